@@ -1,0 +1,143 @@
+//! The aggregate of many values of a timing, histogram or distribution.
+
+use super::buffers::Fold;
+use super::histogram::Histogram;
+
+/// Weighted moments, and a histogram for percentiles.
+#[derive(Debug, Clone)]
+pub(crate) struct Distribution {
+    /// Values, not weighted.
+    pub(crate) values: u64,
+    /// Values among them that the histogram holds at the end of its range.
+    pub(crate) clamped: u64,
+    pub(crate) moments: Moments,
+    pub(crate) histogram: Histogram,
+}
+
+impl Distribution {
+    pub(crate) fn new(digits: u8) -> Self {
+        Self { values: 0, clamped: 0, moments: Moments::default(), histogram: Histogram::new(digits) }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.values += other.values;
+        self.clamped += other.clamped;
+        self.moments.merge(&other.moments);
+        self.histogram.merge(&other.histogram);
+    }
+}
+
+impl Fold for Distribution {
+    fn empty(&self) -> Self {
+        Self { values: 0, clamped: 0, moments: Moments::default(), histogram: self.histogram.empty() }
+    }
+
+    fn fold(&mut self, words: &[u64], weight: f64) {
+        self.values += words.len() as u64;
+        self.moments.merge(&Moments::of(words.iter().map(|&word| (f64::from_bits(word), weight))));
+        for &word in words {
+            self.clamped += u64::from(self.histogram.add(f64::from_bits(word), weight));
+        }
+    }
+
+    fn clear(&mut self) {
+        self.values = 0;
+        self.clamped = 0;
+        self.moments = Moments::default();
+        self.histogram.clear();
+    }
+}
+
+/// Count, sum, mean, spread and extremes of weighted values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Moments {
+    /// The sum of all weights.
+    pub(crate) count: f64,
+    pub(crate) sum: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) mean: f64,
+    /// The weighted sum of squared distances from the mean.
+    squares: f64,
+}
+
+impl Default for Moments {
+    fn default() -> Self {
+        Self { count: 0.0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, mean: 0.0, squares: 0.0 }
+    }
+}
+
+impl Moments {
+    /// The moments of `(value, weight)` pairs, read twice: first the mean, then the distances from it.
+    pub(crate) fn of(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
+        let mut moments = Self::default();
+        for (value, weight) in pairs.clone() {
+            moments.count += weight;
+            moments.sum += value * weight;
+            moments.min = moments.min.min(value);
+            moments.max = moments.max.max(value);
+        }
+        if moments.count > 0.0 {
+            moments.mean = moments.sum / moments.count;
+            moments.squares = pairs.map(|(value, weight)| weight * (value - moments.mean).powi(2)).sum();
+        }
+        moments
+    }
+
+    /// Chan, Golub, LeVeque: *Updating formulae and a pairwise algorithm for computing sample variances* (1979).
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if other.count == 0.0 {
+            return;
+        }
+        let count = self.count + other.count;
+        let distance = other.mean - self.mean;
+        self.squares += other.squares + distance.powi(2) * (self.count / count) * other.count;
+        self.count = count;
+        self.sum += other.sum;
+        self.mean = self.sum / count;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// The standard deviation of the population.
+    pub(crate) fn stddev(&self) -> f64 {
+        if self.count > 0.0 { (self.squares / self.count).sqrt() } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_population() {
+        let moments = Moments::of([(2.0, 1.0), (4.0, 2.0), (9.0, 1.0)].into_iter());
+        assert_eq!((moments.count, moments.sum, moments.mean), (4.0, 19.0, 4.75));
+        assert_eq!((moments.min, moments.max), (2.0, 9.0));
+        assert!((moments.stddev() - (26.75_f64 / 4.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn values_far_from_zero_keep_their_spread() {
+        let mut moments = Moments::default();
+        for chunk in 0..100 {
+            moments.merge(&Moments::of((0..10).map(|n| (1e9 + f64::from(chunk * 10 + n), 1.0))));
+        }
+        assert!((moments.stddev() - 288.675).abs() < 0.01, "{}", moments.stddev());
+    }
+
+    proptest! {
+        #[test]
+        fn merged_moments_are_the_moments_of_the_whole(values in proptest::collection::vec((-1e6..1e6, 1.0..20.0), 1..100), cut in 0_usize..100) {
+            let cut = cut.min(values.len());
+            let whole = Moments::of(values.iter().copied());
+            let mut merged = Moments::of(values[..cut].iter().copied());
+            merged.merge(&Moments::of(values[cut..].iter().copied()));
+            prop_assert!((merged.sum - whole.sum).abs() <= 1e-9 * whole.count * 1e6);
+            prop_assert!((merged.stddev() - whole.stddev()).abs() <= 1e-6 * (1.0 + whole.stddev()));
+            prop_assert_eq!((merged.min, merged.max), (whole.min, whole.max));
+        }
+    }
+}

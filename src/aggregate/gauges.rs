@@ -1,0 +1,132 @@
+//! The gauges of all shards, which outlive the interval.
+
+use parking_lot::Mutex;
+
+use super::registry::SeriesId;
+
+/// Series are dealt out to this many locks, so that two receivers seldom want the same one.
+const STRIPES: usize = 64;
+
+/// The present value of every gauge.
+///
+/// `+n` and `-n` need one order over all receivers, so gauges are the one aggregate that shards share. All shards are
+/// cut at one moment, but read a little later, when samples of the next interval may have arrived already; so each
+/// gauge also keeps the value with which it entered its latest interval.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    stripes: [Mutex<Vec<Gauge>>; STRIPES],
+}
+
+/// Intervals are numbered from 1; 0 stands for never.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gauge {
+    value: f64,
+    /// The interval of the latest sample.
+    interval: u32,
+    /// The interval of the latest sample before that interval, and the value it left.
+    previous_interval: u32,
+    previous: f64,
+}
+
+/// What an interval left of a gauge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct GaugeReading {
+    pub(crate) value: f64,
+    /// The interval of the latest sample, at most the one that was asked for.
+    pub(crate) interval: u32,
+}
+
+impl Gauges {
+    pub(crate) fn new() -> Self {
+        Self { stripes: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    pub(crate) fn set(&self, id: SeriesId, interval: u32, value: f64) {
+        self.update(id, interval, |_| value);
+    }
+
+    pub(crate) fn add(&self, id: SeriesId, interval: u32, change: f64) {
+        self.update(id, interval, |value| super::finite(value + change));
+    }
+
+    #[inline]
+    fn update(&self, id: SeriesId, interval: u32, change: impl FnOnce(f64) -> f64) {
+        let mut stripe = self.stripes[id.index() % STRIPES].lock();
+        let index = id.index() / STRIPES;
+        if index >= stripe.len() {
+            stripe.resize(index + 1, Gauge::default());
+        }
+        let gauge = &mut stripe[index];
+        if gauge.interval != interval {
+            (gauge.previous, gauge.previous_interval) = (gauge.value, gauge.interval);
+            gauge.interval = interval;
+        }
+        gauge.value = change(gauge.value);
+    }
+
+    /// Reads all gauges as they were at the end of `interval`, which is the present one or the one before.
+    pub(crate) fn read(&self, interval: u32, mut each: impl FnMut(SeriesId, GaugeReading)) {
+        for (stripe, gauges) in self.stripes.iter().enumerate() {
+            for (index, gauge) in gauges.lock().iter().enumerate() {
+                let reading = if gauge.interval <= interval {
+                    GaugeReading { value: gauge.value, interval: gauge.interval }
+                } else {
+                    GaugeReading { value: gauge.previous, interval: gauge.previous_interval }
+                };
+                if reading.interval > 0 {
+                    // Below max_series, which the configuration keeps below 2^32.
+                    each(SeriesId((index * STRIPES + stripe) as u32), reading);
+                }
+            }
+        }
+    }
+
+    /// Forgets a gauge whose series was dropped.
+    pub(crate) fn forget(&self, id: SeriesId) {
+        if let Some(gauge) = self.stripes[id.index() % STRIPES].lock().get_mut(id.index() / STRIPES) {
+            *gauge = Gauge::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(gauges: &Gauges, interval: u32) -> Vec<(u32, f64, u32)> {
+        let mut readings = Vec::new();
+        gauges.read(interval, |id, reading| readings.push((id.0, reading.value, reading.interval)));
+        readings.sort_by_key(|reading| reading.0);
+        readings
+    }
+
+    #[test]
+    fn a_gauge_keeps_its_value_over_intervals_and_changes_add_to_it() {
+        let gauges = Gauges::new();
+        gauges.add(SeriesId(70), 1, -2.0);
+        gauges.set(SeriesId(1), 1, 5.0);
+        gauges.add(SeriesId(1), 3, 1.5);
+        assert_eq!(read(&gauges, 3), [(1, 6.5, 3), (70, -2.0, 1)]);
+    }
+
+    #[test]
+    fn a_sample_of_the_next_interval_does_not_show_in_the_one_that_is_read() {
+        let gauges = Gauges::new();
+        gauges.set(SeriesId(1), 1, 5.0);
+        gauges.set(SeriesId(1), 3, 6.0);
+        gauges.set(SeriesId(1), 3, 7.0);
+        gauges.set(SeriesId(2), 3, 8.0);
+        assert_eq!(read(&gauges, 2), [(1, 5.0, 1)]);
+        assert_eq!(read(&gauges, 3), [(1, 7.0, 3), (2, 8.0, 3)]);
+    }
+
+    #[test]
+    fn a_forgotten_gauge_starts_from_zero() {
+        let gauges = Gauges::new();
+        gauges.set(SeriesId(1), 1, 5.0);
+        gauges.forget(SeriesId(1));
+        assert_eq!(read(&gauges, 1), []);
+        gauges.add(SeriesId(1), 2, 1.0);
+        assert_eq!(read(&gauges, 2), [(1, 1.0, 2)]);
+    }
+}

@@ -1,0 +1,217 @@
+//! An HDR histogram of floating-point values.
+
+/// The smallest magnitude told apart from smaller ones.
+pub const SMALLEST: f64 = 1e-9;
+/// The largest magnitude told apart from larger ones.
+pub const LARGEST: f64 = 1e12;
+
+/// Weights counted in buckets whose width is proportional to their value: log-linear buckets, as in Gil Tene's
+/// `HdrHistogram`, but laid over the bits of an f64 instead of an integer.
+///
+/// A positive f64 is its exponent followed by its mantissa, so its leading bits are already the number of a log-linear
+/// bucket: with `b` mantissa bits kept, every power of two is cut into 2^b buckets of equal width. A bucket is
+/// reported by its middle, which is at most 2^-(b+1) of a value away from it.
+///
+/// ```text
+///    0 10000000010 011101...         5.84
+///    ^ `---------------' kept:       bucket 1026 * 2^b + 0111.. (b bits)
+///    sign: negative values have buckets of their own
+/// ```
+///
+/// The crate `hdrhistogram` holds integers with integer counts. Fractions of a millisecond and fractions of a second
+/// (1e-9 to 1e12 is more than 64 bits), negative values and weights such as 1/0.3 would each have needed a scheme of
+/// its own on top of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Mantissa bits kept.
+    bits: u32,
+    positive: Buckets,
+    negative: Buckets,
+    zero: f64,
+}
+
+impl Histogram {
+    /// An empty histogram that reports values within a relative error of `10^-digits`; `digits` from 1 to 4.
+    #[must_use]
+    pub fn new(digits: u8) -> Self {
+        // The smallest b such that 2^-(b+1) <= 10^-digits.
+        let bits = match digits {
+            0 | 1 => 3,
+            2 => 6,
+            3 => 9,
+            _ => 13,
+        };
+        Self { bits, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
+    }
+
+    /// An empty histogram with the same error.
+    #[must_use]
+    pub fn empty(&self) -> Self {
+        Self { bits: self.bits, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
+    }
+
+    /// Counts a finite value. Magnitudes outside [`SMALLEST`] to [`LARGEST`] count as the nearer of the two; whether
+    /// that was so.
+    #[inline]
+    pub fn add(&mut self, value: f64, weight: f64) -> bool {
+        let magnitude = value.abs();
+        if magnitude == 0.0 {
+            self.zero += weight;
+            return false;
+        }
+        let clamped = magnitude.clamp(SMALLEST, LARGEST);
+        let bucket = (clamped.to_bits() >> (52 - self.bits)) as u32;
+        let side = if value < 0.0 { &mut self.negative } else { &mut self.positive };
+        side.add(bucket, weight);
+        clamped.to_bits() != magnitude.to_bits()
+    }
+
+    /// Adds all of another histogram of the same error.
+    pub fn merge(&mut self, other: &Self) {
+        debug_assert_eq!(self.bits, other.bits, "histograms of one configuration");
+        self.zero += other.zero;
+        for (own, others) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
+            for (bucket, weight) in others.iter() {
+                own.add(bucket, weight);
+            }
+        }
+    }
+
+    /// Forgets all values and keeps the memory.
+    pub fn clear(&mut self) {
+        self.zero = 0.0;
+        self.positive.clear();
+        self.negative.clear();
+    }
+
+    /// The middle of each bucket that holds something, and the weight in it, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
+        let negative = self.negative.iter().rev().map(|(bucket, weight)| (-self.middle(bucket), weight));
+        let zero = (self.zero > 0.0).then_some((0.0, self.zero));
+        let positive = self.positive.iter().map(|(bucket, weight)| (self.middle(bucket), weight));
+        negative.chain(zero).chain(positive)
+    }
+
+    fn middle(&self, bucket: u32) -> f64 {
+        let edge = |bucket: u32| f64::from_bits(u64::from(bucket) << (52 - self.bits));
+        f64::midpoint(edge(bucket), edge(bucket + 1))
+    }
+}
+
+/// Weights by bucket, from the first bucket that is in use to the last.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Buckets {
+    first: u32,
+    weights: Vec<f64>,
+}
+
+/// Buckets added beyond one that does not fit, so that values that creep outwards move the array seldom.
+const SLACK: u32 = 32;
+
+impl Buckets {
+    #[inline]
+    fn add(&mut self, bucket: u32, weight: f64) {
+        // A bucket before the first wraps to an index beyond the last.
+        let index = bucket.wrapping_sub(self.first) as usize;
+        match self.weights.get_mut(index) {
+            Some(sum) => *sum += weight,
+            None => self.extend(bucket, weight),
+        }
+    }
+
+    #[cold]
+    fn extend(&mut self, bucket: u32, weight: f64) {
+        if self.weights.is_empty() {
+            self.first = bucket;
+        }
+        if bucket < self.first {
+            let first = bucket.saturating_sub(SLACK);
+            let added = (self.first - first) as usize;
+            self.weights.splice(..0, std::iter::repeat_n(0.0, added));
+            self.first = first;
+        } else {
+            self.weights.resize((bucket - self.first + 1 + SLACK) as usize, 0.0);
+        }
+        self.weights[(bucket - self.first) as usize] += weight;
+    }
+
+    fn clear(&mut self) {
+        self.weights.clear();
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, f64)> {
+        let numbers = self.first..self.first + self.weights.len() as u32;
+        numbers.zip(self.weights.iter().copied()).filter(|&(_, weight)| weight > 0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            (-9.0..12.0, any::<bool>()).prop_map(|(exponent, negative)| {
+                let magnitude = 10_f64.powf(exponent).clamp(SMALLEST, LARGEST);
+                if negative { -magnitude } else { magnitude }
+            }),
+            Just(0.0),
+            Just(SMALLEST),
+            Just(-LARGEST),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_is_reported_within_the_error_of_the_digits(value in any_value(), digits in 1_u8..=4) {
+            let mut histogram = Histogram::new(digits);
+            prop_assert!(!histogram.add(value, 1.0));
+            let (reported, weight) = histogram.iter().next().unwrap();
+            prop_assert_eq!(weight, 1.0);
+            prop_assert!((reported - value).abs() <= value.abs() * 10_f64.powi(-i32::from(digits)), "{} as {}", value, reported);
+        }
+
+        #[test]
+        fn buckets_are_in_ascending_order_and_hold_all_weight_in_any_order_of_arrival(
+            values in proptest::collection::vec((any_value(), 1_u32..5), 0..300),
+            cut in 0_usize..300,
+        ) {
+            let cut = cut.min(values.len());
+            let mut whole = Histogram::new(2);
+            let mut parts = [Histogram::new(2), Histogram::new(2)];
+            for (index, &(value, weight)) in values.iter().enumerate() {
+                whole.add(value, f64::from(weight));
+                parts[usize::from(index < cut)].add(value, f64::from(weight));
+            }
+            let [mut merged, other] = parts;
+            merged.merge(&other);
+            let buckets: Vec<_> = whole.iter().collect();
+            prop_assert!(buckets.is_sorted_by(|a, b| a.0 < b.0));
+            prop_assert_eq!(&merged.iter().collect::<Vec<_>>(), &buckets);
+            let total: f64 = buckets.iter().map(|(_, weight)| weight).sum();
+            prop_assert_eq!(total, values.iter().map(|&(_, weight)| f64::from(weight)).sum::<f64>());
+        }
+    }
+
+    #[test]
+    fn magnitudes_out_of_range_count_at_its_ends_and_are_told() {
+        for (value, end) in [(1e-12, SMALLEST), (-1e-300, -SMALLEST), (1e15, LARGEST), (-f64::MAX, -LARGEST)] {
+            let mut histogram = Histogram::new(2);
+            assert!(histogram.add(value, 1.0), "{value}");
+            let (reported, _) = histogram.iter().next().unwrap();
+            assert!((reported / end - 1.0).abs() < 0.01, "{value} as {reported}");
+        }
+    }
+
+    #[test]
+    fn memory_is_sized_to_the_range_that_was_seen() {
+        let mut histogram = Histogram::new(2);
+        for value in 1..=1000 {
+            histogram.add(f64::from(value), 1.0);
+        }
+        assert!(histogram.positive.weights.len() < 64 * 11, "{}", histogram.positive.weights.len());
+        assert_eq!(histogram.negative.weights.capacity(), 0);
+    }
+}

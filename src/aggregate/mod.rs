@@ -1,0 +1,39 @@
+//! Adds samples up: raw lines in, the columns of an interval out.
+//!
+//! ```text
+//!                 known form                   +-> counters        a sum a cell
+//!  line --> forms -----------------------------+-> values, members chunks of values a cell
+//!             |  unknown                       +-> gauges          shared by all shards
+//!             +-> protocol::parse -> series -> registry (shared): a number for each series
+//! ```
+//!
+//! Nothing in here reads a clock, a socket or a configuration: time comes as the number of the interval, parameters as
+//! [`Parameters`].
+
+mod buffers;
+mod counters;
+mod distribution;
+mod forms;
+mod gauges;
+mod histogram;
+mod members;
+mod registry;
+mod shard;
+mod summary;
+mod tally;
+
+pub use histogram::{Histogram, LARGEST, SMALLEST};
+pub use shard::{Parameters, RESERVED_PREFIX, Shard, Shared};
+pub use summary::{Percentile, Statistics, Summary};
+pub use tally::{RefusedNames, Refusal, Tally};
+
+pub(crate) use members::Members;
+pub(crate) use registry::{Class, SeriesId};
+pub(crate) use shard::{Columns, Renewal};
+pub(crate) use summary::Summarizer;
+
+/// The nearest finite number: sums of finite values may overflow, and a result must mean something. Opposite
+/// overflows cancel each other out to 0.
+pub(crate) fn finite(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value.clamp(-f64::MAX, f64::MAX) }
+}

@@ -1,0 +1,217 @@
+//! Gives every series a number that all shards share.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use parking_lot::RwLock;
+
+use crate::protocol::Kind;
+use crate::series::Series;
+
+/// The kinds whose aggregates are kept alike, and numbered together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Counter,
+    Gauge,
+    /// Timings, histograms and distributions.
+    Distribution,
+    Set,
+}
+
+impl Class {
+    pub(crate) const ALL: [Class; 4] = [Class::Counter, Class::Gauge, Class::Distribution, Class::Set];
+
+    pub(crate) fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Counter => Class::Counter,
+            Kind::Gauge => Class::Gauge,
+            Kind::Timing | Kind::Histogram | Kind::Distribution => Class::Distribution,
+            Kind::Set => Class::Set,
+        }
+    }
+}
+
+/// A series' number within its class: dense from 0, given again after the series was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeriesId(pub(crate) u32);
+
+impl SeriesId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The series are as many as the configuration allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// All series that are alive, over all shards.
+///
+/// A shard asks here once for a form that it does not know, never for one that it does.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// Keyed afresh for each process.
+    hasher: RandomState,
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    max_series: usize,
+    live: usize,
+    classes: [Numbers; 4],
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    table: HashTable<SeriesId>,
+    /// By number; `None` where it is free.
+    series: Vec<Option<Series>>,
+    free: Vec<SeriesId>,
+    /// Registered since they were last asked for.
+    added: Vec<SeriesId>,
+    /// Idle ones that are dropped unless a sample comes in time.
+    dying: Vec<SeriesId>,
+}
+
+impl Registry {
+    pub(crate) fn new(max_series: usize) -> Self {
+        Self {
+            hasher: RandomState::default(),
+            inner: RwLock::new(Inner { max_series, live: 0, classes: Default::default() }),
+        }
+    }
+
+    /// The number of a series, which is registered if it is new.
+    pub(crate) fn resolve(&self, class: Class, identity: &str) -> Result<SeriesId, Full> {
+        let hash = self.hasher.hash_one(identity);
+        {
+            let inner = self.inner.read();
+            let numbers = &inner.classes[class as usize];
+            match numbers.find(hash, identity) {
+                Some(id) if numbers.dying.binary_search(&id).is_err() => return Ok(id),
+                None if inner.live >= inner.max_series => return Err(Full),
+                _ => {}
+            }
+        }
+        let mut inner = self.inner.write();
+        let Inner { max_series, live, classes } = &mut *inner;
+        let numbers = &mut classes[class as usize];
+        if let Some(id) = numbers.find(hash, identity) {
+            numbers.dying.retain(|&dying| dying != id);
+            return Ok(id);
+        }
+        if *live >= *max_series {
+            return Err(Full);
+        }
+        *live += 1;
+        Ok(numbers.register(hash, identity, |series| self.hasher.hash_one(series.identity())))
+    }
+
+    /// The series registered since the last call.
+    pub(crate) fn take_added(&self, class: Class) -> Vec<(SeriesId, Series)> {
+        let mut inner = self.inner.write();
+        let numbers = &mut inner.classes[class as usize];
+        let added = std::mem::take(&mut numbers.added);
+        added.into_iter().filter_map(|id| Some((id, numbers.series[id.index()].clone()?))).collect()
+    }
+
+    /// Announces that these series, sorted by number, will be dropped.
+    pub(crate) fn mark_dying(&self, class: Class, ids: Vec<SeriesId>) {
+        self.inner.write().classes[class as usize].dying = ids;
+    }
+
+    /// Drops those of the announced series that nobody asked for since, and that `is_idle` still says are idle.
+    pub(crate) fn drop_dying(&self, class: Class, is_idle: impl Fn(SeriesId) -> bool) -> Vec<SeriesId> {
+        let mut inner = self.inner.write();
+        let inner = &mut *inner;
+        let numbers = &mut inner.classes[class as usize];
+        let mut dropped = std::mem::take(&mut numbers.dying);
+        dropped.retain(|&id| is_idle(id));
+        for &id in &dropped {
+            let Some(series) = numbers.series[id.index()].take() else { continue };
+            let hash = self.hasher.hash_one(series.identity());
+            if let Ok(entry) = numbers.table.find_entry(hash, |&known| known == id) {
+                entry.remove();
+            }
+            numbers.free.push(id);
+            inner.live -= 1;
+        }
+        if numbers.table.len() * 4 < numbers.table.capacity() {
+            let series = &numbers.series;
+            let hasher = &self.hasher;
+            numbers.table.shrink_to_fit(|&id| hash_of(series, id, |s| hasher.hash_one(s.identity())));
+        }
+        dropped
+    }
+}
+
+impl Numbers {
+    fn find(&self, hash: u64, identity: &str) -> Option<SeriesId> {
+        let is_it = |id: &SeriesId| self.series[id.index()].as_ref().is_some_and(|known| known.identity() == identity);
+        self.table.find(hash, is_it).copied()
+    }
+
+    fn register(&mut self, hash: u64, identity: &str, hash_series: impl Fn(&Series) -> u64) -> SeriesId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.series.push(None);
+            // Below max_series, which the configuration keeps below 2^32.
+            SeriesId(self.series.len() as u32 - 1)
+        });
+        self.series[id.index()] = Some(Series::from_identity(identity));
+        let series = &self.series;
+        self.table.insert_unique(hash, id, |&known| hash_of(series, known, &hash_series));
+        self.added.push(id);
+        id
+    }
+}
+
+fn hash_of(series: &[Option<Series>], id: SeriesId, hash_series: impl Fn(&Series) -> u64) -> u64 {
+    series[id.index()].as_ref().map_or(0, hash_series)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_keeps_its_number_and_gives_it_back_when_dropped() {
+        let registry = Registry::new(10);
+        let a = registry.resolve(Class::Counter, "a\nc").unwrap();
+        let b = registry.resolve(Class::Counter, "b\nc").unwrap();
+        assert_eq!(registry.resolve(Class::Counter, "a\nc"), Ok(a));
+        registry.mark_dying(Class::Counter, vec![a]);
+        assert_eq!(registry.drop_dying(Class::Counter, |_| true), [a]);
+        assert_eq!(registry.inner.read().live, 1);
+        assert_eq!(registry.resolve(Class::Counter, "c\nc"), Ok(a));
+        assert_eq!(registry.resolve(Class::Counter, "b\nc"), Ok(b));
+    }
+
+    #[test]
+    fn a_dying_series_lives_on_if_a_shard_asks_for_it() {
+        let registry = Registry::new(10);
+        let a = registry.resolve(Class::Set, "a\ns").unwrap();
+        registry.mark_dying(Class::Set, vec![a]);
+        assert_eq!(registry.resolve(Class::Set, "a\ns"), Ok(a));
+        assert_eq!(registry.drop_dying(Class::Set, |_| true), []);
+        assert_eq!(registry.resolve(Class::Set, "a\ns"), Ok(a));
+    }
+
+    #[test]
+    fn the_limit_holds_over_all_classes_and_known_series_pass_it() {
+        let registry = Registry::new(2);
+        let a = registry.resolve(Class::Counter, "a\nc");
+        registry.resolve(Class::Gauge, "a\ng").unwrap();
+        assert_eq!(registry.resolve(Class::Set, "a\ns"), Err(Full));
+        assert_eq!(registry.resolve(Class::Counter, "a\nc"), a);
+    }
+
+    #[test]
+    fn what_is_new_is_told_once() {
+        let registry = Registry::new(10);
+        registry.resolve(Class::Counter, "a\nc").unwrap();
+        assert_eq!(registry.take_added(Class::Counter).len(), 1);
+        assert_eq!(registry.take_added(Class::Counter), []);
+    }
+}

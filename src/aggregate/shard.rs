@@ -1,0 +1,370 @@
+//! What one receiver owns: the forms it knows, and the columns of the open interval.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+
+use super::buffers::{Buffers, Supplies};
+use super::counters::Counters;
+use super::distribution::Distribution;
+use super::forms::{Form, Forms, RawLine, Target};
+use super::gauges::Gauges;
+use super::members::Members;
+use super::registry::{Class, Registry, SeriesId};
+use super::tally::{RefusedNames, Refusal, Tally};
+use crate::protocol::{self, Kind, Metric, Sample, Value, number};
+use crate::series::IdentityBuilder;
+
+/// Names that begin with this are tallyd's own.
+pub const RESERVED_PREFIX: &str = "tallyd.";
+
+/// How samples are aggregated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameters {
+    /// Series that may be alive at a time; below 2^32.
+    pub max_series: usize,
+    /// Percentiles of many values are within a relative error of `10^-digits`; 1 to 4.
+    pub digits: u8,
+    /// Values of a series and interval up to which percentiles are exact.
+    pub exact_values: usize,
+    /// Members of a set up to which it is counted exactly.
+    pub exact_members: usize,
+    /// Whether a signed value of a gauge is a value, not a change.
+    pub absolute_gauges: bool,
+    /// Likewise, for names that begin with one of these.
+    pub absolute_gauge_prefixes: Vec<String>,
+}
+
+impl Parameters {
+    /// Forms that a shard learns, so that clients which vary their tags' order or their sample rate cannot fill the
+    /// memory. Lines of other forms are parsed each time; to be found they need one more form a series at most.
+    fn max_forms(&self) -> usize {
+        2 * self.max_series + 65_536
+    }
+}
+
+/// What all shards share: numbers of series, and gauges.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) parameters: Parameters,
+    pub(crate) registry: Registry,
+    pub(crate) gauges: Gauges,
+    /// The same for all shards, so that a member counts once.
+    member_hasher: RandomState,
+}
+
+impl Shared {
+    /// Without series.
+    #[must_use]
+    pub fn new(parameters: Parameters) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Registry::new(parameters.max_series),
+            gauges: Gauges::new(),
+            member_hasher: RandomState::default(),
+            parameters,
+        })
+    }
+
+    fn is_absolute(&self, name: &str) -> bool {
+        let Parameters { absolute_gauges, absolute_gauge_prefixes, .. } = &self.parameters;
+        *absolute_gauges || absolute_gauge_prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+/// The values of an interval, as one receiver recorded them. They leave the shard whole, for others that are empty.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    pub(crate) counters: Counters,
+    pub(crate) values: Buffers<Distribution>,
+    pub(crate) members: Buffers<Members>,
+    pub(crate) tally: Tally,
+    pub(crate) refused: RefusedNames,
+}
+
+/// Memory that the flush is done with.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    values: Supplies<Distribution>,
+    members: Supplies<Members>,
+}
+
+impl Columns {
+    pub(crate) fn new(parameters: &Parameters) -> Self {
+        Self {
+            counters: Counters::default(),
+            values: Buffers::new(Distribution::new(parameters.digits), parameters.exact_values),
+            members: Buffers::new(Members::new(parameters.exact_members), 0),
+            tally: Tally::default(),
+            refused: RefusedNames::default(),
+        }
+    }
+
+    /// Without cells, but with room for as many.
+    pub(crate) fn fresh(&self) -> Self {
+        Self {
+            counters: Counters::with_capacity(self.counters.len()),
+            values: self.values.fresh(),
+            members: self.members.fresh(),
+            tally: Tally::default(),
+            refused: RefusedNames::default(),
+        }
+    }
+
+    /// Opens up to `limit` cells of each kind that `other` has and this one has not. Whether none is missing after that.
+    fn catch_up(&mut self, other: &Self, limit: usize) -> bool {
+        self.counters.catch_up(&other.counters, limit)
+            & self.values.catch_up(&other.values, limit)
+            & self.members.catch_up(&other.members, limit)
+    }
+
+    /// Forgets all values of timings and sets. Hands out the memory that held them.
+    pub(crate) fn clear(&mut self) -> Memory {
+        self.tally = Tally::default();
+        Memory { values: self.values.clear(), members: self.members.clear() }
+    }
+}
+
+/// The aggregates of one receiver.
+#[derive(Debug)]
+pub struct Shard {
+    shared: Arc<Shared>,
+    forms: Forms,
+    columns: Columns,
+    /// The number of the open interval, from 1.
+    interval: u32,
+    identities: IdentityBuilder,
+}
+
+/// What a shard starts anew with: no forms, and columns without cells.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    forms: Forms,
+    columns: Columns,
+}
+
+impl Renewal {
+    /// With room for what the shard held.
+    pub(crate) fn of(columns: &Columns, size: Size) -> Self {
+        Self { forms: Forms::with_capacity(size.forms, size.key_bytes), columns: columns.fresh() }
+    }
+
+    /// The columns of the interval that was ended with this.
+    pub(crate) fn into_columns(self) -> Columns {
+        self.columns
+    }
+}
+
+/// How much a shard holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    forms: usize,
+    key_bytes: usize,
+}
+
+impl Shard {
+    /// Without series, in interval 1.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            columns: Columns::new(&shared.parameters),
+            forms: Forms::with_capacity(0, 0),
+            interval: 1,
+            identities: IdentityBuilder::default(),
+            shared,
+        }
+    }
+
+    /// Records all lines of a datagram. Whatever its bytes are, each line is counted.
+    pub fn record(&mut self, datagram: &[u8]) {
+        self.columns.tally.datagrams += 1;
+        self.columns.tally.bytes += datagram.len() as u64;
+        for line in protocol::lines(datagram) {
+            self.record_line(line);
+        }
+    }
+
+    /// Records the whole lines of a datagram of which only the beginning arrived; the last line may have been cut.
+    pub fn record_truncated(&mut self, beginning: &[u8]) {
+        self.columns.tally.truncated += 1;
+        let end = memchr::memrchr(b'\n', beginning).unwrap_or(0);
+        self.record(&beginning[..end]);
+    }
+
+    /// What was counted in the open interval.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.columns.tally
+    }
+
+    #[inline]
+    fn record_line(&mut self, line: &[u8]) {
+        self.columns.tally.lines += 1;
+        if self.record_known(line).is_none() {
+            self.record_parsed(line);
+        }
+    }
+
+    /// The fast way: one plain value of a form that is known. `None`, and nothing done, for anything else.
+    #[inline]
+    fn record_known(&mut self, line: &[u8]) -> Option<()> {
+        let raw = RawLine::split(line)?;
+        let form = self.forms.find(raw.before, raw.after)?;
+        let value = match form.target {
+            Target::Set if raw.value.is_empty() => return None,
+            Target::Set => Value::Member(raw.value),
+            Target::Gauge if matches!(raw.value.first(), Some(b'+' | b'-')) => Value::Signed(number(raw.value)?),
+            _ => Value::Number(number(raw.value)?),
+        };
+        self.record_value(form, value, self.forms.weight(form));
+        Some(())
+    }
+
+    #[inline]
+    fn record_value(&mut self, form: Form, value: Value<'_>, weight: f64) {
+        let word = match value {
+            Value::Number(number) | Value::Signed(number) => number.to_bits(),
+            Value::Member(member) => self.shared.member_hasher.hash_one(member),
+        };
+        let Columns { counters, values, members, tally, .. } = &mut self.columns;
+        let gauge = || (&self.shared.gauges, SeriesId(form.cell), self.interval);
+        match form.target {
+            Target::Counter => counters.add(form.cell, f64::from_bits(word) * weight),
+            Target::Timing | Target::Histogram | Target::Distribution => values.push(form.cell, word, weight),
+            Target::Set => members.push(form.cell, word, 1.0),
+            Target::Gauge if matches!(value, Value::Signed(_)) => {
+                let (gauges, id, interval) = gauge();
+                gauges.add(id, interval, f64::from_bits(word));
+            }
+            Target::Gauge | Target::AbsoluteGauge => {
+                let (gauges, id, interval) = gauge();
+                gauges.set(id, interval, f64::from_bits(word));
+            }
+        }
+        tally.samples[form.target.kind() as usize] += 1;
+    }
+
+    /// The general way: parses the line, finds or registers its series, and remembers its form if it has one.
+    #[cold]
+    fn record_parsed(&mut self, line: &[u8]) {
+        let metric = match protocol::parse(line) {
+            Ok(metric) => metric,
+            Err(error) => {
+                self.columns.tally.rejected[error.reason() as usize] += 1;
+                return;
+            }
+        };
+        for note in metric.notes().iter() {
+            self.columns.tally.noted[note as usize] += 1;
+        }
+        // Packed values share a kind, so that of one sample is most often that of the next.
+        let mut latest = None;
+        for sample in metric.samples() {
+            let form = match latest {
+                Some((kind, form)) if kind == sample.kind => form,
+                _ => self.form_of(line, &metric, &sample),
+            };
+            latest = Some((sample.kind, form));
+            match form {
+                Ok(form) => self.record_value(form, sample.value, sample.rate.weight()),
+                Err(refusal) => {
+                    self.columns.tally.refused[refusal as usize] += 1;
+                    self.columns.refused.add(metric.name(), 1);
+                }
+            }
+        }
+    }
+
+    /// Finds or opens the cell for samples of a kind in a line.
+    fn form_of(&mut self, line: &[u8], metric: &Metric<'_>, sample: &Sample<'_>) -> Result<Form, Refusal> {
+        if metric.name().starts_with(RESERVED_PREFIX) {
+            return Err(Refusal::ReservedName);
+        }
+        let raw = RawLine::split(line).filter(|_| metric.is_regular());
+        if let Some(form) = raw.and_then(|raw| self.forms.find(raw.before, raw.after)) {
+            return Ok(form);
+        }
+        let identity = self.identities.build(sample.kind, metric.name(), metric.tags());
+        // No raw line holds a line feed and every identity does, so both kinds of key share one table.
+        let by_identity = self.forms.find(identity.as_bytes(), b"");
+        let can_be_learned = self.forms.len() < self.shared.parameters.max_forms();
+        let raw = raw.filter(|_| can_be_learned);
+        let rate = raw.and_then(|_| self.forms.rate_of_weight(sample.rate.weight()));
+        if let Some(form) = by_identity
+            && (raw.is_none() || rate.is_none())
+        {
+            return Ok(form);
+        }
+        let class = Class::of(sample.kind);
+        let owner = self.shared.registry.resolve(class, identity).map_err(|_| Refusal::MaxSeries)?;
+        let cell = match class {
+            Class::Counter => self.columns.counters.open(owner),
+            Class::Distribution => self.columns.values.open(owner),
+            Class::Set => self.columns.members.open(owner),
+            Class::Gauge => owner.0,
+        };
+        let mut target = match sample.kind {
+            Kind::Counter => Target::Counter,
+            Kind::Gauge if self.shared.is_absolute(metric.name()) => Target::AbsoluteGauge,
+            Kind::Gauge => Target::Gauge,
+            Kind::Timing => Target::Timing,
+            Kind::Histogram => Target::Histogram,
+            Kind::Distribution => Target::Distribution,
+            Kind::Set => Target::Set,
+        };
+        if let (Some(raw), Some(rate)) = (raw, rate) {
+            if target == Target::Gauge && !metric.has_deltas() {
+                target = Target::AbsoluteGauge;
+            }
+            let form = Form { target, cell, rate };
+            self.forms.insert(raw.before, raw.after, form);
+            return Ok(form);
+        }
+        let form = Form { target, cell, rate: 0 };
+        self.forms.insert(identity.as_bytes(), b"", form);
+        Ok(form)
+    }
+
+    /// Opens in `next` up to `limit` cells of each kind that the open columns have and `next` has not. Whether none is
+    /// missing after that. Called a few times before [`cut`](Self::cut), it keeps the cut itself short.
+    pub(crate) fn prepare(&self, next: &mut Columns, limit: usize) -> bool {
+        next.catch_up(&self.columns, limit)
+    }
+
+    /// Ends the interval: its columns, for `next`, which are empty and become those of the following interval.
+    pub(crate) fn cut(&mut self, mut next: Columns) -> Columns {
+        while !next.catch_up(&self.columns, usize::MAX) {}
+        next.values.take_reserve(&mut self.columns.values);
+        next.members.take_reserve(&mut self.columns.members);
+        self.interval += 1;
+        std::mem::replace(&mut self.columns, next)
+    }
+
+    /// Ends the interval and forgets all forms, which are learned anew from the lines to come. What the shard held goes
+    /// into `renewal`, in exchange for what that held.
+    pub(crate) fn cut_anew(&mut self, renewal: &mut Renewal) {
+        renewal.columns.values.take_reserve(&mut self.columns.values);
+        renewal.columns.members.take_reserve(&mut self.columns.members);
+        self.interval += 1;
+        std::mem::swap(&mut self.columns, &mut renewal.columns);
+        std::mem::swap(&mut self.forms, &mut renewal.forms);
+    }
+
+    /// How large a renewed shard is likely to become.
+    pub(crate) fn size(&self) -> Size {
+        Size { forms: self.forms.len(), key_bytes: self.forms.key_bytes() }
+    }
+
+    /// Whether so many forms are known that new ones are no longer learned.
+    pub(crate) fn is_full_of_forms(&self) -> bool {
+        self.forms.len() >= self.shared.parameters.max_forms()
+    }
+
+    /// Takes back memory that the flush is done with; what is left over is to be freed.
+    pub(crate) fn resupply(&mut self, memory: Memory) -> Memory {
+        Memory {
+            values: self.columns.values.resupply(memory.values),
+            members: self.columns.members.resupply(memory.members),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What an interval's values of one series come to.
+
+use super::buffers::{Contents, Fold};
+use super::distribution::{Distribution, Moments};
+
+/// A percentile that is reported: above 0, at most 100.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Percentile(f64);
+
+impl Percentile {
+    /// `None` outside `(0, 100]`.
+    #[must_use]
+    pub fn new(percent: f64) -> Option<Self> {
+        (percent > 0.0 && percent <= 100.0).then_some(Self(percent))
+    }
+
+    /// In percent: 99.9.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        self.0
+    }
+
+    /// The rank among `count` weighted values: the reported value is the smallest one such that the weight of it and
+    /// of all below it reaches this (nearest rank).
+    ///
+    /// Weights such as 1/0.3 do not add up exactly; a rank that is missed by less than a billionth counts as reached.
+    fn rank(self, count: f64) -> f64 {
+        self.0 * count / 100.0 * (1.0 - 1e-9)
+    }
+}
+
+/// What is asked of every distribution.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Statistics {
+    /// In ascending order.
+    pub percentiles: Vec<Percentile>,
+    /// Upper bounds of classic histogram buckets in ascending order, in the unit of the values.
+    pub bounds: Vec<f64>,
+    /// Likewise for timings, in milliseconds.
+    pub timing_bounds: Vec<f64>,
+    /// Values up to which percentiles are exact.
+    pub exact_values: usize,
+}
+
+/// The interval's values of one timing, histogram or distribution.
+///
+/// Count, sum, mean, standard deviation, percentiles and buckets are weighted: a sample at rate 0.1 counts as 10.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Summary {
+    /// The sum of the weights.
+    pub count: f64,
+    /// The weighted sum of the values.
+    pub sum: f64,
+    /// The smallest value.
+    pub min: f64,
+    /// The largest value.
+    pub max: f64,
+    /// `sum / count`.
+    pub mean: f64,
+    /// Of the population.
+    pub stddev: f64,
+    /// By the nearest rank, in the order of [`Statistics::percentiles`].
+    pub percentiles: Box<[f64]>,
+    /// For each bound, the weight of the values that do not exceed it.
+    pub buckets: Box<[f64]>,
+}
+
+/// Turns the values of a series, wherever they were kept, into a [`Summary`], in buffers that are used again.
+#[derive(Debug)]
+pub(crate) struct Summarizer {
+    statistics: Statistics,
+    pairs: Vec<(f64, f64)>,
+    whole: Distribution,
+}
+
+impl Summarizer {
+    pub(crate) fn new(statistics: Statistics, digits: u8) -> Self {
+        Self { statistics, pairs: Vec::new(), whole: Distribution::new(digits) }
+    }
+
+    /// The summary of all values in `parts`, and how many of them are outside the range of the histogram.
+    ///
+    /// Up to `exact_values` values it is computed from the values themselves, sorted, so that it does not depend on how
+    /// they were spread over the parts. Beyond that percentiles come from a histogram; the number of values alone
+    /// decides.
+    pub(crate) fn summarize<'a>(
+        &mut self,
+        parts: impl Iterator<Item = Contents<'a, Distribution>> + Clone,
+        is_timing: bool,
+    ) -> (Summary, u64) {
+        let as_they_came: usize = parts.clone().flat_map(|part| part.runs()).map(|(words, _)| words.len()).sum();
+        let folded = parts.clone().any(|part| part.folded.is_some());
+        let summary = if !folded && as_they_came <= self.statistics.exact_values {
+            self.pairs.clear();
+            for (words, weight) in parts.flat_map(|part| part.runs()) {
+                self.pairs.extend(words.iter().map(|&word| (f64::from_bits(word), weight)));
+            }
+            self.pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+            self.whole.clear();
+            self.answer(&Moments::of(self.pairs.iter().copied()), self.pairs.iter().copied(), is_timing)
+        } else {
+            self.whole.clear();
+            for part in parts {
+                if let Some(folded) = part.folded {
+                    self.whole.merge(folded);
+                }
+                for (words, weight) in part.runs() {
+                    self.whole.fold(words, weight);
+                }
+            }
+            self.answer(&self.whole.moments, self.whole.histogram.iter(), is_timing)
+        };
+        (summary, self.whole.clamped)
+    }
+
+    /// `ascending` are values and their weights, exact or the middles of buckets.
+    fn answer(&self, moments: &Moments, ascending: impl Iterator<Item = (f64, f64)>, is_timing: bool) -> Summary {
+        let Statistics { percentiles, bounds, timing_bounds, .. } = &self.statistics;
+        let bounds = if is_timing { timing_bounds } else { bounds };
+        let mut values = Vec::with_capacity(percentiles.len());
+        let mut buckets = Vec::with_capacity(bounds.len());
+        let mut below = 0.0;
+        for (value, weight) in ascending {
+            // The extremes are known exactly, so no middle of a bucket need lie outside them.
+            let value = value.clamp(moments.min, moments.max);
+            while let Some(&bound) = bounds.get(buckets.len())
+                && value > bound
+            {
+                buckets.push(below);
+            }
+            below += weight;
+            while let Some(percentile) = percentiles.get(values.len())
+                && below >= percentile.rank(moments.count)
+            {
+                values.push(value);
+            }
+        }
+        values.resize(percentiles.len(), moments.max);
+        buckets.resize(bounds.len(), below);
+        Summary {
+            count: moments.count,
+            sum: super::finite(moments.sum),
+            min: moments.min,
+            max: moments.max,
+            mean: super::finite(moments.mean),
+            stddev: super::finite(moments.stddev()),
+            percentiles: values.into(),
+            buckets: buckets.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::buffers::Buffers;
+    use super::super::registry::SeriesId;
+    use super::*;
+
+    fn statistics(exact_values: usize) -> Statistics {
+        Statistics {
+            percentiles: [50.0, 90.0, 95.0, 99.0, 99.9, 100.0].into_iter().filter_map(Percentile::new).collect(),
+            bounds: vec![10.0, 50.0, 1000.0],
+            timing_bounds: vec![25.0],
+            exact_values,
+        }
+    }
+
+    fn summarize(values: &[(f64, f64)], exact_values: usize, parts: usize) -> Summary {
+        let mut buffers = Buffers::new(Distribution::new(2), exact_values);
+        let cells: Vec<_> = (0..parts).map(|_| buffers.open(SeriesId(0))).collect();
+        for (index, &(value, weight)) in values.iter().enumerate() {
+            buffers.push(cells[index % parts], value.to_bits(), weight);
+        }
+        let contents = cells.iter().map(|&cell| buffers.contents(cell));
+        Summarizer::new(statistics(exact_values), 2).summarize(contents, false).0
+    }
+
+    /// The definition itself: count up sorted values until the rank is reached.
+    fn nearest_rank(values: &[(f64, f64)], percent: f64) -> f64 {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let total: f64 = sorted.iter().map(|pair| pair.1).sum();
+        let mut below = 0.0;
+        for (value, weight) in &sorted {
+            below += weight;
+            if below * 100.0 >= total * percent * (1.0 - 1e-9) {
+                return *value;
+            }
+        }
+        f64::NAN
+    }
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        let values: Vec<_> = (0..100).map(|n| (f64::from(n), 1.0)).collect();
+        let summary = summarize(&values, 512, 1);
+        assert_eq!(*summary.percentiles, [49.0, 89.0, 94.0, 98.0, 99.0, 99.0]);
+        let values: Vec<_> = (1..=1000).map(|n| (f64::from(n), 1.0)).collect();
+        assert_eq!(*summarize(&values, 1000, 1).percentiles, [500.0, 900.0, 950.0, 990.0, 999.0, 1000.0]);
+    }
+
+    #[test]
+    fn a_sampled_value_counts_by_its_weight_everywhere() {
+        let summary = summarize(&[(1.0, 10.0), (2.0, 1.0), (100.0, 1.0 / 0.3)], 512, 1);
+        assert!((summary.count - 14.333_333).abs() < 1e-5);
+        assert!((summary.sum - 345.333_333).abs() < 1e-5);
+        assert_eq!(summary.percentiles[..2], [1.0, 100.0]);
+        assert_eq!(summary.buckets[..2], [11.0, 11.0]);
+    }
+
+    #[test]
+    fn a_bucket_holds_what_does_not_exceed_its_bound() {
+        let values: Vec<_> = (1..=100).map(|n| (f64::from(n), 1.0)).collect();
+        assert_eq!(*summarize(&values, 512, 1).buckets, [10.0, 50.0, 100.0]);
+    }
+
+    #[test]
+    fn few_values_give_the_same_bits_however_they_are_spread() {
+        let values: Vec<_> = (0..500).map(|n| ((f64::from(n) * 0.1).sin() * 1e3, 1.0 + f64::from(n % 3) / 3.0)).collect();
+        assert_eq!(summarize(&values, 512, 1), summarize(&values, 512, 7));
+    }
+
+    #[test]
+    fn the_number_of_values_alone_decides_between_exact_and_histogram() {
+        for count in [100, 101, 150] {
+            let values: Vec<_> = (0..count).map(|n| (f64::from(n) + 0.3, 1.0)).collect();
+            let whole = summarize(&values, 100, 1);
+            for parts in [2, 3, 10] {
+                assert_eq!(whole.percentiles, summarize(&values, 100, parts).percentiles, "{count} in {parts}");
+            }
+            assert_eq!(whole.percentiles[0] == nearest_rank(&values, 50.0), count <= 100, "{count}");
+        }
+    }
+
+    #[test]
+    fn percentiles_of_many_values_are_within_the_error_of_exact_sorting() {
+        // A linear congruential generator (Knuth's MMIX): the same numbers in every run.
+        let mut state = 1_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+        };
+        let mut normal = || {
+            let radius: f64 = (-2.0 * uniform().ln()).sqrt();
+            radius * (std::f64::consts::TAU * uniform()).cos()
+        };
+        let mut shapes: Vec<(&str, Vec<(f64, f64)>)> = vec![
+            ("log-normal", (0..20_000).map(|_| ((normal() * 1.5 + 2.0).exp(), 1.0)).collect()),
+            ("negative", (0..20_000).map(|_| (normal() * 50.0, 1.0)).collect()),
+            ("constant", vec![(42.0, 1.0); 5000]),
+        ];
+        shapes.push(("uniform", (0..20_000).map(|_| (uniform() * 1000.0, 1.0)).collect()));
+        shapes.push(("bimodal", (0..20_000).map(|n| (if n % 10 == 0 { 900.0 } else { 3.0 } + uniform(), 1.0)).collect()));
+        shapes.push(("heavy tail", (0..20_000).map(|_| (uniform().powf(-1.2), 1.0)).collect()));
+        shapes.push(("small", (0..20_000).map(|_| (uniform() * 1e-6, 1.0)).collect()));
+        shapes.push((
+            "weighted",
+            (0..20_000).map(|n| (uniform() * 1000.0, [1.0, 10.0, 1.0 / 0.3][n % 3])).collect(),
+        ));
+        for (shape, values) in shapes {
+            for parts in [1, 4] {
+                let summary = summarize(&values, 512, parts);
+                for (percentile, got) in statistics(0).percentiles.iter().zip(&summary.percentiles) {
+                    let exact = nearest_rank(&values, percentile.percent());
+                    let error = (got - exact).abs();
+                    // Below the smallest magnitude values are not told apart.
+                    assert!(error <= exact.abs().max(1e-9) * 0.01, "{shape} p{}: {got} for {exact}", percentile.percent());
+                }
+                let moments = Moments::of(values.iter().copied());
+                assert!((summary.sum - moments.sum).abs() <= 1e-9 * moments.sum.abs().max(1.0), "{shape}");
+                assert!((summary.stddev - moments.stddev()).abs() <= 1e-9 * moments.stddev().max(1.0), "{shape}");
+                assert_eq!((summary.min, summary.max), (moments.min, moments.max), "{shape}");
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What became of every datagram, line and sample: the books behind the accounting law.
+
+use crate::protocol::{Kind, Note, Reason};
+
+/// Why a sample that was understood was not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its series is new, and there are `max_series` already.
+    MaxSeries,
+    /// Its name begins with `tallyd.`, under which tallyd reports itself.
+    ReservedName,
+}
+
+impl Refusal {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Refusal; 2] = [Refusal::MaxSeries, Refusal::ReservedName];
+
+    /// The name by which telemetry counts it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::MaxSeries => "max_series",
+            Refusal::ReservedName => "reserved_name",
+        }
+    }
+}
+
+/// Counts of one interval. Every line is in `rejected`, or each of its samples is in `samples` or `refused`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Datagrams received.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Datagrams that were longer than the buffer.
+    pub truncated: u64,
+    /// Lines that are not empty.
+    pub lines: u64,
+    /// Samples recorded, by [`Kind`].
+    pub samples: [u64; Kind::ALL.len()],
+    /// Lines rejected, by [`Reason`].
+    pub rejected: [u64; Reason::ALL.len()],
+    /// Lines that count but say something odd, by [`Note`].
+    pub noted: [u64; Note::ALL.len()],
+    /// Samples refused, by [`Refusal`].
+    pub refused: [u64; Refusal::ALL.len()],
+    /// Values outside the range in which percentiles tell magnitudes apart.
+    pub clamped: u64,
+}
+
+impl Tally {
+    /// Adds another one up.
+    pub fn add(&mut self, other: &Tally) {
+        // Taken apart, so that a new field cannot be forgotten.
+        let Tally { datagrams, bytes, truncated, lines, samples, rejected, noted, refused, clamped } = other;
+        self.datagrams += datagrams;
+        self.bytes += bytes;
+        self.truncated += truncated;
+        self.lines += lines;
+        self.clamped += clamped;
+        let sums = [
+            (&mut self.samples[..], &samples[..]),
+            (&mut self.rejected, rejected),
+            (&mut self.noted, noted),
+            (&mut self.refused, refused),
+        ];
+        for (own, others) in sums {
+            own.iter_mut().zip(others).for_each(|(own, other)| *own += other);
+        }
+    }
+}
+
+/// The metric names that were refused most often, by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005):
+/// a count is at most too high by the smallest one listed.
+#[derive(Debug, Clone, Default)]
+pub struct RefusedNames(Vec<(String, u64)>);
+
+impl RefusedNames {
+    /// Names that are watched at a time.
+    const WATCHED: usize = 32;
+
+    pub(super) fn add(&mut self, name: &str, samples: u64) {
+        if let Some((_, count)) = self.0.iter_mut().find(|(known, _)| known == name) {
+            *count += samples;
+        } else if self.0.len() < Self::WATCHED {
+            self.0.push((name.to_owned(), samples));
+        } else if let Some((least, count)) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
+            name.clone_into(least);
+            *count += samples;
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &mut RefusedNames) {
+        for (name, samples) in other.0.drain(..) {
+            self.add(&name, samples);
+        }
+        self.0.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    }
+
+    /// Names and samples, the most frequent first.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, samples)| (name.as_str(), *samples))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_with_the_most_refused_samples_are_known_among_many() {
+        let mut names = RefusedNames::default();
+        for round in 0..1000 {
+            names.add("often", 3);
+            names.add("sometimes", 1);
+            names.add(&format!("once.{round}"), 1);
+        }
+        let mut total = RefusedNames::default();
+        total.merge(&mut names);
+        let first: Vec<_> = total.iter().map(|(name, _)| name).take(1).collect();
+        assert_eq!(first, ["often"]);
+        assert!(total.iter().any(|(name, _)| name == "sometimes"));
+    }
+}

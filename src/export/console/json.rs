@@ -1,0 +1,142 @@
+//! One JSON object a line. The form is an interface: README describes it.
+
+use crate::export::number::push_float;
+use crate::series::Series;
+use crate::snapshot::{Row, Snapshot, Value};
+
+/// Appends a line for each row.
+pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
+    let mut head = String::from("{\"time\":\"");
+    head.push_str(&humantime::format_rfc3339_seconds(snapshot.time).to_string());
+    head.push_str("\",\"interval_s\":");
+    push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round() / 1e3);
+    let percentile_keys: Vec<String> =
+        snapshot.percentiles().iter().map(|percentile| format!("p{}", percentile.percent())).collect();
+    for Row { series, value } in &snapshot.rows {
+        text.push_str(&head);
+        push_identity(text, series);
+        match value {
+            Value::Counter(value) => {
+                push_field(text, "value", *value);
+                push_field(text, "rate", snapshot.rate(*value));
+            }
+            Value::Gauge(value) | Value::Set(value) => push_field(text, "value", *value),
+            Value::Summary(summary) => {
+                push_field(text, "count", summary.count);
+                push_field(text, "sum", summary.sum);
+                push_field(text, "min", summary.min);
+                push_field(text, "max", summary.max);
+                push_field(text, "mean", summary.mean);
+                push_field(text, "stddev", summary.stddev);
+                for (key, value) in percentile_keys.iter().zip(&summary.percentiles) {
+                    push_field(text, key, *value);
+                }
+            }
+        }
+        text.push_str("}\n");
+    }
+}
+
+fn push_identity(text: &mut String, series: &Series) {
+    text.push_str(",\"name\":");
+    push_string(text, series.name());
+    text.push_str(",\"type\":\"");
+    text.push_str(series.kind().name());
+    text.push_str("\",\"tags\":{");
+    // Tags are sorted, so those of one key stand together.
+    let tags: Vec<_> = series.tags().collect();
+    for (index, of_one_key) in tags.chunk_by(|a, b| a.0 == b.0).enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push_string(text, of_one_key[0].0);
+        text.push(':');
+        if let [(_, value)] = of_one_key {
+            push_string(text, value);
+        } else {
+            for (index, (_, value)) in of_one_key.iter().enumerate() {
+                text.push(if index == 0 { '[' } else { ',' });
+                push_string(text, value);
+            }
+            text.push(']');
+        }
+    }
+    text.push('}');
+}
+
+fn push_field(text: &mut String, key: &str, value: f64) {
+    text.push_str(",\"");
+    text.push_str(key);
+    text.push_str("\":");
+    push_float(text, value);
+}
+
+fn push_string(text: &mut String, string: &str) {
+    // A string is always representable.
+    text.push_str(&serde_json::to_string(string).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::aggregate::{Percentile, Statistics, Summary};
+    use crate::protocol::Kind;
+    use crate::snapshot::Overview;
+
+    fn render_one(series: Series, value: Value) -> String {
+        let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
+        let snapshot = Snapshot {
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_810),
+            interval: Duration::from_millis(10_000),
+            statistics: Arc::new(Statistics { percentiles, ..Statistics::default() }),
+            rows: vec![Row { series, value }],
+            overview: Overview::default(),
+        };
+        let mut text = String::new();
+        render(&mut text, &snapshot);
+        text
+    }
+
+    #[test]
+    fn each_type_has_the_documented_form() {
+        let summary = Summary {
+            count: 3.0,
+            sum: 6.0,
+            min: 1.0,
+            max: 3.0,
+            mean: 2.0,
+            stddev: 0.816,
+            percentiles: [2.0, 3.0].into(),
+            buckets: [].into(),
+        };
+        let head = r#"{"time":"2026-11-22T12:00:10Z","interval_s":10.0,"#;
+        let cases = [
+            (
+                Series::new(Kind::Timing, "api.latency", &[("env", "prod")]),
+                Value::Summary(Box::new(summary)),
+                r#""name":"api.latency","type":"timing","tags":{"env":"prod"},"count":3.0,"sum":6.0,"min":1.0,"max":3.0,"mean":2.0,"stddev":0.816,"p50":2.0,"p99.9":3.0}"#,
+            ),
+            (
+                Series::new(Kind::Counter, "hits", &[]),
+                Value::Counter(25.0),
+                r#""name":"hits","type":"counter","tags":{},"value":25.0,"rate":2.5}"#,
+            ),
+            (
+                Series::new(Kind::Gauge, "queue", &[("a", "1"), ("a", "2"), ("b", "")]),
+                Value::Gauge(-1.5),
+                r#""name":"queue","type":"gauge","tags":{"a":["1","2"],"b":""},"value":-1.5}"#,
+            ),
+            (
+                Series::new(Kind::Set, "a\"b", &[("k", "tab\t\u{1}")]),
+                Value::Set(7.0),
+                r#""name":"a\"b","type":"set","tags":{"k":"tab\t\u0001"},"value":7.0}"#,
+            ),
+        ];
+        for (series, value, expected) in cases {
+            assert_eq!(render_one(series, value), format!("{head}{expected}\n"));
+        }
+    }
+}

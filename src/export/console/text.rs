@@ -1,0 +1,146 @@
+//! Aligned columns for people who `tail -f`.
+
+use std::fmt::Write;
+
+use crate::aggregate::{RESERVED_PREFIX, Summary};
+use crate::series::Series;
+use crate::snapshot::{Row, Snapshot, Value};
+
+/// Columns that the widest name gets at most; longer ones push their own row to the right.
+const NAME_WIDTH: usize = 60;
+
+/// Appends a progress line and a line for each row. Of tallyd's own counters those that stood still are left out.
+pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
+    // Writing to a string cannot fail, here and below.
+    _ = progress(text, snapshot);
+    let shown = |row: &&Row| !(row.series.name().starts_with(RESERVED_PREFIX) && row.value == Value::Counter(0.0));
+    let names: Vec<_> = snapshot.rows.iter().filter(shown).map(|row| display_name(&row.series)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
+    for (Row { series, value }, name) in snapshot.rows.iter().filter(shown).zip(&names) {
+        _ = write!(text, "  {:<12}  {name:<width$}", series.kind().name());
+        match value {
+            Value::Counter(value) => {
+                _ = write!(text, "  {:>12}  {:>12}/s", brief(*value), brief(snapshot.rate(*value)));
+            }
+            Value::Gauge(value) | Value::Set(value) => _ = write!(text, "  {:>12}", brief(*value)),
+            Value::Summary(summary) => push_summary(text, snapshot, summary),
+        }
+        text.push('\n');
+    }
+}
+
+fn progress(text: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+    let Snapshot { time, interval, overview, .. } = snapshot;
+    let tally = &overview.tally;
+    let sum = |counts: &[u64]| counts.iter().sum::<u64>();
+    writeln!(
+        text,
+        "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped",
+        humantime::format_rfc3339_seconds(*time),
+        interval.as_secs_f64(),
+        overview.series,
+        tally.lines,
+        sum(&tally.samples),
+        sum(&tally.rejected),
+        sum(&tally.refused),
+        overview.datagrams_dropped,
+    )
+}
+
+fn push_summary(text: &mut String, snapshot: &Snapshot, summary: &Summary) {
+    let Summary { count, sum, min, max, mean, stddev, percentiles, .. } = summary;
+    for (label, value) in
+        [("count", count), ("sum", sum), ("min", min), ("max", max), ("mean", mean), ("stddev", stddev)]
+    {
+        _ = write!(text, "  {label} {:<8}", brief(*value));
+    }
+    for (percentile, value) in snapshot.percentiles().iter().zip(percentiles) {
+        _ = write!(text, "  p{} {:<8}", percentile.percent(), brief(*value));
+    }
+    text.truncate(text.trim_end_matches(' ').len());
+}
+
+/// `name{key:value,key}`, with control characters made visible: what was sent must not steer the terminal.
+fn display_name(series: &Series) -> String {
+    let mut name = series.name().to_owned();
+    for (index, (key, value)) in series.tags().enumerate() {
+        name.push(if index == 0 { '{' } else { ',' });
+        name.push_str(key);
+        if !value.is_empty() {
+            name.push(':');
+            name.push_str(value);
+        }
+    }
+    if name.len() > series.name().len() {
+        name.push('}');
+    }
+    if name.contains(char::is_control) { name.escape_debug().to_string() } else { name }
+}
+
+/// A number as a person reads it: whole, or with three to four digits that matter.
+fn brief(value: f64) -> String {
+    let magnitude = value.abs();
+    if value.fract() == 0.0 && magnitude < 1e12 {
+        return format!("{value:.0}");
+    }
+    let decimals = match magnitude {
+        m if !(1e-3..1e9).contains(&m) => return format!("{value:.3e}"),
+        m if m >= 100.0 => 1,
+        m if m >= 1.0 => 3,
+        _ => 5,
+    };
+    let text = format!("{value:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::protocol::Kind;
+    use crate::snapshot::Overview;
+
+    #[test]
+    fn rows_are_aligned_and_start_with_a_progress_line() {
+        let row = |kind, name: &str, tags: &[(&str, &str)], value| Row { series: Series::new(kind, name, tags), value };
+        let mut snapshot = Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(10),
+            statistics: std::sync::Arc::default(),
+            rows: vec![
+                row(Kind::Counter, "api.hits", &[("env", "prod"), ("x", "")], Value::Counter(1204.0)),
+                row(Kind::Gauge, "q", &[], Value::Gauge(0.25)),
+                row(Kind::Counter, "tallyd.lines", &[], Value::Counter(0.0)),
+                row(Kind::Set, "u", &[("k", "\x1b[31m")], Value::Set(3.0)),
+            ],
+            overview: Overview { series: 3, ..Overview::default() },
+        };
+        snapshot.overview.tally.lines = 7;
+        let mut text = String::new();
+        render(&mut text, &snapshot);
+        assert_eq!(
+            text,
+            "1970-01-01T00:00:00Z  10.0 s  3 series  7 lines  0 samples  0 rejected  0 refused  0 datagrams dropped\n\
+             \x20 counter       api.hits{env:prod,x}          1204         120.4/s\n\
+             \x20 gauge         q                             0.25\n\
+             \x20 set           u{k:\\u{1b}[31m}                  3\n"
+        );
+    }
+
+    #[test]
+    fn numbers_are_brief() {
+        let cases = [
+            (1204.0, "1204"),
+            (0.25, "0.25"),
+            (120.449, "120.4"),
+            (1.234_56, "1.235"),
+            (-3.10, "-3.1"),
+            (1e-5, "1.000e-5"),
+            (2.5e12, "2.500e12"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(brief(value), expected);
+        }
+    }
+}

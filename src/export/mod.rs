@@ -1,0 +1,83 @@
+//! Delivers snapshots: each exporter on a thread of its own, behind a bounded queue of its own.
+
+mod append;
+mod console;
+mod number;
+mod outlet;
+pub mod prometheus;
+mod textfile;
+
+pub use console::{Console, Format};
+pub use outlet::{Counts, Outlet};
+pub use prometheus::Quarantine;
+pub use textfile::{OnExit, Textfile};
+
+use std::fmt;
+use std::io;
+
+use crate::snapshot::Snapshot;
+
+/// Renders snapshots and delivers them.
+pub trait Exporter: Send + 'static {
+    /// As it is called in the configuration: `console`.
+    fn name(&self) -> &'static str;
+
+    /// Delivers one snapshot. It may block: nobody else waits for it.
+    ///
+    /// # Errors
+    ///
+    /// If the snapshot could not be delivered whole.
+    fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError>;
+
+    /// Opens its files again, because somebody moved them away.
+    fn reopen(&mut self) {}
+
+    /// Called once, after the last snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If what it leaves behind is not as configured.
+    fn finish(&mut self) -> Result<(), ExportError> {
+        Ok(())
+    }
+}
+
+/// What became of a snapshot that was delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Rows that could not be shown, by [`Quarantine`].
+    pub quarantined: [u64; Quarantine::ALL.len()],
+}
+
+/// Why a snapshot was not delivered: what failed, where, and what to do.
+#[derive(Debug)]
+pub struct ExportError {
+    what: String,
+    source: io::Error,
+}
+
+impl ExportError {
+    fn new(what: impl Into<String>, source: io::Error) -> Self {
+        Self { what: what.into(), source }
+    }
+}
+
+impl fmt::Display for ExportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)?;
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => f.write_str("; free some space there"),
+            io::ErrorKind::NotFound => f.write_str("; create the directory"),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                f.write_str("; let tallyd's user write there, or configure another path")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ExportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

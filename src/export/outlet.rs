@@ -1,0 +1,223 @@
+//! The queue and the thread in front of an exporter.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::prometheus::Quarantine;
+use super::{Exported, Exporter};
+use crate::snapshot::Snapshot;
+
+/// Snapshots that wait for a slow exporter; with one more it loses the oldest.
+const QUEUE: usize = 4;
+
+/// Where the flush leaves snapshots for one exporter.
+#[derive(Debug)]
+pub struct Outlet {
+    name: &'static str,
+    queue: async_channel::Sender<Arc<Snapshot>>,
+    state: Arc<State>,
+    /// Disconnected when the thread has ended.
+    ended: mpsc::Receiver<()>,
+    /// What [`take_counts`](Self::take_counts) has told already.
+    told: Counts,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    snapshots_dropped: AtomicU64,
+    errors: AtomicU64,
+    quarantined: [AtomicU64; Quarantine::ALL.len()],
+    /// How often files were to be opened again.
+    reopens: Arc<AtomicU64>,
+}
+
+/// What an exporter did not deliver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Snapshots that the queue had no room for.
+    pub snapshots_dropped: u64,
+    /// Snapshots that could not be delivered.
+    pub errors: u64,
+    /// Rows that could not be shown, by [`Quarantine`].
+    pub quarantined: [u64; Quarantine::ALL.len()],
+}
+
+impl Outlet {
+    /// Starts the exporter's thread. Whenever `reopens` has changed, the exporter opens its files again before the next
+    /// snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub fn start(exporter: impl Exporter, reopens: &Arc<AtomicU64>) -> io::Result<Self> {
+        let name = exporter.name();
+        let (queue, snapshots) = async_channel::bounded(QUEUE);
+        let (end, ended) = mpsc::channel();
+        let state = Arc::new(State { reopens: Arc::clone(reopens), ..State::default() });
+        let shared = Arc::clone(&state);
+        thread::Builder::new().name(format!("export-{name}")).spawn(move || {
+            work(exporter, &snapshots, &shared);
+            drop(end);
+        })?;
+        Ok(Self { name, queue, state, ended, told: Counts::default() })
+    }
+
+    /// The exporter's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Leaves a snapshot for the exporter, and never waits: if the queue is full, the oldest one in it is lost.
+    pub fn offer(&self, snapshot: &Arc<Snapshot>) {
+        // The only error is a closed queue, and the queue is closed by `finish` alone.
+        if let Ok(Some(_lost)) = self.queue.force_send(Arc::clone(snapshot)) {
+            let lost = self.state.snapshots_dropped.fetch_add(1, Relaxed) + 1;
+            tracing::error!(exporter = self.name, lost, "the exporter does not keep up and lost its oldest snapshot");
+        }
+    }
+
+    /// What was not delivered since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        let State { snapshots_dropped, errors, quarantined, .. } = &*self.state;
+        let now = Counts {
+            snapshots_dropped: snapshots_dropped.load(Relaxed),
+            errors: errors.load(Relaxed),
+            quarantined: quarantined.each_ref().map(|count| count.load(Relaxed)),
+        };
+        let told = std::mem::replace(&mut self.told, now);
+        let mut new = now;
+        new.snapshots_dropped -= told.snapshots_dropped;
+        new.errors -= told.errors;
+        new.quarantined.iter_mut().zip(told.quarantined).for_each(|(new, told)| *new -= told);
+        new
+    }
+
+    /// Lets the exporter deliver what is left in its queue, and waits for that up to `patience`. Whether it is done.
+    pub fn finish(self, patience: Duration) -> bool {
+        drop(self.queue);
+        let is_done = self.ended.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected);
+        if !is_done {
+            tracing::error!(exporter = self.name, ?patience, "the exporter did not finish in time; its last snapshots may be lost");
+        }
+        is_done
+    }
+}
+
+fn work(mut exporter: impl Exporter, snapshots: &async_channel::Receiver<Arc<Snapshot>>, state: &State) {
+    let name = exporter.name();
+    let mut reopens = state.reopens.load(Relaxed);
+    let mut failures = 0_u64;
+    while let Ok(snapshot) = snapshots.recv_blocking() {
+        if reopens != state.reopens.load(Relaxed) {
+            reopens = state.reopens.load(Relaxed);
+            exporter.reopen();
+        }
+        match exporter.export(&snapshot) {
+            Ok(Exported { quarantined }) => {
+                for (sum, count) in state.quarantined.iter().zip(quarantined) {
+                    sum.fetch_add(count, Relaxed);
+                }
+                if failures > 0 {
+                    tracing::info!(exporter = name, failures, "exporting works again");
+                }
+                failures = 0;
+            }
+            Err(error) => {
+                state.errors.fetch_add(1, Relaxed);
+                failures += 1;
+                // The first, and then ever more seldom: the counter tells the rest.
+                if failures.is_power_of_two() {
+                    tracing::error!(exporter = name, failures, "a snapshot was not delivered: {error}");
+                }
+            }
+        }
+    }
+    if let Err(error) = exporter.finish() {
+        tracing::error!(exporter = name, "{error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::export::ExportError;
+    use crate::snapshot::Overview;
+
+    fn snapshot(number: u64) -> Arc<Snapshot> {
+        Arc::new(Snapshot {
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
+            interval: Duration::from_secs(1),
+            statistics: Arc::default(),
+            rows: Vec::new(),
+            overview: Overview::default(),
+        })
+    }
+
+    /// Takes a snapshot, tells so, and waits to be told whether to fail.
+    struct Puppet {
+        taken: Sender<u64>,
+        fail: Receiver<bool>,
+    }
+
+    impl Exporter for Puppet {
+        fn name(&self) -> &'static str {
+            "puppet"
+        }
+        fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
+            let number = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            self.taken.send(number).unwrap();
+            match self.fail.recv() {
+                Ok(true) => Err(ExportError::new("puppet", io::Error::other("told to fail"))),
+                _ => Ok(Exported::default()),
+            }
+        }
+    }
+
+    fn puppet() -> (Outlet, Receiver<u64>, Sender<bool>) {
+        let (taken, takes) = channel();
+        let (go, fail) = channel();
+        (Outlet::start(Puppet { taken, fail }, &Arc::default()).unwrap(), takes, go)
+    }
+
+    #[test]
+    fn an_exporter_that_hangs_loses_its_oldest_snapshots_and_they_are_counted() {
+        let (mut outlet, takes, go) = puppet();
+        outlet.offer(&snapshot(0));
+        assert_eq!(takes.recv(), Ok(0));
+        (1..=6).for_each(|number| outlet.offer(&snapshot(number)));
+        assert_eq!(outlet.take_counts().snapshots_dropped, 2);
+        assert_eq!(outlet.take_counts().snapshots_dropped, 0);
+        (0..5).for_each(|_| go.send(false).unwrap());
+        assert!(outlet.finish(Duration::from_secs(60)));
+        assert_eq!(takes.iter().collect::<Vec<_>>(), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn an_exporter_that_fails_is_counted_and_asked_again() {
+        let (mut outlet, takes, go) = puppet();
+        for (number, fails) in [(0, true), (1, false), (2, true)] {
+            outlet.offer(&snapshot(number));
+            assert_eq!(takes.recv(), Ok(number));
+            go.send(fails).unwrap();
+        }
+        outlet.offer(&snapshot(3));
+        assert_eq!(takes.recv(), Ok(3));
+        assert_eq!(outlet.take_counts().errors, 2);
+    }
+
+    #[test]
+    fn waiting_for_an_exporter_that_hangs_has_an_end() {
+        let (outlet, takes, _go) = puppet();
+        outlet.offer(&snapshot(0));
+        assert_eq!(takes.recv(), Ok(0));
+        assert!(!outlet.finish(Duration::from_millis(1)));
+    }
+}

@@ -1,0 +1,151 @@
+//! Legal metric and label names, whatever clients send.
+
+use crate::protocol::Kind;
+use crate::series::Series;
+
+/// How metrics are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// As Prometheus recommends: counters end `_total`, timings are seconds and end `_seconds`.
+    Prometheus,
+    /// As statsd_exporter has it: names as they are, timings in seconds. A run of `-` becomes one `_`.
+    StatsdExporter,
+}
+
+impl Naming {
+    /// The family that a series belongs to.
+    pub(super) fn family(self, series: &Series) -> String {
+        let mut name = self.legal(series.name());
+        let suffix = match series.kind() {
+            _ if self == Self::StatsdExporter => "",
+            Kind::Counter => "_total",
+            Kind::Timing => "_seconds",
+            _ => "",
+        };
+        if !name.ends_with(suffix) {
+            name.push_str(suffix);
+        }
+        name
+    }
+
+    fn legal(self, name: &str) -> String {
+        let mut legal = String::with_capacity(name.len() + 1);
+        let mut previous = None;
+        for character in name.chars() {
+            let continues_run = character == '-' && previous == Some('-') && self == Self::StatsdExporter;
+            if !continues_run {
+                push_legal(&mut legal, character, ':');
+            }
+            previous = Some(character);
+        }
+        legal
+    }
+}
+
+/// Appends a character of a name, or `_` in its place; before a leading digit, `_` as well.
+fn push_legal(name: &mut String, character: char, also: char) {
+    if name.is_empty() && character.is_ascii_digit() {
+        name.push('_');
+    }
+    let is_legal = character.is_ascii_alphanumeric() || character == '_' || character == also;
+    name.push(if is_legal { character } else { '_' });
+}
+
+/// A tag's key as a label's name. What Prometheus keeps for itself becomes `exported_…`.
+fn label_name(key: &str, has_quantiles: bool) -> String {
+    let mut name = String::with_capacity(key.len());
+    for character in key.chars() {
+        push_legal(&mut name, character, '_');
+    }
+    if name.is_empty() {
+        name.push('_');
+    }
+    let is_taken = has_quantiles && (name == "le" || name == "quantile");
+    if is_taken || name.starts_with("__") {
+        name.insert_str(0, "exported_");
+    }
+    name
+}
+
+/// The labels of a series as they stand between the braces, sorted; and whether two tags became one label, of which the
+/// last counts.
+pub(super) fn labels(series: &Series) -> (String, bool) {
+    let has_quantiles = matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution);
+    let mut labels: Vec<(String, &str)> =
+        series.tags().map(|(key, value)| (label_name(key, has_quantiles), value)).collect();
+    labels.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut text = String::new();
+    let mut merged = false;
+    for of_one_name in labels.chunk_by(|a, b| a.0 == b.0) {
+        merged |= of_one_name.len() > 1;
+        let (name, value) = &of_one_name[of_one_name.len() - 1];
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(name);
+        text.push_str("=\"");
+        // A label without value is no label.
+        push_escaped(&mut text, if value.is_empty() { "true" } else { value });
+        text.push('"');
+    }
+    (text, merged)
+}
+
+fn push_escaped(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            _ => text.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Series {
+        Series::new(kind, name, tags)
+    }
+
+    #[test]
+    fn names_follow_the_style() {
+        let cases = [
+            (Kind::Counter, "api.hits", "api_hits_total", "api_hits"),
+            (Kind::Counter, "jobs_total", "jobs_total", "jobs_total"),
+            (Kind::Timing, "api.latency", "api_latency_seconds", "api_latency"),
+            (Kind::Histogram, "size", "size", "size"),
+            (Kind::Gauge, "9.9", "_9_9", "_9_9"),
+            (Kind::Gauge, "a/b c", "a_b_c", "a_b_c"),
+            (Kind::Gauge, "a---b", "a___b", "a_b"),
+            (Kind::Gauge, "a.-.b", "a___b", "a___b"),
+            (Kind::Gauge, "ümlaut", "_mlaut", "_mlaut"),
+            (Kind::Set, "--", "__", "_"),
+        ];
+        for (kind, name, prometheus, statsd_exporter) in cases {
+            assert_eq!(Naming::Prometheus.family(&series(kind, name, &[])), prometheus);
+            assert_eq!(Naming::StatsdExporter.family(&series(kind, name, &[])), statsd_exporter);
+        }
+    }
+
+    #[test]
+    fn labels_are_legal_sorted_and_escaped() {
+        let of = |kind, tags: &[(&str, &str)]| labels(&series(kind, "a", tags));
+        let cases: [(Kind, &[(&str, &str)], &str, bool); 8] = [
+            (Kind::Counter, &[], "", false),
+            (Kind::Counter, &[("b", "2"), ("a", "1")], r#"a="1",b="2""#, false),
+            (Kind::Counter, &[("09digits", "0"), ("tag.with.dots", "")], r#"_09digits="0",tag_with_dots="true""#, false),
+            (Kind::Counter, &[("le", "1")], r#"le="1""#, false),
+            (Kind::Timing, &[("le", "1"), ("quantile", "2")], r#"exported_le="1",exported_quantile="2""#, false),
+            (Kind::Gauge, &[("__name__", "x"), ("", "y")], r#"_="y",exported___name__="x""#, false),
+            (Kind::Gauge, &[("a.b", "1"), ("a_b", "2")], r#"a_b="2""#, true),
+            (Kind::Gauge, &[("k", "a\"b\\c\r")], "k=\"a\\\"b\\\\c\r\"", false),
+        ];
+        for (kind, tags, expected, merged) in cases {
+            assert_eq!(of(kind, tags), (expected.to_owned(), merged), "{tags:?}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Ends intervals: cuts all shards at one moment, merges what they held, and hands the snapshot to the exporters.
+
+mod collect;
+mod schedule;
+mod telemetry;
+
+pub use collect::Idle;
+pub use schedule::{Ended, Schedule};
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
+use crate::export::Outlet;
+use crate::listen::DropCounter;
+use crate::snapshot::{Overview, Row, Snapshot};
+use collect::{Collected, Collector};
+use telemetry::Report;
+
+/// Cells prepared under one hold of a shard's lock, which takes some microseconds.
+const CELLS_A_STEP: usize = 4096;
+
+/// Cuts shards and makes snapshots; knows no clock and no exporter.
+#[derive(Debug)]
+pub struct Cutter {
+    shards: Vec<Arc<Mutex<Shard>>>,
+    /// Empty columns, one set a shard, in which the next interval is recorded.
+    spares: Vec<Columns>,
+    collector: Collector,
+    /// The number of the open interval, from 1.
+    interval: u32,
+}
+
+/// The merged results of an interval, before tallyd's own metrics are added.
+#[derive(Debug)]
+pub struct Cut {
+    collected: Collected,
+}
+
+impl Cut {
+    /// One row a series, sorted.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.collected.rows
+    }
+
+    /// What became of the interval's datagrams, lines and samples.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.collected.tally
+    }
+}
+
+impl Cutter {
+    /// For shards that share `shared`, all in their first interval.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, shards: Vec<Arc<Mutex<Shard>>>, statistics: Statistics, idle: Idle) -> Self {
+        let spares = shards.iter().map(|_| Columns::new(&shared.parameters)).collect();
+        Self { shards, spares, collector: Collector::new(shared, statistics, idle), interval: 1 }
+    }
+
+    /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
+    /// moment, and decides which series are idle.
+    pub fn cut(&mut self, now: Duration) -> Cut {
+        let full_of_forms = self.shards.iter().any(|shard| shard.lock().is_full_of_forms());
+        let renew = full_of_forms || self.collector.wants_renewal();
+        let mut columns = if renew { self.cut_anew() } else { self.cut_on() };
+        let collected = self.collector.collect(self.interval, &mut columns, now, renew);
+        self.interval += 1;
+        for (shard, columns) in self.shards.iter().zip(&mut columns) {
+            let memory = columns.clear();
+            let left_over = shard.lock().resupply(memory);
+            // Freed here, not under the lock.
+            drop(left_over);
+        }
+        self.spares = if renew { columns.iter().map(Columns::fresh).collect() } else { columns };
+        Cut { collected }
+    }
+
+    /// The usual cut: the shards go on with the forms they know.
+    fn cut_on(&mut self) -> Vec<Columns> {
+        let mut spares = std::mem::take(&mut self.spares);
+        for (shard, spare) in self.shards.iter().zip(&mut spares) {
+            while !shard.lock().prepare(spare, CELLS_A_STEP) {}
+        }
+        let shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
+        shards.into_iter().zip(spares).map(|(mut shard, spare)| shard.cut(spare)).collect()
+    }
+
+    /// The shards forget their forms.
+    fn cut_anew(&mut self) -> Vec<Columns> {
+        let mut renewals = Vec::with_capacity(self.shards.len());
+        for (shard, spare) in self.shards.iter().zip(&self.spares) {
+            let size = shard.lock().size();
+            renewals.push(Renewal::of(spare, size));
+        }
+        let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
+        shards.iter_mut().zip(&mut renewals).for_each(|(shard, renewal)| shard.cut_anew(renewal));
+        drop(shards);
+        renewals.into_iter().map(Renewal::into_columns).collect()
+    }
+}
+
+/// The thread that flushes.
+#[derive(Debug)]
+pub struct Flusher {
+    /// What it cuts.
+    pub cutter: Cutter,
+    /// How long an interval is.
+    pub interval: Duration,
+    /// What was asked of distributions.
+    pub statistics: Arc<Statistics>,
+    /// The sockets whose losses it reports.
+    pub drop_counter: DropCounter,
+    /// Where snapshots go.
+    pub outlets: Vec<Outlet>,
+    /// Whether tallyd's own metrics are among them.
+    pub telemetry: bool,
+}
+
+impl Flusher {
+    /// Flushes at the end of every interval until `stop` is told to or dropped; then flushes what is open, and returns
+    /// the outlets, which still hold what has not been exported yet.
+    #[must_use]
+    pub fn run(mut self, stop: &Receiver<()>) -> Vec<Outlet> {
+        let begin = Instant::now();
+        let mut schedule = Schedule::new(self.interval, begin, SystemTime::now());
+        let mut previous = Duration::ZERO;
+        loop {
+            let wait = schedule.deadline().saturating_duration_since(Instant::now());
+            let stopped = stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
+            let start = Instant::now();
+            let ended = schedule.end(start, SystemTime::now());
+            self.flush(begin.elapsed(), ended, previous);
+            previous = start.elapsed();
+            tracing::debug!(duration = ?previous, late = ended.late, "flushed");
+            if stopped {
+                return self.outlets;
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Duration, ended: Ended, flush_duration: Duration) {
+        if ended.late {
+            tracing::warn!(length = ?ended.length, "a flush was late: the interval is longer, its rates are right");
+        }
+        let Collected { mut rows, tally, refused, live } = self.cutter.cut(now).collected;
+        warn_of_refused(&refused);
+        let drops = self.drop_counter.read();
+        let exports: Vec<_> = self.outlets.iter_mut().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
+        if self.telemetry {
+            let own = Report {
+                tally: &tally,
+                live: &live,
+                drops: &drops,
+                exports: &exports,
+                flush_duration,
+                flush_late: ended.late,
+                time: ended.time,
+            };
+            rows.extend(own.rows());
+            // Two sorted runs: the standard sort merges them in linear time.
+            rows.sort_by(|a, b| a.series.cmp(&b.series));
+        }
+        let datagrams_dropped = drops.iter().map(|drops| drops.datagrams).sum();
+        if datagrams_dropped > 0 {
+            tracing::error!(
+                datagrams = datagrams_dropped,
+                "the kernel dropped datagrams for want of buffer; raise listeners.udp.receive_buffer and \
+                 net.core.rmem_max, or listeners.udp.receivers"
+            );
+        }
+        let snapshot = Arc::new(Snapshot {
+            time: ended.time,
+            interval: ended.length,
+            statistics: Arc::clone(&self.statistics),
+            rows,
+            overview: Overview { series: live.iter().sum(), tally, datagrams_dropped },
+        });
+        for outlet in &self.outlets {
+            outlet.offer(&snapshot);
+        }
+    }
+}
+
+fn warn_of_refused(refused: &RefusedNames) {
+    let mut names = refused.iter().take(5).map(|(name, samples)| format!("{name} ({samples})")).peekable();
+    if names.peek().is_some() {
+        let names = names.collect::<Vec<_>>().join(", ");
+        tracing::error!(names, "samples of new series were refused; raise aggregation.max_series, or send fewer tags");
+    }
+}

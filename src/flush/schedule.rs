@@ -1,0 +1,164 @@
+//! When to flush: at wall-clock multiples of the interval, by the monotonic clock.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The deadlines of flushes. Clock readings are arguments.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    interval: Duration,
+    /// The start of the open interval.
+    started: Instant,
+    /// When the open interval ends, on both clocks.
+    deadline: Instant,
+    boundary: SystemTime,
+}
+
+/// An interval that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its end: the boundary, or the present time where the interval was ended early or late.
+    pub time: SystemTime,
+    /// How long it was by the monotonic clock; never zero.
+    pub length: Duration,
+    /// Whether it was ended so late that it took a noticeable part of the next one.
+    pub late: bool,
+}
+
+impl Schedule {
+    /// A schedule whose first interval starts now and ends at the next multiple of `interval` since 1970.
+    #[must_use]
+    pub fn new(interval: Duration, now: Instant, wall: SystemTime) -> Self {
+        let mut schedule = Self { interval, started: now, deadline: now, boundary: wall };
+        schedule.aim(now, wall, schedule.next_multiple(wall, Duration::ZERO));
+        schedule
+    }
+
+    /// When the open interval is to be ended.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Ends the open interval at `now` and starts the next.
+    ///
+    /// Each deadline is aimed at anew from the wall clock, so neither delays add up nor does a clock that was set
+    /// leave the boundaries crooked for more than one interval. The next boundary is the first multiple that is more
+    /// than half an interval away, so that waking up a little early or setting the clock back makes no tiny interval.
+    pub fn end(&mut self, now: Instant, wall: SystemTime) -> Ended {
+        let lateness = now.saturating_duration_since(self.deadline);
+        // Two clocks are read one after the other and drift against each other.
+        let on_time = now >= self.deadline && lateness <= self.tolerance();
+        let ended = Ended {
+            time: if on_time { self.boundary } else { wall },
+            length: now.saturating_duration_since(self.started).max(Duration::from_nanos(1)),
+            late: lateness > self.tolerance(),
+        };
+        self.started = now;
+        self.aim(now, wall, self.next_multiple(wall, self.interval / 2));
+        ended
+    }
+
+    /// A tenth of the interval, but at most a second.
+    fn tolerance(&self) -> Duration {
+        (self.interval / 10).min(Duration::from_secs(1))
+    }
+
+    /// The first multiple of the interval later than `wall` by more than `distance`.
+    fn next_multiple(&self, wall: SystemTime, distance: Duration) -> SystemTime {
+        let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default() + distance;
+        let interval = self.interval.as_nanos().max(1);
+        let multiple = (since_epoch.as_nanos() / interval + 1) * interval;
+        // Fits: the clock's nanoseconds since 1970 do until the year 2554.
+        UNIX_EPOCH + Duration::from_nanos(u64::try_from(multiple).unwrap_or(u64::MAX))
+    }
+
+    fn aim(&mut self, now: Instant, wall: SystemTime, boundary: SystemTime) {
+        self.boundary = boundary;
+        self.deadline = now + boundary.duration_since(wall).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN: Duration = Duration::from_secs(10);
+
+    fn at(millis: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_000_000) + Duration::from_millis(millis)
+    }
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_first_interval_ends_at_the_next_multiple() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(3_500));
+        assert_eq!(schedule.deadline(), start + ms(6_500));
+        let ended = schedule.end(start + ms(6_501), at(10_001));
+        assert_eq!(ended, Ended { time: at(10_000), length: ms(6_501), late: false });
+    }
+
+    #[test]
+    fn delays_do_not_add_up() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(0));
+        for round in 1..=1000_u64 {
+            let millis = round * 10_000 + round % 700;
+            let ended = schedule.end(start + ms(millis), at(millis));
+            assert_eq!(ended.time, at(round * 10_000));
+            assert_eq!(schedule.deadline(), start + ms((round + 1) * 10_000));
+        }
+    }
+
+    #[test]
+    fn lengths_are_those_that_really_passed_and_add_up_to_all_time() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(1_000));
+        let moments = [10_003, 20_000, 30_990, 40_000];
+        let lengths: Duration =
+            moments.into_iter().map(|millis| schedule.end(start + ms(millis - 1_000), at(millis)).length).sum();
+        assert_eq!(lengths, ms(39_000));
+    }
+
+    #[test]
+    fn a_late_flush_is_told_and_takes_its_own_time() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(0));
+        let ended = schedule.end(start + ms(27_000), at(27_000));
+        assert_eq!(ended, Ended { time: at(27_000), length: ms(27_000), late: true });
+        assert_eq!(schedule.deadline(), start + ms(40_000), "no interval is shorter than half of the configured one");
+    }
+
+    #[test]
+    fn waking_up_early_makes_no_tiny_interval() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(0));
+        schedule.end(start + ms(9_999), at(9_999));
+        assert_eq!(schedule.deadline(), start + ms(20_000));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_costs_one_uneven_interval() {
+        let start = Instant::now();
+        for step in [4_000_i64, -4_000, 3_600_000] {
+            let mut schedule = Schedule::new(TEN, start, at(5_000_000));
+            let wall = at((5_010_000 + step) as u64);
+            schedule.end(start + ms(10_000), wall);
+            let length = schedule.deadline() - (start + ms(10_000));
+            assert!(length > ms(5_000) && length <= ms(15_000), "step {step}: {length:?}");
+            let end = wall + length;
+            assert_eq!(end.duration_since(UNIX_EPOCH).unwrap().as_millis() % 10_000, 0, "step {step}");
+        }
+    }
+
+    #[test]
+    fn an_interval_that_is_ended_by_a_stop_has_the_time_of_the_stop() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(0));
+        let ended = schedule.end(start + ms(2_500), at(2_500));
+        assert_eq!(ended, Ended { time: at(2_500), length: ms(2_500), late: false });
+    }
+}

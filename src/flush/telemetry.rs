@@ -1,0 +1,88 @@
+//! tallyd's own metrics, as rows like any other.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::aggregate::{RESERVED_PREFIX, Refusal, Tally};
+use crate::export::{Counts, Quarantine};
+use crate::listen::Drops;
+use crate::protocol::{Kind, Note, Reason};
+use crate::series::Series;
+use crate::snapshot::{Row, Value};
+
+/// What tallyd has to say of itself at the end of an interval. Counts are those of the interval.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    pub(super) tally: &'a Tally,
+    /// Series alive, by [`Kind`].
+    pub(super) live: &'a [u64; Kind::ALL.len()],
+    /// By socket.
+    pub(super) drops: &'a [Drops],
+    /// By exporter.
+    pub(super) exports: &'a [(&'static str, Counts)],
+    /// How long the previous flush took.
+    pub(super) flush_duration: Duration,
+    pub(super) flush_late: bool,
+    pub(super) time: SystemTime,
+}
+
+impl Report<'_> {
+    /// The metrics in sorted order. All of them are in every report, so that rates can be taken from the first one.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let mut rows = Rows(Vec::new());
+        let Tally { datagrams, bytes, truncated, lines, samples, rejected, noted, refused, clamped } = self.tally;
+        rows.counter("datagrams", &[], *datagrams);
+        rows.counter("bytes", &[], *bytes);
+        rows.counter("datagrams_truncated", &[], *truncated);
+        rows.counter("lines", &[], *lines);
+        rows.counter("values_clamped", &[], *clamped);
+        rows.counters("samples", "type", Kind::ALL.map(Kind::name).into_iter().zip(*samples));
+        rows.counters("lines_rejected", "reason", Reason::ALL.map(Reason::name).into_iter().zip(*rejected));
+        rows.counters("lines_noted", "note", Note::ALL.map(Note::name).into_iter().zip(*noted));
+        rows.counters("series_refused", "reason", Refusal::ALL.map(Refusal::name).into_iter().zip(*refused));
+        for (kind, live) in Kind::ALL.into_iter().zip(self.live) {
+            rows.gauge("series", &[("type", kind.name())], *live as f64);
+        }
+        for Drops { listener, receiver, datagrams, buffer_bytes } in self.drops {
+            let tags = [("listener", *listener), ("receiver", receiver.as_str())];
+            rows.counter("datagrams_dropped", &tags, *datagrams);
+            rows.gauge("receive_buffer_bytes", &tags, *buffer_bytes as f64);
+        }
+        for (exporter, counts) in self.exports {
+            let tag = ("exporter", *exporter);
+            rows.counter("snapshots_dropped", &[tag], counts.snapshots_dropped);
+            rows.counter("export_errors", &[tag], counts.errors);
+            for (reason, count) in Quarantine::ALL.into_iter().zip(counts.quarantined) {
+                rows.counter("series_quarantined", &[tag, ("reason", reason.name())], count);
+            }
+        }
+        rows.gauge("flush_duration_seconds", &[], self.flush_duration.as_secs_f64());
+        rows.counter("flush_late", &[], u64::from(self.flush_late));
+        let unix = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        rows.gauge("last_flush_timestamp_seconds", &[], unix.as_secs_f64());
+        rows.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        rows.0.sort_unstable_by(|a, b| a.series.cmp(&b.series));
+        rows.0
+    }
+}
+
+struct Rows(Vec<Row>);
+
+impl Rows {
+    fn counters(&mut self, name: &str, tag: &str, counts: impl Iterator<Item = (&'static str, u64)>) {
+        for (value, count) in counts {
+            self.counter(name, &[(tag, value)], count);
+        }
+    }
+
+    fn counter(&mut self, name: &str, tags: &[(&str, &str)], count: u64) {
+        self.push(Kind::Counter, name, tags, Value::Counter(count as f64));
+    }
+
+    fn gauge(&mut self, name: &str, tags: &[(&str, &str)], value: f64) {
+        self.push(Kind::Gauge, name, tags, Value::Gauge(value));
+    }
+
+    fn push(&mut self, kind: Kind, name: &str, tags: &[(&str, &str)], value: Value) {
+        self.0.push(Row { series: Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), tags), value });
+    }
+}

@@ -1,0 +1,94 @@
+//! Why a line was rejected: a closed list of reasons, and where in the line.
+
+use std::fmt;
+
+/// Why a line does not count. The names are an interface: telemetry and tools show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing stands before the first colon.
+    EmptyName,
+    /// The name holds a control byte or is not UTF-8.
+    BadName,
+    /// No `|`, or nothing after it.
+    MissingType,
+    /// The type is not one of those in the protocol.
+    UnknownType,
+    /// The value is not a finite decimal number (or, for a set, is empty).
+    BadValue,
+    /// The sample rate is not a number in `(0, 1]`.
+    BadRate,
+    /// An event or a service check, which this version does not take.
+    Unsupported,
+}
+
+impl Reason {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: [Reason; 7] = [
+        Reason::EmptyName,
+        Reason::BadName,
+        Reason::MissingType,
+        Reason::UnknownType,
+        Reason::BadValue,
+        Reason::BadRate,
+        Reason::Unsupported,
+    ];
+
+    /// The name by which telemetry counts it, for example `bad_value`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::EmptyName => "empty_name",
+            Reason::BadName => "bad_name",
+            Reason::MissingType => "missing_type",
+            Reason::UnknownType => "unknown_type",
+            Reason::BadValue => "bad_value",
+            Reason::BadRate => "bad_rate",
+            Reason::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// A rejected line: the reason, and the byte at which it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseError {
+    reason: Reason,
+    offset: u32,
+}
+
+impl ParseError {
+    pub(super) fn new(reason: Reason, offset: usize) -> Self {
+        Self { reason, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
+    }
+
+    /// Why the line was rejected.
+    #[must_use]
+    pub fn reason(self) -> Reason {
+        self.reason
+    }
+
+    /// The offending byte, counted from 0; equal to the length of the line where something is missing at its end.
+    #[must_use]
+    pub fn offset(self) -> usize {
+        self.offset as usize
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.reason.name(), self.offset)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_listed_in_the_order_of_their_discriminants() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+}
