@@ -1,8 +1,29 @@
-//! tallyd.
+//! tallyd: a StatsD and DogStatsD server that accounts for every sample.
+//!
+//! The modules are the stages of the data's way:
+//!
+//! ```text
+//!  socket ------> line ------> sample ------> aggregate ------> snapshot ------> exporters
+//!  listen         protocol     protocol       aggregate         flush            export
+//! ```
+//!
+//! - [`listen`] takes datagrams off UDP sockets, one thread and one shard a socket;
+//! - [`protocol`] says what a line means;
+//! - [`series`] is the identity under which samples are added up;
+//! - [`aggregate`] adds them up, in a shard that belongs to one receiver;
+//! - [`flush`] ends intervals: cuts all shards at one moment and merges them into
+//! - [`snapshot`], the immutable results of one interval;
+//! - [`export`] renders snapshots and delivers them, each exporter on its own thread;
+//! - [`config`], [`log`], [`cli`] and [`daemon`] start and stop it all.
+
 pub mod aggregate;
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod export;
 pub mod flush;
 pub mod listen;
+pub mod log;
 pub mod protocol;
 pub mod series;
 pub mod snapshot;

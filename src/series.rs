@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn name_tags_and_kind_are_the_identity() {
         let base = series(b"a:1|c|#x:1");
-        for other in [&b"b:1|c|#x:1"[..], b"a:1|g|#x:1", b"a:1|c|#x:2", b"a:1|c|#x:1,x:1", b"a:1|c", b"a:1|c|#x1"] {
+        for other in
+            [&b"b:1|c|#x:1"[..], b"a:1|g|#x:1", b"a:1|c|#x:2", b"a:1|c|#x:1,x:1", b"a:1|c", b"a:1|c|#x1"]
+        {
             assert_ne!(base, series(other), "{other:?}");
         }
     }

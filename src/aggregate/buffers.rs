@@ -123,9 +123,9 @@ impl<T: Fold> Buffers<T> {
         cell.full += self.arena.get(cell.newest).map_or(0, |chunk| chunk.len);
         let limit = if cell.folded.is_some() { FOLD_EVERY } else { self.keep };
         if cell.full > limit {
-            let folded = cell.folded.get_or_insert_with(|| {
-                self.spare.pop().unwrap_or_else(|| Box::new(self.model.empty()))
-            });
+            let folded = cell
+                .folded
+                .get_or_insert_with(|| self.spare.pop().unwrap_or_else(|| Box::new(self.model.empty())));
             while let Some(chunk) = self.arena.get(cell.newest) {
                 folded.fold(&chunk.words[..chunk.len as usize], chunk.weight);
                 cell.newest = self.arena.release(cell.newest);
@@ -295,7 +295,11 @@ mod tests {
     fn all(buffers: &Buffers<Log>, cell: u32) -> Vec<(u64, u64)> {
         let contents = buffers.contents(cell);
         let mut values = contents.folded.map_or(Vec::new(), |log| log.0.clone());
-        values.extend(contents.runs().flat_map(|(words, weight)| words.iter().map(move |&word| (word, weight.to_bits()))));
+        values.extend(
+            contents
+                .runs()
+                .flat_map(|(words, weight)| words.iter().map(move |&word| (word, weight.to_bits()))),
+        );
         values.sort_unstable();
         values
     }

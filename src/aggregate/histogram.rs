@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn magnitudes_out_of_range_count_at_its_ends_and_are_told() {
-        for (value, end) in [(1e-12, SMALLEST), (-1e-300, -SMALLEST), (1e15, LARGEST), (-f64::MAX, -LARGEST)] {
+        for (value, end) in [(1e-12, SMALLEST), (-1e-300, -SMALLEST), (1e15, LARGEST), (-f64::MAX, -LARGEST)]
+        {
             let mut histogram = Histogram::new(2);
             assert!(histogram.add(value, 1.0), "{value}");
             let (reported, _) = histogram.iter().next().unwrap();

@@ -25,7 +25,7 @@ mod tally;
 pub use histogram::{Histogram, LARGEST, SMALLEST};
 pub use shard::{Parameters, RESERVED_PREFIX, Shard, Shared};
 pub use summary::{Percentile, Statistics, Summary};
-pub use tally::{RefusedNames, Refusal, Tally};
+pub use tally::{Refusal, RefusedNames, Tally};
 
 pub(crate) use members::Members;
 pub(crate) use registry::{Class, SeriesId};

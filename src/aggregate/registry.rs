@@ -149,7 +149,9 @@ impl Registry {
 
 impl Numbers {
     fn find(&self, hash: u64, identity: &str) -> Option<SeriesId> {
-        let is_it = |id: &SeriesId| self.series[id.index()].as_ref().is_some_and(|known| known.identity() == identity);
+        let is_it = |id: &SeriesId| {
+            self.series[id.index()].as_ref().is_some_and(|known| known.identity() == identity)
+        };
         self.table.find(hash, is_it).copied()
     }
 

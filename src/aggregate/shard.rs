@@ -12,7 +12,7 @@ use super::forms::{Form, Forms, RawLine, Target};
 use super::gauges::Gauges;
 use super::members::Members;
 use super::registry::{Class, Registry, SeriesId};
-use super::tally::{RefusedNames, Refusal, Tally};
+use super::tally::{Refusal, RefusedNames, Tally};
 use crate::protocol::{self, Kind, Metric, Sample, Value, number};
 use crate::series::IdentityBuilder;
 
@@ -213,7 +213,9 @@ impl Shard {
         let value = match form.target {
             Target::Set if raw.value.is_empty() => return None,
             Target::Set => Value::Member(raw.value),
-            Target::Gauge if matches!(raw.value.first(), Some(b'+' | b'-')) => Value::Signed(number(raw.value)?),
+            Target::Gauge if matches!(raw.value.first(), Some(b'+' | b'-')) => {
+                Value::Signed(number(raw.value)?)
+            }
             _ => Value::Number(number(raw.value)?),
         };
         self.record_value(form, value, self.forms.weight(form));

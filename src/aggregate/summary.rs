@@ -88,7 +88,8 @@ impl Summarizer {
         parts: impl Iterator<Item = Contents<'a, Distribution>> + Clone,
         is_timing: bool,
     ) -> (Summary, u64) {
-        let as_they_came: usize = parts.clone().flat_map(|part| part.runs()).map(|(words, _)| words.len()).sum();
+        let as_they_came: usize =
+            parts.clone().flat_map(|part| part.runs()).map(|(words, _)| words.len()).sum();
         let folded = parts.clone().any(|part| part.folded.is_some());
         let summary = if !folded && as_they_came <= self.statistics.exact_values {
             self.pairs.clear();
@@ -114,7 +115,12 @@ impl Summarizer {
     }
 
     /// `ascending` are values and their weights, exact or the middles of buckets.
-    fn answer(&self, moments: &Moments, ascending: impl Iterator<Item = (f64, f64)>, is_timing: bool) -> Summary {
+    fn answer(
+        &self,
+        moments: &Moments,
+        ascending: impl Iterator<Item = (f64, f64)>,
+        is_timing: bool,
+    ) -> Summary {
         let Statistics { percentiles, bounds, timing_bounds, .. } = &self.statistics;
         let bounds = if is_timing { timing_bounds } else { bounds };
         let mut values = Vec::with_capacity(percentiles.len());
@@ -158,7 +164,10 @@ mod tests {
 
     fn statistics(exact_values: usize) -> Statistics {
         Statistics {
-            percentiles: [50.0, 90.0, 95.0, 99.0, 99.9, 100.0].into_iter().filter_map(Percentile::new).collect(),
+            percentiles: [50.0, 90.0, 95.0, 99.0, 99.9, 100.0]
+                .into_iter()
+                .filter_map(Percentile::new)
+                .collect(),
             bounds: vec![10.0, 50.0, 1000.0],
             timing_bounds: vec![25.0],
             exact_values,
@@ -216,7 +225,8 @@ mod tests {
 
     #[test]
     fn few_values_give_the_same_bits_however_they_are_spread() {
-        let values: Vec<_> = (0..500).map(|n| ((f64::from(n) * 0.1).sin() * 1e3, 1.0 + f64::from(n % 3) / 3.0)).collect();
+        let values: Vec<_> =
+            (0..500).map(|n| ((f64::from(n) * 0.1).sin() * 1e3, 1.0 + f64::from(n % 3) / 3.0)).collect();
         assert_eq!(summarize(&values, 512, 1), summarize(&values, 512, 7));
     }
 
@@ -226,7 +236,11 @@ mod tests {
             let values: Vec<_> = (0..count).map(|n| (f64::from(n) + 0.3, 1.0)).collect();
             let whole = summarize(&values, 100, 1);
             for parts in [2, 3, 10] {
-                assert_eq!(whole.percentiles, summarize(&values, 100, parts).percentiles, "{count} in {parts}");
+                assert_eq!(
+                    whole.percentiles,
+                    summarize(&values, 100, parts).percentiles,
+                    "{count} in {parts}"
+                );
             }
             assert_eq!(whole.percentiles[0] == nearest_rank(&values, 50.0), count <= 100, "{count}");
         }
@@ -250,7 +264,10 @@ mod tests {
             ("constant", vec![(42.0, 1.0); 5000]),
         ];
         shapes.push(("uniform", (0..20_000).map(|_| (uniform() * 1000.0, 1.0)).collect()));
-        shapes.push(("bimodal", (0..20_000).map(|n| (if n % 10 == 0 { 900.0 } else { 3.0 } + uniform(), 1.0)).collect()));
+        shapes.push((
+            "bimodal",
+            (0..20_000).map(|n| (if n % 10 == 0 { 900.0 } else { 3.0 } + uniform(), 1.0)).collect(),
+        ));
         shapes.push(("heavy tail", (0..20_000).map(|_| (uniform().powf(-1.2), 1.0)).collect()));
         shapes.push(("small", (0..20_000).map(|_| (uniform() * 1e-6, 1.0)).collect()));
         shapes.push((
@@ -264,11 +281,18 @@ mod tests {
                     let exact = nearest_rank(&values, percentile.percent());
                     let error = (got - exact).abs();
                     // Below the smallest magnitude values are not told apart.
-                    assert!(error <= exact.abs().max(1e-9) * 0.01, "{shape} p{}: {got} for {exact}", percentile.percent());
+                    assert!(
+                        error <= exact.abs().max(1e-9) * 0.01,
+                        "{shape} p{}: {got} for {exact}",
+                        percentile.percent()
+                    );
                 }
                 let moments = Moments::of(values.iter().copied());
                 assert!((summary.sum - moments.sum).abs() <= 1e-9 * moments.sum.abs().max(1.0), "{shape}");
-                assert!((summary.stddev - moments.stddev()).abs() <= 1e-9 * moments.stddev().max(1.0), "{shape}");
+                assert!(
+                    (summary.stddev - moments.stddev()).abs() <= 1e-9 * moments.stddev().max(1.0),
+                    "{shape}"
+                );
                 assert_eq!((summary.min, summary.max), (moments.min, moments.max), "{shape}");
             }
         }

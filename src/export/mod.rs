@@ -66,7 +66,9 @@ impl fmt::Display for ExportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.source)?;
         match self.source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => f.write_str("; free some space there"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                f.write_str("; free some space there")
+            }
             io::ErrorKind::NotFound => f.write_str("; create the directory"),
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 f.write_str("; let tallyd's user write there, or configure another path")

@@ -77,7 +77,11 @@ impl Outlet {
         // The only error is a closed queue, and the queue is closed by `finish` alone.
         if let Ok(Some(_lost)) = self.queue.force_send(Arc::clone(snapshot)) {
             let lost = self.state.snapshots_dropped.fetch_add(1, Relaxed) + 1;
-            tracing::error!(exporter = self.name, lost, "the exporter does not keep up and lost its oldest snapshot");
+            tracing::error!(
+                exporter = self.name,
+                lost,
+                "the exporter does not keep up and lost its oldest snapshot"
+            );
         }
     }
 
@@ -102,7 +106,11 @@ impl Outlet {
         drop(self.queue);
         let is_done = self.ended.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected);
         if !is_done {
-            tracing::error!(exporter = self.name, ?patience, "the exporter did not finish in time; its last snapshots may be lost");
+            tracing::error!(
+                exporter = self.name,
+                ?patience,
+                "the exporter did not finish in time; its last snapshots may be lost"
+            );
         }
         is_done
     }

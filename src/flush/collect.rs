@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aggregate::{Class, Columns, Members, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally, finite};
+use crate::aggregate::{
+    Class, Columns, Members, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally, finite,
+};
 use crate::protocol::Kind;
 use crate::series::Series;
 use crate::snapshot::{Row, Value};
@@ -98,7 +100,13 @@ impl Collector {
 
     /// Merges what the shards recorded in an interval that ended at `now`, counted from any fixed moment. `renewed`
     /// says that they forgot their forms at its end. The columns keep their timings and sets, to be cleared.
-    pub(crate) fn collect(&mut self, interval: u32, columns: &mut [Columns], now: Duration, renewed: bool) -> Collected {
+    pub(crate) fn collect(
+        &mut self,
+        interval: u32,
+        columns: &mut [Columns],
+        now: Duration,
+        renewed: bool,
+    ) -> Collected {
         self.learn_new_series(now);
         let mut tally = Tally::default();
         let mut refused = RefusedNames::default();

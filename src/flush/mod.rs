@@ -57,7 +57,12 @@ impl Cut {
 impl Cutter {
     /// For shards that share `shared`, all in their first interval.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, shards: Vec<Arc<Mutex<Shard>>>, statistics: Statistics, idle: Idle) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        shards: Vec<Arc<Mutex<Shard>>>,
+        statistics: Statistics,
+        idle: Idle,
+    ) -> Self {
         let spares = shards.iter().map(|_| Columns::new(&shared.parameters)).collect();
         Self { shards, spares, collector: Collector::new(shared, statistics, idle), interval: 1 }
     }
@@ -150,7 +155,8 @@ impl Flusher {
         let Collected { mut rows, tally, refused, live } = self.cutter.cut(now).collected;
         warn_of_refused(&refused);
         let drops = self.drop_counter.read();
-        let exports: Vec<_> = self.outlets.iter_mut().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
+        let exports: Vec<_> =
+            self.outlets.iter_mut().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
         if self.telemetry {
             let own = Report {
                 tally: &tally,
@@ -190,6 +196,9 @@ fn warn_of_refused(refused: &RefusedNames) {
     let mut names = refused.iter().take(5).map(|(name, samples)| format!("{name} ({samples})")).peekable();
     if names.peek().is_some() {
         let names = names.collect::<Vec<_>>().join(", ");
-        tracing::error!(names, "samples of new series were refused; raise aggregation.max_series, or send fewer tags");
+        tracing::error!(
+            names,
+            "samples of new series were refused; raise aggregation.max_series, or send fewer tags"
+        );
     }
 }

@@ -118,8 +118,10 @@ mod tests {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(1_000));
         let moments = [10_003, 20_000, 30_990, 40_000];
-        let lengths: Duration =
-            moments.into_iter().map(|millis| schedule.end(start + ms(millis - 1_000), at(millis)).length).sum();
+        let lengths: Duration = moments
+            .into_iter()
+            .map(|millis| schedule.end(start + ms(millis - 1_000), at(millis)).length)
+            .sum();
         assert_eq!(lengths, ms(39_000));
     }
 
@@ -129,7 +131,11 @@ mod tests {
         let mut schedule = Schedule::new(TEN, start, at(0));
         let ended = schedule.end(start + ms(27_000), at(27_000));
         assert_eq!(ended, Ended { time: at(27_000), length: ms(27_000), late: true });
-        assert_eq!(schedule.deadline(), start + ms(40_000), "no interval is shorter than half of the configured one");
+        assert_eq!(
+            schedule.deadline(),
+            start + ms(40_000),
+            "no interval is shorter than half of the configured one"
+        );
     }
 
     #[test]

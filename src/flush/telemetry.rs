@@ -29,7 +29,8 @@ impl Report<'_> {
     /// The metrics in sorted order. All of them are in every report, so that rates can be taken from the first one.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Rows(Vec::new());
-        let Tally { datagrams, bytes, truncated, lines, samples, rejected, noted, refused, clamped } = self.tally;
+        let Tally { datagrams, bytes, truncated, lines, samples, rejected, noted, refused, clamped } =
+            self.tally;
         rows.counter("datagrams", &[], *datagrams);
         rows.counter("bytes", &[], *bytes);
         rows.counter("datagrams_truncated", &[], *truncated);

@@ -58,9 +58,16 @@ impl DropCounter {
         Ok(Self { sockets: sockets.iter().enumerate().map(watch).collect::<io::Result<_>>()? })
     }
 
+    /// The smallest receive buffer that the kernel granted, in bytes.
+    #[must_use]
+    pub fn smallest_buffer(&self) -> u64 {
+        self.sockets.iter().map(|socket| socket.buffer_bytes).min().unwrap_or(0)
+    }
+
     /// What was dropped since the last call, by socket.
     pub fn read(&mut self) -> Vec<Drops> {
-        let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+        let tables =
+            ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
         self.count(tables.iter().flat_map(|table| table.lines()))
     }
 
@@ -104,7 +111,9 @@ mod tests {
             sockets: vec![Watched { receiver: "0".into(), inode: 77, buffer_bytes: 1, latest: 0 }],
         };
         let mut told = |drops: u32| {
-            let line = format!("5: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 77 2 0 {drops}");
+            let line = format!(
+                "5: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 77 2 0 {drops}"
+            );
             counter.count([HEADING, &line].into_iter())[0].datagrams
         };
         assert_eq!([told(3), told(3), told(u32::MAX), told(1)], [3, 0, u64::from(u32::MAX) - 3, 2]);
@@ -121,7 +130,8 @@ mod tests {
             sender.send_to(&[0; 1000], socket.local_addr().unwrap()).unwrap();
         }
         socket.set_nonblocking(true).unwrap();
-        let received = std::iter::repeat_with(|| socket.recv(&mut [0; 1000])).take_while(Result::is_ok).count();
+        let received =
+            std::iter::repeat_with(|| socket.recv(&mut [0; 1000])).take_while(Result::is_ok).count();
         assert_eq!(counter.read()[0].datagrams, 100 - received as u64);
         assert!(received < 100);
     }

@@ -35,7 +35,12 @@ impl Receiver {
     /// # Errors
     ///
     /// If the system gives no thread.
-    pub fn start(index: usize, socket: UdpSocket, shard: Arc<Mutex<Shard>>, max_datagram: usize) -> io::Result<Self> {
+    pub fn start(
+        index: usize,
+        socket: UdpSocket,
+        shard: Arc<Mutex<Shard>>,
+        max_datagram: usize,
+    ) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let work = Work { socket: socket.try_clone()?, shard, stopping: Arc::clone(&stopping), max_datagram };
         let thread = thread::Builder::new().name(format!("receive-{index}")).spawn(move || work.run())?;
@@ -73,7 +78,8 @@ struct Work {
 
 impl Work {
     fn run(self) {
-        let mut buffers: [Box<[u8]>; BATCH] = std::array::from_fn(|_| vec![0; self.max_datagram].into_boxed_slice());
+        let mut buffers: [Box<[u8]>; BATCH] =
+            std::array::from_fn(|_| vec![0; self.max_datagram].into_boxed_slice());
         let mut headers = MultiHeaders::preallocate(BATCH, None);
         loop {
             // Sleeps until there is one datagram, then takes what else is there.

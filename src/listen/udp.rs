@@ -82,7 +82,8 @@ fn open(address: SocketAddr, udp: &Udp, is_first: bool) -> io::Result<UdpSocket>
 
 /// Beyond `net.core.rmem_max` if the process may (`CAP_NET_ADMIN`), else up to it.
 fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
-    setsockopt(socket, sockopt::RcvBufForce, &bytes).or_else(|_| SockRef::from(socket).set_recv_buffer_size(bytes))
+    setsockopt(socket, sockopt::RcvBufForce, &bytes)
+        .or_else(|_| SockRef::from(socket).set_recv_buffer_size(bytes))
 }
 
 /// The size granted, in the terms in which it is asked for: the kernel doubles that for its own bookkeeping.

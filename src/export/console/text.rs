@@ -13,7 +13,8 @@ const NAME_WIDTH: usize = 60;
 pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
     // Writing to a string cannot fail, here and below.
     _ = progress(text, snapshot);
-    let shown = |row: &&Row| !(row.series.name().starts_with(RESERVED_PREFIX) && row.value == Value::Counter(0.0));
+    let shown =
+        |row: &&Row| !(row.series.name().starts_with(RESERVED_PREFIX) && row.value == Value::Counter(0.0));
     let names: Vec<_> = snapshot.rows.iter().filter(shown).map(|row| display_name(&row.series)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
     for (Row { series, value }, name) in snapshot.rows.iter().filter(shown).zip(&names) {
@@ -103,7 +104,10 @@ mod tests {
 
     #[test]
     fn rows_are_aligned_and_start_with_a_progress_line() {
-        let row = |kind, name: &str, tags: &[(&str, &str)], value| Row { series: Series::new(kind, name, tags), value };
+        let row = |kind, name: &str, tags: &[(&str, &str)], value| Row {
+            series: Series::new(kind, name, tags),
+            value,
+        };
         let mut snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),

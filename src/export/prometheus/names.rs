@@ -137,9 +137,19 @@ mod tests {
         let cases: [(Kind, &[(&str, &str)], &str, bool); 8] = [
             (Kind::Counter, &[], "", false),
             (Kind::Counter, &[("b", "2"), ("a", "1")], r#"a="1",b="2""#, false),
-            (Kind::Counter, &[("09digits", "0"), ("tag.with.dots", "")], r#"_09digits="0",tag_with_dots="true""#, false),
+            (
+                Kind::Counter,
+                &[("09digits", "0"), ("tag.with.dots", "")],
+                r#"_09digits="0",tag_with_dots="true""#,
+                false,
+            ),
             (Kind::Counter, &[("le", "1")], r#"le="1""#, false),
-            (Kind::Timing, &[("le", "1"), ("quantile", "2")], r#"exported_le="1",exported_quantile="2""#, false),
+            (
+                Kind::Timing,
+                &[("le", "1"), ("quantile", "2")],
+                r#"exported_le="1",exported_quantile="2""#,
+                false,
+            ),
             (Kind::Gauge, &[("__name__", "x"), ("", "y")], r#"_="y",exported___name__="x""#, false),
             (Kind::Gauge, &[("a.b", "1"), ("a_b", "2")], r#"a_b="2""#, true),
             (Kind::Gauge, &[("k", "a\"b\\c\r")], "k=\"a\\\"b\\\\c\r\"", false),

@@ -7,7 +7,8 @@ use crate::protocol::Kind;
 /// Appends all families, sorted, each with its HELP and TYPE, and a final line feed.
 pub fn render(text: &mut String, totals: &Totals) {
     let percentiles = &totals.statistics.percentiles;
-    let quantiles: Vec<String> = percentiles.iter().map(|percentile| quantile(percentile.percent())).collect();
+    let quantiles: Vec<String> =
+        percentiles.iter().map(|percentile| quantile(percentile.percent())).collect();
     let bounds: Vec<String> = totals.statistics.bounds.iter().map(|&bound| number(bound)).collect();
     for (name, family) in &totals.families {
         let (family_type, help) = describe(family.family_type, family.kind);

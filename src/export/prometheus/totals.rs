@@ -178,7 +178,8 @@ impl Totals {
 
     fn add_to(&mut self, family: &str, labels: &str, value: &Value) -> Result<(), Quarantine> {
         let clock = self.clock;
-        let Some(member) = self.families.get_mut(family).and_then(|family| family.members.get_mut(labels)) else {
+        let Some(member) = self.families.get_mut(family).and_then(|family| family.members.get_mut(labels))
+        else {
             return Ok(());
         };
         let factor = if member.kind == Kind::Timing { 1e-3 } else { 1.0 };
@@ -257,7 +258,12 @@ impl Totals {
             FamilyType::Gauge => Total::Gauge(0.0),
             FamilyType::Summary | FamilyType::Histogram => {
                 let Statistics { bounds, .. } = &*self.statistics;
-                Total::Distribution { count: 0.0, sum: 0.0, quantiles: None, buckets: vec![0.0; bounds.len()].into() }
+                Total::Distribution {
+                    count: 0.0,
+                    sum: 0.0,
+                    quantiles: None,
+                    buckets: vec![0.0; bounds.len()].into(),
+                }
             }
         };
         family.members.insert(labels.to_owned(), Member { total, kind, seen: self.clock, sources: 1 });
@@ -267,18 +273,24 @@ impl Totals {
     /// Takes the names of a family that is to be. A distribution's `x_count` and the like are its own: a client's
     /// counter or gauge of that name gives way.
     fn claim(&mut self, name: &str, family_type: FamilyType) -> Result<(), Quarantine> {
-        let suffixed: Vec<_> = family_type.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
+        let suffixed: Vec<_> =
+            family_type.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
         let is_plain = |family: &Family| family.family_type.suffixes().is_empty();
         let is_taken = self.suffixed.contains_key(name)
             || suffixed.iter().any(|name| {
-                self.suffixed.contains_key(name) || self.families.get(name).is_some_and(|family| !is_plain(family))
+                self.suffixed.contains_key(name)
+                    || self.families.get(name).is_some_and(|family| !is_plain(family))
             });
         if is_taken {
             return Err(Quarantine::NameTaken);
         }
         for suffixed in suffixed {
             if self.families.remove(&suffixed).is_some() {
-                tracing::warn!(family = suffixed, of = name, "a family gives way to a line of a distribution");
+                tracing::warn!(
+                    family = suffixed,
+                    of = name,
+                    "a family gives way to a line of a distribution"
+                );
                 for place in self.places.values_mut() {
                     if matches!(place, Place::At { family, .. } if *family == suffixed) {
                         *place = Place::Nowhere(Quarantine::NameTaken);
@@ -319,7 +331,8 @@ impl Totals {
                 families.get(family).is_some_and(|family| family.members.contains_key(labels))
             };
             // Those kept out are judged anew when they come again.
-            self.places.retain(|_, place| matches!(place, Place::At { family, labels } if is_there(family, labels)));
+            self.places
+                .retain(|_, place| matches!(place, Place::At { family, labels } if is_there(family, labels)));
             self.suffixed.retain(|_, family| families.contains_key(family));
         }
     }

@@ -1,0 +1,94 @@
+//! Refuses values that would do harm, with what would be right.
+
+use std::time::Duration;
+
+use super::{Config, LogOutput};
+use crate::aggregate::Percentile;
+
+/// The key that is to blame, and what is wrong with its value.
+pub(super) type Problem = (&'static str, String);
+
+/// The first harmful value, if there is one.
+pub(super) fn problem(config: &Config) -> Option<Problem> {
+    let problem = |key, text: &str| Some((key, text.to_owned()));
+    let Config { flush, shutdown, listeners, aggregation, exporters, logging, .. } = config;
+    let interval = flush.interval;
+    if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&interval.get()) {
+        return Some(("flush.interval", format!("{interval} is not between \"100ms\" and \"1h\"")));
+    }
+    for (index, &percent) in flush.percentiles.iter().enumerate() {
+        if Percentile::new(percent).is_none() {
+            return Some(("flush.percentiles", format!("{percent} is not above 0 and up to 100")));
+        }
+        if flush.percentiles[..index].contains(&percent) {
+            return Some(("flush.percentiles", format!("{percent} is given twice")));
+        }
+    }
+    if shutdown.timeout.get() > Duration::from_secs(600) {
+        return problem("shutdown.timeout", "a stop would take more than \"10m\"");
+    }
+    let udp = &listeners.udp;
+    if !udp.enabled {
+        return problem("listeners.udp.enabled", "nothing is listened on; set it to true");
+    }
+    if udp.receivers > 256 {
+        return problem("listeners.udp.receivers", "more than 256; more than one a core is of no use");
+    }
+    if !(4 << 10..=1 << 30).contains(&udp.receive_buffer.bytes()) {
+        return problem("listeners.udp.receive_buffer", "not between \"4KiB\" and \"1GiB\"");
+    }
+    if !(512..=64 << 10).contains(&udp.max_datagram.bytes()) {
+        return problem(
+            "listeners.udp.max_datagram",
+            "not between \"512B\" and \"64KiB\", the most UDP carries",
+        );
+    }
+    if !(1..=100_000_000).contains(&aggregation.max_series) {
+        return problem("aggregation.max_series", "not between 1 and 100_000_000");
+    }
+    if !(1..=4).contains(&aggregation.digits) {
+        return problem(
+            "aggregation.digits",
+            "not between 1 and 4; 4 takes some 10 MB for a series with many values",
+        );
+    }
+    if aggregation.exact_values > 1_000_000 {
+        return problem("aggregation.exact_values", "more than 1_000_000 values of 8 bytes for each series");
+    }
+    if aggregation.exact_members > 1_000_000 {
+        return problem(
+            "aggregation.exact_members",
+            "more than 1_000_000 members of 8 bytes for each series",
+        );
+    }
+    let keys = ["counter", "gauge", "timing", "histogram", "distribution", "set"];
+    for (kind, expire_after) in keys.into_iter().zip(aggregation.expire_after.by_kind()) {
+        if expire_after < interval || expire_after.get() < Duration::from_secs(1) {
+            let text = format!(
+                "{kind} = \"{expire_after}\" is shorter than flush.interval ({interval}) or than \"1s\""
+            );
+            return Some(("aggregation.expire_after", text));
+        }
+    }
+    if !exporters.console.enabled && !exporters.textfile.enabled {
+        return problem("exporters.console.enabled", "every exporter is turned off; enable one");
+    }
+    if exporters.console.path.as_os_str().is_empty() {
+        return problem("exporters.console.path", "empty; give a file, or \"-\" for standard output");
+    }
+    let textfile = &exporters.textfile;
+    if textfile.path.extension().is_none_or(|extension| extension != "prom") {
+        return problem(
+            "exporters.textfile.path",
+            "does not end in \".prom\"; node_exporter reads no other file",
+        );
+    }
+    let ascending = textfile.buckets.is_sorted_by(|a, b| a < b);
+    if !ascending || textfile.buckets.len() > 200 || !textfile.buckets.iter().all(|bound| bound.is_finite()) {
+        return problem("exporters.textfile.buckets", "not an ascending list of at most 200 finite numbers");
+    }
+    if logging.output.contains(&LogOutput::File) && logging.file_path.as_os_str().is_empty() {
+        return problem("logging.file_path", "empty, and logging.output has \"file\"");
+    }
+    None
+}

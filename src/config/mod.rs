@@ -1,0 +1,225 @@
+//! The configuration: layers of TOML, merged, typed and checked.
+
+mod check;
+mod error;
+mod layers;
+mod units;
+
+pub use error::ConfigError;
+pub use layers::{Environment, load};
+pub use units::{HumanDuration, Size};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::{Parameters, Percentile, Statistics};
+use crate::export::prometheus::{Naming, Settings, Timings};
+use crate::export::{Format, OnExit};
+use crate::flush::Idle;
+use crate::listen::Udp;
+
+/// The shipped `config.toml`, which holds every key.
+pub const DEFAULTS: &str = include_str!("../../config.toml");
+
+/// What was configured, checked. `config.toml` explains each key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "config.toml documents each key")]
+pub struct Config {
+    pub flush: FlushSection,
+    pub shutdown: ShutdownSection,
+    pub listeners: ListenersSection,
+    pub aggregation: AggregationSection,
+    pub exporters: ExportersSection,
+    pub telemetry: TelemetrySection,
+    pub logging: LoggingSection,
+}
+
+macro_rules! sections {
+    ($($name:ident { $($field:ident: $type:ty,)* })*) => {$(
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "config.toml documents each key")]
+        pub struct $name { $(pub $field: $type,)* }
+    )*};
+}
+
+sections! {
+    FlushSection { interval: HumanDuration, percentiles: Vec<f64>, }
+    ShutdownSection { timeout: HumanDuration, }
+    ListenersSection { udp: UdpSection, }
+    UdpSection {
+        enabled: bool,
+        bind: SocketAddr,
+        receivers: usize,
+        receive_buffer: Size,
+        max_datagram: Size,
+        share_port: bool,
+    }
+    AggregationSection {
+        max_series: usize,
+        digits: u8,
+        exact_values: usize,
+        exact_members: usize,
+        gauges: GaugesSection,
+        idle: IdleSection,
+        expire_after: ExpireSection,
+    }
+    GaugesSection { signed: Signed, absolute_prefixes: Vec<String>, }
+    IdleSection { counters: IdleSum, sets: IdleSum, gauges: IdleGauge, }
+    ExpireSection {
+        counter: HumanDuration,
+        gauge: HumanDuration,
+        timing: HumanDuration,
+        histogram: HumanDuration,
+        distribution: HumanDuration,
+        set: HumanDuration,
+    }
+    ExportersSection { console: ConsoleSection, textfile: TextfileSection, }
+    ConsoleSection { enabled: bool, format: Format, path: PathBuf, }
+    TextfileSection {
+        enabled: bool,
+        path: PathBuf,
+        timings: Timings,
+        buckets: Vec<f64>,
+        naming: Naming,
+        on_exit: OnExit,
+    }
+    TelemetrySection { enabled: bool, }
+    LoggingSection { level: LogLevel, format: LogFormat, output: Vec<LogOutput>, file_path: PathBuf, }
+}
+
+macro_rules! choices {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        #[expect(missing_docs, reason = "config.toml documents each value")]
+        pub enum $name { $($variant,)* }
+    )*};
+}
+
+choices! {
+    /// What a sign before a gauge's value means.
+    Signed { Delta, Absolute, }
+    /// What is reported of an idle counter or set.
+    IdleSum { Nothing, Zero, }
+    /// What is reported of an idle gauge.
+    IdleGauge { Nothing, Last, }
+    /// How much is logged.
+    LogLevel { Error, Warn, Info, Debug, Trace, }
+    /// How a log record is written.
+    LogFormat { Text, Json, }
+    /// Where the log goes.
+    LogOutput { Console, File, }
+}
+
+impl ExpireSection {
+    /// In the order of [`Kind::ALL`](crate::protocol::Kind::ALL).
+    fn by_kind(&self) -> [HumanDuration; 6] {
+        let Self { counter, gauge, timing, histogram, distribution, set } = *self;
+        [counter, gauge, timing, histogram, distribution, set]
+    }
+}
+
+impl Config {
+    /// The whole configuration as TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // Every section is a table of plain values, which TOML can hold.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// How samples are aggregated.
+    #[must_use]
+    pub fn parameters(&self) -> Parameters {
+        let AggregationSection { max_series, digits, exact_values, exact_members, gauges, .. } =
+            &self.aggregation;
+        Parameters {
+            max_series: *max_series,
+            digits: *digits,
+            exact_values: *exact_values,
+            exact_members: *exact_members,
+            absolute_gauges: gauges.signed == Signed::Absolute,
+            absolute_gauge_prefixes: gauges.absolute_prefixes.clone(),
+        }
+    }
+
+    /// What is asked of distributions.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let mut percentiles: Vec<_> =
+            self.flush.percentiles.iter().filter_map(|&percent| Percentile::new(percent)).collect();
+        percentiles.sort_by(|a, b| a.percent().total_cmp(&b.percent()));
+        let textfile = &self.exporters.textfile;
+        let wants_buckets = textfile.enabled && textfile.timings == Timings::Histogram;
+        let bounds = if wants_buckets { textfile.buckets.clone() } else { Vec::new() };
+        Statistics {
+            percentiles,
+            timing_bounds: bounds.iter().map(|seconds| seconds * 1e3).collect(),
+            bounds,
+            exact_values: self.aggregation.exact_values,
+        }
+    }
+
+    /// What happens to series without samples.
+    #[must_use]
+    pub fn idle(&self) -> Idle {
+        let IdleSection { counters, sets, gauges } = self.aggregation.idle;
+        Idle {
+            zero_counters: counters == IdleSum::Zero,
+            zero_sets: sets == IdleSum::Zero,
+            last_gauges: gauges == IdleGauge::Last,
+            expire_after: self.expire_after(),
+        }
+    }
+
+    /// Where datagrams come in.
+    #[must_use]
+    pub fn udp(&self) -> Udp {
+        let UdpSection { bind, receivers, receive_buffer, share_port, .. } = self.listeners.udp;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Udp {
+            address: bind,
+            receivers: if receivers == 0 { cores } else { receivers },
+            receive_buffer: receive_buffer.bytes(),
+            share_port,
+        }
+    }
+
+    /// How the text file shows snapshots.
+    #[must_use]
+    pub fn textfile_settings(&self) -> Settings {
+        let TextfileSection { naming, timings, .. } = self.exporters.textfile;
+        Settings { naming, timings, expire_after: self.expire_after() }
+    }
+
+    fn expire_after(&self) -> [Duration; 6] {
+        self.aggregation.expire_after.by_kind().map(HumanDuration::get)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_is_the_default_and_is_in_force_without_any_other() {
+        let config = load(None, &Environment::default(), &[]).unwrap();
+        assert_eq!(config.flush.interval.get(), Duration::from_secs(10));
+        assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
+        assert_eq!(config.listeners.udp.bind, "127.0.0.1:8125".parse().unwrap());
+        assert_eq!(config.aggregation.max_series, 1_000_000);
+        assert!(config.exporters.console.enabled && !config.exporters.textfile.enabled);
+        assert!(config.telemetry.enabled);
+    }
+
+    #[test]
+    fn what_check_prints_is_a_configuration_that_means_the_same() {
+        let config = load(None, &Environment::default(), &[]).unwrap();
+        let again: Config = toml::from_str(&config.to_toml()).unwrap();
+        assert_eq!(again, config);
+    }
+}

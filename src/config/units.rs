@@ -1,0 +1,72 @@
+//! Durations and sizes as people write them.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A duration, written `"250ms"`, `"10s"` or `"1h 30m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HumanDuration(Duration);
+
+impl HumanDuration {
+    /// The duration.
+    #[must_use]
+    pub fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl fmt::Display for HumanDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl Serialize for HumanDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let duration = humantime::parse_duration(&text);
+        duration
+            .map(Self)
+            .map_err(|error| de::Error::custom(format!("{text:?} is no duration such as \"10s\": {error}")))
+    }
+}
+
+/// A number of bytes, written `"4KiB"`, `"8MiB"` or `"1500B"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(ByteSize);
+
+impl Size {
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0.as_u64()).unwrap_or(usize::MAX)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = self.bytes();
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let whole = units.into_iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+        let (unit, name) = whole.unwrap_or((1, "B"));
+        serializer.collect_str(&format_args!("{}{name}", bytes / unit))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let size = text.parse();
+        size.map(Self)
+            .map_err(|error| de::Error::custom(format!("{text:?} is no size such as \"8MiB\": {error}")))
+    }
+}

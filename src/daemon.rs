@@ -1,0 +1,191 @@
+//! The daemon: starts the stages in the order of the data, and stops them in the same order.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::aggregate::{Shard, Shared};
+use crate::config::Config;
+use crate::export::{Console, Outlet, Textfile};
+use crate::flush::{Cutter, Flusher};
+use crate::listen::{DropCounter, Receiver, bind};
+use crate::log::LogFile;
+
+/// Why the daemon could not start, or ended by itself.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs until SIGTERM or SIGINT, and then until the last interval is delivered.
+///
+/// # Errors
+///
+/// If it could not start, or had to end by itself.
+pub fn run(config: &Config, log_file: Option<LogFile>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        // Before anything else, so that an early signal is not lost.
+        let mut signals = Signals::new()?;
+        let mut pipeline = Pipeline::start(config)?;
+        pipeline.wait_for_stop(&mut signals, log_file.as_ref()).await?;
+        tracing::info!("stopping");
+        let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
+        tokio::select! {
+            done = stopping => done?,
+            signal = signals.stop() => {
+                tracing::error!("a second signal: what was not delivered yet is lost");
+                std::process::exit(128 + signal);
+            }
+        }
+    })
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; its number.
+    async fn stop(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+/// All stages, running.
+struct Pipeline {
+    receivers: Vec<Receiver>,
+    /// Dropped, it stops the flusher.
+    stop_flusher: mpsc::Sender<()>,
+    flusher: JoinHandle<Vec<Outlet>>,
+    /// Resolves when the flusher has ended.
+    flusher_ended: oneshot::Receiver<()>,
+    /// How often files are to be opened again.
+    reopens: Arc<AtomicU64>,
+    timeout: Duration,
+}
+
+impl Pipeline {
+    fn start(config: &Config) -> Result<Self, Failure> {
+        let reopens = Arc::new(AtomicU64::new(0));
+        let outlets = start_exporters(config, &reopens)?;
+        let shared = Shared::new(config.parameters());
+        let udp = config.udp();
+        let sockets = bind(&udp)?;
+        let drop_counter = DropCounter::new(&sockets)?;
+        let shards: Vec<_> =
+            sockets.iter().map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
+        let address = sockets.first().map(std::net::UdpSocket::local_addr).transpose()?;
+        let granted = drop_counter.smallest_buffer();
+        let mut receivers = Vec::with_capacity(sockets.len());
+        for (index, (socket, shard)) in sockets.into_iter().zip(&shards).enumerate() {
+            let max_datagram = config.listeners.udp.max_datagram.bytes();
+            receivers.push(Receiver::start(index, socket, Arc::clone(shard), max_datagram)?);
+        }
+        let statistics = config.statistics();
+        let flusher = Flusher {
+            cutter: Cutter::new(shared, shards, statistics.clone(), config.idle()),
+            interval: config.flush.interval.get(),
+            statistics: Arc::new(statistics),
+            drop_counter,
+            outlets,
+            telemetry: config.telemetry.enabled,
+        };
+        let (stop_flusher, stop) = mpsc::channel();
+        let (ending, flusher_ended) = oneshot::channel();
+        let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
+            // Dropped at the end, however that comes.
+            let _ending: oneshot::Sender<()> = ending;
+            flusher.run(&stop)
+        })?;
+        if let Some(address) = address {
+            tracing::info!(%address, receivers = udp.receivers, receive_buffer = granted, "listening on udp");
+        }
+        if granted < udp.receive_buffer as u64 {
+            tracing::warn!(
+                granted,
+                asked = udp.receive_buffer,
+                "the kernel grants a smaller receive buffer; for bursts run `sysctl -w net.core.rmem_max={}`",
+                udp.receive_buffer
+            );
+        }
+        let timeout = config.shutdown.timeout.get();
+        Ok(Self { receivers, stop_flusher, flusher, flusher_ended, reopens, timeout })
+    }
+
+    /// Waits for SIGTERM or SIGINT, and opens files again on SIGHUP.
+    async fn wait_for_stop(
+        &mut self,
+        signals: &mut Signals,
+        log_file: Option<&LogFile>,
+    ) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = &mut self.flusher_ended => return Err("the flush ended by a panic; see the log above".into()),
+                _ = signals.hang_up.recv() => {
+                    self.reopens.fetch_add(1, Ordering::Relaxed);
+                    if let Some(Err(error)) = log_file.map(LogFile::reopen) {
+                        tracing::warn!(%error, "cannot open the log file again; the log goes on in the old one");
+                    }
+                    tracing::info!("files are opened again");
+                }
+            }
+        }
+    }
+
+    /// Stops the stages one after the other, so that each can hand on what it has.
+    fn stop(self) -> Result<(), Failure> {
+        for receiver in &self.receivers {
+            receiver.stop();
+        }
+        // Held until the last flush has read how many datagrams came too late.
+        let _sockets: Vec<_> = self.receivers.into_iter().map(Receiver::join).collect();
+        drop(self.stop_flusher);
+        let outlets = self.flusher.join().map_err(|_| "the last flush ended by a panic")?;
+        let deadline = Instant::now() + self.timeout;
+        let mut late = Vec::new();
+        for outlet in outlets {
+            let name = outlet.name();
+            if !outlet.finish(deadline.saturating_duration_since(Instant::now())) {
+                late.push(name);
+            }
+        }
+        if late.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("not finished in time: {}", late.join(", ")).into())
+        }
+    }
+}
+
+fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> io::Result<Vec<Outlet>> {
+    let mut outlets = Vec::new();
+    let console = &config.exporters.console;
+    if console.enabled {
+        outlets.push(Outlet::start(Console::new(console.format, console.path.clone()), reopens)?);
+    }
+    let textfile = &config.exporters.textfile;
+    if textfile.enabled {
+        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, config.textfile_settings());
+        outlets.push(Outlet::start(exporter, reopens)?);
+    }
+    Ok(outlets)
+}
