@@ -9,7 +9,7 @@ use crate::snapshot::{Row, Snapshot, Value};
 /// Columns that the widest name gets at most; longer ones push their own row to the right.
 const NAME_WIDTH: usize = 60;
 
-/// Appends a progress line and a line for each row. Of tallyd's own counters those that stood still are left out.
+/// Appends a progress line and a line for each row. Of tallyd's own metrics those that are 0 are left out.
 pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
     // Writing to a string cannot fail, here and below.
     _ = progress(text, snapshot);

@@ -1,0 +1,164 @@
+//! Starts the real binary for black-box tests, on a free port, and reads what it writes.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a fact is waited for before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running tallyd that writes JSON to a pipe. Killed when dropped.
+pub struct Daemon {
+    child: Child,
+    pub address: SocketAddr,
+    rows: Receiver<Value>,
+    /// Rows that were read already.
+    seen: Vec<Value>,
+    log: Option<JoinHandle<String>>,
+    sender: UdpSocket,
+}
+
+/// What a tallyd left behind that was stopped.
+pub struct Finished {
+    pub status: ExitStatus,
+    /// All rows that it ever wrote.
+    pub rows: Vec<Value>,
+    /// Its log.
+    pub log: String,
+}
+
+impl Daemon {
+    /// Starts tallyd with `--set` for each of `settings`; by default on a free port of 127.0.0.1, one receiver, JSON
+    /// on standard output, and an interval so long that only a stop ends it.
+    pub fn start(settings: &[&str]) -> Self {
+        let defaults = [
+            "listeners.udp.bind=127.0.0.1:0",
+            "listeners.udp.receivers=1",
+            "flush.interval=1h",
+            "exporters.console.format=json",
+        ];
+        let arguments = defaults.iter().chain(settings).flat_map(|setting| ["--set", *setting]);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (row, rows) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                if row.send(value).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut log = String::new();
+        let address = loop {
+            let start = log.len();
+            if stderr.read_line(&mut log).unwrap() == 0 {
+                panic!("tallyd ended before it listened: {log}");
+            }
+            let address = log[start..].split("listening on udp address=").nth(1);
+            if let Some(address) = address.and_then(|rest| rest.split_whitespace().next()) {
+                break address.parse().unwrap();
+            }
+        };
+        let log = std::thread::spawn(move || {
+            // What is not UTF-8 would be a defect, and shows as a log that ends early.
+            _ = stderr.read_to_string(&mut log);
+            log
+        });
+        let local = if SocketAddr::is_ipv6(&address) { "[::1]:0" } else { "127.0.0.1:0" };
+        let sender = UdpSocket::bind(local).unwrap();
+        sender.connect(address).unwrap();
+        Self { child, address, rows, seen: Vec::new(), log: Some(log), sender }
+    }
+
+    /// The identity of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends one datagram.
+    pub fn send(&self, datagram: impl AsRef<[u8]>) {
+        self.sender.send(datagram.as_ref()).unwrap();
+    }
+
+    /// Waits for a row, written before or after the call, of which `is_it` is true.
+    pub fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        if let Some(row) = self.seen.iter().find(|row| is_it(row)) {
+            return row.clone();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.rows.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(row) => {
+                    self.seen.push(row);
+                    let row = &self.seen[self.seen.len() - 1];
+                    if is_it(row) {
+                        return row.clone();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no such row in {PATIENCE:?}; rows: {:#?}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => panic!("tallyd ended; rows: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Sends the process a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Stops it by SIGTERM and waits for its end.
+    pub fn stop(self) -> Finished {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Finished {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.rows.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(row) => self.seen.push(row),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("tallyd did not end in {PATIENCE:?}"),
+            }
+        }
+        let status = self.child.wait().unwrap();
+        let log = self.log.take().unwrap().join().unwrap();
+        Finished { status, rows: std::mem::take(&mut self.seen), log }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// The rows of one name.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.rows.iter().filter(move |row| row["name"] == name)
+    }
+
+    /// The sum of a field over all rows of one name: `value` of counters, `count` of timings.
+    pub fn sum(&self, name: &str, field: &str) -> f64 {
+        self.named(name).map(|row| row[field].as_f64().unwrap()).sum()
+    }
+}
