@@ -9,7 +9,7 @@ mod textfile;
 
 pub use console::{Console, Format};
 pub use outlet::{Counts, Outlet};
-pub use prometheus::Quarantine;
+pub use prometheus::{Merge, Quarantine};
 pub use textfile::{OnExit, Textfile};
 
 use std::fmt;
@@ -47,6 +47,16 @@ pub trait Exporter: Send + 'static {
 pub struct Exported {
     /// Rows that could not be shown, by [`Quarantine`].
     pub quarantined: [u64; Quarantine::ALL.len()],
+    /// Rows that are shown, but not as they were sent, by [`Merge`].
+    pub merged: [u64; Merge::ALL.len()],
+}
+
+impl Exported {
+    fn add(&mut self, other: &Self) {
+        let Self { quarantined, merged } = other;
+        self.quarantined.iter_mut().zip(quarantined).for_each(|(own, other)| *own += other);
+        self.merged.iter_mut().zip(merged).for_each(|(own, other)| *own += other);
+    }
 }
 
 /// Why a snapshot was not delivered: what failed, where, and what to do.

@@ -7,7 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::prometheus::Quarantine;
+use parking_lot::Mutex;
+
 use super::{Exported, Exporter};
 use crate::snapshot::Snapshot;
 
@@ -22,15 +23,14 @@ pub struct Outlet {
     state: Arc<State>,
     /// Disconnected when the thread has ended.
     ended: mpsc::Receiver<()>,
-    /// What [`take_counts`](Self::take_counts) has told already.
-    told: Counts,
 }
 
 #[derive(Debug, Default)]
 struct State {
     snapshots_dropped: AtomicU64,
     errors: AtomicU64,
-    quarantined: [AtomicU64; Quarantine::ALL.len()],
+    /// What became of rows since [`Outlet::take_counts`].
+    exported: Mutex<Exported>,
     /// How often files were to be opened again.
     reopens: Arc<AtomicU64>,
 }
@@ -42,8 +42,8 @@ pub struct Counts {
     pub snapshots_dropped: u64,
     /// Snapshots that could not be delivered.
     pub errors: u64,
-    /// Rows that could not be shown, by [`Quarantine`].
-    pub quarantined: [u64; Quarantine::ALL.len()],
+    /// What became of the rows of those that were delivered.
+    pub exported: Exported,
 }
 
 impl Outlet {
@@ -63,7 +63,7 @@ impl Outlet {
             work(exporter, &snapshots, &shared);
             drop(end);
         })?;
-        Ok(Self { name, queue, state, ended, told: Counts::default() })
+        Ok(Self { name, queue, state, ended })
     }
 
     /// The exporter's name.
@@ -86,19 +86,13 @@ impl Outlet {
     }
 
     /// What was not delivered since the last call.
-    pub fn take_counts(&mut self) -> Counts {
-        let State { snapshots_dropped, errors, quarantined, .. } = &*self.state;
-        let now = Counts {
-            snapshots_dropped: snapshots_dropped.load(Relaxed),
-            errors: errors.load(Relaxed),
-            quarantined: quarantined.each_ref().map(|count| count.load(Relaxed)),
-        };
-        let told = std::mem::replace(&mut self.told, now);
-        let mut new = now;
-        new.snapshots_dropped -= told.snapshots_dropped;
-        new.errors -= told.errors;
-        new.quarantined.iter_mut().zip(told.quarantined).for_each(|(new, told)| *new -= told);
-        new
+    pub fn take_counts(&self) -> Counts {
+        let State { snapshots_dropped, errors, exported, .. } = &*self.state;
+        Counts {
+            snapshots_dropped: snapshots_dropped.swap(0, Relaxed),
+            errors: errors.swap(0, Relaxed),
+            exported: std::mem::take(&mut *exported.lock()),
+        }
     }
 
     /// Lets the exporter deliver what is left in its queue, and waits for that up to `patience`. Whether it is done.
@@ -126,10 +120,8 @@ fn work(mut exporter: impl Exporter, snapshots: &async_channel::Receiver<Arc<Sna
             exporter.reopen();
         }
         match exporter.export(&snapshot) {
-            Ok(Exported { quarantined }) => {
-                for (sum, count) in state.quarantined.iter().zip(quarantined) {
-                    sum.fetch_add(count, Relaxed);
-                }
+            Ok(exported) => {
+                state.exported.lock().add(&exported);
                 if failures > 0 {
                     tracing::info!(exporter = name, failures, "exporting works again");
                 }
@@ -197,7 +189,7 @@ mod tests {
 
     #[test]
     fn an_exporter_that_hangs_loses_its_oldest_snapshots_and_they_are_counted() {
-        let (mut outlet, takes, go) = puppet();
+        let (outlet, takes, go) = puppet();
         outlet.offer(&snapshot(0));
         assert_eq!(takes.recv(), Ok(0));
         (1..=6).for_each(|number| outlet.offer(&snapshot(number)));
@@ -210,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_exporter_that_fails_is_counted_and_asked_again() {
-        let (mut outlet, takes, go) = puppet();
+        let (outlet, takes, go) = puppet();
         for (number, fails) in [(0, true), (1, false), (2, true)] {
             outlet.offer(&snapshot(number));
             assert_eq!(takes.recv(), Ok(number));

@@ -65,12 +65,12 @@ impl Exporter for Textfile {
     }
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
-        let quarantined = self.totals.add(snapshot);
+        let exported = self.totals.add(snapshot);
         self.text.clear();
         render(&mut self.text, &self.totals);
         push_heartbeat(&mut self.text, snapshot);
         self.replace()
-            .map(|()| Exported { quarantined })
+            .map(|()| exported)
             .map_err(|error| ExportError::new(format!("cannot write {}", self.path.display()), error))
     }
 

@@ -156,7 +156,7 @@ impl Flusher {
         warn_of_refused(&refused);
         let drops = self.drop_counter.read();
         let exports: Vec<_> =
-            self.outlets.iter_mut().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
+            self.outlets.iter().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
         if self.telemetry {
             let own = Report {
                 tally: &tally,

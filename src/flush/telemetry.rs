@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::aggregate::{RESERVED_PREFIX, Refusal, Tally};
-use crate::export::{Counts, Quarantine};
+use crate::export::{Counts, Merge, Quarantine};
 use crate::listen::Drops;
 use crate::protocol::{Kind, Note, Reason};
 use crate::series::Series;
@@ -52,8 +52,11 @@ impl Report<'_> {
             let tag = ("exporter", *exporter);
             rows.counter("snapshots_dropped", &[tag], counts.snapshots_dropped);
             rows.counter("export_errors", &[tag], counts.errors);
-            for (reason, count) in Quarantine::ALL.into_iter().zip(counts.quarantined) {
+            for (reason, count) in Quarantine::ALL.into_iter().zip(counts.exported.quarantined) {
                 rows.counter("series_quarantined", &[tag, ("reason", reason.name())], count);
+            }
+            for (merge, count) in Merge::ALL.into_iter().zip(counts.exported.merged) {
+                rows.counter("series_merged", &[tag, ("by", merge.name())], count);
             }
         }
         rows.gauge("flush_duration_seconds", &[], self.flush_duration.as_secs_f64());

@@ -1,4 +1,5 @@
 //! Starts the real binary for black-box tests, on a free port, and reads what it writes.
+#![allow(unreachable_pub, reason = "a module of tests")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{BufRead, BufReader, Read};
@@ -37,6 +38,11 @@ impl Daemon {
     /// Starts tallyd with `--set` for each of `settings`; by default on a free port of 127.0.0.1, one receiver, JSON
     /// on standard output, and an interval so long that only a stop ends it.
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_in(&[], settings)
+    }
+
+    /// Starts it likewise, by a command that runs what follows its own arguments.
+    pub fn start_in(wrapper: &[&str], settings: &[&str]) -> Self {
         let defaults = [
             "listeners.udp.bind=127.0.0.1:0",
             "listeners.udp.receivers=1",
@@ -44,7 +50,9 @@ impl Daemon {
             "exporters.console.format=json",
         ];
         let arguments = defaults.iter().chain(settings).flat_map(|setting| ["--set", *setting]);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+        let mut command = wrapper.iter().chain(&[env!("CARGO_BIN_EXE_tallyd")]);
+        let mut child = Command::new(command.next().unwrap())
+            .args(command)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -109,7 +117,9 @@ impl Daemon {
                         return row.clone();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => panic!("no such row in {PATIENCE:?}; rows: {:#?}", self.seen),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no such row in {PATIENCE:?}; rows: {:#?}", self.seen)
+                }
                 Err(RecvTimeoutError::Disconnected) => panic!("tallyd ended; rows: {:#?}", self.seen),
             }
         }

@@ -12,4 +12,4 @@ mod totals;
 
 pub use names::Naming;
 pub use text::render;
-pub use totals::{Quarantine, Settings, Timings, Totals};
+pub use totals::{Merge, Quarantine, Settings, Timings, Totals};

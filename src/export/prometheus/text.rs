@@ -80,3 +80,184 @@ fn number(value: f64) -> String {
     push_number(&mut text, value);
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::super::{Merge, Naming, Quarantine, Settings, Timings};
+    use super::*;
+    use crate::aggregate::{Percentile, Statistics, Summary};
+    use crate::export::Exported;
+    use crate::series::Series;
+    use crate::snapshot::{Overview, Row, Snapshot, Value};
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn totals(naming: Naming, timings: Timings) -> Totals {
+        Totals::new(Settings { naming, timings, expire_after: [MINUTE; 6] })
+    }
+
+    fn statistics() -> Arc<Statistics> {
+        Arc::new(Statistics {
+            percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
+            bounds: vec![0.1, 1.0],
+            timing_bounds: vec![100.0, 1000.0],
+            exact_values: 512,
+        })
+    }
+
+    /// Adds an interval of ten seconds; what is not on the page as it was sent, by name.
+    fn add(totals: &mut Totals, rows: Vec<Row>) -> Vec<(&'static str, u64)> {
+        let snapshot = Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(10),
+            statistics: statistics(),
+            rows,
+            overview: Overview::default(),
+        };
+        let Exported { quarantined, merged } = totals.add(&snapshot);
+        let quarantined = Quarantine::ALL.map(Quarantine::name).into_iter().zip(quarantined);
+        let merged = Merge::ALL.map(Merge::name).into_iter().zip(merged);
+        quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
+    }
+
+    fn row(kind: Kind, name: &str, tags: &[(&str, &str)], value: f64) -> Row {
+        let value = match kind {
+            Kind::Counter => Value::Counter(value),
+            Kind::Gauge => Value::Gauge(value),
+            Kind::Set => Value::Set(value),
+            Kind::Timing | Kind::Histogram | Kind::Distribution => Value::Summary(Box::new(Summary {
+                count: 2.0,
+                sum: 2.0 * value,
+                percentiles: [value, value].into(),
+                buckets: [1.0, 2.0].into(),
+                ..Summary::default()
+            })),
+        };
+        Row { series: Series::new(kind, name, tags), value }
+    }
+
+    fn page(totals: &Totals) -> String {
+        let mut text = String::new();
+        render(&mut text, totals);
+        text
+    }
+
+    #[test]
+    fn totals_run_and_percentiles_are_those_of_the_latest_interval() {
+        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        for value in [100.0, 300.0] {
+            let rows = vec![
+                row(Kind::Timing, "api.latency", &[("env", "prod")], value),
+                row(Kind::Counter, "hits", &[], value),
+                row(Kind::Gauge, "queue", &[("host", "")], value),
+            ];
+            assert_eq!(add(&mut totals, rows), []);
+        }
+        assert_eq!(
+            page(&totals),
+            "# HELP api_latency_seconds StatsD timing in seconds.\n\
+             # TYPE api_latency_seconds summary\n\
+             api_latency_seconds{env=\"prod\",quantile=\"0.5\"} 0.3\n\
+             api_latency_seconds{env=\"prod\",quantile=\"0.999\"} 0.3\n\
+             api_latency_seconds_sum{env=\"prod\"} 0.8\n\
+             api_latency_seconds_count{env=\"prod\"} 4\n\
+             # HELP hits_total StatsD counter.\n\
+             # TYPE hits_total counter\n\
+             hits_total 400\n\
+             # HELP queue StatsD gauge.\n\
+             # TYPE queue gauge\n\
+             queue{host=\"true\"} 300\n"
+        );
+    }
+
+    #[test]
+    fn a_histogram_has_running_buckets_and_the_one_without_bound() {
+        let mut totals = totals(Naming::StatsdExporter, Timings::Histogram);
+        (0..2).for_each(|_| _ = add(&mut totals, vec![row(Kind::Distribution, "d", &[], 0.5)]));
+        assert_eq!(
+            page(&totals),
+            "# HELP d StatsD distribution.\n# TYPE d histogram\nd_bucket{le=\"0.1\"} 2\nd_bucket{le=\"1\"} 4\n\
+             d_bucket{le=\"+Inf\"} 4\nd_sum 2\nd_count 4\n"
+        );
+    }
+
+    #[test]
+    fn counters_that_become_one_are_added_up_and_anything_else_is_kept_out() {
+        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let rows = vec![
+            row(Kind::Counter, "a-b", &[], 1.0),
+            row(Kind::Counter, "a.b", &[], 2.0),
+            row(Kind::Gauge, "g-h", &[], 1.0),
+            row(Kind::Gauge, "g.h", &[], 2.0),
+            row(Kind::Set, "g.h", &[("x.y", "1"), ("x_y", "2")], 3.0),
+        ];
+        for _ in 0..2 {
+            assert_eq!(
+                add(&mut totals, rows.clone()),
+                [("duplicate_series", 1), ("labels", 1), ("series", 1)]
+            );
+        }
+        assert!(page(&totals).contains("a_b_total 6\n"), "{}", page(&totals));
+        assert!(page(&totals).contains("g_h 1\ng_h{x_y=\"2\"} 3\n"), "{}", page(&totals));
+    }
+
+    #[test]
+    fn a_family_has_one_type() {
+        let mut totals = totals(Naming::StatsdExporter, Timings::Summary);
+        let rows = vec![row(Kind::Counter, "x", &[], 1.0), row(Kind::Gauge, "x", &[("a", "b")], 2.0)];
+        assert_eq!(add(&mut totals, rows), [("type_conflict", 1)]);
+        assert_eq!(page(&totals).matches("# TYPE x ").count(), 1);
+    }
+
+    #[test]
+    fn what_belongs_to_a_distribution_is_no_other_family_whichever_came_first() {
+        for timings in [Timings::Summary, Timings::Histogram] {
+            let mut totals = totals(Naming::StatsdExporter, timings);
+            assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
+            let rows = vec![
+                row(Kind::Timing, "x", &[], 5.0),
+                row(Kind::Gauge, "x_count", &[], 1.0),
+                row(Kind::Counter, "x_sum", &[], 1.0),
+            ];
+            add(&mut totals, rows.clone());
+            assert_eq!(add(&mut totals, rows), [("name_taken", 2)]);
+            let page = page(&totals);
+            assert!(!page.contains("# TYPE x_count") && !page.contains("# TYPE x_sum"), "{page}");
+            assert_eq!(page.matches("\nx_count ").count(), 1, "{page}");
+        }
+    }
+
+    #[test]
+    fn a_counter_never_falls() {
+        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        add(&mut totals, vec![row(Kind::Counter, "c", &[], 5.0)]);
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "c", &[], -1.0)]), [("negative_increase", 1)]);
+        assert!(page(&totals).contains("c_total 5\n"));
+    }
+
+    #[test]
+    fn a_client_cannot_add_to_tallyds_own_metrics() {
+        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let rows =
+            vec![row(Kind::Counter, "tallyd.lines", &[], 1.0), row(Kind::Counter, "tallyd_lines", &[], 9.0)];
+        assert_eq!(add(&mut totals, rows), [("reserved_name", 1)]);
+        assert!(page(&totals).contains("tallyd_lines_total 1\n"));
+    }
+
+    #[test]
+    fn what_is_idle_leaves_the_page_and_its_names_are_free_again() {
+        let mut totals = totals(Naming::StatsdExporter, Timings::Summary);
+        add(&mut totals, vec![row(Kind::Timing, "x", &[], 5.0), row(Kind::Gauge, "g", &[], 1.0)]);
+        add(&mut totals, Vec::new());
+        let after_one = page(&totals);
+        assert!(!after_one.contains("g 1"), "a gauge that is not in the snapshot is gone: {after_one}");
+        assert!(!after_one.contains("quantile") && after_one.contains("x_count 2"), "{after_one}");
+        (0..5).for_each(|_| _ = add(&mut totals, Vec::new()));
+        assert_eq!(page(&totals), "");
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "x_count", &[], 1.0)]), []);
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "x", &[], 1.0)]), []);
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Naming;
 use super::names::labels;
 use crate::aggregate::{RESERVED_PREFIX, Statistics, Summary};
+use crate::export::Exported;
 use crate::protocol::Kind;
 use crate::series::Series;
 use crate::snapshot::{Snapshot, Value};
@@ -69,6 +70,29 @@ impl Quarantine {
     }
 }
 
+/// What is on the page, but not as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// Two of its tags became one label, of which the last counts.
+    Labels,
+    /// It was added to a series that has the same name and labels.
+    Series,
+}
+
+impl Merge {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Merge; 2] = [Merge::Labels, Merge::Series];
+
+    /// The name by which telemetry counts it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Merge::Labels => "labels",
+            Merge::Series => "series",
+        }
+    }
+}
+
 /// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FamilyType {
@@ -105,8 +129,6 @@ pub(super) struct Member {
     kind: Kind,
     /// When a snapshot last had it, on the clock of [`Totals`].
     seen: Duration,
-    /// How many series of the snapshot it stands for.
-    sources: usize,
 }
 
 /// What a series of the page came to since it began.
@@ -127,7 +149,7 @@ pub(super) enum Total {
 /// Where a series of the snapshots stands on the page.
 #[derive(Debug, Clone)]
 enum Place {
-    At { family: String, labels: String },
+    At { family: String, labels: String, merges: [bool; Merge::ALL.len()] },
     Nowhere(Quarantine),
 }
 
@@ -158,22 +180,29 @@ impl Totals {
         }
     }
 
-    /// Adds an interval's rows; how many were kept out, by [`Quarantine`].
-    pub fn add(&mut self, snapshot: &Snapshot) -> [u64; Quarantine::ALL.len()] {
+    /// Adds an interval's rows, and counts those that are not on the page as they were sent.
+    pub fn add(&mut self, snapshot: &Snapshot) -> Exported {
         self.clock += snapshot.interval;
         self.statistics = std::sync::Arc::clone(&snapshot.statistics);
-        let mut quarantined = [0; Quarantine::ALL.len()];
+        let mut exported = Exported::default();
         for row in &snapshot.rows {
             let kept_out = match self.place(&row.series) {
-                Place::At { family, labels } => self.add_to(&family, &labels, &row.value),
+                Place::At { family, labels, merges } => {
+                    exported
+                        .merged
+                        .iter_mut()
+                        .zip(merges)
+                        .for_each(|(sum, merges)| *sum += u64::from(merges));
+                    self.add_to(&family, &labels, &row.value)
+                }
                 Place::Nowhere(reason) => Err(reason),
             };
             if let Err(reason) = kept_out {
-                quarantined[reason as usize] += 1;
+                exported.quarantined[reason as usize] += 1;
             }
         }
         self.expire();
-        quarantined
+        exported
     }
 
     fn add_to(&mut self, family: &str, labels: &str, value: &Value) -> Result<(), Quarantine> {
@@ -210,9 +239,9 @@ impl Totals {
             return place.clone();
         }
         let family = self.settings.naming.family(series);
-        let (labels, _) = labels(series);
+        let (labels, labels_merge) = labels(series);
         let place = match self.admit(series, &family, &labels) {
-            Ok(()) => Place::At { family, labels },
+            Ok(series_merges) => Place::At { family, labels, merges: [labels_merge, series_merges] },
             Err(reason) => {
                 tracing::warn!(?series, family, reason = reason.name(), "a series is kept off the page");
                 Place::Nowhere(reason)
@@ -222,7 +251,8 @@ impl Totals {
         place
     }
 
-    fn admit(&mut self, series: &Series, name: &str, labels: &str) -> Result<(), Quarantine> {
+    /// Makes room for a series; whether it is added to another that is there.
+    fn admit(&mut self, series: &Series, name: &str, labels: &str) -> Result<bool, Quarantine> {
         let kind = series.kind();
         if name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
             return Err(Quarantine::ReservedName);
@@ -245,13 +275,12 @@ impl Totals {
             kind,
             members: BTreeMap::new(),
         });
-        if let Some(twin) = family.members.get_mut(labels) {
+        if family.members.contains_key(labels) {
             // Only counters can be added up: percentiles of two series do not make one.
             if kind != Kind::Counter {
                 return Err(Quarantine::DuplicateSeries);
             }
-            twin.sources += 1;
-            return Ok(());
+            return Ok(true);
         }
         let total = match family_type {
             FamilyType::Counter => Total::Counter(0.0),
@@ -266,8 +295,8 @@ impl Totals {
                 }
             }
         };
-        family.members.insert(labels.to_owned(), Member { total, kind, seen: self.clock, sources: 1 });
-        Ok(())
+        family.members.insert(labels.to_owned(), Member { total, kind, seen: self.clock });
+        Ok(false)
     }
 
     /// Takes the names of a family that is to be. A distribution's `x_count` and the like are its own: a client's
@@ -331,8 +360,9 @@ impl Totals {
                 families.get(family).is_some_and(|family| family.members.contains_key(labels))
             };
             // Those kept out are judged anew when they come again.
-            self.places
-                .retain(|_, place| matches!(place, Place::At { family, labels } if is_there(family, labels)));
+            self.places.retain(
+                |_, place| matches!(place, Place::At { family, labels, .. } if is_there(family, labels)),
+            );
             self.suffixed.retain(|_, family| families.contains_key(family));
         }
     }

@@ -1,0 +1,33 @@
+//! The parser alone, line by line: what a form that is not known yet costs.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tallyd::protocol;
+
+fn parse(criterion: &mut Criterion) {
+    let cases = [
+        ("counter", "app.requests.total:1|c"),
+        ("sampled", "app.requests.total:1|c|@0.1"),
+        ("fraction", "app.request.latency:12.375|ms"),
+        ("four_tags", "app.requests.total:1|c|#env:prod,service:checkout,region:eu-west-1,version:1.42"),
+        ("origin", "app.requests.total:1|c|#env:prod|c:3a88c225dbeb98f20bbb40cbd39ef90b|e:it-false|card:low"),
+        ("packed", "app.request.latency:1:2:3:4:5:6:7:8|d"),
+        ("old_form", "app.requests.total:1|c:2|c:3|c"),
+        ("bad_value", "app.requests.total:NaN|c"),
+        ("no_type", "app.requests.total:1"),
+        ("garbage", "\u{1}\u{2}\u{3} not a line at all, but bytes that arrive all the same"),
+    ];
+    let mut group = criterion.benchmark_group("parse");
+    group.throughput(Throughput::Elements(1));
+    for (name, line) in cases {
+        group.bench_function(name, |bencher| {
+            bencher
+                .iter(|| protocol::parse(black_box(line.as_bytes())).map(|metric| metric.samples().count()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parse);
+criterion_main!(benches);

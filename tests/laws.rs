@@ -1,0 +1,334 @@
+//! The laws that hold whatever is sent, as properties over random streams against a plain model.
+
+mod model;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Model, State, nearest_rank};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tallyd::aggregate::{Parameters, Percentile, Refusal, Shard, Shared, Statistics};
+use tallyd::flush::{Cut, Cutter, Idle};
+use tallyd::protocol::Kind;
+use tallyd::snapshot::{Row, Value};
+
+const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
+const HOUR: Duration = Duration::from_hours(1);
+
+fn parameters() -> Parameters {
+    Parameters {
+        max_series: 10_000,
+        digits: 2,
+        exact_values: 512,
+        exact_members: 1000,
+        absolute_gauges: false,
+        absolute_gauge_prefixes: Vec::new(),
+    }
+}
+
+/// Shards that share their series, and what cuts them.
+struct Pipeline {
+    shards: Vec<Arc<Mutex<Shard>>>,
+    cutter: Cutter,
+}
+
+impl Pipeline {
+    fn new(shards: usize) -> Self {
+        Self::with(shards, parameters(), HOUR)
+    }
+
+    fn with(shards: usize, parameters: Parameters, expire_after: Duration) -> Self {
+        let statistics = Statistics {
+            percentiles: PERCENTILES.into_iter().filter_map(Percentile::new).collect(),
+            exact_values: parameters.exact_values,
+            ..Statistics::default()
+        };
+        let idle = Idle {
+            zero_counters: false,
+            zero_sets: false,
+            last_gauges: true,
+            expire_after: [expire_after; 6],
+        };
+        let shared = Shared::new(parameters);
+        let shards: Vec<_> =
+            (0..shards).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
+        Self { cutter: Cutter::new(shared, shards.clone(), statistics, idle), shards }
+    }
+
+    fn record(&self, shard: usize, datagram: &[u8]) {
+        self.shards[shard % self.shards.len()].lock().record(datagram);
+    }
+
+    fn cut(&mut self) -> Cut {
+        self.cutter.cut(Duration::ZERO)
+    }
+}
+
+/// Values and rates in whose sums nothing is rounded, so that every order of adding gives the same bits.
+fn line() -> impl Strategy<Value = String> {
+    let name = prop_oneof!["[a-c]", "[a-c]\\.[x-z]"];
+    let number = (-2000_i32..2000).prop_map(|quarters| format!("{}", f64::from(quarters) / 4.0));
+    let rate = prop_oneof![4 => Just(""), 1 => Just("|@0.5"), 1 => Just("|@0.25"), 1 => Just("|@0.125")];
+    let tags = prop_oneof![
+        3 => Just(""),
+        1 => Just("|#k:1"),
+        1 => Just("|#k:1,j:2"),
+        1 => Just("|#j:2,k:1"),
+        1 => Just("|#j:2|#k:1,"),
+        1 => Just("|#k:1|c:box"),
+    ];
+    let section = prop_oneof![8 => Just(""), 1 => Just("|T1656581400"), 1 => Just("|"), 1 => Just("|x:y"), 1 => Just("\r")];
+    let scalar = (name.clone(), number.clone(), "c|g|ms|h|d|kv|m", rate, tags.clone(), section.clone())
+        .prop_map(|(name, number, kind, rate, tags, section)| {
+            format!("{name}:{number}|{kind}{rate}{tags}{section}")
+        });
+    let delta = (name.clone(), "[+-][1-9]", tags.clone()).prop_map(|(n, v, t)| format!("{n}:{v}|g{t}"));
+    let set =
+        (name.clone(), "[a-f:]{1,2}", tags, section).prop_map(|(n, m, t, s)| format!("{n}:{m}|s{t}{s}"));
+    let packed = (name.clone(), proptest::collection::vec(number.clone(), 2..6), "c|ms|d|g")
+        .prop_map(|(name, values, kind)| format!("{name}:{}|{kind}", values.join(":")));
+    let old = (name, number.clone(), number).prop_map(|(n, a, b)| format!("{n}:{a}|c:{b}|ms|@0.5"));
+    let wrong = prop_oneof!["[a-c:|@#,0-9.]{0,12}", "a:x\\|c", "b:1\\|zz", ":1\\|c", "c:1\\|c\\|@0"];
+    prop_oneof![12 => scalar, 2 => delta, 2 => set, 2 => packed, 1 => old, 2 => wrong]
+}
+
+/// Datagrams of some lines, and the receiver that each arrives at.
+fn stream() -> impl Strategy<Value = Vec<(String, usize)>> {
+    let datagram = proptest::collection::vec(line(), 1..6).prop_map(|lines| lines.join("\n"));
+    proptest::collection::vec((datagram, 0_usize..8), 0..60)
+}
+
+fn assert_rows_are(rows: &[Row], model: &Model) {
+    let names: Vec<_> = rows.iter().map(|row| &row.series).collect();
+    assert_eq!(names, model.series.keys().collect::<Vec<_>>());
+    for (row, state) in rows.iter().zip(model.series.values()) {
+        match (&row.value, state) {
+            (Value::Counter(got), State::Counter(expected)) | (Value::Gauge(got), State::Gauge(expected)) => {
+                assert_eq!(got, expected, "{:?}", row.series);
+            }
+            (Value::Set(got), State::Set(members)) => {
+                assert_eq!(*got, members.len() as f64, "{:?}", row.series)
+            }
+            (Value::Summary(summary), State::Values(values)) => {
+                let weights: f64 = values.iter().map(|(_, weight)| weight).sum();
+                let sum: f64 = values.iter().map(|(value, weight)| value * weight).sum();
+                assert_eq!((summary.count, summary.sum), (weights, sum), "{:?}", row.series);
+                assert_eq!(summary.min, values.iter().map(|pair| pair.0).fold(f64::INFINITY, f64::min));
+                assert_eq!(summary.max, values.iter().map(|pair| pair.0).fold(f64::NEG_INFINITY, f64::max));
+                let percentiles = PERCENTILES.map(|percent| nearest_rank(values, percent));
+                assert_eq!(*summary.percentiles, percentiles, "{:?}", row.series);
+            }
+            (got, expected) => panic!("{:?}: {got:?} for {expected:?}", row.series),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_interval_is_what_the_plain_model_makes_of_it_with_one_two_and_four_receivers(
+        intervals in proptest::collection::vec(stream(), 1..4),
+    ) {
+        for receivers in [1, 2, 4] {
+            let mut pipeline = Pipeline::new(receivers);
+            let mut model = Model::default();
+            for stream in &intervals {
+                for (datagram, receiver) in stream {
+                    pipeline.record(*receiver, datagram.as_bytes());
+                    model.record(datagram.as_bytes());
+                }
+                let cut = pipeline.cut();
+                assert_rows_are(cut.rows(), &model);
+                prop_assert_eq!(cut.tally(), &model.tally);
+                model.end();
+            }
+        }
+    }
+
+    #[test]
+    fn every_line_is_recorded_or_rejected_for_a_reason_whatever_bytes_arrive(
+        datagrams in proptest::collection::vec(proptest::collection::vec(prop_oneof![
+            3 => proptest::sample::select(&b"abc:|@#,.0123456789cgmshdTe_\n\r-+"[..]),
+            1 => any::<u8>(),
+        ], 0..200), 0..20),
+    ) {
+        let mut pipeline = Pipeline::new(1);
+        let mut lines = 0;
+        for datagram in &datagrams {
+            pipeline.record(0, datagram);
+            let is_line = |line: &&[u8]| !line.is_empty() && **line != b"\r"[..];
+            lines += datagram.split(|&byte| byte == b'\n').filter(is_line).count() as u64;
+        }
+        let cut = pipeline.cut();
+        let tally = cut.tally();
+        prop_assert_eq!(tally.lines, lines);
+        prop_assert_eq!(tally.datagrams, datagrams.len() as u64);
+        let rejected: u64 = tally.rejected.iter().sum();
+        let samples: u64 = tally.samples.iter().chain(&tally.refused).sum();
+        // A line that is not rejected holds at least one sample.
+        prop_assert!(samples >= lines - rejected);
+        prop_assert!(rejected <= lines);
+        prop_assert!(samples == 0 || rejected < lines);
+    }
+
+    /// Random series come and go while time passes in steps that let some of them expire: numbers are given again,
+    /// forms are forgotten, and still no sample turns up under another's name.
+    #[test]
+    fn series_that_expire_and_return_are_never_mixed_up(
+        intervals in proptest::collection::vec((proptest::collection::vec((0_u8..30, 0_usize..2), 0..20), 0_u64..40), 1..40),
+    ) {
+        let mut pipeline = Pipeline::with(2, parameters(), Duration::from_secs(30));
+        let mut now = Duration::ZERO;
+        let mut gauges = std::collections::BTreeMap::new();
+        for (samples, pause) in intervals {
+            let mut sent = std::collections::BTreeMap::new();
+            for (id, receiver) in samples {
+                let datagram = format!("n{id}:1|c\nn{id}:{id}|g\nn{id}:{id}|ms\nn{id}:{id}|s");
+                pipeline.record(receiver, datagram.as_bytes());
+                *sent.entry(format!("n{id}")).or_insert(0.0) += 1.0;
+                gauges.insert(format!("n{id}"), f64::from(id));
+            }
+            let cut = pipeline.cutter.cut(now);
+            now += Duration::from_secs(pause);
+            for row in cut.rows() {
+                let name = row.series.name();
+                let count = sent.get(name);
+                match &row.value {
+                    Value::Counter(value) => prop_assert_eq!(Some(value), count),
+                    Value::Set(members) => prop_assert_eq!((Some(*members), count.is_some()), (Some(1.0), true)),
+                    Value::Summary(summary) => {
+                        prop_assert_eq!(Some(&summary.count), count);
+                        prop_assert_eq!(format!("n{}", summary.max), name);
+                    }
+                    Value::Gauge(value) => prop_assert_eq!(Some(value), gauges.get(name)),
+                }
+            }
+            let rows_of = |kind| cut.rows().iter().filter(|row| row.series.kind() == kind).count();
+            for kind in [Kind::Counter, Kind::Timing, Kind::Set] {
+                prop_assert_eq!(rows_of(kind), sent.len());
+            }
+            prop_assert!(rows_of(Kind::Gauge) >= sent.len());
+        }
+    }
+}
+
+fn value<'a>(cut: &'a Cut, name: &str) -> Option<&'a Value> {
+    cut.rows().iter().find(|row| row.series.name() == name).map(|row| &row.value)
+}
+
+#[test]
+fn a_sample_is_in_the_interval_in_which_it_was_recorded_and_in_no_other() {
+    let mut pipeline = Pipeline::new(2);
+    for interval in 1..=5_u32 {
+        for receiver in 0..2 {
+            (0..interval).for_each(|_| pipeline.record(receiver, b"a:1|c\nb:1|ms\nc:x|s"));
+        }
+        let cut = pipeline.cut();
+        assert_eq!(value(&cut, "a"), Some(&Value::Counter(f64::from(2 * interval))));
+        assert!(
+            matches!(value(&cut, "b"), Some(Value::Summary(summary)) if summary.count == f64::from(2 * interval))
+        );
+        assert_eq!(value(&cut, "c"), Some(&Value::Set(1.0)));
+    }
+    assert!(pipeline.cut().rows().is_empty());
+}
+
+#[test]
+fn a_tiny_sample_rate_is_one_update_with_a_large_weight() {
+    let mut pipeline = Pipeline::new(1);
+    pipeline.record(0, b"a:1|ms|@0.0000001\nb:2|c|@0.0000001");
+    let cut = pipeline.cut();
+    assert_eq!(cut.tally().samples.iter().sum::<u64>(), 2);
+    assert!(
+        matches!(value(&cut, "a"), Some(Value::Summary(summary)) if summary.count == 1e7 && summary.max == 1.0)
+    );
+    assert_eq!(value(&cut, "b"), Some(&Value::Counter(2e7)));
+}
+
+#[test]
+fn beyond_max_series_new_ones_are_refused_counted_and_known_ones_go_on() {
+    let mut pipeline = Pipeline::with(1, Parameters { max_series: 2, ..parameters() }, HOUR);
+    pipeline.record(0, b"a:1|c\nb:1|c\nc:1|c\nc:1:2|ms\na:1|c");
+    let cut = pipeline.cut();
+    assert_eq!(cut.rows().len(), 2);
+    assert_eq!(value(&cut, "a"), Some(&Value::Counter(2.0)));
+    assert_eq!(cut.tally().refused[Refusal::MaxSeries as usize], 3);
+    assert_eq!(cut.tally().samples[Kind::Counter as usize], 3);
+}
+
+#[test]
+fn a_dropped_series_makes_room_for_a_new_one() {
+    let mut pipeline =
+        Pipeline::with(1, Parameters { max_series: 1, ..parameters() }, Duration::from_secs(1));
+    pipeline.record(0, b"a:1|c");
+    (0..4).for_each(|second| _ = pipeline.cutter.cut(Duration::from_secs(second)));
+    pipeline.record(0, b"b:1|c\na:1|c");
+    let cut = pipeline.cutter.cut(Duration::from_secs(4));
+    assert_eq!(value(&cut, "b"), Some(&Value::Counter(1.0)));
+    assert_eq!(value(&cut, "a"), None);
+    assert_eq!(cut.tally().refused[Refusal::MaxSeries as usize], 1);
+}
+
+#[test]
+fn names_that_tallyd_keeps_for_itself_are_refused() {
+    let mut pipeline = Pipeline::new(1);
+    pipeline.record(0, b"tallyd.lines:5|c\ntallyd:1|c");
+    let cut = pipeline.cut();
+    assert_eq!(cut.rows().len(), 1);
+    assert_eq!(cut.tally().refused[Refusal::ReservedName as usize], 1);
+}
+
+#[test]
+fn more_rates_and_forms_than_are_remembered_are_still_counted_right() {
+    let mut pipeline = Pipeline::with(1, Parameters { max_series: 10, ..parameters() }, HOUR);
+    for n in 1..=2000 {
+        pipeline
+            .record(0, format!("a:1|c|@{}\nb:1|ms|@{}", 1.0 / f64::from(n), 1.0 / f64::from(n)).as_bytes());
+    }
+    for n in 0..70_000 {
+        pipeline.record(0, format!("c:1|c|c:container-{n}").as_bytes());
+    }
+    let cut = pipeline.cut();
+    let Some(Value::Counter(sum)) = value(&cut, "a") else { panic!("no counter") };
+    assert!((sum / 2_001_000.0 - 1.0).abs() < 1e-9, "{sum}");
+    let Some(Value::Summary(summary)) = value(&cut, "b") else { panic!("no timing") };
+    assert!((summary.count / 2_001_000.0 - 1.0).abs() < 1e-9, "{}", summary.count);
+    assert_eq!(value(&cut, "c"), Some(&Value::Counter(70_000.0)));
+    // Forms are forgotten at this cut, and learned again.
+    pipeline.record(0, b"c:1|c|c:container-5\na:1|c");
+    let cut = pipeline.cut();
+    assert_eq!(value(&cut, "c"), Some(&Value::Counter(1.0)));
+    assert_eq!(value(&cut, "a"), Some(&Value::Counter(1.0)));
+}
+
+#[test]
+fn what_a_sign_means_to_a_gauge_can_be_configured_by_prefix() {
+    let parameters = Parameters { absolute_gauge_prefixes: vec!["abs.".into()], ..parameters() };
+    let mut pipeline = Pipeline::with(1, parameters, HOUR);
+    for _ in 0..2 {
+        pipeline.record(0, b"abs.a:+5|g\na:+5|g\nk:-3|kv\nabs.b:-2|g|T1\nb:+1|g|T1");
+    }
+    let cut = pipeline.cut();
+    let gauge = |name| match value(&cut, name) {
+        Some(Value::Gauge(value)) => *value,
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(["abs.a", "a", "k", "abs.b", "b"].map(gauge), [5.0, 10.0, -3.0, -2.0, 2.0]);
+}
+
+#[test]
+fn sums_that_overflow_stay_finite() {
+    let mut pipeline = Pipeline::new(2);
+    for _ in 0..3 {
+        pipeline.record(0, b"a:1e308|c|@0.01\nb:1e308|ms|@0.01\ng:+1.7e308|g");
+        pipeline.record(1, b"c:-1e308|c|@0.01\na:1|c");
+    }
+    let cut = pipeline.cut();
+    assert_eq!(value(&cut, "a"), Some(&Value::Counter(f64::MAX)));
+    assert_eq!(value(&cut, "c"), Some(&Value::Counter(-f64::MAX)));
+    assert_eq!(value(&cut, "g"), Some(&Value::Gauge(f64::MAX)));
+    let Some(Value::Summary(summary)) = value(&cut, "b") else { panic!("no timing") };
+    for number in [summary.sum, summary.mean, summary.stddev] {
+        assert!(number.is_finite(), "{summary:?}");
+    }
+}
