@@ -26,12 +26,12 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 ///
 /// If it could not start, or had to end by itself.
-pub fn run(config: &Config, log_file: Option<LogFile>) -> Result<(), Failure> {
+pub fn run(config: &Config, log_file: Option<&LogFile>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // Before anything else, so that an early signal is not lost.
         let mut signals = Signals::new()?;
         let mut pipeline = Pipeline::start(config)?;
-        pipeline.wait_for_stop(&mut signals, log_file.as_ref()).await?;
+        pipeline.wait_for_stop(&mut signals, log_file).await?;
         tracing::info!("stopping");
         let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
         tokio::select! {

@@ -16,6 +16,8 @@
 //! - [`export`] renders snapshots and delivers them, each exporter on its own thread;
 //! - [`config`], [`log`], [`cli`] and [`daemon`] start and stop it all.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod aggregate;
 pub mod cli;
 pub mod config;

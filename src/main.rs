@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run => match log::start(&config.logging) {
-            Ok(log_file) => match daemon::run(&config, log_file) {
+            Ok(log_file) => match daemon::run(&config, log_file.as_ref()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     tracing::error!("{error}");

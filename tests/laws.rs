@@ -108,7 +108,7 @@ fn assert_rows_are(rows: &[Row], model: &Model) {
                 assert_eq!(got, expected, "{:?}", row.series);
             }
             (Value::Set(got), State::Set(members)) => {
-                assert_eq!(*got, members.len() as f64, "{:?}", row.series)
+                assert_eq!(*got, members.len() as f64, "{:?}", row.series);
             }
             (Value::Summary(summary), State::Values(values)) => {
                 let weights: f64 = values.iter().map(|(_, weight)| weight).sum();

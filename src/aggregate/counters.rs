@@ -26,7 +26,7 @@ impl Counters {
         self.owners.len() as u32 - 1
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, cell: u32, value: f64) {
         // -0.0 as a value would leave the counter untouched; adding 0.0 makes it 0.0 and changes no other number.
         self.sums[cell as usize] += value + 0.0;

@@ -20,11 +20,12 @@ pub(super) struct RawLine<'a> {
 }
 
 impl<'a> RawLine<'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn split(line: &'a [u8]) -> Option<Self> {
         let colon = memchr::memchr(b':', line)?;
         let (before, rest) = (&line[..colon], &line[colon + 1..]);
-        let (value, after) = rest.split_at(memchr::memchr(b'|', rest)?);
+        // A value is most often shorter than the call of memchr is long.
+        let (value, after) = rest.split_at(rest.iter().position(|&byte| byte == b'|')?);
         Some(Self { before, value, after })
     }
 }
@@ -122,7 +123,7 @@ impl Forms {
     }
 
     /// What one sample of a form stands for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn weight(&self, form: Form) -> f64 {
         self.weights[usize::from(form.rate)]
     }
@@ -137,7 +138,7 @@ impl Forms {
         Some(index)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, before: &[u8], after: &[u8]) -> Option<Form> {
         let hash = self.hash(before, after);
         let mask = self.slots.len() - 1;
@@ -173,7 +174,7 @@ impl Forms {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn hash(&self, before: &[u8], after: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(before);
@@ -182,7 +183,7 @@ impl Forms {
         (hash ^ (hash >> 32)) as u32
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_key(&self, slot: &Slot, before: &[u8], after: &[u8]) -> bool {
         let key = &self.keys[slot.key_at as usize..][..usize::from(slot.key_len)];
         // `before` holds no colon in a raw line, so the colon that follows it is the one that was put there.

@@ -197,7 +197,7 @@ impl Shard {
         &self.columns.tally
     }
 
-    #[inline]
+    #[inline(always)]
     fn record_line(&mut self, line: &[u8]) {
         self.columns.tally.lines += 1;
         if self.record_known(line).is_none() {
@@ -206,7 +206,7 @@ impl Shard {
     }
 
     /// The fast way: one plain value of a form that is known. `None`, and nothing done, for anything else.
-    #[inline]
+    #[inline(always)]
     fn record_known(&mut self, line: &[u8]) -> Option<()> {
         let raw = RawLine::split(line)?;
         let form = self.forms.find(raw.before, raw.after)?;
@@ -222,7 +222,7 @@ impl Shard {
         Some(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn record_value(&mut self, form: Form, value: Value<'_>, weight: f64) {
         let word = match value {
             Value::Number(number) | Value::Signed(number) => number.to_bits(),

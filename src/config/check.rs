@@ -13,7 +13,7 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     let problem = |key, text: &str| Some((key, text.to_owned()));
     let Config { flush, shutdown, listeners, aggregation, exporters, logging, .. } = config;
     let interval = flush.interval;
-    if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&interval.get()) {
+    if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&interval.get()) {
         return Some(("flush.interval", format!("{interval} is not between \"100ms\" and \"1h\"")));
     }
     for (index, &percent) in flush.percentiles.iter().enumerate() {
@@ -24,7 +24,7 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
             return Some(("flush.percentiles", format!("{percent} is given twice")));
         }
     }
-    if shutdown.timeout.get() > Duration::from_secs(600) {
+    if shutdown.timeout.get() > Duration::from_mins(10) {
         return problem("shutdown.timeout", "a stop would take more than \"10m\"");
     }
     let udp = &listeners.udp;

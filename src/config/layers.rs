@@ -172,7 +172,7 @@ fn refuse_unknown_keys(
                 return Err(ConfigError { place: place_of(layer, &path), key: path, problem });
             }
             (Some(Value::Table(known)), Value::Table(table)) => {
-                refuse_unknown_keys(layer, table, known, &path)?
+                refuse_unknown_keys(layer, table, known, &path)?;
             }
             _ => {}
         }

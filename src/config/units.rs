@@ -56,7 +56,7 @@ impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = self.bytes();
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        let whole = units.into_iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+        let whole = units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
         let (unit, name) = whole.unwrap_or((1, "B"));
         serializer.collect_str(&format_args!("{}{name}", bytes / unit))
     }

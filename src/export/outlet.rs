@@ -86,6 +86,7 @@ impl Outlet {
     }
 
     /// What was not delivered since the last call.
+    #[must_use]
     pub fn take_counts(&self) -> Counts {
         let State { snapshots_dropped, errors, exported, .. } = &*self.state;
         Counts {
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(outlet.take_counts().snapshots_dropped, 2);
         assert_eq!(outlet.take_counts().snapshots_dropped, 0);
         (0..5).for_each(|_| go.send(false).unwrap());
-        assert!(outlet.finish(Duration::from_secs(60)));
+        assert!(outlet.finish(Duration::from_mins(1)));
         assert_eq!(takes.iter().collect::<Vec<_>>(), [3, 4, 5, 6]);
     }
 

@@ -6,11 +6,9 @@ pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
-            let line;
-            match memchr::memchr(b'\n', rest) {
-                Some(end) => (line, rest) = (&rest[..end], &rest[end + 1..]),
-                None => (line, rest) = (rest, &[]),
-            }
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if !line.is_empty() {
                 return Some(line);

@@ -17,7 +17,7 @@ const EXACT_INTEGERS: u64 = 1 << 53;
 /// places, both operands of one division are exact, so its result is the correctly rounded number, the very one the
 /// standard parser gives (Clinger, *How to read floating point numbers accurately*, 1990). This saves about 10 ns.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn number(text: &[u8]) -> Option<f64> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),

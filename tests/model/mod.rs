@@ -49,14 +49,14 @@ impl Model {
                     for sample in metric.samples() {
                         self.tally.samples[sample.kind as usize] += 1;
                         let series = Series::new(sample.kind, metric.name(), &tags);
-                        self.add(series, sample.value, sample.rate.weight());
+                        self.add(&series, sample.value, sample.rate.weight());
                     }
                 }
             }
         }
     }
 
-    fn add(&mut self, series: Series, value: Value<'_>, weight: f64) {
+    fn add(&mut self, series: &Series, value: Value<'_>, weight: f64) {
         let state = self.series.entry(series.clone()).or_insert_with(|| match series.kind() {
             Kind::Counter => State::Counter(0.0),
             Kind::Gauge => State::Gauge(0.0),

@@ -90,7 +90,7 @@ mod tests {
         let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_810),
-            interval: Duration::from_millis(10_000),
+            interval: Duration::from_secs(10),
             statistics: Arc::new(Statistics { percentiles, ..Statistics::default() }),
             rows: vec![Row { series, value }],
             overview: Overview::default(),

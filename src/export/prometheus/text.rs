@@ -1,6 +1,6 @@
 //! The text format, version 0.0.4.
 
-use super::totals::{FamilyType, Total, Totals};
+use super::totals::{Shape, Total, Totals};
 use crate::export::number::push_number;
 use crate::protocol::Kind;
 
@@ -11,13 +11,13 @@ pub fn render(text: &mut String, totals: &Totals) {
         percentiles.iter().map(|percentile| quantile(percentile.percent())).collect();
     let bounds: Vec<String> = totals.statistics.bounds.iter().map(|&bound| number(bound)).collect();
     for (name, family) in &totals.families {
-        let (family_type, help) = describe(family.family_type, family.kind);
-        text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", family_type, "\n"]);
+        let (type_name, help) = describe(family.shape, family.kind);
+        text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", type_name, "\n"]);
         for (labels, member) in &family.members {
             match &member.total {
                 Total::Counter(value) | Total::Gauge(value) => line(text, [name, ""], labels, None, *value),
                 Total::Distribution { count, sum, quantiles: values, buckets } => {
-                    if family.family_type == FamilyType::Histogram {
+                    if family.shape == Shape::Histogram {
                         for (bound, value) in bounds.iter().zip(buckets) {
                             line(text, [name, "_bucket"], labels, Some(("le", bound)), *value);
                         }
@@ -52,7 +52,7 @@ fn line(text: &mut String, name: [&str; 2], labels: &str, extra: Option<(&str, &
 }
 
 /// TYPE, and a HELP that is the same in every file: node_exporter refuses two that differ.
-fn describe(family_type: FamilyType, kind: Kind) -> (&'static str, &'static str) {
+fn describe(shape: Shape, kind: Kind) -> (&'static str, &'static str) {
     let help = match kind {
         Kind::Counter => "StatsD counter.",
         Kind::Gauge => "StatsD gauge.",
@@ -61,11 +61,11 @@ fn describe(family_type: FamilyType, kind: Kind) -> (&'static str, &'static str)
         Kind::Histogram => "StatsD histogram.",
         Kind::Distribution => "StatsD distribution.",
     };
-    let name = match family_type {
-        FamilyType::Counter => "counter",
-        FamilyType::Gauge => "gauge",
-        FamilyType::Summary => "summary",
-        FamilyType::Histogram => "histogram",
+    let name = match shape {
+        Shape::Counter => "counter",
+        Shape::Gauge => "gauge",
+        Shape::Summary => "summary",
+        Shape::Histogram => "histogram",
     };
     (name, help)
 }

@@ -93,22 +93,22 @@ impl Merge {
     }
 }
 
-/// The type of a family.
+/// The type of a family, as Prometheus has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FamilyType {
+pub(super) enum Shape {
     Counter,
     Gauge,
     Summary,
     Histogram,
 }
 
-impl FamilyType {
+impl Shape {
     /// What stands behind the family's name on its lines; the name itself aside.
     fn suffixes(self) -> &'static [&'static str] {
         match self {
-            FamilyType::Counter | FamilyType::Gauge => &[],
-            FamilyType::Summary => &["_sum", "_count"],
-            FamilyType::Histogram => &["_sum", "_count", "_bucket"],
+            Shape::Counter | Shape::Gauge => &[],
+            Shape::Summary => &["_sum", "_count"],
+            Shape::Histogram => &["_sum", "_count", "_bucket"],
         }
     }
 }
@@ -116,7 +116,7 @@ impl FamilyType {
 /// One metric of the page.
 #[derive(Debug)]
 pub(super) struct Family {
-    pub(super) family_type: FamilyType,
+    pub(super) shape: Shape,
     pub(super) kind: Kind,
     /// By their labels as text.
     pub(super) members: BTreeMap<String, Member>,
@@ -257,21 +257,21 @@ impl Totals {
         if name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
             return Err(Quarantine::ReservedName);
         }
-        let family_type = match (kind, self.settings.timings) {
-            (Kind::Counter, _) => FamilyType::Counter,
-            (Kind::Gauge | Kind::Set, _) => FamilyType::Gauge,
-            (_, Timings::Summary) => FamilyType::Summary,
-            (_, Timings::Histogram) => FamilyType::Histogram,
+        let shape = match (kind, self.settings.timings) {
+            (Kind::Counter, _) => Shape::Counter,
+            (Kind::Gauge | Kind::Set, _) => Shape::Gauge,
+            (_, Timings::Summary) => Shape::Summary,
+            (_, Timings::Histogram) => Shape::Histogram,
         };
         if let Some(family) = self.families.get(name) {
-            if family.family_type != family_type {
+            if family.shape != shape {
                 return Err(Quarantine::TypeConflict);
             }
         } else {
-            self.claim(name, family_type)?;
+            self.claim(name, shape)?;
         }
         let family = self.families.entry(name.to_owned()).or_insert_with(|| Family {
-            family_type,
+            shape,
             kind,
             members: BTreeMap::new(),
         });
@@ -282,10 +282,10 @@ impl Totals {
             }
             return Ok(true);
         }
-        let total = match family_type {
-            FamilyType::Counter => Total::Counter(0.0),
-            FamilyType::Gauge => Total::Gauge(0.0),
-            FamilyType::Summary | FamilyType::Histogram => {
+        let total = match shape {
+            Shape::Counter => Total::Counter(0.0),
+            Shape::Gauge => Total::Gauge(0.0),
+            Shape::Summary | Shape::Histogram => {
                 let Statistics { bounds, .. } = &*self.statistics;
                 Total::Distribution {
                     count: 0.0,
@@ -301,10 +301,9 @@ impl Totals {
 
     /// Takes the names of a family that is to be. A distribution's `x_count` and the like are its own: a client's
     /// counter or gauge of that name gives way.
-    fn claim(&mut self, name: &str, family_type: FamilyType) -> Result<(), Quarantine> {
-        let suffixed: Vec<_> =
-            family_type.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
-        let is_plain = |family: &Family| family.family_type.suffixes().is_empty();
+    fn claim(&mut self, name: &str, shape: Shape) -> Result<(), Quarantine> {
+        let suffixed: Vec<_> = shape.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
+        let is_plain = |family: &Family| family.shape.suffixes().is_empty();
         let is_taken = self.suffixed.contains_key(name)
             || suffixed.iter().any(|name| {
                 self.suffixed.contains_key(name)
@@ -339,7 +338,7 @@ impl Totals {
         let mut dropped = false;
         self.families.retain(|_, family| {
             family.members.retain(|_, member| {
-                let unseen = clock - member.seen;
+                let unseen = clock.saturating_sub(member.seen);
                 if let Total::Distribution { quantiles, .. } = &mut member.total
                     && unseen > Duration::ZERO
                 {
