@@ -13,8 +13,8 @@ const NAME_WIDTH: usize = 60;
 pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
     // Writing to a string cannot fail, here and below.
     _ = progress(text, snapshot);
-    let shown =
-        |row: &&Row| !(row.series.name().starts_with(RESERVED_PREFIX) && row.value == Value::Counter(0.0));
+    let is_zero = |value: &Value| matches!(value, Value::Counter(0.0) | Value::Gauge(0.0));
+    let shown = |row: &&Row| !row.series.name().starts_with(RESERVED_PREFIX) || !is_zero(&row.value);
     let names: Vec<_> = snapshot.rows.iter().filter(shown).map(|row| display_name(&row.series)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
     for (Row { series, value }, name) in snapshot.rows.iter().filter(shown).zip(&names) {
@@ -78,20 +78,18 @@ fn display_name(series: &Series) -> String {
     if name.contains(char::is_control) { name.escape_debug().to_string() } else { name }
 }
 
-/// A number as a person reads it: whole, or with three to four digits that matter.
+/// A number as a person reads it: whole, or with the few digits that matter.
 fn brief(value: f64) -> String {
     let magnitude = value.abs();
-    if value.fract() == 0.0 && magnitude < 1e12 {
-        return format!("{value:.0}");
-    }
     let decimals = match magnitude {
-        m if !(1e-3..1e9).contains(&m) => return format!("{value:.3e}"),
+        m if m != 0.0 && !(1e-3..1e15).contains(&m) => return format!("{value:.3e}"),
+        m if m >= 1e6 || m.fract() == 0.0 => 0,
         m if m >= 100.0 => 1,
-        m if m >= 1.0 => 3,
-        _ => 5,
+        m if m >= 1.0 => 2,
+        _ => 4,
     };
     let text = format!("{value:.decimals$}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
 }
 
 #[cfg(test)]
@@ -138,10 +136,13 @@ mod tests {
             (1204.0, "1204"),
             (0.25, "0.25"),
             (120.449, "120.4"),
-            (1.234_56, "1.235"),
+            (1.234_56, "1.23"),
+            (0.100_01, "0.1"),
+            (1_795_369_680.25, "1795369680"),
             (-3.10, "-3.1"),
             (1e-5, "1.000e-5"),
-            (2.5e12, "2.500e12"),
+            (2.5e12, "2500000000000"),
+            (2.5e18, "2.500e18"),
         ];
         for (value, expected) in cases {
             assert_eq!(brief(value), expected);
