@@ -211,7 +211,8 @@ impl Totals {
         else {
             return Ok(());
         };
-        let factor = if member.kind == Kind::Timing { 1e-3 } else { 1.0 };
+        // Divided, not multiplied by 0.001, which no f64 is: 13 ms are 0.013 s.
+        let divisor = if member.kind == Kind::Timing { 1e3 } else { 1.0 };
         match (&mut member.total, value) {
             (Total::Counter(total), Value::Counter(increase)) => {
                 if *increase < 0.0 {
@@ -223,8 +224,8 @@ impl Totals {
             (Total::Distribution { count, sum, quantiles, buckets }, Value::Summary(summary)) => {
                 let Summary { percentiles, buckets: new, .. } = &**summary;
                 *count += summary.count;
-                *sum += summary.sum * factor;
-                *quantiles = Some(percentiles.iter().map(|value| value * factor).collect());
+                *sum += summary.sum / divisor;
+                *quantiles = Some(percentiles.iter().map(|value| value / divisor).collect());
                 buckets.iter_mut().zip(new).for_each(|(total, new)| *total += new);
             }
             _ => {}
