@@ -270,6 +270,17 @@ fn a_dropped_series_makes_room_for_a_new_one() {
 }
 
 #[test]
+fn a_gauge_that_takes_the_place_of_a_dropped_one_starts_from_zero() {
+    let mut pipeline = Pipeline::with(1, parameters(), Duration::from_secs(1));
+    pipeline.record(0, b"a:5|g");
+    (0..4).for_each(|second| _ = pipeline.cutter.cut(Duration::from_secs(second)));
+    pipeline.record(0, b"b:+1|g");
+    let cut = pipeline.cutter.cut(Duration::from_secs(4));
+    assert_eq!(cut.rows().len(), 1);
+    assert_eq!(value(&cut, "b"), Some(&Value::Gauge(1.0)));
+}
+
+#[test]
 fn names_that_tallyd_keeps_for_itself_are_refused() {
     let mut pipeline = Pipeline::new(1);
     pipeline.record(0, b"tallyd.lines:5|c\ntallyd:1|c");

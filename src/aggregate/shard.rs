@@ -370,3 +370,34 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_limited_and_forgotten_when_they_are_too_many() {
+        let parameters = Parameters {
+            max_series: 10,
+            digits: 2,
+            exact_values: 512,
+            exact_members: 1000,
+            absolute_gauges: false,
+            absolute_gauge_prefixes: Vec::new(),
+        };
+        let limit = parameters.max_forms();
+        let mut shard = Shard::new(Shared::new(parameters));
+        for container in 0..limit + 1000 {
+            assert_eq!(shard.is_full_of_forms(), container >= limit);
+            shard.record(format!("a:1|c|c:{container}").as_bytes());
+        }
+        // One more, by which the series itself is found.
+        assert_eq!(shard.forms.len(), limit + 1);
+        let mut renewal = Renewal::of(&shard.columns, shard.size());
+        shard.cut_anew(&mut renewal);
+        assert_eq!(shard.forms.len(), 0);
+        let mut sum = 0.0;
+        renewal.into_columns().counters.drain(|_, value| sum += value);
+        assert_eq!(sum, (limit + 1000) as f64);
+    }
+}

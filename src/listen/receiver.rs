@@ -131,3 +131,54 @@ impl Work {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::{Parameters, Shared};
+    use crate::listen::DropCounter;
+
+    fn shard() -> Arc<Mutex<Shard>> {
+        let parameters = Parameters {
+            max_series: 10,
+            digits: 2,
+            exact_values: 512,
+            exact_members: 1000,
+            absolute_gauges: false,
+            absolute_gauge_prefixes: Vec::new(),
+        };
+        Arc::new(Mutex::new(Shard::new(Shared::new(parameters))))
+    }
+
+    #[test]
+    fn a_stop_records_what_the_kernel_holds_and_counts_what_comes_later_as_dropped() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(socket.local_addr().unwrap()).unwrap();
+        let mut drops = DropCounter::new(std::slice::from_ref(&socket)).unwrap();
+        // More than one batch, and few enough for the smallest receive buffer that is usual.
+        let held = 3 * BATCH as u64;
+        (0..held).for_each(|_| _ = sender.send(b"a:1|c").unwrap());
+        let shard = shard();
+        let blocked = shard.lock();
+        let receiver = Receiver::start(0, socket, Arc::clone(&shard), 65_536).unwrap();
+        receiver.stop();
+        (0..7).for_each(|_| _ = sender.send(b"late:1|c").unwrap());
+        drop(blocked);
+        let socket = receiver.join();
+        assert_eq!(shard.lock().tally().datagrams, held);
+        assert_eq!(shard.lock().tally().lines, held);
+        assert_eq!(drops.read()[0].datagrams, 7);
+        drop(socket);
+    }
+
+    #[test]
+    fn an_idle_receiver_is_woken_by_a_stop_and_counts_no_datagram_that_nobody_sent() {
+        let shard = shard();
+        let receiver =
+            Receiver::start(0, UdpSocket::bind("127.0.0.1:0").unwrap(), Arc::clone(&shard), 512).unwrap();
+        receiver.stop();
+        drop(receiver.join());
+        assert_eq!(shard.lock().tally().datagrams, 0);
+    }
+}
