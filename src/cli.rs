@@ -25,7 +25,7 @@ Examples:
   TALLYD_LISTENERS__UDP__BIND=0.0.0.0:8125 tallyd
                                              on all interfaces
 
-  echo 'page.views:1|c' | nc -u -w0 127.0.0.1 8125
+  echo 'page.views:1|c' | nc -u -w1 127.0.0.1 8125
                                              send a sample";
 
 /// What tallyd can do.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::aggregate::{Percentile, Statistics, Summary, Tally};
+use crate::aggregate::{Percentile, Statistics, Summary, Tally, finite};
 use crate::series::Series;
 
 /// The results of one interval.
@@ -58,12 +58,30 @@ impl Snapshot {
     /// A counter's increase per second.
     #[must_use]
     pub fn rate(&self, increase: f64) -> f64 {
-        increase / self.interval.as_secs_f64()
+        finite(increase / self.interval.as_secs_f64())
     }
 
     /// The percentiles in each [`Summary`].
     #[must_use]
     pub fn percentiles(&self) -> &[Percentile] {
         &self.statistics.percentiles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_overflows_is_a_number_all_the_same() {
+        let snapshot = Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_millis(100),
+            statistics: Arc::default(),
+            rows: Vec::new(),
+            overview: Overview::default(),
+        };
+        assert_eq!(snapshot.rate(1e308), f64::MAX);
+        assert_eq!(snapshot.rate(5.0), 50.0);
     }
 }

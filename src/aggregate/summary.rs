@@ -144,11 +144,12 @@ impl Summarizer {
         values.resize(percentiles.len(), moments.max);
         buckets.resize(bounds.len(), below);
         Summary {
-            count: moments.count,
+            count: super::finite(moments.count),
             sum: super::finite(moments.sum),
             min: moments.min,
             max: moments.max,
-            mean: super::finite(moments.mean),
+            // A sum that overflowed says nothing of the mean.
+            mean: moments.mean.clamp(moments.min, moments.max),
             stddev: super::finite(moments.stddev()),
             percentiles: values.into(),
             buckets: buckets.into(),

@@ -12,7 +12,7 @@ const EXACT_INTEGERS: u64 = 1 << 53;
 /// Reads all of `text` as a decimal number: an optional sign, digits with at most one point, an optional exponent.
 /// `None` for anything else, and for what is not finite as an f64 (`NaN`, `inf`, `1e400`).
 ///
-/// The plain way is to check the characters and to call the standard parser ([`general`]). Most values are short,
+/// The plain way is to check the characters and to call the standard parser. Most values are short,
 /// though: where the digits without the point are an integer up to 2^53 and the point moves them by at most 22
 /// places, both operands of one division are exact, so its result is the correctly rounded number, the very one the
 /// standard parser gives (Clinger, *How to read floating point numbers accurately*, 1990). This saves about 10 ns.

@@ -7,12 +7,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 /// How long a fact is waited for before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running tallyd that writes JSON to a pipe. Killed when dropped.
 pub struct Daemon {
@@ -49,6 +49,9 @@ impl Daemon {
             "flush.interval=1h",
             "exporters.console.format=json",
         ];
+        if !settings.iter().any(|setting| setting.starts_with("flush.interval=")) {
+            stay_clear_of_the_hour();
+        }
         let arguments = defaults.iter().chain(settings).flat_map(|setting| ["--set", *setting]);
         let mut command = wrapper.iter().chain(&[env!("CARGO_BIN_EXE_tallyd")]);
         let mut child = Command::new(command.next().unwrap())
@@ -73,9 +76,7 @@ impl Daemon {
         let mut log = String::new();
         let address = loop {
             let start = log.len();
-            if stderr.read_line(&mut log).unwrap() == 0 {
-                panic!("tallyd ended before it listened: {log}");
-            }
+            assert!(stderr.read_line(&mut log).unwrap() != 0, "tallyd ended before it listened: {log}");
             let address = log[start..].split("listening on udp address=").nth(1);
             if let Some(address) = address.and_then(|rest| rest.split_whitespace().next()) {
                 break address.parse().unwrap();
@@ -170,5 +171,14 @@ impl Finished {
     /// The sum of a field over all rows of one name: `value` of counters, `count` of timings.
     pub fn sum(&self, name: &str, field: &str) -> f64 {
         self.named(name).map(|row| row[field].as_f64().unwrap()).sum()
+    }
+}
+
+/// An interval of an hour ends when the hour does; what is sent around that moment would be reported in two parts.
+fn stay_clear_of_the_hour() {
+    const HOUR: u64 = 3600;
+    let left = || HOUR - SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % HOUR;
+    while left() <= 20 {
+        std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -239,6 +239,19 @@ mod tests {
     }
 
     #[test]
+    fn totals_stay_finite() {
+        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        for _ in 0..3 {
+            add(
+                &mut totals,
+                vec![row(Kind::Counter, "c", &[], 1e308), row(Kind::Histogram, "h", &[], 8e307)],
+            );
+        }
+        let page = page(&totals);
+        assert!(page.contains("c_total 1.7976931348623157e308\n") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
     fn a_client_cannot_add_to_tallyds_own_metrics() {
         let mut totals = totals(Naming::Prometheus, Timings::Summary);
         let rows =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Naming;
 use super::names::labels;
-use crate::aggregate::{RESERVED_PREFIX, Statistics, Summary};
+use crate::aggregate::{RESERVED_PREFIX, Statistics, Summary, finite};
 use crate::export::Exported;
 use crate::protocol::Kind;
 use crate::series::Series;
@@ -218,15 +218,15 @@ impl Totals {
                 if *increase < 0.0 {
                     return Err(Quarantine::NegativeIncrease);
                 }
-                *total += increase;
+                *total = finite(*total + increase);
             }
             (Total::Gauge(present), Value::Gauge(value) | Value::Set(value)) => *present = *value,
             (Total::Distribution { count, sum, quantiles, buckets }, Value::Summary(summary)) => {
                 let Summary { percentiles, buckets: new, .. } = &**summary;
-                *count += summary.count;
-                *sum += summary.sum / divisor;
+                *count = finite(*count + summary.count);
+                *sum = finite(*sum + summary.sum / divisor);
                 *quantiles = Some(percentiles.iter().map(|value| value / divisor).collect());
-                buckets.iter_mut().zip(new).for_each(|(total, new)| *total += new);
+                buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
             }
             _ => {}
         }

@@ -1,0 +1,85 @@
+//! The whole daemon's CPU a line, as a ratio to that of a null sink which receives the same stream and does nothing.
+//!
+//! ```text
+//!  first core                                    last core
+//! +-------------------------+    127.0.0.1     +---------------------------------+
+//! | streams --> generator --|------ UDP ------>| null sink, or the real tallyd   |
+//! |                         |                  +---------------------------------+
+//! | round <-- cpu, queue, drops (the kernel's) -----------'   |
+//! | account <-- telemetry rows (tallyd's standard output) ----'
+//! +-------------------------+
+//! ```
+//!
+//! A receiver costs what the kernel's part of receiving costs, and that differs by a factor of two between machines,
+//! and between two minutes on one machine. So null sink and tallyd take turns, and what is compared is their ratio
+//! within a round. Each turn has a process of its own, so that chance in its layout evens out over the rounds too.
+//!
+//! Every turn of tallyd ends with its account: datagrams sent = received + dropped, lines = samples.
+//!
+//! ```text
+//! cargo bench --bench end_to_end                                       everything: about three minutes
+//! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
+//! cargo bench --bench end_to_end -- --seconds 10                       with the flush interval that is the default
+//! ```
+
+mod account;
+mod arguments;
+mod cores;
+mod generator;
+mod memory;
+mod null_sink;
+mod process;
+mod report;
+mod round;
+mod socket;
+mod streams;
+mod tallyd;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Role};
+use cores::Cores;
+
+/// Why there is no result, for people.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let done = match Role::of_this_process() {
+        Ok(Role::Bench(arguments)) => bench(&arguments),
+        Ok(Role::Launcher { core, program, arguments }) => {
+            Err(process::become_pinned(core, &program, &arguments))
+        }
+        Ok(Role::NullSink) => null_sink::run(),
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("end_to_end: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    let cores = Cores::take()?;
+    let streams: Vec<_> = streams::ALL.iter().filter(|stream| arguments.selects(stream.name)).collect();
+    let memory = arguments.selects(memory::NAME);
+    if streams.is_empty() && !memory {
+        let names: Vec<_> = streams::ALL.iter().map(|stream| stream.name).chain([memory::NAME]).collect();
+        return Err(format!("no such stream; there are: {}", names.join(", ")).into());
+    }
+    if !streams.is_empty() {
+        report::streams_heading(arguments, cores);
+        for stream in streams {
+            report::stream(stream, &round::all(stream, arguments, cores)?);
+        }
+    }
+    if memory {
+        report::memory_heading();
+        for case in memory::cases(arguments.brief) {
+            report::memory(&case, &memory::measure(&case, cores)?);
+        }
+    }
+    Ok(())
+}

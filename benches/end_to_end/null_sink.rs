@@ -1,0 +1,49 @@
+//! The yardstick: receives as tallyd does, and does nothing.
+
+use std::io::{BufRead, BufReader, IoSliceMut, Write};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
+use tallyd::config::{Environment, load};
+use tallyd::listen::bind;
+
+use crate::Failure;
+use crate::arguments::NULL_SINK;
+use crate::cores::Cores;
+use crate::process::{self, Process};
+use crate::tallyd::settings;
+
+/// Datagrams taken from the kernel in one call; as in `src/listen/receiver.rs`.
+const BATCH: usize = 32;
+
+/// Starts a null sink in a process of its own.
+pub(crate) fn start(cores: Cores) -> Result<Process, Failure> {
+    let own = std::env::current_exe()?;
+    let mut child = process::start(cores, &own.to_string_lossy(), &[NULL_SINK])?;
+    let mut address = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut address)?;
+    }
+    Process::new(child, address.trim().parse()?)
+}
+
+/// The null sink's process: writes its address and receives until it is killed.
+pub(crate) fn run() -> Result<(), Failure> {
+    // The socket is opened by the code that opens tallyd's, with the same settings.
+    let config = load(None, &Environment::of(std::iter::empty()), &settings(Duration::from_hours(1)))?;
+    let socket = bind(&config.udp())?.remove(0);
+    println!("{}", socket.local_addr()?);
+    std::io::stdout().flush()?;
+
+    let mut buffers = vec![vec![0; config.listeners.udp.max_datagram.bytes()]; BATCH];
+    let mut headers = MultiHeaders::<()>::preallocate(BATCH, None);
+    loop {
+        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        match recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A receiver's process: pinned to its core before its first instruction, and never alive after the bench.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::time::ClockId;
+use nix::unistd::Pid;
+
+use crate::Failure;
+use crate::arguments::LAUNCHER;
+use crate::cores::{Cores, pin};
+use crate::socket::{self, Socket};
+
+/// Starts `program` by way of [`become_pinned`]. Its output goes to pipes.
+pub(crate) fn start(cores: Cores, program: &str, arguments: &[&str]) -> io::Result<Child> {
+    let core = cores.receiver.map_or("any".to_owned(), |core| core.to_string());
+    Command::new(std::env::current_exe()?)
+        .args([LAUNCHER, &core, program])
+        .args(arguments)
+        // Variables could change tallyd's configuration.
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Turns this process into `program`. What it sets up outlasts the exec: the core, for all threads that there will be,
+/// and that the kernel kills the process when the bench's main thread has ended, however that came.
+///
+/// Returns only why it could not.
+pub(crate) fn become_pinned(core: Option<usize>, program: &str, arguments: &[String]) -> Failure {
+    if let Err(error) = set_pdeathsig(Signal::SIGKILL).and_then(|()| core.map_or(Ok(()), pin)) {
+        return error.into();
+    }
+    let error = Command::new(program).args(arguments).exec();
+    format!("cannot start {program}: {error}").into()
+}
+
+/// A receiver that listens. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    cpu: ClockId,
+    pub(crate) address: SocketAddr,
+}
+
+/// Memory of a process, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    /// The most that was ever resident.
+    pub(crate) peak: u64,
+}
+
+impl Process {
+    pub(crate) fn new(child: Child, address: SocketAddr) -> Result<Self, Failure> {
+        let cpu = ClockId::pid_cpu_clock_id(pid_of(&child))?;
+        Ok(Self { child, cpu, address })
+    }
+
+    /// User and system time that all threads took, also those that have ended.
+    ///
+    /// This clock is the scheduler's own account, in nanoseconds and up to the present moment.
+    /// `/proc/PID/stat` counts whole ticks of 10 ms instead, and `/proc/PID/task/*/schedstat` lacks threads that have
+    /// ended and, for one that runs, the time since the scheduler last looked at it.
+    pub(crate) fn cpu(&self) -> nix::Result<Duration> {
+        self.cpu.now().map(Duration::from)
+    }
+
+    pub(crate) fn socket(&self) -> io::Result<Socket> {
+        socket::read(self.address)
+    }
+
+    pub(crate) fn memory(&self) -> io::Result<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let bytes = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let kilobytes = line.and_then(|line| line.split_ascii_whitespace().next());
+            kilobytes.and_then(|number| number.parse().ok()).map_or(0, |number: u64| number * 1024)
+        };
+        Ok(Memory { resident: bytes("VmRSS:"), peak: bytes("VmHWM:") })
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) -> nix::Result<()> {
+        // The child has not been waited for, so the number is still its own.
+        kill(pid_of(&self.child), Signal::SIGTERM)
+    }
+
+    pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Process numbers are at most 2^22.
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}

@@ -1,0 +1,166 @@
+//! What is sent: rendered beforehand, so that sending costs the generator little more than the system call.
+
+/// What a stream's lines are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content {
+    Counters,
+    Timings,
+    /// Counters, timings, gauges and sets in equal parts, each line with four tags.
+    Mixed,
+}
+
+/// How fast a stream is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pace {
+    LinesASecond(u32),
+    FlatOut,
+}
+
+/// A row of the report.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) name: &'static str,
+    /// In the report.
+    pub(crate) title: &'static str,
+    pub(crate) content: Content,
+    pub(crate) series: usize,
+    pub(crate) lines_a_datagram: usize,
+    pub(crate) pace: Pace,
+}
+
+const PACED: Pace = Pace::LinesASecond(400_000);
+
+pub(crate) const ALL: [Stream; 7] = [
+    Stream {
+        name: "counters",
+        title: "counters, 1,000 series, 20 lines a datagram",
+        content: Content::Counters,
+        series: 1000,
+        lines_a_datagram: 20,
+        pace: PACED,
+    },
+    Stream {
+        name: "timings",
+        title: "timings, likewise",
+        content: Content::Timings,
+        series: 1000,
+        lines_a_datagram: 20,
+        pace: PACED,
+    },
+    Stream {
+        name: "mixed",
+        title: "counters, timings, gauges and sets with four tags, likewise",
+        content: Content::Mixed,
+        series: 1000,
+        lines_a_datagram: 20,
+        pace: PACED,
+    },
+    Stream {
+        name: "one-line",
+        title: "counters, one line a datagram",
+        content: Content::Counters,
+        series: 1000,
+        lines_a_datagram: 1,
+        pace: Pace::LinesASecond(60_000),
+    },
+    Stream {
+        name: "many-series",
+        title: "counters, 200,000 series, 20 lines a datagram",
+        content: Content::Counters,
+        series: 200_000,
+        lines_a_datagram: 20,
+        pace: PACED,
+    },
+    Stream {
+        name: "counters-flat-out",
+        title: "counters, 1,000 series, flat out",
+        content: Content::Counters,
+        series: 1000,
+        lines_a_datagram: 20,
+        pace: Pace::FlatOut,
+    },
+    Stream {
+        name: "timings-flat-out",
+        title: "timings, likewise",
+        content: Content::Timings,
+        series: 1000,
+        lines_a_datagram: 20,
+        pace: Pace::FlatOut,
+    },
+];
+
+/// Lines that are rendered, at least; then they repeat. Enough that a series' values differ, and little enough memory
+/// (14 to 40 MB).
+const RENDERED: usize = 400_000;
+
+/// Datagrams that are sent over and over.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    bytes: Vec<u8>,
+    /// Where each datagram ends.
+    ends: Vec<usize>,
+}
+
+impl Ring {
+    /// Each series comes once a pass, and every pass has an order of its own: if series came in the order in which they
+    /// came first, a receiver would walk through its memory from one end to the other, which no real stream does.
+    pub(crate) fn of(stream: &Stream) -> Self {
+        let Stream { content, series, lines_a_datagram, .. } = *stream;
+        let mut ring = Self { bytes: Vec::new(), ends: Vec::new() };
+        let mut random = Random(1);
+        let mut order: Vec<usize> = (0..series).collect();
+        for _pass in 0..(RENDERED / series).max(1) {
+            random.shuffle(&mut order);
+            for datagram in order.chunks(lines_a_datagram) {
+                for &series in datagram {
+                    push_line(&mut ring.bytes, content, series, random.below(1 << 32));
+                }
+                ring.bytes.pop();
+                ring.ends.push(ring.bytes.len());
+            }
+        }
+        ring
+    }
+
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, &end)| &self.bytes[begin..end])
+    }
+}
+
+/// Appends a line with a name of 30 bytes. `noise` decides the value.
+fn push_line(text: &mut Vec<u8>, content: Content, series: usize, noise: usize) {
+    let tags = "|#env:production,region:eu-west-1,host:web-042,status:200";
+    let (kind, tags) = match content {
+        Content::Counters => (0, ""),
+        Content::Timings => (1, ""),
+        Content::Mixed => (series % 4, tags),
+    };
+    let rest = match kind {
+        0 => format!("{}|c", 1 + noise % 9),
+        // 0.1 ms to 500 ms.
+        1 => format!("{:.1}|ms", (1 + noise % 5000) as f64 / 10.0),
+        2 => format!("{}|g", noise % 10_000),
+        // A thousand members each.
+        _ => format!("user{}|s", noise % 1000),
+    };
+    text.extend_from_slice(format!("service.requests.total.{series:07}:{rest}{tags}\n").as_bytes());
+}
+
+/// A linear congruential generator (Knuth's MMIX): the same stream in every run.
+struct Random(u64);
+
+impl Random {
+    /// `limit` is at most 2^32.
+    fn below(&mut self, limit: u64) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (((self.0 >> 32) * limit) >> 32) as usize
+    }
+
+    /// Fisher and Yates.
+    fn shuffle(&mut self, items: &mut [usize]) {
+        for end in (1..items.len()).rev() {
+            items.swap(end, self.below(end as u64 + 1));
+        }
+    }
+}

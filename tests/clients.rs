@@ -1,0 +1,409 @@
+//! Real clients send to tallyd, and its totals are theirs.
+//!
+//! Each client sends, as the shop in its script under `tests/clients/`, a few hundred samples. tallyd is then stopped:
+//! what is compared is all that it ever wrote.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::float_cmp, reason = "the totals are of numbers that f64 holds exactly")]
+
+mod harness;
+
+use std::io;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use cadence::prelude::*;
+use cadence::{BufferedUdpMetricSink, MetricSink, QueuingMetricSink, StatsdClient, UdpMetricSink};
+use harness::{Daemon, Finished, PATIENCE};
+use serde_json::{Value, json};
+
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn what_the_python_client_statsd_sends_is_what_is_reported() {
+    let finished = after(|port| run(python("send_statsd.py"), &[port]));
+    assert_reported(
+        &finished,
+        &[
+            gauge("shop.balance", -7.25),
+            distribution("timing", "shop.checkout", 101.0, 7000.0),
+            set("shop.customers", 25.0),
+            row("timing", "shop.decorated", &[("count", 10.0)]),
+            counter("shop.items", 200.0),
+            row("timing", "shop.managed", &[("count", 10.0)]),
+            counter("shop.orders", 97.0),
+            counter("shop.piped", 100.0),
+            distribution("timing", "shop.piped.time", 100.0, 4950.0),
+            distribution("timing", "shop.render", 20.0, 200.0),
+            gauge("shop.stock", 27.5),
+            counter("shop.views", 100.0),
+        ],
+    );
+    assert_lines(&finished, 647);
+    assert_took(&finished, "shop.decorated", Duration::from_millis(2), 1e3);
+    assert_took(&finished, "shop.managed", Duration::from_millis(2), 1e3);
+}
+
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn what_the_python_client_datadog_sends_is_what_is_reported() {
+    let finished = after(|port| run(python("send_datadog.py"), &[port, "direct"]));
+    assert_reported(&finished, &with_sampled(datadog_rows()));
+    assert_datadog_timers(&finished);
+    // The client counts, too, and says what it came to.
+    assert_eq!(finished.sum("datadog.dogstatsd.client.metrics", "value"), 654.0);
+    assert_eq!(finished.sum("datadog.dogstatsd.client.packets_dropped", "value"), 0.0);
+}
+
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn what_the_python_client_datadog_packs_into_datagrams_is_what_is_reported() {
+    let finished = after(|port| run(python("send_datadog.py"), &[port, "buffered"]));
+    assert_reported(&finished, &with_sampled(datadog_rows()));
+    assert_lines(&finished, 654);
+    assert_packed(&finished);
+    assert_datadog_timers(&finished);
+}
+
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn what_the_python_client_datadog_adds_up_itself_is_what_is_reported() {
+    let finished = after(|port| run(python("send_datadog.py"), &[port, "aggregated"]));
+    assert_reported(&finished, &datadog_rows());
+    assert_packed(&finished);
+    assert_datadog_timers(&finished);
+}
+
+fn datadog_rows() -> Vec<Value> {
+    let constant = |row| tagged(row, json!({"canary": "", "env": "test"}));
+    let regional = |region, row| tagged(row, json!({"canary": "", "env": "test", "region": region}));
+    vec![
+        constant(distribution("histogram", "shop.basket", 100.0, 2475.0)),
+        constant(distribution("timing", "shop.checkout", 100.0, 4950.0)),
+        constant(set("shop.customers", 25.0)),
+        constant(row("timing", "shop.decorated", &[("count", 10.0)])),
+        regional("eu", counter("shop.items", 50.0)),
+        regional("us", counter("shop.items", 150.0)),
+        regional("eu", distribution("distribution", "shop.latency", 25.0, 18.75)),
+        regional("us", distribution("distribution", "shop.latency", 75.0, 58.59375)),
+        constant(row("timing", "shop.managed", &[("count", 10.0)])),
+        constant(row("distribution", "shop.managed.distribution", &[("count", 10.0)])),
+        regional("eu", counter("shop.orders", 22.0)),
+        regional("us", counter("shop.orders", 75.0)),
+        constant(gauge("shop.stock", 27.5)),
+        tagged(
+            gauge("shop.stock", 12.0),
+            json!({"canary": "", "env": "test", "url": "http://shop.test:80/a"}),
+        ),
+    ]
+}
+
+/// With the rows of calls that are sampled, which this client does not when it adds up.
+fn with_sampled(mut rows: Vec<Value>) -> Vec<Value> {
+    let sampled = [distribution("histogram", "shop.render", 20.0, 200.0), counter("shop.views", 100.0)];
+    rows.extend(sampled.map(|row| tagged(row, json!({"canary": "", "env": "test"}))));
+    rows.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    rows
+}
+
+fn assert_datadog_timers(finished: &Finished) {
+    let pause = Duration::from_millis(2);
+    assert_took(finished, "shop.decorated", pause, 1.0);
+    assert_took(finished, "shop.managed", pause, 1e3);
+    assert_took(finished, "shop.managed.distribution", pause, 1.0);
+}
+
+#[test]
+#[ignore = "needs Node with a client from npm; run make test"]
+fn what_the_node_client_hot_shots_sends_is_what_is_reported() {
+    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "direct"]));
+    assert_reported(&finished, &hot_shots_rows());
+    assert_lines(&finished, 646);
+    assert_hot_shots_timers(&finished);
+}
+
+#[test]
+#[ignore = "needs Node with a client from npm; run make test"]
+fn what_the_node_client_hot_shots_packs_into_datagrams_is_what_is_reported() {
+    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "buffered"]));
+    assert_reported(&finished, &hot_shots_rows());
+    assert_lines(&finished, 646);
+    assert_packed(&finished);
+    assert_hot_shots_timers(&finished);
+}
+
+#[test]
+#[ignore = "needs Node with a client from npm; run make test"]
+fn what_the_node_client_hot_shots_adds_up_itself_is_what_is_reported() {
+    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "aggregated"]));
+    assert_reported(&finished, &hot_shots_rows());
+    assert_packed(&finished);
+    assert_hot_shots_timers(&finished);
+}
+
+fn hot_shots_rows() -> Vec<Value> {
+    let global = |row| tagged(row, json!({"env": "test"}));
+    let regional = |region, row| tagged(row, json!({"env": "test", "region": region}));
+    vec![
+        global(distribution("histogram", "shop.basket", 100.0, 2475.0)),
+        global(distribution("timing", "shop.checkout", 100.0, 4950.0)),
+        global(set("shop.customers", 25.0)),
+        tagged(counter("shop.items", 200.0), json!({"canary": "", "env": "test"})),
+        regional("eu", distribution("distribution", "shop.latency", 25.0, 18.75)),
+        regional("us", distribution("distribution", "shop.latency", 75.0, 58.59375)),
+        global(counter("shop.left", 2.0)),
+        regional("eu", counter("shop.orders", 22.0)),
+        regional("us", counter("shop.orders", 75.0)),
+        global(distribution("timing", "shop.render", 20.0, 200.0)),
+        global(counter("shop.right", 2.0)),
+        global(gauge("shop.stock", 27.5)),
+        global(counter("shop.views", 100.0)),
+        global(row("timing", "shop.wrapped", &[("count", 10.0)])),
+        global(row("timing", "shop.wrapped.async", &[("count", 10.0)])),
+    ]
+}
+
+fn assert_hot_shots_timers(finished: &Finished) {
+    // Node's own clock for timers ticks in whole milliseconds: 3 of them are 2 at least.
+    assert_took(finished, "shop.wrapped", Duration::from_millis(2), 1e3);
+    assert_took(finished, "shop.wrapped.async", Duration::from_millis(2), 1e3);
+}
+
+#[test]
+fn what_the_rust_client_cadence_sends_is_what_is_reported() {
+    let finished = after(|port| {
+        let sink = UdpMetricSink::from(address(port), socket()).unwrap();
+        sell(&StatsdClient::from_sink("shop", sink));
+    });
+    assert_reported(&finished, &cadence_rows());
+    assert_lines(&finished, 720);
+}
+
+#[test]
+fn what_the_rust_client_cadence_packs_into_datagrams_is_what_is_reported() {
+    let finished = after(|port| {
+        let sink = BufferedUdpMetricSink::from(address(port), socket()).unwrap();
+        let client = StatsdClient::builder("shop", sink).with_container_id("ci-0123456789abcdef").build();
+        sell(&client);
+        client.flush().unwrap();
+    });
+    assert_reported(&finished, &cadence_rows());
+    assert_lines(&finished, 720);
+    assert_packed(&finished);
+}
+
+#[test]
+fn what_the_rust_client_cadence_queues_is_what_is_reported() {
+    let finished = after(|port| {
+        let sink = BufferedUdpMetricSink::from(address(port), socket()).unwrap();
+        let (end, ended) = channel();
+        sell(&StatsdClient::from_sink("shop", QueuingMetricSink::from(TellsItsEnd { sink, _end: end })));
+        // The thread that takes samples off the queue sends the last of them after the client is gone.
+        ended.recv_timeout(PATIENCE).unwrap_err();
+    });
+    assert_reported(&finished, &cadence_rows());
+    assert_lines(&finished, 720);
+    assert_packed(&finished);
+}
+
+/// Its channel ends after the sink has sent the rest of its buffer.
+struct TellsItsEnd {
+    sink: BufferedUdpMetricSink,
+    _end: Sender<()>,
+}
+
+impl MetricSink for TellsItsEnd {
+    fn emit(&self, metric: &str) -> io::Result<usize> {
+        self.sink.emit(metric)
+    }
+}
+
+fn sell(client: &StatsdClient) {
+    for order in 0..100_u64 {
+        let region = if order % 4 == 0 { "eu" } else { "us" };
+        client.count_with_tags("orders", 1).with_tag("region", region).with_tag_value("canary").send();
+        client.count("items", order % 5).unwrap();
+        client.set("customers", i64::try_from(order % 25).unwrap()).unwrap();
+        client.time("checkout", Duration::from_millis(order)).unwrap();
+        client.time("steps", vec![order, 2 * order]).unwrap();
+        client.histogram("basket", order as f64 / 2.0).unwrap();
+        client.distribution("latency", vec![order as f64 / 64.0, 1.0]).unwrap();
+    }
+    client.decr("orders").unwrap();
+    client.gauge("stock", 40_u64).unwrap();
+    client.gauge("stock", 27.5).unwrap();
+    for _ in 0..10 {
+        client.count_with_tags("views", 1).with_sampling_rate(0.1).send();
+    }
+    for _ in 0..7 {
+        client.meter("visits", 3).unwrap();
+    }
+}
+
+fn cadence_rows() -> Vec<Value> {
+    vec![
+        distribution("histogram", "shop.basket", 100.0, 2475.0),
+        distribution("timing", "shop.checkout", 100.0, 4950.0),
+        set("shop.customers", 25.0),
+        counter("shop.items", 200.0),
+        distribution("distribution", "shop.latency", 200.0, 177.34375),
+        counter("shop.orders", -1.0),
+        tagged(counter("shop.orders", 25.0), json!({"canary": "", "region": "eu"})),
+        tagged(counter("shop.orders", 75.0), json!({"canary": "", "region": "us"})),
+        distribution("timing", "shop.steps", 200.0, 14850.0),
+        gauge("shop.stock", 27.5),
+        counter("shop.views", 100.0),
+        counter("shop.visits", 21.0),
+    ]
+}
+
+#[test]
+fn what_bash_sends_is_what_is_reported() {
+    let finished = after(|port| run(bash("send_bash.sh"), &[port]));
+    assert_reported(
+        &finished,
+        &[
+            distribution("histogram", "shop.basket", 100.0, 50.0),
+            tagged(distribution("timing", "shop.checkout", 100.0, 4950.0), json!({"region": "eu"})),
+            set("shop.customers", 25.0),
+            counter("shop.orders", 100.0),
+            gauge("shop.stock", 25.0),
+        ],
+    );
+    assert_lines(&finished, 402);
+}
+
+#[test]
+#[ignore = "needs netcat; run make test"]
+fn what_netcat_sends_is_what_is_reported() {
+    let finished = after(|port| run(bash("send_netcat.sh"), &[port]));
+    assert_reported(
+        &finished,
+        &[
+            distribution("histogram", "shop.basket", 100.0, 4950.0),
+            tagged(distribution("timing", "shop.checkout", 20.0, 190.0), json!({"region": "eu"})),
+            counter("shop.orders", 20.0),
+        ],
+    );
+    assert_lines(&finished, 140);
+}
+
+/// Starts tallyd, lets a client send to its port, and stops tallyd in the midst of its interval.
+fn after(send: impl FnOnce(&str)) -> Finished {
+    let daemon = Daemon::start(&[]);
+    send(&daemon.address.port().to_string());
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    finished
+}
+
+/// Runs a client's script, which says nothing unless something went wrong.
+fn run(mut script: Command, arguments: &[&str]) {
+    let path = std::env::var_os("PATH").unwrap();
+    // Clients read their configuration from variables, which a developer's machine may have set.
+    let output = script.args(arguments).env_clear().env("PATH", path).output();
+    let output = output.unwrap_or_else(|error| panic!("{error}: {script:?}; run make install-test-tools"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{script:?}: {}", String::from_utf8_lossy(&said));
+}
+
+fn python(script: &str) -> Command {
+    script_of(&clients().join(".venv/bin/python").to_string_lossy(), script)
+}
+
+fn node(script: &str) -> Command {
+    script_of("node", script)
+}
+
+fn bash(script: &str) -> Command {
+    script_of("bash", script)
+}
+
+fn script_of(program: &str, script: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(clients().join(script));
+    command
+}
+
+fn clients() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
+}
+
+fn address(port: &str) -> (&'static str, u16) {
+    ("127.0.0.1", port.parse().unwrap())
+}
+
+fn socket() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").unwrap()
+}
+
+/// A row as it must be: what is left out here may be anything there.
+fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
+    let mut row = json!({"type": kind, "name": name, "tags": {}});
+    for (field, result) in results {
+        row[field] = json!(result);
+    }
+    row
+}
+
+fn counter(name: &str, value: f64) -> Value {
+    row("counter", name, &[("value", value)])
+}
+
+fn gauge(name: &str, value: f64) -> Value {
+    row("gauge", name, &[("value", value)])
+}
+
+fn set(name: &str, value: f64) -> Value {
+    row("set", name, &[("value", value)])
+}
+
+/// A row of a timing, a histogram or a distribution.
+fn distribution(kind: &str, name: &str, count: f64, sum: f64) -> Value {
+    row(kind, name, &[("count", count), ("sum", sum)])
+}
+
+fn tagged(mut row: Value, tags: Value) -> Value {
+    row["tags"] = tags;
+    row
+}
+
+/// The shop's rows are those of `expected`, in this order, and every line was taken without a note.
+fn assert_reported(finished: &Finished, expected: &[Value]) {
+    for name in ["tallyd.lines_rejected", "tallyd.lines_noted", "tallyd.values_clamped"] {
+        let rows: Vec<_> = finished.named(name).filter(|row| row["value"] != 0.0).collect();
+        assert!(rows.is_empty(), "{rows:#?}");
+    }
+    for name in ["tallyd.datagrams_dropped", "tallyd.datagrams_truncated", "tallyd.series_refused"] {
+        assert_eq!(finished.sum(name, "value"), 0.0, "{name}");
+    }
+    let is_sold = |row: &&Value| row["name"].as_str().unwrap().starts_with("shop.");
+    let actual: Vec<_> = finished.rows.iter().filter(is_sold).collect();
+    let is_as = |(actual, expected): (&&Value, &Value)| {
+        expected.as_object().unwrap().iter().all(|(field, value)| actual[field] == *value)
+    };
+    assert!(
+        actual.len() == expected.len() && actual.iter().zip(expected).all(is_as),
+        "expected: {expected:#?}, actual: {actual:#?}"
+    );
+}
+
+/// So many lines arrived.
+fn assert_lines(finished: &Finished, lines: u32) {
+    assert_eq!(finished.sum("tallyd.lines", "value"), f64::from(lines));
+}
+
+/// Datagrams held ten lines and more on average: the client did not send them one by one.
+fn assert_packed(finished: &Finished) {
+    let [datagrams, lines] = ["tallyd.datagrams", "tallyd.lines"].map(|name| finished.sum(name, "value"));
+    assert!(datagrams * 10.0 <= lines, "{lines} lines in {datagrams} datagrams");
+}
+
+/// A client's timer measured pauses of `pause` or a little more, in a unit of which there are so many in a second.
+fn assert_took(finished: &Finished, name: &str, pause: Duration, units: f64) {
+    let row = finished.named(name).next().unwrap();
+    let [min, max] = ["min", "max"].map(|field| row[field].as_f64().unwrap() / units);
+    assert!(pause.as_secs_f64() <= min && max < PATIENCE.as_secs_f64(), "{row}");
+}

@@ -1,0 +1,71 @@
+// Sends with npm's hot-shots what tests/clients.rs expects: send_hot_shots.js PORT direct|buffered|aggregated
+'use strict';
+
+const StatsD = require('hot-shots');
+
+// Sampled calls are always drawn: their lines say the rate, and the total is known.
+Math.random = () => 0;
+
+const modes = {
+  // As it is without options.
+  direct: {},
+  // Lines packed into datagrams, with all that DogStatsD 1.4 to 1.6 may append to them.
+  buffered: {
+    maxBufferSize: 1000,
+    datadog: true,
+    includeDatadogTelemetry: false,
+    containerID: 'ci-0123456789abcdef',
+    cardinality: 'low',
+  },
+  // Counters, gauges and sets added up by the client.
+  aggregated: { maxBufferSize: 1000, aggregation: true },
+};
+
+const fail = (error) => {
+  throw error;
+};
+
+const client = new StatsD({
+  host: '127.0.0.1',
+  port: Number(process.argv[2]),
+  prefix: 'shop',
+  globalTags: { env: 'test' },
+  errorHandler: fail,
+  ...modes[process.argv[3]],
+});
+
+async function main() {
+  for (let order = 0; order < 100; order += 1) {
+    const tags = { region: order % 4 === 0 ? 'eu' : 'us' };
+    client.increment('orders', tags);
+    client.increment('items', order % 5, ['canary']);
+    client.set('customers', `customer-${order % 25}`);
+    client.histogram('basket', order / 2);
+    client.distribution('latency', order / 64, tags);
+    client.timing('checkout', order);
+  }
+  client.decrement('orders', 3, { region: 'eu' });
+  client.increment(['left', 'right'], 2);
+  client.gauge('stock', 40);
+  client.gaugeDelta('stock', -15);
+  client.gaugeDelta('stock', 2.5);
+  for (let view = 0; view < 10; view += 1) {
+    client.increment('views', 1, 0.1);
+    client.timing('render', 10, 0.5);
+  }
+
+  const work = client.timer(() => {
+    // Busy, since a timer cannot see what goes on while its function does not run.
+    const start = process.hrtime.bigint();
+    while (process.hrtime.bigint() - start < 2000000n);
+  }, 'wrapped');
+  const pause = client.asyncTimer(() => new Promise((resolve) => setTimeout(resolve, 3)), 'wrapped.async');
+  for (let call = 0; call < 10; call += 1) {
+    work();
+    await pause();
+  }
+
+  client.close((error) => error && fail(error));
+}
+
+main();

@@ -1,0 +1,48 @@
+"""Sends with PyPI's statsd what tests/clients.rs expects: send_statsd.py PORT"""
+
+import random
+import sys
+import time
+from datetime import timedelta
+
+from statsd import StatsClient
+
+# Sampled calls are always drawn: their lines say the rate, and the total is known.
+random.random = lambda: 0.0
+
+client = StatsClient("127.0.0.1", int(sys.argv[1]), prefix="shop")
+
+for order in range(100):
+    client.incr("orders")
+    client.incr("items", order % 5)
+    client.set("customers", f"customer-{order % 25}")
+    client.timing("checkout", order + 0.5)
+client.decr("orders", 3)
+client.timing("checkout", timedelta(seconds=2))
+
+for _ in range(10):
+    client.incr("views", rate=0.1)
+    client.timing("render", 10, rate=0.5)
+
+client.gauge("stock", 40)
+client.gauge("stock", -15, delta=True)
+client.gauge("stock", 2.5, delta=True)
+# Two lines in one datagram, `0` and then `-7.25`: the second is a change.
+client.gauge("balance", -7.25)
+
+
+@client.timer("decorated")
+def work():
+    time.sleep(0.002)
+
+
+for _ in range(10):
+    work()
+    with client.timer("managed"):
+        time.sleep(0.002)
+
+# Packed into datagrams of up to 512 bytes.
+with client.pipeline() as pipe:
+    for number in range(100):
+        pipe.incr("piped")
+        pipe.timing("piped.time", number)

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Installs what the tests need: programs from Debian, and Python's and Node's StatsD clients beside their scripts.
+# Where all of it is there already this takes a moment and needs neither network nor root. It starts no service.
+set -euo pipefail
+cd "$(dirname "$0")/clients"
+
+say() {
+    printf 'tests/install.sh: %s\n' "$*"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# A python3 that can make a virtual environment. Where another one comes first in PATH, Debian's will do.
+python() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+            echo "$python"
+            return
+        fi
+    done
+    return 1
+}
+
+# What follows a package's name is a program that it brings; `kill`, for one, is more than bash's own.
+missing_packages() {
+    local package program
+    while read -r package program; do
+        type -P "$program" >/dev/null || echo "$package"
+    done <<-PROGRAMS
+	gcc cc
+	make make
+	netcat-openbsd nc.openbsd
+	procps kill
+	prometheus promtool
+	prometheus-node-exporter prometheus-node-exporter
+	systemd systemd-analyze
+	PROGRAMS
+    # Node from elsewhere brings its own npm, with which Debian's would be at odds.
+    type -P node >/dev/null || echo nodejs
+    type -P npm >/dev/null || echo npm
+    python >/dev/null || printf '%s\n' python3 python3-venv
+}
+
+# Debian's packages start their services unless this program forbids it.
+policy=/usr/sbin/policy-rc.d
+forbid_services() {
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    fi
+    local answer=0
+    "$policy" prometheus start || answer=$?
+    if [ "$answer" != 101 ]; then
+        say "$policy lets services start; install by hand: $*"
+        exit 1
+    fi
+}
+
+install_packages() {
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+    forbid_services "$@"
+    as_root "${apt[@]}" update
+    as_root "${apt[@]}" install -y --no-install-recommends "$@"
+    # Nor at the next boot: the tests run these programs themselves.
+    local package
+    for package in prometheus prometheus-node-exporter; do
+        case " $* " in
+            *" $package "*) as_root systemctl --quiet disable "$package" ;;
+        esac
+    done
+}
+
+mapfile -t packages < <(missing_packages)
+if [ ${#packages[@]} = 0 ]; then
+    say 'Debian packages: all there'
+elif ! type -P apt-get >/dev/null; then
+    say "no apt-get here; install what is like Debian's ${packages[*]}"
+    exit 1
+else
+    say "Debian packages: installing ${packages[*]}"
+    install_packages "${packages[@]}"
+fi
+
+# The list that was installed from lies in the installed folder; last, so that a broken installation begins anew.
+if cmp --silent requirements.txt .venv/installed && .venv/bin/python -c ''; then
+    say 'PyPI packages: all there'
+else
+    say "PyPI packages: installing $(tr '\n' ' ' <requirements.txt)"
+    "$(python)" -m venv --clear .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+    cp requirements.txt .venv/installed
+fi
+
+if cmp --silent package-lock.json node_modules/installed; then
+    say 'npm packages: all there'
+else
+    say 'npm packages: installing those of package-lock.json'
+    # Without optional ones: they are compiled, and serve sockets that are not tested here.
+    npm ci --silent --omit=optional --ignore-scripts --no-audit --no-fund
+    cp package-lock.json node_modules/installed
+fi

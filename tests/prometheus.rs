@@ -1,0 +1,501 @@
+//! Prometheus' own programs read the file that tallyd writes for them, whatever clients send.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::float_cmp, reason = "a number that was written and read again is the same")]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, PATIENCE};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What a well-behaved shop sends; one line a datagram would do as well.
+const SHOP: [&str; 4] = [
+    "orders:5|c|#region:eu\norders:7|c|#region:us\norders:1|c|@0.1|#region:us\nitems.sold:2.5|c",
+    "stock.level:40|g\nstock.level:-15|g\ntemperature:-7.25|kv\ncustomers:ann|s\ncustomers:bob|s\ncustomers:ann|s",
+    "checkout:20:30:400|ms|#region:eu\ncheckout:1500|ms|#region:us\ncheckout:1500|ms|@0.5|#region:us",
+    "basket.size:1:2:3:4|h\nlatency:0.25|d|#url:http://h:80/\"a\\b\"\nlatency:0.75|d",
+];
+
+#[test]
+#[ignore = "needs prometheus-node-exporter; run make test"]
+fn node_exporter_shows_every_value_of_the_file_as_summaries() {
+    let page = shown_by_node_exporter(&["exporters.textfile.timings=summary"]);
+    page.assert_shows(&[
+        ("orders_total", &[("region", "eu")], 5.0),
+        ("orders_total", &[("region", "us")], 17.0),
+        ("items_sold_total", &[], 2.5),
+        ("stock_level", &[], 25.0),
+        ("temperature", &[], -7.25),
+        ("customers", &[], 2.0),
+        ("checkout_seconds", &[("region", "eu"), ("quantile", "0.5")], 0.03),
+        ("checkout_seconds", &[("region", "eu"), ("quantile", "0.999")], 0.4),
+        ("checkout_seconds_sum", &[("region", "eu")], 0.45),
+        ("checkout_seconds_count", &[("region", "eu")], 3.0),
+        ("checkout_seconds_sum", &[("region", "us")], 4.5),
+        ("checkout_seconds_count", &[("region", "us")], 3.0),
+        ("basket_size", &[("quantile", "0.5")], 2.0),
+        ("basket_size_sum", &[], 10.0),
+        ("latency_sum", &[("url", r#"http://h:80/"a\b""#)], 0.25),
+        ("latency_count", &[], 1.0),
+    ]);
+}
+
+#[test]
+#[ignore = "needs prometheus-node-exporter; run make test"]
+fn node_exporter_shows_every_value_of_the_file_as_histograms() {
+    let page = shown_by_node_exporter(&[
+        "exporters.textfile.timings=histogram",
+        "exporters.textfile.buckets=[0.02, 0.25, 2]",
+    ]);
+    page.assert_shows(&[
+        ("orders_total", &[("region", "us")], 17.0),
+        ("checkout_seconds_bucket", &[("region", "eu"), ("le", "0.02")], 1.0),
+        ("checkout_seconds_bucket", &[("region", "eu"), ("le", "0.25")], 2.0),
+        ("checkout_seconds_bucket", &[("region", "eu"), ("le", "2")], 3.0),
+        ("checkout_seconds_bucket", &[("region", "eu"), ("le", "+Inf")], 3.0),
+        ("checkout_seconds_bucket", &[("region", "us"), ("le", "0.25")], 0.0),
+        ("checkout_seconds_bucket", &[("region", "us"), ("le", "2")], 3.0),
+        ("checkout_seconds_sum", &[("region", "us")], 4.5),
+        ("basket_size_bucket", &[("le", "2")], 2.0),
+        ("basket_size_bucket", &[("le", "+Inf")], 4.0),
+        ("basket_size_count", &[], 4.0),
+        ("latency_bucket", &[("url", r#"http://h:80/"a\b""#), ("le", "0.25")], 1.0),
+    ]);
+}
+
+/// What node_exporter shows of the shop; it shows all that the file holds.
+fn shown_by_node_exporter(settings: &[&str]) -> Page {
+    let place = Place::new();
+    let daemon = place.start(settings);
+    SHOP.iter().for_each(|datagram| daemon.send(datagram));
+    assert!(daemon.stop().status.success());
+    let exporter = NodeExporter::start(place.directory());
+    let page = exporter.scrape();
+    page.assert_holds(&place.page());
+    page
+}
+
+#[test]
+#[ignore = "needs prometheus-node-exporter; run make test"]
+fn node_exporter_shows_totals_since_the_start_where_the_console_shows_intervals() {
+    let place = Place::new();
+    let mut daemon = place.start(&["flush.interval=100ms"]);
+    let exporter = NodeExporter::start(place.directory());
+    let orders = |value| move |row: &Value| row["name"] == "orders" && row["value"] == value;
+    let total = |page: &Page| page.value("orders_total", &[]);
+    let calls = |page: &Page| page.value("checkout_seconds_count", &[]);
+
+    daemon.send("orders:5|c\ncheckout:10|ms");
+    daemon.wait_for(orders(5.0));
+    daemon.send("orders:8|c\ncheckout:20|ms");
+    daemon.wait_for(orders(8.0));
+    let page = wait_for(|| Some(exporter.scrape()).filter(|page| total(page) == Some(13.0)));
+    assert_eq!(calls(&page), Some(2.0));
+    // Percentiles are those of the latest interval: there are none once it had no samples.
+    wait_for(|| {
+        Some(exporter.scrape())
+            .filter(|page| page.value("checkout_seconds", &[("quantile", "0.5")]).is_none())
+    });
+    assert_eq!(calls(&exporter.scrape()), Some(2.0));
+}
+
+#[test]
+#[ignore = "needs promtool; run make test"]
+fn promtool_has_nothing_to_say_about_sensible_names() {
+    for timings in ["summary", "histogram"] {
+        let place = Place::new();
+        let daemon = place.start(&[&format!("exporters.textfile.timings={timings}")]);
+        SHOP.iter().for_each(|datagram| daemon.send(datagram));
+        daemon.stop();
+        let (code, remarks) = promtool(&place.file());
+        assert_eq!(code, Some(0), "{timings}: {remarks}");
+    }
+}
+
+/// Lines that would make a page invalid if they were taken as they are, in the order in which they would do harm.
+const HOSTILE: [&[&[u8]]; 2] = [
+    &[
+        // Illegal names and label names.
+        b"9lives:1|g\n\xc3\xbcmlaut.\xe2\x82\xac:1|g\na b/c-d{e}\"f\\g#h:1|g\n-:1|c\n.:1|ms",
+        b"labels:1|c|#9:1,a.b:1,a_b:2,\xc3\xa9:1,:1,__name__:x,__:1,le:1,quantile:1,a b:1,exported_le:3",
+        b"labels.timed:1|ms|#le:1,quantile:1,exported_le:3,exported_quantile:3,__name__:x,name:",
+        b"labels.sized:1|h|#le:1,quantile:1\nlabels.level:1|g|#le:+Inf,quantile:0.5",
+        // Label values.
+        b"values:1|g|#a:\",b:\\,c:\\n,d:a\\\",e:},f:{x=\"y\"}",
+        b"values:1|g|#a:\x00\x01\x1b\x7f\t,b:x\ry,c:\xff\xfe,d:\xe2\x80\xa8,e:\xef\xbb\xbf,f:\xf0\x9f\xa6\x80",
+        // Names that a timing takes for itself later, and one that it finds taken.
+        b"x_seconds_count:1|g\nx_seconds_sum:1|c\nx_seconds_bucket:1|s\nx_count:1|g\nx_sum:1|c\nx_bucket:1|s",
+        b"y_sum:1|ms\ny_seconds_sum:1|h\nz:1|h\nz_count:1|h\nz_count_sum:1|h",
+        // One name, several types; different names, one family.
+        b"same:1|c\nsame:2|g\nsame:3|ms\nsame:4|h\nsame:5|s\nsame:6|d\nsame_total:7|g\nsame_seconds:8|g",
+        b"twin.a:1|c\ntwin-a:2|c\ntwin_a:3|c\ntwin.b:1|g\ntwin_b:2|g\ntwin.c:1|ms\ntwin/c:2|ms\ntwin:1|c\ntwin--a:4|c",
+        // Numbers at their limits.
+        b"least:-3|c\nhuge:1e300|c\nhuge:1e300|c\nhuge.gauge:-1e308|g\ntiny:1e-308|g\nhuge.timing:1e300:-1e300|ms",
+        // Names of tallyd's own.
+        b"tallyd_lines_total:1|g\ntallyd-lines:1|c\ntallyd_textfile_timestamp_seconds:1|g\ntallyd.lines:1|c\ntallyd:1|h",
+        b"first.part:1|g",
+    ],
+    &[
+        b"x:1|ms\nx:1|h\ny:1|ms\ny_seconds:1|h\nz_count_count:1|g\nx_count:2|g\nx_seconds_sum:2|c",
+        b"same_total:1|c\nsame_seconds:1|ms\nsame.total:1|g\ntwin.a:1|c\nleast:4|c\nhuge:1e300|c",
+        b"second.part:1|g",
+    ],
+];
+
+#[test]
+#[ignore = "needs promtool and prometheus-node-exporter; run make test"]
+fn no_client_can_make_the_page_invalid() {
+    for naming in ["prometheus", "statsd_exporter"] {
+        for timings in ["summary", "histogram"] {
+            let place = Place::new();
+            let mut daemon = place.start(&[
+                "flush.interval=100ms",
+                &format!("exporters.textfile.naming={naming}"),
+                &format!("exporters.textfile.timings={timings}"),
+            ]);
+            for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
+                part.iter().for_each(|datagram| daemon.send(datagram));
+                wait_for(|| place.read().filter(|page| page.value(marker, &[]).is_some()));
+                assert_valid(&place);
+            }
+            // Counters of one name are one counter: `twin.a`, `twin-a`, `twin_a`, and in one style `twin--a`.
+            let (twins, total) =
+                if naming == "prometheus" { ("twin_a_total", 7.0) } else { ("twin_a", 11.0) };
+            assert_eq!(place.page().value(twins, &[]), Some(total));
+            // What is not on the page is counted.
+            for reason in
+                ["type_conflict", "name_taken", "duplicate_series", "negative_increase", "reserved_name"]
+            {
+                daemon.wait_for(|row| {
+                    row["name"] == "tallyd.series_quarantined"
+                        && row["tags"]["reason"] == reason
+                        && row["tags"]["exporter"] == "textfile"
+                        && row["value"].as_f64() > Some(0.0)
+                });
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs promtool and prometheus-node-exporter; run make test"]
+fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
+    // Each pair is a name, of every type: among them are `a` and `a_count`, `a.` and `a_`, `_total_total`.
+    const PARTS: [&str; 17] = [
+        "", "a", "_", ".", "-", "7", "\u{e9}", "\"", "\\", "{", "_count", "_sum", "_bucket", "_total",
+        "_seconds", "le", "tallyd",
+    ];
+    const TYPES: [&str; 6] = ["c", "g", "ms", "h", "d", "s"];
+    const KEYS: [&str; 12] =
+        ["", "a", "le", "quantile", "exported_le", "__name__", "_", "9", "\u{e9}", "a.b", "a_b", "{}"];
+    const VALUES: [&[u8]; 10] =
+        [b"", b"1", b"\"", b"\\", b"\\n", b"}", b"\r", b"\0", b"\xff", b"\xf0\x9f\xa6\x80"];
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for kind in TYPES {
+        for (first, second) in PARTS.iter().flat_map(|first| PARTS.map(|second| (first, second))) {
+            lines.push(format!("{first}{second}:1|{kind}").into());
+        }
+        for (first, second) in KEYS.iter().flat_map(|first| KEYS.map(|second| (first, second))) {
+            // Every pair of keys meets every value sooner or later.
+            let value = VALUES[lines.len() % VALUES.len()];
+            let tags = [first.as_bytes(), b":", value, b",", second.as_bytes(), b":", value].concat();
+            lines.push([format!("tagged:1|{kind}|#").as_bytes(), &tags].concat());
+        }
+    }
+    for naming in ["prometheus", "statsd_exporter"] {
+        for timings in ["summary", "histogram"] {
+            let place = Place::new();
+            let daemon = place.start(&[
+                &format!("exporters.textfile.naming={naming}"),
+                &format!("exporters.textfile.timings={timings}"),
+            ]);
+            lines.chunks(40).for_each(|chunk| daemon.send(chunk.join(&b'\n')));
+            let finished = daemon.stop();
+            // Only the name without a character is no line.
+            assert_eq!(finished.sum("tallyd.lines", "value"), lines.len() as f64);
+            assert_eq!(finished.sum("tallyd.lines_rejected", "value"), TYPES.len() as f64);
+            assert_valid(&place);
+        }
+    }
+}
+
+/// promtool can read the page, and node_exporter shows all of it and finds no fault.
+fn assert_valid(place: &Place) {
+    const LINT: i32 = 3;
+    let copy = place.copy();
+    let (code, remarks) = promtool(&copy.file());
+    assert!(matches!(code, Some(0 | LINT)), "{remarks}");
+    let exporter = NodeExporter::start(copy.directory());
+    exporter.scrape().assert_holds(&copy.page());
+    assert_eq!(exporter.errors(), "");
+}
+
+#[test]
+fn everyone_may_read_the_file_whatever_the_umask() {
+    let place = Place::new();
+    let settings = place.settings();
+    let settings = settings.iter().map(String::as_str).chain([
+        "listeners.udp.bind=127.0.0.1:0",
+        "flush.interval=100ms",
+        "exporters.console.enabled=false",
+        "logging.level=error",
+    ]);
+    let _tallyd = Running(
+        Command::new("sh")
+            .args(["-c", "umask 077 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tallyd")])
+            .args(settings.flat_map(|setting| ["--set", setting]))
+            .spawn()
+            .unwrap(),
+    );
+    let file = wait_for(|| fs::metadata(place.file()).ok());
+    let mode = file.permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "{mode:o}");
+}
+
+#[test]
+fn readers_see_the_old_page_or_the_new_one_under_one_name() {
+    const HEARTBEAT: &str = "tallyd_textfile_timestamp_seconds";
+    let place = Place::new();
+    let daemon = place.start(&["flush.interval=100ms"]);
+    // Long enough for several writes.
+    for thousand in 0..5 {
+        let names: Vec<_> = (0..1000).map(|number| format!("gauge.{thousand}.{number}:1|g")).collect();
+        names.chunks(100).for_each(|chunk| daemon.send(chunk.join("\n")));
+    }
+    let mut pages = std::collections::BTreeSet::new();
+    wait_for(|| {
+        for entry in fs::read_dir(place.directory()).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(
+                path == place.file() || path.extension().is_none_or(|end| end != "prom"),
+                "{}",
+                path.display()
+            );
+        }
+        let page = fs::read_to_string(place.file()).ok()?;
+        let (_, heartbeat) =
+            page.rsplit_once(HEARTBEAT).unwrap_or_else(|| panic!("a part of a page: {page}"));
+        assert!(heartbeat.ends_with('\n'), "a part of a page: {page}");
+        pages.insert(heartbeat.trim().to_owned());
+        (pages.len() > 10).then_some(())
+    });
+    assert!(daemon.stop().status.success());
+    let left: Vec<_> = fs::read_dir(place.directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [place.file()]);
+}
+
+/// Waits until there is something to return.
+fn wait_for<T>(mut fact: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = fact() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not so in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A directory with the text file in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn directory(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory().join("tallyd.prom")
+    }
+
+    /// Another directory with the page as it is now.
+    fn copy(&self) -> Self {
+        let copy = Self::new();
+        fs::copy(self.file(), copy.file()).unwrap();
+        copy
+    }
+
+    fn settings(&self) -> [String; 2] {
+        let path = format!("exporters.textfile.path={}", self.file().display());
+        [path, "exporters.textfile.enabled=true".to_owned()]
+    }
+
+    /// Starts a tallyd that writes the file.
+    fn start(&self, settings: &[&str]) -> Daemon {
+        let own = self.settings();
+        let settings: Vec<_> = own.iter().map(String::as_str).chain(settings.iter().copied()).collect();
+        Daemon::start(&settings)
+    }
+
+    /// The page, if there is one yet.
+    fn read(&self) -> Option<Page> {
+        match fs::read_to_string(self.file()) {
+            Ok(text) => Some(Page::parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn page(&self) -> Page {
+        self.read().unwrap()
+    }
+}
+
+/// A program of which nothing is left when this is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// A node_exporter that reads one directory.
+struct NodeExporter {
+    _running: Running,
+    address: SocketAddr,
+    log: File,
+}
+
+impl NodeExporter {
+    fn start(directory: &Path) -> Self {
+        // Between the choice of a port and its use another program may take it: then the next one is tried.
+        wait_for(|| {
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let address = TcpListener::bind(any).and_then(|listener| listener.local_addr()).unwrap();
+            let log = tempfile::tempfile().unwrap();
+            let mut command = Command::new("prometheus-node-exporter");
+            command
+                .args(["--collector.disable-defaults", "--collector.textfile", "--log.level=error"])
+                .arg(format!("--collector.textfile.directory={}", directory.display()))
+                .arg(format!("--web.listen-address={address}"))
+                .stderr(log.try_clone().unwrap());
+            let mut running = Running(spawn(&mut command));
+            let is_up = wait_for(|| match running.0.try_wait().unwrap() {
+                Some(_) => Some(false),
+                None => TcpStream::connect(address).ok().map(|_| true),
+            });
+            is_up.then_some(Self { _running: running, address, log })
+        })
+    }
+
+    /// What it shows now.
+    fn scrape(&self) -> Page {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Version 1.0, for an answer in one piece.
+        write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
+        let page = Page::parse(body);
+        assert_eq!(page.value("node_textfile_scrape_error", &[]), Some(0.0), "{}", self.errors());
+        page
+    }
+
+    /// The errors that it logged.
+    fn errors(&self) -> String {
+        let mut log = &self.log;
+        let mut text = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+/// promtool's exit code and remarks for a page.
+fn promtool(page: &Path) -> (Option<i32>, String) {
+    let mut command = Command::new("promtool");
+    command
+        .args(["check", "metrics"])
+        .stdin(File::open(page).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = spawn(&mut command).wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.spawn().unwrap_or_else(|error| panic!("{error}: {command:?}; run make install-test-tools"))
+}
+
+/// The name and the labels of a line of a page.
+type Name = (String, BTreeMap<String, String>);
+
+/// The values of a page in the text format, read without any of tallyd's code.
+#[derive(Debug)]
+struct Page(BTreeMap<Name, f64>);
+
+impl Page {
+    fn parse(text: &str) -> Self {
+        let mut page = BTreeMap::new();
+        for line in text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let twin = page.insert(parse_name(name), value.parse().unwrap());
+            assert_eq!(twin, None, "twice: {line}");
+        }
+        Self(page)
+    }
+
+    fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
+        self.0.get(&(name.to_owned(), labels.collect())).copied()
+    }
+
+    fn assert_shows(&self, values: &[(&str, &[(&str, &str)], f64)]) {
+        for &(name, labels, value) in values {
+            assert_eq!(self.value(name, labels), Some(value), "{name} {labels:?} in {self:#?}");
+        }
+    }
+
+    fn assert_holds(&self, other: &Self) {
+        for (name, value) in &other.0 {
+            assert_eq!(self.0.get(name), Some(value), "{name:?}");
+        }
+    }
+}
+
+/// Reads `name{label="value",label="value"}`.
+fn parse_name(text: &str) -> Name {
+    let mut labels = BTreeMap::new();
+    let (name, mut rest) = text.split_once('{').unwrap_or((text, "}"));
+    while rest != "}" {
+        let (label, quoted) = rest.trim_start_matches(',').split_once("=\"").unwrap();
+        let mut value = String::new();
+        let mut characters = quoted.chars();
+        loop {
+            match characters.next().unwrap() {
+                '"' => break,
+                '\\' => value.push(match characters.next().unwrap() {
+                    'n' => '\n',
+                    other => other,
+                }),
+                other => value.push(other),
+            }
+        }
+        // An empty label is no label: node_exporter gives one to each member of a family that lacks a label of another.
+        if !value.is_empty() {
+            let twin = labels.insert(label.to_owned(), value);
+            assert_eq!(twin, None, "twice: {label} in {text}");
+        }
+        rest = characters.as_str();
+    }
+    (name.to_owned(), labels)
+}
