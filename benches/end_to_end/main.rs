@@ -71,15 +71,18 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     }
     if !streams.is_empty() {
         report::streams_heading(arguments, cores);
-        for stream in streams {
-            report::stream(stream, &round::all(stream, arguments, cores)?);
-        }
+    }
+    for stream in streams {
+        report::stream(stream, &round::all(stream, arguments, cores)?);
     }
     if memory {
         report::memory_heading();
         for case in memory::cases(arguments.brief) {
             report::memory(&case, &memory::measure(&case, cores)?);
         }
+    }
+    if arguments.brief {
+        println!("\nThe accounts are right. In so short a time the numbers mean nothing.");
     }
     Ok(())
 }

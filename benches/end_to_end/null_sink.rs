@@ -21,7 +21,7 @@ const BATCH: usize = 32;
 /// Starts a null sink in a process of its own.
 pub(crate) fn start(cores: Cores) -> Result<Process, Failure> {
     let own = std::env::current_exe()?;
-    let mut child = process::start(cores, &own.to_string_lossy(), &[NULL_SINK])?;
+    let mut child = process::command(cores, &own.to_string_lossy(), &[NULL_SINK])?.spawn()?;
     let mut address = String::new();
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut address)?;
@@ -37,10 +37,11 @@ pub(crate) fn run() -> Result<(), Failure> {
     println!("{}", socket.local_addr()?);
     std::io::stdout().flush()?;
 
-    let mut buffers = vec![vec![0; config.listeners.udp.max_datagram.bytes()]; BATCH];
+    let mut buffers: [Box<[u8]>; BATCH] =
+        std::array::from_fn(|_| vec![0; config.listeners.udp.max_datagram.bytes()].into_boxed_slice());
     let mut headers = MultiHeaders::<()>::preallocate(BATCH, None);
     loop {
-        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
         match recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),

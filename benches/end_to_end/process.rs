@@ -16,18 +16,14 @@ use crate::arguments::LAUNCHER;
 use crate::cores::{Cores, pin};
 use crate::socket::{self, Socket};
 
-/// Starts `program` by way of [`become_pinned`]. Its output goes to pipes.
-pub(crate) fn start(cores: Cores, program: &str, arguments: &[&str]) -> io::Result<Child> {
+/// Starts `program` by way of [`become_pinned`]. Its standard output goes to a pipe.
+pub(crate) fn command(cores: Cores, program: &str, arguments: &[&str]) -> io::Result<Command> {
     let core = cores.receiver.map_or("any".to_owned(), |core| core.to_string());
-    Command::new(std::env::current_exe()?)
-        .args([LAUNCHER, &core, program])
-        .args(arguments)
-        // Variables could change tallyd's configuration.
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([LAUNCHER, &core, program]).args(arguments);
+    // Variables could change tallyd's configuration.
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(command)
 }
 
 /// Turns this process into `program`. What it sets up outlasts the exec: the core, for all threads that there will be,

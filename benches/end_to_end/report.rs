@@ -11,70 +11,71 @@ pub(crate) fn streams_heading(arguments: &Arguments, cores: Cores) {
     let pinned = if cores.receiver.is_some() { "each on a core of its own" } else { "unpinned" };
     println!("{}; generator and receiver {pinned}.", machine());
     println!(
-        "Median of {rounds} rounds of {measured:?}; tallyd has one receiver, flushes every {measured:?}, and writes JSON to a pipe.\n"
+        "tallyd has one receiver, flushes every {measured:?}, and writes JSON to a pipe; {rounds} rounds.\n"
     );
     println!(
-        "| stream | lines/s offered | null sink, ns of CPU a line | tallyd | ratio | least-most | lost: null sink | tallyd | resident, MB |"
+        "| stream | lines/s | null sink, ns of CPU a line | tallyd | ratio: median | least | most | lost by null sink \
+         | by tallyd | resident |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
 }
 
 pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
-    let of = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
-    let ratio = of(|round| round.tallyd.nanoseconds_a_line() / round.null_sink.nanoseconds_a_line());
+    let ascending = |value: fn(&Round) -> f64| {
+        let mut values: Vec<_> = rounds.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let median = |value| ascending(value)[rounds.len() / 2];
+    // The median would not show what only one round lost.
+    let mean = |value| ascending(value).iter().sum::<f64>() / rounds.len() as f64;
+    let ratios = ascending(|round| round.tallyd.nanoseconds_a_line() / round.null_sink.nanoseconds_a_line());
     println!(
-        "| {} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2}-{:.2} | {:.2} % | {:.2} % | {:.1} |",
+        "| {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} % | {:.2} % | {:.1} MB |",
         stream.title,
-        of(|round| round.tallyd.lines_a_second()).median,
-        of(|round| round.null_sink.nanoseconds_a_line()).median,
-        of(|round| round.tallyd.nanoseconds_a_line()).median,
-        ratio.median,
-        ratio.least,
-        ratio.most,
-        of(|round| round.null_sink.percent_lost()).median,
-        of(|round| round.tallyd.percent_lost()).median,
-        of(|round| megabytes(round.resident)).median,
+        thousands(median(|round| round.tallyd.lines_a_second())),
+        median(|round| round.null_sink.nanoseconds_a_line()),
+        median(|round| round.tallyd.nanoseconds_a_line()),
+        ratios[rounds.len() / 2],
+        ratios[0],
+        ratios[rounds.len() - 1],
+        mean(|round| round.null_sink.percent_lost()),
+        mean(|round| round.tallyd.percent_lost()),
+        median(|round| megabytes(round.resident)),
     );
 }
 
 pub(crate) fn memory_heading() {
-    println!("\n| memory, MB resident | recorded | flushed | at most |");
-    println!("|---|---:|---:|---:|");
+    println!("\n| resident memory | samples recorded | and flushed as JSON | at most | lost |");
+    println!("|---|---:|---:|---:|---:|");
 }
 
 pub(crate) fn memory(case: &Case, measured: &Measured) {
-    let Measured { recorded, flushed } = measured;
-    let [recorded, flushed, peak] = [recorded.resident, flushed.resident, flushed.peak].map(megabytes);
-    println!("| {} | {recorded:.0} | {flushed:.0} | {peak:.0} |", case.stream.title);
-}
-
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    /// Of at least one value.
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self { least: values[0], median: values[values.len() / 2], most: values[values.len() - 1] }
-    }
+    let Measured { recorded, flushed, percent_lost } = measured;
+    let [recorded, flushed, most] = [recorded.resident, flushed.resident, flushed.peak].map(megabytes);
+    let title = case.stream.title;
+    println!("| {title} | {recorded:.0} MB | {flushed:.0} MB | {most:.0} MB | {percent_lost:.2} % |");
 }
 
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Kernel and processor, for whoever reads the table later.
+/// Rounded to thousands: "400,000".
+fn thousands(number: f64) -> String {
+    let thousands = (number / 1e3).round() as u64;
+    if thousands < 1000 {
+        format!("{thousands},000")
+    } else {
+        format!("{},{:03},000", thousands / 1000, thousands % 1000)
+    }
+}
+
+/// Kernel and processors, for whoever reads the table later.
 fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let processors = read("/proc/cpuinfo");
-    let model = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
-    format!(
-        "Linux {}, {count} x {}",
-        read("/proc/sys/kernel/osrelease").trim(),
-        model.trim_start_matches([' ', '\t', ':'])
-    )
+    let (kernel, processors) = (read("/proc/sys/kernel/osrelease"), read("/proc/cpuinfo"));
+    let mut models = processors.lines().filter_map(|line| line.strip_prefix("model name"));
+    let model = models.next().unwrap_or("unknown").trim_start_matches([' ', '\t', ':']);
+    format!("Linux {}, {} x {model}", kernel.trim(), models.count() + 1)
 }

@@ -41,7 +41,7 @@ pub(crate) const ALL: [Stream; 7] = [
     },
     Stream {
         name: "timings",
-        title: "timings, likewise",
+        title: "timings, 1,000 series, 20 lines a datagram",
         content: Content::Timings,
         series: 1000,
         lines_a_datagram: 20,
@@ -57,7 +57,7 @@ pub(crate) const ALL: [Stream; 7] = [
     },
     Stream {
         name: "one-line",
-        title: "counters, one line a datagram",
+        title: "counters, 1,000 series, one line a datagram",
         content: Content::Counters,
         series: 1000,
         lines_a_datagram: 1,
@@ -81,7 +81,7 @@ pub(crate) const ALL: [Stream; 7] = [
     },
     Stream {
         name: "timings-flat-out",
-        title: "timings, likewise",
+        title: "timings, 1,000 series, flat out",
         content: Content::Timings,
         series: 1000,
         lines_a_datagram: 20,

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{ChildStderr, ChildStdout};
+use std::process::{ChildStderr, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,7 +39,8 @@ impl Tallyd {
     pub(crate) fn start(cores: Cores, interval: Duration) -> Result<Self, Failure> {
         let settings = settings(interval);
         let arguments: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-        let mut child = process::start(cores, env!("CARGO_BIN_EXE_tallyd"), &arguments)?;
+        let mut command = process::command(cores, env!("CARGO_BIN_EXE_tallyd"), &arguments)?;
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let address = stderr.ok_or("no standard error").and_then(wait_for_address)?;
         let (row, rows) = channel();
@@ -48,15 +49,15 @@ impl Tallyd {
         Ok(Self { process: Process::new(child, address)?, rows, telemetry: Telemetry::default() })
     }
 
-    /// Waits for a row of its own metrics.
-    pub(crate) fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> Result<(), Failure> {
+    /// Waits for a row of its own metrics that has something to tell.
+    pub(crate) fn wait_for<T>(&mut self, told: impl Fn(&Value) -> Option<T>) -> Result<T, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let row = self.rows.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let row = row.map_err(|error| format!("tallyd did not write an expected row: {error}"))?;
             self.telemetry.add(&row);
-            if is_it(&row) {
-                return Ok(());
+            if let Some(told) = told(&row) {
+                return Ok(told);
             }
         }
     }

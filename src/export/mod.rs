@@ -17,6 +17,9 @@ use std::io;
 
 use crate::snapshot::Snapshot;
 
+/// Bytes that are rendered before they are written.
+const PIECE: usize = 64 << 10;
+
 /// Renders snapshots and delivers them.
 pub trait Exporter: Send + 'static {
     /// As it is called in the configuration: `console`.

@@ -27,26 +27,25 @@ pub struct Textfile {
     path: PathBuf,
     on_exit: OnExit,
     totals: Totals,
-    /// The rendered page; kept for its memory.
-    text: String,
 }
 
 impl Textfile {
     /// Replaces the file at `path`, which must end in `.prom`, with each snapshot.
     #[must_use]
     pub fn new(path: PathBuf, on_exit: OnExit, settings: Settings) -> Self {
-        Self { path, on_exit, totals: Totals::new(settings), text: String::new() }
+        Self { path, on_exit, totals: Totals::new(settings) }
     }
 
     /// Readers see the old page or the new one, never a part: it is written beside the file, under a name that
     /// node_exporter does not read, and then takes its place.
-    fn replace(&self) -> io::Result<()> {
+    fn replace(&self, snapshot: &Snapshot) -> io::Result<()> {
         let beside = self.path.with_added_extension("new");
         let written = (|| {
             let mut file = File::create(&beside)?;
             // node_exporter runs as another user, whatever our umask is.
             file.set_permissions(Permissions::from_mode(0o644))?;
-            file.write_all(self.text.as_bytes())?;
+            render(&self.totals, |piece| file.write_all(piece.as_bytes()))?;
+            file.write_all(heartbeat(snapshot).as_bytes())?;
             // A rename that survives a crash must not name a file whose content did not.
             file.sync_data()?;
             fs::rename(&beside, &self.path)
@@ -66,10 +65,7 @@ impl Exporter for Textfile {
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
         let exported = self.totals.add(snapshot);
-        self.text.clear();
-        render(&mut self.text, &self.totals);
-        push_heartbeat(&mut self.text, snapshot);
-        self.replace()
+        self.replace(snapshot)
             .map(|()| exported)
             .map_err(|error| ExportError::new(format!("cannot write {}", self.path.display()), error))
     }
@@ -88,9 +84,10 @@ impl Exporter for Textfile {
 }
 
 /// Tells a reader how old the page is; there even where telemetry is turned off.
-fn push_heartbeat(text: &mut String, snapshot: &Snapshot) {
+fn heartbeat(snapshot: &Snapshot) -> String {
     const NAME: &str = "tallyd_textfile_timestamp_seconds";
-    text.extend(["# HELP ", NAME, " When tallyd wrote this file.\n# TYPE ", NAME, " gauge\n", NAME, " "]);
-    push_number(text, snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    let mut text = format!("# HELP {NAME} When tallyd wrote this file.\n# TYPE {NAME} gauge\n{NAME} ");
+    push_number(&mut text, snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     text.push('\n');
+    text
 }

@@ -1,24 +1,35 @@
 //! One JSON object a line. The form is an interface: README describes it.
 
+use crate::aggregate::Percentile;
 use crate::export::number::push_float;
 use crate::series::Series;
 use crate::snapshot::{Row, Snapshot, Value};
 
-/// Appends a line for each row.
-pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
-    let mut head = String::from("{\"time\":\"");
-    head.push_str(&humantime::format_rfc3339_seconds(snapshot.time).to_string());
-    head.push_str("\",\"interval_s\":");
-    push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round() / 1e3);
-    let percentile_keys: Vec<String> =
-        snapshot.percentiles().iter().map(|percentile| format!("p{}", percentile.percent())).collect();
-    for Row { series, value } in &snapshot.rows {
-        text.push_str(&head);
+/// What the lines of a snapshot have in common.
+pub(super) struct Lines<'a> {
+    snapshot: &'a Snapshot,
+    /// Up to the name.
+    head: String,
+    percentile_keys: Vec<String>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let time = humantime::format_rfc3339_seconds(snapshot.time);
+        let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
+        push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round() / 1e3);
+        let key = |percentile: &Percentile| format!("p{}", percentile.percent());
+        Self { head, percentile_keys: snapshot.percentiles().iter().map(key).collect(), snapshot }
+    }
+
+    /// Appends the line of a row.
+    pub(super) fn push(&self, text: &mut String, Row { series, value }: &Row) {
+        text.push_str(&self.head);
         push_identity(text, series);
         match value {
             Value::Counter(value) => {
                 push_field(text, "value", *value);
-                push_field(text, "rate", snapshot.rate(*value));
+                push_field(text, "rate", self.snapshot.rate(*value));
             }
             Value::Gauge(value) | Value::Set(value) => push_field(text, "value", *value),
             Value::Summary(summary) => {
@@ -28,7 +39,7 @@ pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
                 push_field(text, "max", summary.max);
                 push_field(text, "mean", summary.mean);
                 push_field(text, "stddev", summary.stddev);
-                for (key, value) in percentile_keys.iter().zip(&summary.percentiles) {
+                for (key, value) in self.percentile_keys.iter().zip(&summary.percentiles) {
                     push_field(text, key, *value);
                 }
             }
@@ -82,7 +93,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::aggregate::{Percentile, Statistics, Summary};
+    use crate::aggregate::{Statistics, Summary};
     use crate::protocol::Kind;
     use crate::snapshot::Overview;
 
@@ -96,7 +107,7 @@ mod tests {
             overview: Overview::default(),
         };
         let mut text = String::new();
-        render(&mut text, &snapshot);
+        Lines::of(&snapshot).push(&mut text, &snapshot.rows[0]);
         text
     }
 

@@ -9,43 +9,67 @@ use crate::snapshot::{Row, Snapshot, Value};
 /// Columns that the widest name gets at most; longer ones push their own row to the right.
 const NAME_WIDTH: usize = 60;
 
-/// Appends a progress line and a line for each row. Of tallyd's own metrics those that are 0 are left out.
-pub(super) fn render(text: &mut String, snapshot: &Snapshot) {
-    // Writing to a string cannot fail, here and below.
-    _ = progress(text, snapshot);
-    let is_zero = |value: &Value| matches!(value, Value::Counter(0.0) | Value::Gauge(0.0));
-    let shown = |row: &&Row| !row.series.name().starts_with(RESERVED_PREFIX) || !is_zero(&row.value);
-    let names: Vec<_> = snapshot.rows.iter().filter(shown).map(|row| display_name(&row.series)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
-    for (Row { series, value }, name) in snapshot.rows.iter().filter(shown).zip(&names) {
-        _ = write!(text, "  {:<12}  {name:<width$}", series.kind().name());
+/// The columns of a snapshot.
+pub(super) struct Table<'a> {
+    snapshot: &'a Snapshot,
+    /// Of the names.
+    width: usize,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let shown = snapshot.rows.iter().filter(|row| is_shown(row));
+        let width = shown.map(|row| display_name(&row.series).chars().count().min(NAME_WIDTH)).max();
+        Self { snapshot, width: width.unwrap_or(0) }
+    }
+
+    /// The line above the rows.
+    pub(super) fn progress(&self) -> String {
+        let Snapshot { time, interval, overview, .. } = self.snapshot;
+        let tally = &overview.tally;
+        let sum = |counts: &[u64]| counts.iter().sum::<u64>();
+        format!(
+            "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped\n",
+            humantime::format_rfc3339_seconds(*time),
+            interval.as_secs_f64(),
+            overview.series,
+            tally.lines,
+            sum(&tally.samples),
+            sum(&tally.rejected),
+            sum(&tally.refused),
+            overview.datagrams_dropped,
+        )
+    }
+
+    /// Appends the line of a row, if it has one.
+    pub(super) fn push(&self, text: &mut String, row: &Row) {
+        if !is_shown(row) {
+            return;
+        }
+        let Row { series, value } = row;
+        // Writing to a string cannot fail, here and below.
+        _ = write!(
+            text,
+            "  {:<12}  {:<width$}",
+            series.kind().name(),
+            display_name(series),
+            width = self.width
+        );
         match value {
             Value::Counter(value) => {
-                _ = write!(text, "  {:>12}  {:>12}/s", brief(*value), brief(snapshot.rate(*value)));
+                _ = write!(text, "  {:>12}  {:>12}/s", brief(*value), brief(self.snapshot.rate(*value)));
             }
             Value::Gauge(value) | Value::Set(value) => _ = write!(text, "  {:>12}", brief(*value)),
-            Value::Summary(summary) => push_summary(text, snapshot, summary),
+            Value::Summary(summary) => push_summary(text, self.snapshot, summary),
         }
         text.push('\n');
     }
 }
 
-fn progress(text: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
-    let Snapshot { time, interval, overview, .. } = snapshot;
-    let tally = &overview.tally;
-    let sum = |counts: &[u64]| counts.iter().sum::<u64>();
-    writeln!(
-        text,
-        "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped",
-        humantime::format_rfc3339_seconds(*time),
-        interval.as_secs_f64(),
-        overview.series,
-        tally.lines,
-        sum(&tally.samples),
-        sum(&tally.rejected),
-        sum(&tally.refused),
-        overview.datagrams_dropped,
-    )
+/// Of tallyd's own metrics those that are 0 are left out.
+fn is_shown(row: &Row) -> bool {
+    let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
+    !is_zero || !row.series.name().starts_with(RESERVED_PREFIX)
 }
 
 fn push_summary(text: &mut String, snapshot: &Snapshot, summary: &Summary) {
@@ -119,8 +143,9 @@ mod tests {
             overview: Overview { series: 3, ..Overview::default() },
         };
         snapshot.overview.tally.lines = 7;
-        let mut text = String::new();
-        render(&mut text, &snapshot);
+        let table = Table::of(&snapshot);
+        let mut text = table.progress();
+        snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         assert_eq!(
             text,
             "1970-01-01T00:00:00Z  10.0 s  3 series  7 lines  0 samples  0 rejected  0 refused  0 datagrams dropped\n\

@@ -1,11 +1,18 @@
 //! The text format, version 0.0.4.
 
 use super::totals::{Shape, Total, Totals};
+use crate::export::PIECE;
 use crate::export::number::push_number;
 use crate::protocol::Kind;
 
-/// Appends all families, sorted, each with its HELP and TYPE, and a final line feed.
-pub fn render(text: &mut String, totals: &Totals) {
+/// Writes all families, sorted, each with its HELP and TYPE, and a final line feed; piece by piece, since the page of a
+/// million series takes more memory than the series.
+///
+/// # Errors
+///
+/// The first one of `write`.
+pub fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    let mut text = String::with_capacity(2 * PIECE);
     let percentiles = &totals.statistics.percentiles;
     let quantiles: Vec<String> =
         percentiles.iter().map(|percentile| quantile(percentile.percent())).collect();
@@ -14,28 +21,35 @@ pub fn render(text: &mut String, totals: &Totals) {
         let (type_name, help) = describe(family.shape, family.kind);
         text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", type_name, "\n"]);
         for (labels, member) in &family.members {
+            if text.len() >= PIECE {
+                write(&text)?;
+                text.clear();
+            }
             match &member.total {
-                Total::Counter(value) | Total::Gauge(value) => line(text, [name, ""], labels, None, *value),
+                Total::Counter(value) | Total::Gauge(value) => {
+                    push_line(&mut text, [name, ""], labels, None, *value);
+                }
                 Total::Distribution { count, sum, quantiles: values, buckets } => {
                     if family.shape == Shape::Histogram {
                         for (bound, value) in bounds.iter().zip(buckets) {
-                            line(text, [name, "_bucket"], labels, Some(("le", bound)), *value);
+                            push_line(&mut text, [name, "_bucket"], labels, Some(("le", bound)), *value);
                         }
-                        line(text, [name, "_bucket"], labels, Some(("le", "+Inf")), *count);
+                        push_line(&mut text, [name, "_bucket"], labels, Some(("le", "+Inf")), *count);
                     } else {
                         for (quantile, value) in quantiles.iter().zip(values.iter().flatten()) {
-                            line(text, [name, ""], labels, Some(("quantile", quantile)), *value);
+                            push_line(&mut text, [name, ""], labels, Some(("quantile", quantile)), *value);
                         }
                     }
-                    line(text, [name, "_sum"], labels, None, *sum);
-                    line(text, [name, "_count"], labels, None, *count);
+                    push_line(&mut text, [name, "_sum"], labels, None, *sum);
+                    push_line(&mut text, [name, "_count"], labels, None, *count);
                 }
             }
         }
     }
+    write(&text)
 }
 
-fn line(text: &mut String, name: [&str; 2], labels: &str, extra: Option<(&str, &str)>, value: f64) {
+fn push_line(text: &mut String, name: [&str; 2], labels: &str, extra: Option<(&str, &str)>, value: f64) {
     text.extend(name);
     if !labels.is_empty() || extra.is_some() {
         text.push('{');
@@ -141,7 +155,11 @@ mod tests {
 
     fn page(totals: &Totals) -> String {
         let mut text = String::new();
-        render(&mut text, totals);
+        let append = |piece: &str| -> Result<(), std::convert::Infallible> {
+            text.push_str(piece);
+            Ok(())
+        };
+        _ = render(totals, append);
         text
     }
 
@@ -171,6 +189,18 @@ mod tests {
              # TYPE queue gauge\n\
              queue{host=\"true\"} 300\n"
         );
+    }
+
+    #[test]
+    fn a_page_of_many_pieces_is_whole() {
+        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let rows = (0..5000).map(|n| row(Kind::Counter, &format!("c.{n:04}"), &[], f64::from(n))).collect();
+        add(&mut totals, rows);
+        let page = page(&totals);
+        assert!(page.len() > 3 * PIECE);
+        for n in 0..5000 {
+            assert!(page.contains(&format!("# TYPE c_{n:04}_total counter\nc_{n:04}_total {n}\n")), "{n}");
+        }
     }
 
     #[test]
