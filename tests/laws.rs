@@ -39,16 +39,16 @@ impl Pipeline {
     }
 
     fn with(shards: usize, parameters: Parameters, expire_after: Duration) -> Self {
+        let expire_after = [expire_after; 6];
+        let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after };
+        Self::with_idle(shards, parameters, idle)
+    }
+
+    fn with_idle(shards: usize, parameters: Parameters, idle: Idle) -> Self {
         let statistics = Statistics {
             percentiles: PERCENTILES.into_iter().filter_map(Percentile::new).collect(),
             exact_values: parameters.exact_values,
             ..Statistics::default()
-        };
-        let idle = Idle {
-            zero_counters: false,
-            zero_sets: false,
-            last_gauges: true,
-            expire_after: [expire_after; 6],
         };
         let shared = Shared::new(parameters);
         let shards: Vec<_> =
@@ -231,6 +231,34 @@ fn a_sample_is_in_the_interval_in_which_it_was_recorded_and_in_no_other() {
         assert_eq!(value(&cut, "c"), Some(&Value::Set(1.0)));
     }
     assert!(pipeline.cut().rows().is_empty());
+}
+
+#[test]
+fn what_is_reported_of_idle_series_is_configured() {
+    for (reports, names) in [(false, &["g"][..]), (true, &["c", "s"])] {
+        let idle = Idle {
+            zero_counters: reports,
+            zero_sets: reports,
+            last_gauges: !reports,
+            expire_after: [Duration::from_secs(100); 6],
+        };
+        let mut pipeline = Pipeline::with_idle(1, parameters(), idle);
+        pipeline.record(0, b"c:1|c\ng:5|g\ns:x|s\nt:1|ms");
+        assert_eq!(pipeline.cut().rows().len(), 4);
+        let cut = pipeline.cut();
+        assert_eq!(cut.rows().iter().map(|row| row.series.name()).collect::<Vec<_>>(), names);
+        for row in cut.rows() {
+            let expected = match row.series.kind() {
+                Kind::Counter => Value::Counter(0.0),
+                Kind::Set => Value::Set(0.0),
+                _ => Value::Gauge(5.0),
+            };
+            assert_eq!(row.value, expected);
+        }
+        // Nothing is reported any more once the series are dropped.
+        (1..4).for_each(|round| _ = pipeline.cutter.cut(Duration::from_secs(round * 200)));
+        assert!(pipeline.cutter.cut(Duration::from_secs(800)).rows().is_empty());
+    }
 }
 
 #[test]

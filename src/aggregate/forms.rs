@@ -226,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn no_sender_can_choose_forms_that_collide_because_each_table_hashes_by_keys_of_its_own() {
+        let hashes = || {
+            let forms = Forms::with_capacity(0, 0);
+            [&b"a"[..], b"b", b"c.d"].map(|before| forms.hash(before, b"|c"))
+        };
+        assert_ne!(hashes(), hashes());
+    }
+
+    #[test]
     fn the_boundary_between_name_and_rest_is_part_of_the_form() {
         let mut forms = Forms::with_capacity(0, 0);
         let form = Form { target: Target::Counter, cell: 7, rate: 0 };
