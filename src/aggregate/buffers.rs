@@ -1,8 +1,9 @@
 //! The open interval's values of many series, in chunks that are taken from one arena.
 //!
 //! In words: each cell has a list of values. Recording straight into a histogram or a hash set would touch 10-30 KB
-//! of cold memory a sample (110-220 ns). Appending to the cell's last chunk touches two cache lines, and folding a
-//! run of values into the larger structure pays for its cache misses once a run (5-40 ns a sample).
+//! of cold memory a sample. Appending to the cell's last chunk touches two cache lines, and folding a
+//! run of values into the larger structure pays for its cache misses once a run. In a prototype that was
+//! 110-220 ns a sample against 5-40 ns.
 //!
 //! ```text
 //! cell --> chunk (full) --> chunk (full) --> ...          newest first
