@@ -19,10 +19,12 @@ pub(crate) enum Role {
 /// What is to be measured.
 #[derive(Debug)]
 pub(crate) struct Arguments {
-    /// Turns of each receiver in each stream; at least 1.
+    /// How often each stream is measured; at least 1.
     pub(crate) rounds: usize,
-    /// The measured part of a turn, and the flush interval.
+    /// How long the measured part of a round is.
     pub(crate) measured: Duration,
+    /// The flush interval: as long, if times are of interest.
+    pub(crate) interval: Duration,
     /// Whether only the accounts are of interest, not the times.
     pub(crate) brief: bool,
     /// All of them if `None`.
@@ -52,7 +54,9 @@ impl Role {
 
 /// cargo hands the same words to all benches, so those that mean nothing here are left alone.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Failure> {
-    let mut arguments = Arguments { rounds: 5, measured: Duration::from_secs(1), brief: false, stream: None };
+    let second = Duration::from_secs(1);
+    let mut arguments =
+        Arguments { rounds: 5, measured: second, interval: second, brief: false, stream: None };
     let mut asked_for_by_cargo_bench = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -74,9 +78,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Failure> 
     }
     // `cargo test --benches` says nothing at all.
     arguments.brief |= !asked_for_by_cargo_bench;
+    arguments.interval = arguments.measured;
     if arguments.brief {
         arguments.rounds = 1;
         arguments.measured = Duration::from_millis(100);
+        // Unoptimized, a flush of 200,000 series takes a good part of that.
+        arguments.interval = second;
     }
     Ok(arguments)
 }

@@ -8,7 +8,7 @@ use crate::Failure;
 /// The calling thread, to the scheduler.
 const SELF: Pid = Pid::from_raw(0);
 
-/// The core of the receiver, if it is pinned: with one core there is no choice.
+/// The core of the receivers, if they are pinned: with one core there is no choice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cores {
     pub(crate) receiver: Option<usize>,

@@ -13,7 +13,8 @@ use crate::streams::{Pace, Ring, Stream};
 /// From burst to burst. The kernel's timers are 50 us late, so much shorter ones would not be kept.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Datagrams handed to the kernel in one call, which saves a tenth of the time of one call each.
+/// Datagrams handed to the kernel in one call. With a call for each, the null sink was done with one before the next
+/// came: its time was twice as long, for going to sleep and waking up, and flat out was half as fast.
 const BATCH: usize = 32;
 
 /// Sends a stream to one receiver.

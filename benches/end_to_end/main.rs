@@ -3,23 +3,23 @@
 //! ```text
 //!  first core                                    last core
 //! +-------------------------+    127.0.0.1     +---------------------------------+
-//! | streams --> generator --|------ UDP ------>| null sink, or the real tallyd   |
+//! | streams --> generator --|------ UDP ------>| null sink, and the real tallyd  |
 //! |                         |                  +---------------------------------+
-//! | round <-- cpu, queue, drops (the kernel's) -----------'   |
-//! | account <-- telemetry rows (tallyd's standard output) ----'
+//! |   round <---------------|--- CPU clock, socket queue, drops: from the kernel |
+//! | account <---------------|--- its own metrics: from tallyd's standard output  |
 //! +-------------------------+
 //! ```
 //!
-//! A receiver costs what the kernel's part of receiving costs, and that differs by a factor of two between machines,
-//! and between two minutes on one machine. So null sink and tallyd take turns, and what is compared is their ratio
-//! within a round. Each turn has a process of its own, so that chance in its layout evens out over the rounds too.
+//! What the kernel's part of receiving costs differs by a factor of two between machines, and between two minutes on
+//! one machine. So a round has both receivers, and their ratio is what can be compared. Each round starts them anew, so
+//! that chance in the layout of a process evens out over the rounds.
 //!
-//! Every turn of tallyd ends with its account: datagrams sent = received + dropped, lines = samples.
+//! Every tallyd ends with its account: datagrams sent = received + dropped, lines = samples.
 //!
 //! ```text
 //! cargo bench --bench end_to_end                                       everything: about three minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
-//! cargo bench --bench end_to_end -- --seconds 10                       with the flush interval that is the default
+//! cargo bench --bench end_to_end -- --seconds 10                       flushed as seldom as by default
 //! ```
 
 mod account;

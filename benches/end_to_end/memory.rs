@@ -65,11 +65,11 @@ pub(crate) fn cases(brief: bool) -> [Case; 2] {
         content: Content::Timings,
         series: 100_000 / part,
         lines_a_datagram: 20,
-        pace: Pace::LinesASecond(1_250_000),
+        pace: Pace::LinesASecond(1_000_000),
     };
     [
         Case { stream: counters, samples: 1, kind: "counter", interval: interval(5) },
-        Case { stream: timings, samples: 100, kind: "timing", interval: interval(10) },
+        Case { stream: timings, samples: 100, kind: "timing", interval: interval(12) },
     ]
 }
 

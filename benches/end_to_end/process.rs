@@ -69,6 +69,14 @@ impl Process {
         self.cpu.now().map(Duration::from)
     }
 
+    /// How long the main thread was ready to run while another one had the core.
+    pub(crate) fn waited(&self) -> io::Result<Duration> {
+        let times = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
+        // Nanoseconds on the core, nanoseconds waiting for it, and how often it was given.
+        let waited = times.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
+        Ok(Duration::from_nanos(waited.unwrap_or(0)))
+    }
+
     pub(crate) fn socket(&self) -> io::Result<Socket> {
         socket::read(self.address)
     }

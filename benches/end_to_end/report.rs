@@ -6,12 +6,16 @@ use crate::memory::{Case, Measured};
 use crate::round::Round;
 use crate::streams::Stream;
 
+/// Percent of the time. An idle machine lets the null sink wait for less than 3 %, of which some is tallyd's flush; one
+/// with another busy process for more than 15 %, and times are then up to twice as long.
+const DISTURBED: f64 = 5.0;
+
 pub(crate) fn streams_heading(arguments: &Arguments, cores: Cores) {
-    let Arguments { rounds, measured, .. } = arguments;
+    let Arguments { rounds, interval, .. } = arguments;
     let pinned = if cores.receiver.is_some() { "each on a core of its own" } else { "unpinned" };
     println!("{}; generator and receiver {pinned}.", machine());
     println!(
-        "tallyd has one receiver, flushes every {measured:?}, and writes JSON to a pipe; {rounds} rounds.\n"
+        "tallyd has one receiver, flushes every {interval:?}, and writes JSON to a pipe; {rounds} rounds.\n"
     );
     println!(
         "| stream | lines/s | null sink, ns of CPU a line | tallyd | ratio: median | least | most | lost by null sink \
@@ -43,6 +47,13 @@ pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
         mean(|round| round.tallyd.percent_lost()),
         median(|round| megabytes(round.resident)),
     );
+    let waited = median(|round| round.null_sink.percent_waited());
+    if waited > DISTURBED {
+        eprintln!(
+            "{}: the null sink waited for its core {waited:.0} % of the time; the machine is busy, and the row means little",
+            stream.name
+        );
+    }
 }
 
 pub(crate) fn memory_heading() {
