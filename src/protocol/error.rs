@@ -17,19 +17,31 @@ pub enum Reason {
     BadValue,
     /// The sample rate is not a number in `(0, 1]`.
     BadRate,
+    /// Tags of two dialects in one line.
+    MixedTags,
+    /// An event whose lengths do not fit, or without title.
+    BadEvent,
+    /// A service check without name, or whose status is not 0, 1, 2 or 3.
+    BadServiceCheck,
+    /// Longer than a stream's lines may be.
+    LineTooLong,
     /// An event or a service check, which this version does not take.
     Unsupported,
 }
 
 impl Reason {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Reason; 7] = [
+    pub const ALL: [Reason; 11] = [
         Reason::EmptyName,
         Reason::BadName,
         Reason::MissingType,
         Reason::UnknownType,
         Reason::BadValue,
         Reason::BadRate,
+        Reason::MixedTags,
+        Reason::BadEvent,
+        Reason::BadServiceCheck,
+        Reason::LineTooLong,
         Reason::Unsupported,
     ];
 
@@ -43,6 +55,10 @@ impl Reason {
             Reason::UnknownType => "unknown_type",
             Reason::BadValue => "bad_value",
             Reason::BadRate => "bad_rate",
+            Reason::MixedTags => "mixed_tags",
+            Reason::BadEvent => "bad_event",
+            Reason::BadServiceCheck => "bad_service_check",
+            Reason::LineTooLong => "line_too_long",
             Reason::Unsupported => "unsupported",
         }
     }
