@@ -4,9 +4,11 @@
 //! timer wakes it, and a lone datagram waits for no batch.
 
 mod drops;
+mod framing;
 mod receiver;
 mod udp;
 
 pub use drops::{DropCounter, Drops};
+pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
 pub use receiver::Receiver;
 pub use udp::{BindError, Udp, bind};

@@ -1,0 +1,279 @@
+//! Finds whole lines in the bytes of a stream, however these were split on the way. Pure: no socket, no clock.
+
+mod length;
+mod lines;
+mod waiting;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use length::Length;
+use lines::Lines;
+
+/// How lines lie in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// Each ends in a line feed, or where the stream ends.
+    Lines,
+    /// Payloads of some lines, each payload after its length: four bytes, the lowest first.
+    Length,
+}
+
+/// What is found in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// Whole lines, as [`protocol::lines`](crate::protocol::lines) reads them.
+    Lines(&'a [u8]),
+    /// A line or a payload over the limit, which is dropped.
+    TooLong,
+    /// A line whose end never came: `a:12`, say, of `a:1234`. It is dropped.
+    Cut,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Its sender ended it, so its last line needs no line feed.
+    Whole,
+    /// It broke, or the receiver ended it: the last line may have been cut.
+    Broken,
+}
+
+/// A payload longer than the limit: most likely text, read as a length. What follows cannot be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameTooLong;
+
+impl fmt::Display for FrameTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a payload is longer than the limit; a client that sends lines needs framing = \"lines\"")
+    }
+}
+
+impl std::error::Error for FrameTooLong {}
+
+/// Follows one stream. Takes the memory of one line (or payload) at most, and only while the end of it has not arrived.
+///
+/// ```
+/// use tallyd::listen::{Deframer, End, Frame, Framing};
+///
+/// let mut deframer = Deframer::new(Framing::Lines, 65_536);
+/// let mut found = Vec::new();
+/// deframer.push(b"a:1|c\nb:", |frame| assert_eq!(frame, Frame::Lines(b"a:1|c\n"))).unwrap();
+/// deframer.push(b"2|c", |_| unreachable!("the line may go on")).unwrap();
+/// deframer.end(End::Whole, |frame| found.push(format!("{frame:?}")));
+/// assert_eq!(found.len(), 1);
+/// ```
+#[derive(Debug)]
+pub struct Deframer(Either);
+
+#[derive(Debug)]
+enum Either {
+    Lines(Lines),
+    Length(Length),
+}
+
+impl Deframer {
+    /// At the beginning of a stream. `limit`: bytes of the longest line, a carriage return included but no line feed, or of
+    /// the longest payload.
+    #[must_use]
+    pub fn new(framing: Framing, limit: usize) -> Self {
+        Self(match framing {
+            Framing::Lines => Either::Lines(Lines::new(limit)),
+            Framing::Length => Either::Length(Length::new(limit)),
+        })
+    }
+
+    /// Takes the next bytes of the stream, and hands out what is whole with them, in the order of the stream. Whole lines
+    /// are handed out where they lie. The time is proportional to the number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the stream cannot be followed any further. Nothing more will be found in it.
+    pub fn push(&mut self, bytes: &[u8], mut out: impl FnMut(Frame<'_>)) -> Result<(), FrameTooLong> {
+        match &mut self.0 {
+            Either::Lines(lines) => {
+                lines.push(bytes, &mut out);
+                Ok(())
+            }
+            Either::Length(length) => length.push(bytes, &mut out),
+        }
+    }
+
+    /// Hands out what is left when the stream is over.
+    pub fn end(self, end: End, mut out: impl FnMut(Frame<'_>)) {
+        match self.0 {
+            Either::Lines(lines) => lines.end(end, &mut out),
+            Either::Length(length) => length.end(&mut out),
+        }
+    }
+
+    /// Bytes of memory that are held for something incomplete.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.0 {
+            Either::Lines(lines) => lines.waiting.capacity(),
+            Either::Length(length) => length.waiting.capacity(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A [`Frame`] of one line.
+    #[derive(Debug, Clone, PartialEq)]
+    enum Found {
+        Line(Vec<u8>),
+        TooLong,
+        Cut,
+    }
+
+    fn not_empty(lines: &[u8]) -> impl Iterator<Item = Found> {
+        lines
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| Found::Line(line.to_vec()))
+    }
+
+    /// The specification: looks at the whole stream.
+    fn plainly_lines(stream: &[u8], limit: usize, end: End) -> Vec<Found> {
+        let mut pieces: Vec<_> = stream.split(|&byte| byte == b'\n').collect();
+        let last = pieces.pop().unwrap_or_default();
+        let fits = |line: &[u8]| line.len() <= limit;
+        let whole = |line: &[u8]| if fits(line) { Found::Line(line.to_vec()) } else { Found::TooLong };
+        let mut found: Vec<_> =
+            pieces.iter().filter(|line| !line.is_empty()).map(|line| whole(line)).collect();
+        if !last.is_empty() {
+            let is_cut = end == End::Broken && fits(last);
+            found.push(if is_cut { Found::Cut } else { whole(last) });
+        }
+        found
+    }
+
+    fn plainly_length(mut stream: &[u8], limit: usize) -> Vec<Found> {
+        let mut found = Vec::new();
+        while let Some((header, rest)) = stream.split_first_chunk() {
+            let length = u32::from_le_bytes(*header) as usize;
+            if length > limit {
+                found.push(Found::TooLong);
+                return found;
+            }
+            if rest.len() < length {
+                let whole = rest.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+                found.extend(not_empty(&rest[..whole]));
+                found.push(Found::Cut);
+                return found;
+            }
+            found.extend(not_empty(&rest[..length]));
+            stream = &rest[length..];
+        }
+        if !stream.is_empty() {
+            found.push(Found::Cut);
+        }
+        found
+    }
+
+    fn found_in_pieces(pieces: &[&[u8]], framing: Framing, limit: usize, end: End) -> Vec<Found> {
+        let mut deframer = Deframer::new(framing, limit);
+        let mut found = Vec::new();
+        let mut keep = |frame: Frame<'_>| match frame {
+            Frame::Lines(lines) => found.extend(not_empty(lines)),
+            Frame::TooLong => found.push(Found::TooLong),
+            Frame::Cut => found.push(Found::Cut),
+        };
+        for piece in pieces {
+            let failed = deframer.push(piece, &mut keep).is_err();
+            assert!(!failed || framing == Framing::Length);
+            assert!(deframer.memory() <= limit, "{} of {limit}", deframer.memory());
+        }
+        deframer.end(end, &mut keep);
+        found
+    }
+
+    fn split<'a>(stream: &'a [u8], at: &[usize]) -> Vec<&'a [u8]> {
+        let mut at: Vec<_> = at.iter().map(|at| at % (stream.len() + 1)).collect();
+        at.extend([0, stream.len()]);
+        at.sort_unstable();
+        at.windows(2).map(|ends| &stream[ends[0]..ends[1]]).collect()
+    }
+
+    fn end() -> impl Strategy<Value = End> {
+        prop_oneof![Just(End::Whole), Just(End::Broken)]
+    }
+
+    /// Payloads of lines; now and then a length that is a lie.
+    fn payloads() -> impl Strategy<Value = Vec<u8>> {
+        let payload = proptest::collection::vec(proptest::sample::select(&b"ab\n\r"[..]), 0..14);
+        let lie = prop_oneof![12 => Just(0), 1 => Just(1_u32), 1 => Just(1 << 20)];
+        proptest::collection::vec((payload, lie), 0..8).prop_map(|payloads| {
+            let mut stream = Vec::new();
+            for (payload, lie) in payloads {
+                stream.extend((payload.len() as u32 + lie).to_le_bytes());
+                stream.extend(payload);
+            }
+            stream
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_split_of_a_stream_of_lines_gives_what_the_whole_stream_holds(
+            stream in proptest::collection::vec(proptest::sample::select(&b"abc\n\r"[..]), 0..80),
+            at in proptest::collection::vec(any::<usize>(), 0..10),
+            limit in 0_usize..12,
+            end in end(),
+        ) {
+            let found = found_in_pieces(&split(&stream, &at), Framing::Lines, limit, end);
+            prop_assert_eq!(found, plainly_lines(&stream, limit, end));
+        }
+
+        #[test]
+        fn any_split_of_a_stream_of_payloads_gives_what_the_whole_stream_holds(
+            whole in payloads(),
+            cut in 0_usize..100,
+            at in proptest::collection::vec(any::<usize>(), 0..10),
+            limit in 0_usize..16,
+            end in end(),
+        ) {
+            let stream = &whole[..whole.len() - cut.min(whole.len())];
+            for stream in [stream, &whole] {
+                let found = found_in_pieces(&split(stream, &at), Framing::Length, limit, end);
+                prop_assert_eq!(found, plainly_length(stream, limit));
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_held_only_while_something_is_incomplete() {
+        for (framing, piece, rest) in
+            [(Framing::Lines, &b"a:1|c\nb:1"[..], &b"|c\n"[..]), (Framing::Length, b"\x05\0\0\0a:1", b"|c")]
+        {
+            let mut deframer = Deframer::new(framing, 100);
+            deframer.push(piece, |_| ()).unwrap();
+            assert_eq!(deframer.memory(), 3);
+            deframer.push(rest, |_| ()).unwrap();
+            assert_eq!(deframer.memory(), 0);
+        }
+    }
+
+    #[test]
+    fn an_endless_line_takes_no_memory_beyond_the_limit_and_is_told_once() {
+        let mut deframer = Deframer::new(Framing::Lines, 1000);
+        let mut told = 0;
+        for _ in 0..100_000 {
+            deframer.push(b"xyz", |_| told += 1).unwrap();
+            assert!(deframer.memory() <= 1000);
+        }
+        assert_eq!((told, deframer.memory()), (1, 0));
+        let mut after = Vec::new();
+        deframer.push(b"\na:1|c\n", |frame| after.push(format!("{frame:?}"))).unwrap();
+        assert_eq!(after, [format!("{:?}", Frame::Lines(b"a:1|c\n"))]);
+    }
+}
