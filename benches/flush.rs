@@ -15,14 +15,7 @@ use tallyd::snapshot::{Overview, Snapshot};
 const HOUR: Duration = Duration::from_hours(1);
 
 fn pipeline() -> (Arc<Mutex<Shard>>, Cutter) {
-    let parameters = Parameters {
-        max_series: 1_000_000,
-        digits: 2,
-        exact_values: 512,
-        exact_members: 1000,
-        absolute_gauges: false,
-        absolute_gauge_prefixes: Vec::new(),
-    };
+    let parameters = Parameters::default();
     let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [HOUR; 6] };
     let shared = Shared::new(parameters);
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));

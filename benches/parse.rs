@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tallyd::protocol;
+use tallyd::protocol::{self, Dialects, Line};
 
 fn parse(criterion: &mut Criterion) {
     let cases = [
@@ -14,6 +14,12 @@ fn parse(criterion: &mut Criterion) {
         ("origin", "app.requests.total:1|c|#env:prod|c:3a88c225dbeb98f20bbb40cbd39ef90b|e:it-false|card:low"),
         ("packed", "app.request.latency:1:2:3:4:5:6:7:8|d"),
         ("old_form", "app.requests.total:1|c:2|c:3|c"),
+        ("influxdb", "app.requests.total,env=prod,service=checkout,region=eu-west-1,version=1.42:1|c"),
+        ("librato", "app.requests.total#env=prod,service=checkout,region=eu-west-1,version=1.42:1|c"),
+        ("signalfx", "app.requests.total[env=prod,service=checkout,region=eu-west-1,version=1.42]:1|c"),
+        ("graphite", "app.requests.total;env=prod;service=checkout;region=eu-west-1;version=1.42:1|c"),
+        ("event", "_e{12,14}:deploy begins|version 1.42.0|t:info|#env:prod,service:checkout"),
+        ("service_check", "_sc|app.database|0|#env:prod,service:checkout|m:it answers"),
         ("bad_value", "app.requests.total:NaN|c"),
         ("no_type", "app.requests.total:1"),
         ("garbage", "\u{1}\u{2}\u{3} not a line at all, but bytes that arrive all the same"),
@@ -22,8 +28,11 @@ fn parse(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (name, line) in cases {
         group.bench_function(name, |bencher| {
-            bencher
-                .iter(|| protocol::parse(black_box(line.as_bytes())).map(|metric| metric.samples().count()));
+            bencher.iter(|| match protocol::parse(black_box(line.as_bytes()), Dialects::ALL) {
+                Ok(Line::Metric(metric)) => Ok(metric.samples().count()),
+                Ok(Line::Event(_) | Line::ServiceCheck(_)) => Ok(1),
+                Err(error) => Err(error),
+            });
         });
     }
     group.finish();

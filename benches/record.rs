@@ -9,14 +9,7 @@ use tallyd::aggregate::{self, Parameters, Shard, Shared};
 const LINES_A_DATAGRAM: usize = 20;
 
 fn parameters() -> Parameters {
-    Parameters {
-        max_series: 1_000_000,
-        digits: 2,
-        exact_values: 512,
-        exact_members: 1000,
-        absolute_gauges: false,
-        absolute_gauge_prefixes: Vec::new(),
-    }
+    Parameters::default()
 }
 
 /// Datagrams of 20 lines over `series` names in a scattered order, at least 20,000 lines.

@@ -14,6 +14,7 @@
 //! - [`flush`] ends intervals: cuts all shards at one moment and merges them into
 //! - [`snapshot`], the immutable results of one interval;
 //! - [`export`] renders snapshots and delivers them, each exporter on its own thread;
+//! - [`explain`] says what becomes of a line, to people who wonder;
 //! - [`config`], [`log`], [`cli`] and [`daemon`] start and stop it all.
 
 #![warn(clippy::unwrap_used)]
@@ -22,6 +23,7 @@ pub mod aggregate;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod explain;
 pub mod export;
 pub mod flush;
 pub mod listen;

@@ -1,10 +1,12 @@
 //! Reads the command line and the configuration, and starts what was asked for.
 
+use std::ffi::OsStr;
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tallyd::cli::{Cli, Command};
-use tallyd::config::{self, Environment};
+use tallyd::cli::{Cli, Command, ExplainArgs};
+use tallyd::config::{self, Config, Environment};
 use tallyd::{daemon, log};
 
 /// `EX_CONFIG` of `sysexits.h`: a service manager need not try again.
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
             print!("{}", config.to_toml());
             ExitCode::SUCCESS
         }
+        Command::Explain(arguments) => explain(&config, &arguments),
         Command::Run => match log::start(&config.logging) {
             Ok(log_file) => match daemon::run(&config, log_file.as_ref()) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -41,5 +44,25 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+/// Of the lines given, or else of those of standard input.
+fn explain(config: &Config, ExplainArgs { lines, format }: &ExplainArgs) -> ExitCode {
+    let explainer = config.explainer(*format);
+    let arguments = lines.join(OsStr::new("\n")).into_encoded_bytes();
+    let explained = if lines.is_empty() {
+        explainer.explain_all(io::stdin().lock(), io::stdout().lock())
+    } else {
+        explainer.explain_all(&*arguments, io::stdout().lock())
+    };
+    match explained {
+        Ok(()) => ExitCode::SUCCESS,
+        // As when the output goes to `head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tallyd: explain: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

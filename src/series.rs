@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::protocol::{Kind, Tags};
+use crate::protocol::{Kind, Metric, Name, Origin, ServiceCheck};
 
 /// What samples are added up under: name, sorted tags and kind, as one shared text.
 ///
@@ -76,9 +76,14 @@ fn code(kind: Kind) -> char {
     }
 }
 
+/// The gauge that service checks become, told apart by the check's name and its tags.
+pub(crate) const SERVICE_CHECK: &str = "service_check";
+
 /// Builds identities in buffers that are used again, so that a known series costs no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct IdentityBuilder {
+    /// Whether the container's id, where it is sent, is a tag.
+    container_id_tag: bool,
     /// `key LF value LF` of each tag, in the order of the line.
     tags: String,
     /// Where each of them stands.
@@ -87,12 +92,34 @@ pub(crate) struct IdentityBuilder {
 }
 
 impl IdentityBuilder {
-    /// The text of the series that a sample of `kind` in a line with this name and these tags belongs to. Bytes that
-    /// are not UTF-8 become U+FFFD.
-    pub(crate) fn build(&mut self, kind: Kind, name: &str, tags: Tags<'_>) -> &str {
+    pub(crate) fn new(container_id_tag: bool) -> Self {
+        Self { container_id_tag, ..Self::default() }
+    }
+
+    /// The series of a metric's samples of this kind.
+    pub(crate) fn build(&mut self, kind: Kind, metric: &Metric<'_>) {
+        let tags = metric.tags().iter().chain(self.container_tag(metric.origin()));
+        self.assemble(kind, metric.name(), tags);
+    }
+
+    /// The gauge that a service check is a value of. The check's name and its host are tags like those that it has.
+    pub(crate) fn build_check(&mut self, check: &ServiceCheck<'_>) {
+        let host = check.hostname.map(|hostname| (&b"host"[..], hostname));
+        let own = [(&b"check"[..], check.name.as_bytes())].into_iter().chain(host);
+        let tags = check.tags.iter().chain(own).chain(self.container_tag(check.origin));
+        self.assemble(Kind::Gauge, SERVICE_CHECK.into(), tags);
+    }
+
+    fn container_tag<'a>(&self, origin: Origin<'a>) -> Option<(&'a [u8], &'a [u8])> {
+        let is_tag = self.container_id_tag && !origin.container_id.is_empty();
+        is_tag.then_some((b"container_id", origin.container_id))
+    }
+
+    /// Bytes that are not UTF-8 become U+FFFD.
+    fn assemble<'a>(&mut self, kind: Kind, name: Name<'_>, tags: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         self.tags.clear();
         self.places.clear();
-        for (key, value) in tags.iter() {
+        for (key, value) in tags {
             let start = self.tags.len();
             for part in [key, value] {
                 push_lossy(&mut self.tags, part);
@@ -103,9 +130,14 @@ impl IdentityBuilder {
         let texts = &self.tags;
         self.places.sort_unstable_by(|a, b| texts[a.clone()].cmp(&texts[b.clone()]));
         self.identity.clear();
-        self.identity.extend([name, "\n"]);
+        self.identity.extend(name.pieces());
+        self.identity.push('\n');
         self.identity.extend(self.places.iter().map(|place| &texts[place.clone()]));
         self.identity.push(code(kind));
+    }
+
+    /// What was built last.
+    pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
 }
@@ -122,18 +154,32 @@ fn push_lossy(text: &mut String, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol;
+    use crate::protocol::{self, Dialects, Line};
 
     fn series(line: &[u8]) -> Series {
-        let metric = protocol::parse(line).unwrap();
-        let kind = metric.samples().next().unwrap().kind;
-        Series::from_identity(IdentityBuilder::default().build(kind, metric.name(), metric.tags()))
+        series_by(IdentityBuilder::default(), line)
+    }
+
+    fn series_by(mut builder: IdentityBuilder, line: &[u8]) -> Series {
+        match protocol::parse(line, Dialects::ALL).unwrap() {
+            Line::Metric(metric) => builder.build(metric.samples().next().unwrap().kind, &metric),
+            Line::ServiceCheck(check) => builder.build_check(&check),
+            Line::Event(event) => panic!("{event:?}"),
+        }
+        Series::from_identity(builder.identity())
     }
 
     #[test]
     fn the_order_of_tags_is_no_part_of_the_identity() {
         assert_eq!(series(b"a:1|c|#y:2,x:1"), series(b"a:5|c|#x:1|@0.5|#y:2"));
         assert_eq!(series(b"a:1|c|#y:2,x:1"), Series::new(Kind::Counter, "a", &[("x", "1"), ("y", "2")]));
+    }
+
+    #[test]
+    fn every_dialect_leads_to_the_same_series() {
+        for line in ["a.b,x=1,y=2:1|c", "a.b#y=2,x=1:1|c", "a.b;x=1;y=2:1|c", "a.[y=2,x=1]b:1|c"] {
+            assert_eq!(series(line.as_bytes()), series(b"a.b:1|c|#x:1,y:2"), "{line}");
+        }
     }
 
     #[test]
@@ -153,6 +199,28 @@ mod tests {
             assert_eq!((series.name(), series.kind()), ("n", kind));
             assert_eq!(series.tags().collect::<Vec<_>>(), [("a", "b:c"), ("k", "")]);
         }
+    }
+
+    #[test]
+    fn a_service_check_is_a_gauge_by_its_name_and_host() {
+        let expected = [("check", "db.up"), ("env", "prod"), ("host", "web-1")];
+        assert_eq!(
+            series(b"_sc|db.up|2|h:web-1|#env:prod|m:no answer"),
+            Series::new(Kind::Gauge, "service_check", &expected)
+        );
+    }
+
+    #[test]
+    fn the_container_id_is_a_tag_if_it_is_asked_for() {
+        for (line, name, tags) in [
+            (&b"a:1|c|c:box"[..], "a", &[("container_id", "box")][..]),
+            (b"a:1|c|c:", "a", &[]),
+            (b"_sc|up|0|c:box", SERVICE_CHECK, &[("check", "up"), ("container_id", "box")]),
+        ] {
+            let series = series_by(IdentityBuilder::new(true), line);
+            assert_eq!((series.name(), series.tags().collect::<Vec<_>>()), (name, tags.to_vec()));
+        }
+        assert_eq!(series(b"a:1|c|c:box"), series(b"a:1|c"));
     }
 
     #[test]

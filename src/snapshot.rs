@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::aggregate::{Percentile, Statistics, Summary, Tally, finite};
+use crate::protocol::{AlertType, Priority, Tags};
 use crate::series::Series;
 
 /// The results of one interval.
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub statistics: Arc<Statistics>,
     /// One row a series, in the order of the series.
     pub rows: Vec<Row>,
+    /// What happened, in the order of their own times, and those without time first.
+    pub events: Vec<Event>,
     /// How the interval went.
     pub overview: Overview,
 }
@@ -41,6 +44,57 @@ pub enum Value {
     Set(f64),
     /// Statistics of a timing, histogram or distribution.
     Summary(Box<Summary>),
+}
+
+/// Something that happened in an interval, told in words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Event {
+    /// When it happened, in seconds since 1970, if it was said.
+    pub timestamp: Option<u64>,
+    /// Not empty.
+    pub title: String,
+    /// More in words.
+    pub text: String,
+    /// How bad it is.
+    pub alert_type: AlertType,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Where it happened.
+    pub hostname: Option<String>,
+    /// What events to group it with.
+    pub aggregation_key: Option<String>,
+    /// What kind of program tells it.
+    pub source_type: Option<String>,
+    /// Keys and values, sorted; a value is empty where a tag has none.
+    pub tags: Vec<(String, String)>,
+}
+
+impl From<crate::protocol::Event<'_>> for Event {
+    fn from(event: crate::protocol::Event<'_>) -> Self {
+        Self {
+            timestamp: event.timestamp,
+            title: event.title.to_string(),
+            text: event.text.to_string(),
+            alert_type: event.alert_type,
+            priority: event.priority,
+            hostname: event.hostname.map(lossy),
+            aggregation_key: event.aggregation_key.map(lossy),
+            source_type: event.source_type.map(lossy),
+            tags: sorted(event.tags),
+        }
+    }
+}
+
+/// Tags as they are shown: sorted, and with U+FFFD for what is not UTF-8.
+pub(crate) fn sorted(tags: Tags<'_>) -> Vec<(String, String)> {
+    let mut tags: Vec<_> = tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect();
+    tags.sort();
+    tags
+}
+
+/// Text, with U+FFFD for what is not UTF-8.
+pub(crate) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// How an interval went, for people who watch.
@@ -79,6 +133,7 @@ mod tests {
             interval: Duration::from_millis(100),
             statistics: Arc::default(),
             rows: Vec::new(),
+            events: Vec::new(),
             overview: Overview::default(),
         };
         assert_eq!(snapshot.rate(1e308), f64::MAX);

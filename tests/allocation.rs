@@ -25,14 +25,7 @@ fn datagrams() -> Vec<String> {
 
 #[test]
 fn receiving_known_series_allocates_nothing_over_many_intervals() {
-    let parameters = Parameters {
-        max_series: 1000,
-        digits: 2,
-        exact_values: 512,
-        exact_members: 1000,
-        absolute_gauges: false,
-        absolute_gauge_prefixes: Vec::new(),
-    };
+    let parameters = Parameters { max_series: 1000, ..Parameters::default() };
     let statistics = Statistics { exact_values: 512, ..Statistics::default() };
     let hour = Duration::from_hours(1);
     let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [hour; 6] };

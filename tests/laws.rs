@@ -17,14 +17,7 @@ const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 const HOUR: Duration = Duration::from_hours(1);
 
 fn parameters() -> Parameters {
-    Parameters {
-        max_series: 10_000,
-        digits: 2,
-        exact_values: 512,
-        exact_members: 1000,
-        absolute_gauges: false,
-        absolute_gauge_prefixes: Vec::new(),
-    }
+    Parameters { max_series: 10_000, ..Parameters::default() }
 }
 
 /// Shards that share their series, and what cuts them.
@@ -88,9 +81,17 @@ fn line() -> impl Strategy<Value = String> {
         (name.clone(), "[a-f:]{1,2}", tags, section).prop_map(|(n, m, t, s)| format!("{n}:{m}|s{t}{s}"));
     let packed = (name.clone(), proptest::collection::vec(number.clone(), 2..6), "c|ms|d|g")
         .prop_map(|(name, values, kind)| format!("{name}:{}|{kind}", values.join(":")));
-    let old = (name, number.clone(), number).prop_map(|(n, a, b)| format!("{n}:{a}|c:{b}|ms|@0.5"));
+    let old =
+        (name.clone(), number.clone(), number.clone()).prop_map(|(n, a, b)| format!("{n}:{a}|c:{b}|ms|@0.5"));
+    let dialect = (name.clone(), "[,#;]k=[12](,j=3)?|\\[k=[12](:3)?\\]|\\[k=1", number, "c|g|s|ms")
+        .prop_map(|(name, tags, value, kind)| format!("{name}{tags}:{value}|{kind}"));
+    let inside = (name, "[a-c:\\[\\]]{0,4}").prop_map(|(name, rest)| format!("{name}[{rest}:x|s"));
+    let event = ("[a-c]", "p:low|t:error|d:7|#k:1|x")
+        .prop_map(|(title, field)| format!("_e{{1,1}}:{title}|b|{field}"));
+    let check =
+        ("[a-c]", "[0-4]", "h:x|#k:1|m:b|c:d").prop_map(|(n, s, field)| format!("_sc|{n}|{s}|{field}"));
     let wrong = prop_oneof!["[a-c:|@#,0-9.]{0,12}", "a:x\\|c", "b:1\\|zz", ":1\\|c", "c:1\\|c\\|@0"];
-    prop_oneof![12 => scalar, 2 => delta, 2 => set, 2 => packed, 1 => old, 2 => wrong]
+    prop_oneof![12 => scalar, 2 => delta, 2 => set, 2 => packed, 1 => old, 2 => dialect, 1 => inside, 1 => event, 1 => check, 2 => wrong]
 }
 
 /// Datagrams of some lines, and the receiver that each arrives at.
@@ -139,6 +140,8 @@ proptest! {
                 }
                 let cut = pipeline.cut();
                 assert_rows_are(cut.rows(), &model);
+                model.events.sort();
+                prop_assert_eq!(cut.events(), &*model.events);
                 prop_assert_eq!(cut.tally(), &model.tally);
                 model.end();
             }
@@ -164,8 +167,9 @@ proptest! {
         prop_assert_eq!(tally.lines, lines);
         prop_assert_eq!(tally.datagrams, datagrams.len() as u64);
         let rejected: u64 = tally.rejected.iter().sum();
-        let samples: u64 = tally.samples.iter().chain(&tally.refused).sum();
-        // A line that is not rejected holds at least one sample.
+        let others = tally.events.as_flattened().iter().chain(&tally.service_checks);
+        let samples: u64 = tally.samples.iter().chain(&tally.refused).chain(others).sum();
+        // A line that is not rejected holds at least one sample, or is one event or service check.
         prop_assert!(samples >= lines - rejected);
         prop_assert!(rejected <= lines);
         prop_assert!(samples == 0 || rejected < lines);

@@ -5,6 +5,7 @@
 //!  line --> forms -----------------------------+-> values, members chunks of values a cell
 //!             |  unknown                       +-> gauges          shared by all shards
 //!             +-> protocol::parse -> series -> registry (shared): a number for each series
+//!                              '--> events: as they are
 //! ```
 //!
 //! Nothing in here reads a clock, a socket or a configuration: time comes as the number of the interval, parameters as
@@ -13,6 +14,7 @@
 mod buffers;
 mod counters;
 mod distribution;
+mod events;
 mod forms;
 mod gauges;
 mod histogram;

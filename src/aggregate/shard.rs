@@ -8,18 +8,21 @@ use foldhash::quality::RandomState;
 use super::buffers::{Buffers, Supplies};
 use super::counters::Counters;
 use super::distribution::Distribution;
+use super::events::Events;
 use super::forms::{Form, Forms, RawLine, Target};
 use super::gauges::Gauges;
 use super::members::Members;
 use super::registry::{Class, Registry, SeriesId};
 use super::tally::{Refusal, RefusedNames, Tally};
-use crate::protocol::{self, Kind, Metric, Sample, Value, number};
-use crate::series::IdentityBuilder;
+use crate::protocol::{
+    self, Dialects, Event, Kind, Line, Metric, Name, Notes, Sample, ServiceCheck, Value, number,
+};
+use crate::series::{IdentityBuilder, SERVICE_CHECK};
 
 /// Names that begin with this are tallyd's own.
 pub const RESERVED_PREFIX: &str = "tallyd.";
 
-/// How samples are aggregated.
+/// How lines are read and samples aggregated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
     /// Series that may be alive at a time; below 2^32.
@@ -34,6 +37,29 @@ pub struct Parameters {
     pub absolute_gauges: bool,
     /// Likewise, for names that begin with one of these.
     pub absolute_gauge_prefixes: Vec<String>,
+    /// Whose tags within names are read.
+    pub dialects: Dialects,
+    /// Whether the container's id, where it is sent, is a tag of the series.
+    pub container_id_tag: bool,
+    /// Bytes of events that a shard keeps for the end of the interval.
+    pub event_buffer: usize,
+}
+
+/// What the shipped configuration says.
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            max_series: 1_000_000,
+            digits: 2,
+            exact_values: 512,
+            exact_members: 1000,
+            absolute_gauges: false,
+            absolute_gauge_prefixes: Vec::new(),
+            dialects: Dialects::ALL,
+            container_id_tag: false,
+            event_buffer: 1 << 20,
+        }
+    }
 }
 
 impl Parameters {
@@ -66,7 +92,7 @@ impl Shared {
         })
     }
 
-    fn is_absolute(&self, name: &str) -> bool {
+    fn is_absolute(&self, name: Name<'_>) -> bool {
         let Parameters { absolute_gauges, absolute_gauge_prefixes, .. } = &self.parameters;
         *absolute_gauges || absolute_gauge_prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
@@ -78,6 +104,7 @@ pub(crate) struct Columns {
     pub(crate) counters: Counters,
     pub(crate) values: Buffers<Distribution>,
     pub(crate) members: Buffers<Members>,
+    pub(crate) events: Events,
     pub(crate) tally: Tally,
     pub(crate) refused: RefusedNames,
 }
@@ -95,6 +122,7 @@ impl Columns {
             counters: Counters::default(),
             values: Buffers::new(Distribution::new(parameters.digits), parameters.exact_values),
             members: Buffers::new(Members::new(parameters.exact_members), 0),
+            events: Events::new(parameters.event_buffer),
             tally: Tally::default(),
             refused: RefusedNames::default(),
         }
@@ -106,6 +134,7 @@ impl Columns {
             counters: Counters::with_capacity(self.counters.len()),
             values: self.values.fresh(),
             members: self.members.fresh(),
+            events: self.events.fresh(),
             tally: Tally::default(),
             refused: RefusedNames::default(),
         }
@@ -118,9 +147,10 @@ impl Columns {
             & self.members.catch_up(&other.members, limit)
     }
 
-    /// Forgets all values of timings and sets. Hands out the memory that held them.
+    /// Forgets all values of timings and sets, and events. Hands out the memory that held the values.
     pub(crate) fn clear(&mut self) -> Memory {
         self.tally = Tally::default();
+        self.events.clear();
         Memory { values: self.values.clear(), members: self.members.clear() }
     }
 }
@@ -170,7 +200,7 @@ impl Shard {
             columns: Columns::new(&shared.parameters),
             forms: Forms::with_capacity(0, 0),
             interval: 1,
-            identities: IdentityBuilder::default(),
+            identities: IdentityBuilder::new(shared.parameters.container_id_tag),
             shared,
         }
     }
@@ -246,35 +276,63 @@ impl Shard {
         tally.samples[form.target.kind() as usize] += 1;
     }
 
-    /// The general way: parses the line, finds or registers its series, and remembers its form if it has one.
+    /// The general way: parses the line, and does what it says.
     #[cold]
     fn record_parsed(&mut self, line: &[u8]) {
-        let metric = match protocol::parse(line) {
-            Ok(metric) => metric,
-            Err(error) => {
-                self.columns.tally.rejected[error.reason() as usize] += 1;
-                return;
-            }
-        };
-        for note in metric.notes().iter() {
-            self.columns.tally.noted[note as usize] += 1;
+        match protocol::parse(line, self.shared.parameters.dialects) {
+            Ok(Line::Metric(metric)) => self.record_metric(line, &metric),
+            Ok(Line::Event(event)) => self.record_event(line, &event),
+            Ok(Line::ServiceCheck(check)) => self.record_check(&check),
+            Err(error) => self.columns.tally.rejected[error.reason() as usize] += 1,
         }
+    }
+
+    fn record_metric(&mut self, line: &[u8], metric: &Metric<'_>) {
+        self.count_notes(metric.notes());
         // Packed values share a kind, so that of one sample is most often that of the next.
         let mut latest = None;
         for sample in metric.samples() {
             let form = match latest {
                 Some((kind, form)) if kind == sample.kind => form,
-                _ => self.form_of(line, &metric, &sample),
+                _ => self.form_of(line, metric, &sample),
             };
             latest = Some((sample.kind, form));
             match form {
                 Ok(form) => self.record_value(form, sample.value, sample.rate.weight()),
-                Err(refusal) => {
-                    self.columns.tally.refused[refusal as usize] += 1;
-                    self.columns.refused.add(metric.name(), 1);
-                }
+                Err(refusal) => self.count_refusal(refusal, metric.name()),
             }
         }
+    }
+
+    fn record_event(&mut self, line: &[u8], event: &Event<'_>) {
+        self.count_notes(event.notes);
+        let Columns { events, tally, .. } = &mut self.columns;
+        tally.events[event.priority as usize][event.alert_type as usize] += 1;
+        tally.events_dropped += u64::from(!events.push(line));
+    }
+
+    fn record_check(&mut self, check: &ServiceCheck<'_>) {
+        self.count_notes(check.notes);
+        self.identities.build_check(check);
+        match self.form_by_identity(Target::Gauge) {
+            Ok(form) => {
+                let status = f64::from(check.status as u8);
+                self.shared.gauges.set(SeriesId(form.cell), self.interval, status);
+                self.columns.tally.service_checks[check.status as usize] += 1;
+            }
+            Err(refusal) => self.count_refusal(refusal, SERVICE_CHECK.into()),
+        }
+    }
+
+    fn count_notes(&mut self, notes: Notes) {
+        for note in notes.iter() {
+            self.columns.tally.noted[note as usize] += 1;
+        }
+    }
+
+    fn count_refusal(&mut self, refusal: Refusal, name: Name<'_>) {
+        self.columns.tally.refused[refusal as usize] += 1;
+        self.columns.refused.add(name, 1);
     }
 
     /// Finds or opens the cell for samples of a kind in a line.
@@ -286,26 +344,8 @@ impl Shard {
         if let Some(form) = raw.and_then(|raw| self.forms.find(raw.before, raw.after)) {
             return Ok(form);
         }
-        let identity = self.identities.build(sample.kind, metric.name(), metric.tags());
-        // No raw line holds a line feed and every identity does, so both kinds of key share one table.
-        let by_identity = self.forms.find(identity.as_bytes(), b"");
-        let can_be_learned = self.forms.len() < self.shared.parameters.max_forms();
-        let raw = raw.filter(|_| can_be_learned);
-        let rate = raw.and_then(|_| self.forms.rate_of_weight(sample.rate.weight()));
-        if let Some(form) = by_identity
-            && (raw.is_none() || rate.is_none())
-        {
-            return Ok(form);
-        }
-        let class = Class::of(sample.kind);
-        let owner = self.shared.registry.resolve(class, identity).map_err(|_| Refusal::MaxSeries)?;
-        let cell = match class {
-            Class::Counter => self.columns.counters.open(owner),
-            Class::Distribution => self.columns.values.open(owner),
-            Class::Set => self.columns.members.open(owner),
-            Class::Gauge => owner.0,
-        };
-        let mut target = match sample.kind {
+        self.identities.build(sample.kind, metric);
+        let target = match sample.kind {
             Kind::Counter => Target::Counter,
             Kind::Gauge if self.shared.is_absolute(metric.name()) => Target::AbsoluteGauge,
             Kind::Gauge => Target::Gauge,
@@ -314,17 +354,39 @@ impl Shard {
             Kind::Distribution => Target::Distribution,
             Kind::Set => Target::Set,
         };
-        if let (Some(raw), Some(rate)) = (raw, rate) {
-            if target == Target::Gauge && !metric.has_deltas() {
-                target = Target::AbsoluteGauge;
-            }
-            let form = Form { target, cell, rate };
-            self.forms.insert(raw.before, raw.after, form);
+        let can_be_learned = self.forms.len() < self.shared.parameters.max_forms();
+        let raw = raw.filter(|_| can_be_learned);
+        let rate = raw.and_then(|_| self.forms.rate_of_weight(sample.rate.weight()));
+        let Some((raw, rate)) = raw.zip(rate) else { return self.form_by_identity(target) };
+        let is_absolute = target == Target::Gauge && !metric.has_deltas();
+        let target = if is_absolute { Target::AbsoluteGauge } else { target };
+        let form = Form { target, cell: self.open_cell(target)?, rate };
+        self.forms.insert(raw.before, raw.after, form);
+        Ok(form)
+    }
+
+    /// Finds or opens the cell of the series whose identity was built last, for lines that have no form of their own.
+    fn form_by_identity(&mut self, target: Target) -> Result<Form, Refusal> {
+        // No raw line holds a line feed and every identity does, so both kinds of key share one table.
+        if let Some(form) = self.forms.find(self.identities.identity().as_bytes(), b"") {
             return Ok(form);
         }
-        let form = Form { target, cell, rate: 0 };
-        self.forms.insert(identity.as_bytes(), b"", form);
+        let form = Form { target, cell: self.open_cell(target)?, rate: 0 };
+        self.forms.insert(self.identities.identity().as_bytes(), b"", form);
         Ok(form)
+    }
+
+    /// A new cell of the series whose identity was built last; the series is registered if it is new.
+    fn open_cell(&mut self, target: Target) -> Result<u32, Refusal> {
+        let class = Class::of(target.kind());
+        let identity = self.identities.identity();
+        let owner = self.shared.registry.resolve(class, identity).map_err(|_| Refusal::MaxSeries)?;
+        Ok(match class {
+            Class::Counter => self.columns.counters.open(owner),
+            Class::Distribution => self.columns.values.open(owner),
+            Class::Set => self.columns.members.open(owner),
+            Class::Gauge => owner.0,
+        })
     }
 
     /// Opens in `next` up to `limit` cells of each kind that the open columns have and `next` has not. Whether none is
@@ -377,14 +439,7 @@ mod tests {
 
     #[test]
     fn forms_are_limited_and_forgotten_when_they_are_too_many() {
-        let parameters = Parameters {
-            max_series: 10,
-            digits: 2,
-            exact_values: 512,
-            exact_members: 1000,
-            absolute_gauges: false,
-            absolute_gauge_prefixes: Vec::new(),
-        };
+        let parameters = Parameters { max_series: 10, ..Parameters::default() };
         let limit = parameters.max_forms();
         let mut shard = Shard::new(Shared::new(parameters));
         for container in 0..limit + 1000 {

@@ -1,6 +1,6 @@
 //! What became of every datagram, line and sample: the books behind the accounting law.
 
-use crate::protocol::{Kind, Note, Reason};
+use crate::protocol::{AlertType, Kind, Name, Note, Priority, Reason, Status};
 
 /// Why a sample that was understood was not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,8 @@ impl Refusal {
     }
 }
 
-/// Counts of one interval. Every line is in `rejected`, or each of its samples is in `samples` or `refused`.
+/// Counts of one interval. Every line is in `rejected` or in `events`, or all that it holds is in `samples`,
+/// `service_checks` or `refused`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Datagrams received.
@@ -38,6 +39,12 @@ pub struct Tally {
     pub lines: u64,
     /// Samples recorded, by [`Kind`].
     pub samples: [u64; Kind::ALL.len()],
+    /// Events, by [`Priority`] and [`AlertType`].
+    pub events: [[u64; AlertType::ALL.len()]; Priority::ALL.len()],
+    /// Those of them that no exporter is shown, for want of room.
+    pub events_dropped: u64,
+    /// Service checks recorded, by [`Status`].
+    pub service_checks: [u64; Status::ALL.len()],
     /// Lines rejected, by [`Reason`].
     pub rejected: [u64; Reason::ALL.len()],
     /// Lines that count but say something odd, by [`Note`].
@@ -52,14 +59,30 @@ impl Tally {
     /// Adds another one up.
     pub fn add(&mut self, other: &Tally) {
         // Taken apart, so that a new field cannot be forgotten.
-        let Tally { datagrams, bytes, truncated, lines, samples, rejected, noted, refused, clamped } = other;
+        let Tally {
+            datagrams,
+            bytes,
+            truncated,
+            lines,
+            samples,
+            events,
+            events_dropped,
+            service_checks,
+            rejected,
+            noted,
+            refused,
+            clamped,
+        } = other;
         self.datagrams += datagrams;
         self.bytes += bytes;
         self.truncated += truncated;
         self.lines += lines;
         self.clamped += clamped;
+        self.events_dropped += events_dropped;
         let sums = [
             (&mut self.samples[..], &samples[..]),
+            (self.events.as_flattened_mut(), events.as_flattened()),
+            (&mut self.service_checks, service_checks),
             (&mut self.rejected, rejected),
             (&mut self.noted, noted),
             (&mut self.refused, refused),
@@ -79,20 +102,22 @@ impl RefusedNames {
     /// Names that are watched at a time.
     const WATCHED: usize = 32;
 
-    pub(super) fn add(&mut self, name: &str, samples: u64) {
-        if let Some((_, count)) = self.0.iter_mut().find(|(known, _)| known == name) {
+    pub(super) fn add(&mut self, name: Name<'_>, samples: u64) {
+        if let Some((_, count)) = self.0.iter_mut().find(|(known, _)| name == **known) {
             *count += samples;
         } else if self.0.len() < Self::WATCHED {
-            self.0.push((name.to_owned(), samples));
+            self.0.push((name.to_string(), samples));
         } else if let Some((least, count)) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
-            name.clone_into(least);
+            // In the memory that is there: a sender of ever new names costs no allocation for each.
+            least.clear();
+            least.extend(name.pieces());
             *count += samples;
         }
     }
 
     pub(crate) fn merge(&mut self, other: &mut RefusedNames) {
         for (name, samples) in other.0.drain(..) {
-            self.add(&name, samples);
+            self.add(name.as_str().into(), samples);
         }
         self.0.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     }
@@ -111,9 +136,9 @@ mod tests {
     fn the_names_with_the_most_refused_samples_are_known_among_many() {
         let mut names = RefusedNames::default();
         for round in 0..1000 {
-            names.add("often", 3);
-            names.add("sometimes", 1);
-            names.add(&format!("once.{round}"), 1);
+            names.add("often".into(), 3);
+            names.add("sometimes".into(), 1);
+            names.add(format!("once.{round}").as_str().into(), 1);
         }
         let mut total = RefusedNames::default();
         total.merge(&mut names);

@@ -61,6 +61,9 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
             "more than 1_000_000 members of 8 bytes for each series",
         );
     }
+    if aggregation.event_buffer.bytes() > 1 << 30 {
+        return problem("aggregation.event_buffer", "more than \"1GiB\" for each receiver");
+    }
     let keys = ["counter", "gauge", "timing", "histogram", "distribution", "set"];
     for (kind, expire_after) in keys.into_iter().zip(aggregation.expire_after.by_kind()) {
         if expire_after < interval || expire_after.get() < Duration::from_secs(1) {

@@ -17,10 +17,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Parameters, Percentile, Statistics};
+use crate::explain::{self, Explainer};
 use crate::export::prometheus::{Naming, Settings, Timings};
 use crate::export::{Format, OnExit};
 use crate::flush::Idle;
 use crate::listen::Udp;
+use crate::protocol::{Dialect, Dialects};
 
 /// The shipped `config.toml`, which holds every key.
 pub const DEFAULTS: &str = include_str!("../../config.toml");
@@ -32,6 +34,7 @@ pub struct Config {
     pub flush: FlushSection,
     pub shutdown: ShutdownSection,
     pub listeners: ListenersSection,
+    pub protocol: ProtocolSection,
     pub aggregation: AggregationSection,
     pub exporters: ExportersSection,
     pub telemetry: TelemetrySection,
@@ -42,6 +45,7 @@ macro_rules! sections {
     ($($name:ident { $($field:ident: $type:ty,)* })*) => {$(
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[expect(missing_docs, reason = "config.toml documents each key")]
+        #[allow(clippy::struct_excessive_bools, reason = "a switch a key")]
         pub struct $name { $(pub $field: $type,)* }
     )*};
 }
@@ -58,11 +62,14 @@ sections! {
         max_datagram: Size,
         share_port: bool,
     }
+    ProtocolSection { dialects: DialectsSection, container_id_tag: bool, }
+    DialectsSection { influxdb: bool, librato: bool, signalfx: bool, graphite: bool, }
     AggregationSection {
         max_series: usize,
         digits: u8,
         exact_values: usize,
         exact_members: usize,
+        event_buffer: Size,
         gauges: GaugesSection,
         idle: IdleSection,
         expire_after: ExpireSection,
@@ -135,8 +142,9 @@ impl Config {
     /// How samples are aggregated.
     #[must_use]
     pub fn parameters(&self) -> Parameters {
-        let AggregationSection { max_series, digits, exact_values, exact_members, gauges, .. } =
-            &self.aggregation;
+        let AggregationSection {
+            max_series, digits, exact_values, exact_members, gauges, event_buffer, ..
+        } = &self.aggregation;
         Parameters {
             max_series: *max_series,
             digits: *digits,
@@ -144,6 +152,29 @@ impl Config {
             exact_members: *exact_members,
             absolute_gauges: gauges.signed == Signed::Absolute,
             absolute_gauge_prefixes: gauges.absolute_prefixes.clone(),
+            dialects: self.dialects(),
+            container_id_tag: self.protocol.container_id_tag,
+            event_buffer: event_buffer.bytes(),
+        }
+    }
+
+    /// Whose tags within names are read.
+    fn dialects(&self) -> Dialects {
+        let DialectsSection { influxdb, librato, signalfx, graphite } = self.protocol.dialects;
+        // In the order of `Dialect::ALL`.
+        let switches = [influxdb, librato, signalfx, graphite];
+        Dialects::of(Dialect::ALL.into_iter().zip(switches).filter_map(|(dialect, on)| on.then_some(dialect)))
+    }
+
+    /// Explains lines as a daemon of this configuration would take them.
+    #[must_use]
+    pub fn explainer(&self, format: explain::Format) -> Explainer {
+        Explainer {
+            dialects: self.dialects(),
+            container_id_tag: self.protocol.container_id_tag,
+            naming: self.exporters.textfile.naming,
+            max_line: self.listeners.udp.max_datagram.bytes(),
+            format,
         }
     }
 
@@ -214,6 +245,17 @@ mod tests {
         assert_eq!(config.aggregation.max_series, 1_000_000);
         assert!(config.exporters.console.enabled && !config.exporters.textfile.enabled);
         assert!(config.telemetry.enabled);
+        assert_eq!(config.parameters(), Parameters::default());
+    }
+
+    #[test]
+    fn each_dialect_has_a_switch_of_its_name() {
+        for dialect in Dialect::ALL {
+            let off = format!("protocol.dialects.{}=false", dialect.name());
+            let dialects = load(None, &Environment::default(), &[off]).unwrap().parameters().dialects;
+            let others = Dialect::ALL.into_iter().filter(|&other| other != dialect);
+            assert_eq!(dialects, Dialects::of(others), "{dialect:?}");
+        }
     }
 
     #[test]

@@ -158,6 +158,7 @@ mod tests {
             interval: Duration::from_secs(1),
             statistics: Arc::default(),
             rows: Vec::new(),
+            events: Vec::new(),
             overview: Overview::default(),
         })
     }

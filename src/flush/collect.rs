@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::aggregate::{
     Class, Columns, Members, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally, finite,
 };
-use crate::protocol::Kind;
+use crate::protocol::{self, Kind, Line};
 use crate::series::Series;
-use crate::snapshot::{Row, Value};
+use crate::snapshot::{Event, Row, Value};
 
 /// What happens to series without samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,7 @@ pub struct Idle {
 #[derive(Debug)]
 pub(crate) struct Collected {
     pub(crate) rows: Vec<Row>,
+    pub(crate) events: Vec<Event>,
     pub(crate) tally: Tally,
     pub(crate) refused: RefusedNames,
     /// Series that are alive, by [`Kind`].
@@ -118,13 +119,14 @@ impl Collector {
         self.read_gauges(interval, now);
         tally.clamped += self.summarize_distributions(columns, now);
         self.unite_sets(columns, now);
+        let events = self.events(columns);
         let (rows, live) = self.rows();
         if renewed && self.sweep == Sweep::Announced {
             self.drop_idle(now);
         } else if self.sweep == Sweep::Idle && now >= self.next_sweep {
             self.announce_idle(now);
         }
-        Collected { rows, tally, refused, live }
+        Collected { rows, events, tally, refused, live }
     }
 
     fn learn_new_series(&mut self, now: Duration) {
@@ -202,6 +204,21 @@ impl Collector {
             latest.value = Some(Value::Set(self.union.union(contents) as f64));
             latest.time = seconds(now);
         }
+    }
+
+    /// Sorted, since which receiver took which is chance.
+    fn events(&self, columns: &[Columns]) -> Vec<Event> {
+        let dialects = self.shared.parameters.dialects;
+        let lines = columns.iter().flat_map(|columns| columns.events.iter());
+        let mut events: Vec<Event> = lines
+            .filter_map(|line| match protocol::parse(line, dialects) {
+                Ok(Line::Event(event)) => Some(event.into()),
+                // Nothing else was put there.
+                _ => None,
+            })
+            .collect();
+        events.sort_unstable();
+        events
     }
 
     fn rows(&mut self) -> (Vec<Row>, [u64; Kind::ALL.len()]) {

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
 use crate::export::Outlet;
 use crate::listen::DropCounter;
-use crate::snapshot::{Overview, Row, Snapshot};
+use crate::snapshot::{Event, Overview, Row, Snapshot};
 use collect::{Collected, Collector};
 use telemetry::Report;
 
@@ -45,6 +45,12 @@ impl Cut {
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.collected.rows
+    }
+
+    /// What happened, in the order of their own times.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.collected.events
     }
 
     /// What became of the interval's datagrams, lines and samples.
@@ -152,8 +158,14 @@ impl Flusher {
         if ended.late {
             tracing::warn!(length = ?ended.length, "a flush was late: the interval is longer, its rates are right");
         }
-        let Collected { mut rows, tally, refused, live } = self.cutter.cut(now).collected;
+        let Collected { mut rows, events, tally, refused, live } = self.cutter.cut(now).collected;
         warn_of_refused(&refused);
+        if tally.events_dropped > 0 {
+            tracing::error!(
+                events = tally.events_dropped,
+                "events were counted, but there was no room to keep them; raise aggregation.event_buffer"
+            );
+        }
         let drops = self.drop_counter.read();
         let exports: Vec<_> =
             self.outlets.iter().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
@@ -184,6 +196,7 @@ impl Flusher {
             interval: ended.length,
             statistics: Arc::clone(&self.statistics),
             rows,
+            events,
             overview: Overview { series: live.iter().sum(), tally, datagrams_dropped },
         });
         for outlet in &self.outlets {

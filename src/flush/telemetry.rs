@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::aggregate::{RESERVED_PREFIX, Refusal, Tally};
 use crate::export::{Counts, Merge, Quarantine};
 use crate::listen::Drops;
-use crate::protocol::{Kind, Note, Reason};
+use crate::protocol::{AlertType, Kind, Note, Priority, Reason, Status};
 use crate::series::Series;
 use crate::snapshot::{Row, Value};
 
@@ -29,14 +29,35 @@ impl Report<'_> {
     /// The metrics in sorted order. All of them are in every report, so that rates can be taken from the first one.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Rows(Vec::new());
-        let Tally { datagrams, bytes, truncated, lines, samples, rejected, noted, refused, clamped } =
-            self.tally;
+        let Tally {
+            datagrams,
+            bytes,
+            truncated,
+            lines,
+            samples,
+            events,
+            events_dropped,
+            service_checks,
+            rejected,
+            noted,
+            refused,
+            clamped,
+        } = self.tally;
         rows.counter("datagrams", &[], *datagrams);
         rows.counter("bytes", &[], *bytes);
         rows.counter("datagrams_truncated", &[], *truncated);
         rows.counter("lines", &[], *lines);
         rows.counter("values_clamped", &[], *clamped);
         rows.counters("samples", "type", Kind::ALL.map(Kind::name).into_iter().zip(*samples));
+        for (priority, counts) in Priority::ALL.into_iter().zip(events) {
+            for (alert_type, count) in AlertType::ALL.into_iter().zip(counts) {
+                let tags = [("alert_type", alert_type.name()), ("priority", priority.name())];
+                rows.counter("events", &tags, *count);
+            }
+        }
+        rows.counter("events_dropped", &[], *events_dropped);
+        let statuses = Status::ALL.map(Status::name).into_iter();
+        rows.counters("service_checks", "status", statuses.zip(*service_checks));
         rows.counters("lines_rejected", "reason", Reason::ALL.map(Reason::name).into_iter().zip(*rejected));
         rows.counters("lines_noted", "note", Note::ALL.map(Note::name).into_iter().zip(*noted));
         rows.counters("series_refused", "reason", Refusal::ALL.map(Refusal::name).into_iter().zip(*refused));

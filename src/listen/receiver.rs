@@ -139,14 +139,7 @@ mod tests {
     use crate::listen::DropCounter;
 
     fn shard() -> Arc<Mutex<Shard>> {
-        let parameters = Parameters {
-            max_series: 10,
-            digits: 2,
-            exact_values: 512,
-            exact_members: 1000,
-            absolute_gauges: false,
-            absolute_gauge_prefixes: Vec::new(),
-        };
+        let parameters = Parameters { max_series: 10, ..Parameters::default() };
         Arc::new(Mutex::new(Shard::new(Shared::new(parameters))))
     }
 

@@ -25,13 +25,11 @@ pub enum Reason {
     BadServiceCheck,
     /// Longer than a stream's lines may be.
     LineTooLong,
-    /// An event or a service check, which this version does not take.
-    Unsupported,
 }
 
 impl Reason {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 10] = [
         Reason::EmptyName,
         Reason::BadName,
         Reason::MissingType,
@@ -42,7 +40,6 @@ impl Reason {
         Reason::BadEvent,
         Reason::BadServiceCheck,
         Reason::LineTooLong,
-        Reason::Unsupported,
     ];
 
     /// The name by which telemetry counts it, for example `bad_value`.
@@ -59,7 +56,6 @@ impl Reason {
             Reason::BadEvent => "bad_event",
             Reason::BadServiceCheck => "bad_service_check",
             Reason::LineTooLong => "line_too_long",
-            Reason::Unsupported => "unsupported",
         }
     }
 }
@@ -72,7 +68,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    pub(super) fn new(reason: Reason, offset: usize) -> Self {
+    fn new(reason: Reason, offset: usize) -> Self {
         Self { reason, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
     }
 
@@ -96,6 +92,24 @@ impl fmt::Display for ParseError {
 }
 
 impl std::error::Error for ParseError {}
+
+/// A rejection on its way up: the reason, and what was left to read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Failure<'a> {
+    rest: &'a [u8],
+    reason: Reason,
+}
+
+impl Failure<'_> {
+    /// The line ends where what was left to read ends.
+    pub(super) fn located(self, line: &[u8]) -> ParseError {
+        ParseError::new(self.reason, line.len() - self.rest.len())
+    }
+}
+
+pub(super) fn fail<T>(rest: &[u8], reason: Reason) -> Result<T, Failure<'_>> {
+    Err(Failure { rest, reason })
+}
 
 #[cfg(test)]
 mod tests {

@@ -20,11 +20,17 @@ pub enum Note {
     TimestampIgnored,
     /// Bytes of a tag are not UTF-8 and show as U+FFFD.
     TagNotUtf8,
+    /// Likewise of an event's title or text, or of a service check's message.
+    TextNotUtf8,
+    /// An event's priority or alert type is none that there is.
+    FieldIgnored,
+    /// A service check has a message, which no exporter shows.
+    Message,
 }
 
 impl Note {
     /// All notes, in the order of their discriminants.
-    pub const ALL: [Note; 8] = [
+    pub const ALL: [Note; 11] = [
         Note::EmptyValue,
         Note::EmptySection,
         Note::UnknownSection,
@@ -33,6 +39,9 @@ impl Note {
         Note::Timestamp,
         Note::TimestampIgnored,
         Note::TagNotUtf8,
+        Note::TextNotUtf8,
+        Note::FieldIgnored,
+        Note::Message,
     ];
 
     /// The name by which telemetry counts it, for example `unknown_section`.
@@ -47,17 +56,24 @@ impl Note {
             Note::Timestamp => "timestamp",
             Note::TimestampIgnored => "timestamp_ignored",
             Note::TagNotUtf8 => "tag_not_utf8",
+            Note::TextNotUtf8 => "text_not_utf8",
+            Note::FieldIgnored => "field_ignored",
+            Note::Message => "message",
         }
     }
 }
 
 /// The notes of one line, each at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Notes(u8);
+pub struct Notes(u16);
 
 impl Notes {
     pub(super) fn add(&mut self, note: Note) {
-        self.0 |= 1 << note as u8;
+        self.0 |= 1 << note as u16;
+    }
+
+    pub(super) fn add_if(&mut self, condition: bool, note: Note) {
+        self.0 |= u16::from(condition) << note as u16;
     }
 
     /// Whether there is nothing to note.
@@ -68,6 +84,6 @@ impl Notes {
 
     /// The notes, in the order of [`Note::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Note> {
-        Note::ALL.into_iter().filter(move |&note| self.0 & (1 << note as u8) != 0)
+        Note::ALL.into_iter().filter(move |&note| self.0 & (1 << note as u16) != 0)
     }
 }

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tallyd::aggregate::{RESERVED_PREFIX, Tally};
-use tallyd::protocol::{self, Kind, Value};
+use tallyd::protocol::{self, Dialects, Kind, Line, Metric, Notes, Tags, Value};
 use tallyd::series::Series;
+use tallyd::snapshot::Event;
 
 /// Everything that was sent for one series in an interval.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,7 @@ pub enum State {
 #[derive(Debug, Default)]
 pub struct Model {
     pub series: BTreeMap<Series, State>,
+    pub events: Vec<Event>,
     pub tally: Tally,
 }
 
@@ -33,27 +35,40 @@ impl Model {
         self.tally.bytes += datagram.len() as u64;
         for line in protocol::lines(datagram) {
             self.tally.lines += 1;
-            match protocol::parse(line) {
+            match protocol::parse(line, Dialects::ALL) {
                 Err(error) => self.tally.rejected[error.reason() as usize] += 1,
-                Ok(metric) => {
-                    for note in metric.notes().iter() {
-                        self.tally.noted[note as usize] += 1;
-                    }
-                    assert!(!metric.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
-                    let tags: Vec<_> = metric
-                        .tags()
-                        .iter()
-                        .map(|(key, value)| (String::from_utf8_lossy(key), String::from_utf8_lossy(value)))
-                        .collect();
-                    let tags: Vec<_> = tags.iter().map(|(key, value)| (&**key, &**value)).collect();
-                    for sample in metric.samples() {
-                        self.tally.samples[sample.kind as usize] += 1;
-                        let series = Series::new(sample.kind, metric.name(), &tags);
-                        self.add(&series, sample.value, sample.rate.weight());
-                    }
+                Ok(Line::Metric(metric)) => self.record_metric(&metric),
+                Ok(Line::Event(event)) => {
+                    self.note(event.notes);
+                    self.tally.events[event.priority as usize][event.alert_type as usize] += 1;
+                    self.events.push(event.into());
+                }
+                Ok(Line::ServiceCheck(check)) => {
+                    self.note(check.notes);
+                    self.tally.service_checks[check.status as usize] += 1;
+                    let mut tags = owned(check.tags);
+                    tags.push(("check".to_owned(), check.name.to_owned()));
+                    tags.extend(check.hostname.map(|host| ("host".to_owned(), lossy(host))));
+                    let series = series(Kind::Gauge, "service_check", &tags);
+                    self.add(&series, Value::Number(f64::from(check.status as u8)), 1.0);
                 }
             }
         }
+    }
+
+    fn record_metric(&mut self, metric: &Metric<'_>) {
+        self.note(metric.notes());
+        assert!(!metric.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
+        let tags = owned(metric.tags());
+        for sample in metric.samples() {
+            self.tally.samples[sample.kind as usize] += 1;
+            let series = series(sample.kind, &metric.name().to_string(), &tags);
+            self.add(&series, sample.value, sample.rate.weight());
+        }
+    }
+
+    fn note(&mut self, notes: Notes) {
+        notes.iter().for_each(|note| self.tally.noted[note as usize] += 1);
     }
 
     fn add(&mut self, series: &Series, value: Value<'_>, weight: f64) {
@@ -76,8 +91,22 @@ impl Model {
     /// Ends the interval: gauges stay.
     pub fn end(&mut self) {
         self.series.retain(|_, state| matches!(state, State::Gauge(_)));
+        self.events.clear();
         self.tally = Tally::default();
     }
+}
+
+fn series(kind: Kind, name: &str, tags: &[(String, String)]) -> Series {
+    let tags: Vec<_> = tags.iter().map(|(key, value)| (&**key, &**value)).collect();
+    Series::new(kind, name, &tags)
+}
+
+fn owned(tags: Tags<'_>) -> Vec<(String, String)> {
+    tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The smallest value such that the weight of it and of all below it reaches `percent` of all weight.

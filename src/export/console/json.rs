@@ -1,9 +1,11 @@
 //! One JSON object a line. The form is an interface: README describes it.
 
+use std::fmt::Write;
+
 use crate::aggregate::Percentile;
 use crate::export::number::push_float;
 use crate::series::Series;
-use crate::snapshot::{Row, Snapshot, Value};
+use crate::snapshot::{Event, Row, Snapshot, Value};
 
 /// What the lines of a snapshot have in common.
 pub(super) struct Lines<'a> {
@@ -46,6 +48,37 @@ impl<'a> Lines<'a> {
         }
         text.push_str("}\n");
     }
+
+    /// Appends the line of an event.
+    pub(super) fn push_event(&self, text: &mut String, event: &Event) {
+        text.push_str(&self.head);
+        text.push_str(",\"type\":\"event\",\"title\":");
+        push_string(text, &event.title);
+        text.push_str(",\"text\":");
+        push_string(text, &event.text);
+        text.push_str(",\"timestamp\":");
+        match event.timestamp {
+            Some(seconds) => _ = write!(text, "{seconds}"),
+            None => text.push_str("null"),
+        }
+        push_optional(text, "host", event.hostname.as_deref());
+        push_optional(text, "priority", Some(event.priority.name()));
+        push_optional(text, "alert_type", Some(event.alert_type.name()));
+        push_optional(text, "aggregation_key", event.aggregation_key.as_deref());
+        push_optional(text, "source_type", event.source_type.as_deref());
+        let tags: Vec<_> = event.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        push_tags(text, &tags);
+        text.push_str("}\n");
+    }
+}
+
+fn push_optional(text: &mut String, key: &str, value: Option<&str>) {
+    // Writing to a string cannot fail, here and above.
+    _ = write!(text, ",\"{key}\":");
+    match value {
+        Some(value) => push_string(text, value),
+        None => text.push_str("null"),
+    }
 }
 
 fn push_identity(text: &mut String, series: &Series) {
@@ -53,9 +86,13 @@ fn push_identity(text: &mut String, series: &Series) {
     push_string(text, series.name());
     text.push_str(",\"type\":\"");
     text.push_str(series.kind().name());
-    text.push_str("\",\"tags\":{");
-    // Tags are sorted, so those of one key stand together.
-    let tags: Vec<_> = series.tags().collect();
+    text.push('"');
+    push_tags(text, &series.tags().collect::<Vec<_>>());
+}
+
+/// Sorted tags, so that those of one key stand together.
+fn push_tags(text: &mut String, tags: &[(&str, &str)]) {
+    text.push_str(",\"tags\":{");
     for (index, of_one_key) in tags.chunk_by(|a, b| a.0 == b.0).enumerate() {
         if index > 0 {
             text.push(',');
@@ -94,18 +131,23 @@ mod tests {
 
     use super::*;
     use crate::aggregate::{Statistics, Summary};
-    use crate::protocol::Kind;
+    use crate::protocol::{AlertType, Kind, Priority};
     use crate::snapshot::Overview;
 
-    fn render_one(series: Series, value: Value) -> String {
+    fn snapshot(rows: Vec<Row>) -> Snapshot {
         let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
-        let snapshot = Snapshot {
+        Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_810),
             interval: Duration::from_secs(10),
             statistics: Arc::new(Statistics { percentiles, ..Statistics::default() }),
-            rows: vec![Row { series, value }],
+            rows,
+            events: Vec::new(),
             overview: Overview::default(),
-        };
+        }
+    }
+
+    fn render_one(series: Series, value: Value) -> String {
+        let snapshot = snapshot(vec![Row { series, value }]);
         let mut text = String::new();
         Lines::of(&snapshot).push(&mut text, &snapshot.rows[0]);
         text
@@ -149,5 +191,32 @@ mod tests {
         for (series, value, expected) in cases {
             assert_eq!(render_one(series, value), format!("{head}{expected}\n"));
         }
+    }
+
+    #[test]
+    fn an_event_is_a_record_of_its_own() {
+        let text = |text: &str| Some(text.to_owned());
+        let event = Event {
+            timestamp: Some(12),
+            title: "deploy \"x\"".to_owned(),
+            text: "one\ntwo".to_owned(),
+            alert_type: AlertType::Warning,
+            priority: Priority::Low,
+            hostname: text("web-1"),
+            aggregation_key: None,
+            source_type: text("jenkins"),
+            tags: vec![("canary".to_owned(), String::new()), ("env".to_owned(), "prod".to_owned())],
+        };
+        let mut line = String::new();
+        Lines::of(&snapshot(Vec::new())).push_event(&mut line, &event);
+        assert_eq!(
+            line,
+            concat!(
+                r#"{"time":"2026-11-22T12:00:10Z","interval_s":10.0,"type":"event","title":"deploy \"x\"","text":"one\ntwo","#,
+                r#""timestamp":12,"host":"web-1","priority":"low","alert_type":"warning","aggregation_key":null,"#,
+                r#""source_type":"jenkins","tags":{"canary":"","env":"prod"}}"#,
+                "\n"
+            )
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::append::Append;
 use super::{ExportError, Exported, Exporter, PIECE};
-use crate::snapshot::{Row, Snapshot};
+use crate::snapshot::{Event, Row, Snapshot};
 
 /// How a snapshot is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -35,15 +35,30 @@ impl Console {
     }
 
     /// Writes piece by piece: the text of a million rows takes more memory than the rows.
-    fn write(&mut self, mut text: String, rows: &[Row], push: impl Fn(&mut String, &Row)) -> io::Result<()> {
+    fn write(
+        &mut self,
+        Snapshot { rows, events, .. }: &Snapshot,
+        mut text: String,
+        push_row: impl Fn(&mut String, &Row),
+        push_event: impl Fn(&mut String, &Event),
+    ) -> io::Result<()> {
         for row in rows {
-            push(&mut text, row);
-            if text.len() >= PIECE {
-                self.append.append(&text)?;
-                text.clear();
-            }
+            push_row(&mut text, row);
+            self.write_piece(&mut text)?;
+        }
+        for event in events {
+            push_event(&mut text, event);
+            self.write_piece(&mut text)?;
         }
         self.append.append(&text)
+    }
+
+    fn write_piece(&mut self, text: &mut String) -> io::Result<()> {
+        if text.len() >= PIECE {
+            self.append.append(text)?;
+            text.clear();
+        }
+        Ok(())
     }
 }
 
@@ -56,11 +71,13 @@ impl Exporter for Console {
         let written = match self.format {
             Format::Text => {
                 let table = text::Table::of(snapshot);
-                self.write(table.progress(), &snapshot.rows, |text, row| table.push(text, row))
+                let row = |text: &mut String, row: &Row| table.push(text, row);
+                self.write(snapshot, table.progress(), row, text::push_event)
             }
             Format::Json => {
                 let lines = json::Lines::of(snapshot);
-                self.write(String::new(), &snapshot.rows, |text, row| lines.push(text, row))
+                let row = |text: &mut String, row: &Row| lines.push(text, row);
+                self.write(snapshot, String::new(), row, |text, event| lines.push_event(text, event))
             }
         };
         match written {

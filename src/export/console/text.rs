@@ -1,10 +1,12 @@
 //! Aligned columns for people who `tail -f`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::aggregate::{RESERVED_PREFIX, Summary};
+use crate::protocol::Priority;
 use crate::series::Series;
-use crate::snapshot::{Row, Snapshot, Value};
+use crate::snapshot::{Event, Row, Snapshot, Value};
 
 /// Columns that the widest name gets at most; longer ones push their own row to the right.
 const NAME_WIDTH: usize = 60;
@@ -66,6 +68,25 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Appends the line of an event.
+pub(super) fn push_event(text: &mut String, event: &Event) {
+    let Event { title, text: words, alert_type, priority, hostname, tags, .. } = event;
+    let mut line = title.clone();
+    push_tags(&mut line, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    if !words.is_empty() {
+        line.extend([": ", words]);
+    }
+    _ = write!(text, "  {:<12}  ", "event");
+    if *priority != Priority::Normal {
+        _ = write!(text, "{} ", priority.name());
+    }
+    _ = write!(text, "{}", alert_type.name());
+    if let Some(hostname) = hostname {
+        _ = write!(text, " on {}", visible(hostname));
+    }
+    _ = writeln!(text, "  {}", visible(&line));
+}
+
 /// Of tallyd's own metrics those that are 0 are left out.
 fn is_shown(row: &Row) -> bool {
     let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
@@ -85,10 +106,16 @@ fn push_summary(text: &mut String, snapshot: &Snapshot, summary: &Summary) {
     text.truncate(text.trim_end_matches(' ').len());
 }
 
-/// `name{key:value,key}`, with control characters made visible: what was sent must not steer the terminal.
+/// `name{key:value,key}`
 fn display_name(series: &Series) -> String {
     let mut name = series.name().to_owned();
-    for (index, (key, value)) in series.tags().enumerate() {
+    push_tags(&mut name, series.tags());
+    visible(&name).into_owned()
+}
+
+fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
+    let bare = name.len();
+    for (index, (key, value)) in tags.enumerate() {
         name.push(if index == 0 { '{' } else { ',' });
         name.push_str(key);
         if !value.is_empty() {
@@ -96,10 +123,14 @@ fn display_name(series: &Series) -> String {
             name.push_str(value);
         }
     }
-    if name.len() > series.name().len() {
+    if name.len() > bare {
         name.push('}');
     }
-    if name.contains(char::is_control) { name.escape_debug().to_string() } else { name }
+}
+
+/// With control characters made visible: what was sent must not steer the terminal.
+fn visible(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.escape_debug().to_string().into() } else { text.into() }
 }
 
 /// A number as a person reads it: whole, or with the few digits that matter.
@@ -140,6 +171,7 @@ mod tests {
                 row(Kind::Counter, "tallyd.lines", &[], Value::Counter(0.0)),
                 row(Kind::Set, "u", &[("k", "\x1b[31m")], Value::Set(3.0)),
             ],
+            events: Vec::new(),
             overview: Overview { series: 3, ..Overview::default() },
         };
         snapshot.overview.tally.lines = 7;
@@ -153,6 +185,24 @@ mod tests {
              \x20 gauge         q                             0.25\n\
              \x20 set           u{k:\\u{1b}[31m}                  3\n"
         );
+    }
+
+    #[test]
+    fn an_event_is_a_line_that_tells_it() {
+        let event = Event {
+            timestamp: None,
+            title: "deploy".to_owned(),
+            text: "one\ntwo".to_owned(),
+            alert_type: crate::protocol::AlertType::Error,
+            priority: Priority::Low,
+            hostname: Some("web-1".to_owned()),
+            aggregation_key: None,
+            source_type: None,
+            tags: vec![("env".to_owned(), "prod".to_owned())],
+        };
+        let mut text = String::new();
+        push_event(&mut text, &event);
+        assert_eq!(text, "  event         low error on web-1  deploy{env:prod}: one\\ntwo\n");
     }
 
     #[test]

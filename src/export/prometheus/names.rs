@@ -29,6 +29,16 @@ impl Naming {
         name
     }
 
+    /// A series as Prometheus shows it: `family{label="value"}`.
+    pub(crate) fn exposed(self, series: &Series) -> String {
+        let mut exposed = self.family(series);
+        let (labels, _) = labels(series);
+        if !labels.is_empty() {
+            exposed.extend(["{", &labels, "}"]);
+        }
+        exposed
+    }
+
     fn legal(self, name: &str) -> String {
         let mut legal = String::with_capacity(name.len() + 1);
         let mut previous = None;

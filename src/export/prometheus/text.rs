@@ -129,6 +129,7 @@ mod tests {
             interval: Duration::from_secs(10),
             statistics: statistics(),
             rows,
+            events: Vec::new(),
             overview: Overview::default(),
         };
         let Exported { quarantined, merged } = totals.add(&snapshot);

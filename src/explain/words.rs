@@ -1,0 +1,42 @@
+//! Reasons and notes in words.
+
+use crate::protocol::{Note, Reason};
+
+/// What is wrong, and what would be right.
+pub(super) fn of_reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::EmptyName => "nothing stands before the colon; a line is name:value|type",
+        Reason::BadName => "a name holds no control characters, and is UTF-8",
+        Reason::MissingType => "the type is missing; a line is name:value|type",
+        Reason::UnknownType => "a type is c, g, ms, h, d or s (or m for c, kv for g)",
+        Reason::BadValue => {
+            "a value is a decimal number that is finite, such as 5, -0.5 or 1e3, and behind a colon"
+        }
+        Reason::BadRate => "a sample rate is a number above 0 and up to 1",
+        Reason::MixedTags => {
+            "tags stand both in the name and in a section, or in the name in two ways; use one"
+        }
+        Reason::BadEvent => {
+            "an event is _e{length of title,length of text}:title|text, lengths in bytes, with a title that is not empty"
+        }
+        Reason::BadServiceCheck => "a service check is _sc|name|status, with a status of 0, 1, 2 or 3",
+        Reason::LineTooLong => "the line is longer than a stream's line may be (max_line)",
+    }
+}
+
+/// What is odd, and what becomes of it.
+pub(super) fn of_note(note: Note) -> &'static str {
+    match note {
+        Note::EmptyValue => "an empty value among several is skipped",
+        Note::EmptySection => "an empty section is skipped",
+        Note::UnknownSection => "a section that is not known is skipped",
+        Note::RepeatedSection => "a section stands twice; the later one counts",
+        Note::RateIgnored => "a sample rate has no effect on a gauge or a set",
+        Note::Timestamp => "it counts in the present interval, whatever its own time",
+        Note::TimestampIgnored => "a timestamp is skipped: none that there is, or on a type that has none",
+        Note::TagNotUtf8 => "bytes of a tag are not UTF-8; U+FFFD is shown in their place",
+        Note::TextNotUtf8 => "bytes of the text are not UTF-8; U+FFFD is shown in their place",
+        Note::FieldIgnored => "a priority or an alert type that there is not is skipped",
+        Note::Message => "the message of a service check is shown by no exporter",
+    }
+}
