@@ -1,8 +1,14 @@
-//! A plain second reading of the protocol, for the parser to be compared with.
+//! The parser against a plain second reading of the protocol, over generated, mutated and random lines.
 
 mod plain;
 
+use std::collections::BTreeSet;
+
 use plain::Dialects;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 
 /// A row is a datagram: its bytes as `hex`, and under `tallyd` what each of its lines means.
@@ -10,6 +16,24 @@ const ROWS: &str = include_str!("data/lines.jsonl");
 
 /// Lines with an answer; a row that is lost from the file shows here.
 const CHECKED: usize = 468;
+
+/// What the parser makes of a line, as `tallyd explain --format json` prints it. It is not asked yet: until it is, the
+/// plain reading stands in for it, and the properties below only show that no line makes the plain reading panic.
+fn real(line: &[u8], dialects: Dialects) -> Json {
+    plain::meaning(line, dialects)
+}
+
+/// Both readings agree; on the column of what is wrong, where both name one.
+fn assert_same(line: &[u8], dialects: Dialects) -> Result<(), TestCaseError> {
+    let mut got = real(line, dialects);
+    let column = got.as_object_mut().and_then(|object| object.remove("column"));
+    let expected = plain::meaning(line, dialects);
+    prop_assert_eq!(got, expected, "{} with {:?}", line.escape_ascii(), dialects);
+    if let (Some(column), Some(expected)) = (column, plain::column(line, dialects)) {
+        prop_assert_eq!(column, json!(expected), "column in {} with {:?}", line.escape_ascii(), dialects);
+    }
+    Ok(())
+}
 
 // ---- The plain reading itself
 
@@ -190,7 +214,516 @@ fn plain_reading_leaves_alone_what_is_switched_off() {
     assert_eq!(got["samples"][0]["name"], "a;b");
 }
 
+// ---- Lines from a grammar
+
 type Bytes = Vec<u8>;
+
+/// The texts that every structure is made of.
+fn one_of(texts: &'static [&'static str]) -> BoxedStrategy<Bytes> {
+    proptest::sample::select(texts).prop_map(|text| text.as_bytes().to_vec()).boxed()
+}
+
+/// Mostly the one, now and then the other.
+fn mostly(usual: BoxedStrategy<Bytes>, rare: BoxedStrategy<Bytes>) -> BoxedStrategy<Bytes> {
+    prop_oneof![30 => usual, 1 => rare].boxed()
+}
+
+fn invalid_utf8() -> BoxedStrategy<Bytes> {
+    let texts: [&[u8]; 6] =
+        [b"\xff", b"a\xc3", b"\xa9", b"\xe2\x82", b"\xed\xa0\x80", b"x\xf0\x9f\x98y\xfe\xff"];
+    proptest::sample::select(texts.map(<[u8]>::to_vec).to_vec()).boxed()
+}
+
+fn join(
+    parts: BoxedStrategy<Bytes>,
+    by: &'static str,
+    count: std::ops::Range<usize>,
+) -> BoxedStrategy<Bytes> {
+    proptest::collection::vec(parts, count).prop_map(move |parts| parts.join(by.as_bytes())).boxed()
+}
+
+fn seq<const N: usize>(parts: [BoxedStrategy<Bytes>; N]) -> BoxedStrategy<Bytes> {
+    parts.prop_map(|parts| parts.concat()).boxed()
+}
+
+fn is(text: &'static str) -> BoxedStrategy<Bytes> {
+    Just(text.as_bytes().to_vec()).boxed()
+}
+
+/// A text, or nothing.
+fn maybe(part: BoxedStrategy<Bytes>) -> BoxedStrategy<Bytes> {
+    prop_oneof![part, is("")].boxed()
+}
+
+fn word() -> BoxedStrategy<Bytes> {
+    mostly(
+        one_of(&[
+            "a", "k", "v", "env", "b.c", "a-b/c d", "é", "日本", "😀", "_x", "_e", "_sc", "url", "h", "9",
+        ]),
+        prop_oneof![
+            3 => one_of(&["", "_e{", "_sc|", "@", "#", "{}", "\\n", "\\", "\r", " "]),
+            2 => one_of(&["\0", "a\u{1f}b", "\u{7f}", "\t", "\u{85}"]),
+            1 => invalid_utf8(),
+        ]
+        .boxed(),
+    )
+}
+
+/// A tag of any dialect; the punctuation of the others is ordinary in it.
+fn tag(equals: &'static str) -> BoxedStrategy<Bytes> {
+    prop_oneof![
+        6 => seq([word(), is(equals), word()]),
+        2 => word(),
+        1 => one_of(&["", "", "=", ":", "=v", ":v", "k=", "k:", "a=b=c", "a:b:c", "http://h:80?x=y", "a=b:c"]),
+        1 => one_of(&["#", "##", "#k", "##k:v", "#,", "[", "]", "[x]", "x#y", "x;y", "x;y=z,w"]),
+    ]
+    .boxed()
+}
+
+fn tags(equals: &'static str, by: &'static str) -> BoxedStrategy<Bytes> {
+    join(tag(equals), by, 0..4)
+}
+
+fn name() -> BoxedStrategy<Bytes> {
+    let bracketed = seq([maybe(word()), is("["), tags("=", ","), is("]"), maybe(word())]);
+    let colons = seq([word(), is("["), tags(":", ","), is("]")]);
+    let brackets =
+        one_of(&["[", "]", "a[", "a]", "]a[", "a[b", "[a[b]", "a]b[c]d", "[]", "a[][]", "a[b][c=d]"]);
+    let brackets_in_a_character = Just(b"a\xc3[k]\xa9".to_vec()).boxed();
+    let with_tags = prop_oneof![
+        seq([word(), is(","), tags("=", ",")]),
+        seq([word(), is("#"), tags("=", ",")]),
+        seq([word(), is(";"), tags("=", ";")]),
+        bracketed,
+    ]
+    .boxed();
+    prop_oneof![
+        8 => word(),
+        6 => with_tags.clone(),
+        1 => colons,
+        1 => mostly(brackets, brackets_in_a_character),
+        1 => seq([with_tags.clone(), with_tags]),
+    ]
+    .boxed()
+}
+
+fn number() -> BoxedStrategy<Bytes> {
+    mostly(
+        prop_oneof![
+            4 => one_of(&["1", "5", "5.5", ".5", "5.", "-5", "+5", "1e3", "1e-05", "+.5E+2", "-0", "007", "-5.e1"]),
+            1 => one_of(&["1e308", "1.7976931348623157e308", "5e-324", "1e-400", "0e999", "123456789012345678901"]),
+            1 => proptest::num::f64::NORMAL.prop_map(|number| format!("{number:e}").into_bytes()),
+            1 => (-1e6..1e6).prop_map(|number: f64| number.to_string().into_bytes()),
+        ]
+        .boxed(),
+        one_of(&[
+            "", "NaN", "nan", "inf", "-inf", "infinity", "1e400", "-1e309", "0x10", "1_000", " 5", "5 ", ".", "+", "-",
+            "+-5", "--5", "e5", ".e5", "1e", "1e+", "1e5.0", "1.2.3", "5g", "1,5", "é", "１", "1E", "5\0",
+        ]),
+    )
+}
+
+fn rate() -> BoxedStrategy<Bytes> {
+    mostly(
+        one_of(&["0.1", ".5", "1", "1.", "1.0", "+0.5", "1e-2", "5E-1", "1e-308", "0.30000000000000004"]),
+        one_of(&[
+            "",
+            "0",
+            "-0.1",
+            "2",
+            "1.0000000000000002",
+            "x",
+            "1e-309",
+            "1e-400",
+            "NaN",
+            "0.1@",
+            " 1",
+            "0,5",
+            "@0.1",
+        ]),
+    )
+}
+
+fn kind() -> BoxedStrategy<Bytes> {
+    mostly(
+        one_of(&["c", "g", "ms", "h", "d", "s", "m", "kv"]),
+        one_of(&["", "zz", "C", "cc", "MS", "gauge", "k", "kvs", "m s", " c", "c ", "é"]),
+    )
+}
+
+fn value() -> BoxedStrategy<Bytes> {
+    prop_oneof![30 => number(), 1 => maybe(word())].boxed()
+}
+
+/// Seconds in any state.
+fn time() -> BoxedStrategy<Bytes> {
+    one_of(&[
+        "1656581400",
+        "1",
+        "007",
+        "18446744073709551615",
+        "18446744073709551616",
+        "0",
+        "000",
+        "",
+        "-1",
+        "+1",
+        "1.5",
+        "x",
+        "1 ",
+        "99999999999999999999999",
+        "00000000000000000000000000001",
+        "１",
+    ])
+}
+
+/// Where a line comes from: container, external data, cardinality.
+fn origin() -> BoxedStrategy<Bytes> {
+    prop_oneof![
+        seq([is("c:"), tag(":")]),
+        seq([is("e:"), tag(":")]),
+        seq([is("card:"), one_of(&["none", "low", "orchestrator", "high", "low", "", "Low", "lower", "x"])]),
+    ]
+    .boxed()
+}
+
+fn section() -> BoxedStrategy<Bytes> {
+    prop_oneof![
+        4 => seq([is("@"), rate()]),
+        5 => seq([is("#"), tags(":", ",")]),
+        2 => seq([is("T"), time()]),
+        4 => origin(),
+        1 => one_of(&["", "x:1", "m:test", "0.1", "c", "e", "card", "t:info", "C:x", " @0.1", ":", "c|#k"]),
+        1 => word(),
+    ]
+    .boxed()
+}
+
+fn packed() -> BoxedStrategy<Bytes> {
+    let values =
+        prop_oneof![4 => value(), 2 => join(value(), ":", 1..5), 1 => join(maybe(value()), ":", 1..5)];
+    let sections = join(seq([is("|"), section()]), "", 0..5);
+    let without_bar = prop_oneof![9 => is(""), 1 => seq([is("@"), rate()])];
+    seq([name(), is(":"), values.boxed(), is("|"), kind(), without_bar.boxed(), sections])
+}
+
+fn old() -> BoxedStrategy<Bytes> {
+    let rate = prop_oneof![2 => is(""), 1 => seq([is("|@"), rate()])];
+    let field = seq([value(), is("|"), kind(), rate.boxed()]);
+    let after = mostly(is(""), one_of(&[":", "|", "|#k:v", "|c:x", ":1", "|@", "@0.5"]));
+    seq([name(), is(":"), join(field, ":", 2..5), after])
+}
+
+/// A title or text: what the three ways of counting differ in, and what they may stumble over.
+fn prose() -> BoxedStrategy<Bytes> {
+    let piece = prop_oneof![
+        12 => one_of(&["a", "b c", "é", "日", "😀", "e\u{301}"]),
+        4 => one_of(&["|", "\\n", "\\", "n", "\\\\n", ":", "}", "|d:1", "\r"]),
+        1 => prop_oneof![3 => is("x"), 1 => invalid_utf8()],
+    ];
+    join(piece.boxed(), "", 0..6)
+}
+
+fn field() -> BoxedStrategy<Bytes> {
+    prop_oneof![
+        2 => seq([is("d:"), time()]),
+        2 => seq([is("h:"), word()]),
+        1 => seq([is("k:"), word()]),
+        1 => seq([is("s:"), tag(":")]),
+        2 => seq([is("p:"), one_of(&["normal", "low", "low", "", "high", "LOW"])]),
+        2 => seq([is("t:"), one_of(&["error", "warning", "info", "success", "success", "", "fatal"])]),
+        3 => seq([is("#"), tags(":", ",")]),
+        1 => origin(),
+        1 => seq([is("m:"), prose()]),
+        1 => one_of(&["", "x:1", "@0.1", "T5", "d", "h", "m", "p", "dd:5"]),
+    ]
+    .boxed()
+}
+
+fn fields() -> BoxedStrategy<Bytes> {
+    join(seq([is("|"), field()]), "", 0..5)
+}
+
+/// What a client may count.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Bytes,
+    Characters,
+    Utf16,
+}
+
+fn length(text: &[u8], unit: Unit) -> usize {
+    let shown = String::from_utf8_lossy(text);
+    match unit {
+        Unit::Bytes => text.len(),
+        Unit::Characters => shown.chars().count(),
+        Unit::Utf16 => shown.encode_utf16().count(),
+    }
+}
+
+fn event() -> BoxedStrategy<Bytes> {
+    let unit = || prop_oneof![Just(Unit::Bytes), Just(Unit::Characters), Just(Unit::Utf16)];
+    let units = prop_oneof![8 => unit().prop_map(|unit| (unit, unit)), 1 => (unit(), unit())];
+    let written = |right: usize| {
+        prop_oneof![
+            40 => Just(right.to_string()),
+            1 => Just(format!("00{right}")),
+            1 => Just(format!("+{right}")),
+            1 => Just((right + 1).to_string()),
+            1 => Just(right.saturating_sub(1).to_string()),
+            1 => proptest::sample::select(vec!["", "0", "-1", "x", " 1", "99999999999999999999", "1,1", "18446744073709551615"])
+                .prop_map(str::to_string),
+        ]
+    };
+    (prose(), prose(), units, mostly(is("}:"), one_of(&["}", ":", "", "},", "}:}:"])), fields())
+        .prop_flat_map(move |(title, text, (of_title, of_text), end, fields)| {
+            let lengths = (written(length(&title, of_title)), written(length(&text, of_text)));
+            lengths.prop_map(move |(of_title, of_text)| {
+                let lengths = format!("_e{{{of_title},{of_text}").into_bytes();
+                [&lengths[..], &end, &title, b"|", &text, &fields].concat()
+            })
+        })
+        .boxed()
+}
+
+fn service_check() -> BoxedStrategy<Bytes> {
+    let status =
+        mostly(one_of(&["0", "1", "2", "3"]), one_of(&["", "4", "-1", "00", "OK", "1.0", "21", " 0"]));
+    let name = mostly(word(), name());
+    seq([is("_sc|"), name, is("|"), status, fields()])
+}
+
+fn generated() -> BoxedStrategy<Bytes> {
+    prop_oneof![6 => packed(), 3 => old(), 3 => event(), 2 => service_check()].prop_map(as_one_line).boxed()
+}
+
+/// A line feed would end the line.
+fn as_one_line(mut line: Bytes) -> Bytes {
+    line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    line
+}
+
+// ---- Lines gone wrong
+
+#[derive(Debug, Clone)]
+enum Mutation {
+    Insert(Index, u8),
+    Delete(Index),
+    Replace(Index, u8),
+    /// What stands between the two, twice.
+    Duplicate(Index, Index),
+    Truncate(Index),
+    Swap(Index, Index),
+}
+
+fn byte() -> impl Strategy<Value = u8> {
+    prop_oneof![
+        8 => proptest::sample::select(&b":|@#,;=[]{}\\"[..]),
+        4 => proptest::sample::select(&b"_escTmghdkvn.+-e0123459 \r"[..]),
+        1 => any::<u8>(),
+    ]
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let place = any::<Index>;
+    prop_oneof![
+        4 => (place(), byte()).prop_map(|(at, byte)| Mutation::Insert(at, byte)),
+        3 => place().prop_map(Mutation::Delete),
+        3 => (place(), byte()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
+        2 => (place(), place()).prop_map(|(from, to)| Mutation::Duplicate(from, to)),
+        1 => place().prop_map(Mutation::Truncate),
+        1 => (place(), place()).prop_map(|(one, other)| Mutation::Swap(one, other)),
+    ]
+}
+
+fn mutate(mut line: Bytes, mutations: &[Mutation]) -> Bytes {
+    for mutation in mutations {
+        let end = line.len();
+        match mutation {
+            Mutation::Insert(at, byte) => line.insert(at.index(end + 1), *byte),
+            _ if line.is_empty() => {}
+            Mutation::Delete(at) => _ = line.remove(at.index(end)),
+            Mutation::Replace(at, byte) => line[at.index(end)] = *byte,
+            Mutation::Duplicate(from, to) => {
+                let (from, to) = (from.index(end), to.index(end));
+                let (from, to) = (from.min(to), from.max(to) + 1);
+                let twice = line[from..to].repeat(2);
+                line.splice(from..to, twice);
+            }
+            Mutation::Truncate(at) => line.truncate(at.index(end)),
+            Mutation::Swap(one, other) => line.swap(one.index(end), other.index(end)),
+        }
+    }
+    as_one_line(line)
+}
+
+fn mutated() -> impl Strategy<Value = Bytes> {
+    let rows: Vec<_> = ROWS
+        .lines()
+        .map(|row| serde_json::from_str::<Json>(row).unwrap())
+        .flat_map(|row| lines(&bytes(row["hex"].as_str().unwrap())))
+        .collect();
+    let line = prop_oneof![generated(), proptest::sample::select(rows)];
+    (line, proptest::collection::vec(mutation(), 1..5)).prop_map(|(line, mutations)| mutate(line, &mutations))
+}
+
+fn random() -> impl Strategy<Value = Bytes> {
+    let byte = prop_oneof![
+        10 => proptest::sample::select(&b"a1:|c@#,;=[]"[..]),
+        4 => proptest::sample::select(&b"gmshdkv_e{}Tct.+-\\n0\r"[..]),
+        1 => proptest::sample::select(&b"\xc3\xa9\xff\x00\x7f "[..]),
+    ];
+    let start = prop_oneof![
+        3 => is(""),
+        4 => one_of(&["a:1|c", "a:1|", "a:1|c|", "a:1|c|#", "a:1|c|@0.1", "a:1|c:", "a[", "a,b"]),
+        2 => one_of(&["_e{", "_e{1,1}:", "_e{1,1}:a|b|", "_sc|", "_sc|a|0|"]),
+    ];
+    (start, proptest::collection::vec(byte, 1..24)).prop_map(|(start, rest)| [start, rest].concat())
+}
+
+fn dialects() -> impl Strategy<Value = Dialects> {
+    let some = any::<[bool; 4]>().prop_map(|[influxdb, librato, signalfx, graphite]| Dialects {
+        influxdb,
+        librato,
+        signalfx,
+        graphite,
+    });
+    prop_oneof![3 => Just(Dialects::default()), 1 => some]
+}
+
+// ---- The properties
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(80_000))]
+
+    #[test]
+    fn parser_agrees_with_the_plain_reading_on_lines_of_the_grammar(line in generated(), dialects in dialects()) {
+        assert_same(&line, dialects)?;
+    }
+
+    #[test]
+    fn parser_agrees_with_the_plain_reading_on_mutated_lines(line in mutated(), dialects in dialects()) {
+        // An empty line is none.
+        prop_assume!(!line.is_empty());
+        assert_same(&line, dialects)?;
+    }
+
+    #[test]
+    fn parser_agrees_with_the_plain_reading_on_random_bytes(line in random(), dialects in dialects()) {
+        assert_same(&line, dialects)?;
+    }
+}
+
+/// Fails when a generator no longer reaches a form, and so would leave it untested.
+#[test]
+fn generated_lines_reach_every_form_and_every_reason() {
+    let all = Dialects::default();
+    let mut runner = TestRunner::deterministic();
+    let strategy = generated();
+    let mut reached = BTreeSet::new();
+    for _ in 0..4000 {
+        let line = strategy.new_tree(&mut runner).unwrap().current();
+        let meaning = plain::meaning(&line, all);
+        if let Some(reason) = meaning["reason"].as_str() {
+            reached.insert(reason.to_string());
+            continue;
+        }
+        let samples = meaning["samples"].as_array().unwrap();
+        for sample in samples {
+            reached.insert(format!("type {}", sample["type"].as_str().unwrap()));
+            let is_text = |key: &str| sample[key].is_string();
+            let forms = [
+                ("delta", sample["delta"] == true),
+                ("sampled", sample["rate"] != 1.0),
+                ("timed", sample["timestamp"].is_u64()),
+                ("container_id", is_text("container_id")),
+                ("external_data", is_text("external_data")),
+                ("cardinality", is_text("cardinality")),
+                ("old form", sample["type"] != samples[0]["type"]),
+                ("packed", samples.len() > 1 && !line.windows(2).any(|pair| pair == b"|c" || pair == b"|g")),
+            ];
+            reached.extend(forms.iter().filter(|(_, is_so)| *is_so).map(|(form, _)| (*form).to_string()));
+        }
+        let without = [
+            ("influxdb", Dialects { influxdb: false, ..all }),
+            ("librato", Dialects { librato: false, ..all }),
+            ("signalfx", Dialects { signalfx: false, ..all }),
+            ("graphite", Dialects { graphite: false, ..all }),
+        ];
+        for (dialect, without) in without {
+            if plain::meaning(&line, without) != meaning {
+                reached.insert(dialect.to_string());
+            }
+        }
+        for event in meaning["events"].as_array().unwrap() {
+            reached.insert(format!("event counted in {}", unit_of(&line, event["title"].as_str().unwrap())));
+            let forms = [
+                ("event with a time", event["timestamp"].is_u64()),
+                ("event of low priority", event["priority"] == "low"),
+                ("event of another type", event["alert_type"] == "success"),
+                ("event with tags", event["tags"] != json!([])),
+            ];
+            reached.extend(forms.iter().filter(|(_, is_so)| *is_so).map(|(form, _)| (*form).to_string()));
+        }
+        if meaning["service_checks"][0]["message"].is_string() {
+            reached.insert("service check with a message".to_string());
+        }
+    }
+    let expected = [
+        "empty_name",
+        "bad_name",
+        "missing_type",
+        "unknown_type",
+        "bad_value",
+        "bad_rate",
+        "mixed_tags",
+        "bad_event",
+        "bad_service_check",
+        "type c",
+        "type g",
+        "type ms",
+        "type h",
+        "type d",
+        "type s",
+        "delta",
+        "sampled",
+        "timed",
+        "container_id",
+        "external_data",
+        "cardinality",
+        "old form",
+        "packed",
+        "influxdb",
+        "librato",
+        "signalfx",
+        "graphite",
+        "event counted in bytes",
+        "event counted in characters",
+        "event counted in UTF-16",
+        "event with a time",
+        "event of low priority",
+        "event of another type",
+        "event with tags",
+        "service check with a message",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|form| !reached.contains(**form)).collect();
+    assert!(missing.is_empty(), "not reached: {missing:?}");
+}
+
+/// What the client counted, where the title alone tells.
+fn unit_of(line: &[u8], title: &str) -> &'static str {
+    let length: String =
+        line[3..].iter().map(|byte| *byte as char).take_while(char::is_ascii_digit).collect();
+    let length: usize = length.parse().unwrap();
+    let (bytes, characters, utf16) = (title.len(), title.chars().count(), title.encode_utf16().count());
+    match () {
+        () if title.contains(['\n', '\u{fffd}']) || bytes == characters => "any",
+        () if length == bytes => "bytes",
+        () if length == utf16 && utf16 != characters => "UTF-16",
+        () if length == characters && utf16 != characters => "characters",
+        () => "characters or UTF-16",
+    }
+}
 
 // ---- Rows
 
