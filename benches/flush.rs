@@ -74,6 +74,7 @@ fn rendering(criterion: &mut Criterion) {
         interval: Duration::from_secs(10),
         statistics: Arc::new(statistics()),
         rows: cutter.cut(Duration::ZERO).rows().to_vec(),
+        events: Vec::new(),
         overview: Overview::default(),
     };
     let mut group = criterion.benchmark_group("render");

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::metric::Body;
-use super::sections::sections;
+use super::sections::{sections, split_at_byte};
 use super::{Event, Line, Metric, ServiceCheck, Tags};
 
 /// Bytes of a line, and what they are.
@@ -49,9 +49,13 @@ impl Tokens<'_> {
                     .push(Token { part: "type", place: type_at..self.offset(metric.tags().sections()) });
             }
             Body::Fields(fields) => {
-                for field in fields.split(|&byte| byte == b':') {
-                    let parts = field.split(|&byte| byte == b'|');
-                    parts.zip(["value", "type", "rate"]).for_each(|(bytes, part)| self.add(part, bytes));
+                let mut left = Some(fields);
+                while let Some((value, Some(after))) = left.map(|field| split_at_byte(field, b'|')) {
+                    self.add("value", value);
+                    let (after, others) = split_at_byte(after, b':');
+                    let parts = after.split(|&byte| byte == b'|');
+                    parts.zip(["type", "rate"]).for_each(|(bytes, part)| self.add(part, bytes));
+                    left = others;
                 }
             }
         }
@@ -147,6 +151,7 @@ mod tests {
             ("a:1|c@0.5", "name=a value=1 type=c rate=@0.5"),
             ("a:1|c", "name=a value=1 type=c"),
             ("a:1|c:2|ms|@0.1", "name=a value=1 type=c value=2 type=ms rate=@0.1"),
+            ("a:1|c:x:y|s", "name=a value=1 type=c value=x:y type=s"),
             ("a[k=v]b:x:y|s", "name=a tag=k=v name=b value=x:y type=s"),
             ("a;k=v;j=:1|c", "name=a tag=k=v tag=j value=1 type=c"),
             ("_e{1,2}:a|bc|p:low|#k", "title=a text=bc priority=p:low tag=k"),

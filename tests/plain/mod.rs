@@ -95,10 +95,13 @@ struct Sample {
 fn metric(line: &[u8], dialects: Dialects) -> Result<Vec<Json>, Wrong> {
     let end = end_of_name(line, dialects);
     let name = name_and_tags(&line[..end], dialects);
-    if name.without_tags.is_empty() {
+    if name.pieces.concat().is_empty() {
         return Err(wrong_at("empty_name", 1));
     }
-    let text = clean(&name.without_tags).ok_or(wrong("bad_name"))?;
+    let mut text = String::new();
+    for piece in &name.pieces {
+        text += &clean(piece).ok_or(wrong("bad_name"))?;
+    }
 
     let samples = match packed(&line[end..], end) {
         Ok(samples) => samples,
@@ -158,7 +161,8 @@ fn brackets(text: &[u8]) -> Option<(usize, usize)> {
 }
 
 struct Name {
-    without_tags: Vec<u8>,
+    /// Without tags: what stands before brackets, and behind them. Each is text: no character goes through brackets.
+    pieces: Vec<Vec<u8>>,
     tags: Vec<Tag>,
     /// Two dialects stand in the name.
     is_mixed: bool,
@@ -169,16 +173,16 @@ fn name_and_tags(name: &[u8], dialects: Dialects) -> Name {
     if dialects.signalfx
         && let Some((open, close)) = brackets(name)
     {
-        let without_tags = [&name[..open], &name[close + 1..]].concat();
-        let is_mixed = without_tags.iter().any(|byte| delimiters.contains(byte));
-        return Name { without_tags, tags: tags(&name[open + 1..close], b',', b'='), is_mixed };
+        let pieces = vec![name[..open].to_vec(), name[close + 1..].to_vec()];
+        let is_mixed = pieces.concat().iter().any(|byte| delimiters.contains(byte));
+        return Name { pieces, tags: tags(&name[open + 1..close], b',', b'='), is_mixed };
     }
     match name.iter().position(|byte| delimiters.contains(byte)) {
-        None => Name { without_tags: name.to_vec(), tags: Vec::new(), is_mixed: false },
+        None => Name { pieces: vec![name.to_vec()], tags: Vec::new(), is_mixed: false },
         Some(at) => {
             let separator = if name[at] == b';' { b';' } else { b',' };
             let tags = tags(&name[at + 1..], separator, b'=');
-            Name { without_tags: name[..at].to_vec(), tags, is_mixed: false }
+            Name { pieces: vec![name[..at].to_vec()], tags, is_mixed: false }
         }
     }
 }
