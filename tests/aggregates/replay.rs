@@ -1,0 +1,157 @@
+//! What tallyd makes of a row: its datagrams on their real way, from two receivers through cuts to snapshots.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics, Summary, Tally};
+use tallyd::flush::{Cutter, Idle};
+use tallyd::protocol::Kind;
+use tallyd::snapshot::{Overview, Row as Result, Snapshot, Value};
+
+use crate::row::{Class, Row, Subject};
+
+const EXPIRE_AFTER: Duration = Duration::from_mins(5);
+/// Receivers that datagrams arrive at in turn.
+const RECEIVERS: usize = 2;
+
+/// A snapshot for each interval of a row.
+pub(crate) struct Replay {
+    pub(crate) snapshots: Vec<Snapshot>,
+    /// Whether the peer turns milliseconds into seconds.
+    in_seconds: bool,
+    /// Whether the peer writes dots in names as underscores.
+    without_dots: bool,
+}
+
+impl Replay {
+    /// With the percentiles and the bounds of buckets that are asked for, in any order. Bounds are in the peer's unit.
+    pub(crate) fn of(row: &Row, percentiles: &[f64], bounds: &[f64]) -> Self {
+        let in_seconds = row.peer == "statsd_exporter" || row.config["convert_to"] == "seconds";
+        let parameters = Parameters {
+            max_series: 1000,
+            digits: 2,
+            exact_values: 512,
+            // Registers of the peer's estimator are members that tallyd counts exactly.
+            exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
+            absolute_gauges: false,
+            absolute_gauge_prefixes: Vec::new(),
+        };
+        let statistics = Arc::new(Statistics {
+            percentiles: ascending(percentiles).into_iter().filter_map(Percentile::new).collect(),
+            bounds: ascending(bounds),
+            timing_bounds: ascending(bounds)
+                .into_iter()
+                .map(|bound| bound * milliseconds(in_seconds))
+                .collect(),
+            exact_values: parameters.exact_values,
+        });
+        let shared = Shared::new(parameters);
+        let shards: Vec<_> =
+            (0..RECEIVERS).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
+        let mut cutter = Cutter::new(shared, shards.clone(), Statistics::clone(&statistics), idle(row));
+        let mut snapshots = Vec::new();
+        for (datagrams, number) in row.intervals.iter().zip(1..) {
+            for (datagram, shard) in datagrams.iter().zip(shards.iter().cycle()) {
+                shard.lock().record(datagram.as_bytes());
+            }
+            let cut = cutter.cut(row.length * number);
+            snapshots.push(Snapshot {
+                time: SystemTime::UNIX_EPOCH + row.length * number,
+                interval: row.length,
+                statistics: Arc::clone(&statistics),
+                rows: cut.rows().to_vec(),
+                overview: Overview { tally: cut.tally().clone(), ..Overview::default() },
+            });
+        }
+        Self { snapshots, in_seconds, without_dots: row.peer == "telegraf" }
+    }
+
+    /// Of all timings, histograms and distributions.
+    pub(crate) fn counts(&self) -> Vec<f64> {
+        let rows = self.snapshots.iter().flat_map(|snapshot| &snapshot.rows);
+        let count = |row: &Result| match &row.value {
+            Value::Summary(summary) => Some(summary.count),
+            _ => None,
+        };
+        rows.filter_map(count).collect()
+    }
+
+    pub(crate) fn tally(&self, interval: usize) -> &Tally {
+        &self.snapshots[interval].overview.tally
+    }
+
+    /// The result of the one series of that name, tags and class.
+    pub(crate) fn find(&self, interval: usize, subject: &Subject) -> Option<&Result> {
+        let Subject::Series { name, tags, class } = subject else { return None };
+        let mut found = self.snapshots[interval].rows.iter().filter(|row| {
+            let own = row.series.name();
+            let is_named = own == name || self.without_dots && own.replace('.', "_") == *name;
+            let tags = tags.iter().map(|(key, value)| (&**key, &**value));
+            // gostatsd's `gsd_histogram` is a tag to tallyd, and no part of the name to gostatsd.
+            let own_tags = row.series.tags().filter(|(key, _)| *key != "gsd_histogram");
+            is_named && own_tags.eq(tags) && class_of(&row.value) == *class
+        });
+        let row = found.next()?;
+        assert!(found.next().is_none(), "two series are {name}");
+        Some(row)
+    }
+
+    /// A percentile that was asked for.
+    pub(crate) fn percentile(&self, summary: &Summary, percent: f64) -> f64 {
+        let asked = self.snapshots[0].percentiles();
+        let place = asked.iter().position(|percentile| percentile.percent() == percent);
+        summary.percentiles[place.expect("a percentile that was asked for")]
+    }
+
+    /// The weight of the values up to a bound, which was asked for or is infinite.
+    pub(crate) fn weight_up_to(&self, kind: Kind, summary: &Summary, bound: f64) -> f64 {
+        if bound == f64::INFINITY {
+            return summary.count;
+        }
+        let Statistics { bounds, timing_bounds, .. } = &*self.snapshots[0].statistics;
+        let bounds = if kind == Kind::Timing { timing_bounds } else { bounds };
+        let place = bounds.iter().position(|asked| *asked == bound * self.unit(kind));
+        summary.buckets[place.expect("a bound that was asked for")]
+    }
+
+    /// What one of the peer's units is in tallyd's.
+    pub(crate) fn unit(&self, kind: Kind) -> f64 {
+        if kind == Kind::Timing { milliseconds(self.in_seconds) } else { 1.0 }
+    }
+}
+
+fn milliseconds(in_seconds: bool) -> f64 {
+    if in_seconds { 1000.0 } else { 1.0 }
+}
+
+fn class_of(value: &Value) -> Class {
+    match value {
+        Value::Counter(_) => Class::Counter,
+        Value::Gauge(_) => Class::Gauge,
+        Value::Set(_) => Class::Set,
+        Value::Summary(_) => Class::Values,
+    }
+}
+
+/// The settings under which tallyd reports of idle series what the peer does.
+fn idle(row: &Row) -> Idle {
+    let config = &row.config;
+    let deletes = config["deleteIdleStats"] == true || config["delete_counters"] == true;
+    // The agent sends zeros for counters and does not repeat gauges. The rows in which it does not are of its parts.
+    let by_time = row.peer == "datadog-agent" && row.is_timed;
+    let zeros = ["statsd", "gostatsd"].contains(&&*row.peer) && !deletes || by_time;
+    Idle {
+        zero_counters: zeros,
+        zero_sets: zeros,
+        last_gauges: !deletes && !by_time,
+        expire_after: [EXPIRE_AFTER; Kind::ALL.len()],
+    }
+}
+
+fn ascending(numbers: &[f64]) -> Vec<f64> {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_by(f64::total_cmp);
+    numbers.dedup();
+    numbers
+}

@@ -1,0 +1,310 @@
+//! A row of the cases: what was sent in which interval, and each number that a peer made of it.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+/// The interval of rows that do not say one.
+const USUAL: Duration = Duration::from_secs(10);
+
+/// Lines sent to a peer, and its results.
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) peer: String,
+    pub(crate) config: Json,
+    /// How long an interval is.
+    pub(crate) length: Duration,
+    /// Whether samples and flushes come at stated seconds.
+    pub(crate) is_timed: bool,
+    /// How far off variance and deviation may be, if the peer's numbers are cut; others are given exactly.
+    pub(crate) tolerance: Option<f64>,
+    /// The datagrams of each interval.
+    pub(crate) intervals: Vec<Vec<String>>,
+    pub(crate) facts: Vec<Fact>,
+}
+
+/// One number of a peer's.
+pub(crate) struct Fact {
+    /// Which peer's, in its spelling.
+    pub(crate) peer: String,
+    /// By which the tables name it: `2: t upper_90` is of the second flush.
+    pub(crate) label: String,
+    /// The interval that it is a result of; `None` where none had ended.
+    pub(crate) interval: Option<usize>,
+    pub(crate) subject: Subject,
+    /// As the peer spells it; of a list, the element in brackets.
+    pub(crate) field: String,
+    /// The other fields of the same result: the layout of buckets is told beside their counts.
+    pub(crate) siblings: Json,
+    /// `None`: the peer reports nothing of this name.
+    pub(crate) expected: Option<f64>,
+}
+
+/// What a number is about.
+#[derive(Clone)]
+pub(crate) enum Subject {
+    Series {
+        name: String,
+        tags: Vec<(String, String)>,
+        class: Class,
+    },
+    /// All that was received.
+    Traffic,
+    /// All that is reported.
+    Report,
+}
+
+/// The kinds that peers tell apart in their results.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Class {
+    Counter,
+    Gauge,
+    Set,
+    Values,
+}
+
+impl Row {
+    pub(crate) fn parse(line: &str) -> Self {
+        let json: Json = serde_json::from_str(line).unwrap();
+        let text = |key: &str| json[key].as_str().unwrap().to_owned();
+        let mut row = Self {
+            id: text("id"),
+            peer: text("peer"),
+            config: json["config"].clone(),
+            length: json["interval_ms"].as_u64().map_or(USUAL, Duration::from_millis),
+            is_timed: false,
+            tolerance: json["tolerance"]
+                .as_str()
+                .and_then(|text| text.strip_prefix("variance and stddev within ")?.parse().ok()),
+            intervals: Vec::new(),
+            facts: Vec::new(),
+        };
+        if let Some(flushes) = json["flushes"].as_array() {
+            if flushes.iter().any(|flush| flush["flush_at"].is_u64()) {
+                row.read_timed_flushes(flushes);
+            } else {
+                row.read_flushes(flushes);
+            }
+        } else if json["expect"][0]["values"]["values_after_each"].is_array() {
+            row.intervals = datagrams(&json).into_iter().map(|line| vec![line]).collect();
+            row.read_expected(Some(0), "", &json["expect"]);
+            (0..).zip(&mut row.facts).for_each(|(index, fact)| fact.interval = Some(index));
+        } else {
+            row.intervals.push(datagrams(&json));
+            row.read_expected(Some(0), "", &json["expect"]);
+            row.read_expected(Some(0), "", &json["computed"]);
+            for (peer, values) in json["peers"].as_object().into_iter().flatten() {
+                row.peer.clone_from(peer);
+                row.read_result(Some(0), &format!("{peer}: "), "timer", "t", &Json::Null, values);
+            }
+            row.peer = text("peer");
+        }
+        if json["config"]["effective_percentiles"].is_array() {
+            row.push(None, "", Subject::Report, "effective_percentiles", &Json::Null, None);
+        }
+        row
+    }
+
+    /// Flushes are intervals, unless partial results of one interval are merged.
+    fn read_flushes(&mut self, flushes: &[Json]) {
+        for (index, flush) in flushes.iter().enumerate() {
+            match self.intervals.last_mut() {
+                Some(open) if flush["merge"].as_u64() > Some(1) => open.extend(datagrams(flush)),
+                _ => self.intervals.push(datagrams(flush)),
+            }
+            let interval = Some(self.intervals.len() - 1);
+            let prefix = format!("{}: ", index + 1);
+            self.read_expected(interval, &prefix, &flush["expect"]);
+            for report in [&flush["graphite"], &flush["graphite_all"]] {
+                for (metric, value) in report.as_object().into_iter().flatten() {
+                    self.read_graphite(interval, &prefix, metric, value);
+                }
+            }
+        }
+    }
+
+    /// Samples and flushes at stated seconds: intervals are as long as the row says, and a flush reports those that
+    /// have ended.
+    fn read_timed_flushes(&mut self, flushes: &[Json]) {
+        self.is_timed = true;
+        let length = self.length.as_secs();
+        let number = |second: &Json| second.as_u64().unwrap() / length;
+        let first =
+            flushes.iter().flat_map(|flush| flush["at"].as_array().into_iter().flatten().map(number)).min();
+        let first = first.unwrap();
+        let last = number(&flushes[flushes.len() - 1]["flush_at"]);
+        self.intervals = vec![Vec::new(); (last - first + 1) as usize];
+        let mut reported = first;
+        for (index, flush) in flushes.iter().enumerate() {
+            let times = flush["at"].as_array().into_iter().flatten().map(number);
+            // The time of a line without one is that of the line before.
+            let times: Vec<_> = times.collect();
+            for (index, line) in datagrams(flush).into_iter().enumerate() {
+                let interval = times.get(index).or(times.last()).unwrap() - first;
+                self.intervals[interval as usize].push(line);
+            }
+            let ended = number(&flush["flush_at"]);
+            let prefix = format!("{}: ", index + 1);
+            let latest = (ended > reported).then(|| (ended - 1 - first) as usize);
+            self.read_expected(latest, &prefix, &flush["expect"]);
+            if let Some(series) = flush["series"].as_f64() {
+                self.push(latest, &prefix, Subject::Report, "series", &Json::Null, Some(series));
+            }
+            for fact in self.facts.iter_mut().filter(|fact| fact.label.starts_with(&prefix)) {
+                if let Some(second) =
+                    fact.field.strip_prefix("points[").and_then(|rest| rest.strip_suffix(']'))
+                {
+                    fact.interval = Some((second.parse::<u64>().unwrap() / length - first) as usize);
+                }
+            }
+            reported = ended;
+        }
+    }
+
+    fn read_expected(&mut self, interval: Option<usize>, prefix: &str, expected: &Json) {
+        let Some(results) = expected.as_array() else { return };
+        if results.is_empty() {
+            self.push(interval, prefix, Subject::Report, "series", &Json::Null, Some(0.0));
+        }
+        for result in results {
+            let [name, kind] = ["name", "type"].map(|key| result[key].as_str().unwrap());
+            self.read_result(interval, prefix, kind, name, &result["tags"], &result["values"]);
+        }
+    }
+
+    /// The fields of one series.
+    fn read_result(
+        &mut self,
+        interval: Option<usize>,
+        prefix: &str,
+        kind: &str,
+        name: &str,
+        tags: &Json,
+        values: &Json,
+    ) {
+        let tags = tags.as_array().into_iter().flatten();
+        let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
+        let tags: Vec<_> = tags.map(|tag| (text(&tag[0]), text(&tag[1]))).collect();
+        let subject = Subject::Series { name: name.to_owned(), tags, class: Class::of(kind) };
+        for (field, value) in values.as_object().unwrap() {
+            let list = value.as_array().map_or(&[][..], Vec::as_slice);
+            match field.as_str() {
+                "points" if list.iter().all(Json::is_array) => {
+                    for point in list {
+                        let field = format!("points[{}]", point[0]);
+                        self.push(interval, prefix, subject.clone(), &field, values, point[1].as_f64());
+                    }
+                }
+                "points" | "values" | "values_after_each" | "positive" | "negative" | "bucket_counts" => {
+                    let mut list: Vec<_> = list.iter().filter_map(Json::as_f64).collect();
+                    if field == "values" {
+                        list.sort_by(f64::total_cmp);
+                    }
+                    if list.is_empty() {
+                        self.push(interval, prefix, subject.clone(), field, values, None);
+                    }
+                    for (index, value) in list.into_iter().enumerate() {
+                        let field = format!("{field}[{index}]");
+                        self.push(interval, prefix, subject.clone(), &field, values, Some(value));
+                    }
+                }
+                "weights" => {
+                    let sum = list.iter().filter_map(Json::as_f64).sum();
+                    self.push(interval, prefix, subject.clone(), field, values, Some(sum));
+                }
+                _ => self.push(interval, prefix, subject.clone(), field, values, value.as_f64()),
+            }
+        }
+    }
+
+    /// A number under statsd's name for it in Graphite, of the new namespace or the legacy one.
+    fn read_graphite(&mut self, interval: Option<usize>, prefix: &str, metric: &str, value: &Json) {
+        let suffix = self.config["graphite"]["globalSuffix"].as_str().map(|suffix| format!(".{suffix}"));
+        let path = suffix.and_then(|suffix| metric.strip_suffix(&*suffix)).unwrap_or(metric);
+        let own = self.config["prefixStats"].as_str().unwrap_or("statsd");
+        let (class, name, field) = if let Some(path) = path.strip_prefix("stats.timers.") {
+            let (name, field) = path.split_once('.').unwrap();
+            (Class::Values, name, field)
+        } else if let Some(name) = path.strip_prefix("stats.gauges.") {
+            (Class::Gauge, name, "value")
+        } else if let Some(path) = path.strip_prefix("stats.counters.") {
+            let (name, field) = path.rsplit_once('.').unwrap();
+            (Class::Counter, name, field)
+        } else if let Some(name) = path.strip_prefix("stats_counts.") {
+            (Class::Counter, name, "count")
+        } else {
+            (Class::Counter, path.strip_prefix("stats.").unwrap_or(path), "rate")
+        };
+        let (subject, field) = match name.strip_prefix(own).and_then(|name| name.strip_prefix('.')) {
+            Some(name) => (Subject::Traffic, format!("{name}.{field}")),
+            None => (Subject::Series { name: name.to_owned(), tags: Vec::new(), class }, field.to_owned()),
+        };
+        self.push(interval, prefix, subject, &field, &Json::Null, value.as_f64());
+        let fact = self.facts.last_mut().unwrap();
+        fact.label = format!("{prefix}{metric}");
+        self.drop_repeated();
+    }
+
+    fn push(
+        &mut self,
+        interval: Option<usize>,
+        prefix: &str,
+        subject: Subject,
+        field: &str,
+        siblings: &Json,
+        expected: Option<f64>,
+    ) {
+        let of = match &subject {
+            Subject::Series { name, tags, .. } => {
+                let tags = tags.iter().map(|(key, value)| format!(";{key}={value}"));
+                format!("{name}{} ", tags.collect::<String>())
+            }
+            Subject::Traffic | Subject::Report => String::new(),
+        };
+        self.facts.push(Fact {
+            peer: self.peer.clone(),
+            label: format!("{prefix}{of}{field}"),
+            interval,
+            subject,
+            field: field.to_owned(),
+            siblings: siblings.clone(),
+            expected,
+        });
+        self.drop_repeated();
+    }
+
+    /// What a peer's test asserts is most often told a second time, among all that the peer computed.
+    fn drop_repeated(&mut self) {
+        let (last, before) = self.facts.split_last().unwrap();
+        if let Some(same) = before.iter().find(|fact| fact.label == last.label) {
+            assert_eq!(same.expected, last.expected, "{} {}", self.id, last.label);
+            self.facts.pop();
+        }
+    }
+}
+
+impl Class {
+    fn of(kind: &str) -> Self {
+        match kind {
+            "counter" => Self::Counter,
+            "gauge" | "kv" => Self::Gauge,
+            "set" => Self::Set,
+            "timer" | "histogram" | "distribution" | "summary" | "exponential_histogram" => Self::Values,
+            _ => panic!("unknown type {kind}"),
+        }
+    }
+}
+
+/// The lines of a flush, or those that a rule such as `t:{j}|ms for j in 1..9` makes; both ends are meant.
+fn datagrams(flush: &Json) -> Vec<String> {
+    if let Some(rule) = flush["lines_rule"].as_str() {
+        let (line, rest) = rule.split_once(" for ").unwrap();
+        let (variable, range) = rest.split_once(" in ").unwrap();
+        let (first, last) = range.split_whitespace().next().unwrap().split_once("..").unwrap();
+        let number = |text: &str| text.trim_end_matches(',').parse::<u32>().unwrap();
+        let place = format!("{{{variable}}}");
+        return (number(first)..=number(last)).map(|n| line.replace(&place, &n.to_string())).collect();
+    }
+    let lines = flush["lines"].as_array().into_iter().flatten();
+    lines.map(|line| line.as_str().unwrap().to_owned()).collect()
+}
