@@ -5,7 +5,7 @@
 use Obstacle::{Layout, NoSuchSetting, NoSuchStatistic, NotANumber, NotAsked, OfThePeerItself};
 use Reason::{
     BoundsIncluded, IdleUntilSwept, MayFall, NearestRank, NothingDiscarded, NothingOfIdleTimings,
-    OneInterval, PackedCounted, PopulationDeviation, TagsOfOtherDialects, Weighted,
+    OneInterval, PackedCounted, PopulationDeviation, Weighted,
 };
 
 /// Why tallyd's number is another. Where two reasons meet, weight is named before rank and deviation.
@@ -31,8 +31,6 @@ pub(crate) enum Reason {
     NothingDiscarded,
     /// Counters may fall; where they may not, it is for an exporter to say so.
     MayFall,
-    /// Tags in the name are a part of it until their dialect is read.
-    TagsOfOtherDialects,
 }
 
 /// Why a number cannot be compared.
@@ -501,25 +499,6 @@ pub(crate) const DEVIATIONS: &[(Reason, &str, &[(&str, f64)])] = &[
     (OneInterval, "agg-ven-02", &[("2: a.b.c count", 28.0)]),
     (NothingDiscarded, "agg-bru-05", &[("1: t max", 66035.0), ("2: t max", 66035.0)]),
     (MayFall, "agg-exp-05", &[("series", 1.0)]),
-    (
-        TagsOfOtherDialects,
-        "agg-tgf-10",
-        &[
-            ("test_counter;host=localhost count", NOTHING),
-            ("test_counter;host=localhost;region=west count", NOTHING),
-        ],
-    ),
-    (
-        TagsOfOtherDialects,
-        "agg-bio-11",
-        &[("gorets;t1=v1;t2=v2 count", NOTHING), ("gorets;t1=v1;t2=v3 count", NOTHING)],
-    ),
-    (
-        TagsOfOtherDialects,
-        "agg-bio-12",
-        &[("tagged.metric;t1=v1;t2=v2 count", NOTHING), ("tagged.metric;t1=v1;t2=v2 updates", NOTHING)],
-    ),
-    (TagsOfOtherDialects, "agg-bio-13", &[("gorets2;t2=fuuck;tag3=shit value", NOTHING)]),
 ];
 
 /// The reason, the row and its fields.

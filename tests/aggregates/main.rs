@@ -17,7 +17,7 @@ use row::Row;
 const ROWS: &str = include_str!("../data/aggregates.jsonl");
 
 /// What was looked at; a row or a number that is lost shows here.
-const COUNTED: Counted = Counted { rows: 140, same: 2446, deviating: 347, incomparable: 118 };
+const COUNTED: Counted = Counted { rows: 140, same: 2453, deviating: 340, incomparable: 118 };
 
 /// Of numbers above 1, relative: the cases have twelve digits.
 const TOLERANCE: f64 = 1e-9;

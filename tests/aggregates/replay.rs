@@ -29,13 +29,9 @@ impl Replay {
     pub(crate) fn of(row: &Row, percentiles: &[f64], bounds: &[f64]) -> Self {
         let in_seconds = row.peer == "statsd_exporter" || row.config["convert_to"] == "seconds";
         let parameters = Parameters {
-            max_series: 1000,
-            digits: 2,
-            exact_values: 512,
             // Registers of the peer's estimator are members that tallyd counts exactly.
             exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
-            absolute_gauges: false,
-            absolute_gauge_prefixes: Vec::new(),
+            ..Parameters::default()
         };
         let statistics = Arc::new(Statistics {
             percentiles: ascending(percentiles).into_iter().filter_map(Percentile::new).collect(),
@@ -60,6 +56,7 @@ impl Replay {
                 time: SystemTime::UNIX_EPOCH + row.length * number,
                 interval: row.length,
                 statistics: Arc::clone(&statistics),
+                events: Vec::new(),
                 rows: cut.rows().to_vec(),
                 overview: Overview { tally: cut.tally().clone(), ..Overview::default() },
             });
