@@ -17,14 +17,9 @@ impl Series {
     /// A series by its parts; the tags in any order.
     #[must_use]
     pub fn new(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Self {
-        let mut tags = tags.to_vec();
+        let mut tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}\n{value}\n")).collect();
         tags.sort_unstable();
-        let mut text = format!("{name}\n");
-        for (key, value) in tags {
-            text.extend([key, "\n", value, "\n"]);
-        }
-        text.push(code(kind));
-        Self(text.into())
+        Self(format!("{name}\n{}{}", tags.concat(), code(kind)).into())
     }
 
     pub(crate) fn from_identity(identity: &str) -> Self {
@@ -180,6 +175,12 @@ mod tests {
         for line in ["a.b,x=1,y=2:1|c", "a.b#y=2,x=1:1|c", "a.b;x=1;y=2:1|c", "a.[y=2,x=1]b:1|c"] {
             assert_eq!(series(line.as_bytes()), series(b"a.b:1|c|#x:1,y:2"), "{line}");
         }
+    }
+
+    #[test]
+    fn tags_are_in_one_order_even_where_a_key_holds_what_sorts_before_a_line_feed() {
+        let expected = Series::new(Kind::Counter, "a", &[("t", "1"), ("t\0", "2"), ("t\tx", "")]);
+        assert_eq!(series(b"a:1|c|#t:1,t\0:2,t\tx"), expected);
     }
 
     #[test]

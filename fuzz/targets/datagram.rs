@@ -1,0 +1,115 @@
+//! A datagram through parse, record, flush and render: nothing panics, every line is accounted for, the parser agrees
+//! with the plain reading, a known form means what an unknown one means, and what comes out is well formed.
+#![no_main]
+#![allow(dead_code, reason = "the modules of the tests hold more than is used here")]
+
+#[path = "../../tests/model/mod.rs"]
+mod model;
+#[path = "../../tests/plain/mod.rs"]
+mod plain;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use libfuzzer_sys::fuzz_target;
+use model::Model;
+use parking_lot::Mutex;
+use serde_json::Value as Json;
+use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
+use tallyd::explain::{Explainer, Format};
+use tallyd::export::prometheus::{self, Naming, Settings, Timings, Totals};
+use tallyd::flush::{Cut, Cutter, Idle};
+use tallyd::protocol::{self, Dialects};
+use tallyd::snapshot::{Overview, Snapshot};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fuzz_target!(|datagram: &[u8]| {
+    // Under names of tallyd's own nothing is recorded, which the model does not know.
+    if datagram.len() > 65_507 || datagram.windows(7).any(|bytes| bytes == b"tallyd.") {
+        return;
+    }
+    for line in protocol::lines(datagram) {
+        compare_with_the_plain_reading(line);
+    }
+    let statistics = Statistics {
+        percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
+        bounds: vec![0.1, 1.0],
+        timing_bounds: vec![100.0, 1000.0],
+        exact_values: 4,
+    };
+    let parameters = Parameters { exact_values: 4, exact_members: 4, ..Parameters::default() };
+    let shared = Shared::new(parameters);
+    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
+    let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [HOUR; 6] };
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.clone(), idle);
+    let mut model = Model::default();
+    let mut totals = Totals::new(Settings {
+        naming: Naming::Prometheus,
+        timings: Timings::Histogram,
+        expire_after: [HOUR; 6],
+    });
+    let statistics = Arc::new(statistics);
+    // The second time all forms are known.
+    for _ in 0..2 {
+        shard.lock().record(datagram);
+        model.record(datagram);
+        let cut = cutter.cut(Duration::ZERO);
+        assert_is_as_the_model_says(&cut, &mut model);
+        model.end();
+        let snapshot = Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(10),
+            statistics: Arc::clone(&statistics),
+            rows: cut.rows().to_vec(),
+            events: cut.events().to_vec(),
+            overview: Overview::default(),
+        };
+        _ = totals.add(&snapshot);
+        assert_is_a_page(&totals);
+    }
+});
+
+fn compare_with_the_plain_reading(line: &[u8]) {
+    let explainer = Explainer {
+        dialects: Dialects::ALL,
+        container_id_tag: false,
+        naming: Naming::Prometheus,
+        max_line: usize::MAX,
+        format: Format::Json,
+    };
+    let mut got: Json = serde_json::from_str(&explainer.explain(line)).expect("an object");
+    got.as_object_mut().expect("an object").remove("column");
+    assert_eq!(got, plain::meaning(line, plain::Dialects::default()), "{}", line.escape_ascii());
+    // Must not panic, either.
+    _ = Explainer { format: Format::Text, ..explainer }.explain(line);
+}
+
+fn assert_is_as_the_model_says(cut: &Cut, model: &mut Model) {
+    let series: Vec<_> = cut.rows().iter().map(|row| &row.series).collect();
+    assert_eq!(series, model.series.keys().collect::<Vec<_>>());
+    model.events.sort();
+    assert_eq!(cut.events(), model.events);
+    // The model knows no range beyond which values are clamped.
+    let mut tally = cut.tally().clone();
+    tally.clamped = 0;
+    assert_eq!(tally, model.tally);
+}
+
+/// Every line is a comment or `name{labels} value`, and no series stands twice.
+fn assert_is_a_page(totals: &Totals) {
+    let mut page = String::new();
+    let append = |piece: &str| -> Result<(), std::convert::Infallible> {
+        page.push_str(piece);
+        Ok(())
+    };
+    let Ok(()) = prometheus::render(totals, append);
+    let mut seen = std::collections::HashSet::new();
+    for line in page.split_terminator('\n').filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+        let name = series.split('{').next().unwrap_or_default();
+        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'), "{line}");
+        assert!(seen.insert(series), "twice: {line}");
+    }
+}
