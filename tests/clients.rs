@@ -10,14 +10,13 @@ mod harness;
 
 use std::io;
 use std::net::UdpSocket;
-use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use cadence::prelude::*;
 use cadence::{BufferedUdpMetricSink, MetricSink, QueuingMetricSink, StatsdClient, UdpMetricSink};
-use harness::{Daemon, Finished, PATIENCE};
+use harness::shop::*;
+use harness::{Finished, PATIENCE};
 use serde_json::{Value, json};
 
 #[test]
@@ -290,120 +289,10 @@ fn what_netcat_sends_is_what_is_reported() {
     assert_lines(&finished, 140);
 }
 
-/// Starts tallyd, lets a client send to its port, and stops tallyd in the midst of its interval.
-fn after(send: impl FnOnce(&str)) -> Finished {
-    let daemon = Daemon::start(&[]);
-    send(&daemon.address.port().to_string());
-    let finished = daemon.stop();
-    assert!(finished.status.success(), "{}", finished.log);
-    finished
-}
-
-/// Runs a client's script, which says nothing unless something went wrong.
-fn run(mut script: Command, arguments: &[&str]) {
-    let path = std::env::var_os("PATH").unwrap();
-    // Clients read their configuration from variables, which a developer's machine may have set.
-    let output = script.args(arguments).env_clear().env("PATH", path).output();
-    let output = output.unwrap_or_else(|error| panic!("{error}: {script:?}; run make install-test-tools"));
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{script:?}: {}", String::from_utf8_lossy(&said));
-}
-
-fn python(script: &str) -> Command {
-    script_of(&clients().join(".venv/bin/python").to_string_lossy(), script)
-}
-
-fn node(script: &str) -> Command {
-    script_of("node", script)
-}
-
-fn bash(script: &str) -> Command {
-    script_of("bash", script)
-}
-
-fn script_of(program: &str, script: &str) -> Command {
-    let mut command = Command::new(program);
-    command.arg(clients().join(script));
-    command
-}
-
-fn clients() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
-}
-
 fn address(port: &str) -> (&'static str, u16) {
     ("127.0.0.1", port.parse().unwrap())
 }
 
 fn socket() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").unwrap()
-}
-
-/// A row as it must be: what is left out here may be anything there.
-fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
-    let mut row = json!({"type": kind, "name": name, "tags": {}});
-    for (field, result) in results {
-        row[field] = json!(result);
-    }
-    row
-}
-
-fn counter(name: &str, value: f64) -> Value {
-    row("counter", name, &[("value", value)])
-}
-
-fn gauge(name: &str, value: f64) -> Value {
-    row("gauge", name, &[("value", value)])
-}
-
-fn set(name: &str, value: f64) -> Value {
-    row("set", name, &[("value", value)])
-}
-
-/// A row of a timing, a histogram or a distribution.
-fn distribution(kind: &str, name: &str, count: f64, sum: f64) -> Value {
-    row(kind, name, &[("count", count), ("sum", sum)])
-}
-
-fn tagged(mut row: Value, tags: Value) -> Value {
-    row["tags"] = tags;
-    row
-}
-
-/// The shop's rows are those of `expected`, in this order, and every line was taken without a note.
-fn assert_reported(finished: &Finished, expected: &[Value]) {
-    for name in ["tallyd.lines_rejected", "tallyd.lines_noted", "tallyd.values_clamped"] {
-        let rows: Vec<_> = finished.named(name).filter(|row| row["value"] != 0.0).collect();
-        assert!(rows.is_empty(), "{rows:#?}");
-    }
-    for name in ["tallyd.datagrams_dropped", "tallyd.datagrams_truncated", "tallyd.series_refused"] {
-        assert_eq!(finished.sum(name, "value"), 0.0, "{name}");
-    }
-    let is_sold = |row: &&Value| row["name"].as_str().unwrap().starts_with("shop.");
-    let actual: Vec<_> = finished.rows.iter().filter(is_sold).collect();
-    let is_as = |(actual, expected): (&&Value, &Value)| {
-        expected.as_object().unwrap().iter().all(|(field, value)| actual[field] == *value)
-    };
-    assert!(
-        actual.len() == expected.len() && actual.iter().zip(expected).all(is_as),
-        "expected: {expected:#?}, actual: {actual:#?}"
-    );
-}
-
-/// So many lines arrived.
-fn assert_lines(finished: &Finished, lines: u32) {
-    assert_eq!(finished.sum("tallyd.lines", "value"), f64::from(lines));
-}
-
-/// Datagrams held ten lines and more on average: the client did not send them one by one.
-fn assert_packed(finished: &Finished) {
-    let [datagrams, lines] = ["tallyd.datagrams", "tallyd.lines"].map(|name| finished.sum(name, "value"));
-    assert!(datagrams * 10.0 <= lines, "{lines} lines in {datagrams} datagrams");
-}
-
-/// A client's timer measured pauses of `pause` or a little more, in a unit of which there are so many in a second.
-fn assert_took(finished: &Finished, name: &str, pause: Duration, units: f64) {
-    let row = finished.named(name).next().unwrap();
-    let [min, max] = ["min", "max"].map(|field| row[field].as_f64().unwrap() / units);
-    assert!(pause.as_secs_f64() <= min && max < PATIENCE.as_secs_f64(), "{row}");
 }

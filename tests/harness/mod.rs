@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+pub mod shop;
+
 /// How long a fact is waited for before the test fails.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 

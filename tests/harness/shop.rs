@@ -1,0 +1,133 @@
+//! Clients as programs, and what tallyd must report of the shop that they send as.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Daemon, Finished, PATIENCE};
+
+/// Starts tallyd, lets a client send to its port, and stops tallyd in the midst of its interval.
+pub fn after(send: impl FnOnce(&str)) -> Finished {
+    after_with(&[], send)
+}
+
+/// Likewise, with settings.
+pub fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished {
+    let daemon = Daemon::start(settings);
+    send(&daemon.address.port().to_string());
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    finished
+}
+
+/// Runs a client's script, which says nothing unless something went wrong.
+pub fn run(mut script: Command, arguments: &[&str]) {
+    let output = without_variables(&mut script).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{error}: {script:?}; run make install-test-tools"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{script:?}: {}", String::from_utf8_lossy(&said));
+}
+
+/// Clients read their configuration from variables, which a developer's machine may have set.
+pub fn without_variables(command: &mut Command) -> &mut Command {
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap())
+}
+
+pub fn python(script: &str) -> Command {
+    script_of(PYTHON, script)
+}
+
+pub fn node(script: &str) -> Command {
+    script_of("node", script)
+}
+
+pub fn bash(script: &str) -> Command {
+    script_of("bash", script)
+}
+
+pub fn script_of(program: &str, script: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(Path::new(CLIENTS).join(script));
+    command
+}
+
+/// The folder of the clients' scripts, and the Python that has the clients from `PyPI`.
+pub const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+pub const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/.venv/bin/python");
+
+/// A row as it must be: what is left out here may be anything there.
+pub fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
+    let mut row = json!({"type": kind, "name": name, "tags": {}});
+    for (field, result) in results {
+        row[field] = json!(result);
+    }
+    row
+}
+
+pub fn counter(name: &str, value: f64) -> Value {
+    row("counter", name, &[("value", value)])
+}
+
+pub fn gauge(name: &str, value: f64) -> Value {
+    row("gauge", name, &[("value", value)])
+}
+
+pub fn set(name: &str, value: f64) -> Value {
+    row("set", name, &[("value", value)])
+}
+
+/// A row of a timing, a histogram or a distribution.
+pub fn distribution(kind: &str, name: &str, count: f64, sum: f64) -> Value {
+    row(kind, name, &[("count", count), ("sum", sum)])
+}
+
+pub fn tagged(mut row: Value, tags: Value) -> Value {
+    row["tags"] = tags;
+    row
+}
+
+/// The shop's rows are those of `expected`, in this order, and every line was taken without a note.
+pub fn assert_reported(finished: &Finished, expected: &[Value]) {
+    assert_all_taken(finished);
+    let is_sold = |row: &&Value| !row["name"].as_str().unwrap().starts_with("tallyd.");
+    let is_of_client = |row: &&Value| !row["name"].as_str().unwrap().starts_with("datadog.dogstatsd.client.");
+    let actual: Vec<_> = finished.rows.iter().filter(is_sold).filter(is_of_client).collect();
+    let is_as = |(actual, expected): (&&Value, &Value)| {
+        expected.as_object().unwrap().iter().all(|(field, value)| actual[field] == *value)
+    };
+    assert!(
+        actual.len() == expected.len() && actual.iter().zip(expected).all(is_as),
+        "expected: {expected:#?}, actual: {actual:#?}"
+    );
+}
+
+/// No line was rejected, none was odd, and none was lost.
+pub fn assert_all_taken(finished: &Finished) {
+    for name in ["tallyd.lines_rejected", "tallyd.lines_noted", "tallyd.values_clamped"] {
+        let rows: Vec<_> = finished.named(name).filter(|row| row["value"] != 0.0).collect();
+        assert!(rows.is_empty(), "{rows:#?}");
+    }
+    for name in ["tallyd.datagrams_dropped", "tallyd.datagrams_truncated", "tallyd.series_refused"] {
+        assert_eq!(finished.sum(name, "value"), 0.0, "{name}");
+    }
+}
+
+/// So many lines arrived.
+pub fn assert_lines(finished: &Finished, lines: u32) {
+    assert_eq!(finished.sum("tallyd.lines", "value"), f64::from(lines));
+}
+
+/// Datagrams held ten lines and more on average: the client did not send them one by one.
+pub fn assert_packed(finished: &Finished) {
+    let [datagrams, lines] = ["tallyd.datagrams", "tallyd.lines"].map(|name| finished.sum(name, "value"));
+    assert!(datagrams * 10.0 <= lines, "{lines} lines in {datagrams} datagrams");
+}
+
+/// A client's timer measured pauses of `pause` or a little more, in a unit of which there are so many in a second.
+pub fn assert_took(finished: &Finished, name: &str, pause: Duration, units: f64) {
+    let row = finished.named(name).next().unwrap();
+    let [min, max] = ["min", "max"].map(|field| row[field].as_f64().unwrap() / units);
+    assert!(pause.as_secs_f64() <= min && max < PATIENCE.as_secs_f64(), "{row}");
+}
