@@ -10,6 +10,8 @@ mod harness;
 
 use std::io;
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
@@ -256,6 +258,141 @@ fn cadence_rows() -> Vec<Value> {
         counter("shop.views", 100.0),
         counter("shop.visits", 21.0),
     ]
+}
+
+#[test]
+#[ignore = "needs Go with clients from Debian; run make test"]
+fn what_the_go_client_datadog_sends_is_what_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = go(folder.path(), "send_datadog.go");
+    for mode in ["direct", "buffered"] {
+        let finished = after(|port| run(Command::new(&program), &[port, mode]));
+        let constant = |row| tagged(row, json!({"canary": "", "env": "test"}));
+        let regional = |region, row| tagged(row, json!({"canary": "", "env": "test", "region": region}));
+        assert_reported(
+            &finished,
+            &[
+                constant(distribution("histogram", "shop.basket", 100.0, 2475.0)),
+                constant(distribution("timing", "shop.checkout", 100.0, 4950.0)),
+                constant(set("shop.customers", 25.0)),
+                regional("eu", counter("shop.items", 50.0)),
+                regional("us", counter("shop.items", 150.0)),
+                constant(distribution("distribution", "shop.latency", 100.0, 77.34375)),
+                regional("eu", counter("shop.orders", 24.0)),
+                regional("us", counter("shop.orders", 75.0)),
+                constant(distribution("timing", "shop.steps", 100.0, 5000.0)),
+                constant(gauge("shop.stock", 27.5)),
+                tagged(
+                    gauge("shop.stock", 12.0),
+                    json!({"canary": "", "env": "test", "url": "http://shop.test:80/a"}),
+                ),
+            ],
+        );
+        assert_lines(&finished, 704);
+        if mode == "buffered" {
+            assert_packed(&finished);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs Go with clients from Debian; run make test"]
+fn what_the_go_client_of_cactus_sends_is_what_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = go(folder.path(), "send_cactus.go");
+    let finished = after(|port| run(Command::new(&program), &[port, "octothorpe"]));
+    assert_reported(&finished, &cactus_rows());
+    assert_lines(&finished, 516);
+    assert_packed(&finished);
+}
+
+fn cactus_rows() -> Vec<Value> {
+    let regional = |region, row| tagged(row, json!({"env": "test", "region": region}));
+    vec![
+        // Meant as a value, and sent as what is a change: from 3 by -7.
+        gauge("shop.balance", -4.0),
+        distribution("timing", "shop.checkout", 100.0, 4950.0),
+        set("shop.customers", 25.0),
+        set("shop.numbers", 100.0),
+        counter("shop.orders", -3.0),
+        regional("eu", counter("shop.orders", 25.0)),
+        regional("us", counter("shop.orders", 75.0)),
+        distribution("timing", "shop.steps", 100.0, 2475.0),
+        gauge("shop.stock", 27.0),
+        counter("shop.views", 80.0),
+    ]
+}
+
+/// Builds a client's program in a folder.
+fn go(folder: &Path, source: &str) -> PathBuf {
+    let program = folder.join("send");
+    build_go(&Path::new(CLIENTS).join(source), &program);
+    program
+}
+
+#[test]
+#[ignore = "needs Ruby with a client from Debian; run make test"]
+fn what_the_ruby_client_statsd_ruby_sends_is_what_is_reported() {
+    // It means -7.25, and sends what is a change for others: from 3 by -7.25.
+    for (setting, balance) in [
+        ("aggregation.gauges.signed=delta", -4.25),
+        ("aggregation.gauges.signed=absolute", -7.25),
+        ("aggregation.gauges.absolute_prefixes=['shop.bal']", -7.25),
+    ] {
+        let finished = after_with(&[setting], |port| run(script_of("ruby", "send_statsd_ruby.rb"), &[port]));
+        assert_reported(
+            &finished,
+            &[
+                gauge("shop.balance", balance),
+                distribution("timing", "shop.checkout", 100.0, 4950.0),
+                set("shop.customers", 25.0),
+                counter("shop.items", 200.0),
+                counter("shop.orders", 99.0),
+                counter("shop.packed", 4950.0),
+                distribution("timing", "shop.render", 20.0, 200.0),
+                gauge("shop.stock", 27.5),
+                row("timing", "shop.timed", &[("count", 10.0)]),
+                counter("shop.views", 100.0),
+            ],
+        );
+        assert_lines(&finished, 535);
+        assert_took(&finished, "shop.timed", Duration::from_millis(2), 1e3);
+    }
+}
+
+#[test]
+#[ignore = "needs Perl with a client from Debian; run make test"]
+fn what_the_perl_client_net_statsd_sends_is_what_is_reported() {
+    let finished = after(|port| run(script_of("perl", "send_net_statsd.pl"), &[port]));
+    assert_reported(
+        &finished,
+        &[
+            distribution("timing", "shop.checkout", 100.0, 4950.0),
+            counter("shop.items", 200.0),
+            counter("shop.left", -1.0),
+            counter("shop.orders", 99.0),
+            distribution("timing", "shop.render", 20.0, 200.0),
+            gauge("shop.stock", 27.5),
+            counter("shop.views", 100.0),
+        ],
+    );
+    assert_lines(&finished, 324);
+}
+
+#[test]
+#[ignore = "needs PHP; run make test"]
+fn what_php_alone_sends_is_what_is_reported() {
+    let finished = after(|port| run(script_of("php", "send_php.php"), &[port]));
+    assert_reported(
+        &finished,
+        &[
+            tagged(distribution("timing", "shop.checkout", 100.0, 4950.0), json!({"region": "eu"})),
+            set("shop.customers", 25.0),
+            counter("shop.orders", 100.0),
+            gauge("shop.stock", 27.5),
+        ],
+    );
+    assert_lines(&finished, 302);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need: programs from Debian, and Python's and Node's StatsD clients beside their scripts.
+# Installs what the tests need: programs and StatsD clients from Debian, and Python's and Node's clients beside their
+# scripts.
 # Where all of it is there already this takes a moment and needs neither network nor root. It starts no service.
 set -euo pipefail
 cd "$(dirname "$0")/clients"
@@ -24,20 +25,29 @@ python() {
     return 1
 }
 
-# What follows a package's name is a program that it brings; `kill`, for one, is more than bash's own.
+# What follows a package's name is a program or a file that it brings; `kill`, for one, is more than bash's own. Go is
+# GCC's, which takes half the room of Google's.
 missing_packages() {
-    local package program
-    while read -r package program; do
-        type -P "$program" >/dev/null || echo "$package"
-    done <<-PROGRAMS
+    local package brings
+    while read -r package brings; do
+        type -P "$brings" >/dev/null || [ -e "$brings" ] || echo "$package"
+    done <<-PACKAGES
 	gcc cc
+	gccgo-go go
+	golang-github-cactus-go-statsd-client-dev /usr/share/gocode/src/github.com/cactus/go-statsd-client/statsd
+	golang-github-datadog-datadog-go-dev /usr/share/gocode/src/github.com/DataDog/datadog-go/statsd
+	libnet-statsd-perl /usr/share/perl5/Net/Statsd.pm
 	make make
 	netcat-openbsd nc.openbsd
+	perl perl
+	php-cli php
 	procps kill
 	prometheus promtool
 	prometheus-node-exporter prometheus-node-exporter
+	ruby ruby
+	ruby-statsd /usr/lib/ruby/vendor_ruby/statsd.rb
 	systemd systemd-analyze
-	PROGRAMS
+	PACKAGES
     # Node from elsewhere brings its own npm, with which Debian's would be at odds.
     type -P node >/dev/null || echo nodejs
     type -P npm >/dev/null || echo npm

@@ -57,6 +57,15 @@ pub fn script_of(program: &str, script: &str) -> Command {
 pub const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 pub const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/.venv/bin/python");
 
+/// Builds a program with Debian's Go and its packages of clients, which takes a second or two.
+pub fn build_go(source: &Path, program: &Path) {
+    let mut go = Command::new("go");
+    without_variables(&mut go).envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")]);
+    go.env("GOCACHE", program.with_extension("cache")).args(["build", "-o"]).arg(program).arg(source);
+    let output = go.output().unwrap_or_else(|error| panic!("{error}: go; run make install-test-tools"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A row as it must be: what is left out here may be anything there.
 pub fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
     let mut row = json!({"type": kind, "name": name, "tags": {}});
