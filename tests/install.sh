@@ -37,8 +37,10 @@ missing_packages() {
 	golang-github-cactus-go-statsd-client-dev /usr/share/gocode/src/github.com/cactus/go-statsd-client/statsd
 	golang-github-datadog-datadog-go-dev /usr/share/gocode/src/github.com/DataDog/datadog-go/statsd
 	libnet-statsd-perl /usr/share/perl5/Net/Statsd.pm
+	libnginx-mod-http-lua /usr/lib/nginx/modules/ngx_http_lua_module.so
 	make make
 	netcat-openbsd nc.openbsd
+	nginx-light /usr/sbin/nginx
 	perl perl
 	php-cli php
 	procps kill
@@ -47,6 +49,7 @@ missing_packages() {
 	ruby ruby
 	ruby-statsd /usr/lib/ruby/vendor_ruby/statsd.rb
 	systemd systemd-analyze
+	uwsgi-core uwsgi-core
 	PACKAGES
     # Node from elsewhere brings its own npm, with which Debian's would be at odds.
     type -P node >/dev/null || echo nodejs
@@ -76,12 +79,16 @@ install_packages() {
     as_root "${apt[@]}" update
     as_root "${apt[@]}" install -y --no-install-recommends "$@"
     # Nor at the next boot: the tests run these programs themselves.
-    local package
-    for package in prometheus prometheus-node-exporter; do
+    local package service
+    while read -r package service; do
         case " $* " in
-            *" $package "*) as_root systemctl --quiet disable "$package" ;;
+            *" $package "*) as_root systemctl --quiet disable "$service" ;;
         esac
-    done
+    done <<-SERVICES
+	nginx-light nginx
+	prometheus prometheus
+	prometheus-node-exporter prometheus-node-exporter
+	SERVICES
 }
 
 mapfile -t packages < <(missing_packages)
@@ -100,8 +107,9 @@ if cmp --silent requirements.txt .venv/installed && .venv/bin/python -c ''; then
     say 'PyPI packages: all there'
 else
     say "PyPI packages: installing $(tr '\n' ' ' <requirements.txt)"
+    # The list is complete; Airflow's part needs nothing of the rest of Airflow for what the tests use.
     "$(python)" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
     cp requirements.txt .venv/installed
 fi
 

@@ -110,6 +110,11 @@ impl Daemon {
         if let Some(row) = self.seen.iter().find(|row| is_it(row)) {
             return row.clone();
         }
+        self.wait_for_next(is_it)
+    }
+
+    /// Waits for such a row among those that were not read yet.
+    pub fn wait_for_next(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.rows.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -1,0 +1,43 @@
+"""Sends as Airflow what tests/documented.rs expects: send_airflow.py CONFIG
+
+Airflow makes its logger of these very settings; a whole Airflow is too large for a test.
+"""
+
+import sys
+from configparser import ConfigParser
+
+import statsd
+from airflow.sdk._shared.observability.metrics.datadog_logger import get_dogstatsd_logger
+from airflow.sdk._shared.observability.metrics.statsd_logger import get_statsd_logger
+
+config = ConfigParser()
+config.read(sys.argv[1])
+metrics = config["metrics"]
+
+address = {"host": metrics["statsd_host"], "port": metrics.getint("statsd_port")}
+# What Airflow has by default.
+disabled = metrics.get("statsd_disabled_tags", "job_id,run_id")
+
+if metrics.getboolean("statsd_datadog_enabled", fallback=False):
+    logger = get_dogstatsd_logger(
+        **address,
+        namespace=metrics["statsd_prefix"],
+        tags_in_string=metrics["statsd_datadog_tags"],
+        statsd_disabled_tags=disabled,
+    )
+    # As it is by default, but asked for nothing about itself.
+    logger.dogstatsd.disable_telemetry()
+elif metrics.getboolean("statsd_on"):
+    logger = get_statsd_logger(
+        **address,
+        prefix=metrics["statsd_prefix"],
+        stats_class=statsd.StatsClient,
+        influxdb_tags_enabled=metrics.getboolean("statsd_influxdb_enabled", fallback=False),
+        statsd_disabled_tags=disabled,
+    )
+
+task = {"dag_id": "shop", "task_id": "sell", "run_id": "manual__1"}
+for _ in range(3):
+    logger.incr("task.start", tags=task)
+logger.gauge("executor.open_slots", 32)
+logger.timing("task.duration", 1234.5, tags=task)

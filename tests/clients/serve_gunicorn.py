@@ -1,0 +1,7 @@
+"""An application for tests/documented.rs, which gunicorn serves: one page, and nothing else."""
+
+
+def app(environ, start_response):
+    found = environ["PATH_INFO"] == "/"
+    start_response("200 OK" if found else "404 Not Found", [("Content-Length", "0")])
+    return []

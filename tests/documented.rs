@@ -1,0 +1,350 @@
+//! What docs/clients.md shows is run as it stands, with another port, and does what the page says.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cadence::prelude::*;
+use cadence::{BufferedUdpMetricSink, StatsdClient};
+use harness::shop::*;
+use harness::{Daemon, Finished, PATIENCE};
+use serde_json::{Value, json};
+
+const PAGE: &str = include_str!("../docs/clients.md");
+
+/// The blocks that a test runs, by what stands after the backquotes.
+const RUN: [&str; 17] = [
+    "python statsd",
+    "python datadog",
+    "javascript hot-shots",
+    "rust cadence",
+    "go datadog-go",
+    "go cactus",
+    "ruby statsd-ruby",
+    "php",
+    "perl Net::Statsd",
+    "bash",
+    "sh netcat",
+    "ini airflow",
+    "ini airflow-datadog",
+    "python gunicorn",
+    "ini uwsgi",
+    "nginx lua",
+    "toml tallyd",
+];
+
+/// The blocks that none can run here: no registry that the tests may use has these clients.
+const NOT_RUN: [&str; 5] = [
+    "java java-dogstatsd-client",
+    "ruby dogstatsd-ruby",
+    "php php-datadogstatsd",
+    "nginx nginx-statsd",
+    "yaml envoy",
+];
+
+#[test]
+fn each_block_of_the_page_is_run_or_known_not_to_be() {
+    let fences = PAGE.lines().filter_map(|line| line.strip_prefix("```")).filter(|info| !info.is_empty());
+    let mut shown: Vec<_> = fences.collect();
+    let mut known = [&RUN[..], &NOT_RUN].concat();
+    shown.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(shown, known);
+    let marks = PAGE.lines().filter(|line| line.contains("*not run*") || line.contains("*Not run.*")).count();
+    // One on top says what it means, and one is of what has no block.
+    assert_eq!(marks, NOT_RUN.len() + 2);
+}
+
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn what_is_shown_for_python_sells_an_order() {
+    assert_sold(&after(|port| run(with(PYTHON, "-c", &shown("python statsd", port)), &[])), json!({}));
+    let finished = after(|port| run(with(PYTHON, "-c", &shown("python datadog", port)), &[]));
+    assert_sold(&finished, json!({"region": "eu"}));
+}
+
+#[test]
+#[ignore = "needs Node with a client from npm; run make test"]
+fn what_is_shown_for_node_sells_an_order() {
+    let finished = after(|port| {
+        let mut node = with("node", "-e", &shown("javascript hot-shots", port));
+        node.current_dir(CLIENTS);
+        run(node, &[]);
+    });
+    assert_sold(&finished, json!({"region": "eu"}));
+}
+
+#[test]
+fn what_is_shown_for_rust_sells_an_order() {
+    let source: Vec<_> = include_str!("documented.rs").lines().map(str::trim).collect();
+    for line in shown("rust cadence", "port").lines() {
+        assert!(source.contains(&line.trim()), "not run here: {line}");
+    }
+    let finished = after(|port| sell_with_cadence(port.parse().unwrap()).unwrap());
+    assert_sold(&finished, json!({"region": "eu"}));
+}
+
+fn sell_with_cadence(port: u16) -> Result<(), Box<dyn std::error::Error>> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let sink = BufferedUdpMetricSink::from(("127.0.0.1", port), socket)?;
+    let client = StatsdClient::from_sink("shop", sink);
+    client.count_with_tags("orders", 1).with_tag("region", "eu").try_send()?;
+    client.gauge("stock", 27_u64)?;
+    client.time("checkout", Duration::from_millis(250))?;
+    client.flush()?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs Go with clients from Debian; run make test"]
+fn what_is_shown_for_go_sells_an_order() {
+    for block in ["go datadog-go", "go cactus"] {
+        let finished = after(|port| {
+            let folder = tempfile::tempdir().unwrap();
+            let [source, program] = ["sell.go", "sell"].map(|name| folder.path().join(name));
+            // Debian has the versions before 2 of Go's modules, without one in their paths.
+            std::fs::write(&source, shown(block, port).replace("/v5/statsd", "/statsd")).unwrap();
+            build_go(&source, &program);
+            run(Command::new(&program), &[]);
+        });
+        assert_sold(&finished, json!({"region": "eu"}));
+    }
+}
+
+#[test]
+#[ignore = "needs Ruby, Perl and PHP with clients from Debian; run make test"]
+fn what_is_shown_for_ruby_perl_and_php_sells_an_order() {
+    assert_sold(&after(|port| run(with("ruby", "-e", &shown("ruby statsd-ruby", port)), &[])), json!({}));
+    assert_sold(&after(|port| run(with("perl", "-e", &shown("perl Net::Statsd", port)), &[])), json!({}));
+    let finished = after(|port| {
+        let program = shown("php", port);
+        run(with("php", "-r", program.strip_prefix("<?php").unwrap()), &[]);
+    });
+    assert_sold(&finished, json!({"region": "eu"}));
+}
+
+#[test]
+#[ignore = "needs netcat; run make test"]
+fn what_is_shown_for_shells_sells_an_order() {
+    for block in ["bash", "sh netcat"] {
+        let finished = after(|port| run(with("bash", "-c", &shown(block, port)), &[]));
+        assert_sold(&finished, json!({"region": "eu"}));
+    }
+}
+
+/// One order was sold, and reported under these tags.
+fn assert_sold(finished: &Finished, tags: Value) {
+    assert_reported(
+        finished,
+        &[
+            distribution("timing", "shop.checkout", 1.0, 250.0),
+            tagged(counter("shop.orders", 1.0), tags),
+            gauge("shop.stock", 27.0),
+        ],
+    );
+    assert_lines(finished, 3);
+}
+
+#[test]
+#[ignore = "needs Python with a part of Airflow from PyPI; run make test"]
+fn what_is_shown_for_airflow_reports_its_tasks() {
+    let finished = after(|port| run_airflow(&shown("ini airflow", port)));
+    assert_reported(
+        &finished,
+        &[
+            gauge("airflow.executor.open_slots", 32.0),
+            distribution("timing", "airflow.task.duration", 1.0, 1234.5),
+            counter("airflow.task.start", 3.0),
+        ],
+    );
+    let finished = after(|port| run_airflow(&shown("ini airflow-datadog", port)));
+    let of_task = |row| tagged(row, json!({"dag_id": "shop", "env": "prod", "task_id": "sell"}));
+    assert_reported(
+        &finished,
+        &[
+            tagged(gauge("airflow.executor.open_slots", 32.0), json!({"env": "prod"})),
+            of_task(distribution("timing", "airflow.task.duration", 1.0, 1234.5)),
+            of_task(counter("airflow.task.start", 3.0)),
+        ],
+    );
+}
+
+fn run_airflow(config: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("airflow.cfg");
+    std::fs::write(&path, config).unwrap();
+    run(python("send_airflow.py"), &[path.to_str().unwrap()]);
+}
+
+#[test]
+#[ignore = "needs gunicorn from PyPI; run make test"]
+fn what_is_shown_for_gunicorn_reports_its_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("web.sock");
+    let finished = after(|port| {
+        let config = folder.path().join("gunicorn.conf.py");
+        std::fs::write(&config, shown("python gunicorn", port)).unwrap();
+        let mut gunicorn = Command::new(PYTHON);
+        gunicorn.args(["-m", "gunicorn", "--no-control-socket", "--chdir", CLIENTS, "--config"]).arg(config);
+        gunicorn.arg("--bind").arg(format!("unix:{}", socket.display())).arg("serve_gunicorn:app");
+        let gunicorn = Server::start(gunicorn);
+        get(&socket, "/", 200);
+        get(&socket, "/missing", 404);
+        gunicorn.stop("TERM");
+    });
+    let constant = |row| tagged(row, json!({"canary": "", "env": "prod"}));
+    assert_reported(
+        &finished,
+        &[
+            constant(row("timing", "shop.gunicorn.request.duration", &[("count", 2.0)])),
+            constant(counter("shop.gunicorn.request.status.200", 1.0)),
+            constant(counter("shop.gunicorn.request.status.404", 1.0)),
+            constant(counter("shop.gunicorn.requests", 2.0)),
+            constant(row("gauge", "shop.gunicorn.workers", &[])),
+            constant(gauge("shop.stock", 27.0)),
+        ],
+    );
+    assert_took(&finished, "shop.gunicorn.request.duration", Duration::ZERO, 1e3);
+}
+
+#[test]
+#[ignore = "needs nginx with Lua from Debian; run make test"]
+fn what_is_shown_for_nginx_reports_its_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(&["flush.interval=100ms"]);
+    let block = shown("nginx lua", &daemon.address.port().to_string());
+    std::fs::write(folder.path().join("documented.conf"), block).unwrap();
+    std::fs::copy(Path::new(CLIENTS).join("serve_nginx.conf"), folder.path().join("nginx.conf")).unwrap();
+    let mut nginx = Command::new("/usr/sbin/nginx");
+    nginx.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder.path()).current_dir(folder.path());
+    let nginx = Server::start(nginx);
+    for _ in 0..2 {
+        get(&folder.path().join("web.sock"), "/", 204);
+    }
+    get(&folder.path().join("web.sock"), "/missing", 404);
+    // nginx has answered before it sends.
+    let mut counted = 0.0;
+    while counted < 3.0 {
+        let is_counted = |row: &Value| row["name"] == "nginx.requests" && row["value"] != 0.0;
+        counted += daemon.wait_for_next(is_counted)["value"].as_f64().unwrap();
+    }
+    nginx.stop("QUIT");
+    let finished = daemon.stop();
+    assert_all_taken(&finished);
+    for (status, requests) in [("204", 2.0), ("404", 1.0)] {
+        let of_status = finished.named("nginx.requests").filter(|row| row["tags"]["status"] == status);
+        assert_eq!(of_status.map(|row| row["value"].as_f64().unwrap()).sum::<f64>(), requests);
+    }
+    assert_eq!(finished.sum("nginx.request_time", "count"), 3.0);
+}
+
+#[test]
+#[ignore = "needs uWSGI from Debian; run make test"]
+fn what_is_shown_for_uwsgi_counts_its_requests_once_and_its_own_totals_at_each_push() {
+    let folder = tempfile::tempdir().unwrap();
+    let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| folder.path().join(name));
+    let mut daemon = Daemon::start(&["flush.interval=100ms"]);
+    let block = shown("ini uwsgi", &daemon.address.port().to_string());
+    // A plugin that answers requests, by repeating them.
+    let server = format!("plugins = echo\nhttp-socket = {}\nhttp-socket-modifier1 = 101\n", socket.display());
+    let block = block.replace("stats-pusher-default-freq = 10", "stats-pusher-default-freq = 1") + &server;
+    std::fs::write(&config, block).unwrap();
+    let mut uwsgi = Command::new("uwsgi-core");
+    uwsgi.arg("--ini").arg(&config);
+    let uwsgi = Server::start(uwsgi);
+    for _ in 0..5 {
+        ask(&socket, "/");
+    }
+    let mut totals = 0.0;
+    while totals <= 10.0 {
+        let is_total = |row: &Value| row["name"] == "shop.worker.0.requests" && row["value"] != 0.0;
+        totals += daemon.wait_for_next(is_total)["value"].as_f64().unwrap();
+    }
+    uwsgi.stop("INT");
+    let finished = daemon.stop();
+    assert_all_taken(&finished);
+    assert_eq!(finished.sum("shop.orders", "value"), 5.0);
+}
+
+#[test]
+fn what_is_shown_of_tallyds_own_configuration_is_valid() {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), shown("toml tallyd", "8125")).unwrap();
+    let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+    let checked = tallyd.args(["check", "--config"]).arg(file.path()).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+/// A block of the page, with another port.
+fn shown(info: &str, port: &str) -> String {
+    let fence = format!("```{info}\n");
+    let block = PAGE.split_once(&fence).and_then(|(_, rest)| rest.split_once("```"));
+    let (block, _) = block.unwrap_or_else(|| panic!("docs/clients.md does not show {info}"));
+    block.replace("8125", port)
+}
+
+/// A program that runs a text.
+fn with(program: &str, option: &str, text: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args([option, text]);
+    command
+}
+
+/// A server that sends to tallyd. Killed when dropped.
+struct Server(Child);
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        without_variables(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn();
+        Self(child.unwrap_or_else(|error| panic!("{error}: {command:?}; run make install-test-tools")))
+    }
+
+    /// Sends it a signal, by its name without `SIG`, and waits for its end.
+    fn stop(mut self, signal: &str) {
+        let kill = Command::new("kill").args(["-s", signal, &self.0.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let deadline = Instant::now() + PATIENCE;
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the server did not end in {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// Asks a web server for a page.
+fn get(socket: &Path, path: &str, status: u16) {
+    let answer = ask(socket, path);
+    assert!(answer.split(' ').nth(1) == Some(&status.to_string()), "{answer}");
+}
+
+/// Sends a request as soon as the server listens, and reads its whole answer.
+fn ask(socket: &Path, path: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let mut stream = loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "{}: {error}", socket.display()),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: shop.test\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
