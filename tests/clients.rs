@@ -144,6 +144,15 @@ fn what_the_node_client_hot_shots_adds_up_itself_is_what_is_reported() {
     assert_hot_shots_timers(&finished);
 }
 
+#[test]
+#[ignore = "needs Node with a client from npm; run make test"]
+fn what_the_node_client_hot_shots_sends_with_influxdb_tags_is_what_is_reported() {
+    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "telegraf"]));
+    assert_reported(&finished, &hot_shots_rows());
+    assert_lines(&finished, 646);
+    assert_hot_shots_timers(&finished);
+}
+
 fn hot_shots_rows() -> Vec<Value> {
     let global = |row| tagged(row, json!({"env": "test"}));
     let regional = |region, row| tagged(row, json!({"env": "test", "region": region}));
@@ -300,10 +309,13 @@ fn what_the_go_client_datadog_sends_is_what_is_reported() {
 fn what_the_go_client_of_cactus_sends_is_what_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let program = go(folder.path(), "send_cactus.go");
-    let finished = after(|port| run(Command::new(&program), &[port, "octothorpe"]));
-    assert_reported(&finished, &cactus_rows());
-    assert_lines(&finished, 516);
-    assert_packed(&finished);
+    // DogStatsD, InfluxDB and Graphite tags.
+    for format in ["octothorpe", "comma", "semicolon"] {
+        let finished = after(|port| run(Command::new(&program), &[port, format]));
+        assert_reported(&finished, &cactus_rows());
+        assert_lines(&finished, 516);
+        assert_packed(&finished);
+    }
 }
 
 fn cactus_rows() -> Vec<Value> {

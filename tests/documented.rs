@@ -164,6 +164,17 @@ fn what_is_shown_for_airflow_reports_its_tasks() {
             counter("airflow.task.start", 3.0),
         ],
     );
+    let finished =
+        after(|port| run_airflow(&(shown("ini airflow", port) + "statsd_influxdb_enabled = True\n")));
+    let of_task = |row| tagged(row, json!({"dag_id": "shop", "task_id": "sell"}));
+    assert_reported(
+        &finished,
+        &[
+            gauge("airflow.executor.open_slots", 32.0),
+            of_task(distribution("timing", "airflow.task.duration", 1.0, 1234.5)),
+            of_task(counter("airflow.task.start", 3.0)),
+        ],
+    );
     let finished = after(|port| run_airflow(&shown("ini airflow-datadog", port)));
     let of_task = |row| tagged(row, json!({"dag_id": "shop", "env": "prod", "task_id": "sell"}));
     assert_reported(

@@ -47,6 +47,11 @@ fn metrics_that_clients_send_are_taken_unless_the_protocol_refuses_them() {
 }
 
 #[test]
+fn events_and_service_checks_that_clients_send_are_taken_unless_the_protocol_refuses_them() {
+    assert_taken(is_event_or_check);
+}
+
+#[test]
 fn lines_that_the_protocol_refuses_are_among_those_that_clients_send() {
     let datagrams = datagrams();
     let sent: Vec<_> = datagrams.iter().flat_map(|datagram| lines(&datagram.bytes)).collect();

@@ -28,11 +28,13 @@ if metrics.getboolean("statsd_datadog_enabled", fallback=False):
     # As it is by default, but asked for nothing about itself.
     logger.dogstatsd.disable_telemetry()
 elif metrics.getboolean("statsd_on"):
+    influxdb = metrics.getboolean("statsd_influxdb_enabled", fallback=False)
     logger = get_statsd_logger(
         **address,
         prefix=metrics["statsd_prefix"],
         stats_class=statsd.StatsClient,
-        influxdb_tags_enabled=metrics.getboolean("statsd_influxdb_enabled", fallback=False),
+        influxdb_tags_enabled=influxdb,
+        statsd_influxdb_enabled=influxdb,
         statsd_disabled_tags=disabled,
     )
 

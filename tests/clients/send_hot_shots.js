@@ -1,4 +1,4 @@
-// Sends with npm's hot-shots what tests/clients.rs expects: send_hot_shots.js PORT direct|buffered|aggregated
+// Sends with npm's hot-shots what tests/clients.rs expects: send_hot_shots.js PORT direct|buffered|aggregated|telegraf
 'use strict';
 
 const StatsD = require('hot-shots');
@@ -19,6 +19,8 @@ const modes = {
   },
   // Counters, gauges and sets added up by the client.
   aggregated: { maxBufferSize: 1000, aggregation: true },
+  // InfluxDB tags, in the name.
+  telegraf: { telegraf: true },
 };
 
 const fail = (error) => {
