@@ -116,14 +116,7 @@ fn reason_to_refuse(line: &[u8]) -> Option<&'static str> {
 
 /// What a tallyd that knows no series yet counts of a datagram.
 fn recorded(datagram: &[u8]) -> Tally {
-    let parameters = Parameters {
-        max_series: 100,
-        digits: 2,
-        exact_values: 512,
-        exact_members: 1000,
-        absolute_gauges: false,
-        absolute_gauge_prefixes: Vec::new(),
-    };
+    let parameters = Parameters { max_series: 100, ..Parameters::default() };
     let mut shard = Shard::new(Shared::new(parameters));
     shard.record(datagram);
     shard.tally().clone()
