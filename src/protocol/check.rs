@@ -6,7 +6,7 @@
 //! ```
 
 use super::error::{Failure, Reason, fail};
-use super::sections::{Common, Origin, replace, sections, split_at_byte};
+use super::sections::{Common, Origin, is_utf8, replace, sections, split_at_byte};
 use super::{Note, Notes, Tags, Text};
 
 /// With what a service check begins.
@@ -101,7 +101,7 @@ pub(super) fn check(line: &[u8]) -> Result<ServiceCheck<'_>, Failure<'_>> {
             [b'h', b':', text @ ..] => replace(&mut hostname, text, &mut notes),
             [b'm', b':', text @ ..] => {
                 notes.add(Note::Message);
-                notes.add_if(std::str::from_utf8(text).is_err(), Note::TextNotUtf8);
+                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
                 replace(&mut message, text, &mut notes);
             }
             other => common.read(other, &mut notes),

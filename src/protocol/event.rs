@@ -12,7 +12,7 @@ use nom::character::complete::{char, digit1};
 use nom::error::Error;
 
 use super::error::{Failure, Reason, fail};
-use super::sections::{Common, Origin, replace, sections};
+use super::sections::{Common, Origin, is_utf8, replace, sections};
 use super::{Note, Notes, Tags, Text};
 
 /// With what an event begins.
@@ -110,7 +110,7 @@ pub(super) fn event(line: &[u8]) -> Result<Event<'_>, Failure<'_>> {
         return fail(body, Reason::BadEvent);
     };
     let mut notes = Notes::default();
-    notes.add_if([title, text].iter().any(|text| std::str::from_utf8(text).is_err()), Note::TextNotUtf8);
+    notes.add_if([title, text].iter().any(|text| !is_utf8(text)), Note::TextNotUtf8);
     let mut common = Common::default();
     let [mut hostname, mut aggregation_key, mut source_type] = [None; 3];
     let (mut priority, mut alert_type) = (None, None);

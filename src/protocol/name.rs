@@ -159,10 +159,19 @@ impl Marks {
                     }
                 }
                 byte if byte.is_ascii_control() => marks.control = marks.control.or(Some(at)),
-                byte => {
-                    let begin = || Some((at, dialects.beginning_with(byte)?));
-                    marks.delimiter = marks.delimiter.or_else(begin);
+                byte if marks.delimiter.is_none() => {
+                    marks.delimiter = dialects.beginning_with(byte).map(|dialect| (at, dialect));
+                    // What follows are tags, most often: only their end is of interest, which is found faster so.
+                    if marks.delimiter.is_some() && marks.brackets.is_none() {
+                        let next = memchr::memchr3(b':', b'|', b'[', &line[at..]);
+                        let end = next.map_or(line.len(), |next| at + next);
+                        if line.get(end) != Some(&b'[') {
+                            marks.end = end;
+                            break;
+                        }
+                    }
                 }
+                _ => {}
             }
             at += 1;
         }

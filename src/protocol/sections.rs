@@ -60,14 +60,13 @@ pub(super) struct Common<'a> {
 }
 
 impl<'a> Common<'a> {
-    /// Reads a section if it is one of those; otherwise it is left for the caller, or noted as unknown.
+    /// Reads a section if it is one of those, and notes it as unknown if not.
+    #[inline(always)]
     pub(super) fn read(&mut self, section: &'a [u8], notes: &mut Notes) {
         match section {
             [] => notes.add(Note::EmptySection),
             [b'#', tags @ ..] => {
-                if std::str::from_utf8(tags).is_err() {
-                    notes.add(Note::TagNotUtf8);
-                }
+                notes.add_if(!is_utf8(tags), Note::TagNotUtf8);
             }
             [b'c', b':', id @ ..] => {
                 self.origin.container_id = id;
@@ -114,11 +113,20 @@ pub(super) fn sections(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// What stands before the first `byte`, and after it if there is one.
+///
+/// Values and sections are short, most often: word by word they are searched faster than with wide registers, which
+/// first have to be called for.
+#[inline]
 pub(super) fn split_at_byte(text: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(byte, text) {
+    match memchr::arch::all::memchr::One::new(byte).find(text) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
     }
+}
+
+/// Most texts are ASCII, which is seen faster.
+pub(super) fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
 }
 
 /// Digits alone, above 0.

@@ -31,7 +31,9 @@ impl<'a> Tags<'a> {
 
     /// If there are tags both within the name and in a section, of two dialects that is: the line from that section on.
     pub(super) fn second_dialect(self) -> Option<&'a [u8]> {
-        let is_mixed = self.in_name().next().is_some() && self.in_sections().next().is_some();
+        let is_mixed = !self.sections.is_empty()
+            && self.in_name().next().is_some()
+            && self.in_sections().next().is_some();
         let (at, _) = sections(self.sections).find(|(_, section)| is_mixed && section.starts_with(b"#"))?;
         Some(&self.sections[at..])
     }

@@ -1,0 +1,166 @@
+//! `tallyd explain`, the real binary: what it says to people and to programs.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value as Json, json};
+
+/// What it prints, given arguments and standard input.
+fn explain(arguments: &[&OsStr], input: &[u8]) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+        .arg("explain")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    // It need not have read what it was not asked to.
+    _ = writer.join().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn words<'a>(arguments: &'a [&str]) -> Vec<&'a OsStr> {
+    arguments.iter().map(OsStr::new).collect()
+}
+
+fn objects(arguments: &[&str], input: &[u8]) -> Vec<Json> {
+    let arguments = [&["--format", "json"], arguments].concat();
+    explain(&words(&arguments), input).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn an_object_a_line_has_the_documented_form() {
+    assert_eq!(
+        explain(&words(&["--format", "json", "a:1|c|@0.5|#k:v", "a:x|c"]), b""),
+        concat!(
+            r#"{"ok":true,"samples":[{"name":"a","type":"c","value":1.0,"delta":false,"rate":0.5,"tags":[["k","v"]],"timestamp":null}],"events":[],"service_checks":[]}"#,
+            "\n",
+            r#"{"ok":false,"reason":"bad_value","column":3}"#,
+            "\n"
+        )
+    );
+    assert_eq!(
+        objects(&["a:b|s|c:box|e:pod|card:low", "a:+1|g|T5", "b:2|kv"], b""),
+        [
+            json!({"ok":true,"samples":[{"name":"a","type":"s","value":"b","delta":false,"rate":1.0,"tags":[],
+                "timestamp":null,"container_id":"box","external_data":"pod","cardinality":"low"}],
+                "events":[],"service_checks":[]}),
+            json!({"ok":true,"samples":[{"name":"a","type":"g","value":1.0,"delta":true,"rate":1.0,"tags":[],
+                "timestamp":5}],"events":[],"service_checks":[]}),
+            json!({"ok":true,"samples":[{"name":"b","type":"g","value":2.0,"delta":false,"rate":1.0,"tags":[],
+                "timestamp":null}],"events":[],"service_checks":[]}),
+        ]
+    );
+    assert_eq!(
+        objects(&["_e{1,4}:a|b\\nc|t:error|#k", "_sc|up|3|h:web|m:no"], b""),
+        [
+            json!({"ok":true,"samples":[],"events":[{"title":"a","text":"b\nc","timestamp":null,"hostname":null,
+                "priority":"normal","alert_type":"error","aggregation_key":null,"source_type":null,
+                "tags":[["k",""]]}],"service_checks":[]}),
+            json!({"ok":true,"samples":[],"events":[],"service_checks":[{"name":"up","status":3,"timestamp":null,
+                "hostname":"web","message":"no","tags":[]}]}),
+        ]
+    );
+}
+
+#[test]
+fn standard_input_is_read_line_by_line_as_a_receiver_does() {
+    let long = "x".repeat(70_000);
+    let input = format!("a:1|c\r\n\n{long}:1|c\nb:1|c").into_bytes();
+    let objects = objects(&[], &input);
+    assert_eq!(objects.len(), 3);
+    assert_eq!(objects[0]["samples"][0]["name"], "a");
+    assert_eq!(objects[1], json!({"ok":false,"reason":"line_too_long","column":65_537}));
+    assert_eq!(objects[2]["samples"][0]["name"], "b");
+}
+
+#[test]
+fn lines_are_bytes_that_need_not_be_utf8() {
+    let tag = [&b"a:1|c|#k:\xff"[..], b"a\xff:1|c"];
+    let expected = ["\u{fffd}", "bad_name"];
+    let from_arguments =
+        tag.map(|line| explain(&[OsStr::new("--format"), OsStr::new("json"), OsStr::from_bytes(line)], b""));
+    let from_input = tag.map(|line| explain(&words(&["--format", "json"]), line));
+    assert_eq!(from_arguments, from_input);
+    for (explanation, expected) in from_input.iter().zip(expected) {
+        assert!(explanation.contains(expected), "{explanation}");
+    }
+}
+
+#[test]
+fn people_are_shown_what_stands_where_and_what_becomes_of_it() {
+    assert_eq!(
+        explain(&words(&["api.latency:12.5:13|ms|@0.1|#env:prod,canary"]), b""),
+        "\
+api.latency:12.5:13|ms|@0.1|#env:prod,canary
+^^^^^^^^^^^ ^^^^ ^^ ^^ ^^^^  ^^^^^^^^ ^^^^^^
+|           |       |  |     tags
+|           |       |  rate
+|           |       type
+|           values
+name
+  dialect         dogstatsd
+  timing          12.5 ms, which stands for 10
+  timing          13 ms, which stands for 10
+  series          api.latency|ms|#canary:,env:prod
+  prometheus      api_latency_seconds{canary=\"true\",env=\"prod\"}
+"
+    );
+    assert_eq!(
+        explain(&words(&["page.views:one|c"]), b""),
+        "\
+page.views:one|c
+           ^
+  rejected        bad_value at column 12: a value is a decimal number that is finite, such as 5, -0.5 or 1e3, and behind a colon
+"
+    );
+    assert_eq!(
+        explain(&words(&["_sc|db.up|2|h:web-1|m:no"]), b""),
+        "\
+_sc|db.up|2|h:web-1|m:no
+    ^^^^^ ^ ^^^^^^^ ^^^^
+    |     | |       message
+    |     | hostname
+    |     status
+    name
+  gauge           2, that is critical
+  series          service_check|g|#check:db.up,host:web-1
+  prometheus      service_check{check=\"db.up\",host=\"web-1\"}
+  note            message: the message of a service check is shown by no exporter
+"
+    );
+}
+
+#[test]
+fn what_was_sent_does_not_steer_the_terminal() {
+    for line in ["a\u{1b}[31m:1|c", "a:1|c|#k:\u{1b}[31m", "_e{5,1}:\u{1b}[31m|b", "a:\u{1b}[31m|s"] {
+        let explanation = explain(&words(&[line]), b"");
+        assert!(!explanation.contains('\u{1b}'), "{explanation:?}");
+    }
+}
+
+#[test]
+fn the_configuration_decides_as_it_does_for_the_daemon() {
+    let line = "a.b,k=v:1|c|c:box";
+    let shown = explain(&words(&[line]), b"");
+    assert!(shown.contains("a.b|c|#k:v\n") && shown.contains("a_b_total{k=\"v\"}\n"), "{shown}");
+    let settings = [
+        "--set",
+        "protocol.dialects.influxdb=false",
+        "--set",
+        "protocol.container_id_tag=true",
+        "--set",
+        "exporters.textfile.naming=statsd_exporter",
+        line,
+    ];
+    let shown = explain(&words(&settings), b"");
+    assert!(shown.contains("a.b,k=v|c|#container_id:box\n"), "{shown}");
+    assert!(shown.contains("a_b_k_v{container_id=\"box\"}\n"), "{shown}");
+}
