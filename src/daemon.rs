@@ -7,15 +7,14 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::aggregate::{Shard, Shared};
+use crate::aggregate::Shared;
 use crate::config::Config;
 use crate::export::{Console, Outlet, Textfile};
 use crate::flush::{Cutter, Flusher};
-use crate::listen::{DropCounter, Receiver, bind};
+use crate::listen::{self, Listeners};
 use crate::log::LogFile;
 
 /// Why the daemon could not start, or ended by itself.
@@ -70,7 +69,7 @@ impl Signals {
 
 /// All stages, running.
 struct Pipeline {
-    receivers: Vec<Receiver>,
+    listeners: Listeners,
     /// Dropped, it stops the flusher.
     stop_flusher: mpsc::Sender<()>,
     flusher: JoinHandle<Vec<Outlet>>,
@@ -86,24 +85,17 @@ impl Pipeline {
         let reopens = Arc::new(AtomicU64::new(0));
         let outlets = start_exporters(config, &reopens)?;
         let shared = Shared::new(config.parameters());
-        let udp = config.udp();
-        let sockets = bind(&udp)?;
-        let drop_counter = DropCounter::new(&sockets)?;
-        let shards: Vec<_> =
-            sockets.iter().map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-        let address = sockets.first().map(std::net::UdpSocket::local_addr).transpose()?;
-        let granted = drop_counter.smallest_buffer();
-        let mut receivers = Vec::with_capacity(sockets.len());
-        for (index, (socket, shard)) in sockets.into_iter().zip(&shards).enumerate() {
-            let max_datagram = config.listeners.udp.max_datagram.bytes();
-            receivers.push(Receiver::start(index, socket, Arc::clone(shard), max_datagram)?);
-        }
+        let opened = listen::open(config.listening())?;
+        let drop_counter = opened.drop_counter()?;
+        let announcement = opened.announcement(&drop_counter)?;
+        let listeners = opened.start(&shared)?;
         let statistics = config.statistics();
         let flusher = Flusher {
-            cutter: Cutter::new(shared, shards, statistics.clone(), config.idle()),
+            cutter: Cutter::new(shared, listeners.shards(), statistics.clone(), config.idle()),
             interval: config.flush.interval.get(),
             statistics: Arc::new(statistics),
             drop_counter,
+            connections: listeners.connections(),
             outlets,
             telemetry: config.telemetry.enabled,
         };
@@ -114,19 +106,9 @@ impl Pipeline {
             let _ending: oneshot::Sender<()> = ending;
             flusher.run(&stop)
         })?;
-        if let Some(address) = address {
-            tracing::info!(%address, receivers = udp.receivers, receive_buffer = granted, "listening on udp");
-        }
-        if granted < udp.receive_buffer as u64 {
-            tracing::warn!(
-                granted,
-                asked = udp.receive_buffer,
-                "the kernel grants a smaller receive buffer; for bursts run `sysctl -w net.core.rmem_max={}`",
-                udp.receive_buffer
-            );
-        }
+        announcement.log();
         let timeout = config.shutdown.timeout.get();
-        Ok(Self { receivers, stop_flusher, flusher, flusher_ended, reopens, timeout })
+        Ok(Self { listeners, stop_flusher, flusher, flusher_ended, reopens, timeout })
     }
 
     /// Waits for SIGTERM or SIGINT, and opens files again on SIGHUP.
@@ -153,11 +135,8 @@ impl Pipeline {
 
     /// Stops the stages one after the other, so that each can hand on what it has.
     fn stop(self) -> Result<(), Failure> {
-        for receiver in &self.receivers {
-            receiver.stop();
-        }
         // Held until the last flush has read how many datagrams came too late.
-        let _sockets: Vec<_> = self.receivers.into_iter().map(Receiver::join).collect();
+        let _sockets = self.listeners.stop();
         drop(self.stop_flusher);
         let outlets = self.flusher.join().map_err(|_| "the last flush ended by a panic")?;
         let deadline = Instant::now() + self.timeout;

@@ -15,7 +15,7 @@ use super::members::Members;
 use super::registry::{Class, Registry, SeriesId};
 use super::tally::{Refusal, RefusedNames, Tally};
 use crate::protocol::{
-    self, Dialects, Event, Kind, Line, Metric, Name, Notes, Sample, ServiceCheck, Value, number,
+    self, Dialects, Event, Kind, Line, Metric, Name, Notes, Reason, Sample, ServiceCheck, Value, number,
 };
 use crate::series::{IdentityBuilder, SERVICE_CHECK};
 
@@ -219,6 +219,29 @@ impl Shard {
         self.columns.tally.truncated += 1;
         let end = memchr::memrchr(b'\n', beginning).unwrap_or(0);
         self.record(&beginning[..end]);
+    }
+
+    /// Counts bytes that were read from a stream.
+    pub fn count_stream_bytes(&mut self, bytes: usize) {
+        self.columns.tally.bytes += bytes as u64;
+    }
+
+    /// Records whole lines of a stream, whose bytes were counted when they were read.
+    pub fn record_stream(&mut self, lines: &[u8]) {
+        for line in protocol::lines(lines) {
+            self.record_line(line);
+        }
+    }
+
+    /// Counts a line that was dropped before anyone read it whole.
+    pub fn reject(&mut self, reason: Reason) {
+        self.columns.tally.lines += 1;
+        self.columns.tally.rejected[reason as usize] += 1;
+    }
+
+    /// Counts a line whose end never came: it may say anything, so it is no line.
+    pub fn count_cut_line(&mut self) {
+        self.columns.tally.cut += 1;
     }
 
     /// What was counted in the open interval.

@@ -31,10 +31,12 @@ impl Refusal {
 pub struct Tally {
     /// Datagrams received.
     pub datagrams: u64,
-    /// Their bytes.
+    /// Their bytes, and those read from streams.
     pub bytes: u64,
     /// Datagrams that were longer than the buffer.
     pub truncated: u64,
+    /// Lines whose end never came, because a stream broke. They are not among `lines`.
+    pub cut: u64,
     /// Lines that are not empty.
     pub lines: u64,
     /// Samples recorded, by [`Kind`].
@@ -63,6 +65,7 @@ impl Tally {
             datagrams,
             bytes,
             truncated,
+            cut,
             lines,
             samples,
             events,
@@ -76,6 +79,7 @@ impl Tally {
         self.datagrams += datagrams;
         self.bytes += bytes;
         self.truncated += truncated;
+        self.cut += cut;
         self.lines += lines;
         self.clamped += clamped;
         self.events_dropped += events_dropped;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, LogOutput};
+use super::{Config, LogOutput, listeners};
 use crate::aggregate::Percentile;
 
 /// The key that is to blame, and what is wrong with its value.
@@ -11,7 +11,7 @@ pub(super) type Problem = (&'static str, String);
 /// The first harmful value, if there is one.
 pub(super) fn problem(config: &Config) -> Option<Problem> {
     let problem = |key, text: &str| Some((key, text.to_owned()));
-    let Config { flush, shutdown, listeners, aggregation, exporters, logging, .. } = config;
+    let Config { flush, shutdown, aggregation, exporters, logging, .. } = config;
     let interval = flush.interval;
     if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&interval.get()) {
         return Some(("flush.interval", format!("{interval} is not between \"100ms\" and \"1h\"")));
@@ -27,21 +27,8 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     if shutdown.timeout.get() > Duration::from_mins(10) {
         return problem("shutdown.timeout", "a stop would take more than \"10m\"");
     }
-    let udp = &listeners.udp;
-    if !udp.enabled {
-        return problem("listeners.udp.enabled", "nothing is listened on; set it to true");
-    }
-    if udp.receivers > 256 {
-        return problem("listeners.udp.receivers", "more than 256; more than one a core is of no use");
-    }
-    if !(4 << 10..=1 << 30).contains(&udp.receive_buffer.bytes()) {
-        return problem("listeners.udp.receive_buffer", "not between \"4KiB\" and \"1GiB\"");
-    }
-    if !(512..=64 << 10).contains(&udp.max_datagram.bytes()) {
-        return problem(
-            "listeners.udp.max_datagram",
-            "not between \"512B\" and \"64KiB\", the most UDP carries",
-        );
+    if let Some(problem) = listeners::problem(&config.listeners) {
+        return Some(problem);
     }
     if !(1..=100_000_000).contains(&aggregation.max_series) {
         return problem("aggregation.max_series", "not between 1 and 100_000_000");

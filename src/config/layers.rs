@@ -260,6 +260,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_file_line_key_and_what_would_be_right() {
+        let long_path = format!("[listeners.unix_datagram]\npath = \"/{}\"\n", "x".repeat(107));
+        let same_path = "[listeners.unix_datagram]\nenabled = true\npath = \"/s\"\n\
+                         [listeners.unix_stream]\nenabled = true\npath = \"/s\"\n";
         let cases = [
             ("[flush]\ninterval = \"0s\"\n", 2, "flush.interval", "between"),
             ("[flush]\n\nintervall = \"1s\"\n", 3, "flush.intervall", "interval, percentiles"),
@@ -274,6 +277,30 @@ mod tests {
             ("[listeners.udp]\nmax_datagram = \"1MiB\"\n", 2, "listeners.udp.max_datagram", "64KiB"),
             ("[listeners.udp]\nenabled = false\n", 2, "listeners.udp.enabled", "true"),
             ("[listeners.udp]\nreceivers = 1000\n", 2, "listeners.udp.receivers", "256"),
+            ("[listeners.tcp]\nbind = \"8125\"\n", 2, "listeners.tcp.bind", "socket address"),
+            ("[listeners.tcp]\nframing = \"x\"\n", 2, "listeners.tcp.framing", "`lines` or `length`"),
+            ("[listeners.tcp]\nmax_connections = 0\n", 2, "listeners.tcp.max_connections", "between 1"),
+            ("[listeners.tcp]\nmax_connections = 20000\n", 2, "listeners.tcp.max_connections", "1GiB"),
+            ("[listeners.tcp]\nmax_line = \"2MiB\"\n", 2, "listeners.tcp.max_line", "512B"),
+            ("[listeners.tcp]\nidle_timeout = \"0s\"\n", 2, "listeners.tcp.idle_timeout", "\"1s\""),
+            ("[listeners.unix_stream]\nmax_line = \"1B\"\n", 2, "listeners.unix_stream.max_line", "512B"),
+            ("[listeners.unix_stream]\nmode = \"0888\"\n", 2, "listeners.unix_stream.mode", "octal"),
+            ("[listeners.unix_stream]\nmode = 438\n", 2, "listeners.unix_stream.mode", "string"),
+            ("[listeners.unix_stream]\npath = \"\"\n", 2, "listeners.unix_stream.path", "empty"),
+            (
+                "[listeners.unix_datagram]\nowner = \"a:b:c\"\n",
+                2,
+                "listeners.unix_datagram.owner",
+                "user:group",
+            ),
+            (
+                "[listeners.unix_datagram]\nmax_datagram = \"1B\"\n",
+                2,
+                "listeners.unix_datagram.max_datagram",
+                "512B",
+            ),
+            (&long_path, 2, "listeners.unix_datagram.path", "107 bytes"),
+            (same_path, 6, "listeners.unix_stream.path", "listeners.unix_datagram.path"),
             ("[aggregation]\nmax_series = 0\n", 2, "aggregation.max_series", "between 1"),
             ("[aggregation]\ndigits = 5\n", 2, "aggregation.digits", "between 1 and 4"),
             ("[aggregation]\nexact_values = 1000001\n", 2, "aggregation.exact_values", "1_000_000"),
@@ -305,6 +332,18 @@ mod tests {
             );
             assert_eq!(error.key, key, "{text}{error}");
             assert!(error.problem.contains(hint), "{text}{error}");
+        }
+    }
+
+    #[test]
+    fn udp_may_be_turned_off_where_something_else_is_listened_on() {
+        let only = |listener: &str| {
+            let arguments =
+                ["listeners.udp.enabled=false".to_owned(), format!("listeners.{listener}.enabled=true")];
+            load(None, &Environment::default(), &arguments)
+        };
+        for listener in ["tcp", "unix_datagram", "unix_stream"] {
+            assert!(only(listener).is_ok(), "{listener}");
         }
     }
 

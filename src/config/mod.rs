@@ -3,11 +3,12 @@
 mod check;
 mod error;
 mod layers;
+mod listeners;
 mod units;
 
 pub use error::ConfigError;
 pub use layers::{Environment, load};
-pub use units::{HumanDuration, Size};
+pub use units::{FileMode, HumanDuration, Size};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use crate::explain::{self, Explainer};
 use crate::export::prometheus::{Naming, Settings, Timings};
 use crate::export::{Format, OnExit};
 use crate::flush::Idle;
-use crate::listen::Udp;
+use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
 use crate::protocol::{Dialect, Dialects};
 
 /// The shipped `config.toml`, which holds every key.
@@ -53,7 +54,12 @@ macro_rules! sections {
 sections! {
     FlushSection { interval: HumanDuration, percentiles: Vec<f64>, }
     ShutdownSection { timeout: HumanDuration, }
-    ListenersSection { udp: UdpSection, }
+    ListenersSection {
+        udp: UdpSection,
+        tcp: TcpSection,
+        unix_datagram: UnixDatagramSection,
+        unix_stream: UnixStreamSection,
+    }
     UdpSection {
         enabled: bool,
         bind: SocketAddr,
@@ -61,6 +67,25 @@ sections! {
         receive_buffer: Size,
         max_datagram: Size,
         share_port: bool,
+    }
+    TcpSection {
+        enabled: bool,
+        bind: SocketAddr,
+        framing: Framing,
+        max_connections: usize,
+        max_line: Size,
+        idle_timeout: HumanDuration,
+    }
+    UnixDatagramSection { enabled: bool, path: PathBuf, mode: FileMode, owner: Owner, max_datagram: Size, }
+    UnixStreamSection {
+        enabled: bool,
+        path: PathBuf,
+        mode: FileMode,
+        owner: Owner,
+        framing: Framing,
+        max_connections: usize,
+        max_line: Size,
+        idle_timeout: HumanDuration,
     }
     ProtocolSection { dialects: DialectsSection, container_id_tag: bool, }
     DialectsSection { influxdb: bool, librato: bool, signalfx: bool, graphite: bool, }
@@ -128,6 +153,32 @@ impl ExpireSection {
     fn by_kind(&self) -> [HumanDuration; 6] {
         let Self { counter, gauge, timing, histogram, distribution, set } = *self;
         [counter, gauge, timing, histogram, distribution, set]
+    }
+}
+
+impl TcpSection {
+    fn streams(&self) -> Streams {
+        let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
+        Streams { framing, max_line: max_line.bytes(), max_connections, idle_timeout: idle_timeout.get() }
+    }
+}
+
+impl UnixDatagramSection {
+    fn file(&self) -> SocketFile {
+        let Self { path, mode, owner, .. } = self;
+        SocketFile { path: path.clone(), mode: mode.bits(), owner: owner.clone() }
+    }
+}
+
+impl UnixStreamSection {
+    fn file(&self) -> SocketFile {
+        let Self { path, mode, owner, .. } = self;
+        SocketFile { path: path.clone(), mode: mode.bits(), owner: owner.clone() }
+    }
+
+    fn streams(&self) -> Streams {
+        let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
+        Streams { framing, max_line: max_line.bytes(), max_connections, idle_timeout: idle_timeout.get() }
     }
 }
 
@@ -207,15 +258,30 @@ impl Config {
         }
     }
 
-    /// Where datagrams come in.
+    /// What is listened on.
+    #[must_use]
+    pub fn listening(&self) -> Listening {
+        let ListenersSection { udp, tcp, unix_datagram, unix_stream } = &self.listeners;
+        Listening {
+            udp: udp.enabled.then(|| self.udp()),
+            tcp: tcp.enabled.then(|| (tcp.bind, tcp.streams())),
+            unix_datagram: unix_datagram
+                .enabled
+                .then(|| (unix_datagram.file(), unix_datagram.max_datagram.bytes())),
+            unix_stream: unix_stream.enabled.then(|| (unix_stream.file(), unix_stream.streams())),
+        }
+    }
+
+    /// Where UDP datagrams come in.
     #[must_use]
     pub fn udp(&self) -> Udp {
-        let UdpSection { bind, receivers, receive_buffer, share_port, .. } = self.listeners.udp;
+        let UdpSection { bind, receivers, receive_buffer, max_datagram, share_port, .. } = self.listeners.udp;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Udp {
             address: bind,
             receivers: if receivers == 0 { cores } else { receivers },
             receive_buffer: receive_buffer.bytes(),
+            max_datagram: max_datagram.bytes(),
             share_port,
         }
     }

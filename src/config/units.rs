@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes and modes of files as people write them.
 
 use std::fmt;
 use std::time::Duration;
@@ -68,5 +68,33 @@ impl<'de> Deserialize<'de> for Size {
         let size = text.parse();
         size.map(Self)
             .map_err(|error| de::Error::custom(format!("{text:?} is no size such as \"8MiB\": {error}")))
+    }
+}
+
+/// The mode of a file, written in octal: `"0660"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// Its bits, at most `0o777`.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl Serialize for FileMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:04o}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for FileMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match u32::from_str_radix(&text, 8) {
+            Ok(bits) if bits <= 0o777 => Ok(Self(bits)),
+            _ => Err(de::Error::custom(format!("{text:?} is no mode such as \"0660\", in octal"))),
+        }
     }
 }

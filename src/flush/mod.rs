@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
 use crate::export::Outlet;
-use crate::listen::DropCounter;
+use crate::listen::{ConnectionCounts, Connections, DropCounter};
 use crate::snapshot::{Event, Overview, Row, Snapshot};
 use collect::{Collected, Collector};
 use telemetry::Report;
@@ -126,6 +126,8 @@ pub struct Flusher {
     pub statistics: Arc<Statistics>,
     /// The sockets whose losses it reports.
     pub drop_counter: DropCounter,
+    /// The connections that it reports, by stream listener.
+    pub connections: Vec<Arc<Connections>>,
     /// Where snapshots go.
     pub outlets: Vec<Outlet>,
     /// Whether tallyd's own metrics are among them.
@@ -167,6 +169,8 @@ impl Flusher {
             );
         }
         let drops = self.drop_counter.read();
+        let connections: Vec<_> = self.connections.iter().map(|connections| connections.take()).collect();
+        warn_of_refused_connections(&connections);
         let exports: Vec<_> =
             self.outlets.iter().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
         if self.telemetry {
@@ -174,6 +178,7 @@ impl Flusher {
                 tally: &tally,
                 live: &live,
                 drops: &drops,
+                connections: &connections,
                 exports: &exports,
                 flush_duration,
                 flush_late: ended.late,
@@ -202,6 +207,15 @@ impl Flusher {
         for outlet in &self.outlets {
             outlet.offer(&snapshot);
         }
+    }
+}
+
+fn warn_of_refused_connections(connections: &[ConnectionCounts]) {
+    for ConnectionCounts { listener, refused, .. } in connections.iter().filter(|counts| counts.refused > 0) {
+        tracing::error!(
+            connections = refused,
+            "connections were refused, because as many are open as may be; raise listeners.{listener}.max_connections"
+        );
     }
 }
 

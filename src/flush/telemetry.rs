@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::aggregate::{RESERVED_PREFIX, Refusal, Tally};
 use crate::export::{Counts, Merge, Quarantine};
-use crate::listen::Drops;
+use crate::listen::{Closed, ConnectionCounts, Drops};
 use crate::protocol::{AlertType, Kind, Note, Priority, Reason, Status};
 use crate::series::Series;
 use crate::snapshot::{Row, Value};
@@ -17,6 +17,8 @@ pub(super) struct Report<'a> {
     pub(super) live: &'a [u64; Kind::ALL.len()],
     /// By socket.
     pub(super) drops: &'a [Drops],
+    /// By stream listener.
+    pub(super) connections: &'a [ConnectionCounts],
     /// By exporter.
     pub(super) exports: &'a [(&'static str, Counts)],
     /// How long the previous flush took.
@@ -33,6 +35,7 @@ impl Report<'_> {
             datagrams,
             bytes,
             truncated,
+            cut,
             lines,
             samples,
             events,
@@ -47,6 +50,7 @@ impl Report<'_> {
         rows.counter("bytes", &[], *bytes);
         rows.counter("datagrams_truncated", &[], *truncated);
         rows.counter("lines", &[], *lines);
+        rows.counter("lines_cut", &[], *cut);
         rows.counter("values_clamped", &[], *clamped);
         rows.counters("samples", "type", Kind::ALL.map(Kind::name).into_iter().zip(*samples));
         for (priority, counts) in Priority::ALL.into_iter().zip(events) {
@@ -68,6 +72,15 @@ impl Report<'_> {
             let tags = [("listener", *listener), ("receiver", receiver.as_str())];
             rows.counter("datagrams_dropped", &tags, *datagrams);
             rows.gauge("receive_buffer_bytes", &tags, *buffer_bytes as f64);
+        }
+        for ConnectionCounts { listener, open, opened, refused, closed } in self.connections {
+            let tag = ("listener", *listener);
+            rows.gauge("connections", &[tag], *open as f64);
+            rows.counter("connections_opened", &[tag], *opened);
+            rows.counter("connections_refused", &[tag], *refused);
+            for (reason, count) in Closed::ALL.into_iter().zip(*closed) {
+                rows.counter("connections_closed", &[tag, ("reason", reason.name())], count);
+            }
         }
         for (exporter, counts) in self.exports {
             let tag = ("exporter", *exporter);

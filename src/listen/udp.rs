@@ -1,11 +1,12 @@
 //! Opens the UDP sockets: one a receiver, all on one address.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::BindError;
 
 /// What to listen on.
 #[derive(Debug, Clone)]
@@ -16,38 +17,10 @@ pub struct Udp {
     pub receivers: usize,
     /// Bytes of receive buffer to ask the kernel for, for each socket.
     pub receive_buffer: usize,
+    /// Bytes beyond which a datagram is truncated.
+    pub max_datagram: usize,
     /// Whether other processes of this user may listen on the same address.
     pub share_port: bool,
-}
-
-/// Why the sockets could not be opened.
-#[derive(Debug)]
-pub struct BindError {
-    address: SocketAddr,
-    source: io::Error,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on udp {}: {}", self.address, self.source)?;
-        match self.source.kind() {
-            io::ErrorKind::AddrInUse => f.write_str(
-                "; another process has it (see `ss -lunp`): stop that one, choose another listeners.udp.bind, or let \
-                 both set listeners.udp.share_port = true",
-            ),
-            io::ErrorKind::AddrNotAvailable => f.write_str("; give an address of this machine as listeners.udp.bind"),
-            io::ErrorKind::PermissionDenied => {
-                f.write_str("; give a port of 1024 or more as listeners.udp.bind, or the capability CAP_NET_BIND_SERVICE")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 /// Opens one socket a receiver, with the receive buffer as large as the kernel allows.
@@ -56,7 +29,7 @@ impl std::error::Error for BindError {
 ///
 /// If the address cannot be had, among others because another process has it.
 pub fn bind(udp: &Udp) -> Result<Vec<UdpSocket>, BindError> {
-    let failed = |source| BindError { address: udp.address, source };
+    let failed = |source| BindError::new("udp", udp.address, source);
     let mut address = udp.address;
     let mut sockets = Vec::with_capacity(udp.receivers);
     for _ in 0..udp.receivers {
@@ -96,7 +69,8 @@ mod tests {
     use super::*;
 
     fn udp(address: &str, share_port: bool) -> Udp {
-        Udp { address: address.parse().unwrap(), receivers: 2, receive_buffer: 65_536, share_port }
+        let address = address.parse().unwrap();
+        Udp { address, receivers: 2, receive_buffer: 65_536, max_datagram: 512, share_port }
     }
 
     #[test]

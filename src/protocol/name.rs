@@ -146,17 +146,12 @@ impl Marks {
                     marks.end = at;
                     break;
                 }
-                b'[' if dialects.contains(Dialect::SignalFx) => {
-                    // Only the first pair holds tags; what is not closed once will not be closed later.
-                    if marks.brackets.is_none() && !marks.unclosed {
-                        match closing_bracket(&line[at..]) {
-                            Some(length) => {
-                                marks.brackets = Some((at, at + length));
-                                at += length;
-                            }
-                            None => marks.unclosed = true,
-                        }
-                    }
+                // Only the first pair holds tags, and what is not closed once will not be closed later.
+                b'[' if dialects.contains(Dialect::SignalFx) && marks.brackets.is_none() => {
+                    let length = if marks.unclosed { None } else { closing_bracket(&line[at..]) };
+                    marks.brackets = length.map(|length| (at, at + length));
+                    marks.unclosed = length.is_none();
+                    at += length.unwrap_or(0);
                 }
                 byte if byte.is_ascii_control() => marks.control = marks.control.or(Some(at)),
                 byte if marks.delimiter.is_none() => {

@@ -19,7 +19,10 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// A running tallyd that writes JSON to a pipe. Killed when dropped.
 pub struct Daemon {
     child: Child,
+    /// Of the UDP listener. Nobody's, if that is turned off.
     pub address: SocketAddr,
+    /// Name and address (or path) of each listener.
+    listening: Vec<(String, String)>,
     rows: Receiver<Value>,
     /// Rows that were read already.
     seen: Vec<Value>,
@@ -76,13 +79,27 @@ impl Daemon {
         });
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut log = String::new();
-        let address = loop {
-            let start = log.len();
-            assert!(stderr.read_line(&mut log).unwrap() != 0, "tallyd ended before it listened: {log}");
-            let address = log[start..].split("listening on udp address=").nth(1);
-            if let Some(address) = address.and_then(|rest| rest.split_whitespace().next()) {
-                break address.parse().unwrap();
-            }
+        let enabled = |name: &&str| {
+            let key = format!("listeners.{name}.enabled=");
+            let set = settings.iter().rev().find_map(|setting| setting.strip_prefix(&key));
+            set.map_or(*name == "udp", |value| value == "true")
+        };
+        let names = ["udp", "tcp", "unix_datagram", "unix_stream"].iter().filter(|name| enabled(name));
+        let mut listening = Vec::new();
+        for name in names {
+            let place = loop {
+                let start = log.len();
+                assert!(stderr.read_line(&mut log).unwrap() != 0, "tallyd ended before it listened: {log}");
+                let rest = log[start..].split(&format!("listening on {name} ")).nth(1);
+                if let Some(place) = rest.and_then(|rest| rest.split_whitespace().next()) {
+                    break place.split_once('=').unwrap().1.to_owned();
+                }
+            };
+            listening.push(((*name).to_owned(), place));
+        }
+        let address = match listening.first() {
+            Some((name, address)) if name == "udp" => address.parse().unwrap(),
+            _ => SocketAddr::from(([127, 0, 0, 1], 9)),
         };
         let log = std::thread::spawn(move || {
             // What is not UTF-8 would be a defect, and shows as a log that ends early.
@@ -92,7 +109,13 @@ impl Daemon {
         let local = if SocketAddr::is_ipv6(&address) { "[::1]:0" } else { "127.0.0.1:0" };
         let sender = UdpSocket::bind(local).unwrap();
         sender.connect(address).unwrap();
-        Self { child, address, rows, seen: Vec::new(), log: Some(log), sender }
+        Self { child, address, listening, rows, seen: Vec::new(), log: Some(log), sender }
+    }
+
+    /// The address or the path of a listener, by its name in the configuration.
+    pub fn place(&self, listener: &str) -> &str {
+        let place = self.listening.iter().find(|(name, _)| name == listener);
+        place.map(|(_, place)| place.as_str()).unwrap()
     }
 
     /// The identity of the process.

@@ -11,7 +11,7 @@ pub(super) struct Length {
     header: [u8; 4],
     known: usize,
     /// The length of the payload that is arriving, if its header has.
-    length: Option<usize>,
+    payload: Option<usize>,
     /// The beginning of that payload.
     pub(super) waiting: Waiting,
     /// Whether a length was over the limit, so that nobody knows where the next one stands.
@@ -20,7 +20,7 @@ pub(super) struct Length {
 
 impl Length {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, header: [0; 4], known: 0, length: None, waiting: Waiting::default(), failed: false }
+        Self { limit, header: [0; 4], known: 0, payload: None, waiting: Waiting::default(), failed: false }
     }
 
     pub(super) fn push(
@@ -32,7 +32,7 @@ impl Length {
             return Err(FrameTooLong);
         }
         while !bytes.is_empty() {
-            let Some(length) = self.length else {
+            let Some(length) = self.payload else {
                 bytes = self.read_header(bytes, out)?;
                 continue;
             };
@@ -48,7 +48,7 @@ impl Length {
                 out(Frame::Lines(self.waiting.bytes()));
                 self.waiting.clear();
             }
-            self.length = None;
+            self.payload = None;
             bytes = after;
         }
         Ok(())
@@ -73,14 +73,14 @@ impl Length {
             }
             self.known = 0;
             // An empty payload is over already.
-            self.length = (length > 0).then_some(length);
+            self.payload = (length > 0).then_some(length);
         }
         Ok(after)
     }
 
     /// However the stream ended, a payload that is not whole was cut.
     pub(super) fn end(self, out: &mut impl FnMut(Frame<'_>)) {
-        if self.failed || self.known == 0 && self.length.is_none() {
+        if self.failed || self.known == 0 && self.payload.is_none() {
             return;
         }
         let beginning = self.waiting.bytes();

@@ -1,8 +1,9 @@
-//! The thread that reads a socket.
+//! The thread that reads a socket of datagrams.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Shutdown, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -20,48 +21,79 @@ const BATCH: usize = 32;
 /// Classic BPF: `ret #0`, which accepts no byte of any datagram.
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
-/// A running receiver.
+/// Where datagrams arrive.
 #[derive(Debug)]
-pub struct Receiver {
-    socket: UdpSocket,
+pub enum DatagramSocket {
+    /// When its buffer is full, the kernel drops datagrams and counts them.
+    Udp(UdpSocket),
+    /// The kernel drops nothing: when the queue is full, a sender waits, or is told to try again (`EAGAIN`).
+    Unix(UnixDatagram),
+}
+
+impl DatagramSocket {
+    /// Lets nothing more in, and wakes who waits for datagrams. Those that the kernel holds can still be received.
+    fn shut(&self) {
+        // Without a filter, UDP would go on to let datagrams in. A Unix socket needs none, and would drop uncounted by
+        // it: once it is shut down, senders are told so (`EPIPE`).
+        if matches!(self, Self::Udp(_))
+            && let Err(error) = SockRef::from(self).attach_filter(&[DROP_ALL])
+        {
+            tracing::warn!(%error, "could not close the socket to new datagrams before draining it");
+        }
+        // Of UDP, Linux wakes the thread although it also says that the socket is not connected.
+        _ = SockRef::from(self).shutdown(Shutdown::Both);
+    }
+}
+
+impl AsFd for DatagramSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// A running receiver of datagrams.
+#[derive(Debug)]
+pub struct DatagramReceiver {
+    socket: Arc<DatagramSocket>,
     stopping: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Receiver {
-    /// Starts a thread that records what arrives at `socket` in `shard`. Datagrams longer than `max_datagram` bytes
-    /// are truncated.
+impl DatagramReceiver {
+    /// Starts a thread of this name that records what arrives at `socket` in `shard`. Datagrams longer than
+    /// `max_datagram` bytes are truncated.
     ///
     /// # Errors
     ///
     /// If the system gives no thread.
     pub fn start(
-        index: usize,
-        socket: UdpSocket,
+        name: String,
+        socket: DatagramSocket,
         shard: Arc<Mutex<Shard>>,
         max_datagram: usize,
     ) -> io::Result<Self> {
+        let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
-        let work = Work { socket: socket.try_clone()?, shard, stopping: Arc::clone(&stopping), max_datagram };
-        let thread = thread::Builder::new().name(format!("receive-{index}")).spawn(move || work.run())?;
+        let work = Work { socket: Arc::clone(&socket), shard, stopping: Arc::clone(&stopping), max_datagram };
+        let thread = thread::Builder::new().name(name).spawn(move || work.run())?;
         Ok(Self { socket, stopping, thread })
     }
 
-    /// Lets nothing more in, and tells the thread to end. What the kernel holds already will still be recorded; what
-    /// comes later the kernel drops and counts.
+    /// Lets nothing more in, and tells the thread to end. What the kernel holds already will still be recorded. What
+    /// comes later over UDP the kernel drops and counts; senders to a Unix socket are told.
     pub fn stop(&self) {
-        if let Err(error) = SockRef::from(&self.socket).attach_filter(&[DROP_ALL]) {
-            tracing::warn!(%error, "could not close the socket to new datagrams before draining it");
-        }
+        // First, so that the thread knows of the empty datagrams that a socket returns once it is shut.
         self.stopping.store(true, Ordering::Release);
-        // Wakes the thread. Linux does so although it also says that the socket is not connected.
-        _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+        self.socket.shut();
     }
 
     /// Waits until the thread has drained its socket and ended. The socket stays open with the returned value, so
     /// that its drop counter can still be read.
     #[must_use]
-    pub fn join(self) -> UdpSocket {
+    pub fn join(self) -> Arc<DatagramSocket> {
         if self.thread.join().is_err() {
             tracing::error!("a receiver ended by a panic; its last datagrams may be lost");
         }
@@ -70,7 +102,7 @@ impl Receiver {
 }
 
 struct Work {
-    socket: UdpSocket,
+    socket: Arc<DatagramSocket>,
     shard: Arc<Mutex<Shard>>,
     stopping: Arc<AtomicBool>,
     max_datagram: usize,
@@ -93,6 +125,8 @@ impl Work {
                 thread::sleep(std::time::Duration::from_millis(100));
             }
         }
+        // The thread may have seen the flag before the socket was shut, and what arrived after the drain would be lost.
+        self.socket.shut();
         while self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT).is_ok() {}
     }
 
@@ -107,7 +141,7 @@ impl Work {
         let mut count = 0;
         {
             let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-            match recvmmsg(self.socket.as_raw_fd(), headers, slices.iter_mut(), flags, None) {
+            match recvmmsg(self.socket.as_fd().as_raw_fd(), headers, slices.iter_mut(), flags, None) {
                 Ok(datagrams) => {
                     for (length, datagram) in lengths.iter_mut().zip(datagrams) {
                         *length = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
@@ -154,7 +188,8 @@ mod tests {
         (0..held).for_each(|_| _ = sender.send(b"a:1|c").unwrap());
         let shard = shard();
         let blocked = shard.lock();
-        let receiver = Receiver::start(0, socket, Arc::clone(&shard), 65_536).unwrap();
+        let socket = DatagramSocket::Udp(socket);
+        let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 65_536).unwrap();
         receiver.stop();
         (0..7).for_each(|_| _ = sender.send(b"late:1|c").unwrap());
         drop(blocked);
@@ -167,11 +202,40 @@ mod tests {
 
     #[test]
     fn an_idle_receiver_is_woken_by_a_stop_and_counts_no_datagram_that_nobody_sent() {
+        let sockets = [
+            DatagramSocket::Udp(UdpSocket::bind("127.0.0.1:0").unwrap()),
+            DatagramSocket::Unix(UnixDatagram::unbound().unwrap()),
+        ];
+        for socket in sockets {
+            let shard = shard();
+            let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
+            receiver.stop();
+            drop(receiver.join());
+            assert_eq!(shard.lock().tally().datagrams, 0);
+        }
+    }
+
+    #[test]
+    fn a_stop_records_what_a_unix_socket_holds_and_tells_later_senders() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let [sender, later] = [(), ()].map(|()| UnixDatagram::unbound().unwrap());
+        sender.set_nonblocking(true).unwrap();
+        // Until no more fits: then the sender is told to wait, and nothing is dropped.
+        let send = || sender.send_to(b"a:1|c", &path);
+        let held = std::iter::repeat_with(send).take_while(Result::is_ok).count() as u64;
+        assert!(held > 0);
         let shard = shard();
-        let receiver =
-            Receiver::start(0, UdpSocket::bind("127.0.0.1:0").unwrap(), Arc::clone(&shard), 512).unwrap();
+        let blocked = shard.lock();
+        let socket = DatagramSocket::Unix(socket);
+        let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
         receiver.stop();
+        let late = later.send_to(b"late:1|c", &path);
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        drop(blocked);
         drop(receiver.join());
-        assert_eq!(shard.lock().tally().datagrams, 0);
+        assert_eq!(shard.lock().tally().datagrams, held);
+        assert_eq!(shard.lock().tally().lines, held);
     }
 }

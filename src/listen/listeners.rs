@@ -1,0 +1,188 @@
+//! All listeners that are enabled: opened together, started together, stopped together.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::announcement::AnnouncedUdp;
+use super::stream::StreamSocket;
+use super::streams::StreamReceiver;
+use super::unix::BoundFile;
+use super::{
+    Announcement, Connections, DatagramReceiver, DatagramSocket, DropCounter, SocketFile, Streams, Udp, tcp,
+    udp, unix,
+};
+use crate::aggregate::{Shard, Shared};
+
+/// What to listen on. What is `None` is not enabled.
+#[derive(Debug, Clone, Default)]
+pub struct Listening {
+    /// UDP.
+    pub udp: Option<Udp>,
+    /// TCP.
+    pub tcp: Option<(SocketAddr, Streams)>,
+    /// Unix datagrams, and bytes beyond which one is truncated.
+    pub unix_datagram: Option<(SocketFile, usize)>,
+    /// Unix streams.
+    pub unix_stream: Option<(SocketFile, Streams)>,
+}
+
+/// Sockets that nobody reads yet.
+#[derive(Debug)]
+pub struct Opened {
+    listening: Listening,
+    udp: Vec<UdpSocket>,
+    tcp: Option<TcpListener>,
+    unix_datagram: Option<(UnixDatagram, BoundFile)>,
+    unix_stream: Option<(UnixListener, BoundFile)>,
+}
+
+/// Running receivers.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    datagrams: Vec<DatagramReceiver>,
+    /// Of the Unix datagram listener.
+    file: Option<BoundFile>,
+    streams: Vec<StreamReceiver>,
+    shards: Vec<Arc<Mutex<Shard>>>,
+}
+
+/// Sockets of receivers that have ended. As long as it lives, the drops that the kernel counted can be read.
+#[derive(Debug)]
+pub struct Drained {
+    _sockets: Vec<Arc<DatagramSocket>>,
+}
+
+/// Opens all sockets, so that all that is wrong with an address or a path shows before anything is received.
+///
+/// # Errors
+///
+/// What is wrong with the first that cannot be opened, and what to do.
+pub fn open(listening: Listening) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
+    let Listening { udp, tcp, unix_datagram, unix_stream } = &listening;
+    Ok(Opened {
+        udp: udp.as_ref().map(udp::bind).transpose()?.unwrap_or_default(),
+        tcp: tcp.as_ref().map(|(address, _)| tcp::bind(*address)).transpose()?,
+        unix_datagram: unix_datagram.as_ref().map(|(file, _)| unix::bind_datagram(file)).transpose()?,
+        unix_stream: unix_stream.as_ref().map(|(file, _)| unix::bind_stream(file)).transpose()?,
+        listening,
+    })
+}
+
+impl Opened {
+    /// What counts the datagrams that the kernel drops.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell what is needed for that.
+    pub fn drop_counter(&self) -> io::Result<DropCounter> {
+        DropCounter::new(&self.udp)
+    }
+
+    /// What is listened on, to be told once all stages run.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell an address.
+    pub fn announcement(&self, drop_counter: &DropCounter) -> io::Result<Announcement> {
+        let udp = match (&self.listening.udp, self.udp.first()) {
+            (Some(udp), Some(socket)) => Some(AnnouncedUdp {
+                address: socket.local_addr()?,
+                receivers: udp.receivers,
+                asked: udp.receive_buffer as u64,
+                granted: drop_counter.smallest_buffer(),
+            }),
+            _ => None,
+        };
+        let path = |file: &BoundFile| file.path().to_owned();
+        Ok(Announcement {
+            udp,
+            tcp: self.tcp.as_ref().map(TcpListener::local_addr).transpose()?,
+            unix_datagram: self.unix_datagram.as_ref().map(|(_, file)| path(file)),
+            unix_stream: self.unix_stream.as_ref().map(|(_, file)| path(file)),
+        })
+    }
+
+    /// Starts a receiver, with a shard of its own, for each socket.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub fn start(self, shared: &Arc<Shared>) -> io::Result<Listeners> {
+        let Listening { udp, tcp, unix_datagram, unix_stream } = self.listening;
+        let mut listeners = Listeners::default();
+        let longest = udp.map_or(0, |udp| udp.max_datagram);
+        for (index, socket) in self.udp.into_iter().enumerate() {
+            listeners.receive(shared, format!("udp-{index}"), DatagramSocket::Udp(socket), longest)?;
+        }
+        if let (Some((socket, file)), Some((_, longest))) = (self.unix_datagram, unix_datagram) {
+            let name = "unix_datagram".to_owned();
+            listeners.receive(shared, name, DatagramSocket::Unix(socket), longest)?;
+            listeners.file = Some(file);
+        }
+        if let (Some(socket), Some((_, streams))) = (self.tcp, tcp) {
+            listeners.accept(shared, "tcp", (StreamSocket::Tcp(socket), None), &streams)?;
+        }
+        if let (Some((socket, file)), Some((_, streams))) = (self.unix_stream, unix_stream) {
+            listeners.accept(shared, "unix_stream", (StreamSocket::Unix(socket), Some(file)), &streams)?;
+        }
+        Ok(listeners)
+    }
+}
+
+impl Listeners {
+    fn receive(
+        &mut self,
+        shared: &Arc<Shared>,
+        name: String,
+        socket: DatagramSocket,
+        max_datagram: usize,
+    ) -> io::Result<()> {
+        let shard = self.new_shard(shared);
+        self.datagrams.push(DatagramReceiver::start(name, socket, shard, max_datagram)?);
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        shared: &Arc<Shared>,
+        listener: &'static str,
+        (socket, file): (StreamSocket, Option<BoundFile>),
+        streams: &Streams,
+    ) -> io::Result<()> {
+        let shard = self.new_shard(shared);
+        self.streams.push(StreamReceiver::start(listener, socket, file, streams, shard)?);
+        Ok(())
+    }
+
+    fn new_shard(&mut self, shared: &Arc<Shared>) -> Arc<Mutex<Shard>> {
+        let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(shared))));
+        self.shards.push(Arc::clone(&shard));
+        shard
+    }
+
+    /// The shards of all receivers.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Arc<Mutex<Shard>>> {
+        self.shards.clone()
+    }
+
+    /// The counters of the stream listeners.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<Connections>> {
+        self.streams.iter().map(StreamReceiver::connections).collect()
+    }
+
+    /// Lets nothing more in, and waits until what the kernel holds is recorded.
+    #[must_use]
+    pub fn stop(mut self) -> Drained {
+        self.file = None;
+        self.datagrams.iter().for_each(DatagramReceiver::stop);
+        self.streams.iter_mut().for_each(StreamReceiver::stop);
+        self.streams.into_iter().for_each(StreamReceiver::join);
+        Drained { _sockets: self.datagrams.into_iter().map(DatagramReceiver::join).collect() }
+    }
+}

@@ -1,0 +1,170 @@
+//! The thread that accepts connections and reads them all.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet, LocalSet};
+
+use super::connection::Reader;
+use super::stream::{Acceptor, Stream, StreamSocket};
+use super::unix::BoundFile;
+use super::{Closed, Connections, Framing};
+use crate::aggregate::Shard;
+
+/// Connections that the kernel keeps until they are accepted. A larger number is cut to `net.core.somaxconn`.
+pub(super) const BACKLOG: i32 = 1024;
+
+/// How long nothing is accepted once that failed: it most often will again, and must not take the thread.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How long one warning of that has to do.
+const QUIET: Duration = Duration::from_mins(1);
+
+/// What connections may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streams {
+    /// How lines lie in them.
+    pub framing: Framing,
+    /// Bytes of the longest line, or of the longest payload.
+    pub max_line: usize,
+    /// Connections that may be open at a time.
+    pub max_connections: usize,
+    /// How long a connection may send nothing.
+    pub idle_timeout: Duration,
+}
+
+/// A running receiver of streams.
+#[derive(Debug)]
+pub(super) struct StreamReceiver {
+    connections: Arc<Connections>,
+    file: Option<BoundFile>,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl StreamReceiver {
+    /// Starts a thread that records what connections of `socket` send in `shard`. `file` is the socket's, if it has one.
+    pub(super) fn start(
+        listener: &'static str,
+        socket: StreamSocket,
+        file: Option<BoundFile>,
+        streams: &Streams,
+        shard: Arc<Mutex<Shard>>,
+    ) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let acceptor = {
+            let _context = runtime.enter();
+            Acceptor::new(socket)?
+        };
+        let Streams { framing, max_line, max_connections, idle_timeout } = *streams;
+        let (stop, stopping) = watch::channel(false);
+        let connections = Arc::new(Connections::new(listener));
+        let counters = Arc::clone(&connections);
+        let thread = thread::Builder::new().name(listener.to_owned()).spawn(move || {
+            let reader = Rc::new(Reader::new(framing, max_line, idle_timeout, shard));
+            let work = Work { listener, max_connections, connections: counters, reader, stopping };
+            LocalSet::new().block_on(&runtime, work.run(acceptor));
+        })?;
+        Ok(Self { connections, file, stop, thread })
+    }
+
+    pub(super) fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.connections)
+    }
+
+    /// Tells the thread to record what the kernel holds, of connections it has not accepted yet too, and to end.
+    pub(super) fn stop(&mut self) {
+        // Clients that come later are told that nobody is there.
+        self.file = None;
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for that.
+    pub(super) fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("a receiver ended by a panic; the last lines of its connections may be lost");
+        }
+    }
+}
+
+struct Work {
+    listener: &'static str,
+    max_connections: usize,
+    connections: Arc<Connections>,
+    reader: Rc<Reader>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Work {
+    async fn run(self, acceptor: Acceptor) {
+        let mut stopping = self.stopping.clone();
+        let mut open = JoinSet::new();
+        let mut warned = None;
+        loop {
+            // Connections that have ended are noticed before another is accepted, so that none is refused in vain.
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                Some(ended) = open.join_next() => self.note_end(ended),
+                accepted = acceptor.accept() => match accepted {
+                    Ok(stream) => self.serve(stream, &mut open),
+                    Err(error) => self.back_off(&error, &mut warned).await,
+                },
+            }
+        }
+        // Clients go on connecting; those that were there when the stop began are no more than this.
+        match acceptor.pending() {
+            Ok(pending) => pending
+                .take(BACKLOG as usize)
+                .filter_map(Result::ok)
+                .for_each(|stream| self.serve(stream, &mut open)),
+            Err(error) => tracing::error!(%error, "connections that were not accepted yet are lost"),
+        }
+        while let Some(ended) = open.join_next().await {
+            self.note_end(ended);
+        }
+    }
+
+    fn serve(&self, stream: Stream, open: &mut JoinSet<Closed>) {
+        if open.len() >= self.max_connections {
+            self.connections.refuse();
+            return;
+        }
+        self.connections.open();
+        let (reader, stopping) = (Rc::clone(&self.reader), self.stopping.clone());
+        open.spawn_local(async move { reader.serve(stream, stopping).await });
+    }
+
+    fn note_end(&self, ended: Result<Closed, JoinError>) {
+        let closed = ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "a connection ended by a panic; its last lines may be lost");
+            Closed::Broken
+        });
+        self.connections.close(closed);
+    }
+
+    /// Waits a little where an error is likely to come again. The connections wait in the backlog.
+    async fn back_off(&self, error: &io::Error, warned: &mut Option<Instant>) {
+        // This one is about a client that is gone already.
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        if warned.is_none_or(|warned| warned.elapsed() >= QUIET) {
+            *warned = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                listener = self.listener,
+                "connections cannot be accepted and have to wait; if files are the reason, raise their limit \
+                 (LimitNOFILE= of the service) or lower listeners.{}.max_connections",
+                self.listener
+            );
+        }
+        tokio::time::sleep(BACK_OFF).await;
+    }
+}
