@@ -147,8 +147,9 @@ impl Marks {
                     break;
                 }
                 // Only the first pair holds tags, and what is not closed once will not be closed later.
-                b'[' if dialects.contains(Dialect::SignalFx) && marks.brackets.is_none() => {
-                    let length = if marks.unclosed { None } else { closing_bracket(&line[at..]) };
+                b'[' if marks.brackets.is_some() || marks.unclosed => {}
+                b'[' if dialects.contains(Dialect::SignalFx) => {
+                    let length = closing_bracket(&line[at..]);
                     marks.brackets = length.map(|length| (at, at + length));
                     marks.unclosed = length.is_none();
                     at += length.unwrap_or(0);
@@ -198,6 +199,7 @@ mod tests {
             ("a.[k=v]b:1|c", Dialect::SignalFx, "a.b", "k=v"),
             ("[k=v]a.b:1|c", Dialect::SignalFx, "a.b", "k=v"),
             ("a[]b:1|c", Dialect::SignalFx, "ab", ""),
+            ("a[k=v]b[l=w]:1|c", Dialect::SignalFx, "ab[l=w]", "k=v"),
         ];
         for (line, dialect, name, tags) in cases {
             let expected = (name.to_owned(), Some(dialect), tags.to_owned());

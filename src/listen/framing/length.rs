@@ -4,7 +4,6 @@ use super::waiting::Waiting;
 use super::{Frame, FrameTooLong};
 
 #[derive(Debug)]
-#[expect(clippy::struct_field_names, reason = "the framing and what it reads share the word")]
 pub(super) struct Length {
     limit: usize,
     /// Bytes of the next payload's length, of which `known` have arrived.

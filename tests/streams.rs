@@ -1,0 +1,338 @@
+//! TCP and Unix sockets of the real binary: what arrives, what clients can and cannot do, and what a stop drains.
+
+mod harness;
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use harness::{Daemon, Finished};
+use serde_json::Value;
+use socket2::SockRef;
+
+const TCP: [&str; 2] = ["listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
+
+fn with_tcp(settings: &[&str]) -> Daemon {
+    Daemon::start(&[&TCP, settings].concat())
+}
+
+/// With a Unix listener whose socket is in `directory`.
+fn with_unix(listener: &str, directory: &Path, settings: &[&str]) -> Daemon {
+    let path = format!("listeners.{listener}.path={}", directory.join("tallyd.sock").display());
+    let enabled = format!("listeners.{listener}.enabled=true");
+    Daemon::start(&[&[enabled.as_str(), &path], settings].concat())
+}
+
+fn connect(daemon: &Daemon) -> TcpStream {
+    TcpStream::connect(daemon.place("tcp")).unwrap()
+}
+
+/// Waits until tallyd has closed the connection.
+fn wait_for_end(mut client: impl Read) {
+    match client.read(&mut [0]) {
+        Ok(length) => assert_eq!(length, 0, "tallyd sends nothing"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
+
+fn framed(payload: &str) -> Vec<u8> {
+    [&(payload.len() as u32).to_le_bytes()[..], payload.as_bytes()].concat()
+}
+
+fn sum_of(finished: &Finished, name: &str, tag: &str, value: &str) -> f64 {
+    let rows = finished.named(name).filter(|row| row["tags"][tag] == value);
+    rows.map(|row| row["value"].as_f64().unwrap()).sum()
+}
+
+fn closed(finished: &Finished, reason: &str) -> f64 {
+    sum_of(finished, "tallyd.connections_closed", "reason", reason)
+}
+
+fn rejected_as_too_long(finished: &Finished) -> f64 {
+    sum_of(finished, "tallyd.lines_rejected", "reason", "line_too_long")
+}
+
+fn open_connections(count: f64) -> impl Fn(&Value) -> bool {
+    move |row| row["name"] == "tallyd.connections" && row["value"] == count
+}
+
+#[test]
+fn lines_of_a_tcp_connection_count_and_so_does_the_last_one_without_a_line_feed() {
+    let daemon = with_tcp(&[]);
+    let mut client = connect(&daemon);
+    for piece in ["a:1|c\na:2", "|c\r\n\na:", "4|c"] {
+        client.write_all(piece.as_bytes()).unwrap();
+    }
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("a", "value"), 7.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 3.0);
+    assert_eq!(finished.sum("tallyd.bytes", "value"), 19.0);
+    assert_eq!(finished.sum("tallyd.datagrams", "value"), 0.0, "a connection has no datagrams");
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 0.0);
+    assert_eq!(finished.sum("tallyd.connections_opened", "value"), 1.0);
+    assert_eq!(closed(&finished, "end"), 1.0);
+    assert_eq!(finished.named("tallyd.connections").next().unwrap()["tags"]["listener"], "tcp");
+}
+
+#[test]
+fn only_enabled_stream_listeners_have_connection_telemetry() {
+    let finished = Daemon::start(&[]).stop();
+    assert!(finished.rows.iter().all(|row| !row["name"].as_str().unwrap().contains("connections")));
+}
+
+#[test]
+fn unix_datagrams_count_like_those_over_udp_and_their_longer_ones_are_truncated() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix(
+        "unix_datagram",
+        directory.path(),
+        &[
+            "listeners.udp.enabled=false",
+            "listeners.unix_datagram.mode=0622",
+            "listeners.unix_datagram.max_datagram=512B",
+        ],
+    );
+    let path = daemon.place("unix_datagram").to_owned();
+    let metadata = fs::metadata(&path).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o622);
+    let client = UnixDatagram::unbound().unwrap();
+    client.send_to(b"a:1|c\na:2|c", &path).unwrap();
+    client.send_to("b:1234|c\n".repeat(100).as_bytes(), &path).unwrap();
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 3.0);
+    assert_eq!(finished.sum("b", "value"), 1234.0 * f64::from(512 / 9));
+    assert_eq!(finished.sum("tallyd.datagrams", "value"), 2.0);
+    assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 1.0);
+    assert!(!Path::new(&path).exists(), "removed at the stop");
+}
+
+#[test]
+fn a_full_queue_of_unix_datagrams_makes_clients_wait_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_datagram", directory.path(), &[]);
+    let client = UnixDatagram::unbound().unwrap();
+    client.connect(daemon.place("unix_datagram")).unwrap();
+    daemon.signal("STOP");
+    let sent = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..5000 {
+                client.send(b"a:1|c").unwrap();
+                sent.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        daemon.signal("CONT");
+    });
+    assert_eq!(daemon.stop().sum("a", "value"), sent.into_inner() as f64);
+}
+
+#[test]
+fn payloads_of_a_unix_stream_follow_their_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_stream", directory.path(), &[]);
+    let mut client = UnixStream::connect(daemon.place("unix_stream")).unwrap();
+    client.write_all(&[framed("a:1|c\na:2|c"), framed(""), framed("a:4|c\n")].concat()).unwrap();
+    // The last one is not whole: of `a:8|c\na:16`, the second line may have been longer.
+    client.write_all(&framed("a:8|c\na:16|c")[..14]).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 15.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
+    assert_eq!(sum_of(&finished, "tallyd.connections_closed", "listener", "unix_stream"), 1.0);
+}
+
+#[test]
+fn text_where_a_length_is_expected_ends_the_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_stream", directory.path(), &[]);
+    let mut client = UnixStream::connect(daemon.place("unix_stream")).unwrap();
+    client.write_all(b"a:1|c\na:1|c\n").unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert_eq!(rejected_as_too_long(&finished), 1.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 1.0);
+    assert_eq!(closed(&finished, "frame_too_long"), 1.0);
+}
+
+#[test]
+fn a_line_that_a_broken_connection_cut_is_counted_and_not_recorded() {
+    let mut daemon = with_tcp(&["flush.interval=100ms"]);
+    let mut client = connect(&daemon);
+    client.write_all(b"a:1|c\na:12").unwrap();
+    daemon.wait_for(|row| row["name"] == "a");
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    daemon.wait_for(|row| row["name"] == "tallyd.lines_cut" && row["value"] == 1.0);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 1.0);
+    assert_eq!(closed(&finished, "broken"), 1.0);
+}
+
+#[test]
+fn a_connection_that_sends_nothing_for_long_is_closed() {
+    let daemon = with_tcp(&["listeners.tcp.idle_timeout=1s"]);
+    let mut client = connect(&daemon);
+    client.write_all(b"a:1|c\na:1").unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
+    assert_eq!(closed(&finished, "idle"), 1.0);
+}
+
+#[test]
+fn more_connections_than_may_be_are_refused_counted_and_harm_none_that_is_open() {
+    let mut daemon = with_tcp(&["listeners.tcp.max_connections=2", "flush.interval=100ms"]);
+    let mut clients = [connect(&daemon), connect(&daemon)];
+    daemon.wait_for(open_connections(2.0));
+    (0..10).for_each(|_| wait_for_end(connect(&daemon)));
+    clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
+    let [first, second] = clients;
+    drop(first);
+    daemon.wait_for(|row| row["name"] == "tallyd.connections_closed" && row["value"] == 1.0);
+    // Its place is free again.
+    let mut third = connect(&daemon);
+    third.write_all(b"b:1|c\n").unwrap();
+    daemon.wait_for(|row| row["name"] == "b");
+    let finished = daemon.stop();
+    drop(second);
+    assert_eq!(finished.sum("a", "value"), 2.0);
+    assert_eq!(finished.sum("tallyd.connections_refused", "value"), 10.0);
+    assert_eq!(finished.sum("tallyd.connections_opened", "value"), 3.0);
+    assert_eq!(closed(&finished, "stop"), 2.0);
+    assert!(finished.log.contains("listeners.tcp.max_connections"), "{}", finished.log);
+}
+
+#[test]
+fn slow_endless_and_flooding_clients_harm_no_other() {
+    let mut daemon = with_tcp(&["flush.interval=100ms"]);
+    let address: SocketAddr = daemon.place("tcp").parse().unwrap();
+    let flooded = AtomicU64::new(0);
+    let done = AtomicU64::new(0);
+    let flood = |what: &[u8]| {
+        let mut client = TcpStream::connect(address).unwrap();
+        while done.load(Ordering::SeqCst) == 0 && client.write_all(what).is_ok() {
+            flooded.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.write_all(b"slow:").unwrap();
+    let finished = std::thread::scope(|scope| {
+        // A line that never ends, and more lines than can be recorded.
+        scope.spawn(|| flood("x".repeat(100_000).as_bytes()));
+        scope.spawn(|| flood("flood:1|c\n".repeat(10_000).as_bytes()));
+        daemon.wait_for(|row| row["name"] == "flood");
+        for round in 0..20 {
+            slow.write_all(b"1").unwrap();
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(format!("a.{round}:1|c\n").as_bytes()).unwrap();
+            let name = format!("a.{round}");
+            daemon.wait_for(|row| row["name"] == name.as_str());
+        }
+        slow.write_all(b"|c\n").unwrap();
+        daemon.wait_for(|row| row["name"] == "slow");
+        // They go on while it stops.
+        let finished = daemon.stop();
+        done.store(1, Ordering::SeqCst);
+        finished
+    });
+    assert!(finished.status.success(), "{}", finished.log);
+    assert!(flooded.into_inner() > 0);
+    assert_eq!(finished.sum("slow", "value"), 11_111_111_111_111_111_111.0);
+    assert_eq!(rejected_as_too_long(&finished), 1.0, "the endless line is one line");
+    let recorded = finished.sum("tallyd.samples", "value");
+    assert_eq!(finished.sum("tallyd.lines", "value"), recorded + 1.0);
+    assert_eq!(finished.log.lines().filter(|line| line.contains(" ERROR ")).count(), 0, "{}", finished.log);
+}
+
+#[test]
+fn a_stop_records_what_connections_sent_also_of_those_that_were_not_accepted_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_stream", directory.path(), &TCP);
+    let mut accepted = connect(&daemon);
+    accepted.write_all(b"a:1|c\n").unwrap();
+    let path = daemon.place("unix_stream").to_owned();
+    daemon.signal("STOP");
+    let lines = "a:1|c\n".repeat(1000);
+    accepted.write_all(lines.as_bytes()).unwrap();
+    let mut tcp: Vec<_> = (0..50).map(|_| connect(&daemon)).collect();
+    tcp.iter_mut().for_each(|client| client.write_all(lines.as_bytes()).unwrap());
+    let mut unix: Vec<_> = (0..50).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    unix.iter_mut().for_each(|client| client.write_all(&framed(&lines)).unwrap());
+    // Some have ended, with a line that needs no line feed; the others are cut off in the middle of one.
+    for client in &mut tcp[..20] {
+        client.write_all(b"a:1|c").unwrap();
+    }
+    tcp.drain(..10);
+    daemon.signal("TERM");
+    daemon.signal("CONT");
+    let finished = daemon.wait();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("a", "value"), 101_001.0 + 10.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 10.0);
+    assert_eq!(closed(&finished, "end"), 10.0);
+    assert_eq!(closed(&finished, "stop"), 91.0);
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_tcp_stream_takes_what_was_written_before_it() {
+    let daemon = with_tcp(&[]);
+    let mut client = connect(&daemon);
+    // More than one read, and more than a receive buffer holds at first.
+    let lines = "a:1|c\n".repeat(500_000);
+    client.write_all(lines.as_bytes()).unwrap();
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 500_000.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 0.0);
+}
+
+#[test]
+fn where_files_run_out_connections_wait_and_the_log_says_so_once() {
+    let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
+    let mut daemon = Daemon::start_in(&wrapper, &[&TCP[..], &["flush.interval=100ms"]].concat());
+    let mut clients: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
+    clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
+    let is_a = |row: &Value| row["name"] == "a";
+    let first = daemon.wait_for(is_a);
+    assert!(first["value"].as_f64().unwrap() < 60.0, "the limit is too high for this test");
+    // Nothing is lost: they are accepted as soon as there are files.
+    drop(clients);
+    daemon.wait_for(|row| row["name"] == "tallyd.connections" && row["value"] == 0.0);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 60.0);
+    assert_eq!(finished.log.matches("cannot be accepted").count(), 1, "{}", finished.log);
+}
+
+#[test]
+fn a_socket_that_a_killed_process_left_behind_is_replaced_and_one_that_is_served_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    for listener in ["unix_datagram", "unix_stream"] {
+        let first = with_unix(listener, directory.path(), &[]);
+        let path = format!("listeners.{listener}.path={}", first.place(listener));
+        let enabled = format!("listeners.{listener}.enabled=true");
+        let second = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+            .args(["--set", "listeners.udp.enabled=false", "--set", &enabled, "--set", &path])
+            .output()
+            .unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        let said = String::from_utf8(second.stderr).unwrap();
+        assert!(said.contains("another process serves this socket"), "{said}");
+        first.signal("KILL");
+        drop(first);
+        let third = with_unix(listener, directory.path(), &[]);
+        assert!(third.stop().status.success());
+    }
+}
