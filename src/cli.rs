@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::explain::Format;
+use crate::send::{Request, Sample, SendError, Target, WIRE_TYPES};
 
 /// A StatsD and DogStatsD server that accounts for every sample.
 #[derive(Debug, Parser)]
@@ -29,8 +30,12 @@ Examples:
   TALLYD_LISTENERS__UDP__BIND=0.0.0.0:8125 tallyd
                                              on all interfaces
 
+  tallyd send page.views 1 --tag page:home   send a sample
+  tallyd send queue.length -5 --type g       lower a gauge by 5
+  tallyd send - --to unix:///run/tallyd/tallyd.sock
+                                             send lines from standard input
   echo 'page.views:1|c' | nc -u -w1 127.0.0.1 8125
-                                             send a sample";
+                                             send a sample without tallyd";
 
 /// What tallyd can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -41,6 +46,8 @@ pub enum Command {
     Check,
     /// Say what tallyd would make of lines.
     Explain(ExplainArgs),
+    /// Send a sample, or lines from standard input. Exit code 2 if it would not count as it is meant, 1 if sending failed.
+    Send(SendArgs),
 }
 
 /// Which lines to explain, and how.
@@ -51,6 +58,56 @@ pub struct ExplainArgs {
     /// For people, or an object a line for programs.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+const TARGETS: &str = "udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH (datagrams) or unixstream:///PATH";
+
+/// What to send.
+#[derive(Debug, Clone, Args)]
+pub struct SendArgs {
+    /// The metric's name; "-" to send the lines of standard input.
+    pub name: String,
+    /// The value. For gauges, +5 and -5 are changes.
+    #[arg(allow_hyphen_values = true)]
+    pub value: Option<String>,
+    /// c counts, g is a gauge, ms a timing, h a histogram, d a distribution, s a member of a set; m is c, kv is g.
+    /// [default: c]
+    #[arg(long = "type", value_name = "TYPE", value_parser = WIRE_TYPES)]
+    pub wire_type: Option<String>,
+    /// A tag; may be repeated.
+    #[arg(long = "tag", value_name = "KEY:VALUE")]
+    pub tags: Vec<String>,
+    /// The probability with which samples like this one are sent: it stands for 1/RATE.
+    #[arg(long)]
+    pub rate: Option<String>,
+    /// Where to.
+    #[arg(long, value_name = "URL", default_value = "udp://127.0.0.1:8125", help = TARGETS)]
+    pub to: Target,
+}
+
+impl SendArgs {
+    /// What they ask for.
+    ///
+    /// # Errors
+    ///
+    /// If they do not fit together.
+    pub fn request(self) -> Result<Request, SendError> {
+        let Self { name, value, wire_type, tags, rate, to: target } = self;
+        if name == "-" {
+            let is_alone = value.is_none() && wire_type.is_none() && tags.is_empty() && rate.is_none();
+            return if is_alone {
+                Ok(Request { target, sample: None })
+            } else {
+                let problem = "\"-\" sends lines as they are; leave out the value, --type, --tag and --rate";
+                Err(SendError::Refused(problem.to_owned()))
+            };
+        }
+        let Some(value) = value else {
+            return Err(SendError::Refused(format!("no value; try `tallyd send {name} 1`")));
+        };
+        let wire_type = wire_type.unwrap_or_else(|| "c".to_owned());
+        Ok(Request { target, sample: Some(Sample { name, value, wire_type, tags, rate }) })
+    }
 }
 
 /// Where the configuration comes from.

@@ -7,15 +7,16 @@
 //!  listen         protocol     protocol       aggregate         flush            export
 //! ```
 //!
-//! - [`listen`] takes datagrams off UDP sockets, one thread and one shard a socket;
+//! - [`listen`] takes datagrams and streams off sockets, one shard a thread;
 //! - [`protocol`] says what a line means;
 //! - [`series`] is the identity under which samples are added up;
 //! - [`aggregate`] adds them up, in a shard that belongs to one receiver;
 //! - [`flush`] ends intervals: cuts all shards at one moment and merges them into
 //! - [`snapshot`], the immutable results of one interval;
 //! - [`export`] renders snapshots and delivers them, each exporter on its own thread;
+//! - [`config`], [`log`], [`cli`] and [`daemon`] start and stop it all;
 //! - [`explain`] says what becomes of a line, to people who wonder;
-//! - [`config`], [`log`], [`cli`] and [`daemon`] start and stop it all.
+//! - [`send`] is the other side: it sends samples, for scripts and first steps.
 
 #![warn(clippy::unwrap_used)]
 
@@ -29,5 +30,6 @@ pub mod flush;
 pub mod listen;
 pub mod log;
 pub mod protocol;
+pub mod send;
 pub mod series;
 pub mod snapshot;

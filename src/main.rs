@@ -1,19 +1,24 @@
 //! Reads the command line and the configuration, and starts what was asked for.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, BufReader};
 use std::process::ExitCode;
 
 use clap::Parser;
-use tallyd::cli::{Cli, Command, ExplainArgs};
+use tallyd::cli::{Cli, Command, ExplainArgs, SendArgs};
 use tallyd::config::{self, Config, Environment};
-use tallyd::{daemon, log};
+use tallyd::{daemon, log, send};
 
 /// `EX_CONFIG` of `sysexits.h`: a service manager need not try again.
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let Cli { command, config } = Cli::parse();
+    let command = match command.unwrap_or(Command::Run) {
+        // Needs no configuration, so a broken one does not matter.
+        Command::Send(arguments) => return send(arguments),
+        other => other,
+    };
     let environment = Environment::of(std::env::vars());
     let config = match config::load(config.config.as_deref(), &environment, &config.set) {
         Ok(config) => config,
@@ -22,28 +27,44 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    match command.unwrap_or(Command::Run) {
+    match command {
         Command::Check => {
             print!("{}", config.to_toml());
             ExitCode::SUCCESS
         }
         Command::Explain(arguments) => explain(&config, &arguments),
-        Command::Run => match log::start(&config.logging) {
-            Ok(log_file) => match daemon::run(&config, log_file.as_ref()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    tracing::error!("{error}");
-                    ExitCode::FAILURE
-                }
-            },
+        Command::Run | Command::Send(_) => run(&config),
+    }
+}
+
+fn run(config: &Config) -> ExitCode {
+    match log::start(&config.logging) {
+        Ok(log_file) => match daemon::run(config, log_file.as_ref()) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                let path = config.logging.file_path.display();
-                eprintln!(
-                    "tallyd: cannot open the log file {path}: {error}; set logging.file_path or LOG_FILE_PATH"
-                );
+                tracing::error!("{error}");
                 ExitCode::FAILURE
             }
         },
+        Err(error) => {
+            let path = config.logging.file_path.display();
+            eprintln!(
+                "tallyd: cannot open the log file {path}: {error}; set logging.file_path or LOG_FILE_PATH"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn send(arguments: SendArgs) -> ExitCode {
+    let warn = |warning: &str| eprintln!("tallyd: {warning}");
+    let sent = arguments.request().and_then(|request| send::run(&request, BufReader::new(io::stdin()), warn));
+    match sent {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tallyd: {error}");
+            ExitCode::from(error.exit_code())
+        }
     }
 }
 

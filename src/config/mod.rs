@@ -224,7 +224,7 @@ impl Config {
             dialects: self.dialects(),
             container_id_tag: self.protocol.container_id_tag,
             naming: self.exporters.textfile.naming,
-            max_line: self.listeners.udp.max_datagram.bytes(),
+            max_line: self.listeners.tcp.max_line.bytes(),
             format,
         }
     }

@@ -1,0 +1,59 @@
+//! Packs lines into payloads.
+
+/// Lines that wait for more, to share a payload.
+#[derive(Debug)]
+pub(super) struct Packing {
+    /// Bytes of the longest payload; a line that is longer goes alone.
+    longest: usize,
+    payload: Vec<u8>,
+}
+
+impl Packing {
+    pub(super) fn new(longest: usize) -> Self {
+        Self { longest, payload: Vec::with_capacity(longest) }
+    }
+
+    /// Adds a line, and sends before it those with which it has no room.
+    pub(super) fn add<E>(&mut self, line: &[u8], send: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        if self.payload.len() + 1 + line.len() > self.longest {
+            self.flush(send)?;
+        }
+        if !self.payload.is_empty() {
+            self.payload.push(b'\n');
+        }
+        self.payload.extend_from_slice(line);
+        Ok(())
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush<E>(&mut self, send: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        if !self.payload.is_empty() {
+            send(&self.payload)?;
+            self.payload.clear();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn payloads_are_filled_up_to_the_limit_and_longer_lines_go_alone() {
+        let mut sent = Vec::new();
+        let mut keep = |payload: &[u8]| {
+            sent.push(String::from_utf8(payload.to_vec()).unwrap());
+            Ok::<_, Infallible>(())
+        };
+        let mut packing = Packing::new(7);
+        for line in ["a:1", "b:2", "c:3", "long:12345", "d:4"] {
+            packing.add(line.as_bytes(), &mut keep).unwrap();
+        }
+        packing.flush(&mut keep).unwrap();
+        packing.flush(&mut keep).unwrap();
+        assert_eq!(sent, ["a:1\nb:2", "c:3", "long:12345", "d:4"]);
+    }
+}

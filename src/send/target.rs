@@ -1,0 +1,113 @@
+//! Where lines are sent to, as a URL.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A listener of tallyd, or of any server that speaks the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `udp://host:port`
+    Udp(String),
+    /// `tcp://host:port`: lines.
+    Tcp(String),
+    /// `unix:///path`: datagrams.
+    UnixDatagram(PathBuf),
+    /// `unixstream:///path`: payloads after their length.
+    UnixStream(PathBuf),
+}
+
+impl Target {
+    /// The section of the configuration that turns such a listener on.
+    pub(super) fn listener(&self) -> &'static str {
+        match self {
+            Self::Udp(_) => "udp",
+            Self::Tcp(_) => "tcp",
+            Self::UnixDatagram(_) => "unix_datagram",
+            Self::UnixStream(_) => "unix_stream",
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let wrong = |problem: &str| {
+            Err(format!(
+                "{problem}; give udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH or unixstream:///PATH"
+            ))
+        };
+        let Some((scheme, place)) = url.split_once("://") else {
+            return wrong("not a URL");
+        };
+        match scheme {
+            "udp" | "tcp" => {
+                let has_port = place.rsplit_once(':').is_some_and(|(host, port)| {
+                    let in_brackets = host.starts_with('[') && host.ends_with(']');
+                    !host.is_empty() && (in_brackets || !host.contains(':')) && port.parse::<u16>().is_ok()
+                });
+                if !has_port {
+                    return wrong("no host and port (an IPv6 address stands in brackets)");
+                }
+                let make = if scheme == "udp" { Self::Udp } else { Self::Tcp };
+                Ok(make(place.to_owned()))
+            }
+            "unix" | "unixstream" => {
+                if !place.starts_with('/') {
+                    return wrong("no absolute path");
+                }
+                let make = if scheme == "unix" { Self::UnixDatagram } else { Self::UnixStream };
+                Ok(make(PathBuf::from(place)))
+            }
+            _ => wrong("an unknown scheme"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(place) => write!(f, "udp://{place}"),
+            Self::Tcp(place) => write!(f, "tcp://{place}"),
+            Self::UnixDatagram(path) => write!(f, "unix://{}", path.display()),
+            Self::UnixStream(path) => write!(f, "unixstream://{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_understood_and_written_as_they_were() {
+        for url in [
+            "udp://localhost:8125",
+            "udp://[::1]:8125",
+            "tcp://10.0.0.1:1",
+            "unix:///run/s",
+            "unixstream:///s",
+        ] {
+            assert_eq!(url.parse::<Target>().unwrap().to_string(), url);
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused_with_those_that_are() {
+        let wrong = [
+            "",
+            "localhost:8125",
+            "udp://localhost",
+            "udp://:1",
+            "udp://::1:8125",
+            "tcp://h:x",
+            "unix://s",
+            "http://h:1",
+        ];
+        for url in wrong {
+            let problem = url.parse::<Target>().unwrap_err();
+            assert!(problem.contains("udp://HOST:PORT"), "{url}: {problem}");
+        }
+    }
+}
