@@ -104,7 +104,7 @@ impl Stream {
         _ = SockRef::from(self).shutdown(Shutdown::Both);
     }
 
-    /// Closing will tell a client that is in the middle of sending. Over TCP it might otherwise find out only after a minute:
+    /// Closing will tell a client that is in the middle of sending. Over TCP it might otherwise find out only after minutes:
     /// once a socket is shut, the kernel does not say that there is room again.
     pub(super) fn reset_when_closed(&self) {
         // Fails if the client has gone.

@@ -151,7 +151,7 @@ fn bind(
     if user.is_some() || group.is_some() {
         lchown(&file.path, user, group).map_err(|error| {
             failed(Problem::Owner(format!(
-                "its owner cannot become \"{}\": {error}; only root may give files away",
+                "its owner cannot become \"{}\": {error}; only root may do that, and for a group alone who is in it",
                 file.owner
             )))
         })?;
