@@ -317,6 +317,20 @@ fn where_files_run_out_connections_wait_and_the_log_says_so_once() {
 }
 
 #[test]
+fn a_stop_records_connections_that_had_to_wait_for_files() {
+    let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
+    let daemon = Daemon::start_in(&wrapper, &TCP);
+    daemon.signal("STOP");
+    let mut clients: Vec<_> = (0..200).map(|_| connect(&daemon)).collect();
+    clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
+    daemon.signal("TERM");
+    daemon.signal("CONT");
+    let finished = daemon.wait();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("a", "value"), 200.0, "{}", finished.log);
+}
+
+#[test]
 fn a_socket_that_a_killed_process_left_behind_is_replaced_and_one_that_is_served_is_not() {
     let directory = tempfile::tempdir().unwrap();
     for listener in ["unix_datagram", "unix_stream"] {

@@ -118,14 +118,33 @@ impl Work {
                 },
             }
         }
-        // Clients go on connecting; those that were there when the stop began are no more than this.
+        // Those that are open first, which makes room. They see the stop themselves, and wait for nobody.
+        self.wait_for_all(&mut open).await;
         match acceptor.pending() {
-            Ok(pending) => pending
-                .take(BACKLOG as usize)
-                .filter_map(Result::ok)
-                .for_each(|stream| self.serve(stream, &mut open)),
+            Ok(pending) => self.serve_pending(pending, &mut open).await,
             Err(error) => tracing::error!(%error, "connections that were not accepted yet are lost"),
         }
+    }
+
+    async fn serve_pending(
+        &self,
+        pending: impl Iterator<Item = io::Result<Stream>>,
+        open: &mut JoinSet<Closed>,
+    ) {
+        // Clients may go on connecting; those that were there when the stop began are no more than this.
+        for accepted in pending.take(BACKLOG as usize) {
+            let is_full = open.len() >= self.max_connections;
+            if is_full || accepted.is_err() {
+                self.wait_for_all(open).await;
+            }
+            if let Ok(stream) = accepted {
+                self.serve(stream, open);
+            }
+        }
+        self.wait_for_all(open).await;
+    }
+
+    async fn wait_for_all(&self, open: &mut JoinSet<Closed>) {
         while let Some(ended) = open.join_next().await {
             self.note_end(ended);
         }
