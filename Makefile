@@ -1,7 +1,7 @@
 # `make` alone says what there is. Everything works without make, too: these are the commands to type.
 
 .DEFAULT_GOAL := help
-.PHONY: help test bench lint install-test-tools
+.PHONY: help test bench lint fuzz install-test-tools
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -14,10 +14,19 @@ test: install-test-tools ## Run all tests, with real clients and Prometheus' own
 bench: ## Measure; takes minutes. `cargo bench --bench NAME` measures one stage.
 	cargo bench --workspace
 
+# cargo-fuzz is there after `cargo install cargo-fuzz`. Its instrumentation is said to be unstable, and works with a stable
+# compiler that is told to allow it.
+fuzz: export RUSTC_BOOTSTRAP = 1
+fuzz: ## Fuzz each target for SECONDS=60, from the conformance cases on.
+	cd fuzz && cargo run --quiet --bin seed
+	for target in datagram stream; do cargo fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) -max_len=1024 || exit 1; done
+
 # Warnings stay warnings while one works, and are errors here.
 lint: ## Check formatting, lints and documentation.
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo check --manifest-path fuzz/Cargo.toml --target-dir target --bins
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
 install-test-tools: ## Install what `make test` needs: Debian, PyPI and npm packages. Starts no service.

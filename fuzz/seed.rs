@@ -16,13 +16,17 @@ fn main() -> io::Result<()> {
     for row in ROWS.lines() {
         let row: Json = serde_json::from_str(row)?;
         let (Some(id), Some(hex)) = (row["id"].as_str(), row["hex"].as_str()) else { continue };
-        let datagram: Vec<u8> =
-            (0..hex.len() / 2).filter_map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()).collect();
+        let datagram: Vec<u8> = (0..hex.len() / 2)
+            .filter_map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok())
+            .collect();
         fs::write(corpus.join("datagram").join(id), &datagram)?;
         // A choice and a seed stand before the stream: once as lines, once after its length.
         fs::write(corpus.join("stream").join(format!("{id}-lines")), [&[0, 7], &*datagram].concat())?;
         let length = (datagram.len() as u32).to_le_bytes();
-        fs::write(corpus.join("stream").join(format!("{id}-length")), [&[1, 7], &length[..], &datagram].concat())?;
+        fs::write(
+            corpus.join("stream").join(format!("{id}-length")),
+            [&[1, 7], &length[..], &datagram].concat(),
+        )?;
     }
     Ok(())
 }

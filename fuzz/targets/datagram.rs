@@ -109,7 +109,10 @@ fn assert_is_a_page(totals: &Totals) {
         let (series, value) = line.rsplit_once(' ').expect("a value");
         assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
         let name = series.split('{').next().unwrap_or_default();
-        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'), "{line}");
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'),
+            "{line}"
+        );
         assert!(seen.insert(series), "twice: {line}");
     }
 }
