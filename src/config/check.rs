@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use super::error::Problem;
 use super::{Config, LogOutput, listeners};
 use crate::aggregate::Percentile;
-
-/// The key that is to blame, and what is wrong with its value.
-pub(super) type Problem = (&'static str, String);
 
 /// The first harmful value, if there is one.
 pub(super) fn problem(config: &Config) -> Option<Problem> {

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+/// The key that is to blame, and what is wrong with its value.
+pub(super) type Problem = (&'static str, String);
+
 /// A configuration that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {

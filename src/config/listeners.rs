@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::check::Problem;
+use super::error::Problem;
 use super::{HumanDuration, ListenersSection, Size, UdpSection};
 
 /// The first harmful value, if there is one. Sections that are not enabled are checked, too.

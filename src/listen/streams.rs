@@ -12,13 +12,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 
 use super::connection::Reader;
-use super::stream::{Acceptor, Stream, StreamSocket};
+use super::stream::{Acceptor, BACKLOG, Stream, StreamSocket};
 use super::unix::BoundFile;
 use super::{Closed, Connections, Framing};
 use crate::aggregate::Shard;
-
-/// Connections that the kernel keeps until they are accepted. A larger number is cut to `net.core.somaxconn`.
-pub(super) const BACKLOG: i32 = 1024;
 
 /// How long nothing is accepted once that failed: it most often will again, and must not take the thread.
 const BACK_OFF: Duration = Duration::from_millis(100);

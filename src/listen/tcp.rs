@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::BindError;
-use super::streams::BACKLOG;
+use super::stream::BACKLOG;
 
 /// Finds clients that are gone without a word, in some two minutes.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()

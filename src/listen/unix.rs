@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Owner;
-use super::streams::BACKLOG;
+use super::stream::BACKLOG;
 
 /// Another tallyd that starts holds the lock for less than a millisecond.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
