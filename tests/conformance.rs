@@ -2,8 +2,7 @@
 
 use serde_json::Value as Json;
 use tallyd::explain::{Explainer, Format};
-use tallyd::export::prometheus::Naming;
-use tallyd::protocol::{self, Dialects};
+use tallyd::protocol;
 
 /// A row is a datagram: its bytes as `hex`, and under `tallyd` what each of its lines means, in the form of
 /// `tallyd explain`.
@@ -17,13 +16,7 @@ const DEVIATIONS: [(&str, &str); 0] = [];
 
 #[test]
 fn each_line_is_what_the_protocol_makes_of_it() {
-    let explainer = Explainer {
-        dialects: Dialects::ALL,
-        container_id_tag: false,
-        naming: Naming::Prometheus,
-        max_line: 65_536,
-        format: Format::Json,
-    };
+    let explainer = Explainer { format: Format::Json, ..Explainer::default() };
     let mut checked = 0;
     let mut wrong = Vec::new();
     for row in ROWS.lines() {

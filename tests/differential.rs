@@ -11,7 +11,6 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 use tallyd::explain::{Explainer, Format};
-use tallyd::export::prometheus::Naming;
 use tallyd::protocol::{self, Dialect};
 
 /// A row is a datagram: its bytes as `hex`, and under `tallyd` what each of its lines means.
@@ -26,10 +25,9 @@ fn real(line: &[u8], dialects: Dialects) -> Json {
     let switches = Dialect::ALL.into_iter().zip([influxdb, librato, signalfx, graphite]);
     let explainer = Explainer {
         dialects: protocol::Dialects::of(switches.filter_map(|(dialect, on)| on.then_some(dialect))),
-        container_id_tag: false,
-        naming: Naming::Prometheus,
         max_line: usize::MAX,
         format: Format::Json,
+        ..Explainer::default()
     };
     serde_json::from_str(&explainer.explain(line)).unwrap()
 }

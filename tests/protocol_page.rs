@@ -2,7 +2,6 @@
 
 use serde_json::Value as Json;
 use tallyd::explain::{Explainer, Format};
-use tallyd::export::prometheus::Naming;
 use tallyd::protocol::{self, Dialects, Line, Note, Reason};
 
 const PAGE: &str = include_str!("../docs/protocol.md");
@@ -30,13 +29,7 @@ fn code(cell: &str) -> &str {
 }
 
 fn explain(line: &str) -> Json {
-    let explainer = Explainer {
-        dialects: Dialects::ALL,
-        container_id_tag: false,
-        naming: Naming::Prometheus,
-        max_line: 65_536,
-        format: Format::Json,
-    };
+    let explainer = Explainer { format: Format::Json, ..Explainer::default() };
     serde_json::from_str(&explainer.explain(line.as_bytes())).unwrap()
 }
 

@@ -19,7 +19,7 @@ use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
 use tallyd::explain::{Explainer, Format};
 use tallyd::export::prometheus::{self, Naming, Settings, Timings, Totals};
 use tallyd::flush::{Cut, Cutter, Idle};
-use tallyd::protocol::{self, Dialects};
+use tallyd::protocol;
 use tallyd::snapshot::{Overview, Snapshot};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -71,13 +71,7 @@ fuzz_target!(|datagram: &[u8]| {
 });
 
 fn compare_with_the_plain_reading(line: &[u8]) {
-    let explainer = Explainer {
-        dialects: Dialects::ALL,
-        container_id_tag: false,
-        naming: Naming::Prometheus,
-        max_line: usize::MAX,
-        format: Format::Json,
-    };
+    let explainer = Explainer { max_line: usize::MAX, format: Format::Json, ..Explainer::default() };
     let mut got: Json = serde_json::from_str(&explainer.explain(line)).expect("an object");
     got.as_object_mut().expect("an object").remove("column");
     assert_eq!(got, plain::meaning(line, plain::Dialects::default()), "{}", line.escape_ascii());

@@ -312,6 +312,7 @@ mod tests {
         assert!(config.exporters.console.enabled && !config.exporters.textfile.enabled);
         assert!(config.telemetry.enabled);
         assert_eq!(config.parameters(), Parameters::default());
+        assert_eq!(config.explainer(explain::Format::Text), Explainer::default());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub enum Format {
 }
 
 /// Explains lines as a daemon with these settings would take them.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Explainer {
     /// Whose tags within names are read.
     pub dialects: Dialects,
@@ -40,6 +40,19 @@ pub struct Explainer {
     pub max_line: usize,
     /// How it is told.
     pub format: Format,
+}
+
+/// What the shipped configuration says, for people.
+impl Default for Explainer {
+    fn default() -> Self {
+        Self {
+            dialects: Dialects::ALL,
+            container_id_tag: false,
+            naming: Naming::Prometheus,
+            max_line: 64 << 10,
+            format: Format::Text,
+        }
+    }
 }
 
 impl Explainer {
