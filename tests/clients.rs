@@ -10,13 +10,17 @@ mod harness;
 
 use std::io;
 use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use cadence::prelude::*;
-use cadence::{BufferedUdpMetricSink, MetricSink, QueuingMetricSink, StatsdClient, UdpMetricSink};
+use cadence::{
+    BufferedUdpMetricSink, BufferedUnixMetricSink, MetricSink, QueuingMetricSink, StatsdClient,
+    UdpMetricSink, UnixMetricSink,
+};
 use harness::shop::*;
 use harness::{Finished, PATIENCE};
 use serde_json::{Value, json};
@@ -24,9 +28,22 @@ use serde_json::{Value, json};
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
 fn what_the_python_client_statsd_sends_is_what_is_reported() {
-    let finished = after(|port| run(python("send_statsd.py"), &[port]));
+    assert_statsd(&after(|port| run(python("send_statsd.py"), &["udp", port])));
+}
+
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn what_the_python_client_statsd_sends_over_streams_is_what_is_reported() {
+    for (transport, protocol) in [(Transport::Tcp, "tcp"), (Transport::UnixStreamOfLines, "unix")] {
+        let finished = after_over(transport, |place| run(python("send_statsd.py"), &[protocol, place]));
+        assert_statsd(&finished);
+        assert_connections(&finished, 1);
+    }
+}
+
+fn assert_statsd(finished: &Finished) {
     assert_reported(
-        &finished,
+        finished,
         &[
             gauge("shop.balance", -7.25),
             distribution("timing", "shop.checkout", 101.0, 7000.0),
@@ -42,9 +59,9 @@ fn what_the_python_client_statsd_sends_is_what_is_reported() {
             counter("shop.views", 100.0),
         ],
     );
-    assert_lines(&finished, 647);
-    assert_took(&finished, "shop.decorated", Duration::from_millis(2), 1e3);
-    assert_took(&finished, "shop.managed", Duration::from_millis(2), 1e3);
+    assert_lines(finished, 647);
+    assert_took(finished, "shop.decorated", Duration::from_millis(2), 1e3);
+    assert_took(finished, "shop.managed", Duration::from_millis(2), 1e3);
 }
 
 #[test]
@@ -75,6 +92,37 @@ fn what_the_python_client_datadog_adds_up_itself_is_what_is_reported() {
     assert_reported(&finished, &datadog_rows());
     assert_packed(&finished);
     assert_datadog_timers(&finished);
+}
+
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn what_the_python_client_datadog_sends_over_unix_sockets_is_what_is_reported() {
+    for (transport, scheme) in [
+        (Transport::UnixDatagram, ""),
+        (Transport::UnixDatagram, "unix://"),
+        (Transport::UnixDatagram, "unixgram://"),
+        (Transport::UnixStream, "unix://"),
+        (Transport::UnixStream, "unixstream://"),
+    ] {
+        let send = |mode| {
+            after_over(transport, |path| run(python("send_datadog.py"), &[&format!("{scheme}{path}"), mode]))
+        };
+        let direct = send("direct");
+        assert_reported(&direct, &with_sampled(datadog_rows()));
+        assert_eq!(direct.sum("datadog.dogstatsd.client.metrics", "value"), 654.0);
+        assert_eq!(direct.sum("datadog.dogstatsd.client.packets_dropped", "value"), 0.0);
+        let buffered = send("buffered");
+        assert_reported(&buffered, &with_sampled(datadog_rows()));
+        assert_lines(&buffered, 654);
+        let aggregated = send("aggregated");
+        assert_reported(&aggregated, &datadog_rows());
+        for finished in [direct, buffered, aggregated] {
+            assert_datadog_timers(&finished);
+            if transport == Transport::UnixStream {
+                assert_connections(&finished, 1);
+            }
+        }
+    }
 }
 
 fn datadog_rows() -> Vec<Value> {
@@ -119,7 +167,7 @@ fn assert_datadog_timers(finished: &Finished) {
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
 fn what_the_node_client_hot_shots_sends_is_what_is_reported() {
-    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "direct"]));
+    let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "direct"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_lines(&finished, 646);
     assert_hot_shots_timers(&finished);
@@ -128,7 +176,7 @@ fn what_the_node_client_hot_shots_sends_is_what_is_reported() {
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
 fn what_the_node_client_hot_shots_packs_into_datagrams_is_what_is_reported() {
-    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "buffered"]));
+    let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "buffered"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_lines(&finished, 646);
     assert_packed(&finished);
@@ -138,7 +186,7 @@ fn what_the_node_client_hot_shots_packs_into_datagrams_is_what_is_reported() {
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
 fn what_the_node_client_hot_shots_adds_up_itself_is_what_is_reported() {
-    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "aggregated"]));
+    let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "aggregated"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_packed(&finished);
     assert_hot_shots_timers(&finished);
@@ -147,10 +195,35 @@ fn what_the_node_client_hot_shots_adds_up_itself_is_what_is_reported() {
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
 fn what_the_node_client_hot_shots_sends_with_influxdb_tags_is_what_is_reported() {
-    let finished = after(|port| run(node("send_hot_shots.js"), &[port, "telegraf"]));
+    let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "telegraf"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_lines(&finished, 646);
     assert_hot_shots_timers(&finished);
+}
+
+#[test]
+#[ignore = "needs Node with a client from npm; run make test"]
+fn what_the_node_client_hot_shots_sends_over_tcp_is_what_is_reported() {
+    for mode in ["direct", "buffered", "aggregated", "telegraf"] {
+        let finished =
+            after_over(Transport::Tcp, |port| run(node("send_hot_shots.js"), &["tcp", port, mode]));
+        assert_reported(&finished, &hot_shots_rows());
+        assert_connections(&finished, 1);
+        assert_hot_shots_timers(&finished);
+    }
+}
+
+#[test]
+#[ignore = "needs Node with a client and its unix-dgram from npm; run make test"]
+fn what_the_node_client_hot_shots_sends_over_unix_datagrams_is_what_is_reported() {
+    for mode in ["direct", "aggregated"] {
+        let send = |path: &str| run(node("send_hot_shots.js"), &["uds", path, mode]);
+        let finished = after_over(Transport::UnixDatagram, send);
+        assert_reported(&finished, &hot_shots_rows());
+        // Over Unix sockets, it packs lines without being asked to.
+        assert_packed(&finished);
+        assert_hot_shots_timers(&finished);
+    }
 }
 
 fn hot_shots_rows() -> Vec<Value> {
@@ -218,6 +291,25 @@ fn what_the_rust_client_cadence_queues_is_what_is_reported() {
     assert_packed(&finished);
 }
 
+#[test]
+fn what_the_rust_client_cadence_sends_over_unix_datagrams_is_what_is_reported() {
+    let finished = after_over(Transport::UnixDatagram, |path| {
+        let sink = UnixMetricSink::from(path, UnixDatagram::unbound().unwrap());
+        sell(&StatsdClient::from_sink("shop", sink));
+    });
+    assert_reported(&finished, &cadence_rows());
+    assert_lines(&finished, 720);
+    let finished = after_over(Transport::UnixDatagram, |path| {
+        let sink = BufferedUnixMetricSink::from(path, UnixDatagram::unbound().unwrap());
+        let client = StatsdClient::from_sink("shop", sink);
+        sell(&client);
+        client.flush().unwrap();
+    });
+    assert_reported(&finished, &cadence_rows());
+    assert_lines(&finished, 720);
+    assert_packed(&finished);
+}
+
 /// Its channel ends after the sink has sent the rest of its buffer.
 struct TellsItsEnd {
     sink: BufferedUdpMetricSink,
@@ -275,33 +367,42 @@ fn what_the_go_client_datadog_sends_is_what_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let program = go(folder.path(), "send_datadog.go");
     for mode in ["direct", "buffered"] {
-        let finished = after(|port| run(Command::new(&program), &[port, mode]));
-        let constant = |row| tagged(row, json!({"canary": "", "env": "test"}));
-        let regional = |region, row| tagged(row, json!({"canary": "", "env": "test", "region": region}));
-        assert_reported(
-            &finished,
-            &[
-                constant(distribution("histogram", "shop.basket", 100.0, 2475.0)),
-                constant(distribution("timing", "shop.checkout", 100.0, 4950.0)),
-                constant(set("shop.customers", 25.0)),
-                regional("eu", counter("shop.items", 50.0)),
-                regional("us", counter("shop.items", 150.0)),
-                constant(distribution("distribution", "shop.latency", 100.0, 77.34375)),
-                regional("eu", counter("shop.orders", 24.0)),
-                regional("us", counter("shop.orders", 75.0)),
-                constant(distribution("timing", "shop.steps", 100.0, 5000.0)),
-                constant(gauge("shop.stock", 27.5)),
-                tagged(
-                    gauge("shop.stock", 12.0),
-                    json!({"canary": "", "env": "test", "url": "http://shop.test:80/a"}),
-                ),
-            ],
-        );
-        assert_lines(&finished, 704);
-        if mode == "buffered" {
-            assert_packed(&finished);
+        let udp = after(|port| run(Command::new(&program), &[&format!("127.0.0.1:{port}"), mode]));
+        let unix = after_over(Transport::UnixDatagram, |path| {
+            run(Command::new(&program), &[&format!("unix://{path}"), mode]);
+        });
+        for finished in [udp, unix] {
+            assert_datadog_go(&finished);
+            if mode == "buffered" {
+                assert_packed(&finished);
+            }
         }
     }
+}
+
+fn assert_datadog_go(finished: &Finished) {
+    let constant = |row| tagged(row, json!({"canary": "", "env": "test"}));
+    let regional = |region, row| tagged(row, json!({"canary": "", "env": "test", "region": region}));
+    assert_reported(
+        finished,
+        &[
+            constant(distribution("histogram", "shop.basket", 100.0, 2475.0)),
+            constant(distribution("timing", "shop.checkout", 100.0, 4950.0)),
+            constant(set("shop.customers", 25.0)),
+            regional("eu", counter("shop.items", 50.0)),
+            regional("us", counter("shop.items", 150.0)),
+            constant(distribution("distribution", "shop.latency", 100.0, 77.34375)),
+            regional("eu", counter("shop.orders", 24.0)),
+            regional("us", counter("shop.orders", 75.0)),
+            constant(distribution("timing", "shop.steps", 100.0, 5000.0)),
+            constant(gauge("shop.stock", 27.5)),
+            tagged(
+                gauge("shop.stock", 12.0),
+                json!({"canary": "", "env": "test", "url": "http://shop.test:80/a"}),
+            ),
+        ],
+    );
+    assert_lines(finished, 704);
 }
 
 #[test]
@@ -394,24 +495,37 @@ fn what_the_perl_client_net_statsd_sends_is_what_is_reported() {
 #[test]
 #[ignore = "needs PHP; run make test"]
 fn what_php_alone_sends_is_what_is_reported() {
-    let finished = after(|port| run(script_of("php", "send_php.php"), &[port]));
-    assert_reported(
-        &finished,
-        &[
-            tagged(distribution("timing", "shop.checkout", 100.0, 4950.0), json!({"region": "eu"})),
-            set("shop.customers", 25.0),
-            counter("shop.orders", 100.0),
-            gauge("shop.stock", 27.5),
-        ],
-    );
-    assert_lines(&finished, 302);
+    let send = |url: &str| run(script_of("php", "send_php.php"), &[url]);
+    for finished in [
+        after(|port| send(&format!("udp://127.0.0.1:{port}"))),
+        after_over(Transport::Tcp, |port| send(&format!("tcp://127.0.0.1:{port}"))),
+        after_over(Transport::UnixDatagram, |path| send(&format!("udg://{path}"))),
+        after_over(Transport::UnixStreamOfLines, |path| send(&format!("unix://{path}"))),
+    ] {
+        assert_reported(
+            &finished,
+            &[
+                tagged(distribution("timing", "shop.checkout", 100.0, 4950.0), json!({"region": "eu"})),
+                set("shop.customers", 25.0),
+                counter("shop.orders", 100.0),
+                gauge("shop.stock", 27.5),
+            ],
+        );
+        assert_lines(&finished, 302);
+    }
 }
 
 #[test]
 fn what_bash_sends_is_what_is_reported() {
-    let finished = after(|port| run(bash("send_bash.sh"), &[port]));
+    assert_bash(&after(|port| run(bash("send_bash.sh"), &["udp", port])));
+    let finished = after_over(Transport::Tcp, |port| run(bash("send_bash.sh"), &["tcp", port]));
+    assert_bash(&finished);
+    assert_connections(&finished, 201);
+}
+
+fn assert_bash(finished: &Finished) {
     assert_reported(
-        &finished,
+        finished,
         &[
             distribution("histogram", "shop.basket", 100.0, 50.0),
             tagged(distribution("timing", "shop.checkout", 100.0, 4950.0), json!({"region": "eu"})),
@@ -420,22 +534,30 @@ fn what_bash_sends_is_what_is_reported() {
             gauge("shop.stock", 25.0),
         ],
     );
-    assert_lines(&finished, 402);
+    assert_lines(finished, 402);
 }
 
 #[test]
 #[ignore = "needs netcat; run make test"]
 fn what_netcat_sends_is_what_is_reported() {
-    let finished = after(|port| run(bash("send_netcat.sh"), &[port]));
-    assert_reported(
-        &finished,
-        &[
-            distribution("histogram", "shop.basket", 100.0, 4950.0),
-            tagged(distribution("timing", "shop.checkout", 20.0, 190.0), json!({"region": "eu"})),
-            counter("shop.orders", 20.0),
-        ],
-    );
-    assert_lines(&finished, 140);
+    let send = |arguments: &[&str]| run(bash("send_netcat.sh"), arguments);
+    let udp = after(|port| send(&["-u", "127.0.0.1", port]));
+    let datagrams = after_over(Transport::UnixDatagram, |path| send(&["-U", "-u", path]));
+    let tcp = after_over(Transport::Tcp, |port| send(&["127.0.0.1", port]));
+    let stream = after_over(Transport::UnixStreamOfLines, |path| send(&["-U", path]));
+    for finished in [&udp, &datagrams, &tcp, &stream] {
+        assert_reported(
+            finished,
+            &[
+                distribution("histogram", "shop.basket", 100.0, 4950.0),
+                tagged(distribution("timing", "shop.checkout", 20.0, 190.0), json!({"region": "eu"})),
+                counter("shop.orders", 20.0),
+            ],
+        );
+        assert_lines(finished, 140);
+    }
+    assert_connections(&tcp, 41);
+    assert_connections(&stream, 41);
 }
 
 fn address(port: &str) -> (&'static str, u16) {

@@ -25,6 +25,11 @@ python() {
     return 1
 }
 
+# Where Node's headers are, which most Nodes bring; Debian has them in a package of their own.
+node_home() {
+    node -p 'require("path").resolve(process.execPath, "../..")' 2>/dev/null || echo /usr
+}
+
 # What follows a package's name is a program or a file that it brings; `kill`, for one, is more than bash's own. Go is
 # GCC's, which takes half the room of Google's.
 missing_packages() {
@@ -32,6 +37,7 @@ missing_packages() {
     while read -r package brings; do
         type -P "$brings" >/dev/null || [ -e "$brings" ] || echo "$package"
     done <<-PACKAGES
+	g++ c++
 	gcc cc
 	gccgo-go go
 	golang-github-cactus-go-statsd-client-dev /usr/share/gocode/src/github.com/cactus/go-statsd-client/statsd
@@ -54,6 +60,7 @@ missing_packages() {
     # Node from elsewhere brings its own npm, with which Debian's would be at odds.
     type -P node >/dev/null || echo nodejs
     type -P npm >/dev/null || echo npm
+    [ -e "$(node_home)/include/node/node.h" ] || echo libnode-dev
     python >/dev/null || printf '%s\n' python3 python3-venv
 }
 
@@ -113,11 +120,15 @@ else
     cp requirements.txt .venv/installed
 fi
 
-if cmp --silent package-lock.json node_modules/installed; then
+if cat package.json package-lock.json | cmp --silent - node_modules/installed; then
     say 'npm packages: all there'
 else
     say 'npm packages: installing those of package-lock.json'
-    # Without optional ones: they are compiled, and serve sockets that are not tested here.
-    npm ci --silent --omit=optional --ignore-scripts --no-audit --no-fund
-    cp package-lock.json node_modules/installed
+    npm ci --silent --ignore-scripts --no-audit --no-fund
+    # Unix sockets take a module that is compiled, with Node's own headers instead of downloaded ones.
+    if ! npm run --silent build-unix-dgram -- --nodedir="$(node_home)" >node_modules/build.log 2>&1; then
+        cat node_modules/build.log
+        exit 1
+    fi
+    cat package.json package-lock.json >node_modules/installed
 fi

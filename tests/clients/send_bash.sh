@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Sends with bash alone what tests/clients.rs expects: send_bash.sh PORT
+# Sends with bash alone what tests/clients.rs expects: send_bash.sh udp|tcp PORT
 set -euo pipefail
-shop=/dev/udp/127.0.0.1/$1
+shop=/dev/$1/127.0.0.1/$2
 
 for order in {0..99}; do
-    echo "shop.orders:1|c" >"$shop"
+    echo -n "shop.orders:1|c" >"$shop"
     echo "shop.customers:customer-$((order % 25))|s" >"$shop"
 done
-echo -n "shop.stock:40|g" >"$shop"
-echo "shop.stock:-15|g" >"$shop"
 
-# One socket for many lines.
+# One socket for many lines, which so stay in their order over TCP, too.
 exec 3>"$shop"
+echo "shop.stock:40|g" >&3
+echo "shop.stock:-15|g" >&3
 for order in {0..99}; do
     printf 'shop.checkout:%d|ms|#region:eu\nshop.basket:0.5|h\n' "$order" >&3
 done

@@ -1,5 +1,5 @@
 // Sends with Debian's golang-github-datadog-datadog-go-dev what tests/clients.rs expects:
-// send_datadog PORT direct|buffered
+// send_datadog ADDRESS direct|buffered
 package main
 
 import (
@@ -19,10 +19,12 @@ func connect(address string) (*statsd.Client, error) {
 }
 
 func main() {
-	client, err := connect("127.0.0.1:" + os.Args[1])
+	client, err := connect(os.Args[1])
 	if err != nil {
 		panic(err)
 	}
+	// By default, what a Unix socket does not take within a millisecond is dropped.
+	client.SetWriteTimeout(time.Minute)
 	client.Namespace = "shop."
 	client.Tags = []string{"env:test", "canary"}
 	for order := 0; order < 100; order++ {

@@ -1,4 +1,7 @@
-"""Sends with PyPI's datadog what tests/clients.rs expects: send_datadog.py PORT direct|buffered|aggregated"""
+"""Sends with PyPI's datadog what tests/clients.rs expects: send_datadog.py PORT|URL direct|buffered|aggregated
+
+A URL is that of a Unix socket, as `socket_path` takes it.
+"""
 
 import sys
 import time
@@ -12,7 +15,7 @@ base.random = lambda: 0.0
 MODES = {
     # As it is without options; its own telemetry, sent along, is asked for at once instead of after 10 s.
     "direct": {"telemetry_min_flush_interval": 0},
-    # Lines packed into datagrams of up to 1432 bytes, with all that DogStatsD 1.4 to 1.6 may append to them.
+    # Lines packed into datagrams of up to 1432 bytes (8192 over a Unix socket), with all that DogStatsD 1.4 to 1.6 may append to them.
     "buffered": {
         "disable_buffering": False,
         "disable_telemetry": True,
@@ -28,9 +31,13 @@ MODES = {
     },
 }
 
-client = DogStatsd(
-    "127.0.0.1", int(sys.argv[1]), namespace="shop", constant_tags=["env:test", "canary"], **MODES[sys.argv[2]]
-)
+place, mode = sys.argv[1:]
+if place.isdigit():
+    to = {"host": "127.0.0.1", "port": int(place)}
+else:
+    # To wait while tallyd is behind; by default the client drops what cannot be sent at once.
+    to = {"socket_path": place, "socket_timeout": None}
+client = DogStatsd(**to, namespace="shop", constant_tags=["env:test", "canary"], **MODES[mode])
 
 for order in range(100):
     region = ["region:eu"] if order % 4 == 0 else ["region:us"]
@@ -45,7 +52,7 @@ client.gauge("stock", 40)
 client.gauge("stock", 27.5)
 client.gauge("stock", 12, tags=["url:http://shop.test:80/a"])
 
-if sys.argv[2] != "aggregated":
+if mode != "aggregated":
     for _ in range(10):
         client.increment("views", sample_rate=0.1)
         client.histogram("render", 10, sample_rate=0.5)

@@ -1,4 +1,5 @@
-// Sends with npm's hot-shots what tests/clients.rs expects: send_hot_shots.js PORT direct|buffered|aggregated|telegraf
+// Sends with npm's hot-shots what tests/clients.rs expects:
+// send_hot_shots.js udp|tcp PORT, or uds PATH, and direct|buffered|aggregated|telegraf
 'use strict';
 
 const StatsD = require('hot-shots');
@@ -27,13 +28,14 @@ const fail = (error) => {
   throw error;
 };
 
+const [, , protocol, place, mode] = process.argv;
 const client = new StatsD({
-  host: '127.0.0.1',
-  port: Number(process.argv[2]),
+  protocol,
+  ...(protocol === 'uds' ? { path: place } : { host: '127.0.0.1', port: Number(place) }),
   prefix: 'shop',
   globalTags: { env: 'test' },
   errorHandler: fail,
-  ...modes[process.argv[3]],
+  ...modes[mode],
 });
 
 async function main() {

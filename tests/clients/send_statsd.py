@@ -1,16 +1,21 @@
-"""Sends with PyPI's statsd what tests/clients.rs expects: send_statsd.py PORT"""
+"""Sends with PyPI's statsd what tests/clients.rs expects: send_statsd.py udp|tcp PORT, or unix PATH"""
 
 import random
 import sys
 import time
 from datetime import timedelta
 
-from statsd import StatsClient
+from statsd import StatsClient, TCPStatsClient, UnixSocketStatsClient
 
 # Sampled calls are always drawn: their lines say the rate, and the total is known.
 random.random = lambda: 0.0
 
-client = StatsClient("127.0.0.1", int(sys.argv[1]), prefix="shop")
+protocol, place = sys.argv[1:]
+if protocol == "unix":
+    client = UnixSocketStatsClient(place, prefix="shop")
+else:
+    Client = {"udp": StatsClient, "tcp": TCPStatsClient}[protocol]
+    client = Client("127.0.0.1", int(place), prefix="shop")
 
 for order in range(100):
     client.incr("orders")
@@ -27,7 +32,7 @@ for _ in range(10):
 client.gauge("stock", 40)
 client.gauge("stock", -15, delta=True)
 client.gauge("stock", 2.5, delta=True)
-# Two lines in one datagram, `0` and then `-7.25`: the second is a change.
+# Two lines in one go, `0` and then `-7.25`: the second is a change.
 client.gauge("balance", -7.25)
 
 
@@ -41,8 +46,10 @@ for _ in range(10):
     with client.timer("managed"):
         time.sleep(0.002)
 
-# Packed into datagrams of up to 512 bytes.
+# Packed into datagrams of up to 512 bytes, or into one write.
 with client.pipeline() as pipe:
     for number in range(100):
         pipe.incr("piped")
         pipe.timing("piped.time", number)
+
+client.close()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Daemon, Finished, PATIENCE};
+use Transport::{Tcp, UnixDatagram, UnixStream, UnixStreamOfLines};
 
 /// Starts tallyd, lets a client send to its port, and stops tallyd in the midst of its interval.
 pub fn after(send: impl FnOnce(&str)) -> Finished {
@@ -20,6 +21,50 @@ pub fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished {
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     finished
+}
+
+/// Likewise, over one of these transports alone, to its port or its path.
+pub fn after_over(transport: Transport, send: impl FnOnce(&str)) -> Finished {
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, place) = start_over(transport, folder.path(), &[]);
+    send(&place);
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    finished
+}
+
+/// What clients reach tallyd over, beside UDP.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Transport {
+    Tcp,
+    UnixDatagram,
+    /// With a length before each payload.
+    UnixStream,
+    /// With line feeds.
+    UnixStreamOfLines,
+}
+
+/// Starts tallyd with the listener of a transport alone, and says its port or its path, which is in `folder`.
+pub fn start_over(transport: Transport, folder: &Path, settings: &[&str]) -> (Daemon, String) {
+    let listener = match transport {
+        Tcp => "tcp",
+        UnixDatagram => "unix_datagram",
+        UnixStream | UnixStreamOfLines => "unix_stream",
+    };
+    let mut own =
+        vec!["listeners.udp.enabled=false".to_owned(), format!("listeners.{listener}.enabled=true")];
+    match transport {
+        Tcp => own.push("listeners.tcp.bind=127.0.0.1:0".to_owned()),
+        _ => own.push(format!("listeners.{listener}.path={}", folder.join("tallyd.sock").display())),
+    }
+    if transport == UnixStreamOfLines {
+        own.push("listeners.unix_stream.framing=lines".to_owned());
+    }
+    let own = own.iter().map(String::as_str);
+    let daemon = Daemon::start(&own.chain(settings.iter().copied()).collect::<Vec<_>>());
+    let place = daemon.place(listener);
+    let place = place.strip_prefix("127.0.0.1:").unwrap_or(place).to_owned();
+    (daemon, place)
 }
 
 /// Runs a client's script, which says nothing unless something went wrong.
@@ -118,7 +163,12 @@ pub fn assert_all_taken(finished: &Finished) {
         let rows: Vec<_> = finished.named(name).filter(|row| row["value"] != 0.0).collect();
         assert!(rows.is_empty(), "{rows:#?}");
     }
-    for name in ["tallyd.datagrams_dropped", "tallyd.datagrams_truncated", "tallyd.series_refused"] {
+    for name in [
+        "tallyd.datagrams_dropped",
+        "tallyd.datagrams_truncated",
+        "tallyd.lines_cut",
+        "tallyd.series_refused",
+    ] {
         assert_eq!(finished.sum(name, "value"), 0.0, "{name}");
     }
 }
@@ -126,6 +176,15 @@ pub fn assert_all_taken(finished: &Finished) {
 /// So many lines arrived.
 pub fn assert_lines(finished: &Finished, lines: u32) {
     assert_eq!(finished.sum("tallyd.lines", "value"), f64::from(lines));
+}
+
+/// There were so many connections, and the client ended each of them.
+pub fn assert_connections(finished: &Finished, connections: u32) {
+    let connections = f64::from(connections);
+    assert_eq!(finished.sum("tallyd.connections_opened", "value"), connections);
+    let closed = finished.named("tallyd.connections_closed").filter(|row| row["tags"]["reason"] == "end");
+    assert_eq!(closed.map(|row| row["value"].as_f64().unwrap()).sum::<f64>(), connections);
+    assert_eq!(finished.sum("tallyd.datagrams", "value"), 0.0);
 }
 
 /// Datagrams held ten lines and more on average: the client did not send them one by one.
