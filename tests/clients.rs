@@ -560,6 +560,98 @@ fn what_netcat_sends_is_what_is_reported() {
     assert_connections(&stream, 41);
 }
 
+#[test]
+#[ignore = "needs Python with clients from PyPI; run make test"]
+fn events_and_checks_of_the_python_client_datadog_are_reported() {
+    let send = |place: &str| run(python("send_events.py"), &[place]);
+    for finished in [
+        after(send),
+        after_over(Transport::UnixDatagram, |path| send(&format!("unixgram://{path}"))),
+        after_over(Transport::UnixStream, |path| send(&format!("unixstream://{path}"))),
+    ] {
+        let [balloon, deploy] = events("Café 🎈", "deploy");
+        assert_eq!(reported_events(&finished), [&balloon, &balloon, &deploy, &deploy].map(Clone::clone));
+        assert_checks(&finished, "db.up", 2.0);
+        assert_eq!(noted(&finished), [("message".to_owned(), 2.0), ("timestamp".to_owned(), 2.0)]);
+        assert_lines(&finished, 10);
+    }
+}
+
+#[test]
+#[ignore = "needs Node with a client and its unix-dgram from npm; run make test"]
+fn events_and_checks_of_the_node_client_hot_shots_are_reported() {
+    let send = |protocol, place: &str| run(node("send_events.js"), &[protocol, place]);
+    for finished in
+        [after(|port| send("udp", port)), after_over(Transport::UnixDatagram, |path| send("uds", path))]
+    {
+        assert_eq!(reported_events(&finished), events("shop.Café 🎈", "shop.deploy"));
+        assert_checks(&finished, "shop.db.up", 1.0);
+        assert_eq!(noted(&finished), [("message".to_owned(), 1.0), ("timestamp".to_owned(), 1.0)]);
+        assert_lines(&finished, 5);
+    }
+}
+
+#[test]
+#[ignore = "needs Node with a client from npm; run make test"]
+fn texts_that_the_node_client_hot_shots_sends_over_tcp_lose_what_is_not_ascii() {
+    let finished = after_over(Transport::Tcp, |port| run(node("send_events.js"), &["tcp", port]));
+    // The client writes the lower byte of each of UTF-16's units: E9 of é, 3C and 88 of the balloon.
+    assert_eq!(reported_events(&finished), events("shop.Caf\u{fffd} <\u{fffd}", "shop.deploy"));
+    assert_checks(&finished, "shop.db.up", 1.0);
+    let noted = noted(&finished);
+    assert_eq!(noted.iter().find(|(note, _)| note == "text_not_utf8").unwrap().1, 2.0);
+    assert_lines(&finished, 5);
+}
+
+/// What both clients send, as it is reported: sorted, and with the titles that they make.
+fn events(balloon: &str, deploy: &str) -> [Value; 2] {
+    [
+        json!({
+            "type": "event", "title": balloon, "text": "zwei\nZeilen | ein Strich", "timestamp": null,
+            "host": null, "priority": "normal", "alert_type": "info", "aggregation_key": null,
+            "source_type": null, "tags": {"env": "test"},
+        }),
+        json!({
+            "type": "event", "title": deploy, "text": "v1.2", "timestamp": 1_463_746_133, "host": "web-1",
+            "priority": "low", "alert_type": "success", "aggregation_key": "release", "source_type": "ci",
+            "tags": {"env": "test", "region": "eu"},
+        }),
+    ]
+}
+
+/// The events, without the times at which they were written.
+fn reported_events(finished: &Finished) -> Vec<Value> {
+    let mut events: Vec<_> = finished.rows.iter().filter(|row| row["type"] == "event").cloned().collect();
+    for event in &mut events {
+        let event = event.as_object_mut().unwrap();
+        event.retain(|field, _| field != "time" && field != "interval_s");
+    }
+    events
+}
+
+/// The checks are the values that their senders had last, and each of `times` rounds of three was counted.
+fn assert_checks(finished: &Finished, name: &str, times: f64) {
+    let checks: Vec<_> = finished.named("service_check").map(|row| (&row["tags"], &row["value"])).collect();
+    assert_eq!(
+        checks,
+        [
+            (&json!({"check": name, "env": "test"}), &json!(1.0)),
+            (&json!({"check": name, "env": "test", "host": "web-1", "region": "eu"}), &json!(2.0)),
+        ]
+    );
+    for (status, count) in [("ok", times), ("warning", times), ("critical", times), ("unknown", 0.0)] {
+        let of_status = finished.named("tallyd.service_checks").filter(|row| row["tags"]["status"] == status);
+        assert_eq!(of_status.map(|row| row["value"].as_f64().unwrap()).sum::<f64>(), count, "{status}");
+    }
+    assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
+}
+
+/// What was noted of lines, and how often.
+fn noted(finished: &Finished) -> Vec<(String, f64)> {
+    let notes = finished.named("tallyd.lines_noted").filter(|row| row["value"] != 0.0);
+    notes.map(|row| (row["tags"]["note"].as_str().unwrap().into(), row["value"].as_f64().unwrap())).collect()
+}
+
 fn address(port: &str) -> (&'static str, u16) {
     ("127.0.0.1", port.parse().unwrap())
 }

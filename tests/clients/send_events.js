@@ -1,0 +1,42 @@
+// Sends with npm's hot-shots the events and checks that tests/clients.rs expects: send_events.js udp|tcp PORT, or uds PATH
+'use strict';
+
+const StatsD = require('hot-shots');
+
+const fail = (error) => {
+  throw error;
+};
+
+const [, , protocol, place] = process.argv;
+const client = new StatsD({
+  protocol,
+  ...(protocol === 'uds' ? { path: place } : { host: '127.0.0.1', port: Number(place) }),
+  prefix: 'shop',
+  globalTags: { env: 'test' },
+  errorHandler: fail,
+});
+
+// Lengths are in units of UTF-16: one of é, two of a balloon.
+client.event('Café 🎈', 'zwei\nZeilen | ein Strich');
+client.event(
+  'deploy',
+  'v1.2',
+  {
+    alert_type: 'success',
+    aggregation_key: 'release',
+    source_type_name: 'ci',
+    date_happened: new Date(1463746133000),
+    priority: 'low',
+    hostname: 'web-1',
+  },
+  { region: 'eu' }
+);
+client.check('db.up', client.CHECKS.OK);
+client.check('db.up', client.CHECKS.WARNING);
+client.check(
+  'db.up',
+  client.CHECKS.CRITICAL,
+  { date_happened: new Date(1463746133000), hostname: 'web-1', message: 'nothing: über 5 s' },
+  { region: 'eu' }
+);
+client.close((error) => error && fail(error));
