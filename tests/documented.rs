@@ -6,13 +6,13 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cadence::prelude::*;
-use cadence::{BufferedUdpMetricSink, StatsdClient};
+use cadence::{BufferedUdpMetricSink, BufferedUnixMetricSink, StatsdClient};
 use harness::shop::*;
 use harness::{Daemon, Finished, PATIENCE};
 use serde_json::{Value, json};
@@ -20,11 +20,14 @@ use serde_json::{Value, json};
 const PAGE: &str = include_str!("../docs/clients.md");
 
 /// The blocks that a test runs, by what stands after the backquotes.
-const RUN: [&str; 17] = [
+const RUN: [&str; 21] = [
     "python statsd",
     "python datadog",
+    "python datadog-events",
     "javascript hot-shots",
+    "javascript hot-shots-events",
     "rust cadence",
+    "rust cadence-unix",
     "go datadog-go",
     "go cactus",
     "ruby statsd-ruby",
@@ -38,6 +41,7 @@ const RUN: [&str; 17] = [
     "ini uwsgi",
     "nginx lua",
     "toml tallyd",
+    "toml tallyd-transports",
 ];
 
 /// The blocks that none can run here: no registry that the tests may use has these clients.
@@ -58,43 +62,143 @@ fn each_block_of_the_page_is_run_or_known_not_to_be() {
     known.sort_unstable();
     assert_eq!(shown, known);
     let marks = PAGE.lines().filter(|line| line.contains("*not run*") || line.contains("*Not run.*")).count();
-    // One on top says what it means, and one is of what has no block.
-    assert_eq!(marks, NOT_RUN.len() + 2);
+    // One on top says what it means, one is of what has no block, and one of a table.
+    assert_eq!(marks, NOT_RUN.len() + 3);
+}
+
+/// The clients of the page's table of transports, and the blocks of theirs in which it changes a line.
+const OVER_OTHERS: [(&str, &str); 9] = [
+    ("Python `statsd`", "python statsd"),
+    ("Python `datadog`", "python datadog"),
+    ("Node `hot-shots`", "javascript hot-shots"),
+    ("Go `datadog-go`", "go datadog-go"),
+    ("PHP", "php"),
+    ("bash", "bash"),
+    ("netcat", "sh netcat"),
+    ("gunicorn", "python gunicorn"),
+    ("nginx with Lua", "nginx lua"),
+];
+
+/// The cells of each row of that table.
+fn rows_over_others() -> Vec<[&'static str; 4]> {
+    let (_, table) = PAGE.split_once("| client | listener | instead of | write |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        cells.try_into().unwrap_or_else(|_| panic!("{row}"))
+    })
+    .collect()
+}
+
+/// The transports over which a block's client is shown, and how the block then changes for a port or a path.
+fn over_others(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str) -> String)> {
+    let (client, _) = OVER_OTHERS.iter().find(|(_, block)| *block == info).unwrap();
+    let rows = rows_over_others().into_iter().filter(move |row| row[0] == *client);
+    rows.map(move |[_, listener, old, new]| {
+        let transport = match listener {
+            "`tcp`" => Transport::Tcp,
+            "`unix_datagram`" => Transport::UnixDatagram,
+            "`unix_stream`" => Transport::UnixStream,
+            "`unix_stream`, lines" => Transport::UnixStreamOfLines,
+            _ => panic!("no such listener: {listener}"),
+        };
+        let [old, new] = [old, new].map(|cell| cell.trim_matches('`'));
+        let block = shown(info, "8125");
+        assert!(block.contains(old), "{info} does not show {old}");
+        let block = block.replace(old, new);
+        let changed = move |place: &str| match transport {
+            Transport::Tcp => block.replace("8125", place),
+            _ => block.replace(PATHS[0], place).replace(PATHS[1], place),
+        };
+        (transport, changed)
+    })
+}
+
+/// Of the sockets in the page.
+const PATHS: [&str; 2] = ["/run/tallyd/tallyd.sock", "/run/tallyd/tallyd-stream.sock"];
+
+#[test]
+fn each_row_of_the_table_of_transports_is_of_a_client_that_is_run() {
+    let rows = rows_over_others();
+    for (client, _) in OVER_OTHERS {
+        assert!(rows.iter().any(|row| row[0] == client), "{client}");
+    }
+    for row in rows {
+        assert!(OVER_OTHERS.iter().any(|(client, _)| *client == row[0]), "{row:?}");
+    }
+}
+
+/// Runs what is shown over UDP and over each other transport of the table. Each sells an order.
+fn assert_sells(info: &str, tags: &Value) {
+    assert_sold(&after(|port| run_block(info, &shown(info, port))), tags.clone());
+    for (transport, changed) in over_others(info) {
+        assert_sold(&after_over(transport, |place| run_block(info, &changed(place))), tags.clone());
+    }
+}
+
+/// Runs a block that is a program.
+fn run_block(info: &str, block: &str) {
+    match info.split(' ').next().unwrap() {
+        "python" => run(with(PYTHON, "-c", block), &[]),
+        "javascript" => {
+            let mut node = with("node", "-e", block);
+            node.current_dir(CLIENTS);
+            run(node, &[]);
+        }
+        "go" => {
+            let folder = tempfile::tempdir().unwrap();
+            let [source, program] = ["sell.go", "sell"].map(|name| folder.path().join(name));
+            // Debian has the versions before 2 of Go's modules, without one in their paths.
+            std::fs::write(&source, block.replace("/v5/statsd", "/statsd")).unwrap();
+            build_go(&source, &program);
+            run(Command::new(&program), &[]);
+        }
+        "php" => run(with("php", "-r", block.strip_prefix("<?php").unwrap()), &[]),
+        "bash" | "sh" => run(with("bash", "-c", block), &[]),
+        program => run(with(program, "-e", block), &[]),
+    }
 }
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
 fn what_is_shown_for_python_sells_an_order() {
-    assert_sold(&after(|port| run(with(PYTHON, "-c", &shown("python statsd", port)), &[])), json!({}));
-    let finished = after(|port| run(with(PYTHON, "-c", &shown("python datadog", port)), &[]));
-    assert_sold(&finished, json!({"region": "eu"}));
+    assert_sells("python statsd", &json!({}));
+    assert_sells("python datadog", &json!({"region": "eu"}));
 }
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
 fn what_is_shown_for_node_sells_an_order() {
-    let finished = after(|port| {
-        let mut node = with("node", "-e", &shown("javascript hot-shots", port));
-        node.current_dir(CLIENTS);
-        run(node, &[]);
-    });
-    assert_sold(&finished, json!({"region": "eu"}));
+    assert_sells("javascript hot-shots", &json!({"region": "eu"}));
 }
 
 #[test]
 fn what_is_shown_for_rust_sells_an_order() {
     let source: Vec<_> = include_str!("documented.rs").lines().map(str::trim).collect();
-    for line in shown("rust cadence", "port").lines() {
+    let unix = shown("rust cadence-unix", "8125").replace(&format!("{:?}", PATHS[0]), "path");
+    for line in shown("rust cadence", "port").lines().chain(unix.lines()) {
         assert!(source.contains(&line.trim()), "not run here: {line}");
     }
-    let finished = after(|port| sell_with_cadence(port.parse().unwrap()).unwrap());
+    let finished = after(|port| sell_over_udp(port.parse().unwrap()).unwrap());
+    assert_sold(&finished, json!({"region": "eu"}));
+    let finished = after_over(Transport::UnixDatagram, |path| sell_over_unix(path).unwrap());
     assert_sold(&finished, json!({"region": "eu"}));
 }
 
-fn sell_with_cadence(port: u16) -> Result<(), Box<dyn std::error::Error>> {
+fn sell_over_udp(port: u16) -> Result<(), Box<dyn std::error::Error>> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     let sink = BufferedUdpMetricSink::from(("127.0.0.1", port), socket)?;
     let client = StatsdClient::from_sink("shop", sink);
+    sell_with(&client)
+}
+
+fn sell_over_unix(path: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let sink = BufferedUnixMetricSink::from(path, UnixDatagram::unbound()?);
+    let client = StatsdClient::from_sink("shop", sink);
+    sell_with(&client)
+}
+
+fn sell_with(client: &StatsdClient) -> Result<(), Box<dyn std::error::Error>> {
     client.count_with_tags("orders", 1).with_tag("region", "eu").try_send()?;
     client.gauge("stock", 27_u64)?;
     client.time("checkout", Duration::from_millis(250))?;
@@ -105,37 +209,42 @@ fn sell_with_cadence(port: u16) -> Result<(), Box<dyn std::error::Error>> {
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
 fn what_is_shown_for_go_sells_an_order() {
-    for block in ["go datadog-go", "go cactus"] {
-        let finished = after(|port| {
-            let folder = tempfile::tempdir().unwrap();
-            let [source, program] = ["sell.go", "sell"].map(|name| folder.path().join(name));
-            // Debian has the versions before 2 of Go's modules, without one in their paths.
-            std::fs::write(&source, shown(block, port).replace("/v5/statsd", "/statsd")).unwrap();
-            build_go(&source, &program);
-            run(Command::new(&program), &[]);
-        });
-        assert_sold(&finished, json!({"region": "eu"}));
-    }
+    assert_sells("go datadog-go", &json!({"region": "eu"}));
+    let finished = after(|port| run_block("go cactus", &shown("go cactus", port)));
+    assert_sold(&finished, json!({"region": "eu"}));
 }
 
 #[test]
 #[ignore = "needs Ruby, Perl and PHP with clients from Debian; run make test"]
 fn what_is_shown_for_ruby_perl_and_php_sells_an_order() {
-    assert_sold(&after(|port| run(with("ruby", "-e", &shown("ruby statsd-ruby", port)), &[])), json!({}));
-    assert_sold(&after(|port| run(with("perl", "-e", &shown("perl Net::Statsd", port)), &[])), json!({}));
-    let finished = after(|port| {
-        let program = shown("php", port);
-        run(with("php", "-r", program.strip_prefix("<?php").unwrap()), &[]);
-    });
-    assert_sold(&finished, json!({"region": "eu"}));
+    for info in ["ruby statsd-ruby", "perl Net::Statsd"] {
+        assert_sold(&after(|port| run_block(info, &shown(info, port))), json!({}));
+    }
+    assert_sells("php", &json!({"region": "eu"}));
 }
 
 #[test]
 #[ignore = "needs netcat; run make test"]
 fn what_is_shown_for_shells_sells_an_order() {
-    for block in ["bash", "sh netcat"] {
-        let finished = after(|port| run(with("bash", "-c", &shown(block, port)), &[]));
-        assert_sold(&finished, json!({"region": "eu"}));
+    for info in ["bash", "sh netcat"] {
+        assert_sells(info, &json!({"region": "eu"}));
+    }
+}
+
+#[test]
+#[ignore = "needs Python and Node with clients from PyPI and npm; run make test"]
+fn what_is_shown_of_events_and_checks_is_reported() {
+    for info in ["python datadog-events", "javascript hot-shots-events"] {
+        let finished = after(|port| run_block(info, &shown(info, port)));
+        assert_all_taken(&finished);
+        let event = finished.rows.iter().find(|row| row["type"] == "event").unwrap();
+        let fields = ["title", "text", "alert_type", "tags"].map(|field| &event[field]);
+        let regional = json!({"region": "eu"});
+        assert_eq!(fields, [&json!("Café opens"), &json!("on the left"), &json!("success"), &regional]);
+        let check = finished.named("service_check").next().unwrap();
+        assert_eq!(check["value"], 1.0);
+        assert_eq!(check["tags"], json!({"check": "db.up", "region": "eu"}));
+        assert_lines(&finished, 2);
     }
 }
 
@@ -197,22 +306,30 @@ fn run_airflow(config: &str) {
 #[test]
 #[ignore = "needs gunicorn from PyPI; run make test"]
 fn what_is_shown_for_gunicorn_reports_its_requests() {
+    assert_gunicorn(&after(|port| run_gunicorn(&shown("python gunicorn", port))));
+    for (transport, changed) in over_others("python gunicorn") {
+        assert_gunicorn(&after_over(transport, |place| run_gunicorn(&changed(place))));
+    }
+}
+
+/// Has gunicorn answer two requests.
+fn run_gunicorn(config: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("web.sock");
-    let finished = after(|port| {
-        let config = folder.path().join("gunicorn.conf.py");
-        std::fs::write(&config, shown("python gunicorn", port)).unwrap();
-        let mut gunicorn = Command::new(PYTHON);
-        gunicorn.args(["-m", "gunicorn", "--no-control-socket", "--chdir", CLIENTS, "--config"]).arg(config);
-        gunicorn.arg("--bind").arg(format!("unix:{}", socket.display())).arg("serve_gunicorn:app");
-        let gunicorn = Server::start(gunicorn);
-        get(&socket, "/", 200);
-        get(&socket, "/missing", 404);
-        gunicorn.stop("TERM");
-    });
+    let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| folder.path().join(name));
+    std::fs::write(&file, config).unwrap();
+    let mut gunicorn = Command::new(PYTHON);
+    gunicorn.args(["-m", "gunicorn", "--no-control-socket", "--chdir", CLIENTS, "--config"]).arg(file);
+    gunicorn.arg("--bind").arg(format!("unix:{}", socket.display())).arg("serve_gunicorn:app");
+    let gunicorn = Server::start(gunicorn);
+    get(&socket, "/", 200);
+    get(&socket, "/missing", 404);
+    gunicorn.stop("TERM");
+}
+
+fn assert_gunicorn(finished: &Finished) {
     let constant = |row| tagged(row, json!({"canary": "", "env": "prod"}));
     assert_reported(
-        &finished,
+        finished,
         &[
             constant(row("timing", "shop.gunicorn.request.duration", &[("count", 2.0)])),
             constant(counter("shop.gunicorn.request.status.200", 1.0)),
@@ -222,15 +339,25 @@ fn what_is_shown_for_gunicorn_reports_its_requests() {
             constant(gauge("shop.stock", 27.0)),
         ],
     );
-    assert_took(&finished, "shop.gunicorn.request.duration", Duration::ZERO, 1e3);
+    assert_took(finished, "shop.gunicorn.request.duration", Duration::ZERO, 1e3);
 }
 
 #[test]
 #[ignore = "needs nginx with Lua from Debian; run make test"]
 fn what_is_shown_for_nginx_reports_its_requests() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(&["flush.interval=100ms"]);
+    let daemon = Daemon::start(&["flush.interval=100ms"]);
     let block = shown("nginx lua", &daemon.address.port().to_string());
+    assert_nginx(daemon, &block);
+    for (transport, changed) in over_others("nginx lua") {
+        let folder = tempfile::tempdir().unwrap();
+        let (daemon, place) = start_over(transport, folder.path(), &["flush.interval=100ms"]);
+        assert_nginx(daemon, &changed(&place));
+    }
+}
+
+/// Has nginx answer three requests, and tallyd report them.
+fn assert_nginx(mut daemon: Daemon, block: &str) {
+    let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("documented.conf"), block).unwrap();
     std::fs::copy(Path::new(CLIENTS).join("serve_nginx.conf"), folder.path().join("nginx.conf")).unwrap();
     let mut nginx = Command::new("/usr/sbin/nginx");
@@ -286,11 +413,13 @@ fn what_is_shown_for_uwsgi_counts_its_requests_once_and_its_own_totals_at_each_p
 
 #[test]
 fn what_is_shown_of_tallyds_own_configuration_is_valid() {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
-    std::fs::write(file.path(), shown("toml tallyd", "8125")).unwrap();
-    let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
-    let checked = tallyd.args(["check", "--config"]).arg(file.path()).output().unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    for info in ["toml tallyd", "toml tallyd-transports"] {
+        let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        std::fs::write(file.path(), shown(info, "8125")).unwrap();
+        let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+        let checked = tallyd.args(["check", "--config"]).arg(file.path()).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
 }
 
 /// A block of the page, with another port.
