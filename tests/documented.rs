@@ -4,11 +4,11 @@
 
 mod harness;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cadence::prelude::*;
@@ -248,6 +248,92 @@ fn what_is_shown_of_events_and_checks_is_reported() {
     }
 }
 
+#[test]
+#[ignore = "needs Python and Node with clients from PyPI and npm; run make test"]
+fn after_a_restart_clients_connect_again_or_not_as_the_page_says() {
+    let statsd = "import statsd; client = statsd.UnixSocketStatsClient('PLACE'); send = client.incr";
+    let datadog = "from datadog.dogstatsd import DogStatsd; send = DogStatsd(socket_path='PLACE', disable_telemetry=True).increment";
+    let [statsd, datadog] = [statsd, datadog].map(|client| {
+        move |place: &str| {
+            let program = format!("{}\n{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
+            Clerk::start(with(PYTHON, "-c", &program))
+        }
+    });
+    let hot_shots = |options: &'static str| {
+        move |place: &str| {
+            let options = options.replace("PLACE", place);
+            // A line is sent after the end of a connection was seen, if it has ended.
+            let program = format!(
+                "const client = new (require('hot-shots'))({{ {options}, maxBufferSize: 0, errorHandler: () => 0 }});
+                const send = () => client.increment('shop.orders', (error) => console.log(error ? 'failed' : 'sent'));
+                require('readline').createInterface({{ input: process.stdin }}).on('line', () => setTimeout(send, 50));"
+            );
+            let mut node = with("node", "-e", &program);
+            node.current_dir(CLIENTS);
+            Clerk::start(node)
+        }
+    };
+    // It connects again once a second at most, unless told otherwise.
+    let uds = hot_shots("protocol: 'uds', path: 'PLACE', udsGracefulRestartRateLimit: 1");
+    let tcp = hot_shots("protocol: 'tcp', host: '127.0.0.1', port: PLACE, tcpGracefulRestartRateLimit: 1");
+    // Python's datadog says nothing, and loses the first.
+    assert_eq!(after_restart(Transport::UnixDatagram, &datadog), ("sent sent sent".into(), 2.0));
+    assert_eq!(after_restart(Transport::UnixStream, &datadog), ("sent sent sent".into(), 2.0));
+    let broken = ["BrokenPipeError"; 3].join(" ");
+    assert_eq!(after_restart(Transport::UnixStreamOfLines, &statsd), (broken, 0.0));
+    assert_eq!(after_restart(Transport::UnixDatagram, &uds), ("failed sent sent".into(), 2.0));
+    assert_eq!(after_restart(Transport::Tcp, &tcp), ("failed failed failed".into(), 0.0));
+}
+
+const SEND_FOR_EACH_LINE: &str = "
+import sys
+for _ in sys.stdin:
+    try:
+        send('shop.orders')
+        print('sent', flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+";
+
+/// Has a client send once to a tallyd and three times to the next one in its place. Says what
+/// came of these three for the client, and how many were reported.
+fn after_restart(transport: Transport, start: &impl Fn(&str) -> Clerk) -> (String, f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, place) = start_over(transport, folder.path(), &[]);
+    let mut clerk = start(&place);
+    assert_eq!(clerk.sell(), "sent");
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("shop.orders", "value"), 1.0);
+    let bind = format!("listeners.tcp.bind=127.0.0.1:{place}");
+    let again = if transport == Transport::Tcp { vec![bind.as_str()] } else { vec![] };
+    let (daemon, _) = start_over(transport, folder.path(), &again);
+    let sold = [(); 3].map(|()| clerk.sell());
+    drop(clerk);
+    (sold.join(" "), daemon.stop().sum("shop.orders", "value"))
+}
+
+/// A client that sends an order for each line that it is given, and answers with what came of it. Killed when dropped.
+struct Clerk {
+    child: Server,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Clerk {
+    fn start(mut command: Command) -> Self {
+        let command = without_variables(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child: Server(child), answers }
+    }
+
+    fn sell(&mut self) -> String {
+        writeln!(self.child.0.stdin.as_mut().unwrap()).unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        answer.trim_end().to_owned()
+    }
+}
+
 /// One order was sold, and reported under these tags.
 fn assert_sold(finished: &Finished, tags: Value) {
     assert_reported(
@@ -312,18 +398,39 @@ fn what_is_shown_for_gunicorn_reports_its_requests() {
     }
 }
 
+#[test]
+#[ignore = "needs gunicorn from PyPI; run make test"]
+fn after_a_restart_gunicorn_does_not_connect_again_as_the_page_says() {
+    let (_, changed) = over_others("python gunicorn").next().unwrap();
+    let [sockets, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (mut daemon, place) = start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
+    let (gunicorn, socket) = start_gunicorn(folder.path(), &changed(&place));
+    get(&socket, "/", 200);
+    daemon.wait_for(|row| row["name"] == "shop.gunicorn.requests");
+    daemon.stop();
+    let (daemon, _) = start_over(Transport::UnixDatagram, sockets.path(), &[]);
+    get(&socket, "/", 200);
+    gunicorn.stop("TERM");
+    assert_eq!(daemon.stop().sum("tallyd.lines", "value"), 0.0);
+}
+
 /// Has gunicorn answer two requests.
 fn run_gunicorn(config: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| folder.path().join(name));
+    let (gunicorn, socket) = start_gunicorn(folder.path(), config);
+    get(&socket, "/", 200);
+    get(&socket, "/missing", 404);
+    gunicorn.stop("TERM");
+}
+
+/// Starts gunicorn in a folder, and says where it answers.
+fn start_gunicorn(folder: &Path, config: &str) -> (Server, PathBuf) {
+    let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| folder.join(name));
     std::fs::write(&file, config).unwrap();
     let mut gunicorn = Command::new(PYTHON);
     gunicorn.args(["-m", "gunicorn", "--no-control-socket", "--chdir", CLIENTS, "--config"]).arg(file);
     gunicorn.arg("--bind").arg(format!("unix:{}", socket.display())).arg("serve_gunicorn:app");
-    let gunicorn = Server::start(gunicorn);
-    get(&socket, "/", 200);
-    get(&socket, "/missing", 404);
-    gunicorn.stop("TERM");
+    (Server::start(gunicorn), socket)
 }
 
 fn assert_gunicorn(finished: &Finished) {
