@@ -281,8 +281,28 @@ fn after_a_restart_clients_connect_again_or_not_as_the_page_says() {
     assert_eq!(after_restart(Transport::UnixStream, &datadog), ("sent sent sent".into(), 2.0));
     let broken = ["BrokenPipeError"; 3].join(" ");
     assert_eq!(after_restart(Transport::UnixStreamOfLines, &statsd), (broken, 0.0));
+    let reconnecting = |place: &str| {
+        let client = "import statsd; client = statsd.UnixSocketStatsClient('PLACE')";
+        let send = "def send(name):\n    client.reconnect()\n    client.incr(name)\n";
+        let program = format!("{}\n{send}{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
+        Clerk::start(with(PYTHON, "-c", &program))
+    };
+    assert_eq!(after_restart(Transport::UnixStreamOfLines, &reconnecting), ("sent sent sent".into(), 3.0));
     assert_eq!(after_restart(Transport::UnixDatagram, &uds), ("failed sent sent".into(), 2.0));
     assert_eq!(after_restart(Transport::Tcp, &tcp), ("failed failed failed".into(), 0.0));
+}
+
+#[test]
+fn after_a_restart_cadence_sends_on_as_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, path) = start_over(Transport::UnixDatagram, folder.path(), &[]);
+    let sink = BufferedUnixMetricSink::from(path, UnixDatagram::unbound().unwrap());
+    let client = StatsdClient::from_sink("shop", sink);
+    sell_with(&client).unwrap();
+    assert_sold(&daemon.stop(), json!({"region": "eu"}));
+    let (daemon, _) = start_over(Transport::UnixDatagram, folder.path(), &[]);
+    sell_with(&client).unwrap();
+    assert_sold(&daemon.stop(), json!({"region": "eu"}));
 }
 
 const SEND_FOR_EACH_LINE: &str = "
