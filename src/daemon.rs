@@ -20,6 +20,9 @@ use crate::log::LogFile;
 /// Why the daemon could not start, or ended by itself.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Within this time a second signal is the first one over again.
+const IMPATIENCE: Duration = Duration::from_millis(500);
+
 /// Runs until SIGTERM or SIGINT, and then until the last interval is delivered.
 ///
 /// # Errors
@@ -35,7 +38,7 @@ pub fn run(config: &Config, log_file: Option<&LogFile>) -> Result<(), Failure> {
         let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
         tokio::select! {
             done = stopping => done?,
-            signal = signals.stop() => {
+            signal = signals.second_stop() => {
                 tracing::error!("a second signal: what was not delivered yet is lost");
                 std::process::exit(128 + signal);
             }
@@ -56,6 +59,18 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Waits for a stop that somebody asks for who has waited already. `timeout` of coreutils, for one, sends its signal
+    /// twice, to the process and to its group.
+    async fn second_stop(&mut self) -> i32 {
+        let begin = Instant::now();
+        loop {
+            let signal = self.stop().await;
+            if begin.elapsed() >= IMPATIENCE {
+                return signal;
+            }
+        }
     }
 
     /// Waits for SIGTERM or SIGINT; its number.

@@ -131,14 +131,15 @@ fn plain_reading_names_the_first_thing_that_is_wrong() {
 }
 
 /// Lines, and what their samples come to: name, type, value, rate, tags.
-const RIGHT: [(&str, &str); 26] = [
+const RIGHT: [(&str, &str); 27] = [
     ("a:1|m", r#"["a","c",1.0,1.0,[]]"#),
     ("a:-1|kv|@x", r#"["a","g",-1.0,1.0,[]]"#),
     ("a:1|c@0.05|#k", r#"["a","c",1.0,0.05,[["k",""]]]"#),
     ("a:1|c|@0.5|@.1", r#"["a","c",1.0,0.1,[]]"#),
     ("a:1|c|@0.5:2|m|@1:x|s", r#"["a","c",1.0,0.5,[]] ["a","c",2.0,1.0,[]] ["a","s","x",1.0,[]]"#),
     // The regular form wins: the rate of a gauge is not read, and `ms` is a section that nobody knows.
-    ("a:1|g|@0.5:2|ms", r#"["a","g",1.0,1.0,[]]"#),
+    ("a:1|g|@0.5:2|ms", r#"["a","g",1.0,1.0,[]] ["a","ms",2.0,1.0,[]]"#),
+    ("a:1|g|@x:2|ms", r#"["a","g",1.0,1.0,[]]"#),
     ("a:1|c:2|g|@x", r#"["a","c",1.0,1.0,[]] ["a","g",2.0,1.0,[]]"#),
     ("a:1|c:x:y|s", r#"["a","c",1.0,1.0,[]] ["a","s","x:y",1.0,[]]"#),
     ("a,k=v:1|c:2|c", r#"["a","c",1.0,1.0,[["k","v"]]] ["a","c",2.0,1.0,[["k","v"]]]"#),
@@ -202,8 +203,10 @@ fn plain_reading_takes_an_event_by_bytes_then_characters_then_utf16() {
         assert_eq!((&event["title"], &event["text"]), (&json!(title), &json!(text)), "{line:?}");
         assert_eq!(event["hostname"], json!(hostname), "{line:?}");
     }
-    // Only bytes are counted where not all is UTF-8.
+    // What is not UTF-8 behind the text does not matter; in it, only bytes are counted.
     let got = plain::meaning(b"_e{1,1}:\xc3\xa9|b|h:\xff", Dialects::default());
+    assert_eq!(got["events"][0]["title"], "é");
+    let got = plain::meaning(b"_e{2,1}:\xc3\xa9\xff|b", Dialects::default());
     assert_eq!(got["reason"], "bad_event");
 }
 

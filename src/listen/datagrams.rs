@@ -1,7 +1,7 @@
 //! The thread that reads a socket of datagrams.
 
 use std::io::{self, IoSliceMut};
-use std::net::{Shutdown, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -33,16 +33,30 @@ pub enum DatagramSocket {
 impl DatagramSocket {
     /// Lets nothing more in, and wakes who waits for datagrams. Those that the kernel holds can still be received.
     fn shut(&self) {
-        // Without a filter, UDP would go on to let datagrams in. A Unix socket needs none, and would drop uncounted by
-        // it: once it is shut down, senders are told so (`EPIPE`).
-        if matches!(self, Self::Udp(_))
-            && let Err(error) = SockRef::from(self).attach_filter(&[DROP_ALL])
+        if let Self::Udp(socket) = self
+            && let Err(error) = shut_out(socket)
         {
             tracing::warn!(%error, "could not close the socket to new datagrams before draining it");
         }
-        // Of UDP, Linux wakes the thread although it also says that the socket is not connected.
+        // Senders to a Unix socket are told (`EPIPE`). Of UDP, Linux wakes the thread, too.
         _ = SockRef::from(self).shutdown(Shutdown::Both);
     }
+}
+
+/// Connects the socket to itself, so that to all others its port is closed, and the kernel tells them so (`ECONNREFUSED`).
+/// Datagrams that were on their way to the socket at that moment meet a filter, and are counted as dropped.
+fn shut_out(socket: &UdpSocket) -> io::Result<()> {
+    let mut address = socket.local_addr()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv6() {
+            Ipv6Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        });
+    }
+    let connected = socket.connect(address);
+    SockRef::from(socket).attach_filter(&[DROP_ALL])?;
+    connected
 }
 
 impl AsFd for DatagramSocket {
@@ -82,8 +96,8 @@ impl DatagramReceiver {
         Ok(Self { socket, stopping, thread })
     }
 
-    /// Lets nothing more in, and tells the thread to end. What the kernel holds already will still be recorded. What
-    /// comes later over UDP the kernel drops and counts; senders to a Unix socket are told.
+    /// Lets nothing more in, and tells the thread to end. What the kernel holds already will still be recorded. Who sends
+    /// later is told that nobody listens.
     pub fn stop(&self) {
         // First, so that the thread knows of the empty datagrams that a socket returns once it is shut.
         self.stopping.store(true, Ordering::Release);
@@ -178,26 +192,33 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_records_what_the_kernel_holds_and_counts_what_comes_later_as_dropped() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        sender.connect(socket.local_addr().unwrap()).unwrap();
-        let mut drops = DropCounter::new(std::slice::from_ref(&socket)).unwrap();
-        // More than one batch, and few enough for the smallest receive buffer that is usual.
-        let held = 3 * BATCH as u64;
-        (0..held).for_each(|_| _ = sender.send(b"a:1|c").unwrap());
-        let shard = shard();
-        let blocked = shard.lock();
-        let socket = DatagramSocket::Udp(socket);
-        let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 65_536).unwrap();
-        receiver.stop();
-        (0..7).for_each(|_| _ = sender.send(b"late:1|c").unwrap());
-        drop(blocked);
-        let socket = receiver.join();
-        assert_eq!(shard.lock().tally().datagrams, held);
-        assert_eq!(shard.lock().tally().lines, held);
-        assert_eq!(drops.read()[0].datagrams, 7);
-        drop(socket);
+    fn a_stop_records_what_the_kernel_holds_and_tells_later_senders() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(address).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let sender =
+                UdpSocket::bind(if address.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
+            sender.connect((sender.local_addr().unwrap().ip(), port)).unwrap();
+            let mut drops = DropCounter::new(std::slice::from_ref(&socket)).unwrap();
+            // More than one batch, and few enough for the smallest receive buffer that is usual.
+            let held = 3 * BATCH as u64;
+            (0..held).for_each(|_| _ = sender.send(b"a:1|c").unwrap());
+            let shard = shard();
+            let blocked = shard.lock();
+            let socket = DatagramSocket::Udp(socket);
+            let receiver =
+                DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 65_536).unwrap();
+            receiver.stop();
+            // The answer to the first comes with the second.
+            sender.send(b"late:1|c").unwrap();
+            assert_eq!(sender.send(b"late:1|c").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            drop(blocked);
+            let socket = receiver.join();
+            assert_eq!(shard.lock().tally().datagrams, held, "{address}");
+            assert_eq!(shard.lock().tally().lines, held);
+            assert_eq!(drops.read()[0].datagrams, 0);
+            drop(socket);
+        }
     }
 
     #[test]

@@ -76,6 +76,10 @@ impl Notes {
         self.0 |= u16::from(condition) << note as u16;
     }
 
+    pub(super) fn contains(self, note: Note) -> bool {
+        self.0 & (1 << note as u16) != 0
+    }
+
     /// Whether there is nothing to note.
     #[must_use]
     pub fn is_empty(self) -> bool {
@@ -84,6 +88,6 @@ impl Notes {
 
     /// The notes, in the order of [`Note::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Note> {
-        Note::ALL.into_iter().filter(move |&note| self.0 & (1 << note as u16) != 0)
+        Note::ALL.into_iter().filter(move |&note| self.contains(note))
     }
 }

@@ -104,8 +104,10 @@ fn metric(line: &[u8], dialects: Dialects) -> Result<Vec<Json>, Wrong> {
     }
 
     let samples = match packed(&line[end..], end) {
+        // A rate that is not read may hide the fields of the old form. Those count if each of their rates is one.
+        Ok(samples) if matches!(samples[0].kind, "g" | "s") => old(&line[end..], true).unwrap_or(samples),
         Ok(samples) => samples,
-        Err(wrong) => old(&line[end..]).ok_or(wrong)?,
+        Err(wrong) => old(&line[end..], false).ok_or(wrong)?,
     };
     let has_section_tags = samples.iter().any(|sample| !sample.tags.is_empty());
     if name.is_mixed || (has_section_tags && !name.tags.is_empty()) {
@@ -240,7 +242,7 @@ fn packed(rest: &[u8], start: usize) -> Result<Vec<Sample>, Wrong> {
 }
 
 /// `:value|type|@rate:value|type`, two fields at least.
-fn old(rest: &[u8]) -> Option<Vec<Sample>> {
+fn old(rest: &[u8], all_rates_are_read: bool) -> Option<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut rest = rest.to_vec();
     while !rest.is_empty() {
@@ -251,7 +253,13 @@ fn old(rest: &[u8]) -> Option<Vec<Sample>> {
         let mut sample = sample(&parts[0], &value)?;
         match &parts[1..] {
             [] => {}
-            [rate] if rate.starts_with(b"@") => add(&mut sample, rate).ok()?,
+            [rate] if rate.starts_with(b"@") => {
+                if all_rates_are_read {
+                    number(&rate[1..])
+                        .filter(|rate| *rate > 0.0 && *rate <= 1.0 && (1.0 / rate).is_finite())?;
+                }
+                add(&mut sample, rate).ok()?;
+            }
             _ => return None,
         }
         samples.push(sample);
@@ -333,7 +341,6 @@ fn event(rest: &[u8]) -> Option<Json> {
     let (title, text, fields) = if let Some(parts) = in_bytes {
         parts
     } else {
-        std::str::from_utf8(&rest).ok()?;
         let in_characters = cut(&rest, lengths, |text| Some(std::str::from_utf8(text).ok()?.chars().count()));
         let in_utf16 =
             cut(&rest, lengths, |text| Some(std::str::from_utf8(text).ok()?.encode_utf16().count()));

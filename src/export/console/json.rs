@@ -19,7 +19,8 @@ impl<'a> Lines<'a> {
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
         let time = humantime::format_rfc3339_seconds(snapshot.time);
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
-        push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round() / 1e3);
+        // In milliseconds; one that was ended at once is not 0.
+        push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
         let key = |percentile: &Percentile| format!("p{}", percentile.percent());
         Self { head, percentile_keys: snapshot.percentiles().iter().map(key).collect(), snapshot }
     }
