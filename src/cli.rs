@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::explain::Format;
+use crate::listen::Framing;
 use crate::send::{Request, Sample, SendError, Target, WIRE_TYPES};
 
 /// A StatsD and DogStatsD server that accounts for every sample.
@@ -83,6 +84,9 @@ pub struct SendArgs {
     /// Where to.
     #[arg(long, value_name = "URL", default_value = "udp://127.0.0.1:8125", help = TARGETS)]
     pub to: Target,
+    /// How lines lie in a stream; unless tallyd was configured otherwise, "lines" over tcp and "length" over unixstream.
+    #[arg(long, value_enum)]
+    pub framing: Option<Framing>,
 }
 
 impl SendArgs {
@@ -92,11 +96,11 @@ impl SendArgs {
     ///
     /// If they do not fit together.
     pub fn request(self) -> Result<Request, SendError> {
-        let Self { name, value, wire_type, tags, rate, to: target } = self;
+        let Self { name, value, wire_type, tags, rate, to: target, framing } = self;
         if name == "-" {
             let is_alone = value.is_none() && wire_type.is_none() && tags.is_empty() && rate.is_none();
             return if is_alone {
-                Ok(Request { target, sample: None })
+                Ok(Request { target, framing, sample: None })
             } else {
                 let problem = "\"-\" sends lines as they are; leave out the value, --type, --tag and --rate";
                 Err(SendError::Refused(problem.to_owned()))
@@ -106,7 +110,7 @@ impl SendArgs {
             return Err(SendError::Refused(format!("no value; try `tallyd send {name} 1`")));
         };
         let wire_type = wire_type.unwrap_or_else(|| "c".to_owned());
-        Ok(Request { target, sample: Some(Sample { name, value, wire_type, tags, rate }) })
+        Ok(Request { target, framing, sample: Some(Sample { name, value, wire_type, tags, rate }) })
     }
 }
 

@@ -48,6 +48,31 @@ fn with_all_listeners(directory: &tempfile::TempDir) -> (Daemon, [String; 4]) {
 }
 
 #[test]
+fn a_stream_with_the_other_framing_is_spoken_to_as_it_was_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stream");
+    let daemon = Daemon::start(&[
+        "listeners.tcp.enabled=true",
+        "listeners.tcp.bind=127.0.0.1:0",
+        "listeners.tcp.framing=length",
+        "listeners.unix_stream.enabled=true",
+        "listeners.unix_stream.framing=lines",
+        &format!("listeners.unix_stream.path={}", path.display()),
+    ]);
+    let tcp = format!("tcp://{}", daemon.place("tcp"));
+    assert_sent(&["a", "1", "--to", &tcp, "--framing", "length"], "");
+    let unix = format!("unixstream://{}", path.display());
+    assert_sent(&["-", "--to", &unix, "--framing", "lines"], "a:2|c\na:3|c\n");
+    let udp = format!("udp://{}", daemon.address);
+    let refused = send(&["a", "1", "--to", &udp, "--framing", "lines"], "");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("leave out --framing"), "{}", said(&refused));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 6.0);
+    assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
+}
+
+#[test]
 fn a_sample_of_each_type_arrives_over_each_transport() {
     let directory = tempfile::tempdir().unwrap();
     let (daemon, urls) = with_all_listeners(&directory);

@@ -87,7 +87,7 @@ impl ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.reason.name(), self.offset)
+        write!(f, "{} at column {}", self.reason.name(), self.offset + 1)
     }
 }
 

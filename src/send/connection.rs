@@ -8,6 +8,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::Target;
+use crate::listen::Framing;
 
 /// Fits into one Ethernet frame, also over IPv6 and through a tunnel.
 const LONGEST_UDP: usize = 1432;
@@ -22,13 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Connection {
     Udp(UdpSocket),
-    Tcp(TcpStream),
+    Tcp(TcpStream, Framing),
     UnixDatagram(UnixDatagram),
-    UnixStream(UnixStream),
+    UnixStream(UnixStream, Framing),
 }
 
 impl Connection {
-    pub(super) fn open(target: &Target) -> io::Result<Self> {
+    /// `framing` is that of a stream.
+    pub(super) fn open(target: &Target, framing: Framing) -> io::Result<Self> {
         match target {
             Target::Udp(place) => first(place, |address| {
                 let any = if address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
@@ -37,14 +39,15 @@ impl Connection {
                 Ok(Self::Udp(socket))
             }),
             Target::Tcp(place) => {
-                first(place, |address| TcpStream::connect_timeout(&address, PATIENCE).map(Self::Tcp))
+                let connect = |address| TcpStream::connect_timeout(&address, PATIENCE);
+                first(place, |address| Ok(Self::Tcp(connect(address)?, framing)))
             }
             Target::UnixDatagram(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
                 Ok(Self::UnixDatagram(socket))
             }
-            Target::UnixStream(path) => UnixStream::connect(path).map(Self::UnixStream),
+            Target::UnixStream(path) => Ok(Self::UnixStream(UnixStream::connect(path)?, framing)),
         }
     }
 
@@ -58,11 +61,8 @@ impl Connection {
         match self {
             Self::Udp(socket) => socket.send(payload).map(|_| ()),
             Self::UnixDatagram(socket) => socket.send(payload).map(|_| ()),
-            Self::Tcp(stream) => stream.write_all(&[payload, b"\n"].concat()),
-            Self::UnixStream(stream) => {
-                let length = u32::try_from(payload.len()).map_err(|_| ErrorKind::FileTooLarge)?;
-                stream.write_all(&[&length.to_le_bytes()[..], payload].concat())
-            }
+            Self::Tcp(stream, framing) => stream.write_all(&framed(payload, *framing)?),
+            Self::UnixStream(stream, framing) => stream.write_all(&framed(payload, *framing)?),
         }
     }
 
@@ -72,19 +72,30 @@ impl Connection {
             // A machine on which nobody listens has said so by now if it is this one.
             Self::Udp(socket) => socket.take_error()?.map_or(Ok(()), Err),
             Self::UnixDatagram(_) => Ok(()),
-            Self::Tcp(mut stream) => {
+            Self::Tcp(mut stream, _) => {
                 stream.shutdown(Shutdown::Write)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 wait_for_end(&mut stream)?;
                 SockRef::from(&stream).take_error()?.map_or(Ok(()), Err)
             }
-            Self::UnixStream(mut stream) => {
+            Self::UnixStream(mut stream, _) => {
                 stream.shutdown(Shutdown::Write)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 wait_for_end(&mut stream)
             }
         }
     }
+}
+
+/// A payload as it lies in a stream.
+fn framed(payload: &[u8], framing: Framing) -> io::Result<Vec<u8>> {
+    Ok(match framing {
+        Framing::Lines => [payload, b"\n"].concat(),
+        Framing::Length => {
+            let length = u32::try_from(payload.len()).map_err(|_| ErrorKind::FileTooLarge)?;
+            [&length.to_le_bytes()[..], payload].concat()
+        }
+    })
 }
 
 /// tallyd closes a connection once it has read all of it. One that it refuses it closes before, which is an error here.

@@ -1,5 +1,6 @@
 //! The line that is sent, checked by the parser that will read it.
 
+use crate::aggregate::RESERVED_PREFIX;
 use crate::protocol::{self, Dialects, Kind, Line, Metric, Value};
 
 /// What is to be sent.
@@ -60,7 +61,13 @@ pub(super) fn check(line: &[u8]) -> Result<(), String> {
 
 /// As tallyd reads lines unless it is told otherwise.
 fn parse(line: &[u8]) -> Result<Line<'_>, String> {
-    protocol::parse(line, Dialects::ALL).map_err(|error| error.to_string())
+    match protocol::parse(line, Dialects::ALL) {
+        Ok(Line::Metric(metric)) if metric.name().starts_with(RESERVED_PREFIX) => {
+            Err(format!("names that begin with {RESERVED_PREFIX} are tallyd's own"))
+        }
+        Ok(parsed) => Ok(parsed),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// In what the metric is not what was asked for.
@@ -135,6 +142,7 @@ mod tests {
             (Parts { name: "", ..good }, "empty_name"),
             (Parts { name: "a:b", ..good }, "bad_value"),
             (Parts { name: "a:1", ..good }, "the name would be \"a\""),
+            (Parts { name: "tallyd.x", ..good }, "tallyd's own"),
             (Parts { name: "a,k=v", ..good }, "the name would be \"a\""),
             (Parts { name: "_e{1,1}:a|b", ..good }, "would end it"),
             (Parts { name: "a|b", ..good }, "would end it"),

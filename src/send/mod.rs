@@ -15,11 +15,15 @@ use connection::Connection;
 use line::Parts;
 use packing::Packing;
 
+use crate::listen::Framing;
+
 /// What to send, as it stands on the command line.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Where to.
     pub target: Target,
+    /// How lines lie in its stream; `None` for the usual way.
+    pub framing: Option<Framing>,
     /// One sample, or `None` for lines from the input.
     pub sample: Option<Sample>,
 }
@@ -101,13 +105,19 @@ impl std::error::Error for SendError {}
 /// If not all was sent.
 pub fn run(request: &Request, input: BufReader<impl Read>, warn: impl FnMut(&str)) -> Result<(), SendError> {
     let target = &request.target;
+    let framing = match (target.framing(), request.framing) {
+        (None, Some(_)) => {
+            return Err(SendError::Refused(format!("{target} takes datagrams; leave out --framing")));
+        }
+        (usual, asked) => asked.or(usual).unwrap_or(Framing::Lines),
+    };
     match &request.sample {
-        None => send_input(target, input, warn),
+        None => send_input(target, framing, input, warn),
         Some(Sample { name, value, wire_type, tags, rate }) => {
             let parts = Parts { name, value, wire_type, tags, rate: rate.as_deref() };
             let line = line::line(&parts).map_err(SendError::Refused)?;
             let failed = |source| SendError::Failed { target: target.clone(), source };
-            let mut connection = Connection::open(target).map_err(failed)?;
+            let mut connection = Connection::open(target, framing).map_err(failed)?;
             connection.send(line.as_bytes()).and_then(|()| connection.finish()).map_err(failed)
         }
     }
@@ -115,11 +125,12 @@ pub fn run(request: &Request, input: BufReader<impl Read>, warn: impl FnMut(&str
 
 fn send_input(
     target: &Target,
+    framing: Framing,
     mut input: BufReader<impl Read>,
     mut warn: impl FnMut(&str),
 ) -> Result<(), SendError> {
     let failed = |source| SendError::Failed { target: target.clone(), source };
-    let mut connection = Connection::open(target).map_err(failed)?;
+    let mut connection = Connection::open(target, framing).map_err(failed)?;
     let mut packing = Packing::new(connection.longest());
     let (mut number, mut refused) = (0_u64, 0_u64);
     let mut text = Vec::new();

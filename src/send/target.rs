@@ -4,16 +4,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::listen::Framing;
+
 /// A listener of tallyd, or of any server that speaks the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `udp://host:port`
     Udp(String),
-    /// `tcp://host:port`: lines.
+    /// `tcp://host:port`
     Tcp(String),
-    /// `unix:///path`: datagrams.
+    /// `unix:///path`, or `unixgram:///path` as some clients have it: datagrams.
     UnixDatagram(PathBuf),
-    /// `unixstream:///path`: payloads after their length.
+    /// `unixstream:///path`
     UnixStream(PathBuf),
 }
 
@@ -25,6 +27,15 @@ impl Target {
             Self::Tcp(_) => "tcp",
             Self::UnixDatagram(_) => "unix_datagram",
             Self::UnixStream(_) => "unix_stream",
+        }
+    }
+
+    /// How lines lie in its stream, if it is one, unless tallyd was configured otherwise.
+    pub(super) fn framing(&self) -> Option<Framing> {
+        match self {
+            Self::Udp(_) | Self::UnixDatagram(_) => None,
+            Self::Tcp(_) => Some(Framing::Lines),
+            Self::UnixStream(_) => Some(Framing::Length),
         }
     }
 }
@@ -53,11 +64,11 @@ impl FromStr for Target {
                 let make = if scheme == "udp" { Self::Udp } else { Self::Tcp };
                 Ok(make(place.to_owned()))
             }
-            "unix" | "unixstream" => {
+            "unix" | "unixgram" | "unixstream" => {
                 if !place.starts_with('/') {
                     return wrong("no absolute path");
                 }
-                let make = if scheme == "unix" { Self::UnixDatagram } else { Self::UnixStream };
+                let make = if scheme == "unixstream" { Self::UnixStream } else { Self::UnixDatagram };
                 Ok(make(PathBuf::from(place)))
             }
             _ => wrong("an unknown scheme"),
@@ -91,6 +102,7 @@ mod tests {
         ] {
             assert_eq!(url.parse::<Target>().unwrap().to_string(), url);
         }
+        assert_eq!("unixgram:///s".parse::<Target>().unwrap().to_string(), "unix:///s");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use length::Length;
 use lines::Lines;
 
 /// How lines lie in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Framing {
     /// Each ends in a line feed, or where the stream ends.
