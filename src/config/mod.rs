@@ -8,9 +8,8 @@ mod units;
 
 pub use error::ConfigError;
 pub use layers::{Environment, load};
-pub use units::{FileMode, HumanDuration, Size};
+pub use units::{Address, FileMode, HumanDuration, Size};
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -62,7 +61,7 @@ sections! {
     }
     UdpSection {
         enabled: bool,
-        bind: SocketAddr,
+        bind: Address,
         receivers: usize,
         receive_buffer: Size,
         max_datagram: Size,
@@ -70,7 +69,7 @@ sections! {
     }
     TcpSection {
         enabled: bool,
-        bind: SocketAddr,
+        bind: Address,
         framing: Framing,
         max_connections: usize,
         max_line: Size,
@@ -264,7 +263,7 @@ impl Config {
         let ListenersSection { udp, tcp, unix_datagram, unix_stream } = &self.listeners;
         Listening {
             udp: udp.enabled.then(|| self.udp()),
-            tcp: tcp.enabled.then(|| (tcp.bind, tcp.streams())),
+            tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
             unix_datagram: unix_datagram
                 .enabled
                 .then(|| (unix_datagram.file(), unix_datagram.max_datagram.bytes())),
@@ -278,7 +277,7 @@ impl Config {
         let UdpSection { bind, receivers, receive_buffer, max_datagram, share_port, .. } = self.listeners.udp;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Udp {
-            address: bind,
+            address: bind.get(),
             receivers: if receivers == 0 { cores } else { receivers },
             receive_buffer: receive_buffer.bytes(),
             max_datagram: max_datagram.bytes(),
@@ -307,7 +306,7 @@ mod tests {
         let config = load(None, &Environment::default(), &[]).unwrap();
         assert_eq!(config.flush.interval.get(), Duration::from_secs(10));
         assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
-        assert_eq!(config.listeners.udp.bind, "127.0.0.1:8125".parse().unwrap());
+        assert_eq!(config.listeners.udp.bind.get(), "127.0.0.1:8125".parse().unwrap());
         assert_eq!(config.aggregation.max_series, 1_000_000);
         assert!(config.exporters.console.enabled && !config.exporters.textfile.enabled);
         assert!(config.telemetry.enabled);

@@ -1,6 +1,7 @@
 //! Durations, sizes and modes of files as people write them.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -68,6 +69,29 @@ impl<'de> Deserialize<'de> for Size {
         let size = text.parse();
         size.map(Self)
             .map_err(|error| de::Error::custom(format!("{text:?} is no size such as \"8MiB\": {error}")))
+    }
+}
+
+/// An address to listen on, written `"127.0.0.1:8125"` or `"[::]:8125"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Address(SocketAddr);
+
+impl Address {
+    /// The address.
+    #[must_use]
+    pub fn get(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| {
+            de::Error::custom(format!(
+                "{text:?} is no IP address with a port such as \"127.0.0.1:8125\" or \"[::]:8125\"; names are not looked up"
+            ))
+        })
     }
 }
 
