@@ -277,6 +277,32 @@ fn a_tiny_sample_rate_is_one_update_with_a_large_weight() {
     assert_eq!(value(&cut, "b"), Some(&Value::Counter(2e7)));
 }
 
+/// Datagrams of 56 KB each. What is compared differs by a factor of some hundreds where work is quadratic.
+#[test]
+fn work_for_a_line_is_in_proportion_to_its_length_whatever_stands_in_it() {
+    let tags = ",k=v".repeat(7_000);
+    let plain = format!("a{tags}:1{}|c", ":1".repeat(14_000));
+    let of_alternate_types = format!("a{tags}:1|c{}", ":1|g:1|c".repeat(3_500));
+    let refused = |last: u8| format!("tallyd.{}{last:02}:1{}|c", "x".repeat(28_000), ":1".repeat(14_000));
+    let mut pipeline = Pipeline::new(1);
+    // So many refused names are watched.
+    (0..32).for_each(|last| pipeline.record(0, refused(last).as_bytes()));
+    let time = |line: &str| {
+        let once = |_| {
+            let start = std::time::Instant::now();
+            pipeline.record(0, line.as_bytes());
+            start.elapsed()
+        };
+        (0..3).map(once).min().unwrap_or_default()
+    };
+    let [plain, of_alternate_types, refused] =
+        [&plain, &of_alternate_types, &refused(31)].map(|line| time(line));
+    assert!(of_alternate_types < 30 * plain, "{of_alternate_types:?} against {plain:?}");
+    assert!(refused < 30 * plain, "{refused:?} against {plain:?}");
+    let cut = pipeline.cut();
+    assert_eq!(cut.tally().refused[Refusal::ReservedName as usize], 35 * 14_001);
+}
+
 #[test]
 fn beyond_max_series_new_ones_are_refused_counted_and_known_ones_go_on() {
     let mut pipeline = Pipeline::with(1, Parameters { max_series: 2, ..parameters() }, HOUR);

@@ -312,18 +312,21 @@ impl Shard {
 
     fn record_metric(&mut self, line: &[u8], metric: &Metric<'_>) {
         self.count_notes(metric.notes());
-        // Packed values share a kind, so that of one sample is most often that of the next.
-        let mut latest = None;
+        // Whatever costs in proportion to the line is done once, not once a sample: a line may hold thousands of them.
+        let mut forms = [None; Kind::ALL.len()];
+        let mut refused = 0;
         for sample in metric.samples() {
-            let form = match latest {
-                Some((kind, form)) if kind == sample.kind => form,
-                _ => self.form_of(line, metric, &sample),
-            };
-            latest = Some((sample.kind, form));
-            match form {
+            let form = forms[sample.kind as usize].get_or_insert_with(|| self.form_of(line, metric, &sample));
+            match *form {
                 Ok(form) => self.record_value(form, sample.value, sample.rate.weight()),
-                Err(refusal) => self.count_refusal(refusal, metric.name()),
+                Err(refusal) => {
+                    self.columns.tally.refused[refusal as usize] += 1;
+                    refused += 1;
+                }
             }
+        }
+        if refused > 0 {
+            self.columns.refused.add(metric.name(), refused);
         }
     }
 
@@ -343,7 +346,10 @@ impl Shard {
                 self.shared.gauges.set(SeriesId(form.cell), self.interval, status);
                 self.columns.tally.service_checks[check.status as usize] += 1;
             }
-            Err(refusal) => self.count_refusal(refusal, SERVICE_CHECK.into()),
+            Err(refusal) => {
+                self.columns.tally.refused[refusal as usize] += 1;
+                self.columns.refused.add(SERVICE_CHECK.into(), 1);
+            }
         }
     }
 
@@ -351,11 +357,6 @@ impl Shard {
         for note in notes.iter() {
             self.columns.tally.noted[note as usize] += 1;
         }
-    }
-
-    fn count_refusal(&mut self, refusal: Refusal, name: Name<'_>) {
-        self.columns.tally.refused[refusal as usize] += 1;
-        self.columns.refused.add(name, 1);
     }
 
     /// Finds or opens the cell for samples of a kind in a line.
