@@ -251,8 +251,7 @@ impl Collector {
         if dying.iter().all(Vec::is_empty) {
             return;
         }
-        for (class, mut ids) in Class::ALL.into_iter().zip(dying) {
-            ids.sort_unstable();
+        for (class, ids) in Class::ALL.into_iter().zip(dying) {
             self.shared.registry.mark_dying(class, ids);
         }
         self.sweep = Sweep::Announced;
@@ -260,12 +259,15 @@ impl Collector {
 
     fn drop_idle(&mut self, now: Duration) {
         for class in Class::ALL {
-            let dropped = self.shared.registry.drop_dying(class, |id| self.is_idle(class, id, now));
+            let Shared { registry, gauges, .. } = &*self.shared;
+            let is_idle = |id| self.is_idle(class, id, now);
+            let dropped = match class {
+                // Otherwise a new gauge of the same number could be forgotten with its first samples.
+                Class::Gauge => registry.drop_dying(class, is_idle, |id| gauges.forget(id)),
+                _ => registry.drop_dying(class, is_idle, |_| ()),
+            };
             if dropped.is_empty() {
                 continue;
-            }
-            if class == Class::Gauge {
-                dropped.iter().for_each(|&id| self.shared.gauges.forget(id));
             }
             self.known.retain(|known| known.class != class || dropped.binary_search(&known.id).is_err());
             self.known.shrink_to(self.known.len() * 2);
