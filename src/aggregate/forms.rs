@@ -86,13 +86,15 @@ pub(super) struct Forms {
     keys: Vec<u8>,
     /// The distinct weights of sampled forms; the first is 1.
     weights: Vec<f64>,
+    /// Whether a form found no place.
+    overflowing: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     hash: u32,
     key_at: u32,
-    /// 0: the slot is free. A datagram is shorter than 64 KiB, so every key fits.
+    /// 0: the slot is free.
     key_len: u16,
     rate: u8,
     target: Target,
@@ -111,6 +113,7 @@ impl Forms {
             len: 0,
             keys: Vec::with_capacity(key_bytes),
             weights: vec![1.0],
+            overflowing: false,
         }
     }
 
@@ -155,11 +158,18 @@ impl Forms {
         }
     }
 
-    /// Remembers a form that [`find`](Self::find) does not know. `false` if the arena of keys is full (4 GiB).
-    pub(super) fn insert(&mut self, before: &[u8], after: &[u8], form: Form) -> bool {
+    /// Whether a form could not be remembered, because its key is longer than 64 KiB or the arena of keys is full
+    /// (4 GiB).
+    pub(super) fn is_overflowing(&self) -> bool {
+        self.overflowing
+    }
+
+    /// Remembers a form that [`find`](Self::find) does not know, if it has a place.
+    pub(super) fn insert(&mut self, before: &[u8], after: &[u8], form: Form) {
         let length = before.len() + 1 + after.len();
         let (Ok(key_at), Ok(key_len)) = (u32::try_from(self.keys.len()), u16::try_from(length)) else {
-            return false;
+            self.overflowing = true;
+            return;
         };
         if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.grow();
@@ -171,7 +181,6 @@ impl Forms {
         let hash = self.hash(before, after);
         put(&mut self.slots, Slot { hash, key_at, key_len, rate, target, cell });
         self.len += 1;
-        true
     }
 
     #[inline(always)]
@@ -238,7 +247,7 @@ mod tests {
     fn the_boundary_between_name_and_rest_is_part_of_the_form() {
         let mut forms = Forms::with_capacity(0, 0);
         let form = Form { target: Target::Counter, cell: 7, rate: 0 };
-        assert!(forms.insert(b"a", b"|c|#t", form));
+        forms.insert(b"a", b"|c|#t", form);
         assert!(forms.find(b"a", b"|c|#t").is_some());
         assert!(forms.find(b"a|c", b"|#t").is_none());
         assert!(forms.find(b"a", b"|c").is_none());

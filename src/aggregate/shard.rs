@@ -68,6 +68,11 @@ impl Parameters {
     fn max_forms(&self) -> usize {
         2 * self.max_series + 65_536
     }
+
+    /// Likewise, bytes of forms; those by which series are found come on top, as long as their identities are.
+    fn max_key_bytes(&self) -> usize {
+        128 * self.max_forms()
+    }
 }
 
 /// What all shards share: numbers of series, and gauges.
@@ -378,7 +383,7 @@ impl Shard {
             Kind::Distribution => Target::Distribution,
             Kind::Set => Target::Set,
         };
-        let can_be_learned = self.forms.len() < self.shared.parameters.max_forms();
+        let can_be_learned = self.has_room_for_forms();
         let raw = raw.filter(|_| can_be_learned);
         let rate = raw.and_then(|_| self.forms.rate_of_weight(sample.rate.weight()));
         let Some((raw, rate)) = raw.zip(rate) else { return self.form_by_identity(target) };
@@ -443,9 +448,16 @@ impl Shard {
         Size { forms: self.forms.len(), key_bytes: self.forms.key_bytes() }
     }
 
-    /// Whether so many forms are known that new ones are no longer learned.
+    /// Whether new forms are still learned.
+    fn has_room_for_forms(&self) -> bool {
+        let parameters = &self.shared.parameters;
+        self.forms.len() < parameters.max_forms() && self.forms.key_bytes() < parameters.max_key_bytes()
+    }
+
+    /// Whether the shard should start anew: because it learns no more forms, or because one is too long to be remembered,
+    /// so that each line of it takes a new cell.
     pub(crate) fn is_full_of_forms(&self) -> bool {
-        self.forms.len() >= self.shared.parameters.max_forms()
+        !self.has_room_for_forms() || self.forms.is_overflowing()
     }
 
     /// Takes back memory that the flush is done with; what is left over is to be freed.
@@ -460,6 +472,37 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_are_limited_in_bytes_too_and_series_are_found_all_the_same() {
+        let parameters = Parameters { max_series: 10, ..Parameters::default() };
+        let (limit, longest) = (parameters.max_key_bytes(), 60_000);
+        let mut shard = Shard::new(Shared::new(parameters));
+        let lines = limit / longest + 100;
+        for container in 0..lines {
+            shard.record(format!("a:1|c|c:{container:0longest$}").as_bytes());
+        }
+        assert!(shard.is_full_of_forms());
+        assert!(shard.forms.key_bytes() < limit + 2 * longest, "{}", shard.forms.key_bytes());
+        let cells = shard.columns.counters.len();
+        shard.record(format!("a:1|c|c:{lines:0longest$}").as_bytes());
+        assert_eq!(shard.columns.counters.len(), cells);
+    }
+
+    /// Each byte that is not UTF-8 becomes three of the identity, which is longer than keys can be.
+    #[test]
+    fn a_series_that_no_form_can_name_is_recorded_and_takes_memory_for_an_interval_only() {
+        let mut shard = Shard::new(Shared::new(Parameters::default()));
+        let line = [&b"a:1|c|#"[..], &[0xff; 30_000]].concat();
+        assert!(!shard.is_full_of_forms());
+        shard.record(&line);
+        shard.record(&line);
+        assert_eq!(shard.tally().samples[Kind::Counter as usize], 2);
+        assert!(shard.is_full_of_forms());
+        let mut renewal = Renewal::of(&shard.columns, shard.size());
+        shard.cut_anew(&mut renewal);
+        assert!(!shard.is_full_of_forms());
+    }
 
     #[test]
     fn forms_are_limited_and_forgotten_when_they_are_too_many() {
