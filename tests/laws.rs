@@ -385,6 +385,14 @@ fn what_a_sign_means_to_a_gauge_can_be_configured_by_prefix() {
     assert_eq!(["abs.a", "a", "k", "abs.b", "b"].map(gauge), [5.0, 10.0, -3.0, -2.0, 2.0]);
 }
 
+/// The second line has no form of its own, and finds the gauge that the first one opened.
+#[test]
+fn what_a_sign_means_is_configured_for_the_gauges_of_service_checks_too() {
+    let mut pipeline = Pipeline::with(1, Parameters { absolute_gauges: true, ..parameters() }, HOUR);
+    pipeline.record(0, b"_sc|up|2\nservice_check:-1|g|T1|#check:up");
+    assert_eq!(value(&pipeline.cut(), "service_check"), Some(&Value::Gauge(-1.0)));
+}
+
 #[test]
 fn sums_that_overflow_stay_finite() {
     let mut pipeline = Pipeline::new(2);

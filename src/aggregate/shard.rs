@@ -398,7 +398,8 @@ impl Shard {
     fn form_by_identity(&mut self, target: Target) -> Result<Form, Refusal> {
         // No raw line holds a line feed and every identity does, so both kinds of key share one table.
         if let Some(form) = self.forms.find(self.identities.identity().as_bytes(), b"") {
-            return Ok(form);
+            // It may have been opened by a service check, which does not tell what a sign means to its gauge.
+            return Ok(Form { target, ..form });
         }
         let form = Form { target, cell: self.open_cell(target)?, rate: 0 };
         self.forms.insert(self.identities.identity().as_bytes(), b"", form);
