@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::aggregate::Shared;
 use crate::config::Config;
 use crate::export::{Console, Outlet, Textfile};
-use crate::flush::{Cutter, Flusher};
+use crate::flush::{Cutter, Flusher, Schedule};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
 
@@ -103,11 +103,12 @@ impl Pipeline {
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
         let announcement = opened.announcement(&drop_counter)?;
+        let schedule = Schedule::new(config.flush.interval.get(), Instant::now(), SystemTime::now());
         let listeners = opened.start(&shared)?;
         let statistics = config.statistics();
         let flusher = Flusher {
             cutter: Cutter::new(shared, listeners.shards(), statistics.clone(), config.idle()),
-            interval: config.flush.interval.get(),
+            schedule,
             statistics: Arc::new(statistics),
             drop_counter,
             connections: listeners.connections(),

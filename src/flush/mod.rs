@@ -120,8 +120,8 @@ impl Cutter {
 pub struct Flusher {
     /// What it cuts.
     pub cutter: Cutter,
-    /// How long an interval is.
-    pub interval: Duration,
+    /// When intervals end. The first began before anything was received: rates divide by all of its time.
+    pub schedule: Schedule,
     /// What was asked of distributions.
     pub statistics: Arc<Statistics>,
     /// The sockets whose losses it reports.
@@ -140,13 +140,12 @@ impl Flusher {
     #[must_use]
     pub fn run(mut self, stop: &Receiver<()>) -> Vec<Outlet> {
         let begin = Instant::now();
-        let mut schedule = Schedule::new(self.interval, begin, SystemTime::now());
         let mut previous = Duration::ZERO;
         loop {
-            let wait = schedule.deadline().saturating_duration_since(Instant::now());
+            let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
             let stopped = stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
             let start = Instant::now();
-            let ended = schedule.end(start, SystemTime::now());
+            let ended = self.schedule.end(start, SystemTime::now());
             self.flush(begin.elapsed(), ended, previous);
             previous = start.elapsed();
             tracing::debug!(duration = ?previous, late = ended.late, "flushed");

@@ -19,7 +19,7 @@ impl<'a> Lines<'a> {
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
         let time = humantime::format_rfc3339_seconds(snapshot.time);
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
-        // In milliseconds; one that was ended at once is not 0.
+        // Never zero, since readers divide by it.
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
         let key = |percentile: &Percentile| format!("p{}", percentile.percent());
         Self { head, percentile_keys: snapshot.percentiles().iter().map(key).collect(), snapshot }
@@ -192,6 +192,12 @@ mod tests {
         for (series, value, expected) in cases {
             assert_eq!(render_one(series, value), format!("{head}{expected}\n"));
         }
+    }
+
+    #[test]
+    fn an_interval_is_never_zero_however_short_it_was() {
+        let snapshot = Snapshot { interval: Duration::from_nanos(1), ..snapshot(Vec::new()) };
+        assert!(Lines::of(&snapshot).head.ends_with("\"interval_s\":0.001"));
     }
 
     #[test]
