@@ -90,3 +90,48 @@ impl Exporter for Console {
         self.append.reopen();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::protocol::{AlertType, Kind, Priority};
+    use crate::series::Series;
+    use crate::snapshot::{Overview, Value};
+
+    #[test]
+    fn what_takes_many_pieces_is_written_whole_and_once() {
+        let row =
+            |n| Row { series: Series::new(Kind::Gauge, &format!("row.{n}"), &[]), value: Value::Gauge(1.0) };
+        let event = |n| Event {
+            timestamp: None,
+            title: format!("event.{n}"),
+            text: String::new(),
+            alert_type: AlertType::Info,
+            priority: Priority::Normal,
+            hostname: None,
+            aggregation_key: None,
+            source_type: None,
+            tags: Vec::new(),
+        };
+        let many = 3 * PIECE / "  gauge  row.1  1".len();
+        let snapshot = Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(10),
+            statistics: std::sync::Arc::default(),
+            rows: (0..many).map(row).collect(),
+            events: (0..many).map(event).collect(),
+            overview: Overview::default(),
+        };
+        let directory = tempfile::tempdir().unwrap();
+        for (format, lines_besides) in [(Format::Text, 1), (Format::Json, 0)] {
+            let path = directory.path().join(format!("{format:?}"));
+            Console::new(format, path.clone()).export(&snapshot).unwrap();
+            let written = std::fs::read_to_string(path).unwrap();
+            assert_eq!(written.lines().count(), 2 * many + lines_besides);
+            assert_eq!(written.lines().collect::<BTreeSet<_>>().len(), 2 * many + lines_besides);
+        }
+    }
+}

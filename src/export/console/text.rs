@@ -152,6 +152,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::aggregate::{Percentile, Statistics, Tally};
     use crate::protocol::Kind;
     use crate::snapshot::Overview;
 
@@ -169,21 +170,63 @@ mod tests {
                 row(Kind::Counter, "api.hits", &[("env", "prod"), ("x", "")], Value::Counter(1204.0)),
                 row(Kind::Gauge, "q", &[], Value::Gauge(0.25)),
                 row(Kind::Counter, "tallyd.lines", &[], Value::Counter(0.0)),
+                row(Kind::Gauge, "tallyd.series", &[], Value::Gauge(0.0)),
                 row(Kind::Set, "u", &[("k", "\x1b[31m")], Value::Set(3.0)),
             ],
             events: Vec::new(),
             overview: Overview { series: 3, ..Overview::default() },
         };
-        snapshot.overview.tally.lines = 7;
+        snapshot.overview.tally =
+            Tally { lines: 7, samples: [1, 2, 0, 0, 0, 0], refused: [1, 1], ..Tally::default() };
+        snapshot.overview.tally.rejected[0] = 4;
+        snapshot.overview.datagrams_dropped = 5;
         let table = Table::of(&snapshot);
         let mut text = table.progress();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         assert_eq!(
             text,
-            "1970-01-01T00:00:00Z  10.0 s  3 series  7 lines  0 samples  0 rejected  0 refused  0 datagrams dropped\n\
+            "1970-01-01T00:00:00Z  10.0 s  3 series  7 lines  3 samples  4 rejected  2 refused  5 datagrams dropped\n\
              \x20 counter       api.hits{env:prod,x}          1204         120.4/s\n\
              \x20 gauge         q                             0.25\n\
              \x20 set           u{k:\\u{1b}[31m}                  3\n"
+        );
+    }
+
+    #[test]
+    fn a_distribution_has_its_statistics_in_its_row_and_a_long_name_pushes_only_its_own() {
+        let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
+        let summary = Summary {
+            count: 3.0,
+            sum: 6.0,
+            min: 1.0,
+            max: 3.0,
+            mean: 2.0,
+            stddev: 0.816,
+            percentiles: [2.0, 3.0].into(),
+            buckets: [].into(),
+        };
+        let timing =
+            Row { series: Series::new(Kind::Timing, "t", &[]), value: Value::Summary(Box::new(summary)) };
+        let long = "x".repeat(NAME_WIDTH + 5);
+        let gauge = Row { series: Series::new(Kind::Gauge, &long, &[]), value: Value::Gauge(1.0) };
+        let snapshot = Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(10),
+            statistics: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }),
+            rows: vec![timing, gauge],
+            events: Vec::new(),
+            overview: Overview::default(),
+        };
+        let table = Table::of(&snapshot);
+        let mut text = String::new();
+        snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
+        let name = format!("{:<NAME_WIDTH$}", "t");
+        assert_eq!(
+            text,
+            format!(
+                "  timing        {name}  count 3         sum 6         min 1         max 3         mean 2         \
+                 stddev 0.816     p50 2         p99.9 3\n  gauge         {long}             1\n"
+            )
         );
     }
 
@@ -195,14 +238,14 @@ mod tests {
             text: "one\ntwo".to_owned(),
             alert_type: crate::protocol::AlertType::Error,
             priority: Priority::Low,
-            hostname: Some("web-1".to_owned()),
+            hostname: Some("web\x1b1".to_owned()),
             aggregation_key: None,
             source_type: None,
             tags: vec![("env".to_owned(), "prod".to_owned())],
         };
         let mut text = String::new();
         push_event(&mut text, &event);
-        assert_eq!(text, "  event         low error on web-1  deploy{env:prod}: one\\ntwo\n");
+        assert_eq!(text, "  event         low error on web\\u{1b}1  deploy{env:prod}: one\\ntwo\n");
     }
 
     #[test]
