@@ -139,6 +139,12 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_a_message_that_are_not_utf8_are_noted() {
+        let notes = parse(b"_sc|a|0|m:\xff").unwrap().notes;
+        assert_eq!(notes.iter().collect::<Vec<_>>(), [Note::TextNotUtf8, Note::Message]);
+    }
+
+    #[test]
     fn a_status_is_the_number_on_the_wire() {
         for (number, status) in (0_u8..).zip(Status::ALL) {
             let line = format!("_sc|a|{number}");
