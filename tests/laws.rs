@@ -148,6 +148,25 @@ proptest! {
         }
     }
 
+    /// The form is known from the first line, so the second is not parsed if its value is plain.
+    #[test]
+    fn a_value_means_the_same_whether_or_not_its_form_is_known(
+        value in "[-+]?[0-9]?[-+.:e0-9@|]{0,3}",
+        kind in "c|g|ms|h|d|s|m|kv",
+        section in "(\\|@0\\.5)?(\\|#k:v)?",
+    ) {
+        let mut pipeline = Pipeline::new(1);
+        let mut model = Model::default();
+        for value in ["1", &value] {
+            let line = format!("a:{value}|{kind}{section}");
+            pipeline.record(0, line.as_bytes());
+            model.record(line.as_bytes());
+        }
+        let cut = pipeline.cut();
+        assert_rows_are(cut.rows(), &model);
+        prop_assert_eq!(cut.tally(), &model.tally);
+    }
+
     #[test]
     fn every_line_is_recorded_or_rejected_for_a_reason_whatever_bytes_arrive(
         datagrams in proptest::collection::vec(proptest::collection::vec(prop_oneof![
@@ -266,6 +285,24 @@ fn what_is_reported_of_idle_series_is_configured() {
 }
 
 #[test]
+fn of_a_truncated_datagram_only_whole_lines_count_if_there_are_any() {
+    let mut pipeline = Pipeline::new(1);
+    pipeline.shards[0].lock().record_truncated(b"a:1|c\na:12");
+    pipeline.shards[0].lock().record_truncated(b"a:1234|c");
+    let cut = pipeline.cut();
+    assert_eq!(value(&cut, "a"), Some(&Value::Counter(1.0)));
+    assert_eq!((cut.tally().datagrams, cut.tally().truncated, cut.tally().lines), (2, 2, 1));
+}
+
+#[test]
+fn values_whose_magnitude_a_histogram_does_not_tell_are_counted() {
+    let mut pipeline = Pipeline::with(2, Parameters { exact_values: 2, ..parameters() }, HOUR);
+    pipeline.record(0, b"a:1e300:2:3:4|d\nb:1e300|d");
+    pipeline.record(1, b"a:5:-1e300|d");
+    assert_eq!(pipeline.cut().tally().clamped, 2);
+}
+
+#[test]
 fn a_tiny_sample_rate_is_one_update_with_a_large_weight() {
     let mut pipeline = Pipeline::new(1);
     pipeline.record(0, b"a:1|ms|@0.0000001\nb:2|c|@0.0000001");
@@ -284,6 +321,7 @@ fn work_for_a_line_is_in_proportion_to_its_length_whatever_stands_in_it() {
     let plain = format!("a{tags}:1{}|c", ":1".repeat(14_000));
     let of_alternate_types = format!("a{tags}:1|c{}", ":1|g:1|c".repeat(3_500));
     let refused = |last: u8| format!("tallyd.{}{last:02}:1{}|c", "x".repeat(28_000), ":1".repeat(14_000));
+    let unclosed = format!("{}:1|c", "[".repeat(56_000));
     let mut pipeline = Pipeline::new(1);
     // So many refused names are watched.
     (0..32).for_each(|last| pipeline.record(0, refused(last).as_bytes()));
@@ -295,10 +333,11 @@ fn work_for_a_line_is_in_proportion_to_its_length_whatever_stands_in_it() {
         };
         (0..3).map(once).min().unwrap_or_default()
     };
-    let [plain, of_alternate_types, refused] =
-        [&plain, &of_alternate_types, &refused(31)].map(|line| time(line));
-    assert!(of_alternate_types < 30 * plain, "{of_alternate_types:?} against {plain:?}");
-    assert!(refused < 30 * plain, "{refused:?} against {plain:?}");
+    let plain = time(&plain);
+    for line in [&of_alternate_types, &refused(31), &unclosed] {
+        let took = time(line);
+        assert!(took < 30 * plain, "{took:?} against {plain:?} for {}…", &line[..10]);
+    }
     let cut = pipeline.cut();
     assert_eq!(cut.tally().refused[Refusal::ReservedName as usize], 35 * 14_001);
 }
@@ -319,12 +358,61 @@ fn a_dropped_series_makes_room_for_a_new_one() {
     let mut pipeline =
         Pipeline::with(1, Parameters { max_series: 1, ..parameters() }, Duration::from_secs(1));
     pipeline.record(0, b"a:1|c");
-    (0..4).for_each(|second| _ = pipeline.cutter.cut(Duration::from_secs(second)));
+    // At the second cut it has been idle for that long, and at the third it is dropped.
+    (0..3).for_each(|second| _ = pipeline.cutter.cut(Duration::from_secs(second)));
     pipeline.record(0, b"b:1|c\na:1|c");
-    let cut = pipeline.cutter.cut(Duration::from_secs(4));
+    let cut = pipeline.cutter.cut(Duration::from_secs(3));
     assert_eq!(value(&cut, "b"), Some(&Value::Counter(1.0)));
     assert_eq!(value(&cut, "a"), None);
     assert_eq!(cut.tally().refused[Refusal::MaxSeries as usize], 1);
+}
+
+/// There is room for no more than these four, so a newcomer would take the place of one that is dropped.
+#[test]
+fn a_series_of_any_kind_that_has_samples_in_time_is_never_dropped() {
+    let mut pipeline =
+        Pipeline::with(1, Parameters { max_series: 4, ..parameters() }, Duration::from_secs(10));
+    let mut refused = 0;
+    for second in 0..60 {
+        if second % 5 == 0 {
+            pipeline.record(0, b"c:1|c\ng:+1|g\nt:1|ms\ns:x|s");
+        }
+        pipeline.record(0, b"new:1|c");
+        let cut = pipeline.cutter.cut(Duration::from_secs(second));
+        refused += cut.tally().refused[Refusal::MaxSeries as usize];
+        assert_eq!(value(&cut, "g"), Some(&Value::Gauge((second / 5 + 1) as f64)));
+    }
+    assert_eq!(refused, 60);
+}
+
+/// Shards start anew at the cut of second 2, when a series is dropped.
+#[test]
+fn events_are_kept_and_reported_once_also_by_shards_that_start_anew() {
+    let mut pipeline = Pipeline::with(1, parameters(), Duration::from_secs(1));
+    pipeline.record(0, b"a:1|c");
+    for second in 0..6 {
+        let title = second.to_string();
+        pipeline.record(0, format!("_e{{1,1}}:{title}|x").as_bytes());
+        let cut = pipeline.cutter.cut(Duration::from_secs(second));
+        assert_eq!(cut.events().iter().map(|event| &event.title).collect::<Vec<_>>(), [&title]);
+    }
+}
+
+/// A histogram gets the number of a timing, which expired.
+#[test]
+fn a_series_expires_by_its_own_kind_whatever_had_its_number_before() {
+    let mut expire_after = [HOUR; Kind::ALL.len()];
+    expire_after[Kind::Timing as usize] = Duration::from_secs(1);
+    let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after };
+    let mut pipeline = Pipeline::with_idle(1, Parameters { max_series: 1, ..parameters() }, idle);
+    let mut cut = |line: &[u8], seconds: std::ops::Range<u64>| {
+        pipeline.record(0, line);
+        let cuts = seconds.map(|second| pipeline.cutter.cut(Duration::from_secs(second)));
+        cuts.map(|cut| cut.tally().refused[Refusal::MaxSeries as usize]).sum::<u64>()
+    };
+    assert_eq!(cut(b"a:1|ms", 0..3), 0);
+    assert_eq!(cut(b"b:1|h", 3..7), 0);
+    assert_eq!(cut(b"c:1|c", 7..8), 1);
 }
 
 #[test]
@@ -350,18 +438,19 @@ fn names_that_tallyd_keeps_for_itself_are_refused() {
 #[test]
 fn more_rates_and_forms_than_are_remembered_are_still_counted_right() {
     let mut pipeline = Pipeline::with(1, Parameters { max_series: 10, ..parameters() }, HOUR);
-    for n in 1..=2000 {
-        pipeline
-            .record(0, format!("a:1|c|@{}\nb:1|ms|@{}", 1.0 / f64::from(n), 1.0 / f64::from(n)).as_bytes());
+    // Twice, since it is the second line of a form that is not parsed.
+    for n in (1..=2000).chain(1..=2000) {
+        let rate = 1.0 / f64::from(n);
+        pipeline.record(0, format!("a:1|c|@{rate}\nb:1|ms|@{rate}").as_bytes());
     }
     for n in 0..70_000 {
         pipeline.record(0, format!("c:1|c|c:container-{n}").as_bytes());
     }
     let cut = pipeline.cut();
     let Some(Value::Counter(sum)) = value(&cut, "a") else { panic!("no counter") };
-    assert!((sum / 2_001_000.0 - 1.0).abs() < 1e-9, "{sum}");
+    assert!((sum / 4_002_000.0 - 1.0).abs() < 1e-9, "{sum}");
     let Some(Value::Summary(summary)) = value(&cut, "b") else { panic!("no timing") };
-    assert!((summary.count / 2_001_000.0 - 1.0).abs() < 1e-9, "{}", summary.count);
+    assert!((summary.count / 4_002_000.0 - 1.0).abs() < 1e-9, "{}", summary.count);
     assert_eq!(value(&cut, "c"), Some(&Value::Counter(70_000.0)));
     // Forms are forgotten at this cut, and learned again.
     pipeline.record(0, b"c:1|c|c:container-5\na:1|c");

@@ -149,5 +149,7 @@ mod tests {
         let first: Vec<_> = total.iter().map(|(name, _)| name).take(1).collect();
         assert_eq!(first, ["often"]);
         assert!(total.iter().any(|(name, _)| name == "sometimes"));
+        // A name takes over the count of the one that it displaces, so no sample is missing from their sum.
+        assert_eq!(total.iter().map(|(_, samples)| samples).sum::<u64>(), 5000);
     }
 }
