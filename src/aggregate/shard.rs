@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn a_series_that_no_form_can_name_is_recorded_and_takes_memory_for_an_interval_only() {
         let mut shard = Shard::new(Shared::new(Parameters::default()));
-        let line = [&b"a:1|c|#"[..], &[0xff; 30_000]].concat();
+        let line = [b"a:1|c|#".to_vec(), vec![0xff; 30_000]].concat();
         assert!(!shard.is_full_of_forms());
         shard.record(&line);
         shard.record(&line);
