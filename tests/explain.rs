@@ -79,6 +79,8 @@ fn standard_input_is_read_line_by_line_as_a_receiver_does() {
     assert_eq!(objects[0]["samples"][0]["name"], "a");
     assert_eq!(objects[1], json!({"ok":false,"reason":"line_too_long","column":65_537}));
     assert_eq!(objects[2]["samples"][0]["name"], "b");
+    let argument = format!("{long}:1|c");
+    assert_eq!(self::objects(&[&argument], b""), [objects[1].clone()]);
 }
 
 #[test]
@@ -139,8 +141,23 @@ _sc|db.up|2|h:web-1|m:no
 }
 
 #[test]
+fn a_plain_sample_stands_for_itself_and_an_origin_is_of_dogstatsd() {
+    let shown = explain(&words(&["a:1|c"]), b"");
+    assert!(shown.contains("  dialect         statsd\n  counter         1\n"), "{shown}");
+    let shown = explain(&words(&["a:1|c|c:box"]), b"");
+    assert!(shown.contains("  dialect         dogstatsd\n"), "{shown}");
+}
+
+#[test]
 fn what_was_sent_does_not_steer_the_terminal() {
-    for line in ["a\u{1b}[31m:1|c", "a:1|c|#k:\u{1b}[31m", "_e{5,1}:\u{1b}[31m|b", "a:\u{1b}[31m|s"] {
+    let lines = [
+        "a\u{1b}[31m:1|c",
+        "a:1|c|#k:\u{1b}[31m",
+        "_e{5,1}:\u{1b}[31m|b",
+        "_e{1,5}:a|\u{1b}[31m",
+        "a:\u{1b}[31m|s",
+    ];
+    for line in lines {
         let explanation = explain(&words(&[line]), b"");
         assert!(!explanation.contains('\u{1b}'), "{explanation:?}");
     }

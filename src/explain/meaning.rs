@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::{Event, Kind, Line, Metric, Origin, Reason, ServiceCheck, Value};
+use crate::protocol::{Event, Line, Metric, Origin, Reason, ServiceCheck, Value};
 use crate::snapshot::{lossy, sorted};
 
 /// What tallyd makes of a line.
@@ -119,7 +119,7 @@ fn samples_of(metric: &Metric<'_>) -> Vec<SampleMeaning> {
             delta,
             rate: sample.rate.get(),
             tags: sorted(metric.tags()),
-            timestamp: metric.timestamp().filter(|_| matches!(sample.kind, Kind::Counter | Kind::Gauge)),
+            timestamp: metric.timestamp(),
             container_id: given(container_id),
             external_data: given(external_data),
             cardinality: cardinality.map(crate::protocol::Cardinality::name),
