@@ -230,6 +230,14 @@ mod tests {
     }
 
     #[test]
+    fn nobody_else_gets_in_before_mode_and_owner_are_as_configured() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (_socket, _bound) = make(&path, Type::STREAM).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn a_file_that_another_process_made_meanwhile_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let file = file(directory.path().join("s"));

@@ -153,6 +153,7 @@ mod tests {
             (Parts { value: "one", ..good }, "bad_value"),
             (Parts { value: "a|b", wire_type: "s", ..good }, "would end it"),
             (Parts { rate: Some("2"), ..good }, "bad_rate"),
+            (Parts { rate: Some("0.5|c:box"), ..good }, "would end it"),
             (Parts { rate: Some("0.5"), wire_type: "g", ..good }, "no effect on a gauge"),
             (Parts { tags: &pipe, ..good }, "would end it"),
             (Parts { tags: &comma, ..good }, "the tags would be"),

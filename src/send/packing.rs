@@ -56,4 +56,20 @@ mod tests {
         packing.flush(&mut keep).unwrap();
         assert_eq!(sent, ["a:1\nb:2", "c:3", "long:12345", "d:4"]);
     }
+
+    #[test]
+    fn the_line_feed_between_two_lines_takes_room_too() {
+        for (longest, payloads) in [(6, 2), (7, 1)] {
+            let mut packing = Packing::new(longest);
+            let mut sent = 0;
+            let mut keep = |_: &[u8]| {
+                sent += 1;
+                Ok::<_, Infallible>(())
+            };
+            packing.add(b"a:1", &mut keep).unwrap();
+            packing.add(b"b:2", &mut keep).unwrap();
+            packing.flush(&mut keep).unwrap();
+            assert_eq!(sent, payloads);
+        }
+    }
 }
