@@ -33,3 +33,4 @@ pub mod protocol;
 pub mod send;
 pub mod series;
 pub mod snapshot;
+mod terminal;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::protocol::{Kind, Metric, Name, Origin, ServiceCheck};
+use crate::protocol::{Kind, Metric, Name, Origin, ServiceCheck, Tags};
 
 /// What samples are added up under: name, sorted tags and kind, as one shared text.
 ///
@@ -74,6 +74,12 @@ fn code(kind: Kind) -> char {
 /// The gauge that service checks become, told apart by the check's name and its tags.
 pub(crate) const SERVICE_CHECK: &str = "service_check";
 
+/// The key of the tag that a container's id becomes.
+pub(crate) const CONTAINER_ID: &[u8] = b"container_id";
+
+/// Key and value.
+type Tag<'a> = (&'a [u8], &'a [u8]);
+
 /// Builds identities in buffers that are used again, so that a known series costs no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct IdentityBuilder {
@@ -93,29 +99,35 @@ impl IdentityBuilder {
 
     /// The series of a metric's samples of this kind.
     pub(crate) fn build(&mut self, kind: Kind, metric: &Metric<'_>) {
-        let tags = metric.tags().iter().chain(self.container_tag(metric.origin()));
-        self.assemble(kind, metric.name(), tags);
+        let own = [self.container_tag(metric.origin()), None, None];
+        self.assemble(kind, metric.name(), metric.tags(), own);
     }
 
-    /// The gauge that a service check is a value of. The check's name and its host are tags like those that it has.
+    /// The gauge that a service check is a value of. The check's name and its host are tags beside those that it has.
     pub(crate) fn build_check(&mut self, check: &ServiceCheck<'_>) {
+        let name = Some((&b"check"[..], check.name.as_bytes()));
         let host = check.hostname.map(|hostname| (&b"host"[..], hostname));
-        let own = [(&b"check"[..], check.name.as_bytes())].into_iter().chain(host);
-        let tags = check.tags.iter().chain(own).chain(self.container_tag(check.origin));
-        self.assemble(Kind::Gauge, SERVICE_CHECK.into(), tags);
+        let own = [self.container_tag(check.origin), name, host];
+        self.assemble(Kind::Gauge, SERVICE_CHECK.into(), check.tags, own);
     }
 
-    fn container_tag<'a>(&self, origin: Origin<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    fn container_tag<'a>(&self, origin: Origin<'a>) -> Option<Tag<'a>> {
         let is_tag = self.container_id_tag && !origin.container_id.is_empty();
-        is_tag.then_some((b"container_id", origin.container_id))
+        is_tag.then_some((CONTAINER_ID, origin.container_id))
     }
 
-    /// Bytes that are not UTF-8 become U+FFFD.
-    fn assemble<'a>(&mut self, kind: Kind, name: Name<'_>, tags: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+    /// A tag with the key of one that tallyd adds itself becomes `exported_…`, as Prometheus has it with labels: otherwise
+    /// a sender could pass a check for another one. Bytes that are not UTF-8 become U+FFFD.
+    fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 3]) {
         self.tags.clear();
         self.places.clear();
-        for (key, value) in tags {
+        let own = || own.into_iter().flatten();
+        let sent = tags.iter().map(|tag| (own().any(|(key, _)| key == tag.0), tag));
+        for (is_taken, (key, value)) in sent.chain(own().map(|tag| (false, tag))) {
             let start = self.tags.len();
+            if is_taken {
+                self.tags.push_str("exported_");
+            }
             for part in [key, value] {
                 push_lossy(&mut self.tags, part);
                 self.tags.push('\n');
@@ -209,6 +221,18 @@ mod tests {
             series(b"_sc|db.up|2|h:web-1|#env:prod|m:no answer"),
             Series::new(Kind::Gauge, "service_check", &expected)
         );
+    }
+
+    #[test]
+    fn a_sender_cannot_pass_a_check_for_another_one_by_a_tag() {
+        let expected = [("check", "redis"), ("exported_check", "mysql"), ("host", "a")];
+        assert_eq!(
+            series(b"_sc|redis|2|#check:mysql,host:a"),
+            Series::new(Kind::Gauge, SERVICE_CHECK, &expected),
+            "the host is a tag like any other where the check has none of its own"
+        );
+        let expected = [("check", "redis"), ("exported_host", "a"), ("host", "b")];
+        assert_eq!(series(b"_sc|redis|2|#host:a|h:b"), Series::new(Kind::Gauge, SERVICE_CHECK, &expected));
     }
 
     #[test]

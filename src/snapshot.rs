@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::aggregate::{Percentile, Statistics, Summary, Tally, finite};
-use crate::protocol::{AlertType, Priority, Tags};
-use crate::series::Series;
+use crate::protocol::{self, AlertType, Priority, Tags};
+use crate::series::{CONTAINER_ID, Series};
 
 /// The results of one interval.
 #[derive(Debug, Clone)]
@@ -69,8 +69,15 @@ pub struct Event {
     pub tags: Vec<(String, String)>,
 }
 
-impl From<crate::protocol::Event<'_>> for Event {
-    fn from(event: crate::protocol::Event<'_>) -> Self {
+impl Event {
+    /// What a line says. The container's id, where it was sent, is a tag if `container_id_tag` says so.
+    #[must_use]
+    pub fn new(event: &protocol::Event<'_>, container_id_tag: bool) -> Self {
+        let mut tags = sorted(event.tags);
+        if container_id_tag && !event.origin.container_id.is_empty() {
+            tags.push((lossy(CONTAINER_ID), lossy(event.origin.container_id)));
+            tags.sort();
+        }
         Self {
             timestamp: event.timestamp,
             title: event.title.to_string(),
@@ -80,7 +87,7 @@ impl From<crate::protocol::Event<'_>> for Event {
             hostname: event.hostname.map(lossy),
             aggregation_key: event.aggregation_key.map(lossy),
             source_type: event.source_type.map(lossy),
-            tags: sorted(event.tags),
+            tags,
         }
     }
 }

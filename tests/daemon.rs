@@ -157,6 +157,7 @@ fn telemetry_accounts_for_every_line_by_reason() {
     assert_eq!(counter("tallyd.lines_noted", "note", "empty_section"), 1.0);
     assert_eq!(counter("tallyd.series", "type", "counter"), 2.0);
     assert!(finished.log.contains("new (2)"), "the refused name is known: {}", finished.log);
+    assert!(!finished.log.contains("tallyd.x"), "max_series is not the reason: {}", finished.log);
 }
 
 #[test]
@@ -217,15 +218,18 @@ fn events_beyond_the_buffer_are_counted_and_logged() {
 
 #[test]
 fn switches_decide_whose_tags_are_read_and_whether_the_container_is_one() {
-    let lines = "a,k=v:1|c|c:box\nb[k=v]:1|c\nd:1|c|#k:v";
+    let lines = "a,k=v:1|c|c:box\nb[k=v]:1|c\nd:1|c|#k:v\n_e{1,1}:e|f|c:box";
     let names_and_tags = |settings: &[&str]| {
         let daemon = Daemon::start(&[settings, &["telemetry.enabled=false"]].concat());
         daemon.send(lines);
         let rows = daemon.stop().rows;
-        rows.iter().map(|row| json!([row["name"], row["tags"]])).collect::<Vec<_>>()
+        let name =
+            |row: &serde_json::Value| row["name"].as_str().or(row["title"].as_str()).map(str::to_owned);
+        rows.iter().map(|row| json!([name(row), row["tags"]])).collect::<Vec<_>>()
     };
     let tags = json!({"k":"v"});
-    assert_eq!(names_and_tags(&[]), [json!(["a", tags]), json!(["b", tags]), json!(["d", tags])]);
+    let [a, b, d] = ["a", "b", "d"].map(|name| json!([name, tags]));
+    assert_eq!(names_and_tags(&[]), [a, b, d.clone(), json!(["e", {}])]);
     let settings = [
         "protocol.dialects.influxdb=false",
         "protocol.dialects.signalfx=false",
@@ -233,7 +237,12 @@ fn switches_decide_whose_tags_are_read_and_whether_the_container_is_one() {
     ];
     assert_eq!(
         names_and_tags(&settings),
-        [json!(["a,k=v", {"container_id":"box"}]), json!(["b[k=v]", {}]), json!(["d", tags])]
+        [
+            json!(["a,k=v", {"container_id":"box"}]),
+            json!(["b[k=v]", {}]),
+            d,
+            json!(["e", {"container_id":"box"}])
+        ]
     );
 }
 

@@ -10,6 +10,7 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
+use tallyd::aggregate::Parameters;
 use tallyd::explain::{Explainer, Format};
 use tallyd::protocol::{self, Dialect};
 
@@ -24,7 +25,10 @@ fn real(line: &[u8], dialects: Dialects) -> Json {
     let Dialects { influxdb, librato, signalfx, graphite } = dialects;
     let switches = Dialect::ALL.into_iter().zip([influxdb, librato, signalfx, graphite]);
     let explainer = Explainer {
-        dialects: protocol::Dialects::of(switches.filter_map(|(dialect, on)| on.then_some(dialect))),
+        parameters: Parameters {
+            dialects: protocol::Dialects::of(switches.filter_map(|(dialect, on)| on.then_some(dialect))),
+            ..Parameters::default()
+        },
         max_line: usize::MAX,
         format: Format::Json,
         ..Explainer::default()

@@ -166,6 +166,9 @@ fn what_was_sent_does_not_steer_the_terminal() {
 #[test]
 fn the_configuration_decides_as_it_does_for_the_daemon() {
     let line = "a.b,k=v:1|c|c:box";
+    let absolute =
+        objects(&["--set", "aggregation.gauges.absolute_prefixes=[\"t.\"]", "t.a:-5|g", "u:-5|g"], b"");
+    assert_eq!(absolute.iter().map(|line| &line["samples"][0]["delta"]).collect::<Vec<_>>(), [false, true]);
     let shown = explain(&words(&[line]), b"");
     assert!(shown.contains("a.b|c|#k:v\n") && shown.contains("a_b_total{k=\"v\"}\n"), "{shown}");
     let settings = [

@@ -210,22 +210,6 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_dying_series_come_back_in_about_the_time_in_which_they_came() {
-        let registry = Registry::new(100_000);
-        let resolve_all = || {
-            let start = std::time::Instant::now();
-            let ids: Vec<_> =
-                (0..100_000).flat_map(|n| registry.resolve(Class::Set, &format!("{n}\ns"))).collect();
-            (start.elapsed(), ids)
-        };
-        let (coming, ids) = resolve_all();
-        registry.mark_dying(Class::Set, ids);
-        let (coming_back, _) = resolve_all();
-        assert!(coming_back < 20 * coming, "{coming_back:?} against {coming:?}");
-        assert_eq!(registry.drop_dying(Class::Set, |_| true, |_| ()), []);
-    }
-
-    #[test]
     fn what_is_kept_of_a_dropped_series_is_forgotten_while_nobody_can_have_its_number() {
         let registry = Registry::new(10);
         let a = registry.resolve(Class::Gauge, "a\ng").unwrap();

@@ -63,6 +63,12 @@ impl Default for Parameters {
 }
 
 impl Parameters {
+    /// Whether a signed value of a gauge of this name is a value, not a change.
+    #[must_use]
+    pub fn is_absolute(&self, name: Name<'_>) -> bool {
+        self.absolute_gauges || self.absolute_gauge_prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+
     /// Forms that a shard learns, so that clients which vary their tags' order or their sample rate cannot fill the
     /// memory. Lines of other forms are parsed each time; to be found they need one more form a series at most.
     fn max_forms(&self) -> usize {
@@ -95,11 +101,6 @@ impl Shared {
             member_hasher: RandomState::default(),
             parameters,
         })
-    }
-
-    fn is_absolute(&self, name: Name<'_>) -> bool {
-        let Parameters { absolute_gauges, absolute_gauge_prefixes, .. } = &self.parameters;
-        *absolute_gauges || absolute_gauge_prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 }
 
@@ -319,19 +320,19 @@ impl Shard {
         self.count_notes(metric.notes());
         // Whatever costs in proportion to the line is done once, not once a sample: a line may hold thousands of them.
         let mut forms = [None; Kind::ALL.len()];
-        let mut refused = 0;
+        let mut beyond_limit = 0;
         for sample in metric.samples() {
             let form = forms[sample.kind as usize].get_or_insert_with(|| self.form_of(line, metric, &sample));
             match *form {
                 Ok(form) => self.record_value(form, sample.value, sample.rate.weight()),
                 Err(refusal) => {
                     self.columns.tally.refused[refusal as usize] += 1;
-                    refused += 1;
+                    beyond_limit += u64::from(refusal == Refusal::MaxSeries);
                 }
             }
         }
-        if refused > 0 {
-            self.columns.refused.add(metric.name(), refused);
+        if beyond_limit > 0 {
+            self.columns.refused.add(metric.name(), beyond_limit);
         }
     }
 
@@ -376,7 +377,7 @@ impl Shard {
         self.identities.build(sample.kind, metric);
         let target = match sample.kind {
             Kind::Counter => Target::Counter,
-            Kind::Gauge if self.shared.is_absolute(metric.name()) => Target::AbsoluteGauge,
+            Kind::Gauge if self.shared.parameters.is_absolute(metric.name()) => Target::AbsoluteGauge,
             Kind::Gauge => Target::Gauge,
             Kind::Timing => Target::Timing,
             Kind::Histogram => Target::Histogram,

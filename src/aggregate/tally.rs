@@ -97,7 +97,7 @@ impl Tally {
     }
 }
 
-/// The metric names that were refused most often, by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005):
+/// The metric names of which most samples were refused because there were `max_series`, by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005):
 /// a count is at most too high by the smallest one listed.
 #[derive(Debug, Clone, Default)]
 pub struct RefusedNames(Vec<(String, u64)>);

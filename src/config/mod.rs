@@ -220,8 +220,7 @@ impl Config {
     #[must_use]
     pub fn explainer(&self, format: explain::Format) -> Explainer {
         Explainer {
-            dialects: self.dialects(),
-            container_id_tag: self.protocol.container_id_tag,
+            parameters: self.parameters(),
             naming: self.exporters.textfile.naming,
             max_line: self.listeners.tcp.max_line.bytes(),
             format,

@@ -3,6 +3,10 @@
 use std::fmt::Write;
 
 use crate::protocol::Token;
+use crate::terminal::is_hidden;
+
+/// Rows of labels at most: beyond, nobody would find what belongs to what.
+const LABELS: usize = 40;
 
 /// A line as it is shown, and where its bytes stand there.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ impl Drawing {
         for chunk in line.utf8_chunks() {
             for character in chunk.valid().chars() {
                 drawing.columns.extend(std::iter::repeat_n(width, character.len_utf8()));
-                if character.is_control() {
+                if is_hidden(character) {
                     let escape = character.escape_default().to_string();
                     width += escape.len();
                     drawing.text.push_str(&escape);
@@ -72,6 +76,7 @@ impl Drawing {
         let labels: Vec<_> = tokens
             .chunk_by(|a, b| a.part == b.part)
             .map(|run| (self.columns[run[0].place.start], label(run[0].part, run.len())))
+            .take(LABELS)
             .collect();
         let mut rows = vec![carets];
         for (index, (column, label)) in labels.iter().enumerate().rev() {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::aggregate::Parameters;
 use crate::protocol::{Event, Line, Metric, Origin, Reason, ServiceCheck, Value};
 use crate::snapshot::{lossy, sorted};
 
@@ -87,10 +88,10 @@ pub(super) struct CheckMeaning {
 
 impl Meaning {
     /// Of a line that was parsed.
-    pub(super) fn of(line: &Line<'_>) -> Self {
+    pub(super) fn of(line: &Line<'_>, parameters: &Parameters) -> Self {
         let (mut samples, mut events, mut service_checks) = (Vec::new(), Vec::new(), Vec::new());
         match line {
-            Line::Metric(metric) => samples = samples_of(metric),
+            Line::Metric(metric) => samples = samples_of(metric, parameters),
             Line::Event(event) => events.push(event_of(event)),
             Line::ServiceCheck(check) => service_checks.push(check_of(check)),
         }
@@ -103,13 +104,14 @@ impl Meaning {
     }
 }
 
-fn samples_of(metric: &Metric<'_>) -> Vec<SampleMeaning> {
+fn samples_of(metric: &Metric<'_>, parameters: &Parameters) -> Vec<SampleMeaning> {
+    let is_absolute = parameters.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
     let Origin { container_id, external_data, cardinality } = metric.origin();
     let meaning = |sample: crate::protocol::Sample<'_>| {
         let (value, delta) = match sample.value {
             Value::Number(number) => (ValueMeaning::Number(number), false),
-            Value::Signed(number) => (ValueMeaning::Number(number), true),
+            Value::Signed(number) => (ValueMeaning::Number(number), !is_absolute),
             Value::Member(member) => (ValueMeaning::Member(lossy(member)), false),
         };
         SampleMeaning {

@@ -7,14 +7,16 @@ mod words;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
-use crate::aggregate::RESERVED_PREFIX;
+use crate::aggregate::{Parameters, RESERVED_PREFIX};
+use crate::export::number::push_number;
 use crate::export::prometheus::Naming;
 use crate::listen::{Deframer, End, Frame, Framing};
 use crate::protocol::{
-    self, Dialect, Dialects, Event, Kind, Line, Metric, Notes, Origin, Reason, Sample, ServiceCheck, Value,
+    self, Dialect, Event, Kind, Line, Metric, Notes, Origin, Reason, Sample, ServiceCheck, Value,
 };
 use crate::series::{IdentityBuilder, Series};
 use crate::snapshot::lossy;
+use crate::terminal::visible;
 use drawing::Drawing;
 use meaning::Meaning;
 
@@ -28,12 +30,10 @@ pub enum Format {
 }
 
 /// Explains lines as a daemon with these settings would take them.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Explainer {
-    /// Whose tags within names are read.
-    pub dialects: Dialects,
-    /// Whether the container's id is a tag.
-    pub container_id_tag: bool,
+    /// How lines are read.
+    pub parameters: Parameters,
     /// How Prometheus is shown the series.
     pub naming: Naming,
     /// Bytes of a line at most.
@@ -46,8 +46,7 @@ pub struct Explainer {
 impl Default for Explainer {
     fn default() -> Self {
         Self {
-            dialects: Dialects::ALL,
-            container_id_tag: false,
+            parameters: Parameters::default(),
             naming: Naming::Prometheus,
             max_line: 64 << 10,
             format: Format::Text,
@@ -91,9 +90,9 @@ impl Explainer {
         if line.len() > self.max_line {
             return self.reject(line, Reason::LineTooLong, self.max_line);
         }
-        match protocol::parse(line, self.dialects) {
+        match protocol::parse(line, self.parameters.dialects) {
             Err(error) => self.reject(line, error.reason(), error.offset()),
-            Ok(parsed) if self.format == Format::Json => json(&Meaning::of(&parsed)),
+            Ok(parsed) if self.format == Format::Json => json(&Meaning::of(&parsed, &self.parameters)),
             Ok(parsed) => self.describe(line, &parsed),
         }
     }
@@ -131,13 +130,13 @@ impl Explainer {
 
     fn push_metric(&self, text: &mut String, metric: &Metric<'_>) {
         push_field(text, "dialect", metric.dialect().map_or_else(|| section_dialect(metric), Dialect::name));
-        let mut identities = IdentityBuilder::new(self.container_id_tag);
+        let is_absolute = self.parameters.is_absolute(metric.name());
         let samples: Vec<_> = metric.samples().collect();
-        for of_one_kind in samples.chunk_by(|a, b| a.kind == b.kind) {
-            let kind = of_one_kind[0].kind;
-            for sample in of_one_kind {
-                push_field(text, kind.name(), &measured(sample));
-            }
+        for sample in &samples {
+            push_field(text, sample.kind.name(), &measured(sample, is_absolute));
+        }
+        let mut identities = IdentityBuilder::new(self.parameters.container_id_tag);
+        for kind in Kind::ALL.into_iter().filter(|&kind| samples.iter().any(|sample| sample.kind == kind)) {
             identities.build(kind, metric);
             self.push_series(text, &Series::from_identity(identities.identity()));
         }
@@ -149,14 +148,14 @@ impl Explainer {
     fn push_check(&self, text: &mut String, check: &ServiceCheck<'_>) {
         let (status, name) = (check.status as u8, check.status.name());
         push_field(text, "gauge", &format!("{status}, that is {name}"));
-        let mut identities = IdentityBuilder::new(self.container_id_tag);
+        let mut identities = IdentityBuilder::new(self.parameters.container_id_tag);
         identities.build_check(check);
         self.push_series(text, &Series::from_identity(identities.identity()));
     }
 
     fn push_series(&self, text: &mut String, series: &Series) {
-        push_field(text, "series", &escaped(&format!("{series:?}")));
-        push_field(text, "prometheus", &escaped(&self.naming.exposed(series)));
+        push_field(text, "series", &visible(&format!("{series:?}")));
+        push_field(text, "prometheus", &visible(&self.naming.exposed(series)));
     }
 }
 
@@ -198,33 +197,34 @@ fn push_notes(text: &mut String, notes: Notes) {
     }
 }
 
-fn measured(sample: &Sample<'_>) -> String {
-    let mut text = match sample.value {
-        Value::Number(value) => value.to_string(),
-        Value::Signed(change) => format!("{change:+}, a change"),
-        Value::Member(member) => return escaped(&lossy(member)),
-    };
+fn measured(sample: &Sample<'_>, is_absolute: bool) -> String {
+    let mut text = String::new();
+    match sample.value {
+        Value::Member(member) => text.push_str(&visible(&lossy(member))),
+        Value::Signed(change) if !is_absolute => {
+            text.push_str(if change.is_sign_negative() { "" } else { "+" });
+            push_number(&mut text, change);
+            text.push_str(", a change");
+        }
+        Value::Number(value) | Value::Signed(value) => push_number(&mut text, value),
+    }
     if sample.kind == Kind::Timing {
         text.push_str(" ms");
     }
     let weight = sample.rate.weight();
     if weight > 1.0 {
-        _ = write!(text, ", which stands for {weight}");
+        text.push_str(", which stands for ");
+        push_number(&mut text, weight);
     }
     text
 }
 
 fn push_event(text: &mut String, event: &Event<'_>) {
     let Event { title, text: words, priority, alert_type, .. } = event;
-    push_field(text, "event", &escaped(&title.to_string()));
+    push_field(text, "event", &visible(&title.to_string()));
     if !words.raw().is_empty() {
-        push_field(text, "text", &escaped(&words.to_string()));
+        push_field(text, "text", &visible(&words.to_string()));
     }
     let (alert_type, priority) = (alert_type.name(), priority.name());
     push_field(text, "counted as", &format!("tallyd.events{{alert_type:{alert_type},priority:{priority}}}"));
-}
-
-/// With control characters made visible: what was sent must not steer the terminal.
-fn escaped(text: &str) -> String {
-    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }

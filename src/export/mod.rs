@@ -2,7 +2,7 @@
 
 mod append;
 mod console;
-mod number;
+pub(crate) mod number;
 mod outlet;
 pub mod prometheus;
 mod textfile;

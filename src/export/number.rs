@@ -2,7 +2,7 @@
 
 /// Appends the shortest text that reads back as `value`, without a fraction where it is a whole number: `3`, `0.25`,
 /// `1e300`.
-pub(super) fn push_number(text: &mut String, value: f64) {
+pub(crate) fn push_number(text: &mut String, value: f64) {
     const WHOLE: f64 = 1e15;
     if value.fract() == 0.0 && value.abs() < WHOLE {
         use std::fmt::Write;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aggregate::{
-    Class, Columns, Members, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally, finite,
+    Class, Columns, Members, Parameters, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally,
+    finite,
 };
 use crate::protocol::{self, Kind, Line};
 use crate::series::Series;
@@ -208,11 +209,11 @@ impl Collector {
 
     /// Sorted, since which receiver took which is chance.
     fn events(&self, columns: &[Columns]) -> Vec<Event> {
-        let dialects = self.shared.parameters.dialects;
+        let Parameters { dialects, container_id_tag, .. } = self.shared.parameters;
         let lines = columns.iter().flat_map(|columns| columns.events.iter());
         let mut events: Vec<Event> = lines
             .filter_map(|line| match protocol::parse(line, dialects) {
-                Ok(Line::Event(event)) => Some(event.into()),
+                Ok(Line::Event(event)) => Some(Event::new(&event, container_id_tag)),
                 // Nothing else was put there.
                 _ => None,
             })

@@ -41,12 +41,17 @@ impl Model {
                 Ok(Line::Event(event)) => {
                     self.note(event.notes);
                     self.tally.events[event.priority as usize][event.alert_type as usize] += 1;
-                    self.events.push(event.into());
+                    self.events.push(Event::new(&event, false));
                 }
                 Ok(Line::ServiceCheck(check)) => {
                     self.note(check.notes);
                     self.tally.service_checks[check.status as usize] += 1;
                     let mut tags = owned(check.tags);
+                    for (key, _) in &mut tags {
+                        if key == "check" || check.hostname.is_some() && key == "host" {
+                            key.insert_str(0, "exported_");
+                        }
+                    }
                     tags.push(("check".to_owned(), check.name.to_owned()));
                     tags.extend(check.hostname.map(|host| ("host".to_owned(), lossy(host))));
                     let series = series(Kind::Gauge, "service_check", &tags);

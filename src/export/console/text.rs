@@ -1,12 +1,12 @@
 //! Aligned columns for people who `tail -f`.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::aggregate::{RESERVED_PREFIX, Summary};
 use crate::protocol::Priority;
 use crate::series::Series;
 use crate::snapshot::{Event, Row, Snapshot, Value};
+use crate::terminal::visible;
 
 /// Columns that the widest name gets at most; longer ones push their own row to the right.
 const NAME_WIDTH: usize = 60;
@@ -126,11 +126,6 @@ fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, &'a str
     if name.len() > bare {
         name.push('}');
     }
-}
-
-/// With control characters made visible: what was sent must not steer the terminal.
-fn visible(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) { text.escape_debug().to_string().into() } else { text.into() }
 }
 
 /// A number as a person reads it: whole, or with the few digits that matter.

@@ -1,0 +1,43 @@
+//! Text that was sent, made fit to be shown: it must neither steer a terminal nor turn the direction of what is read.
+
+use std::borrow::Cow;
+
+/// The text, with escapes (`\u{1b}`) for what is not to be shown as it is.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_hidden(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.into()
+}
+
+/// Control characters, and those by which Unicode turns the direction of text.
+pub(crate) fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_is_escaped_and_nothing_else() {
+        let cases = [
+            ("a{k=\"v\\\"}", "a{k=\"v\\\"}"),
+            ("\u{1b}[31m\"é🎈\"\n", "\\u{1b}[31m\"é🎈\"\\n"),
+            ("a\u{202e}b\u{2066}\u{200f}", "a\\u{202e}b\\u{2066}\\u{200f}"),
+            ("", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(visible(text), expected);
+        }
+    }
+}
