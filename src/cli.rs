@@ -54,7 +54,7 @@ pub enum Command {
 /// Which lines to explain, and how.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
-    /// Lines as a client would send them; those of standard input if there are none.
+    /// Lines as a client would send them; those of standard input if there are none, or only "-".
     pub lines: Vec<OsString>,
     /// For people, or an object a line for programs.
     #[arg(long, value_enum, default_value_t = Format::Text)]

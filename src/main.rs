@@ -1,7 +1,7 @@
 //! Reads the command line and the configuration, and starts what was asked for.
 
 use std::ffi::OsStr;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -68,14 +68,17 @@ fn send(arguments: SendArgs) -> ExitCode {
     }
 }
 
-/// Of the lines given, or else of those of standard input.
+/// Of the lines given, or else of those of standard input, for which `-` stands, too.
 fn explain(config: &Config, ExplainArgs { lines, format }: &ExplainArgs) -> ExitCode {
     let explainer = config.explainer(*format);
-    let arguments = lines.join(OsStr::new("\n")).into_encoded_bytes();
-    let explained = if lines.is_empty() {
+    let explained = if lines.is_empty() || *lines == ["-"] {
+        if io::stdin().is_terminal() {
+            eprintln!("tallyd: explains what is typed, line by line; Ctrl-D ends");
+        }
         explainer.explain_all(io::stdin().lock(), io::stdout().lock())
     } else {
-        explainer.explain_all(&*arguments, io::stdout().lock())
+        let lines = lines.join(OsStr::new("\n")).into_encoded_bytes();
+        explainer.explain_all(&*lines, io::stdout().lock())
     };
     match explained {
         Ok(()) => ExitCode::SUCCESS,

@@ -74,6 +74,7 @@ fn an_object_a_line_has_the_documented_form() {
 fn standard_input_is_read_line_by_line_as_a_receiver_does() {
     let long = "x".repeat(70_000);
     let input = format!("a:1|c\r\n\n{long}:1|c\nb:1|c").into_bytes();
+    assert_eq!(objects(&["-"], &input), objects(&[], &input));
     let objects = objects(&[], &input);
     assert_eq!(objects.len(), 3);
     assert_eq!(objects[0]["samples"][0]["name"], "a");

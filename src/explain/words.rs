@@ -20,7 +20,7 @@ pub(super) fn of_reason(reason: Reason) -> &'static str {
             "an event is _e{length of title,length of text}:title|text, lengths in bytes, with a title that is not empty"
         }
         Reason::BadServiceCheck => "a service check is _sc|name|status, with a status of 0, 1, 2 or 3",
-        Reason::LineTooLong => "the line is longer than a stream's line may be (max_line)",
+        Reason::LineTooLong => "the line is longer than lines of a stream may be (listeners.tcp.max_line)",
     }
 }
 
@@ -33,10 +33,14 @@ pub(super) fn of_note(note: Note) -> &'static str {
         Note::RepeatedSection => "a section stands twice; the later one counts",
         Note::RateIgnored => "a sample rate has no effect on a gauge or a set",
         Note::Timestamp => "it counts in the present interval, whatever its own time",
-        Note::TimestampIgnored => "a timestamp is skipped: none that there is, or on a type that has none",
+        Note::TimestampIgnored => {
+            "a timestamp is skipped: not a number of seconds above 0, or on a type that has no time"
+        }
         Note::TagNotUtf8 => "bytes of a tag are not UTF-8; U+FFFD is shown in their place",
         Note::TextNotUtf8 => "bytes of the text are not UTF-8; U+FFFD is shown in their place",
-        Note::FieldIgnored => "a priority or an alert type that there is not is skipped",
+        Note::FieldIgnored => {
+            "a priority is normal or low, an alert type info, success, warning or error; another is skipped"
+        }
         Note::Message => "the message of a service check is shown by no exporter",
     }
 }
