@@ -8,12 +8,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::announcement::AnnouncedUdp;
-use super::stream::StreamSocket;
-use super::streams::StreamReceiver;
+use super::streams::{StreamReceiver, StreamSocket, tcp};
 use super::unix::BoundFile;
 use super::{
-    Announcement, Connections, DatagramReceiver, DatagramSocket, DropCounter, SocketFile, Streams, Udp, tcp,
-    udp, unix,
+    Announcement, Connections, DatagramReceiver, DatagramSocket, DropCounter, SocketFile, Streams, Udp,
+    datagrams, unix,
 };
 use crate::aggregate::{Shard, Shared};
 
@@ -64,7 +63,7 @@ pub struct Drained {
 pub fn open(listening: Listening) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
     let Listening { udp, tcp, unix_datagram, unix_stream } = &listening;
     Ok(Opened {
-        udp: udp.as_ref().map(udp::bind).transpose()?.unwrap_or_default(),
+        udp: udp.as_ref().map(datagrams::bind).transpose()?.unwrap_or_default(),
         tcp: tcp.as_ref().map(|(address, _)| tcp::bind(*address)).transpose()?,
         unix_datagram: unix_datagram.as_ref().map(|(file, _)| unix::bind_datagram(file)).transpose()?,
         unix_stream: unix_stream.as_ref().map(|(file, _)| unix::bind_stream(file)).transpose()?,

@@ -6,27 +6,18 @@
 
 mod announcement;
 mod bind_error;
-mod connection;
-mod connections;
 mod datagrams;
-mod drops;
-mod framing;
 mod listeners;
-mod owner;
-mod stream;
 mod streams;
-mod tcp;
-mod udp;
 mod unix;
 
 pub use announcement::Announcement;
 pub use bind_error::BindError;
-pub use connections::{Closed, ConnectionCounts, Connections};
-pub use datagrams::{DatagramReceiver, DatagramSocket};
-pub use drops::{DropCounter, Drops};
-pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
+pub use datagrams::{DatagramReceiver, DatagramSocket, DropCounter, Drops, Udp, bind};
 pub use listeners::{Drained, Listeners, Listening, Opened, open};
-pub use owner::Owner;
-pub use streams::Streams;
-pub use udp::{Udp, bind};
-pub use unix::{SocketFile, SocketFileError};
+pub use streams::{Closed, ConnectionCounts, Connections, Streams};
+pub use streams::{Deframer, End, Frame, FrameTooLong, Framing};
+pub use unix::{Owner, SocketFile, SocketFileError};
+
+/// Connections that the kernel keeps until they are accepted. A larger number is cut to `net.core.somaxconn`.
+const BACKLOG: i32 = 1024;

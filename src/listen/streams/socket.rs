@@ -9,12 +9,9 @@ use std::{net, os::unix};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// Connections that the kernel keeps until they are accepted. A larger number is cut to `net.core.somaxconn`.
-pub(super) const BACKLOG: i32 = 1024;
-
 /// A listening socket that does not block.
 #[derive(Debug)]
-pub(super) enum StreamSocket {
+pub(in crate::listen) enum StreamSocket {
     Tcp(net::TcpListener),
     Unix(unix::net::UnixListener),
 }

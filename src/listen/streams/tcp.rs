@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::BindError;
-use super::stream::BACKLOG;
+use crate::listen::{BACKLOG, BindError};
 
 /// Finds clients that are gone without a word, in some two minutes.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -20,7 +19,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// # Errors
 ///
 /// If the address cannot be had, among others because another process has it.
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub(in crate::listen) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     open(address).map_err(|source| BindError::new("tcp", address, source))
 }
 

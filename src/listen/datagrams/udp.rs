@@ -6,7 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::BindError;
+use crate::listen::BindError;
 
 /// What to listen on.
 #[derive(Debug, Clone)]

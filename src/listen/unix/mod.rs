@@ -1,5 +1,9 @@
 //! Opens Unix sockets, whose files live as long as the process that serves them.
 
+mod owner;
+
+pub use owner::Owner;
+
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -14,8 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Owner;
-use super::stream::BACKLOG;
+use super::BACKLOG;
 
 /// Another tallyd that starts holds the lock for less than a millisecond.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);

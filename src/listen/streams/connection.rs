@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::stream::Stream;
+use super::socket::Stream;
 use super::{Closed, Deframer, End, Frame, Framing};
 use crate::aggregate::Shard;
 use crate::protocol::Reason;

@@ -1,5 +1,11 @@
 //! The thread that reads a socket of datagrams.
 
+mod drops;
+mod udp;
+
+pub use drops::{DropCounter, Drops};
+pub use udp::{Udp, bind};
+
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -184,7 +190,6 @@ impl Work {
 mod tests {
     use super::*;
     use crate::aggregate::{Parameters, Shared};
-    use crate::listen::DropCounter;
 
     fn shard() -> Arc<Mutex<Shard>> {
         let parameters = Parameters { max_series: 10, ..Parameters::default() };

@@ -1,5 +1,15 @@
 //! The thread that accepts connections and reads them all.
 
+mod connection;
+mod counts;
+mod framing;
+mod socket;
+pub(super) mod tcp;
+
+pub use counts::{Closed, ConnectionCounts, Connections};
+pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
+pub(super) use socket::StreamSocket;
+
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +21,11 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 
-use super::connection::Reader;
-use super::stream::{Acceptor, BACKLOG, Stream, StreamSocket};
+use super::BACKLOG;
 use super::unix::BoundFile;
-use super::{Closed, Connections, Framing};
 use crate::aggregate::Shard;
+use connection::Reader;
+use socket::{Acceptor, Stream};
 
 /// How long nothing is accepted once that failed: it most often will again, and must not take the thread.
 const BACK_OFF: Duration = Duration::from_millis(100);
