@@ -12,13 +12,21 @@ fn parse(criterion: &mut Criterion) {
         ("fraction", "app.request.latency:12.375|ms"),
         ("four_tags", "app.requests.total:1|c|#env:prod,service:checkout,region:eu-west-1,version:1.42"),
         ("origin", "app.requests.total:1|c|#env:prod|c:3a88c225dbeb98f20bbb40cbd39ef90b|e:it-false|card:low"),
+        (
+            "tags_and_container",
+            "app.requests.total:1|c|#env:prod,service:checkout,region:eu-west-1,version:1.42|c:3a88c225dbeb98f20bbb40cbd39ef90b",
+        ),
+        (
+            "tags_and_time",
+            "app.requests.total:1|c|#env:prod,service:checkout,region:eu-west-1,version:1.42|T1656581400",
+        ),
         ("packed", "app.request.latency:1:2:3:4:5:6:7:8|d"),
         ("old_form", "app.requests.total:1|c:2|c:3|c"),
         ("influxdb", "app.requests.total,env=prod,service=checkout,region=eu-west-1,version=1.42:1|c"),
         ("librato", "app.requests.total#env=prod,service=checkout,region=eu-west-1,version=1.42:1|c"),
         ("signalfx", "app.requests.total[env=prod,service=checkout,region=eu-west-1,version=1.42]:1|c"),
         ("graphite", "app.requests.total;env=prod;service=checkout;region=eu-west-1;version=1.42:1|c"),
-        ("event", "_e{12,14}:deploy begins|version 1.42.0|t:info|#env:prod,service:checkout"),
+        ("event", "_e{13,14}:deploy begins|version 1.42.0|t:info|#env:prod,service:checkout"),
         ("service_check", "_sc|app.database|0|#env:prod,service:checkout|m:it answers"),
         ("bad_value", "app.requests.total:NaN|c"),
         ("no_type", "app.requests.total:1"),
@@ -27,6 +35,8 @@ fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
     group.throughput(Throughput::Elements(1));
     for (name, line) in cases {
+        let is_wrong = ["bad_value", "no_type", "garbage"].contains(&name);
+        assert_eq!(protocol::parse(line.as_bytes(), Dialects::ALL).is_err(), is_wrong, "{name}");
         group.bench_function(name, |bencher| {
             bencher.iter(|| match protocol::parse(black_box(line.as_bytes()), Dialects::ALL) {
                 Ok(Line::Metric(metric)) => Ok(metric.samples().count()),

@@ -101,6 +101,10 @@ pub(super) struct Failure<'a> {
 }
 
 impl Failure<'_> {
+    pub(super) fn reason(self) -> Reason {
+        self.reason
+    }
+
     /// The line ends where what was left to read ends.
     pub(super) fn located(self, line: &[u8]) -> ParseError {
         ParseError::new(self.reason, line.len() - self.rest.len())

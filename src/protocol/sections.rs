@@ -131,8 +131,10 @@ pub(super) fn is_utf8(text: &[u8]) -> bool {
 
 /// Digits alone, above 0.
 fn unix_seconds(digits: &[u8]) -> Option<u64> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+    let mut seconds = 0_u64;
+    for digit in digits {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        seconds = seconds.checked_mul(10)?.checked_add(digit)?;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok().filter(|&seconds| seconds > 0)
+    (seconds > 0).then_some(seconds)
 }
