@@ -354,6 +354,18 @@ fn beyond_max_series_new_ones_are_refused_counted_and_known_ones_go_on() {
 }
 
 #[test]
+fn names_and_tags_of_all_series_take_no_more_memory_than_configured() {
+    let mut pipeline = Pipeline::with(1, Parameters { max_series_bytes: 1000, ..parameters() }, HOUR);
+    let long = "x".repeat(500);
+    for n in 0..10 {
+        pipeline.record(0, format!("a{n}:1|c|#{long}").as_bytes());
+    }
+    let cut = pipeline.cut();
+    assert_eq!(cut.rows().len(), 1);
+    assert_eq!(cut.tally().refused[Refusal::MaxSeriesBytes as usize], 9);
+}
+
+#[test]
 fn a_dropped_series_makes_room_for_a_new_one() {
     let mut pipeline =
         Pipeline::with(1, Parameters { max_series: 1, ..parameters() }, Duration::from_secs(1));

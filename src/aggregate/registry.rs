@@ -43,9 +43,20 @@ impl SeriesId {
     }
 }
 
-/// The series are as many as the configuration allows.
+/// How many series there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct Limits {
+    pub(crate) series: usize,
+    /// Of all identities: names, tags and kinds.
+    pub(crate) bytes: usize,
+}
+
+/// Which limit a further series would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    Series,
+    Bytes,
+}
 
 /// All series that are alive, over all shards.
 ///
@@ -59,8 +70,11 @@ pub(crate) struct Registry {
 
 #[derive(Debug)]
 struct Inner {
-    max_series: usize,
-    live: usize,
+    limits: Limits,
+    /// Those that are alive.
+    series: usize,
+    /// Of their identities.
+    bytes: usize,
     classes: [Numbers; 4],
 }
 
@@ -77,10 +91,10 @@ struct Numbers {
 }
 
 impl Registry {
-    pub(crate) fn new(max_series: usize) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             hasher: RandomState::default(),
-            inner: RwLock::new(Inner { max_series, live: 0, classes: Default::default() }),
+            inner: RwLock::new(Inner { limits, series: 0, bytes: 0, classes: Default::default() }),
         }
     }
 
@@ -92,22 +106,21 @@ impl Registry {
             let numbers = &inner.classes[class as usize];
             match numbers.find(hash, identity) {
                 Some(id) if !numbers.dying.contains(&id) => return Ok(id),
-                None if inner.live >= inner.max_series => return Err(Full),
+                None => inner.has_room_for(identity)?,
                 _ => {}
             }
         }
         let mut inner = self.inner.write();
-        let Inner { max_series, live, classes } = &mut *inner;
-        let numbers = &mut classes[class as usize];
+        let numbers = &mut inner.classes[class as usize];
         if let Some(id) = numbers.find(hash, identity) {
             // Of a million, all may come back in the same interval.
             numbers.dying.remove(&id);
             return Ok(id);
         }
-        if *live >= *max_series {
-            return Err(Full);
-        }
-        *live += 1;
+        inner.has_room_for(identity)?;
+        inner.series += 1;
+        inner.bytes += identity.len();
+        let numbers = &mut inner.classes[class as usize];
         Ok(numbers.register(hash, identity, |series| self.hasher.hash_one(series.identity())))
     }
 
@@ -145,7 +158,8 @@ impl Registry {
                 entry.remove();
             }
             numbers.free.push(id);
-            inner.live -= 1;
+            inner.series -= 1;
+            inner.bytes -= series.identity().len();
         }
         if numbers.table.len() * 4 < numbers.table.capacity() {
             let series = &numbers.series;
@@ -153,6 +167,15 @@ impl Registry {
             numbers.table.shrink_to_fit(|&id| hash_of(series, id, |s| hasher.hash_one(s.identity())));
         }
         dropped
+    }
+}
+
+impl Inner {
+    fn has_room_for(&self, identity: &str) -> Result<(), Full> {
+        if self.series >= self.limits.series {
+            return Err(Full::Series);
+        }
+        if self.bytes + identity.len() > self.limits.bytes { Err(Full::Bytes) } else { Ok(()) }
     }
 }
 
@@ -186,22 +209,26 @@ fn hash_of(series: &[Option<Series>], id: SeriesId, hash_series: impl Fn(&Series
 mod tests {
     use super::*;
 
+    fn registry(series: usize) -> Registry {
+        Registry::new(Limits { series, bytes: 1000 })
+    }
+
     #[test]
     fn a_series_keeps_its_number_and_gives_it_back_when_dropped() {
-        let registry = Registry::new(10);
+        let registry = registry(10);
         let a = registry.resolve(Class::Counter, "a\nc").unwrap();
         let b = registry.resolve(Class::Counter, "b\nc").unwrap();
         assert_eq!(registry.resolve(Class::Counter, "a\nc"), Ok(a));
         registry.mark_dying(Class::Counter, [a]);
         assert_eq!(registry.drop_dying(Class::Counter, |_| true, |_| ()), [a]);
-        assert_eq!(registry.inner.read().live, 1);
+        assert_eq!(registry.inner.read().series, 1);
         assert_eq!(registry.resolve(Class::Counter, "c\nc"), Ok(a));
         assert_eq!(registry.resolve(Class::Counter, "b\nc"), Ok(b));
     }
 
     #[test]
     fn a_dying_series_lives_on_if_a_shard_asks_for_it() {
-        let registry = Registry::new(10);
+        let registry = registry(10);
         let a = registry.resolve(Class::Set, "a\ns").unwrap();
         registry.mark_dying(Class::Set, [a]);
         assert_eq!(registry.resolve(Class::Set, "a\ns"), Ok(a));
@@ -211,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_a_dropped_series_is_forgotten_while_nobody_can_have_its_number() {
-        let registry = Registry::new(10);
+        let registry = registry(10);
         let a = registry.resolve(Class::Gauge, "a\ng").unwrap();
         registry.mark_dying(Class::Gauge, [a]);
         let forgotten = std::cell::Cell::new(None);
@@ -228,18 +255,30 @@ mod tests {
 
     #[test]
     fn the_limit_holds_over_all_classes_and_known_series_pass_it() {
-        let registry = Registry::new(2);
+        let registry = registry(2);
         let a = registry.resolve(Class::Counter, "a\nc");
         registry.resolve(Class::Gauge, "a\ng").unwrap();
-        assert_eq!(registry.resolve(Class::Set, "a\ns"), Err(Full));
+        assert_eq!(registry.resolve(Class::Set, "a\ns"), Err(Full::Series));
         assert_eq!(registry.resolve(Class::Counter, "a\nc"), a);
     }
 
     #[test]
     fn what_is_new_is_told_once() {
-        let registry = Registry::new(10);
+        let registry = registry(10);
         registry.resolve(Class::Counter, "a\nc").unwrap();
         assert_eq!(registry.take_added(Class::Counter).len(), 1);
         assert_eq!(registry.take_added(Class::Counter), []);
+    }
+
+    #[test]
+    fn identities_are_limited_in_bytes_too_and_dropped_ones_make_room() {
+        let registry = Registry::new(Limits { series: 10, bytes: 7 });
+        let a = registry.resolve(Class::Set, "a\ns").unwrap();
+        assert_eq!(registry.resolve(Class::Set, "long\ns"), Err(Full::Bytes));
+        assert!(registry.resolve(Class::Set, "bb\ns").is_ok());
+        assert_eq!(registry.resolve(Class::Set, "c\ns"), Err(Full::Bytes));
+        registry.mark_dying(Class::Set, [a]);
+        registry.drop_dying(Class::Set, |_| true, |_| ());
+        assert!(registry.resolve(Class::Set, "c\ns").is_ok());
     }
 }

@@ -12,7 +12,7 @@ use super::events::Events;
 use super::forms::{Form, Forms, RawLine, Target};
 use super::gauges::Gauges;
 use super::members::Members;
-use super::registry::{Class, Registry, SeriesId};
+use super::registry::{Class, Full, Limits, Registry, SeriesId};
 use super::tally::{Refusal, RefusedNames, Tally};
 use crate::protocol::{
     self, Dialects, Event, Kind, Line, Metric, Name, Notes, Reason, Sample, ServiceCheck, Value, number,
@@ -27,6 +27,8 @@ pub const RESERVED_PREFIX: &str = "tallyd.";
 pub struct Parameters {
     /// Series that may be alive at a time; below 2^32.
     pub max_series: usize,
+    /// Bytes that the names and tags of all series may take.
+    pub max_series_bytes: usize,
     /// Percentiles of many values are within a relative error of `10^-digits`; 1 to 4.
     pub digits: u8,
     /// Values of a series and interval up to which percentiles are exact.
@@ -50,6 +52,7 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             max_series: 1_000_000,
+            max_series_bytes: 256 << 20,
             digits: 2,
             exact_values: 512,
             exact_members: 1000,
@@ -96,7 +99,10 @@ impl Shared {
     #[must_use]
     pub fn new(parameters: Parameters) -> Arc<Self> {
         Arc::new(Self {
-            registry: Registry::new(parameters.max_series),
+            registry: Registry::new(Limits {
+                series: parameters.max_series,
+                bytes: parameters.max_series_bytes,
+            }),
             gauges: Gauges::new(),
             member_hasher: RandomState::default(),
             parameters,
@@ -327,7 +333,7 @@ impl Shard {
                 Ok(form) => self.record_value(form, sample.value, sample.rate.weight()),
                 Err(refusal) => {
                     self.columns.tally.refused[refusal as usize] += 1;
-                    beyond_limit += u64::from(refusal == Refusal::MaxSeries);
+                    beyond_limit += u64::from(refusal != Refusal::ReservedName);
                 }
             }
         }
@@ -411,7 +417,10 @@ impl Shard {
     fn open_cell(&mut self, target: Target) -> Result<u32, Refusal> {
         let class = Class::of(target.kind());
         let identity = self.identities.identity();
-        let owner = self.shared.registry.resolve(class, identity).map_err(|_| Refusal::MaxSeries)?;
+        let owner = self.shared.registry.resolve(class, identity).map_err(|full| match full {
+            Full::Series => Refusal::MaxSeries,
+            Full::Bytes => Refusal::MaxSeriesBytes,
+        })?;
         Ok(match class {
             Class::Counter => self.columns.counters.open(owner),
             Class::Distribution => self.columns.values.open(owner),

@@ -7,19 +7,22 @@ use crate::protocol::{AlertType, Kind, Name, Note, Priority, Reason, Status};
 pub enum Refusal {
     /// Its series is new, and there are `max_series` already.
     MaxSeries,
+    /// Its series is new, and names and tags take `max_series_bytes` already.
+    MaxSeriesBytes,
     /// Its name begins with `tallyd.`, under which tallyd reports itself.
     ReservedName,
 }
 
 impl Refusal {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Refusal; 2] = [Refusal::MaxSeries, Refusal::ReservedName];
+    pub const ALL: [Refusal; 3] = [Refusal::MaxSeries, Refusal::MaxSeriesBytes, Refusal::ReservedName];
 
     /// The name by which telemetry counts it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Refusal::MaxSeries => "max_series",
+            Refusal::MaxSeriesBytes => "max_series_bytes",
             Refusal::ReservedName => "reserved_name",
         }
     }
@@ -97,7 +100,7 @@ impl Tally {
     }
 }
 
-/// The metric names of which most samples were refused because there were `max_series`, by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005):
+/// The metric names of which most samples were refused for want of room for new series, by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005):
 /// a count is at most too high by the smallest one listed.
 #[derive(Debug, Clone, Default)]
 pub struct RefusedNames(Vec<(String, u64)>);

@@ -31,6 +31,9 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     if !(1..=100_000_000).contains(&aggregation.max_series) {
         return problem("aggregation.max_series", "not between 1 and 100_000_000");
     }
+    if !(64 << 10..=1 << 40).contains(&aggregation.max_series_bytes.bytes()) {
+        return problem("aggregation.max_series_bytes", "not between \"64KiB\" and \"1TiB\"");
+    }
     if !(1..=4).contains(&aggregation.digits) {
         return problem(
             "aggregation.digits",

@@ -305,6 +305,7 @@ mod tests {
             ("[aggregation]\ndigits = 5\n", 2, "aggregation.digits", "between 1 and 4"),
             ("[aggregation]\nexact_values = 1000001\n", 2, "aggregation.exact_values", "1_000_000"),
             ("[aggregation]\nexact_members = -1\n", 2, "aggregation.exact_members", "integer"),
+            ("[aggregation]\nmax_series_bytes = \"1KiB\"\n", 2, "aggregation.max_series_bytes", "64KiB"),
             ("[aggregation]\nevent_buffer = \"2GiB\"\n", 2, "aggregation.event_buffer", "1GiB"),
             ("[protocol.dialects]\nstatsd = true\n", 2, "protocol.dialects.statsd", "graphite, influxdb"),
             ("[aggregation.expire_after]\nset = \"1s\"\n", 1, "aggregation.expire_after", "flush.interval"),

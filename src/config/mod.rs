@@ -90,6 +90,7 @@ sections! {
     DialectsSection { influxdb: bool, librato: bool, signalfx: bool, graphite: bool, }
     AggregationSection {
         max_series: usize,
+        max_series_bytes: Size,
         digits: u8,
         exact_values: usize,
         exact_members: usize,
@@ -193,10 +194,18 @@ impl Config {
     #[must_use]
     pub fn parameters(&self) -> Parameters {
         let AggregationSection {
-            max_series, digits, exact_values, exact_members, gauges, event_buffer, ..
+            max_series,
+            max_series_bytes,
+            digits,
+            exact_values,
+            exact_members,
+            gauges,
+            event_buffer,
+            ..
         } = &self.aggregation;
         Parameters {
             max_series: *max_series,
+            max_series_bytes: max_series_bytes.bytes(),
             digits: *digits,
             exact_values: *exact_values,
             exact_members: *exact_members,

@@ -224,7 +224,7 @@ fn warn_of_refused(refused: &RefusedNames) {
         let names = names.collect::<Vec<_>>().join(", ");
         tracing::error!(
             names,
-            "samples of new series were refused; raise aggregation.max_series, or send fewer tags"
+            "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
         );
     }
 }

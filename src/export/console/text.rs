@@ -172,7 +172,7 @@ mod tests {
             overview: Overview { series: 3, ..Overview::default() },
         };
         snapshot.overview.tally =
-            Tally { lines: 7, samples: [1, 2, 0, 0, 0, 0], refused: [1, 1], ..Tally::default() };
+            Tally { lines: 7, samples: [1, 2, 0, 0, 0, 0], refused: [1, 0, 1], ..Tally::default() };
         snapshot.overview.tally.rejected[0] = 4;
         snapshot.overview.datagrams_dropped = 5;
         let table = Table::of(&snapshot);
