@@ -71,7 +71,7 @@ fn code(kind: Kind) -> char {
     }
 }
 
-/// The gauge that service checks become, told apart by the check's name and its tags.
+/// The gauge that service checks become, told apart by the check's name, its host and its tags.
 pub(crate) const SERVICE_CHECK: &str = "service_check";
 
 /// The key of the tag that a container's id becomes.

@@ -75,7 +75,12 @@ impl Event {
     pub fn new(event: &protocol::Event<'_>, container_id_tag: bool) -> Self {
         let mut tags = sorted(event.tags);
         if container_id_tag && !event.origin.container_id.is_empty() {
-            tags.push((lossy(CONTAINER_ID), lossy(event.origin.container_id)));
+            let own = lossy(CONTAINER_ID);
+            // As with series: what was sent under this key is another tag.
+            tags.iter_mut()
+                .filter(|(key, _)| *key == own)
+                .for_each(|(key, _)| key.insert_str(0, "exported_"));
+            tags.push((own, lossy(event.origin.container_id)));
             tags.sort();
         }
         Self {
@@ -111,7 +116,7 @@ pub struct Overview {
     pub series: u64,
     /// What became of datagrams, lines and samples.
     pub tally: Tally,
-    /// Datagrams that the kernel dropped for want of buffer.
+    /// Datagrams that the kernel dropped.
     pub datagrams_dropped: u64,
 }
 

@@ -15,7 +15,7 @@ use crate::cores::Cores;
 use crate::process::{self, Process};
 use crate::tallyd::settings;
 
-/// Datagrams taken from the kernel in one call; as in `src/listen/receiver.rs`.
+/// Datagrams taken from the kernel in one call; as in `src/listen/datagrams/mod.rs`.
 const BATCH: usize = 32;
 
 /// Starts a null sink in a process of its own.

@@ -19,7 +19,9 @@ pub(super) fn of_reason(reason: Reason) -> &'static str {
         Reason::BadEvent => {
             "an event is _e{length of title,length of text}:title|text, lengths in bytes, with a title that is not empty"
         }
-        Reason::BadServiceCheck => "a service check is _sc|name|status, with a status of 0, 1, 2 or 3",
+        Reason::BadServiceCheck => {
+            "a service check is _sc|name|status, with a name like a metric's and a status of 0, 1, 2 or 3"
+        }
         Reason::LineTooLong => "the line is longer than lines of a stream may be (listeners.tcp.max_line)",
     }
 }

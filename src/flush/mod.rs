@@ -191,8 +191,8 @@ impl Flusher {
         if datagrams_dropped > 0 {
             tracing::error!(
                 datagrams = datagrams_dropped,
-                "the kernel dropped datagrams for want of buffer; raise listeners.udp.receive_buffer and \
-                 net.core.rmem_max, or listeners.udp.receivers"
+                "the kernel dropped datagrams for want of buffer (or, if tallyd is stopping, on their way); raise \
+                 listeners.udp.receive_buffer and net.core.rmem_max, or listeners.udp.receivers"
             );
         }
         let snapshot = Arc::new(Snapshot {

@@ -1,8 +1,8 @@
 //! Takes datagrams and streams off sockets and records their lines.
 //!
 //! Each receiver is a thread with a shard of its own: one for each socket of datagrams, and one for all connections of a
-//! stream listener. It sleeps in the kernel until something arrives: no timer wakes it, and a lone datagram waits for no
-//! batch.
+//! stream listener. It sleeps in the kernel until something arrives: nothing else wakes it but the end of a connection's
+//! idle time, and a lone datagram waits for no batch.
 
 mod announcement;
 mod bind_error;

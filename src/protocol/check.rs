@@ -98,7 +98,10 @@ pub(super) fn check(line: &[u8]) -> Result<ServiceCheck<'_>, Failure<'_>> {
                 let is_time = common.read_timestamp(digits, &mut notes);
                 notes.add_if(is_time, Note::Timestamp);
             }
-            [b'h', b':', text @ ..] => replace(&mut hostname, text, &mut notes),
+            [b'h', b':', text @ ..] => {
+                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
+                replace(&mut hostname, text, &mut notes);
+            }
             [b'm', b':', text @ ..] => {
                 notes.add(Note::Message);
                 notes.add_if(!is_utf8(text), Note::TextNotUtf8);

@@ -21,7 +21,8 @@ pub enum Reason {
     MixedTags,
     /// An event whose lengths do not fit, or without title.
     BadEvent,
-    /// A service check without name, or whose status is not 0, 1, 2 or 3.
+    /// A service check without name, with one that holds a control byte or is not UTF-8, or whose status is not 0, 1, 2
+    /// or 3.
     BadServiceCheck,
     /// Longer than a stream's lines may be.
     LineTooLong,

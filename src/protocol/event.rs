@@ -117,9 +117,18 @@ pub(super) fn event(line: &[u8]) -> Result<Event<'_>, Failure<'_>> {
     for (_, field) in sections(fields) {
         match field {
             [b'd', b':', digits @ ..] => _ = common.read_timestamp(digits, &mut notes),
-            [b'h', b':', text @ ..] => replace(&mut hostname, text, &mut notes),
-            [b'k', b':', text @ ..] => replace(&mut aggregation_key, text, &mut notes),
-            [b's', b':', text @ ..] => replace(&mut source_type, text, &mut notes),
+            [b'h', b':', text @ ..] => {
+                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
+                replace(&mut hostname, text, &mut notes);
+            }
+            [b'k', b':', text @ ..] => {
+                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
+                replace(&mut aggregation_key, text, &mut notes);
+            }
+            [b's', b':', text @ ..] => {
+                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
+                replace(&mut source_type, text, &mut notes);
+            }
             [b'p', b':', name @ ..] => {
                 let known = Priority::ALL.into_iter().find(|priority| priority.name().as_bytes() == name);
                 replace_known(&mut priority, known, &mut notes);
@@ -266,6 +275,9 @@ mod tests {
             (b"x:y", Note::UnknownSection),
             (b"", Note::EmptySection),
             (b"#k:\xff", Note::TagNotUtf8),
+            (b"h:\xff", Note::TextNotUtf8),
+            (b"k:\xff", Note::TextNotUtf8),
+            (b"s:\xff", Note::TextNotUtf8),
         ];
         for (field, note) in cases {
             let line = [b"_e{1,1}:a|b|", field].concat();

@@ -20,7 +20,7 @@ pub enum Note {
     TimestampIgnored,
     /// Bytes of a tag are not UTF-8 and show as U+FFFD.
     TagNotUtf8,
-    /// Likewise of an event's title or text, or of a service check's message.
+    /// Likewise of an event's title, text, host, key or source, or of a service check's message or host.
     TextNotUtf8,
     /// An event's priority or alert type is none that there is.
     FieldIgnored,

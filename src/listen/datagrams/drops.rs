@@ -1,4 +1,4 @@
-//! Counts the datagrams that the kernel dropped because a receive buffer was full.
+//! Counts the datagrams that the kernel dropped: because a receive buffer was full, or by the filter of a stop.
 
 use std::fs::{self, File};
 use std::io;

@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn the_file_becomes_the_configured_owners() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        // Only root may give files away; whoever else runs this has the file already.
+        let (user, group) = if own.0 == 0 { (65_534, 65_533) } else { own };
+        let owner = Owner::try_from(format!("{user}:{group}")).unwrap();
+        let file = SocketFile { owner, ..file(directory.path().join("s")) };
+        let (_socket, _bound) = bind_stream(&file).unwrap();
+        let metadata = fs::metadata(&file.path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (user, group));
+    }
+
+    #[test]
     fn a_file_that_another_process_made_meanwhile_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let file = file(directory.path().join("s"));
