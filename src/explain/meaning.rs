@@ -108,6 +108,7 @@ fn samples_of(metric: &Metric<'_>, parameters: &Parameters) -> Vec<SampleMeaning
     let is_absolute = parameters.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
     let Origin { container_id, external_data, cardinality } = metric.origin();
+    let (name, tags) = (metric.name().to_string(), sorted(metric.tags()));
     let meaning = |sample: crate::protocol::Sample<'_>| {
         let (value, delta) = match sample.value {
             Value::Number(number) => (ValueMeaning::Number(number), false),
@@ -115,12 +116,12 @@ fn samples_of(metric: &Metric<'_>, parameters: &Parameters) -> Vec<SampleMeaning
             Value::Member(member) => (ValueMeaning::Member(lossy(member)), false),
         };
         SampleMeaning {
-            name: metric.name().to_string(),
+            name: name.clone(),
             kind: sample.kind.wire(),
             value,
             delta,
             rate: sample.rate.get(),
-            tags: sorted(metric.tags()),
+            tags: tags.clone(),
             timestamp: metric.timestamp(),
             container_id: given(container_id),
             external_data: given(external_data),

@@ -6,7 +6,7 @@
 //! ```
 
 use super::error::{Failure, Reason, fail};
-use super::sections::{Common, Origin, is_utf8, replace, sections, split_at_byte};
+use super::sections::{Common, Origin, replace_text, sections, split_at_byte};
 use super::{Note, Notes, Tags, Text};
 
 /// With what a service check begins.
@@ -98,14 +98,10 @@ pub(super) fn check(line: &[u8]) -> Result<ServiceCheck<'_>, Failure<'_>> {
                 let is_time = common.read_timestamp(digits, &mut notes);
                 notes.add_if(is_time, Note::Timestamp);
             }
-            [b'h', b':', text @ ..] => {
-                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
-                replace(&mut hostname, text, &mut notes);
-            }
+            [b'h', b':', text @ ..] => replace_text(&mut hostname, text, &mut notes),
             [b'm', b':', text @ ..] => {
                 notes.add(Note::Message);
-                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
-                replace(&mut message, text, &mut notes);
+                replace_text(&mut message, text, &mut notes);
             }
             other => common.read(other, &mut notes),
         }

@@ -12,7 +12,7 @@ use nom::character::complete::{char, digit1};
 use nom::error::Error;
 
 use super::error::{Failure, Reason, fail};
-use super::sections::{Common, Origin, is_utf8, replace, sections};
+use super::sections::{Common, Origin, is_utf8, replace, replace_text, sections};
 use super::{Note, Notes, Tags, Text};
 
 /// With what an event begins.
@@ -117,18 +117,9 @@ pub(super) fn event(line: &[u8]) -> Result<Event<'_>, Failure<'_>> {
     for (_, field) in sections(fields) {
         match field {
             [b'd', b':', digits @ ..] => _ = common.read_timestamp(digits, &mut notes),
-            [b'h', b':', text @ ..] => {
-                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
-                replace(&mut hostname, text, &mut notes);
-            }
-            [b'k', b':', text @ ..] => {
-                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
-                replace(&mut aggregation_key, text, &mut notes);
-            }
-            [b's', b':', text @ ..] => {
-                notes.add_if(!is_utf8(text), Note::TextNotUtf8);
-                replace(&mut source_type, text, &mut notes);
-            }
+            [b'h', b':', text @ ..] => replace_text(&mut hostname, text, &mut notes),
+            [b'k', b':', text @ ..] => replace_text(&mut aggregation_key, text, &mut notes),
+            [b's', b':', text @ ..] => replace_text(&mut source_type, text, &mut notes),
             [b'p', b':', name @ ..] => {
                 let known = Priority::ALL.into_iter().find(|priority| priority.name().as_bytes() == name);
                 replace_known(&mut priority, known, &mut notes);

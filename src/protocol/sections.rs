@@ -100,6 +100,12 @@ pub(super) fn replace<T>(present: &mut Option<T>, later: T, notes: &mut Notes) {
     notes.add_if(present.replace(later).is_some(), Note::RepeatedSection);
 }
 
+/// Likewise of texts, of which it is noted, too, if they are not UTF-8.
+pub(super) fn replace_text<'a>(present: &mut Option<&'a [u8]>, later: &'a [u8], notes: &mut Notes) {
+    notes.add_if(!is_utf8(later), Note::TextNotUtf8);
+    replace(present, later, notes);
+}
+
 /// The sections of `"|" section *( "|" section )`, or of what may follow a type directly: `"@" rate *( "|" section )`;
 /// each with its offset in `text`.
 pub(super) fn sections(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
