@@ -283,12 +283,13 @@ impl Shard {
             }
             _ => Value::Number(number(raw.value)?),
         };
-        self.record_value(form, value, self.forms.weight(form));
+        self.record_value(form, value, None);
         Some(())
     }
 
+    /// `weight` is that of the form if it is not given.
     #[inline(always)]
-    fn record_value(&mut self, form: Form, value: Value<'_>, weight: f64) {
+    fn record_value(&mut self, form: Form, value: Value<'_>, weight: Option<f64>) {
         let word = match value {
             Value::Number(number) | Value::Signed(number) => number.to_bits(),
             Value::Member(member) => self.shared.member_hasher.hash_one(member),
@@ -296,9 +297,15 @@ impl Shard {
         let Columns { counters, values, members, tally, .. } = &mut self.columns;
         let gauge = || (&self.shared.gauges, SeriesId(form.cell), self.interval);
         match form.target {
-            Target::Counter => counters.add(form.cell, f64::from_bits(word) * weight),
-            Target::Timing | Target::Histogram | Target::Distribution => values.push(form.cell, word, weight),
-            Target::Set => members.push(form.cell, word, 1.0),
+            Target::Counter => {
+                let weight = weight.unwrap_or_else(|| self.forms.weight(form));
+                counters.add(form.cell, f64::from_bits(word) * weight);
+            }
+            Target::Timing | Target::Histogram | Target::Distribution => match weight {
+                None => values.push(form.cell, word),
+                Some(weight) => values.push_weighted(form.cell, word, weight),
+            },
+            Target::Set => members.push(form.cell, word),
             Target::Gauge if matches!(value, Value::Signed(_)) => {
                 let (gauges, id, interval) = gauge();
                 gauges.add(id, interval, f64::from_bits(word));
@@ -330,7 +337,7 @@ impl Shard {
         for sample in metric.samples() {
             let form = forms[sample.kind as usize].get_or_insert_with(|| self.form_of(line, metric, &sample));
             match *form {
-                Ok(form) => self.record_value(form, sample.value, sample.rate.weight()),
+                Ok(form) => self.record_value(form, sample.value, Some(sample.rate.weight())),
                 Err(refusal) => {
                     self.columns.tally.refused[refusal as usize] += 1;
                     beyond_limit += u64::from(refusal != Refusal::ReservedName);
@@ -396,7 +403,7 @@ impl Shard {
         let Some((raw, rate)) = raw.zip(rate) else { return self.form_by_identity(target) };
         let is_absolute = target == Target::Gauge && !metric.has_deltas();
         let target = if is_absolute { Target::AbsoluteGauge } else { target };
-        let form = Form { target, cell: self.open_cell(target)?, rate };
+        let form = Form { target, cell: self.open_cell(target, sample.rate.weight())?, rate };
         self.forms.insert(raw.before, raw.after, form);
         Ok(form)
     }
@@ -408,13 +415,14 @@ impl Shard {
             // It may have been opened by a service check, which does not tell what a sign means to its gauge.
             return Ok(Form { target, ..form });
         }
-        let form = Form { target, cell: self.open_cell(target)?, rate: 0 };
+        let form = Form { target, cell: self.open_cell(target, 1.0)?, rate: 0 };
         self.forms.insert(self.identities.identity().as_bytes(), b"", form);
         Ok(form)
     }
 
-    /// A new cell of the series whose identity was built last; the series is registered if it is new.
-    fn open_cell(&mut self, target: Target) -> Result<u32, Refusal> {
+    /// A new cell of the series whose identity was built last, for samples of a weight; the series is registered if it is
+    /// new.
+    fn open_cell(&mut self, target: Target, weight: f64) -> Result<u32, Refusal> {
         let class = Class::of(target.kind());
         let identity = self.identities.identity();
         let owner = self.shared.registry.resolve(class, identity).map_err(|full| match full {
@@ -423,8 +431,8 @@ impl Shard {
         })?;
         Ok(match class {
             Class::Counter => self.columns.counters.open(owner),
-            Class::Distribution => self.columns.values.open(owner),
-            Class::Set => self.columns.members.open(owner),
+            Class::Distribution => self.columns.values.open(owner, weight),
+            Class::Set => self.columns.members.open(owner, 1.0),
             Class::Gauge => owner.0,
         })
     }

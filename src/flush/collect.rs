@@ -185,13 +185,22 @@ impl Collector {
         let latest = &mut self.latest[Class::Distribution as usize];
         let mut clamped = 0;
         let parts = parts(columns, |columns| columns.values.occupied());
-        for parts in parts.chunk_by(|a, b| a.id == b.id) {
-            let latest = &mut latest[parts[0].id.index()];
-            let contents = parts.iter().map(|part| columns[part.shard].values.contents(part.cell));
-            let (summary, outside) = self.summarizer.summarize(contents, latest.kind == Kind::Timing);
-            latest.value = Some(Value::Summary(Box::new(summary)));
-            latest.time = seconds(now);
-            clamped += outside;
+        let series: Vec<_> = parts.chunk_by(|a, b| a.id == b.id).collect();
+        for batch in series.chunks(Summarizer::BATCH) {
+            let mut parts = Vec::with_capacity(batch.len());
+            for (number, cells) in batch.iter().enumerate() {
+                parts.extend(
+                    cells.iter().map(|part| (number, columns[part.shard].values.contents(part.cell))),
+                );
+            }
+            let are_timings: Vec<_> =
+                batch.iter().map(|cells| latest[cells[0].id.index()].kind == Kind::Timing).collect();
+            self.summarizer.summarize(&parts, &are_timings, |number, summary, outside| {
+                let latest = &mut latest[batch[number][0].id.index()];
+                latest.value = Some(Value::Summary(Box::new(summary)));
+                latest.time = seconds(now);
+                clamped += outside;
+            });
         }
         clamped
     }
