@@ -73,7 +73,7 @@ fn rendering(criterion: &mut Criterion) {
         time: SystemTime::UNIX_EPOCH,
         interval: Duration::from_secs(10),
         statistics: Arc::new(statistics()),
-        rows: cutter.cut(Duration::ZERO).rows().to_vec(),
+        rows: cutter.cut(Duration::ZERO).rows().clone(),
         events: Vec::new(),
         overview: Overview::default(),
     };

@@ -17,7 +17,7 @@ pub struct Snapshot {
     /// What was asked of distributions: the meaning of the numbers in each [`Summary`].
     pub statistics: Arc<Statistics>,
     /// One row a series, in the order of the series.
-    pub rows: Vec<Row>,
+    pub rows: Rows,
     /// What happened, in the order of their own times, and those without time first.
     pub events: Vec<Event>,
     /// How the interval went.
@@ -25,12 +25,108 @@ pub struct Snapshot {
 }
 
 /// One series' result.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row<'a> {
     /// Whose.
-    pub series: Series,
+    pub series: &'a Series,
     /// What its samples came to.
-    pub value: Value,
+    pub value: &'a Value,
+}
+
+/// The results of all series that have one.
+///
+/// Most series live for many intervals, so all snapshots of that time share one list of them.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    series: Arc<Vec<Series>>,
+    /// Of each series; `None` if it has no row.
+    values: Vec<Option<Value>>,
+    /// More series with their values, and the place at which they stand among the others.
+    more: Vec<(Series, Value)>,
+    more_at: usize,
+}
+
+impl Rows {
+    /// `values` are those of `series`, which are sorted.
+    pub(crate) fn new(series: Arc<Vec<Series>>, values: Vec<Option<Value>>) -> Self {
+        debug_assert_eq!(series.len(), values.len(), "one value a series");
+        Self { series, values, more: Vec::new(), more_at: 0 }
+    }
+
+    /// Adds sorted rows between which none of the present ones stands.
+    pub(crate) fn insert(&mut self, rows: Vec<(Series, Value)>) {
+        self.more_at =
+            rows.first().map_or(0, |(first, _)| self.series.partition_point(|series| series < first));
+        self.more = rows;
+    }
+
+    /// In the order of the series.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { rows: self, series: 0, more: 0 }
+    }
+
+    /// How many there are. They are counted, which takes time in proportion to their number.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl FromIterator<(Series, Value)> for Rows {
+    /// Of rows that are sorted.
+    fn from_iter<T: IntoIterator<Item = (Series, Value)>>(rows: T) -> Self {
+        let mut all = Self::default();
+        all.insert(rows.into_iter().collect());
+        all
+    }
+}
+
+impl<'a> IntoIterator for &'a Rows {
+    type Item = Row<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// Rows in the order of their series.
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    rows: &'a Rows,
+    /// The next one of each.
+    series: usize,
+    more: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Row<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Row<'a>> {
+        let Rows { series, values, more, more_at } = self.rows;
+        loop {
+            if self.series == *more_at
+                && let Some((series, value)) = more.get(self.more)
+            {
+                self.more += 1;
+                return Some(Row { series, value });
+            }
+            let at = self.series;
+            let value = values.get(at)?;
+            self.series += 1;
+            if let Some(value) = value {
+                return Some(Row { series: &series[at], value });
+            }
+        }
+    }
 }
 
 /// What the samples of a series came to in an interval.
@@ -144,7 +240,7 @@ mod tests {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_millis(100),
             statistics: Arc::default(),
-            rows: Vec::new(),
+            rows: Rows::default(),
             events: Vec::new(),
             overview: Overview::default(),
         };

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use tallyd::aggregate::{Parameters, Percentile, Refusal, Shard, Shared, Statistics};
 use tallyd::flush::{Cut, Cutter, Idle};
 use tallyd::protocol::Kind;
-use tallyd::snapshot::{Row, Value};
+use tallyd::snapshot::{Rows, Value};
 
 const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 const HOUR: Duration = Duration::from_hours(1);
@@ -100,11 +100,11 @@ fn stream() -> impl Strategy<Value = Vec<(String, usize)>> {
     proptest::collection::vec((datagram, 0_usize..8), 0..60)
 }
 
-fn assert_rows_are(rows: &[Row], model: &Model) {
-    let names: Vec<_> = rows.iter().map(|row| &row.series).collect();
+fn assert_rows_are(rows: &Rows, model: &Model) {
+    let names: Vec<_> = rows.iter().map(|row| row.series).collect();
     assert_eq!(names, model.series.keys().collect::<Vec<_>>());
     for (row, state) in rows.iter().zip(model.series.values()) {
-        match (&row.value, state) {
+        match (row.value, state) {
             (Value::Counter(got), State::Counter(expected)) | (Value::Gauge(got), State::Gauge(expected)) => {
                 assert_eq!(got, expected, "{:?}", row.series);
             }
@@ -216,7 +216,7 @@ proptest! {
             for row in cut.rows() {
                 let name = row.series.name();
                 let count = sent.get(name);
-                match &row.value {
+                match row.value {
                     Value::Counter(value) => prop_assert_eq!(Some(value), count),
                     Value::Set(members) => prop_assert_eq!((Some(*members), count.is_some()), (Some(1.0), true)),
                     Value::Summary(summary) => {
@@ -236,7 +236,7 @@ proptest! {
 }
 
 fn value<'a>(cut: &'a Cut, name: &str) -> Option<&'a Value> {
-    cut.rows().iter().find(|row| row.series.name() == name).map(|row| &row.value)
+    cut.rows().iter().find(|row| row.series.name() == name).map(|row| row.value)
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn what_is_reported_of_idle_series_is_configured() {
                 Kind::Set => Value::Set(0.0),
                 _ => Value::Gauge(5.0),
             };
-            assert_eq!(row.value, expected);
+            assert_eq!(*row.value, expected);
         }
         // Nothing is reported any more once the series are dropped.
         (1..4).for_each(|round| _ = pipeline.cutter.cut(Duration::from_secs(round * 200)));

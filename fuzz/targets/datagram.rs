@@ -61,7 +61,7 @@ fuzz_target!(|datagram: &[u8]| {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
             statistics: Arc::clone(&statistics),
-            rows: cut.rows().to_vec(),
+            rows: cut.rows().clone(),
             events: cut.events().to_vec(),
             overview: Overview::default(),
         };
@@ -80,7 +80,7 @@ fn compare_with_the_plain_reading(line: &[u8]) {
 }
 
 fn assert_is_as_the_model_says(cut: &Cut, model: &mut Model) {
-    let series: Vec<_> = cut.rows().iter().map(|row| &row.series).collect();
+    let series: Vec<_> = cut.rows().iter().map(|row| row.series).collect();
     assert_eq!(series, model.series.keys().collect::<Vec<_>>());
     model.events.sort();
     assert_eq!(cut.events(), model.events);

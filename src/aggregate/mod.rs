@@ -19,6 +19,7 @@ mod forms;
 mod gauges;
 mod histogram;
 mod members;
+mod pages;
 mod registry;
 mod shard;
 mod summary;

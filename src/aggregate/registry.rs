@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::RwLock;
 
+use super::pages::{Pages, Place};
 use crate::protocol::Kind;
 use crate::series::Series;
 
@@ -68,6 +69,9 @@ pub(crate) struct Registry {
     inner: RwLock<Inner>,
 }
 
+/// Series that are handled under one hold of the lock, which takes some microseconds: receivers may be waiting for it.
+const SERIES_A_STEP: usize = 1024;
+
 #[derive(Debug)]
 struct Inner {
     limits: Limits,
@@ -75,14 +79,16 @@ struct Inner {
     series: usize,
     /// Of their identities.
     bytes: usize,
+    /// Their identities.
+    pages: Pages,
     classes: [Numbers; 4],
 }
 
 #[derive(Debug, Default)]
 struct Numbers {
     table: HashTable<SeriesId>,
-    /// By number; `None` where it is free.
-    series: Vec<Option<Series>>,
+    /// Where the identity of each number stands.
+    places: Vec<Place>,
     free: Vec<SeriesId>,
     /// Registered since they were last asked for.
     added: Vec<SeriesId>,
@@ -92,10 +98,9 @@ struct Numbers {
 
 impl Registry {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            hasher: RandomState::default(),
-            inner: RwLock::new(Inner { limits, series: 0, bytes: 0, classes: Default::default() }),
-        }
+        let inner =
+            Inner { limits, series: 0, bytes: 0, pages: Pages::default(), classes: Default::default() };
+        Self { hasher: RandomState::default(), inner: RwLock::new(inner) }
     }
 
     /// The number of a series, which is registered if it is new.
@@ -103,38 +108,42 @@ impl Registry {
         let hash = self.hasher.hash_one(identity);
         {
             let inner = self.inner.read();
-            let numbers = &inner.classes[class as usize];
-            match numbers.find(hash, identity) {
-                Some(id) if !numbers.dying.contains(&id) => return Ok(id),
+            match inner.find(class, hash, identity) {
+                Some(id) if !inner.classes[class as usize].dying.contains(&id) => return Ok(id),
                 None => inner.has_room_for(identity)?,
                 _ => {}
             }
         }
         let mut inner = self.inner.write();
-        let numbers = &mut inner.classes[class as usize];
-        if let Some(id) = numbers.find(hash, identity) {
+        if let Some(id) = inner.find(class, hash, identity) {
             // Of a million, all may come back in the same interval.
-            numbers.dying.remove(&id);
+            inner.classes[class as usize].dying.remove(&id);
             return Ok(id);
         }
         inner.has_room_for(identity)?;
-        inner.series += 1;
-        inner.bytes += identity.len();
-        let numbers = &mut inner.classes[class as usize];
-        Ok(numbers.register(hash, identity, |series| self.hasher.hash_one(series.identity())))
+        Ok(inner.register(class, hash, identity, &self.hasher))
     }
 
     /// The series registered since the last call.
     pub(crate) fn take_added(&self, class: Class) -> Vec<(SeriesId, Series)> {
-        let mut inner = self.inner.write();
-        let numbers = &mut inner.classes[class as usize];
-        let added = std::mem::take(&mut numbers.added);
-        added.into_iter().filter_map(|id| Some((id, numbers.series[id.index()].clone()?))).collect()
+        let added = {
+            let mut inner = self.inner.write();
+            // Only what stands in closed pages can be shared.
+            inner.pages.close();
+            std::mem::take(&mut inner.classes[class as usize].added)
+        };
+        let mut series = Vec::with_capacity(added.len());
+        for added in added.chunks(SERIES_A_STEP) {
+            let inner = self.inner.read();
+            series.extend(added.iter().filter_map(|&id| Some((id, inner.series(class, id)?))));
+        }
+        series
     }
 
     /// Announces that these series will be dropped.
     pub(crate) fn mark_dying(&self, class: Class, ids: impl IntoIterator<Item = SeriesId>) {
-        self.inner.write().classes[class as usize].dying = ids.into_iter().collect();
+        let dying = ids.into_iter().collect();
+        self.inner.write().classes[class as usize].dying = dying;
     }
 
     /// Drops those of the announced series that nobody asked for since, and that `is_idle` still says are idle. `forget`
@@ -145,28 +154,39 @@ impl Registry {
         is_idle: impl Fn(SeriesId) -> bool,
         forget: impl Fn(SeriesId),
     ) -> Vec<SeriesId> {
-        let mut inner = self.inner.write();
-        let inner = &mut *inner;
-        let numbers = &mut inner.classes[class as usize];
-        let dying = std::mem::take(&mut numbers.dying);
-        let dropped: Vec<_> = dying.into_iter().filter(|&id| is_idle(id)).collect();
-        for &id in &dropped {
-            forget(id);
-            let Some(series) = numbers.series[id.index()].take() else { continue };
-            let hash = self.hasher.hash_one(series.identity());
-            if let Ok(entry) = numbers.table.find_entry(hash, |&known| known == id) {
-                entry.remove();
+        let mut dropped = Vec::new();
+        loop {
+            let mut inner = self.inner.write();
+            let numbers = &mut inner.classes[class as usize];
+            // Those that are asked for in between leave the rest in time.
+            let step: Vec<_> = std::iter::from_fn(|| numbers.dying.pop_first()).take(SERIES_A_STEP).collect();
+            if step.is_empty() {
+                inner.shrink(class, &self.hasher);
+                return dropped;
             }
-            numbers.free.push(id);
-            inner.series -= 1;
-            inner.bytes -= series.identity().len();
+            for id in step.into_iter().filter(|&id| is_idle(id)) {
+                forget(id);
+                inner.drop_series(class, id, &self.hasher);
+                dropped.push(id);
+            }
         }
-        if numbers.table.len() * 4 < numbers.table.capacity() {
-            let series = &numbers.series;
-            let hasher = &self.hasher;
-            numbers.table.shrink_to_fit(|&id| hash_of(series, id, |s| hasher.hash_one(s.identity())));
+    }
+
+    /// Moves series out of pages that hold mostly dropped ones, so that these are freed. Those of a class that were moved,
+    /// sorted by number.
+    pub(crate) fn compact(&self, class: Class) -> Vec<(SeriesId, Series)> {
+        let numbers = self.inner.read().classes[class as usize].places.len();
+        let mut moved = Vec::new();
+        for first in (0..numbers).step_by(SERIES_A_STEP) {
+            let step = (first..numbers).take(SERIES_A_STEP);
+            let mut inner = self.inner.write();
+            moved.extend(
+                step.map(|number| SeriesId(number as u32)).filter(|&id| inner.leave_sparse_page(class, id)),
+            );
         }
-        dropped
+        self.inner.write().pages.close();
+        let inner = self.inner.read();
+        moved.into_iter().filter_map(|id| Some((id, inner.series(class, id)?))).collect()
     }
 }
 
@@ -177,32 +197,67 @@ impl Inner {
         }
         if self.bytes + identity.len() > self.limits.bytes { Err(Full::Bytes) } else { Ok(()) }
     }
-}
 
-impl Numbers {
-    fn find(&self, hash: u64, identity: &str) -> Option<SeriesId> {
-        let is_it = |id: &SeriesId| {
-            self.series[id.index()].as_ref().is_some_and(|known| known.identity() == identity)
-        };
-        self.table.find(hash, is_it).copied()
+    fn find(&self, class: Class, hash: u64, identity: &str) -> Option<SeriesId> {
+        let Numbers { table, places, .. } = &self.classes[class as usize];
+        table.find(hash, |id| self.pages.text(places[id.index()]) == identity).copied()
     }
 
-    fn register(&mut self, hash: u64, identity: &str, hash_series: impl Fn(&Series) -> u64) -> SeriesId {
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.series.push(None);
+    /// `None` as long as its page is open.
+    fn series(&self, class: Class, id: SeriesId) -> Option<Series> {
+        self.pages.series(self.classes[class as usize].places[id.index()])
+    }
+
+    fn register(&mut self, class: Class, hash: u64, identity: &str, hasher: &RandomState) -> SeriesId {
+        let Self { pages, classes, series, bytes, .. } = self;
+        *series += 1;
+        *bytes += identity.len();
+        let Numbers { table, places, free, added, .. } = &mut classes[class as usize];
+        let id = free.pop().unwrap_or_else(|| {
+            places.push(Place::NONE);
             // Below max_series, which the configuration keeps below 2^32.
-            SeriesId(self.series.len() as u32 - 1)
+            SeriesId(places.len() as u32 - 1)
         });
-        self.series[id.index()] = Some(Series::from_identity(identity));
-        let series = &self.series;
-        self.table.insert_unique(hash, id, |&known| hash_of(series, known, &hash_series));
-        self.added.push(id);
+        places[id.index()] = pages.push(identity);
+        table.insert_unique(hash, id, |known| hasher.hash_one(pages.text(places[known.index()])));
+        added.push(id);
         id
     }
-}
 
-fn hash_of(series: &[Option<Series>], id: SeriesId, hash_series: impl Fn(&Series) -> u64) -> u64 {
-    series[id.index()].as_ref().map_or(0, hash_series)
+    fn drop_series(&mut self, class: Class, id: SeriesId, hasher: &RandomState) {
+        let Self { pages, classes, series, bytes, .. } = self;
+        let Numbers { table, places, free, .. } = &mut classes[class as usize];
+        let place = std::mem::replace(&mut places[id.index()], Place::NONE);
+        let identity = pages.text(place);
+        if let Ok(entry) = table.find_entry(hasher.hash_one(identity), |&known| known == id) {
+            entry.remove();
+        }
+        *series -= 1;
+        *bytes -= identity.len();
+        pages.release(place);
+        free.push(id);
+    }
+
+    /// Gives back what most of the table does not need.
+    fn shrink(&mut self, class: Class, hasher: &RandomState) {
+        let Self { pages, classes, .. } = self;
+        let Numbers { table, places, .. } = &mut classes[class as usize];
+        if table.len() * 4 < table.capacity() {
+            table.shrink_to_fit(|id| hasher.hash_one(pages.text(places[id.index()])));
+        }
+    }
+
+    /// Moves a series to the open page, if the one where it stands is sparse. Whether it is.
+    fn leave_sparse_page(&mut self, class: Class, id: SeriesId) -> bool {
+        let place = &mut self.classes[class as usize].places[id.index()];
+        if place.is_none() || !self.pages.is_sparse(*place) {
+            return false;
+        }
+        let text = self.pages.text(*place).to_owned();
+        self.pages.release(*place);
+        *place = self.pages.push(&text);
+        true
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +315,25 @@ mod tests {
         registry.resolve(Class::Gauge, "a\ng").unwrap();
         assert_eq!(registry.resolve(Class::Set, "a\ns"), Err(Full::Series));
         assert_eq!(registry.resolve(Class::Counter, "a\nc"), a);
+    }
+
+    #[test]
+    fn few_series_that_are_left_of_many_do_not_keep_the_memory_of_all() {
+        let registry = Registry::new(Limits { series: 10_000, bytes: 1 << 30 });
+        let resolve = |number: usize| registry.resolve(Class::Set, &format!("{number:0100}\ns")).unwrap();
+        let ids: Vec<_> = (0..10_000).map(resolve).collect();
+        assert_eq!(registry.take_added(Class::Set).len(), ids.len());
+        let pages = || registry.inner.read().pages.count();
+        assert_eq!(pages(), 10_000 * 102 / (64 << 10) + 1);
+        registry.mark_dying(Class::Set, ids.iter().copied().filter(|id| id.index() % 100 > 0));
+        registry.drop_dying(Class::Set, |_| true, |_| ());
+        let moved = registry.compact(Class::Set);
+        assert_eq!(moved.len(), 100);
+        for (id, series) in moved {
+            assert_eq!(series.identity(), format!("{:0100}\ns", id.index()));
+            assert_eq!(resolve(id.index()), id);
+        }
+        assert_eq!(pages(), 1);
     }
 
     #[test]

@@ -150,14 +150,14 @@ mod tests {
 
     use super::*;
     use crate::export::ExportError;
-    use crate::snapshot::Overview;
+    use crate::snapshot::{Overview, Rows};
 
     fn snapshot(number: u64) -> Arc<Snapshot> {
         Arc::new(Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
             interval: Duration::from_secs(1),
             statistics: Arc::default(),
-            rows: Vec::new(),
+            rows: Rows::default(),
             events: Vec::new(),
             overview: Overview::default(),
         })

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalog::Catalog;
 use crate::aggregate::{
     Class, Columns, Members, Parameters, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally,
     finite,
 };
 use crate::protocol::{self, Kind, Line};
-use crate::series::Series;
-use crate::snapshot::{Event, Row, Value};
+use crate::snapshot::{Event, Rows, Value};
 
 /// What happens to series without samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ pub struct Idle {
 /// The merged results of one interval.
 #[derive(Debug)]
 pub(crate) struct Collected {
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Rows,
     pub(crate) events: Vec<Event>,
     pub(crate) tally: Tally,
     pub(crate) refused: RefusedNames,
@@ -35,37 +35,17 @@ pub(crate) struct Collected {
     pub(crate) live: [u64; Kind::ALL.len()],
 }
 
-/// Knows every series that is alive, in sorted order, and when each last had a sample.
+/// Makes the rows of each interval, and remembers which series have been idle for how long.
 #[derive(Debug)]
 pub(crate) struct Collector {
     shared: Arc<Shared>,
     idle: Idle,
     summarizer: Summarizer,
     union: Members,
-    /// In the order of the series.
-    known: Vec<Known>,
-    /// By number of the series, for each [`Class`].
-    latest: [Vec<Latest>; 4],
+    catalog: Catalog,
     /// Series that have been told to the registry as dying.
     sweep: Sweep,
     next_sweep: Duration,
-}
-
-#[derive(Debug)]
-struct Known {
-    series: Series,
-    id: SeriesId,
-    class: Class,
-}
-
-/// What is known of the samples of one series.
-#[derive(Debug, Clone)]
-struct Latest {
-    /// When it last had one, in seconds.
-    time: u32,
-    /// The results of this interval, until they go into a row.
-    value: Option<Value>,
-    kind: Kind,
 }
 
 /// How far dropping idle series has come.
@@ -86,8 +66,7 @@ impl Collector {
         Self {
             summarizer: Summarizer::new(statistics, parameters.digits),
             union: Members::new(parameters.exact_members),
-            known: Vec::new(),
-            latest: Default::default(),
+            catalog: Catalog::default(),
             sweep: Sweep::Idle,
             next_sweep: Duration::ZERO,
             shared,
@@ -109,19 +88,23 @@ impl Collector {
         now: Duration,
         renewed: bool,
     ) -> Collected {
-        self.learn_new_series(now);
+        for class in Class::ALL {
+            self.catalog.add(class, self.shared.registry.take_added(class), seconds(now));
+        }
         let mut tally = Tally::default();
         let mut refused = RefusedNames::default();
         for columns in columns.iter_mut() {
             tally.add(&columns.tally);
             refused.merge(&mut columns.refused);
         }
-        self.add_counters(columns, now);
-        self.read_gauges(interval, now);
-        tally.clamped += self.summarize_distributions(columns, now);
-        self.unite_sets(columns, now);
+        let mut values: Vec<_> = std::iter::repeat_with(|| None).take(self.catalog.entries().len()).collect();
+        self.add_counters(columns, now, &mut values);
+        self.read_gauges(interval, now, &mut values);
+        tally.clamped += self.summarize_distributions(columns, now, &mut values);
+        self.unite_sets(columns, now, &mut values);
         let events = self.events(columns);
-        let (rows, live) = self.rows();
+        let live = self.settle(&mut values);
+        let rows = Rows::new(Arc::clone(self.catalog.series()), values);
         if renewed && self.sweep == Sweep::Announced {
             self.drop_idle(now);
         } else if self.sweep == Sweep::Idle && now >= self.next_sweep {
@@ -130,59 +113,43 @@ impl Collector {
         Collected { rows, events, tally, refused, live }
     }
 
-    fn learn_new_series(&mut self, now: Duration) {
-        let sorted = self.known.len();
-        for class in Class::ALL {
-            for (id, series) in self.shared.registry.take_added(class) {
-                let latest = &mut self.latest[class as usize];
-                let new = Latest { time: seconds(now), value: None, kind: series.kind() };
-                if id.index() >= latest.len() {
-                    latest.resize(id.index() + 1, new.clone());
-                }
-                latest[id.index()] = new;
-                self.known.push(Known { series, id, class });
-            }
-        }
-        // Two sorted runs: the standard sort merges them in linear time.
-        self.known[sorted..].sort_unstable_by(|a, b| a.series.cmp(&b.series));
-        if self.known.len() > sorted {
-            self.known.sort_by(|a, b| a.series.cmp(&b.series));
-        }
-    }
-
-    fn add_counters(&mut self, columns: &mut [Columns], now: Duration) {
-        let latest = &mut self.latest[Class::Counter as usize];
+    fn add_counters(&mut self, columns: &mut [Columns], now: Duration, values: &mut [Option<Value>]) {
         for columns in columns {
             columns.counters.drain(|id, sum| {
-                let latest = &mut latest[id.index()];
-                let before = match latest.value {
-                    Some(Value::Counter(before)) => before,
+                let value = &mut values[self.catalog.see(Class::Counter, id, seconds(now))];
+                let before = match value {
+                    Some(Value::Counter(before)) => *before,
                     _ => 0.0,
                 };
-                latest.value = Some(Value::Counter(finite(before + finite(sum))));
-                latest.time = seconds(now);
+                *value = Some(Value::Counter(finite(before + finite(sum))));
             });
         }
     }
 
-    fn read_gauges(&mut self, interval: u32, now: Duration) {
-        let latest = &mut self.latest[Class::Gauge as usize];
+    fn read_gauges(&mut self, interval: u32, now: Duration, values: &mut [Option<Value>]) {
         let last_gauges = self.idle.last_gauges;
         self.shared.gauges.read(interval, |id, reading| {
-            let latest = &mut latest[id.index()];
             let is_new = reading.interval == interval;
-            if is_new {
-                latest.time = seconds(now);
-            }
             if is_new || last_gauges {
-                latest.value = Some(Value::Gauge(reading.value));
+                let place = if is_new {
+                    self.catalog.see(Class::Gauge, id, seconds(now))
+                } else {
+                    self.catalog.place(Class::Gauge, id)
+                };
+                values[place] = Some(Value::Gauge(reading.value));
             }
         });
     }
 
     /// Returns how many values were clamped.
-    fn summarize_distributions(&mut self, columns: &[Columns], now: Duration) -> u64 {
-        let latest = &mut self.latest[Class::Distribution as usize];
+    fn summarize_distributions(
+        &mut self,
+        columns: &[Columns],
+        now: Duration,
+        values: &mut [Option<Value>],
+    ) -> u64 {
+        let Self { catalog, summarizer, .. } = self;
+        let class = Class::Distribution;
         let mut clamped = 0;
         let parts = parts(columns, |columns| columns.values.occupied());
         let series: Vec<_> = parts.chunk_by(|a, b| a.id == b.id).collect();
@@ -194,25 +161,22 @@ impl Collector {
                 );
             }
             let are_timings: Vec<_> =
-                batch.iter().map(|cells| latest[cells[0].id.index()].kind == Kind::Timing).collect();
-            self.summarizer.summarize(&parts, &are_timings, |number, summary, outside| {
-                let latest = &mut latest[batch[number][0].id.index()];
-                latest.value = Some(Value::Summary(Box::new(summary)));
-                latest.time = seconds(now);
+                batch.iter().map(|cells| catalog.kind(class, cells[0].id) == Kind::Timing).collect();
+            summarizer.summarize(&parts, &are_timings, |number, summary, outside| {
+                let place = catalog.see(class, batch[number][0].id, seconds(now));
+                values[place] = Some(Value::Summary(Box::new(summary)));
                 clamped += outside;
             });
         }
         clamped
     }
 
-    fn unite_sets(&mut self, columns: &[Columns], now: Duration) {
-        let latest = &mut self.latest[Class::Set as usize];
+    fn unite_sets(&mut self, columns: &[Columns], now: Duration, values: &mut [Option<Value>]) {
         let parts = parts(columns, |columns| columns.members.occupied());
         for parts in parts.chunk_by(|a, b| a.id == b.id) {
-            let latest = &mut latest[parts[0].id.index()];
             let contents = parts.iter().map(|part| columns[part.shard].members.contents(part.cell));
-            latest.value = Some(Value::Set(self.union.union(contents) as f64));
-            latest.time = seconds(now);
+            let size = self.union.union(contents) as f64;
+            values[self.catalog.see(Class::Set, parts[0].id, seconds(now))] = Some(Value::Set(size));
         }
     }
 
@@ -231,33 +195,28 @@ impl Collector {
         events
     }
 
-    fn rows(&mut self) -> (Vec<Row>, [u64; Kind::ALL.len()]) {
+    /// Gives idle series the values that are wanted of them. Returns how many series are alive, by kind.
+    fn settle(&self, values: &mut [Option<Value>]) -> [u64; Kind::ALL.len()] {
+        let Idle { zero_counters, zero_sets, .. } = self.idle;
         let mut live = [0; Kind::ALL.len()];
-        let mut rows = Vec::with_capacity(self.known.len());
-        for Known { series, id, class } in &self.known {
-            let latest = &mut self.latest[*class as usize][id.index()];
-            live[latest.kind as usize] += 1;
-            let idle = || match class {
-                Class::Counter if self.idle.zero_counters => Some(Value::Counter(0.0)),
-                Class::Set if self.idle.zero_sets => Some(Value::Set(0.0)),
-                _ => None,
-            };
-            if let Some(value) = latest.value.take().or_else(idle) {
-                rows.push(Row { series: series.clone(), value });
+        for (entry, value) in self.catalog.entries().iter().zip(values) {
+            live[entry.kind as usize] += 1;
+            if value.is_none() {
+                *value = match entry.kind {
+                    Kind::Counter if zero_counters => Some(Value::Counter(0.0)),
+                    Kind::Set if zero_sets => Some(Value::Set(0.0)),
+                    _ => None,
+                };
             }
         }
-        (rows, live)
+        live
     }
 
     fn announce_idle(&mut self, now: Duration) {
         let shortest = self.idle.expire_after.iter().min().copied().unwrap_or_default();
         self.next_sweep = now + shortest / 8;
-        let mut dying: [Vec<SeriesId>; 4] = Default::default();
-        for Known { id, class, .. } in &self.known {
-            if self.is_idle(*class, *id, now) {
-                dying[*class as usize].push(*id);
-            }
-        }
+        let dying =
+            Class::ALL.map(|class| self.catalog.ids(class, |id, kind| self.is_idle(class, id, kind, now)));
         if dying.iter().all(Vec::is_empty) {
             return;
         }
@@ -268,26 +227,27 @@ impl Collector {
     }
 
     fn drop_idle(&mut self, now: Duration) {
-        for class in Class::ALL {
-            let Shared { registry, gauges, .. } = &*self.shared;
-            let is_idle = |id| self.is_idle(class, id, now);
-            let dropped = match class {
+        let Shared { registry, gauges, .. } = &*self.shared;
+        let dropped = Class::ALL.map(|class| {
+            let is_idle = |id| self.is_idle(class, id, self.catalog.kind(class, id), now);
+            match class {
                 // Otherwise a new gauge of the same number could be forgotten with its first samples.
                 Class::Gauge => registry.drop_dying(class, is_idle, |id| gauges.forget(id)),
                 _ => registry.drop_dying(class, is_idle, |_| ()),
-            };
-            if dropped.is_empty() {
-                continue;
             }
-            self.known.retain(|known| known.class != class || dropped.binary_search(&known.id).is_err());
-            self.known.shrink_to(self.known.len() * 2);
+        });
+        if dropped.iter().any(|dropped| !dropped.is_empty()) {
+            for (class, dropped) in Class::ALL.into_iter().zip(dropped) {
+                let moved = registry.compact(class);
+                self.catalog.remove(class, &dropped, &moved);
+            }
         }
         self.sweep = Sweep::Idle;
     }
 
-    fn is_idle(&self, class: Class, id: SeriesId, now: Duration) -> bool {
-        let Latest { time, kind, .. } = &self.latest[class as usize][id.index()];
-        u64::from(seconds(now).saturating_sub(*time)) >= self.idle.expire_after[*kind as usize].as_secs()
+    fn is_idle(&self, class: Class, id: SeriesId, kind: Kind, now: Duration) -> bool {
+        let idle = seconds(now).saturating_sub(self.catalog.seen(class, id));
+        u64::from(idle) >= self.idle.expire_after[kind as usize].as_secs()
     }
 }
 

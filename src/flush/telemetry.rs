@@ -7,7 +7,7 @@ use crate::export::{Counts, Merge, Quarantine};
 use crate::listen::{Closed, ConnectionCounts, Drops};
 use crate::protocol::{AlertType, Kind, Note, Priority, Reason, Status};
 use crate::series::Series;
-use crate::snapshot::{Row, Value};
+use crate::snapshot::Value;
 
 /// What tallyd has to say of itself at the end of an interval. Counts are those of the interval.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Report<'a> {
 
 impl Report<'_> {
     /// The metrics in sorted order. All of them are in every report, so that rates can be taken from the first one.
-    pub(super) fn rows(&self) -> Vec<Row> {
+    pub(super) fn rows(&self) -> Vec<(Series, Value)> {
         let mut rows = Rows(Vec::new());
         let Tally {
             datagrams,
@@ -98,12 +98,12 @@ impl Report<'_> {
         let unix = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         rows.gauge("last_flush_timestamp_seconds", &[], unix.as_secs_f64());
         rows.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-        rows.0.sort_unstable_by(|a, b| a.series.cmp(&b.series));
+        rows.0.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         rows.0
     }
 }
 
-struct Rows(Vec<Row>);
+struct Rows(Vec<(Series, Value)>);
 
 impl Rows {
     fn counters(&mut self, name: &str, tag: &str, counts: impl Iterator<Item = (&'static str, u64)>) {
@@ -121,6 +121,6 @@ impl Rows {
     }
 
     fn push(&mut self, kind: Kind, name: &str, tags: &[(&str, &str)], value: Value) {
-        self.0.push(Row { series: Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), tags), value });
+        self.0.push((Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), tags), value));
     }
 }

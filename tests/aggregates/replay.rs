@@ -57,7 +57,7 @@ impl Replay {
                 interval: row.length,
                 statistics: Arc::clone(&statistics),
                 events: Vec::new(),
-                rows: cut.rows().to_vec(),
+                rows: cut.rows().clone(),
                 overview: Overview { tally: cut.tally().clone(), ..Overview::default() },
             });
         }
@@ -67,7 +67,7 @@ impl Replay {
     /// Of all timings, histograms and distributions.
     pub(crate) fn counts(&self) -> Vec<f64> {
         let rows = self.snapshots.iter().flat_map(|snapshot| &snapshot.rows);
-        let count = |row: &Result| match &row.value {
+        let count = |row: Result<'_>| match row.value {
             Value::Summary(summary) => Some(summary.count),
             _ => None,
         };
@@ -79,7 +79,7 @@ impl Replay {
     }
 
     /// The result of the one series of that name, tags and class.
-    pub(crate) fn find(&self, interval: usize, subject: &Subject) -> Option<&Result> {
+    pub(crate) fn find(&self, interval: usize, subject: &Subject) -> Option<Result<'_>> {
         let Subject::Series { name, tags, class } = subject else { return None };
         let mut found = self.snapshots[interval].rows.iter().filter(|row| {
             let own = row.series.name();
@@ -87,7 +87,7 @@ impl Replay {
             let tags = tags.iter().map(|(key, value)| (&**key, &**value));
             // gostatsd's `gsd_histogram` is a tag to tallyd, and no part of the name to gostatsd.
             let own_tags = row.series.tags().filter(|(key, _)| *key != "gsd_histogram");
-            is_named && own_tags.eq(tags) && class_of(&row.value) == *class
+            is_named && own_tags.eq(tags) && class_of(row.value) == *class
         });
         let row = found.next()?;
         assert!(found.next().is_none(), "two series are {name}");

@@ -26,7 +26,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Appends the line of a row.
-    pub(super) fn push(&self, text: &mut String, Row { series, value }: &Row) {
+    pub(super) fn push(&self, text: &mut String, Row { series, value }: Row<'_>) {
         text.push_str(&self.head);
         push_identity(text, series);
         match value {
@@ -133,9 +133,9 @@ mod tests {
     use super::*;
     use crate::aggregate::{Statistics, Summary};
     use crate::protocol::{AlertType, Kind, Priority};
-    use crate::snapshot::Overview;
+    use crate::snapshot::{Overview, Rows};
 
-    fn snapshot(rows: Vec<Row>) -> Snapshot {
+    fn snapshot(rows: Rows) -> Snapshot {
         let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
         Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_810),
@@ -148,9 +148,10 @@ mod tests {
     }
 
     fn render_one(series: Series, value: Value) -> String {
-        let snapshot = snapshot(vec![Row { series, value }]);
+        let snapshot = snapshot(Rows::from_iter([(series, value)]));
         let mut text = String::new();
-        Lines::of(&snapshot).push(&mut text, &snapshot.rows[0]);
+        let lines = Lines::of(&snapshot);
+        snapshot.rows.iter().for_each(|row| lines.push(&mut text, row));
         text
     }
 
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_interval_is_never_zero_however_short_it_was() {
-        let snapshot = Snapshot { interval: Duration::from_nanos(1), ..snapshot(Vec::new()) };
+        let snapshot = Snapshot { interval: Duration::from_nanos(1), ..snapshot(Rows::default()) };
         assert!(Lines::of(&snapshot).head.ends_with("\"interval_s\":0.001"));
     }
 
@@ -215,7 +216,7 @@ mod tests {
             tags: vec![("canary".to_owned(), String::new()), ("env".to_owned(), "prod".to_owned())],
         };
         let mut line = String::new();
-        Lines::of(&snapshot(Vec::new())).push_event(&mut line, &event);
+        Lines::of(&snapshot(Rows::default())).push_event(&mut line, &event);
         assert_eq!(
             line,
             concat!(

@@ -39,7 +39,7 @@ impl Console {
         &mut self,
         Snapshot { rows, events, .. }: &Snapshot,
         mut text: String,
-        push_row: impl Fn(&mut String, &Row),
+        push_row: impl Fn(&mut String, Row<'_>),
         push_event: impl Fn(&mut String, &Event),
     ) -> io::Result<()> {
         for row in rows {
@@ -71,12 +71,12 @@ impl Exporter for Console {
         let written = match self.format {
             Format::Text => {
                 let table = text::Table::of(snapshot);
-                let row = |text: &mut String, row: &Row| table.push(text, row);
+                let row = |text: &mut String, row: Row<'_>| table.push(text, row);
                 self.write(snapshot, table.progress(), row, text::push_event)
             }
             Format::Json => {
                 let lines = json::Lines::of(snapshot);
-                let row = |text: &mut String, row: &Row| lines.push(text, row);
+                let row = |text: &mut String, row: Row<'_>| lines.push(text, row);
                 self.write(snapshot, String::new(), row, |text, event| lines.push_event(text, event))
             }
         };
@@ -103,8 +103,7 @@ mod tests {
 
     #[test]
     fn what_takes_many_pieces_is_written_whole_and_once() {
-        let row =
-            |n| Row { series: Series::new(Kind::Gauge, &format!("row.{n}"), &[]), value: Value::Gauge(1.0) };
+        let row = |n| (Series::new(Kind::Gauge, &format!("row.{n}"), &[]), Value::Gauge(1.0));
         let event = |n| Event {
             timestamp: None,
             title: format!("event.{n}"),

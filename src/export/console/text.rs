@@ -20,8 +20,8 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
-        let shown = snapshot.rows.iter().filter(|row| is_shown(row));
-        let width = shown.map(|row| display_name(&row.series).chars().count().min(NAME_WIDTH)).max();
+        let shown = snapshot.rows.iter().filter(|row| is_shown(*row));
+        let width = shown.map(|row| display_name(row.series).chars().count().min(NAME_WIDTH)).max();
         Self { snapshot, width: width.unwrap_or(0) }
     }
 
@@ -44,7 +44,7 @@ impl<'a> Table<'a> {
     }
 
     /// Appends the line of a row, if it has one.
-    pub(super) fn push(&self, text: &mut String, row: &Row) {
+    pub(super) fn push(&self, text: &mut String, row: Row<'_>) {
         if !is_shown(row) {
             return;
         }
@@ -88,7 +88,7 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
 }
 
 /// Of tallyd's own metrics those that are 0 are left out.
-fn is_shown(row: &Row) -> bool {
+fn is_shown(row: Row<'_>) -> bool {
     let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
     !is_zero || !row.series.name().starts_with(RESERVED_PREFIX)
 }
@@ -149,25 +149,22 @@ mod tests {
     use super::*;
     use crate::aggregate::{Percentile, Statistics, Tally};
     use crate::protocol::Kind;
-    use crate::snapshot::Overview;
+    use crate::snapshot::{Overview, Rows};
 
     #[test]
     fn rows_are_aligned_and_start_with_a_progress_line() {
-        let row = |kind, name: &str, tags: &[(&str, &str)], value| Row {
-            series: Series::new(kind, name, tags),
-            value,
-        };
+        let row = |kind, name: &str, tags: &[(&str, &str)], value| (Series::new(kind, name, tags), value);
         let mut snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
             statistics: std::sync::Arc::default(),
-            rows: vec![
+            rows: Rows::from_iter([
                 row(Kind::Counter, "api.hits", &[("env", "prod"), ("x", "")], Value::Counter(1204.0)),
                 row(Kind::Gauge, "q", &[], Value::Gauge(0.25)),
                 row(Kind::Counter, "tallyd.lines", &[], Value::Counter(0.0)),
                 row(Kind::Gauge, "tallyd.series", &[], Value::Gauge(0.0)),
                 row(Kind::Set, "u", &[("k", "\x1b[31m")], Value::Set(3.0)),
-            ],
+            ]),
             events: Vec::new(),
             overview: Overview { series: 3, ..Overview::default() },
         };
@@ -200,15 +197,14 @@ mod tests {
             percentiles: [2.0, 3.0].into(),
             buckets: [].into(),
         };
-        let timing =
-            Row { series: Series::new(Kind::Timing, "t", &[]), value: Value::Summary(Box::new(summary)) };
+        let timing = (Series::new(Kind::Timing, "t", &[]), Value::Summary(Box::new(summary)));
         let long = "x".repeat(NAME_WIDTH + 5);
-        let gauge = Row { series: Series::new(Kind::Gauge, &long, &[]), value: Value::Gauge(1.0) };
+        let gauge = (Series::new(Kind::Gauge, &long, &[]), Value::Gauge(1.0));
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
             statistics: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }),
-            rows: vec![timing, gauge],
+            rows: Rows::from_iter([timing, gauge]),
             events: Vec::new(),
             overview: Overview::default(),
         };

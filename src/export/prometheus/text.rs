@@ -105,7 +105,7 @@ mod tests {
     use crate::aggregate::{Percentile, Statistics, Summary};
     use crate::export::Exported;
     use crate::series::Series;
-    use crate::snapshot::{Overview, Row, Snapshot, Value};
+    use crate::snapshot::{Overview, Snapshot, Value};
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -123,12 +123,12 @@ mod tests {
     }
 
     /// Adds an interval of ten seconds; what is not on the page as it was sent, by name.
-    fn add(totals: &mut Totals, rows: Vec<Row>) -> Vec<(&'static str, u64)> {
+    fn add(totals: &mut Totals, rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
             statistics: statistics(),
-            rows,
+            rows: rows.into_iter().collect(),
             events: Vec::new(),
             overview: Overview::default(),
         };
@@ -138,7 +138,7 @@ mod tests {
         quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
     }
 
-    fn row(kind: Kind, name: &str, tags: &[(&str, &str)], value: f64) -> Row {
+    fn row(kind: Kind, name: &str, tags: &[(&str, &str)], value: f64) -> (Series, Value) {
         let value = match kind {
             Kind::Counter => Value::Counter(value),
             Kind::Gauge => Value::Gauge(value),
@@ -151,7 +151,7 @@ mod tests {
                 ..Summary::default()
             })),
         };
-        Row { series: Series::new(kind, name, tags), value }
+        (Series::new(kind, name, tags), value)
     }
 
     fn page(totals: &Totals) -> String {

@@ -186,14 +186,14 @@ impl Totals {
         self.statistics = std::sync::Arc::clone(&snapshot.statistics);
         let mut exported = Exported::default();
         for row in &snapshot.rows {
-            let kept_out = match self.place(&row.series) {
+            let kept_out = match self.place(row.series) {
                 Place::At { family, labels, merges } => {
                     exported
                         .merged
                         .iter_mut()
                         .zip(merges)
                         .for_each(|(sum, merges)| *sum += u64::from(merges));
-                    self.add_to(&family, &labels, &row.value)
+                    self.add_to(&family, &labels, row.value)
                 }
                 Place::Nowhere(reason) => Err(reason),
             };

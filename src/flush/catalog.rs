@@ -1,0 +1,193 @@
+//! All series that are alive, in sorted order, and what is known of each.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::aggregate::{Class, SeriesId};
+use crate::protocol::Kind;
+use crate::series::Series;
+
+/// Every series is found by its place in the sorted order, and by its number.
+#[derive(Debug, Default)]
+pub(super) struct Catalog {
+    /// Sorted. Shared with the snapshots of all intervals between which no series came or went.
+    series: Arc<Vec<Series>>,
+    /// Of each series, in the same order.
+    entries: Vec<Entry>,
+    /// By number, for each [`Class`].
+    lives: [Vec<Life>; Class::ALL.len()],
+}
+
+/// What a series is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    id: SeriesId,
+    pub(super) kind: Kind,
+}
+
+impl Entry {
+    fn class(self) -> Class {
+        Class::of(self.kind)
+    }
+}
+
+/// What is known of the series with a number.
+#[derive(Debug, Clone, Copy, Default)]
+struct Life {
+    /// When it last had samples, in seconds.
+    seen: u32,
+    /// Its place in the sorted order.
+    place: u32,
+}
+
+impl Catalog {
+    pub(super) fn series(&self) -> &Arc<Vec<Series>> {
+        &self.series
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The place of the series with a number.
+    pub(super) fn place(&self, class: Class, id: SeriesId) -> usize {
+        self.lives[class as usize][id.index()].place as usize
+    }
+
+    /// The place of a series that has samples now, in seconds.
+    pub(super) fn see(&mut self, class: Class, id: SeriesId, now: u32) -> usize {
+        let life = &mut self.lives[class as usize][id.index()];
+        life.seen = now;
+        life.place as usize
+    }
+
+    /// When a series last had samples, in seconds.
+    pub(super) fn seen(&self, class: Class, id: SeriesId) -> u32 {
+        self.lives[class as usize][id.index()].seen
+    }
+
+    pub(super) fn kind(&self, class: Class, id: SeriesId) -> Kind {
+        self.entries[self.place(class, id)].kind
+    }
+
+    /// The numbers of a class for which a condition holds, in the order of the series.
+    pub(super) fn ids(&self, class: Class, condition: impl Fn(SeriesId, Kind) -> bool) -> Vec<SeriesId> {
+        let of_class = self.entries.iter().filter(|entry| entry.class() == class);
+        of_class.filter(|entry| condition(entry.id, entry.kind)).map(|entry| entry.id).collect()
+    }
+
+    /// Adds series that have samples now, in seconds, for the first time.
+    pub(super) fn add(&mut self, class: Class, new: Vec<(SeriesId, Series)>, now: u32) {
+        if new.is_empty() {
+            return;
+        }
+        let mut new: Vec<_> =
+            new.into_iter().map(|(id, series)| (Entry { id, kind: series.kind() }, series)).collect();
+        new.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+        let lives = &mut self.lives[class as usize];
+        for (Entry { id, .. }, _) in &new {
+            lives.resize(lives.len().max(id.index() + 1), Life::default());
+            lives[id.index()].seen = now;
+        }
+        self.merge(new);
+        self.number();
+    }
+
+    /// Both are sorted.
+    fn merge(&mut self, new: Vec<(Entry, Series)>) {
+        let entries = std::mem::take(&mut self.entries);
+        let total = entries.len() + new.len();
+        let mut series = Vec::with_capacity(total);
+        self.entries.reserve_exact(total);
+        let mut old =
+            entries.into_iter().zip(Arc::unwrap_or_clone(std::mem::take(&mut self.series))).peekable();
+        let mut new = new.into_iter().peekable();
+        let is_old_first = |old: Option<&(Entry, Series)>, new: Option<&(Entry, Series)>| match (old, new) {
+            (Some(old), Some(new)) => old.1.cmp(&new.1) == Ordering::Less,
+            (old, _) => old.is_some(),
+        };
+        while let Some((entry, one)) =
+            if is_old_first(old.peek(), new.peek()) { old.next() } else { new.next() }
+        {
+            self.entries.push(entry);
+            series.push(one);
+        }
+        self.series = Arc::new(series);
+    }
+
+    /// Removes the series with some numbers of a class, and puts others, whose texts moved, in place of those that have
+    /// the same number. Both are sorted by number.
+    pub(super) fn remove(&mut self, class: Class, dropped: &[SeriesId], moved: &[(SeriesId, Series)]) {
+        let entries = std::mem::take(&mut self.entries).into_iter();
+        let old = entries.zip(Arc::unwrap_or_clone(std::mem::take(&mut self.series)));
+        let kept = old.filter_map(|(entry, series)| {
+            if entry.class() != class {
+                return Some((entry, series));
+            }
+            if dropped.binary_search(&entry.id).is_ok() {
+                return None;
+            }
+            let moved_to = moved.binary_search_by_key(&entry.id, |(id, _)| *id).ok();
+            Some((entry, moved_to.map_or(series, |at| moved[at].1.clone())))
+        });
+        let (entries, mut series): (Vec<_>, Vec<_>) = kept.unzip();
+        series.shrink_to_fit();
+        self.entries = entries;
+        self.entries.shrink_to_fit();
+        self.series = Arc::new(series);
+        self.number();
+    }
+
+    /// Tells each number its place.
+    fn number(&mut self) {
+        for (place, entry) in (0..).zip(&self.entries) {
+            self.lives[entry.class() as usize][entry.id.index()].place = place;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog(names: &[&str]) -> Catalog {
+        let mut catalog = Catalog::default();
+        for (id, name) in (0..).zip(names) {
+            catalog.add(Class::Counter, vec![(SeriesId(id), Series::new(Kind::Counter, name, &[]))], id);
+        }
+        catalog
+    }
+
+    fn names(catalog: &Catalog) -> Vec<&str> {
+        catalog.series.iter().map(Series::name).collect()
+    }
+
+    #[test]
+    fn every_series_is_found_in_its_place_as_others_come_and_go() {
+        let mut catalog = catalog(&["c", "a", "d", "b"]);
+        let timing = Series::new(Kind::Timing, "bb", &[]);
+        catalog.add(Class::Distribution, vec![(SeriesId(0), timing)], 9);
+        assert_eq!(names(&catalog), ["a", "b", "bb", "c", "d"]);
+        assert_eq!(
+            (0..4).map(|id| catalog.place(Class::Counter, SeriesId(id))).collect::<Vec<_>>(),
+            [3, 0, 4, 1]
+        );
+        assert_eq!(catalog.kind(Class::Distribution, SeriesId(0)), Kind::Timing);
+        let before = Arc::clone(&catalog.series);
+        let elsewhere = Series::new(Kind::Counter, "d", &[]);
+        catalog.remove(Class::Counter, &[SeriesId(0), SeriesId(1)], &[(SeriesId(2), elsewhere)]);
+        assert_eq!(names(&catalog), ["b", "bb", "d"]);
+        assert_eq!(catalog.place(Class::Counter, SeriesId(2)), 2);
+        assert_eq!(before.len(), 5, "a snapshot keeps the list that it was made with");
+    }
+
+    #[test]
+    fn it_is_known_when_a_series_last_had_samples() {
+        let mut catalog = catalog(&["a", "b"]);
+        assert_eq!(catalog.see(Class::Counter, SeriesId(0), 20), 0);
+        let seen = |id| catalog.seen(Class::Counter, SeriesId(id));
+        assert_eq!((seen(0), seen(1)), (20, 1));
+        assert_eq!(catalog.ids(Class::Counter, |id, _| seen(id.0) < 10), [SeriesId(1)]);
+        assert!(catalog.ids(Class::Set, |_, _| true).is_empty());
+    }
+}
