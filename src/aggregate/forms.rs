@@ -6,30 +6,6 @@ use foldhash::fast::RandomState;
 
 use crate::protocol::Kind;
 
-/// A line cut at its first colon and at the first `|` after it.
-///
-/// ```text
-/// api.latency : 12.5 |ms|@0.1|#env:prod
-/// ^ before      ^ value ^ after
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RawLine<'a> {
-    pub(super) before: &'a [u8],
-    pub(super) value: &'a [u8],
-    pub(super) after: &'a [u8],
-}
-
-impl<'a> RawLine<'a> {
-    #[inline(always)]
-    pub(super) fn split(line: &'a [u8]) -> Option<Self> {
-        let colon = memchr::memchr(b':', line)?;
-        let (before, rest) = (&line[..colon], &line[colon + 1..]);
-        // A value is most often shorter than the call of memchr is long.
-        let (value, after) = rest.split_at(rest.iter().position(|&byte| byte == b'|')?);
-        Some(Self { before, value, after })
-    }
-}
-
 /// Where a form's samples go: to a cell of the column that its kind has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {

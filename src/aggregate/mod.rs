@@ -20,6 +20,7 @@ mod gauges;
 mod histogram;
 mod members;
 mod pages;
+mod raw;
 mod registry;
 mod shard;
 mod summary;

@@ -9,9 +9,10 @@ use super::buffers::{Buffers, Supplies};
 use super::counters::Counters;
 use super::distribution::Distribution;
 use super::events::Events;
-use super::forms::{Form, Forms, RawLine, Target};
+use super::forms::{Form, Forms, Target};
 use super::gauges::Gauges;
 use super::members::Members;
+use super::raw::{RawLine, RawLines};
 use super::registry::{Class, Full, Limits, Registry, SeriesId};
 use super::tally::{Refusal, RefusedNames, Tally};
 use crate::protocol::{
@@ -221,9 +222,7 @@ impl Shard {
     pub fn record(&mut self, datagram: &[u8]) {
         self.columns.tally.datagrams += 1;
         self.columns.tally.bytes += datagram.len() as u64;
-        for line in protocol::lines(datagram) {
-            self.record_line(line);
-        }
+        self.record_lines(datagram);
     }
 
     /// Records the whole lines of a datagram of which only the beginning arrived; the last line may have been cut.
@@ -240,9 +239,7 @@ impl Shard {
 
     /// Records whole lines of a stream, whose bytes were counted when they were read.
     pub fn record_stream(&mut self, lines: &[u8]) {
-        for line in protocol::lines(lines) {
-            self.record_line(line);
-        }
+        self.record_lines(lines);
     }
 
     /// Counts a line that was dropped before anyone read it whole.
@@ -262,29 +259,34 @@ impl Shard {
         &self.columns.tally
     }
 
-    #[inline(always)]
-    fn record_line(&mut self, line: &[u8]) {
-        self.columns.tally.lines += 1;
-        if self.record_known(line).is_none() {
-            self.record_parsed(line);
+    fn record_lines(&mut self, lines: &[u8]) {
+        for raw in RawLines::of(lines) {
+            self.columns.tally.lines += 1;
+            if self.record_known(raw).is_none() {
+                self.record_parsed(raw);
+            }
         }
     }
 
     /// The fast way: one plain value of a form that is known. `None`, and nothing done, for anything else.
     #[inline(always)]
-    fn record_known(&mut self, line: &[u8]) -> Option<()> {
-        let raw = RawLine::split(line)?;
-        let form = self.forms.find(raw.before, raw.after)?;
+    fn record_known(&mut self, raw: RawLine<'_>) -> Option<()> {
+        let form = self.find_form(raw)?;
         let value = match form.target {
-            Target::Set if raw.value.is_empty() => return None,
-            Target::Set => Value::Member(raw.value),
-            Target::Gauge if matches!(raw.value.first(), Some(b'+' | b'-')) => {
-                Value::Signed(number(raw.value)?)
+            Target::Set if raw.value().is_empty() => return None,
+            Target::Set => Value::Member(raw.value()),
+            Target::Gauge if matches!(raw.value().first(), Some(b'+' | b'-')) => {
+                Value::Signed(number(raw.value())?)
             }
-            _ => Value::Number(number(raw.value)?),
+            _ => Value::Number(number(raw.value())?),
         };
         self.record_value(form, value, None);
         Some(())
+    }
+
+    #[inline(always)]
+    fn find_form(&self, raw: RawLine<'_>) -> Option<Form> {
+        if raw.is_cut() { self.forms.find(raw.before(), raw.after()) } else { None }
     }
 
     /// `weight` is that of the form if it is not given.
@@ -320,22 +322,22 @@ impl Shard {
 
     /// The general way: parses the line, and does what it says.
     #[cold]
-    fn record_parsed(&mut self, line: &[u8]) {
-        match protocol::parse(line, self.shared.parameters.dialects) {
-            Ok(Line::Metric(metric)) => self.record_metric(line, &metric),
-            Ok(Line::Event(event)) => self.record_event(line, &event),
+    fn record_parsed(&mut self, raw: RawLine<'_>) {
+        match protocol::parse(raw.line, self.shared.parameters.dialects) {
+            Ok(Line::Metric(metric)) => self.record_metric(raw, &metric),
+            Ok(Line::Event(event)) => self.record_event(raw.line, &event),
             Ok(Line::ServiceCheck(check)) => self.record_check(&check),
             Err(error) => self.columns.tally.rejected[error.reason() as usize] += 1,
         }
     }
 
-    fn record_metric(&mut self, line: &[u8], metric: &Metric<'_>) {
+    fn record_metric(&mut self, raw: RawLine<'_>, metric: &Metric<'_>) {
         self.count_notes(metric.notes());
         // Whatever costs in proportion to the line is done once, not once a sample: a line may hold thousands of them.
         let mut forms = [None; Kind::ALL.len()];
         let mut beyond_limit = 0;
         for sample in metric.samples() {
-            let form = forms[sample.kind as usize].get_or_insert_with(|| self.form_of(line, metric, &sample));
+            let form = forms[sample.kind as usize].get_or_insert_with(|| self.form_of(raw, metric, &sample));
             match *form {
                 Ok(form) => self.record_value(form, sample.value, Some(sample.rate.weight())),
                 Err(refusal) => {
@@ -379,12 +381,17 @@ impl Shard {
     }
 
     /// Finds or opens the cell for samples of a kind in a line.
-    fn form_of(&mut self, line: &[u8], metric: &Metric<'_>, sample: &Sample<'_>) -> Result<Form, Refusal> {
+    fn form_of(
+        &mut self,
+        raw: RawLine<'_>,
+        metric: &Metric<'_>,
+        sample: &Sample<'_>,
+    ) -> Result<Form, Refusal> {
         if metric.name().starts_with(RESERVED_PREFIX) {
             return Err(Refusal::ReservedName);
         }
-        let raw = RawLine::split(line).filter(|_| metric.is_regular());
-        if let Some(form) = raw.and_then(|raw| self.forms.find(raw.before, raw.after)) {
+        let raw = (raw.is_cut() && metric.is_regular()).then_some(raw);
+        if let Some(form) = raw.and_then(|raw| self.find_form(raw)) {
             return Ok(form);
         }
         self.identities.build(sample.kind, metric);
@@ -404,7 +411,7 @@ impl Shard {
         let is_absolute = target == Target::Gauge && !metric.has_deltas();
         let target = if is_absolute { Target::AbsoluteGauge } else { target };
         let form = Form { target, cell: self.open_cell(target, sample.rate.weight())?, rate };
-        self.forms.insert(raw.before, raw.after, form);
+        self.forms.insert(raw.before(), raw.after(), form);
         Ok(form)
     }
 
