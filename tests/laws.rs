@@ -256,6 +256,38 @@ fn a_sample_is_in_the_interval_in_which_it_was_recorded_and_in_no_other() {
     assert!(pipeline.cut().rows().is_empty());
 }
 
+/// More than a cache holds, so that lines are looked at ahead; in datagrams of more lines than are looked at at a time.
+#[test]
+fn a_hundred_thousand_series_are_each_what_was_sent_of_them() {
+    const SERIES: usize = 100_000;
+    let parameters = Parameters { max_series: SERIES, ..Parameters::default() };
+    let mut pipeline = Pipeline::with(1, parameters, HOUR);
+    for interval in 0..3 {
+        let line = |id: usize| match id % 4 {
+            0 => format!("n{id}:{}|c", id + interval),
+            1 => format!("n{id}:{}|ms", id + interval),
+            2 => format!("n{id}:{}|g", id + interval),
+            _ => format!("n{id}:{}|s\nn{id}:x|s\nwrong:{id}", id + interval),
+        };
+        let order: Vec<_> = (0..SERIES).map(|n| n * 7919 % SERIES).collect();
+        for ids in order.chunks(100) {
+            pipeline.record(0, ids.iter().map(|&id| line(id)).collect::<Vec<_>>().join("\n").as_bytes());
+        }
+        let cut = pipeline.cut();
+        assert_eq!(cut.rows().len(), SERIES);
+        for row in cut.rows() {
+            let id: usize = row.series.name()[1..].parse().unwrap();
+            let sent = (id + interval) as f64;
+            match row.value {
+                Value::Counter(value) | Value::Gauge(value) => assert_eq!(*value, sent),
+                Value::Summary(summary) => assert_eq!((summary.count, summary.sum), (1.0, sent)),
+                Value::Set(members) => assert_eq!(*members, 2.0),
+            }
+        }
+        assert_eq!(cut.tally().rejected.iter().sum::<u64>(), SERIES as u64 / 4);
+    }
+}
+
 #[test]
 fn what_is_reported_of_idle_series_is_configured() {
     for (reports, names) in [(false, &["g"][..]), (true, &["c", "s"])] {

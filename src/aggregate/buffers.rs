@@ -162,6 +162,12 @@ impl<T: Fold> Buffers<T> {
         }
     }
 
+    /// Reads a cell, so that it will be in the cache.
+    #[inline(always)]
+    pub(crate) fn touch(&self, cell: u32) -> u64 {
+        self.cells.get(cell as usize).map_or(0, |cell| u64::from(cell.len))
+    }
+
     /// Appends a value of any weight.
     pub(crate) fn push_weighted(&mut self, index: u32, word: u64, weight: f64) {
         let back = &mut self.backs[index as usize];

@@ -32,6 +32,12 @@ impl Counters {
         self.sums[cell as usize] += value + 0.0;
     }
 
+    /// Reads a cell, so that it will be in the cache.
+    #[inline(always)]
+    pub(crate) fn touch(&self, cell: u32) -> u64 {
+        self.sums.get(cell as usize).map_or(0, |sum| sum.to_bits())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.owners.len()
     }

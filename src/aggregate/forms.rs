@@ -66,8 +66,9 @@ pub(super) struct Forms {
     overflowing: bool,
 }
 
+/// A place in the table.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+pub(super) struct Slot {
     hash: u32,
     key_at: u32,
     /// 0: the slot is free.
@@ -77,7 +78,19 @@ struct Slot {
     cell: u32,
 }
 
-const FREE: Slot = Slot { hash: 0, key_at: 0, key_len: 0, rate: 0, target: Target::Counter, cell: 0 };
+impl Slot {
+    pub(super) const FREE: Self =
+        Self { hash: 0, key_at: 0, key_len: 0, rate: 0, target: Target::Counter, cell: 0 };
+
+    #[inline(always)]
+    pub(super) fn form(self) -> Form {
+        Form { target: self.target, cell: self.cell, rate: self.rate }
+    }
+}
+
+/// Forms that a cache holds with their keys and cells, roughly: a counter among 20,000 took 26 ns without looking ahead and 37 ns
+/// with, among 50,000 34 and 39 ns, among 100,000 94 and 51 ns (processors with 1 MB and 32 MB of cache).
+const CACHED: usize = 1 << 16;
 
 impl Forms {
     /// An empty table with room for `capacity` forms whose keys take `key_bytes`.
@@ -85,7 +98,7 @@ impl Forms {
         let slots = (capacity * 4 / 3 + 1).next_power_of_two().max(1024);
         Self {
             hasher: RandomState::default(),
-            slots: vec![FREE; slots].into(),
+            slots: vec![Slot::FREE; slots].into(),
             len: 0,
             keys: Vec::with_capacity(key_bytes),
             weights: vec![1.0],
@@ -117,9 +130,28 @@ impl Forms {
         Some(index)
     }
 
+    /// Whether what a search needs most often stands in a cache.
     #[inline(always)]
-    pub(super) fn find(&self, before: &[u8], after: &[u8]) -> Option<Form> {
-        let hash = self.hash(before, after);
+    pub(super) fn are_cached(&self) -> bool {
+        self.len < CACHED
+    }
+
+    /// The slot in which a form with this hash stands, if no other one took it before.
+    #[inline(always)]
+    pub(super) fn guess(&self, hash: u32) -> Slot {
+        self.slots[hash as usize & (self.slots.len() - 1)]
+    }
+
+    /// Reads from where the key of a slot begins and ends.
+    #[inline(always)]
+    pub(super) fn touch(&self, Slot { key_at, key_len, .. }: Slot) -> u64 {
+        let read = |at: usize| self.keys.get(at).copied().map_or(0, u64::from);
+        read(key_at as usize) ^ read(key_at as usize + usize::from(key_len))
+    }
+
+    /// The form of a line with this hash.
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u32, before: &[u8], after: &[u8]) -> Option<Form> {
         let mask = self.slots.len() - 1;
         let mut index = hash as usize & mask;
         loop {
@@ -128,7 +160,7 @@ impl Forms {
                 return None;
             }
             if slot.hash == hash && self.is_key(slot, before, after) {
-                return Some(Form { target: slot.target, cell: slot.cell, rate: slot.rate });
+                return Some(slot.form());
             }
             index = (index + 1) & mask;
         }
@@ -159,8 +191,9 @@ impl Forms {
         self.len += 1;
     }
 
+    /// Of a line's bytes before and behind its value.
     #[inline(always)]
-    fn hash(&self, before: &[u8], after: &[u8]) -> u32 {
+    pub(super) fn hash(&self, before: &[u8], after: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(before);
         hasher.write(after);
@@ -179,7 +212,7 @@ impl Forms {
     }
 
     fn grow(&mut self) {
-        let mut slots = vec![FREE; self.slots.len() * 2].into_boxed_slice();
+        let mut slots = vec![Slot::FREE; self.slots.len() * 2].into_boxed_slice();
         for slot in self.slots.iter().filter(|slot| slot.key_len > 0) {
             put(&mut slots, *slot);
         }
@@ -205,6 +238,10 @@ mod tests {
 
     use super::*;
 
+    fn find(forms: &Forms, before: &[u8], after: &[u8]) -> Option<Form> {
+        forms.find(forms.hash(before, after), before, after)
+    }
+
     #[test]
     fn a_slot_is_a_quarter_of_a_cache_line() {
         assert_eq!(size_of::<Slot>(), 16);
@@ -224,9 +261,9 @@ mod tests {
         let mut forms = Forms::with_capacity(0, 0);
         let form = Form { target: Target::Counter, cell: 7, rate: 0 };
         forms.insert(b"a", b"|c|#t", form);
-        assert!(forms.find(b"a", b"|c|#t").is_some());
-        assert!(forms.find(b"a|c", b"|#t").is_none());
-        assert!(forms.find(b"a", b"|c").is_none());
+        assert!(find(&forms, b"a", b"|c|#t").is_some());
+        assert!(find(&forms, b"a|c", b"|#t").is_none());
+        assert!(find(&forms, b"a", b"|c").is_none());
     }
 
     #[test]
@@ -246,7 +283,7 @@ mod tests {
             let mut forms = Forms::with_capacity(0, 0);
             let mut model = HashMap::new();
             for (cell, (before, after)) in (0_u32..).zip(keys) {
-                let found = forms.find(before.as_bytes(), after.as_bytes()).map(|form| form.cell);
+                let found = find(&forms, before.as_bytes(), after.as_bytes()).map(|form| form.cell);
                 prop_assert_eq!(found, model.get(&(before.clone(), after.clone())).copied());
                 if found.is_none() {
                     forms.insert(before.as_bytes(), after.as_bytes(), Form { target: Target::Set, cell, rate: 0 });

@@ -31,6 +31,9 @@ pub(super) struct RawLine<'a> {
 }
 
 impl<'a> RawLine<'a> {
+    /// No line.
+    pub(super) const NONE: Self = Self { line: &[], colon: 0, pipe: 0 };
+
     /// Whether it has a value.
     #[inline(always)]
     pub(super) fn is_cut(self) -> bool {

@@ -9,7 +9,7 @@ use super::buffers::{Buffers, Supplies};
 use super::counters::Counters;
 use super::distribution::Distribution;
 use super::events::Events;
-use super::forms::{Form, Forms, Target};
+use super::forms::{Form, Forms, Slot, Target};
 use super::gauges::Gauges;
 use super::members::Members;
 use super::raw::{RawLine, RawLines};
@@ -198,6 +198,9 @@ impl Renewal {
     }
 }
 
+/// Lines that are looked at ahead of recording: as many as a usual datagram has.
+const AHEAD: usize = 32;
+
 /// How much a shard holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
@@ -260,18 +263,68 @@ impl Shard {
     }
 
     fn record_lines(&mut self, lines: &[u8]) {
-        for raw in RawLines::of(lines) {
-            self.columns.tally.lines += 1;
-            if self.record_known(raw).is_none() {
-                self.record_parsed(raw);
+        let mut lines = RawLines::of(lines);
+        let mut batch = [(RawLine::NONE, 0); AHEAD];
+        loop {
+            let mut len = 0;
+            for (place, raw) in batch.iter_mut().zip(&mut lines) {
+                *place = (raw, self.forms.hash(raw.before(), raw.after()));
+                len += 1;
             }
+            if len == 0 {
+                return;
+            }
+            let batch = &batch[..len];
+            if !self.forms.are_cached() {
+                self.look_ahead(batch.iter().map(|(_, hash)| *hash));
+            }
+            for &(raw, hash) in batch {
+                self.record_line(raw, hash);
+            }
+        }
+    }
+
+    /// Reads what recording lines of these hashes will need.
+    ///
+    /// Of many forms, each line would wait for its slot, and then for its key and its cell. So all slots are asked for
+    /// first, then all keys and cells, in loops so short that the processor waits for many of them at the same time.
+    #[inline(never)]
+    fn look_ahead(&self, hashes: impl Iterator<Item = u32>) {
+        let mut guesses = [Slot::FREE; AHEAD];
+        for (guess, hash) in guesses.iter_mut().zip(hashes) {
+            *guess = self.forms.guess(hash);
+        }
+        let Columns { counters, values, members, .. } = &self.columns;
+        let read = guesses.iter().fold(0, |read, guess| {
+            let Form { target, cell, .. } = guess.form();
+            let of_cell = match target {
+                Target::Counter => counters.touch(cell),
+                Target::Timing | Target::Histogram | Target::Distribution => values.touch(cell),
+                Target::Set => members.touch(cell),
+                // Theirs are behind locks.
+                Target::Gauge | Target::AbsoluteGauge => 0,
+            };
+            read ^ of_cell ^ self.forms.touch(*guess)
+        });
+        // Nothing is to be done with it.
+        std::hint::black_box(read);
+    }
+
+    #[inline(always)]
+    fn record_line(&mut self, raw: RawLine<'_>, hash: u32) {
+        self.columns.tally.lines += 1;
+        if self.record_known(raw, hash).is_none() {
+            self.record_parsed(raw);
         }
     }
 
     /// The fast way: one plain value of a form that is known. `None`, and nothing done, for anything else.
     #[inline(always)]
-    fn record_known(&mut self, raw: RawLine<'_>) -> Option<()> {
-        let form = self.find_form(raw)?;
+    fn record_known(&mut self, raw: RawLine<'_>, hash: u32) -> Option<()> {
+        if !raw.is_cut() {
+            return None;
+        }
+        let form = self.forms.find(hash, raw.before(), raw.after())?;
         let value = match form.target {
             Target::Set if raw.value().is_empty() => return None,
             Target::Set => Value::Member(raw.value()),
@@ -282,11 +335,6 @@ impl Shard {
         };
         self.record_value(form, value, None);
         Some(())
-    }
-
-    #[inline(always)]
-    fn find_form(&self, raw: RawLine<'_>) -> Option<Form> {
-        if raw.is_cut() { self.forms.find(raw.before(), raw.after()) } else { None }
     }
 
     /// `weight` is that of the form if it is not given.
@@ -391,7 +439,7 @@ impl Shard {
             return Err(Refusal::ReservedName);
         }
         let raw = (raw.is_cut() && metric.is_regular()).then_some(raw);
-        if let Some(form) = raw.and_then(|raw| self.find_form(raw)) {
+        if let Some(form) = raw.and_then(|raw| self.find_form(raw.before(), raw.after())) {
             return Ok(form);
         }
         self.identities.build(sample.kind, metric);
@@ -415,10 +463,14 @@ impl Shard {
         Ok(form)
     }
 
+    fn find_form(&self, before: &[u8], after: &[u8]) -> Option<Form> {
+        self.forms.find(self.forms.hash(before, after), before, after)
+    }
+
     /// Finds or opens the cell of the series whose identity was built last, for lines that have no form of their own.
     fn form_by_identity(&mut self, target: Target) -> Result<Form, Refusal> {
         // No raw line holds a line feed and every identity does, so both kinds of key share one table.
-        if let Some(form) = self.forms.find(self.identities.identity().as_bytes(), b"") {
+        if let Some(form) = self.find_form(self.identities.identity().as_bytes(), b"") {
             // It may have been opened by a service check, which does not tell what a sign means to its gauge.
             return Ok(Form { target, ..form });
         }
