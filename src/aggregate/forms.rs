@@ -55,7 +55,7 @@ pub(super) struct Form {
 pub(super) struct Forms {
     /// Keyed afresh for each table: no sender can choose names that collide.
     hasher: RandomState,
-    /// A power of two of them, at most 3/4 taken.
+    /// Not more taken than [`room`] allows.
     slots: Box<[Slot]>,
     len: usize,
     /// The keys, one behind the other: `before`, a colon, `after`.
@@ -95,7 +95,10 @@ const CACHED: usize = 1 << 16;
 impl Forms {
     /// An empty table with room for `capacity` forms whose keys take `key_bytes`.
     pub(super) fn with_capacity(capacity: usize, key_bytes: usize) -> Self {
-        let slots = (capacity * 4 / 3 + 1).next_power_of_two().max(1024);
+        let mut slots = 1024;
+        while room(slots) < capacity {
+            slots = grown(slots);
+        }
         Self {
             hasher: RandomState::default(),
             slots: vec![Slot::FREE; slots].into(),
@@ -139,7 +142,7 @@ impl Forms {
     /// The slot in which a form with this hash stands, if no other one took it before.
     #[inline(always)]
     pub(super) fn guess(&self, hash: u32) -> Slot {
-        self.slots[hash as usize & (self.slots.len() - 1)]
+        self.slots[home(hash, self.slots.len())]
     }
 
     /// Reads from where the key of a slot begins and ends.
@@ -152,17 +155,20 @@ impl Forms {
     /// The form of a line with this hash.
     #[inline(always)]
     pub(super) fn find(&self, hash: u32, before: &[u8], after: &[u8]) -> Option<Form> {
-        let mask = self.slots.len() - 1;
-        let mut index = hash as usize & mask;
+        let mut index = home(hash, self.slots.len());
         loop {
-            let slot = &self.slots[index];
+            // Past the last one comes the first one.
+            let Some(slot) = self.slots.get(index) else {
+                index = 0;
+                continue;
+            };
             if slot.key_len == 0 {
                 return None;
             }
             if slot.hash == hash && self.is_key(slot, before, after) {
                 return Some(slot.form());
             }
-            index = (index + 1) & mask;
+            index += 1;
         }
     }
 
@@ -179,7 +185,7 @@ impl Forms {
             self.overflowing = true;
             return;
         };
-        if (self.len + 1) * 4 > self.slots.len() * 3 {
+        if self.len >= room(self.slots.len()) {
             self.grow();
         }
         self.keys.extend_from_slice(before);
@@ -212,7 +218,7 @@ impl Forms {
     }
 
     fn grow(&mut self) {
-        let mut slots = vec![Slot::FREE; self.slots.len() * 2].into_boxed_slice();
+        let mut slots = vec![Slot::FREE; grown(self.slots.len())].into_boxed_slice();
         for slot in self.slots.iter().filter(|slot| slot.key_len > 0) {
             put(&mut slots, *slot);
         }
@@ -220,14 +226,35 @@ impl Forms {
     }
 }
 
-/// Puts a slot into the first free place from where its hash points.
-fn put(slots: &mut [Slot], slot: Slot) {
-    let mask = slots.len() - 1;
-    let mut index = slot.hash as usize & mask;
-    while slots[index].key_len > 0 {
-        index = (index + 1) & mask;
+/// Forms that a number of slots takes. Where it costs little memory, most slots stay free, so that most searches end at the
+/// first one: with a quarter taken, a counter took 21 ns, with half 23 ns, with two thirds 25 ns.
+fn room(slots: usize) -> usize {
+    match slots {
+        ..0x1_0000 => slots / 4,
+        ..0x10_0000 => slots / 2,
+        _ => slots / 4 * 3,
     }
-    slots[index] = slot;
+}
+
+/// The next number of slots. Half as many more: doubled, the table of a million forms was 33 MB.
+fn grown(slots: usize) -> usize {
+    slots / 2 * 3
+}
+
+/// Where the search for a hash begins, among any number of slots (Lemire: *A fast alternative to the modulo reduction*,
+/// 2016).
+#[inline(always)]
+fn home(hash: u32, slots: usize) -> usize {
+    ((u64::from(hash) * slots as u64) >> 32) as usize
+}
+
+/// Puts a slot into the first free place from its home on.
+fn put(slots: &mut [Slot], slot: Slot) {
+    let home = home(slot.hash, slots.len());
+    let (up_to_home, from_home) = slots.split_at_mut(home);
+    if let Some(free) = from_home.iter_mut().chain(up_to_home).find(|slot| slot.key_len == 0) {
+        *free = slot;
+    }
 }
 
 #[cfg(test)]
