@@ -1,0 +1,69 @@
+//! Shards and what cuts them, as the benches `flush` and `instructions` need them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
+use tallyd::export::prometheus::{Naming, Settings, Timings};
+use tallyd::flush::{Cutter, Idle};
+use tallyd::snapshot::{Overview, Snapshot};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What lies between the receivers and the exporters.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    /// One a receiver.
+    pub(crate) shards: Vec<Arc<Mutex<Shard>>>,
+    pub(crate) cutter: Cutter,
+}
+
+impl Pipeline {
+    pub(crate) fn new(receivers: usize) -> Self {
+        let idle =
+            Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [HOUR; 6] };
+        let shared = Shared::new(Parameters::default());
+        let shard = |_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
+        let shards: Vec<_> = (0..receivers).map(shard).collect();
+        let cutter = Cutter::new(shared, shards.clone(), statistics(), idle);
+        Self { shards, cutter }
+    }
+
+    /// Ends the interval.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(10),
+            statistics: Arc::new(statistics()),
+            rows: self.cutter.cut(Duration::ZERO).rows().clone(),
+            events: Vec::new(),
+            overview: Overview::default(),
+        }
+    }
+}
+
+fn statistics() -> Statistics {
+    let percentiles = [50.0, 90.0, 95.0, 99.0, 99.9].into_iter().filter_map(Percentile::new).collect();
+    Statistics { percentiles, exact_values: 512, ..Statistics::default() }
+}
+
+pub(crate) fn prometheus() -> Settings {
+    Settings { naming: Naming::Prometheus, timings: Timings::Summary, expire_after: [HOUR; 6] }
+}
+
+/// Each series once.
+pub(crate) fn counters(shard: &Mutex<Shard>, series: usize) {
+    for id in 0..series {
+        shard.lock().record(format!("app.requests.endpoint.{id:07}:1|c").as_bytes());
+    }
+}
+
+/// Each series `values` times.
+pub(crate) fn timings(shard: &Mutex<Shard>, series: usize, values: usize) {
+    for id in 0..series {
+        for value in 0..values {
+            shard.lock().record(format!("app.latency.{id:05}:{}|ms", value * 7919 % 1000).as_bytes());
+        }
+    }
+}

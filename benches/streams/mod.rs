@@ -1,0 +1,52 @@
+//! The lines that go into a shard in the benches `record` and `instructions`: the same, so that what is learnt from one
+//! explains the other.
+
+pub(crate) const LINES_A_DATAGRAM: usize = 20;
+const FOUR_TAGS: &str = "env:prod,service:checkout,region:eu-west-1,version:1.42";
+
+/// Lines of one kind.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) name: &'static str,
+    pub(crate) series: usize,
+    /// Before they repeat.
+    pub(crate) lines: usize,
+    /// From the number of the series and that of the line.
+    line: fn(usize, usize) -> String,
+}
+
+pub(crate) const ALL: [Stream; 11] = [
+    of_1k("counter/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c")),
+    of_1k("sampled/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c|@0.1")),
+    of_1k("timing/1k", |id, n| format!("app.latency.endpoint.{id:06}:{}.{}|ms", n % 977, n % 10)),
+    // A thousand values a series, most of which are folded into histograms.
+    Stream {
+        name: "timing/50",
+        series: 50,
+        lines: 50_000,
+        line: |id, n| format!("app.latency.endpoint.{id:06}:{}.{}|ms", n % 977, n % 10),
+    },
+    of_1k("gauge/1k", |id, n| format!("app.queue.depth.{id:06}:{}|g", n % 977)),
+    of_1k("set/1k", |id, n| format!("app.users.seen.{id:06}:user-{}|s", n % 977)),
+    of_1k("four_tags/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c|#{FOUR_TAGS}")),
+    of_200k("counter/200k", |id, _| format!("app.requests.endpoint.{id:06}:1|c")),
+    of_200k("timing/200k", |id, n| format!("app.latency.endpoint.{id:06}:{}|ms", n % 977)),
+    of_1k("timestamp/1k", |id, n| format!("app.requests.endpoint.{id:06}:1|c|T{}", n + 1)),
+    of_1k("bad_value/1k", |id, _| format!("app.requests.endpoint.{id:06}:NaN|c")),
+];
+
+const fn of_1k(name: &'static str, line: fn(usize, usize) -> String) -> Stream {
+    Stream { name, series: 1000, lines: 20_000, line }
+}
+
+const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Stream {
+    Stream { name, series: 200_000, lines: 200_000, line }
+}
+
+impl Stream {
+    /// Series come in a scattered order.
+    pub(crate) fn datagrams(&self) -> Vec<String> {
+        let lines: Vec<_> = (0..self.lines).map(|n| (self.line)(n * 7919 % self.series, n)).collect();
+        lines.chunks(LINES_A_DATAGRAM).map(|lines| lines.join("\n")).collect()
+    }
+}
