@@ -1,7 +1,7 @@
 # `make` alone says what there is. Everything works without make, too: these are the commands to type.
 
 .DEFAULT_GOAL := help
-.PHONY: help test bench lint fuzz install-test-tools
+.PHONY: help test bench guard lint fuzz install-test-tools
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -13,6 +13,10 @@ test: install-test-tools ## Run all tests, with real clients and Prometheus' own
 
 bench: ## Measure; takes minutes. `cargo bench --bench NAME` measures one stage.
 	cargo bench --workspace
+
+# Optimized as a release is, so it is built for a minute, and then counts for half a minute.
+guard: ## Count instructions and atomic operations; too many are an error. Needs valgrind.
+	cargo bench --bench instructions
 
 # cargo-fuzz is there after `cargo install cargo-fuzz`. Its instrumentation is said to be unstable, and works with a stable
 # compiler that is told to allow it.
@@ -29,5 +33,5 @@ lint: ## Check formatting, lints and documentation.
 	cargo check --manifest-path fuzz/Cargo.toml --target-dir target --bins
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
-install-test-tools: ## Install what `make test` needs: Debian, PyPI and npm packages. Starts no service.
+install-test-tools: ## Install what `make test` and `make guard` need: Debian, PyPI and npm packages. Starts no service.
 	bash tests/install.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need: programs and StatsD clients from Debian, and Python's and Node's clients beside their
-# scripts.
+# Installs what the tests and `make guard` need: programs and StatsD clients from Debian, and Python's and Node's clients
+# beside their scripts.
 # Where all of it is there already this takes a moment and needs neither network nor root. It starts no service.
 set -euo pipefail
 cd "$(dirname "$0")/clients"
@@ -56,6 +56,7 @@ missing_packages() {
 	ruby-statsd /usr/lib/ruby/vendor_ruby/statsd.rb
 	systemd systemd-analyze
 	uwsgi-core uwsgi-core
+	valgrind valgrind
 	PACKAGES
     # Node from elsewhere brings its own npm, with which Debian's would be at odds.
     type -P node >/dev/null || echo nodejs
