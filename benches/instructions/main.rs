@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Times double while other programs have their part of the cache, so a limit on them would have to be a wide one.
-//! Instructions differ by half a percent. They tell nothing of caches, though: the other benches measure times.
+//! Instructions differ by less than a percent. They tell nothing of caches, though: the other benches measure times.
 //!
 //! The crate gungraun counts in the same way. It needs a second program of its very version, which takes two minutes and
 //! a half to build where all cases take half a minute, and it compares with what it counted before on the same machine;

@@ -6,7 +6,7 @@ use crate::callgrind::Counts;
 use crate::cases::Case;
 use crate::receivers::LINES_A_BATCH;
 
-/// Percent. Two runs differ by 0.5 at most, for hash tables draw their keys at random; one more lock a line is 3 to 4.
+/// Percent. Two runs differ by 0.8 at most, for hash tables draw their keys at random; one more lock a line is 3 to 4.
 const TOLERANCE: f64 = 2.0;
 
 /// What a unit of each case takes, and what it took when it was recorded. Returns complaints.
