@@ -81,6 +81,13 @@ impl Gauges {
         }
     }
 
+    /// Does something while nobody else can set a gauge.
+    #[cfg(test)]
+    pub(super) fn locked<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _stripes = self.stripes.each_ref().map(Mutex::lock);
+        work()
+    }
+
     /// Forgets a gauge whose series was dropped.
     pub(crate) fn forget(&self, id: SeriesId) {
         if let Some(gauge) = self.stripes[id.index() % STRIPES].lock().get_mut(id.index() / STRIPES) {

@@ -124,6 +124,13 @@ impl Registry {
         Ok(inner.register(class, hash, identity, &self.hasher))
     }
 
+    /// Does something while nobody else can ask.
+    #[cfg(test)]
+    pub(super) fn locked<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _inner = self.inner.write();
+        work()
+    }
+
     /// The series registered since the last call.
     pub(crate) fn take_added(&self, class: Class) -> Vec<(SeriesId, Series)> {
         let added = {

@@ -551,6 +551,17 @@ impl Shard {
 mod tests {
     use super::*;
 
+    /// Hangs if one of them takes a lock that shards share.
+    #[test]
+    fn known_counters_timings_and_sets_are_recorded_while_all_that_is_shared_is_locked() {
+        let lines = b"a:1|c\na:1|ms|@0.1|#b\na:1|h\na:1|d\na:1|s";
+        let shared = Shared::new(Parameters::default());
+        let mut shard = Shard::new(Arc::clone(&shared));
+        shard.record(lines);
+        shared.registry.locked(|| shared.gauges.locked(|| shard.record(lines)));
+        assert_eq!(shard.tally().samples.iter().sum::<u64>(), 10);
+    }
+
     #[test]
     fn forms_are_limited_in_bytes_too_and_series_are_found_all_the_same() {
         let parameters = Parameters { max_series: 10, ..Parameters::default() };
