@@ -19,6 +19,11 @@ impl Telemetry {
         }
     }
 
+    /// Lines received.
+    pub(crate) fn lines(&self) -> u64 {
+        self.count("tallyd.lines")
+    }
+
     fn count(&self, name: &str) -> u64 {
         // Sums of counts, exact below 2^53.
         self.0.get(name).map_or(0, |&sum| sum as u64)
@@ -29,7 +34,7 @@ impl Telemetry {
     pub(crate) fn check(&self, datagrams_sent: u64, lines_a_datagram: usize) -> Result<(), Failure> {
         let received = self.count("tallyd.datagrams");
         let dropped = self.count("tallyd.datagrams_dropped");
-        let lines = self.count("tallyd.lines");
+        let lines = self.lines();
         let samples = self.count("tallyd.samples");
         let laws = [
             ("datagrams sent = received + dropped", datagrams_sent, received + dropped),

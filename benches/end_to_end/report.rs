@@ -57,15 +57,20 @@ pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
 }
 
 pub(crate) fn memory_heading() {
-    println!("\n| resident memory | samples recorded | and flushed as JSON | at most | lost |");
-    println!("|---|---:|---:|---:|---:|");
+    println!(
+        "\n| resident memory | samples recorded | and flushed as JSON | at most | all but 1,000 expired | lost |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|");
 }
 
 pub(crate) fn memory(case: &Case, measured: &Measured) {
-    let Measured { recorded, flushed, percent_lost } = measured;
-    let [recorded, flushed, most] = [recorded.resident, flushed.resident, flushed.peak].map(megabytes);
-    let title = case.stream.title;
-    println!("| {title} | {recorded:.0} MB | {flushed:.0} MB | {most:.0} MB | {percent_lost:.2} % |");
+    let Measured { recorded, flushed, expired, percent_lost } = measured;
+    let [recorded, flushed, most, expired] =
+        [*recorded, flushed.resident, flushed.peak, *expired].map(megabytes);
+    println!(
+        "| {} | {recorded:.0} MB | {flushed:.0} MB | {most:.0} MB | {expired:.0} MB | {percent_lost:.2} % |",
+        case.title
+    );
 }
 
 fn megabytes(bytes: u64) -> f64 {

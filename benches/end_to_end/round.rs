@@ -23,7 +23,7 @@ use crate::cores::Cores;
 use crate::generator::{self, Client};
 use crate::process::Process;
 use crate::streams::{Pace, Ring, Stream};
-use crate::tallyd::Tallyd;
+use crate::tallyd::{Tallyd, settings};
 use crate::{Failure, null_sink};
 
 /// What one receiver did in the measured part.
@@ -77,7 +77,7 @@ pub(crate) fn all(stream: &Stream, arguments: &Arguments, cores: Cores) -> Resul
 
 fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> Result<Round, Failure> {
     let null_sink = null_sink::start(cores)?;
-    let tallyd = Tallyd::start(cores, arguments.interval)?;
+    let tallyd = Tallyd::start(cores, &settings(arguments.interval))?;
     let receivers = [&null_sink, &tallyd.process];
     let mut clients = Vec::new();
     for receiver in receivers {

@@ -36,8 +36,7 @@ pub(crate) struct Tallyd {
 }
 
 impl Tallyd {
-    pub(crate) fn start(cores: Cores, interval: Duration) -> Result<Self, Failure> {
-        let settings = settings(interval);
+    pub(crate) fn start(cores: Cores, settings: &[String]) -> Result<Self, Failure> {
         let arguments: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         let mut command = process::command(cores, env!("CARGO_BIN_EXE_tallyd"), &arguments)?;
         let mut child = command.stderr(Stdio::piped()).spawn()?;
@@ -60,6 +59,14 @@ impl Tallyd {
                 return Ok(told);
             }
         }
+    }
+
+    /// Waits until it has written an interval by whose end it had received so many lines.
+    pub(crate) fn wait_for_lines(&mut self, lines: u64) -> Result<(), Failure> {
+        while self.telemetry.lines() < lines {
+            self.wait_for(|row| (row["name"] == "tallyd.lines").then_some(()))?;
+        }
+        Ok(())
     }
 
     /// Stops it. What it counted from start to end.
