@@ -20,6 +20,7 @@
 //! cargo bench --bench end_to_end                                       everything: about six minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
 //! cargo bench --bench end_to_end -- --stream memory                    what many series take: three minutes
+//! cargo bench --bench end_to_end -- --stream idle                      what none takes
 //! cargo bench --bench end_to_end -- --seconds 10                       flushed as seldom as by default
 //! ```
 
@@ -27,6 +28,7 @@ mod account;
 mod arguments;
 mod cores;
 mod generator;
+mod idle;
 mod memory;
 mod null_sink;
 mod process;
@@ -65,10 +67,10 @@ fn main() -> ExitCode {
 fn bench(arguments: &Arguments) -> Result<(), Failure> {
     let cores = Cores::take()?;
     let streams: Vec<_> = streams::ALL.iter().filter(|stream| arguments.selects(stream.name)).collect();
-    let memory = arguments.selects(memory::NAME);
-    if streams.is_empty() && !memory {
-        let names: Vec<_> = streams::ALL.iter().map(|stream| stream.name).chain([memory::NAME]).collect();
-        return Err(format!("no such stream; there are: {}", names.join(", ")).into());
+    let [memory, idle] = [memory::NAME, idle::NAME].map(|name| arguments.selects(name));
+    if streams.is_empty() && !memory && !idle {
+        let names = streams::ALL.iter().map(|stream| stream.name).chain([memory::NAME, idle::NAME]);
+        return Err(format!("no such stream; there are: {}", names.collect::<Vec<_>>().join(", ")).into());
     }
     if !streams.is_empty() {
         report::streams_heading(arguments, cores);
@@ -80,6 +82,12 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
         report::memory_heading();
         for case in memory::cases(arguments.brief) {
             report::memory(&case, &memory::measure(&case, cores)?);
+        }
+    }
+    if idle {
+        report::idle_heading();
+        for case in idle::CASES {
+            report::idle(&case, &idle::measure(&case, arguments.brief, cores)?);
         }
     }
     if arguments.brief {

@@ -77,17 +77,23 @@ impl Process {
         Ok(Duration::from_nanos(waited.unwrap_or(0)))
     }
 
+    /// How often its threads, as far as they are alive, went to sleep.
+    pub(crate) fn sleeps(&self) -> io::Result<u64> {
+        let mut sleeps = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            sleeps += number(&status, "voluntary_ctxt_switches:");
+        }
+        Ok(sleeps)
+    }
+
     pub(crate) fn socket(&self) -> io::Result<Socket> {
         socket::read(self.address)
     }
 
     pub(crate) fn memory(&self) -> io::Result<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let bytes = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let kilobytes = line.and_then(|line| line.split_ascii_whitespace().next());
-            kilobytes.and_then(|number| number.parse().ok()).map_or(0, |number: u64| number * 1024)
-        };
+        let bytes = |key| number(&status, key) * 1024;
         Ok(Memory { resident: bytes("VmRSS:"), peak: bytes("VmHWM:") })
     }
 
@@ -108,6 +114,13 @@ impl Drop for Process {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// The number behind a key of a `status` file, without its unit.
+fn number(status: &str, key: &str) -> u64 {
+    let rest = status.lines().find_map(|line| line.strip_prefix(key));
+    let number = rest.and_then(|rest| rest.split_ascii_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Process numbers are at most 2^22.

@@ -2,9 +2,9 @@
 
 use crate::arguments::Arguments;
 use crate::cores::Cores;
-use crate::memory::{Case, Measured};
 use crate::round::Round;
 use crate::streams::Stream;
+use crate::{idle, memory};
 
 /// Percent of the time. An idle machine lets the null sink wait for less than 3 %, of which some is tallyd's flush; one
 /// with another busy process for more than 15 %, and times are then up to twice as long.
@@ -63,13 +63,28 @@ pub(crate) fn memory_heading() {
     println!("|---|---:|---:|---:|---:|---:|");
 }
 
-pub(crate) fn memory(case: &Case, measured: &Measured) {
-    let Measured { recorded, flushed, expired, percent_lost } = measured;
+pub(crate) fn memory(case: &memory::Case, measured: &memory::Measured) {
+    let memory::Measured { recorded, flushed, expired, percent_lost } = measured;
     let [recorded, flushed, most, expired] =
         [*recorded, flushed.resident, flushed.peak, *expired].map(megabytes);
     println!(
         "| {} | {recorded:.0} MB | {flushed:.0} MB | {most:.0} MB | {expired:.0} MB | {percent_lost:.2} % |",
         case.title
+    );
+}
+
+pub(crate) fn idle_heading() {
+    println!(
+        "\n| with little to do | null sink, us of CPU a second | tallyd | null sink, sleeps a second | tallyd |"
+    );
+    println!("|---|---:|---:|---:|---:|");
+}
+
+pub(crate) fn idle(case: &idle::Case, measured: &idle::Measured) {
+    let idle::Measured { null_sink, tallyd } = measured;
+    println!(
+        "| {} | {:.0} | {:.0} | {:.1} | {:.1} |",
+        case.title, null_sink.microseconds, tallyd.microseconds, null_sink.sleeps, tallyd.sleeps
     );
 }
 
