@@ -27,6 +27,8 @@ pub(crate) struct Arguments {
     pub(crate) interval: Duration,
     /// Whether only the accounts are of interest, not the times.
     pub(crate) brief: bool,
+    /// Whether other servers are to be measured, too.
+    pub(crate) peers: bool,
     /// All of them if `None`.
     stream: Option<String>,
 }
@@ -56,7 +58,7 @@ impl Role {
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Failure> {
     let second = Duration::from_secs(1);
     let mut arguments =
-        Arguments { rounds: 5, measured: second, interval: second, brief: false, stream: None };
+        Arguments { rounds: 5, measured: second, interval: second, brief: false, peers: false, stream: None };
     let mut asked_for_by_cargo_bench = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -71,6 +73,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Failure> 
                 arguments.measured = Duration::from_millis((seconds * 1e3) as u64);
             }
             "--stream" => arguments.stream = Some(value()?),
+            "--peers" => arguments.peers = true,
             "--test" => arguments.brief = true,
             "--bench" => asked_for_by_cargo_bench = true,
             _ => {}

@@ -21,6 +21,7 @@
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
 //! cargo bench --bench end_to_end -- --stream memory                    what many series take: three minutes
 //! cargo bench --bench end_to_end -- --stream idle                      what none takes
+//! cargo bench --bench end_to_end -- --peers --rounds 3                 other servers, too: six minutes
 //! cargo bench --bench end_to_end -- --seconds 10                       flushed as seldom as by default
 //! ```
 
@@ -31,6 +32,7 @@ mod generator;
 mod idle;
 mod memory;
 mod null_sink;
+mod peers;
 mod process;
 mod report;
 mod round;
@@ -67,16 +69,23 @@ fn main() -> ExitCode {
 fn bench(arguments: &Arguments) -> Result<(), Failure> {
     let cores = Cores::take()?;
     let streams: Vec<_> = streams::ALL.iter().filter(|stream| arguments.selects(stream.name)).collect();
-    let [memory, idle] = [memory::NAME, idle::NAME].map(|name| arguments.selects(name));
+    // Other servers get streams only.
+    let [memory, idle] = [memory::NAME, idle::NAME].map(|name| !arguments.peers && arguments.selects(name));
     if streams.is_empty() && !memory && !idle {
         let names = streams::ALL.iter().map(|stream| stream.name).chain([memory::NAME, idle::NAME]);
         return Err(format!("no such stream; there are: {}", names.collect::<Vec<_>>().join(", ")).into());
     }
-    if !streams.is_empty() {
+    if arguments.peers {
+        report::peers_heading(arguments);
+        for stream in streams {
+            report::peers(stream, &peers::measure(stream, arguments, cores)?);
+        }
+        report::missing_peers();
+    } else if !streams.is_empty() {
         report::streams_heading(arguments, cores);
-    }
-    for stream in streams {
-        report::stream(stream, &round::all(stream, arguments, cores)?);
+        for stream in streams {
+            report::stream(stream, &round::all(stream, arguments, cores)?);
+        }
     }
     if memory {
         report::memory_heading();

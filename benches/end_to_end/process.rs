@@ -60,13 +60,23 @@ impl Process {
         Ok(Self { child, cpu, address })
     }
 
-    /// User and system time that all threads took, also those that have ended.
+    /// User and system time that all threads took, also those that have ended, and all processes that it started, as far
+    /// as they are alive.
     ///
     /// This clock is the scheduler's own account, in nanoseconds and up to the present moment.
     /// `/proc/PID/stat` counts whole ticks of 10 ms instead, and `/proc/PID/task/*/schedstat` lacks threads that have
     /// ended and, for one that runs, the time since the scheduler last looked at it.
-    pub(crate) fn cpu(&self) -> nix::Result<Duration> {
-        self.cpu.now().map(Duration::from)
+    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
+        let mut cpu = Duration::from(self.cpu.now()?);
+        let mut processes = children(pid_of(&self.child))?;
+        while let Some(process) = processes.pop() {
+            // One that ends at this moment has no clock, and no children.
+            if let Ok(time) = ClockId::pid_cpu_clock_id(process).and_then(ClockId::now) {
+                cpu += Duration::from(time);
+                processes.extend(children(process).unwrap_or_default());
+            }
+        }
+        Ok(cpu)
     }
 
     /// How long the main thread was ready to run while another one had the core.
@@ -103,6 +113,10 @@ impl Process {
         kill(pid_of(&self.child), Signal::SIGTERM)
     }
 
+    pub(crate) fn has_ended(&mut self) -> io::Result<bool> {
+        self.child.try_wait().map(|status| status.is_some())
+    }
+
     pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait()
     }
@@ -121,6 +135,18 @@ fn number(status: &str, key: &str) -> u64 {
     let rest = status.lines().find_map(|line| line.strip_prefix(key));
     let number = rest.and_then(|rest| rest.split_ascii_whitespace().next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The processes that the threads of a process started.
+fn children(process: Pid) -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread that ends at this moment has none.
+        let numbers = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        let numbers = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+        children.extend(numbers.map(Pid::from_raw));
+    }
+    Ok(children)
 }
 
 /// Process numbers are at most 2^22.

@@ -2,9 +2,10 @@
 
 use crate::arguments::Arguments;
 use crate::cores::Cores;
-use crate::round::Round;
+use crate::peers::Entry;
+use crate::round::{Round, Work};
 use crate::streams::Stream;
-use crate::{idle, memory};
+use crate::{idle, memory, peers};
 
 /// Percent of the time. An idle machine lets the null sink wait for less than 3 %, of which some is tallyd's flush; one
 /// with another busy process for more than 15 %, and times are then up to twice as long.
@@ -25,11 +26,7 @@ pub(crate) fn streams_heading(arguments: &Arguments, cores: Cores) {
 }
 
 pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
-    let ascending = |value: fn(&Round) -> f64| {
-        let mut values: Vec<_> = rounds.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values
-    };
+    let ascending = |value: fn(&Round) -> f64| ascending(rounds.iter().map(value));
     let median = |value| ascending(value)[rounds.len() / 2];
     // The median would not show what only one round lost.
     let mean = |value| ascending(value).iter().sum::<f64>() / rounds.len() as f64;
@@ -47,12 +44,59 @@ pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
         mean(|round| round.tallyd.percent_lost()),
         median(|round| megabytes(round.resident)),
     );
-    let waited = median(|round| round.null_sink.percent_waited());
-    if waited > DISTURBED {
+    warn_if_disturbed(stream, median(|round| round.null_sink.percent_waited()));
+}
+
+fn warn_if_disturbed(stream: &Stream, percent_waited: f64) {
+    if percent_waited > DISTURBED {
         eprintln!(
-            "{}: the null sink waited for its core {waited:.0} % of the time; the machine is busy, and the row means little",
+            "{}: the null sink waited for its core {percent_waited:.0} % of the time; the machine is busy, and the rows \
+             mean little",
             stream.name
         );
+    }
+}
+
+pub(crate) fn peers_heading(arguments: &Arguments) {
+    println!(
+        "{}; each server alone on the receivers' core, {} rounds. tallyd has one receiver.\n",
+        machine(),
+        arguments.rounds
+    );
+    println!(
+        "| stream | server | ns of CPU a line | to null sink: median | least | most | lost | resident |"
+    );
+    println!("|---|---|---:|---:|---:|---:|---:|---:|");
+}
+
+/// The null sink comes first.
+pub(crate) fn peers(stream: &Stream, entries: &[Entry]) {
+    let times = |entry: &Entry| entry.work.iter().map(Work::nanoseconds_a_line).collect::<Vec<_>>();
+    let null_sink = times(&entries[0]);
+    for entry in entries {
+        let times = times(entry);
+        let ratios = ascending(times.iter().zip(&null_sink).map(|(server, null_sink)| server / null_sink));
+        let lost = entry.work.iter().map(Work::percent_lost).sum::<f64>() / entry.work.len() as f64;
+        let middle = times.len() / 2;
+        println!(
+            "| {} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {lost:.1} % | {:.1} MB |",
+            stream.title,
+            entry.name,
+            ascending(times.iter().copied())[middle],
+            ratios[middle],
+            ratios[0],
+            ratios[ratios.len() - 1],
+            ascending(entry.resident.iter().copied().map(megabytes))[middle],
+        );
+    }
+    let waited = ascending(entries[0].work.iter().map(Work::percent_waited));
+    warn_if_disturbed(stream, waited[waited.len() / 2]);
+}
+
+/// Where there is no result, it says why.
+pub(crate) fn missing_peers() {
+    for peer in peers::ALL.iter().filter(|peer| !peer.is_installed()) {
+        println!("\n{} is not installed; it comes with `{}`.", peer.name, peer.install);
     }
 }
 
@@ -86,6 +130,12 @@ pub(crate) fn idle(case: &idle::Case, measured: &idle::Measured) {
         "| {} | {:.0} | {:.0} | {:.1} | {:.1} |",
         case.title, null_sink.microseconds, tallyd.microseconds, null_sink.sleeps, tallyd.sleeps
     );
+}
+
+fn ascending(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
 }
 
 fn megabytes(bytes: u64) -> f64 {

@@ -97,7 +97,7 @@ fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> R
 }
 
 /// Sends a stream to receivers, each with its client, and measures the second part of it.
-fn measure(
+pub(crate) fn measure(
     stream: &Stream,
     receivers: &[&Process],
     clients: &mut [Client<'_>],
