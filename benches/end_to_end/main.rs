@@ -17,9 +17,9 @@
 //! Every tallyd ends with its account: datagrams sent = received + dropped, lines = samples.
 //!
 //! ```text
-//! cargo bench --bench end_to_end                                       everything: about six minutes
+//! cargo bench --bench end_to_end                                       everything: about seven minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
-//! cargo bench --bench end_to_end -- --stream memory                    what many series take: three minutes
+//! cargo bench --bench end_to_end -- --stream memory                    what many series take: four minutes
 //! cargo bench --bench end_to_end -- --stream idle                      what none takes
 //! cargo bench --bench end_to_end -- --peers --rounds 3                 other servers, too: six minutes
 //! cargo bench --bench end_to_end -- --seconds 10                       flushed as seldom as by default
