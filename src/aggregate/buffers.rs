@@ -132,12 +132,11 @@ impl<T: Fold> Buffers<T> {
         }
     }
 
-    /// Without cells, but with the same parameters and room for as many.
-    pub(crate) fn fresh(&self) -> Self {
-        let mut fresh = Self::new(self.model.empty(), self.keep as usize);
-        fresh.cells.reserve(self.cells.len());
-        fresh.backs.reserve(self.backs.len());
-        fresh
+    /// Makes room for a number of cells in all.
+    pub(crate) fn make_room(&mut self, cells: usize) {
+        let missing = cells.saturating_sub(self.len());
+        self.cells.reserve_exact(missing);
+        self.backs.reserve_exact(missing);
     }
 
     /// A new cell of a series, most of whose values will stand for `weight` samples.
@@ -155,7 +154,7 @@ impl<T: Fold> Buffers<T> {
             *place = word;
             cell.len += 1;
         } else {
-            self.make_room(index);
+            self.spill(index);
             let cell = &mut self.cells[index as usize];
             cell.words[0] = word;
             cell.len = 1;
@@ -194,7 +193,7 @@ impl<T: Fold> Buffers<T> {
 
     /// Puts the cell's full run into a chunk.
     #[inline(never)]
-    fn make_room(&mut self, index: u32) {
+    fn spill(&mut self, index: u32) {
         self.fold_if_many(index);
         let cell = &mut self.cells[index as usize];
         let chunk = Chunk { words: cell.words, older: cell.older, len: RUN as u16, is_weighted: false };

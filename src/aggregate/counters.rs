@@ -15,8 +15,11 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn with_capacity(cells: usize) -> Self {
-        Self { sums: Vec::with_capacity(cells), owners: Vec::with_capacity(cells) }
+    /// Makes room for a number of cells in all.
+    pub(crate) fn make_room(&mut self, cells: usize) {
+        let missing = cells.saturating_sub(self.len());
+        self.sums.reserve_exact(missing);
+        self.owners.reserve_exact(missing);
     }
 
     /// A new cell of a series.

@@ -18,11 +18,6 @@ impl Events {
         Self { lines: Vec::new(), ends: Vec::new(), room }
     }
 
-    /// Without events, and with as much room.
-    pub(super) fn fresh(&self) -> Self {
-        Self::new(self.room)
-    }
-
     /// Whether there was room for it.
     pub(super) fn push(&mut self, line: &[u8]) -> bool {
         let fits = self.lines.len() + line.len() <= self.room;

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::pages::{Pages, Place};
 use crate::protocol::Kind;
@@ -69,8 +69,9 @@ pub(crate) struct Registry {
     inner: RwLock<Inner>,
 }
 
-/// Series that are handled under one hold of the lock, which takes some microseconds: receivers may be waiting for it.
-const SERIES_A_STEP: usize = 1024;
+/// Series that are handled under one hold of the lock, some tens of microseconds. It is then handed to whoever waits:
+/// otherwise this thread would have it again before a receiver has woken up.
+const SERIES_A_STEP: usize = 256;
 
 #[derive(Debug)]
 struct Inner {
@@ -84,9 +85,13 @@ struct Inner {
     classes: [Numbers; 4],
 }
 
-#[derive(Debug, Default)]
+/// Tables that the numbers of a class are dealt out to by their hash. One table of a million takes 100 ms to grow, while
+/// all receivers that have something to ask wait; of these each takes less than half a millisecond.
+const TABLES: usize = 256;
+
+#[derive(Debug)]
 struct Numbers {
-    table: HashTable<SeriesId>,
+    tables: [HashTable<SeriesId>; TABLES],
     /// Where the identity of each number stands.
     places: Vec<Place>,
     free: Vec<SeriesId>,
@@ -94,6 +99,23 @@ struct Numbers {
     added: Vec<SeriesId>,
     /// Idle ones that are dropped unless a sample comes in time.
     dying: BTreeSet<SeriesId>,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            tables: [const { HashTable::new() }; TABLES],
+            places: Vec::new(),
+            free: Vec::new(),
+            added: Vec::new(),
+            dying: BTreeSet::new(),
+        }
+    }
+}
+
+/// The table of a hash, by bits that are not the first to decide where it stands within the table.
+fn table_of(hash: u64) -> usize {
+    (hash >> 40) as usize % TABLES
 }
 
 impl Registry {
@@ -168,15 +190,23 @@ impl Registry {
             // Those that are asked for in between leave the rest in time.
             let step: Vec<_> = std::iter::from_fn(|| numbers.dying.pop_first()).take(SERIES_A_STEP).collect();
             if step.is_empty() {
-                inner.shrink(class, &self.hasher);
-                return dropped;
+                break;
             }
             for id in step.into_iter().filter(|&id| is_idle(id)) {
                 forget(id);
                 inner.drop_series(class, id, &self.hasher);
                 dropped.push(id);
             }
+            RwLockWriteGuard::unlock_fair(inner);
         }
+        if !dropped.is_empty() {
+            for table in 0..TABLES {
+                let mut inner = self.inner.write();
+                inner.shrink(class, table, &self.hasher);
+                RwLockWriteGuard::unlock_fair(inner);
+            }
+        }
+        dropped
     }
 
     /// Moves series out of pages that hold mostly dropped ones, so that these are freed. Those of a class that were moved,
@@ -185,11 +215,10 @@ impl Registry {
         let numbers = self.inner.read().classes[class as usize].places.len();
         let mut moved = Vec::new();
         for first in (0..numbers).step_by(SERIES_A_STEP) {
-            let step = (first..numbers).take(SERIES_A_STEP);
+            let step = (first..numbers).take(SERIES_A_STEP).map(|number| SeriesId(number as u32));
             let mut inner = self.inner.write();
-            moved.extend(
-                step.map(|number| SeriesId(number as u32)).filter(|&id| inner.leave_sparse_page(class, id)),
-            );
+            moved.extend(step.filter(|&id| inner.leave_sparse_page(class, id)));
+            RwLockWriteGuard::unlock_fair(inner);
         }
         self.inner.write().pages.close();
         let inner = self.inner.read();
@@ -206,8 +235,8 @@ impl Inner {
     }
 
     fn find(&self, class: Class, hash: u64, identity: &str) -> Option<SeriesId> {
-        let Numbers { table, places, .. } = &self.classes[class as usize];
-        table.find(hash, |id| self.pages.text(places[id.index()]) == identity).copied()
+        let Numbers { tables, places, .. } = &self.classes[class as usize];
+        tables[table_of(hash)].find(hash, |id| self.pages.text(places[id.index()]) == identity).copied()
     }
 
     /// `None` as long as its page is open.
@@ -219,24 +248,26 @@ impl Inner {
         let Self { pages, classes, series, bytes, .. } = self;
         *series += 1;
         *bytes += identity.len();
-        let Numbers { table, places, free, added, .. } = &mut classes[class as usize];
+        let Numbers { tables, places, free, added, .. } = &mut classes[class as usize];
         let id = free.pop().unwrap_or_else(|| {
             places.push(Place::NONE);
             // Below max_series, which the configuration keeps below 2^32.
             SeriesId(places.len() as u32 - 1)
         });
         places[id.index()] = pages.push(identity);
-        table.insert_unique(hash, id, |known| hasher.hash_one(pages.text(places[known.index()])));
+        tables[table_of(hash)]
+            .insert_unique(hash, id, |known| hasher.hash_one(pages.text(places[known.index()])));
         added.push(id);
         id
     }
 
     fn drop_series(&mut self, class: Class, id: SeriesId, hasher: &RandomState) {
         let Self { pages, classes, series, bytes, .. } = self;
-        let Numbers { table, places, free, .. } = &mut classes[class as usize];
+        let Numbers { tables, places, free, .. } = &mut classes[class as usize];
         let place = std::mem::replace(&mut places[id.index()], Place::NONE);
         let identity = pages.text(place);
-        if let Ok(entry) = table.find_entry(hasher.hash_one(identity), |&known| known == id) {
+        let hash = hasher.hash_one(identity);
+        if let Ok(entry) = tables[table_of(hash)].find_entry(hash, |&known| known == id) {
             entry.remove();
         }
         *series -= 1;
@@ -245,10 +276,11 @@ impl Inner {
         free.push(id);
     }
 
-    /// Gives back what most of the table does not need.
-    fn shrink(&mut self, class: Class, hasher: &RandomState) {
+    /// Gives back what most of a table does not need.
+    fn shrink(&mut self, class: Class, table: usize, hasher: &RandomState) {
         let Self { pages, classes, .. } = self;
-        let Numbers { table, places, .. } = &mut classes[class as usize];
+        let Numbers { tables, places, .. } = &mut classes[class as usize];
+        let table = &mut tables[table];
         if table.len() * 4 < table.capacity() {
             table.shrink_to_fit(|id| hasher.hash_one(pages.text(places[id.index()])));
         }

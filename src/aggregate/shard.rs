@@ -141,16 +141,11 @@ impl Columns {
         }
     }
 
-    /// Without cells, but with room for as many.
-    pub(crate) fn fresh(&self) -> Self {
-        Self {
-            counters: Counters::with_capacity(self.counters.len()),
-            values: self.values.fresh(),
-            members: self.members.fresh(),
-            events: self.events.fresh(),
-            tally: Tally::default(),
-            refused: RefusedNames::default(),
-        }
+    /// Makes room for cells, so that opening them moves nothing.
+    pub(crate) fn make_room(&mut self, size: Size) {
+        self.counters.make_room(size.counters);
+        self.values.make_room(size.values);
+        self.members.make_room(size.members);
     }
 
     /// Opens up to `limit` cells of each kind that `other` has and this one has not. Whether none is missing after that.
@@ -187,9 +182,11 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// With room for what the shard held.
-    pub(crate) fn of(columns: &Columns, size: Size) -> Self {
-        Self { forms: Forms::with_capacity(size.forms, size.key_bytes), columns: columns.fresh() }
+    /// With room for as much.
+    pub(crate) fn new(parameters: &Parameters, size: Size) -> Self {
+        let mut columns = Columns::new(parameters);
+        columns.make_room(size);
+        Self { forms: Forms::with_capacity(size.forms, size.key_bytes), columns }
     }
 
     /// The columns of the interval that was ended with this.
@@ -206,6 +203,25 @@ const AHEAD: usize = 32;
 pub(crate) struct Size {
     forms: usize,
     key_bytes: usize,
+    /// Cells of each kind.
+    counters: usize,
+    values: usize,
+    members: usize,
+}
+
+impl Size {
+    /// A part of it.
+    pub(crate) fn times(self, part: f64) -> Self {
+        let times = |count: usize| (count as f64 * part) as usize;
+        let Self { forms, key_bytes, counters, values, members } = self;
+        Self {
+            forms: times(forms),
+            key_bytes: times(key_bytes),
+            counters: times(counters),
+            values: times(values),
+            members: times(members),
+        }
+    }
 }
 
 impl Shard {
@@ -521,9 +537,14 @@ impl Shard {
         std::mem::swap(&mut self.forms, &mut renewal.forms);
     }
 
-    /// How large a renewed shard is likely to become.
     pub(crate) fn size(&self) -> Size {
-        Size { forms: self.forms.len(), key_bytes: self.forms.key_bytes() }
+        Size {
+            forms: self.forms.len(),
+            key_bytes: self.forms.key_bytes(),
+            counters: self.columns.counters.len(),
+            values: self.columns.values.len(),
+            members: self.columns.members.len(),
+        }
     }
 
     /// Whether new forms are still learned.
@@ -588,7 +609,7 @@ mod tests {
         shard.record(&line);
         assert_eq!(shard.tally().samples[Kind::Counter as usize], 2);
         assert!(shard.is_full_of_forms());
-        let mut renewal = Renewal::of(&shard.columns, shard.size());
+        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size());
         shard.cut_anew(&mut renewal);
         assert!(!shard.is_full_of_forms());
     }
@@ -604,7 +625,7 @@ mod tests {
         }
         // One more, by which the series itself is found.
         assert_eq!(shard.forms.len(), limit + 1);
-        let mut renewal = Renewal::of(&shard.columns, shard.size());
+        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size());
         shard.cut_anew(&mut renewal);
         assert_eq!(shard.forms.len(), 0);
         let mut sum = 0.0;

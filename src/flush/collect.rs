@@ -57,7 +57,11 @@ pub(crate) struct Collector {
 #[derive(Debug, PartialEq)]
 enum Sweep {
     Idle,
-    Announced,
+    /// So many series, of those that there were.
+    Announced {
+        dying: usize,
+        of: usize,
+    },
 }
 
 impl Collector {
@@ -76,7 +80,15 @@ impl Collector {
 
     /// Whether the shards must forget their forms at the next cut.
     pub(crate) fn wants_renewal(&self) -> bool {
-        self.sweep == Sweep::Announced
+        matches!(self.sweep, Sweep::Announced { .. })
+    }
+
+    /// The part of all series that was not announced as idle.
+    pub(crate) fn share_of_kept(&self) -> f64 {
+        match self.sweep {
+            Sweep::Announced { dying, of } => 1.0 - dying as f64 / of as f64,
+            Sweep::Idle => 1.0,
+        }
     }
 
     /// Merges what the shards recorded in an interval that ended at `now`, counted from any fixed moment. `renewed`
@@ -105,7 +117,7 @@ impl Collector {
         let events = self.events(columns);
         let live = self.settle(&mut values);
         let rows = Rows::new(Arc::clone(self.catalog.series()), values);
-        if renewed && self.sweep == Sweep::Announced {
+        if renewed && self.wants_renewal() {
             self.drop_idle(now);
         } else if self.sweep == Sweep::Idle && now >= self.next_sweep {
             self.announce_idle(now);
@@ -217,13 +229,14 @@ impl Collector {
         self.next_sweep = now + shortest / 8;
         let dying =
             Class::ALL.map(|class| self.catalog.ids(class, |id, kind| self.is_idle(class, id, kind, now)));
-        if dying.iter().all(Vec::is_empty) {
+        let count = dying.iter().map(Vec::len).sum();
+        if count == 0 {
             return;
         }
         for (class, ids) in Class::ALL.into_iter().zip(dying) {
             self.shared.registry.mark_dying(class, ids);
         }
-        self.sweep = Sweep::Announced;
+        self.sweep = Sweep::Announced { dying: count, of: self.catalog.entries().len() };
     }
 
     fn drop_idle(&mut self, now: Duration) {

@@ -27,6 +27,7 @@ const CELLS_A_STEP: usize = 4096;
 /// Cuts shards and makes snapshots; knows no clock and no exporter.
 #[derive(Debug)]
 pub struct Cutter {
+    shared: Arc<Shared>,
     shards: Vec<Arc<Mutex<Shard>>>,
     /// Empty columns, one set a shard, in which the next interval is recorded.
     spares: Vec<Columns>,
@@ -71,7 +72,8 @@ impl Cutter {
         idle: Idle,
     ) -> Self {
         let spares = shards.iter().map(|_| Columns::new(&shared.parameters)).collect();
-        Self { shards, spares, collector: Collector::new(shared, statistics, idle), interval: 1 }
+        let collector = Collector::new(Arc::clone(&shared), statistics, idle);
+        Self { shared, shards, spares, collector, interval: 1 }
     }
 
     /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
@@ -88,7 +90,11 @@ impl Cutter {
             // Freed here, not under the lock.
             drop(left_over);
         }
-        self.spares = if renew { columns.iter().map(Columns::fresh).collect() } else { columns };
+        if renew {
+            // The shards have other cells now, and maybe far fewer.
+            columns.iter_mut().for_each(|columns| *columns = Columns::new(&self.shared.parameters));
+        }
+        self.spares = columns;
         Cut { collected }
     }
 
@@ -96,18 +102,21 @@ impl Cutter {
     fn cut_on(&mut self) -> Vec<Columns> {
         let mut spares = std::mem::take(&mut self.spares);
         for (shard, spare) in self.shards.iter().zip(&mut spares) {
+            let size = shard.lock().size();
+            spare.make_room(size);
             while !shard.lock().prepare(spare, CELLS_A_STEP) {}
         }
         let shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
         shards.into_iter().zip(spares).map(|(mut shard, spare)| shard.cut(spare)).collect()
     }
 
-    /// The shards forget their forms.
+    /// The shards forget their forms. They are given room for those of the series that are likely to live on.
     fn cut_anew(&mut self) -> Vec<Columns> {
+        let kept = self.collector.share_of_kept();
         let mut renewals = Vec::with_capacity(self.shards.len());
-        for (shard, spare) in self.shards.iter().zip(&self.spares) {
+        for shard in &self.shards {
             let size = shard.lock().size();
-            renewals.push(Renewal::of(spare, size));
+            renewals.push(Renewal::new(&self.shared.parameters, size.times(kept)));
         }
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
         shards.iter_mut().zip(&mut renewals).for_each(|(shard, renewal)| shard.cut_anew(renewal));
