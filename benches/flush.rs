@@ -34,26 +34,50 @@ fn cut(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Each series once, with values of one to four digits, and milliseconds with fractions.
 fn rendering(criterion: &mut Criterion) {
     const SERIES: usize = 100_000;
-    let mut pipeline = Pipeline::new(1);
-    counters(&pipeline.shards[0], SERIES);
-    let snapshot = pipeline.snapshot();
     let mut group = criterion.benchmark_group("render");
     group.sample_size(10).throughput(Throughput::Elements(SERIES as u64));
-    for (name, format) in [("console_text", Format::Text), ("console_json", Format::Json)] {
-        let mut console = Console::new(format, "/dev/null".into());
-        group.bench_function(name, |bencher| bencher.iter(|| console.export(&snapshot).unwrap()));
-    }
-    let mut totals = Totals::new(pipeline::prometheus());
-    let mut page = std::io::sink();
-    group.bench_function("prometheus_text", |bencher| {
-        bencher.iter(|| {
-            totals.add(&snapshot);
-            render(&totals, |piece| page.write_all(piece.as_bytes()))
+    let cases: [(&str, &dyn Fn(usize) -> String); 4] = [
+        ("counters", &|id| format!("app.requests.endpoint.{id:07}:{}|c", id % 5000)),
+        ("counters_4_tags", &|id| format!("app.requests:{}|c|#{}", id % 5000, four_tags(id))),
+        ("timings", &|id| format!("app.latency.{id:05}:{}.25:12:7.5:318|ms", id % 5000)),
+        ("timings_4_tags", &|id| format!("app.latency:{}.25:12:7.5:318|ms|#{}", id % 5000, four_tags(id))),
+    ];
+    for (name, line) in cases {
+        let mut pipeline = Pipeline::new(1);
+        (0..SERIES).for_each(|id| pipeline.shards[0].lock().record(line(id).as_bytes()));
+        let snapshot = pipeline.snapshot();
+        for (exporter, format) in [("console_text", Format::Text), ("console_json", Format::Json)] {
+            let mut console = Console::new(format, "/dev/null".into());
+            group.bench_function(format!("{exporter}/{name}"), |bencher| {
+                bencher.iter(|| console.export(&snapshot).unwrap());
+            });
+        }
+        let settings = pipeline::prometheus();
+        let mut totals = Totals::new(settings.clone());
+        let mut page = std::io::sink();
+        group.bench_function(format!("prometheus_text/{name}"), |bencher| {
+            bencher.iter(|| {
+                totals.add(&snapshot);
+                render(&totals, |piece| page.write_all(piece.as_bytes()))
+            });
         });
-    });
+        // The first snapshot, of which each series is given a place.
+        group.bench_function(format!("prometheus_first/{name}"), |bencher| {
+            bencher.iter_with_large_drop(|| {
+                let mut totals = Totals::new(settings.clone());
+                totals.add(&snapshot);
+                totals
+            });
+        });
+    }
     group.finish();
+}
+
+fn four_tags(id: usize) -> String {
+    format!("env:prod,region:eu-west-1,endpoint:{id:05},status:{}", 200 + id % 4)
 }
 
 criterion_group!(benches, cut, rendering);
