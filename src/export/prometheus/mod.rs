@@ -7,6 +7,8 @@
 //! ```
 
 mod names;
+#[cfg(test)]
+mod plain;
 mod text;
 mod totals;
 
