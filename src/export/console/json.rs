@@ -1,10 +1,10 @@
 //! One JSON object a line. The form is an interface: README describes it.
 
 use std::fmt::Write;
+use std::iter;
 
 use crate::aggregate::Percentile;
 use crate::export::number::push_float;
-use crate::series::Series;
 use crate::snapshot::{Event, Row, Snapshot, Value};
 
 /// What the lines of a snapshot have in common.
@@ -12,6 +12,7 @@ pub(super) struct Lines<'a> {
     snapshot: &'a Snapshot,
     /// Up to the name.
     head: String,
+    /// Each from the comma to the colon.
     percentile_keys: Vec<String>,
 }
 
@@ -21,27 +22,32 @@ impl<'a> Lines<'a> {
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
         // Never zero, since readers divide by it.
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
-        let key = |percentile: &Percentile| format!("p{}", percentile.percent());
+        let key = |percentile: &Percentile| format!(",\"p{}\":", percentile.percent());
         Self { head, percentile_keys: snapshot.percentiles().iter().map(key).collect(), snapshot }
     }
 
     /// Appends the line of a row.
     pub(super) fn push(&self, text: &mut String, Row { series, value }: Row<'_>) {
         text.push_str(&self.head);
-        push_identity(text, series);
+        text.push_str(",\"name\":");
+        push_string(text, series.name());
+        text.push_str(",\"type\":\"");
+        text.push_str(series.kind().name());
+        text.push('"');
+        push_tags(text, series.tags());
         match value {
             Value::Counter(value) => {
-                push_field(text, "value", *value);
-                push_field(text, "rate", self.snapshot.rate(*value));
+                push_field(text, ",\"value\":", *value);
+                push_field(text, ",\"rate\":", self.snapshot.rate(*value));
             }
-            Value::Gauge(value) | Value::Set(value) => push_field(text, "value", *value),
+            Value::Gauge(value) | Value::Set(value) => push_field(text, ",\"value\":", *value),
             Value::Summary(summary) => {
-                push_field(text, "count", summary.count);
-                push_field(text, "sum", summary.sum);
-                push_field(text, "min", summary.min);
-                push_field(text, "max", summary.max);
-                push_field(text, "mean", summary.mean);
-                push_field(text, "stddev", summary.stddev);
+                push_field(text, ",\"count\":", summary.count);
+                push_field(text, ",\"sum\":", summary.sum);
+                push_field(text, ",\"min\":", summary.min);
+                push_field(text, ",\"max\":", summary.max);
+                push_field(text, ",\"mean\":", summary.mean);
+                push_field(text, ",\"stddev\":", summary.stddev);
                 for (key, value) in self.percentile_keys.iter().zip(&summary.percentiles) {
                     push_field(text, key, *value);
                 }
@@ -67,8 +73,8 @@ impl<'a> Lines<'a> {
         push_optional(text, "alert_type", Some(event.alert_type.name()));
         push_optional(text, "aggregation_key", event.aggregation_key.as_deref());
         push_optional(text, "source_type", event.source_type.as_deref());
-        let tags: Vec<_> = event.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        push_tags(text, &tags);
+        let tags = event.tags.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        push_tags(text, tags);
         text.push_str("}\n");
     }
 }
@@ -82,47 +88,49 @@ fn push_optional(text: &mut String, key: &str, value: Option<&str>) {
     }
 }
 
-fn push_identity(text: &mut String, series: &Series) {
-    text.push_str(",\"name\":");
-    push_string(text, series.name());
-    text.push_str(",\"type\":\"");
-    text.push_str(series.kind().name());
-    text.push('"');
-    push_tags(text, &series.tags().collect::<Vec<_>>());
-}
-
-/// Sorted tags, so that those of one key stand together.
-fn push_tags(text: &mut String, tags: &[(&str, &str)]) {
+/// Sorted tags, so that those of one key stand together: `"key":"value"`, or `"key":["value","value"]`.
+fn push_tags<'a>(text: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
     text.push_str(",\"tags\":{");
-    for (index, of_one_key) in tags.chunk_by(|a, b| a.0 == b.0).enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        push_string(text, of_one_key[0].0);
+    let mut tags = tags.peekable();
+    while let Some((key, value)) = tags.next() {
+        push_string(text, key);
         text.push(':');
-        if let [(_, value)] = of_one_key {
+        let mut more = || tags.next_if(|(next, _)| *next == key).map(|(_, value)| value);
+        if let Some(second) = more() {
+            text.push('[');
             push_string(text, value);
-        } else {
-            for (index, (_, value)) in of_one_key.iter().enumerate() {
-                text.push(if index == 0 { '[' } else { ',' });
+            for value in iter::once(second).chain(iter::from_fn(more)) {
+                text.push(',');
                 push_string(text, value);
             }
             text.push(']');
+        } else {
+            push_string(text, value);
+        }
+        if tags.peek().is_some() {
+            text.push(',');
         }
     }
     text.push('}');
 }
 
 fn push_field(text: &mut String, key: &str, value: f64) {
-    text.push_str(",\"");
     text.push_str(key);
-    text.push_str("\":");
     push_float(text, value);
 }
 
+/// A string as `serde_json` writes it. That allocates, so a string without anything to escape is copied, as most are.
 fn push_string(text: &mut String, string: &str) {
-    // A string is always representable.
-    text.push_str(&serde_json::to_string(string).unwrap_or_default());
+    // No early end, so that many bytes are looked at at a time.
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if string.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+        text.push('"');
+        text.push_str(string);
+        text.push('"');
+    } else {
+        // A string is always representable.
+        text.push_str(&serde_json::to_string(string).unwrap_or_default());
+    }
 }
 
 #[cfg(test)]
@@ -130,9 +138,12 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::aggregate::{Statistics, Summary};
     use crate::protocol::{AlertType, Kind, Priority};
+    use crate::series::Series;
     use crate::snapshot::{Overview, Rows};
 
     fn snapshot(rows: Rows) -> Snapshot {
@@ -226,5 +237,30 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    proptest! {
+        #[test]
+        fn strings_and_tags_are_as_serde_json_writes_them(
+            tags in prop::collection::vec(("[a-c\"\n]{0,2}", any::<String>()), 0..8),
+        ) {
+            let mut tags = tags;
+            tags.sort();
+            let mut text = String::new();
+            push_tags(&mut text, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            let members: Vec<_> = tags
+                .chunk_by(|a, b| a.0 == b.0)
+                .map(|of_one_key| {
+                    let key = serde_json::to_string(&of_one_key[0].0).unwrap();
+                    let values: Vec<_> = of_one_key.iter().map(|(_, value)| value).collect();
+                    let value = match values[..] {
+                        [value] => serde_json::to_string(value),
+                        _ => serde_json::to_string(&values),
+                    };
+                    format!("{key}:{}", value.unwrap())
+                })
+                .collect();
+            prop_assert_eq!(text, format!(",\"tags\":{{{}}}", members.join(",")));
+        }
     }
 }
