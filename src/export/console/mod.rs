@@ -1,5 +1,6 @@
 //! Writes snapshots to standard output or to a file, for people or for programs that tail it.
 
+mod brief;
 mod json;
 mod text;
 

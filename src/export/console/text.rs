@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::aggregate::{RESERVED_PREFIX, Summary};
+use super::brief::push_brief;
+use crate::aggregate::{Percentile, RESERVED_PREFIX, Summary};
 use crate::protocol::Priority;
 use crate::series::Series;
 use crate::snapshot::{Event, Row, Snapshot, Value};
@@ -10,19 +11,34 @@ use crate::terminal::visible;
 
 /// Columns that the widest name gets at most; longer ones push their own row to the right.
 const NAME_WIDTH: usize = 60;
+/// Columns of a type's name, of a counter's, gauge's or set's numbers, and of those in a summary.
+const TYPE_WIDTH: usize = 12;
+const NUMBER_WIDTH: usize = 12;
+const STATISTIC_WIDTH: usize = 8;
 
 /// The columns of a snapshot.
 pub(super) struct Table<'a> {
     snapshot: &'a Snapshot,
     /// Of the names.
     width: usize,
+    /// What stands before the value of each percentile.
+    percentile_labels: Vec<String>,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
-        let shown = snapshot.rows.iter().filter(|row| is_shown(*row));
-        let width = shown.map(|row| display_name(row.series).chars().count().min(NAME_WIDTH)).max();
-        Self { snapshot, width: width.unwrap_or(0) }
+        let mut width = 0;
+        let mut name = String::new();
+        for row in snapshot.rows.iter().filter(|row| is_shown(*row)) {
+            name.clear();
+            width = width.max(push_name(&mut name, row.series));
+            if width >= NAME_WIDTH {
+                width = NAME_WIDTH;
+                break;
+            }
+        }
+        let label = |percentile: &Percentile| format!("  p{} ", percentile.percent());
+        Self { width, percentile_labels: snapshot.percentiles().iter().map(label).collect(), snapshot }
     }
 
     /// The line above the rows.
@@ -49,22 +65,36 @@ impl<'a> Table<'a> {
             return;
         }
         let Row { series, value } = row;
-        // Writing to a string cannot fail, here and below.
-        _ = write!(
-            text,
-            "  {:<12}  {:<width$}",
-            series.kind().name(),
-            display_name(series),
-            width = self.width
-        );
+        let kind = series.kind().name();
+        text.push_str("  ");
+        text.push_str(kind);
+        push_spaces(text, TYPE_WIDTH - kind.len() + 2);
+        let columns = push_name(text, series);
+        push_spaces(text, self.width.saturating_sub(columns));
         match value {
             Value::Counter(value) => {
-                _ = write!(text, "  {:>12}  {:>12}/s", brief(*value), brief(self.snapshot.rate(*value)));
+                push_right(text, *value);
+                push_right(text, self.snapshot.rate(*value));
+                text.push_str("/s");
             }
-            Value::Gauge(value) | Value::Set(value) => _ = write!(text, "  {:>12}", brief(*value)),
-            Value::Summary(summary) => push_summary(text, self.snapshot, summary),
+            Value::Gauge(value) | Value::Set(value) => push_right(text, *value),
+            Value::Summary(summary) => self.push_summary(text, summary),
         }
         text.push('\n');
+    }
+
+    fn push_summary(&self, text: &mut String, summary: &Summary) {
+        let Summary { count, sum, min, max, mean, stddev, percentiles, .. } = summary;
+        push_left(text, "  count ", *count);
+        push_left(text, "  sum ", *sum);
+        push_left(text, "  min ", *min);
+        push_left(text, "  max ", *max);
+        push_left(text, "  mean ", *mean);
+        push_left(text, "  stddev ", *stddev);
+        for (label, value) in self.percentile_labels.iter().zip(percentiles) {
+            push_left(text, label, *value);
+        }
+        text.truncate(text.trim_end_matches(' ').len());
     }
 }
 
@@ -76,7 +106,8 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
     if !words.is_empty() {
         line.extend([": ", words]);
     }
-    _ = write!(text, "  {:<12}  ", "event");
+    // Writing to a string cannot fail, here and below.
+    _ = write!(text, "  {:<TYPE_WIDTH$}  ", "event");
     if *priority != Priority::Normal {
         _ = write!(text, "{} ", priority.name());
     }
@@ -93,24 +124,46 @@ fn is_shown(row: Row<'_>) -> bool {
     !is_zero || !row.series.name().starts_with(RESERVED_PREFIX)
 }
 
-fn push_summary(text: &mut String, snapshot: &Snapshot, summary: &Summary) {
-    let Summary { count, sum, min, max, mean, stddev, percentiles, .. } = summary;
-    for (label, value) in
-        [("count", count), ("sum", sum), ("min", min), ("max", max), ("mean", mean), ("stddev", stddev)]
-    {
-        _ = write!(text, "  {label} {:<8}", brief(*value));
-    }
-    for (percentile, value) in snapshot.percentiles().iter().zip(percentiles) {
-        _ = write!(text, "  p{} {:<8}", percentile.percent(), brief(*value));
-    }
-    text.truncate(text.trim_end_matches(' ').len());
+/// Appends two spaces and a number at the right of its column.
+fn push_right(text: &mut String, value: f64) {
+    let start = text.len();
+    push_brief(text, value);
+    let missing = NUMBER_WIDTH.saturating_sub(text.len() - start);
+    text.insert_str(start, &SPACES[..missing + 2]);
 }
 
-/// `name{key:value,key}`
-fn display_name(series: &Series) -> String {
-    let mut name = series.name().to_owned();
-    push_tags(&mut name, series.tags());
-    visible(&name).into_owned()
+/// Appends a label and a number at the left of its column.
+fn push_left(text: &mut String, label: &str, value: f64) {
+    text.push_str(label);
+    let start = text.len();
+    push_brief(text, value);
+    push_spaces(text, STATISTIC_WIDTH.saturating_sub(text.len() - start));
+}
+
+fn push_spaces(text: &mut String, count: usize) {
+    text.push_str(&SPACES[..count]);
+}
+
+/// As many as the widest column needs.
+const SPACES: &str = match str::from_utf8(&[b' '; NAME_WIDTH]) {
+    Ok(spaces) => spaces,
+    Err(_) => "",
+};
+
+/// Appends `name{key:value,key}`, and tells how many columns that takes.
+fn push_name(text: &mut String, series: &Series) -> usize {
+    let start = text.len();
+    text.push_str(series.name());
+    push_tags(text, series.tags());
+    let name = &text[start..];
+    // No early end, so that many bytes are looked at at a time.
+    if name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
+        return name.len();
+    }
+    let shown = visible(name).into_owned();
+    text.truncate(start);
+    text.push_str(&shown);
+    shown.chars().count()
 }
 
 fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
@@ -128,46 +181,41 @@ fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, &'a str
     }
 }
 
-/// A number as a person reads it: whole, or with the few digits that matter.
-fn brief(value: f64) -> String {
-    let magnitude = value.abs();
-    let decimals = match magnitude {
-        m if m != 0.0 && !(1e-3..1e15).contains(&m) => return format!("{value:.3e}"),
-        m if m >= 1e6 || m.fract() == 0.0 => 0,
-        m if m >= 100.0 => 1,
-        m if m >= 1.0 => 2,
-        _ => 4,
-    };
-    let text = format!("{value:.decimals$}");
-    if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::aggregate::{Percentile, Statistics, Tally};
+    use crate::aggregate::{Statistics, Tally};
     use crate::protocol::Kind;
-    use crate::snapshot::{Overview, Rows};
+    use crate::snapshot::Overview;
+
+    fn snapshot(rows: Vec<(Series, Value)>, percentiles: Vec<Percentile>) -> Snapshot {
+        Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(10),
+            statistics: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }),
+            rows: rows.into_iter().collect(),
+            events: Vec::new(),
+            overview: Overview::default(),
+        }
+    }
 
     #[test]
     fn rows_are_aligned_and_start_with_a_progress_line() {
         let row = |kind, name: &str, tags: &[(&str, &str)], value| (Series::new(kind, name, tags), value);
-        let mut snapshot = Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            statistics: std::sync::Arc::default(),
-            rows: Rows::from_iter([
-                row(Kind::Counter, "api.hits", &[("env", "prod"), ("x", "")], Value::Counter(1204.0)),
-                row(Kind::Gauge, "q", &[], Value::Gauge(0.25)),
-                row(Kind::Counter, "tallyd.lines", &[], Value::Counter(0.0)),
-                row(Kind::Gauge, "tallyd.series", &[], Value::Gauge(0.0)),
-                row(Kind::Set, "u", &[("k", "\x1b[31m")], Value::Set(3.0)),
-            ]),
-            events: Vec::new(),
-            overview: Overview { series: 3, ..Overview::default() },
-        };
+        let rows = vec![
+            row(Kind::Counter, "api.hits", &[("env", "prod"), ("x", "")], Value::Counter(1204.0)),
+            row(Kind::Gauge, "q", &[], Value::Gauge(0.25)),
+            row(Kind::Counter, "tallyd.lines", &[], Value::Counter(0.0)),
+            row(Kind::Gauge, "tallyd.series", &[], Value::Gauge(0.0)),
+            row(Kind::Set, "u", &[("k", "\x1b[31m")], Value::Set(3.0)),
+        ];
+        let mut snapshot = snapshot(rows, Vec::new());
+        snapshot.overview.series = 3;
         snapshot.overview.tally =
             Tally { lines: 7, samples: [1, 2, 0, 0, 0, 0], refused: [1, 0, 1], ..Tally::default() };
         snapshot.overview.tally.rejected[0] = 4;
@@ -200,14 +248,7 @@ mod tests {
         let timing = (Series::new(Kind::Timing, "t", &[]), Value::Summary(Box::new(summary)));
         let long = "x".repeat(NAME_WIDTH + 5);
         let gauge = (Series::new(Kind::Gauge, &long, &[]), Value::Gauge(1.0));
-        let snapshot = Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            statistics: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }),
-            rows: Rows::from_iter([timing, gauge]),
-            events: Vec::new(),
-            overview: Overview::default(),
-        };
+        let snapshot = snapshot(vec![timing, gauge], percentiles);
         let table = Table::of(&snapshot);
         let mut text = String::new();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
@@ -219,6 +260,45 @@ mod tests {
                  stddev 0.816     p50 2         p99.9 3\n  gauge         {long}             1\n"
             )
         );
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_as_format_aligns_them(
+            rows in vec((".{0,4}|[a-z.]{0,70}", vec(("[a-c]|\u{1b}|é", "[a-c]|"), 0..4), any::<f64>()), 1..4),
+        ) {
+            let row = |(name, tags, value): &(String, Vec<(String, String)>, f64)| {
+                let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+                let name = name.replace('\n', "");
+                (Series::new(Kind::Counter, &name, &tags), Value::Counter(*value))
+            };
+            let snapshot = snapshot(rows.iter().map(row).collect(), Vec::new());
+            let mut text = String::new();
+            let table = Table::of(&snapshot);
+            snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
+
+            let brief = |value| {
+                let mut text = String::new();
+                push_brief(&mut text, value);
+                text
+            };
+            let name = |series: &Series| {
+                let tag = |(key, value): (&str, &str)| match value {
+                    "" => key.to_owned(),
+                    _ => format!("{key}:{value}"),
+                };
+                let tags = series.tags().map(tag).collect::<Vec<_>>().join(",");
+                let tags = if tags.is_empty() { tags } else { format!("{{{tags}}}") };
+                visible(&format!("{}{tags}", series.name())).into_owned()
+            };
+            let width = snapshot.rows.iter().map(|row| name(row.series).chars().count().min(NAME_WIDTH)).max().unwrap();
+            let line = |row: Row<'_>| {
+                let Value::Counter(value) = *row.value else { unreachable!() };
+                let rate = brief(snapshot.rate(value));
+                format!("  {:<12}  {:<width$}  {:>12}  {rate:>12}/s\n", "counter", name(row.series), brief(value))
+            };
+            prop_assert_eq!(text, snapshot.rows.iter().map(line).collect::<String>());
+        }
     }
 
     #[test]
@@ -237,24 +317,5 @@ mod tests {
         let mut text = String::new();
         push_event(&mut text, &event);
         assert_eq!(text, "  event         low error on web\\u{1b}1  deploy{env:prod}: one\\ntwo\n");
-    }
-
-    #[test]
-    fn numbers_are_brief() {
-        let cases = [
-            (1204.0, "1204"),
-            (0.25, "0.25"),
-            (120.449, "120.4"),
-            (1.234_56, "1.23"),
-            (0.100_01, "0.1"),
-            (1_795_369_680.25, "1795369680"),
-            (-3.10, "-3.1"),
-            (1e-5, "1.000e-5"),
-            (2.5e12, "2500000000000"),
-            (2.5e18, "2.500e18"),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(brief(value), expected);
-        }
     }
 }
