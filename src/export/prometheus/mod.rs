@@ -1,17 +1,25 @@
 //! Prometheus' view of snapshots: running totals in families with legal names, and their text.
 //!
 //! ```text
-//!  snapshot --> names: family, labels --> totals: one type a family, no series twice --> text
-//!                                            |
-//!                                            +-> quarantine: what would make the page invalid, counted
+//!  snapshot --> totals: known series --------------------------> page: families, members --> text
+//!                          |                                        ^
+//!                          +-> new: names --> admission ------------+
+//!                                                |
+//!                                                +-> quarantine: what would make the page invalid, counted
 //! ```
 
+mod admission;
+mod merge;
 mod names;
+mod page;
 #[cfg(test)]
 mod plain;
+mod quarantine;
+mod renumbering;
 mod text;
 mod totals;
 
 pub use names::Naming;
+pub use quarantine::{Merge, Quarantine};
 pub use text::render;
-pub use totals::{Merge, Quarantine, Settings, Timings, Totals};
+pub use totals::{Settings, Timings, Totals};

@@ -14,7 +14,7 @@ use crate::export::Exported;
 use crate::export::number::push_number;
 use crate::protocol::Kind;
 use crate::series::Series;
-use crate::snapshot::{Overview, Row, Snapshot, Value};
+use crate::snapshot::{Overview, Row, Rows, Snapshot, Value};
 
 const PERCENTILE: f64 = 50.0;
 const BOUND: f64 = 2.0;
@@ -230,7 +230,7 @@ fn series() -> impl Strategy<Value = Series> {
 }
 
 /// A row of a series that may have a sample in this interval.
-fn row(series: &Series, number: f64) -> Row {
+fn row(series: &Series, number: f64) -> (Series, Value) {
     let value = match series.kind() {
         Kind::Counter => Value::Counter(number),
         Kind::Gauge => Value::Gauge(number),
@@ -243,10 +243,10 @@ fn row(series: &Series, number: f64) -> Row {
             ..Summary::default()
         })),
     };
-    Row { series: series.clone(), value }
+    (series.clone(), value)
 }
 
-fn snapshot(interval: Duration, rows: Vec<Row>) -> Snapshot {
+fn snapshot(interval: Duration, rows: Rows) -> Snapshot {
     Snapshot {
         time: SystemTime::UNIX_EPOCH,
         interval,

@@ -1,6 +1,7 @@
 //! The text format, version 0.0.4.
 
-use super::totals::{Shape, Total, Totals};
+use super::Totals;
+use super::page::{Distribution, Shape, Total};
 use crate::export::PIECE;
 use crate::export::number::push_number;
 use crate::protocol::Kind;
@@ -17,10 +18,12 @@ pub fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) 
     let quantiles: Vec<String> =
         percentiles.iter().map(|percentile| quantile(percentile.percent())).collect();
     let bounds: Vec<String> = totals.statistics.bounds.iter().map(|&bound| number(bound)).collect();
-    for (name, family) in &totals.families {
+    for (family, members) in totals.page.families() {
+        let name = &*family.name;
         let (type_name, help) = describe(family.shape, family.kind);
         text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", type_name, "\n"]);
-        for (labels, member) in &family.members {
+        for member in members {
+            let labels = &*member.labels;
             if text.len() >= PIECE {
                 write(&text)?;
                 text.clear();
@@ -29,14 +32,15 @@ pub fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) 
                 Total::Counter(value) | Total::Gauge(value) => {
                     push_line(&mut text, [name, ""], labels, None, *value);
                 }
-                Total::Distribution { count, sum, quantiles: values, buckets } => {
+                Total::Distribution(total) => {
+                    let Distribution { count, sum, quantiles: values, buckets } = &**total;
                     if family.shape == Shape::Histogram {
                         for (bound, value) in bounds.iter().zip(buckets) {
                             push_line(&mut text, [name, "_bucket"], labels, Some(("le", bound)), *value);
                         }
                         push_line(&mut text, [name, "_bucket"], labels, Some(("le", "+Inf")), *count);
                     } else {
-                        for (quantile, value) in quantiles.iter().zip(values.iter().flatten()) {
+                        for (quantile, value) in quantiles.iter().zip(values) {
                             push_line(&mut text, [name, ""], labels, Some(("quantile", quantile)), *value);
                         }
                     }
@@ -123,7 +127,8 @@ mod tests {
     }
 
     /// Adds an interval of ten seconds; what is not on the page as it was sent, by name.
-    fn add(totals: &mut Totals, rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
+    fn add(totals: &mut Totals, mut rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),

@@ -1,0 +1,100 @@
+//! Which series may be on the page: a family has one type, no series stands twice, and tallyd's own names are its own.
+
+use super::Quarantine;
+use super::names::labels;
+use super::page::{Distribution, Family, Member, Shape, Total};
+use super::totals::{Stand, Timings, Totals};
+use crate::aggregate::RESERVED_PREFIX;
+use crate::protocol::Kind;
+use crate::series::Series;
+
+impl Totals {
+    /// Gives a new series a place, or none.
+    pub(super) fn admit(&mut self, series: &Series) -> Stand {
+        let name = self.settings.naming.family(series);
+        let (labels, labels_merge) = labels(series);
+        match self.member(series, &name, labels) {
+            Ok((member, series_merge)) => Stand::At { member, merges: [labels_merge, series_merge] },
+            Err(reason) => {
+                tracing::warn!(
+                    ?series,
+                    family = name,
+                    reason = reason.name(),
+                    "a series is kept off the page"
+                );
+                Stand::Nowhere(reason)
+            }
+        }
+    }
+
+    /// The member that a new series is added to, and whether another series is added to it, too.
+    fn member(&mut self, series: &Series, name: &str, labels: String) -> Result<(u32, bool), Quarantine> {
+        let kind = series.kind();
+        if name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
+            return Err(Quarantine::ReservedName);
+        }
+        let shape = match (kind, self.settings.timings) {
+            (Kind::Counter, _) => Shape::Counter,
+            (Kind::Gauge | Kind::Set, _) => Shape::Gauge,
+            (_, Timings::Summary) => Shape::Summary,
+            (_, Timings::Histogram) => Shape::Histogram,
+        };
+        let known = self.page.find(name).filter(|number| !self.page.family(*number).gave_way);
+        let family = match known {
+            Some(number) if self.page.family(number).shape != shape => {
+                return Err(Quarantine::TypeConflict);
+            }
+            Some(number) => number,
+            None => {
+                self.claim(name, shape)?;
+                self.page.open(Family { name: name.into(), shape, kind, gave_way: false })
+            }
+        };
+        let total = match shape {
+            Shape::Counter => Total::Counter(0.0),
+            Shape::Gauge => Total::Gauge(0.0),
+            Shape::Summary => Total::Distribution(Box::default()),
+            Shape::Histogram => {
+                let buckets = vec![0.0; self.statistics.bounds.len()].into();
+                Total::Distribution(Box::new(Distribution { buckets, ..Distribution::default() }))
+            }
+        };
+        let member = Member { labels: labels.into(), family, kind, total, seen: self.clock };
+        match self.page.join(member) {
+            Ok(member) => Ok((member, false)),
+            // Only counters can be added up: percentiles of two series do not make one.
+            Err(twin) if kind == Kind::Counter => Ok((twin, true)),
+            Err(_) => Err(Quarantine::DuplicateSeries),
+        }
+    }
+
+    /// Takes the names of a family that is to be. A distribution's `x_count` and the like are its own: a client's
+    /// counter or gauge of that name gives way.
+    fn claim(&mut self, name: &str, shape: Shape) -> Result<(), Quarantine> {
+        let lines: Vec<_> = shape.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
+        let is_distribution = |number| !self.page.family(number).shape.suffixes().is_empty();
+        let is_taken = self.is_line_of_distribution(name)
+            || lines.iter().any(|line| {
+                self.is_line_of_distribution(line) || self.page.find(line).is_some_and(is_distribution)
+            });
+        if is_taken {
+            return Err(Quarantine::NameTaken);
+        }
+        for line in lines {
+            if let Some(number) = self.page.find(&line) {
+                tracing::warn!(family = line, of = name, "a family gives way to a line of a distribution");
+                self.page.family_mut(number).gave_way = true;
+                self.gave_way = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a distribution has a line of this name beside its own.
+    fn is_line_of_distribution(&self, name: &str) -> bool {
+        Shape::Histogram.suffixes().iter().any(|suffix| {
+            let family = name.strip_suffix(suffix).and_then(|name| self.page.find(name));
+            family.is_some_and(|number| self.page.family(number).shape.suffixes().contains(suffix))
+        })
+    }
+}
