@@ -65,6 +65,14 @@ impl Baselines {
         self.instructions.get(name).copied()
     }
 
+    /// By how many percent a case may exceed what was recorded.
+    ///
+    /// Two runs differ by 0.8 at most, for hash tables draw their keys at random; one more lock a line is 3 to 4. With another
+    /// compiler, C library or processor, the same code was up to 6 above.
+    pub(crate) fn tolerance(&self) -> Result<f64, Failure> {
+        Ok(if self.recorded_with == Setting::present()? { 2.0 } else { 10.0 })
+    }
+
     /// For who sees complaints.
     pub(crate) fn advice(&self) -> Result<String, Failure> {
         let (recorded, present) = (&self.recorded_with, Setting::present()?);

@@ -6,14 +6,12 @@ use crate::callgrind::Counts;
 use crate::cases::Case;
 use crate::receivers::LINES_A_BATCH;
 
-/// Percent. Two runs differ by 0.8 at most, for hash tables draw their keys at random; one more lock a line is 3 to 4.
-const TOLERANCE: f64 = 2.0;
-
 /// What a unit of each case takes, and what it took when it was recorded. Returns complaints.
 pub(crate) fn instructions(
     counted: &[(&Case, Counts)],
     baselines: &Baselines,
 ) -> Result<Vec<String>, Failure> {
+    let tolerance = baselines.tolerance()?;
     println!("| case | instructions | a | recorded | difference |");
     println!("|---|---:|---|---:|---:|");
     let mut complaints = Vec::new();
@@ -25,9 +23,9 @@ pub(crate) fn instructions(
             continue;
         };
         let percent = (present / recorded - 1.0) * 100.0;
-        let remark = if percent < -TOLERANCE { "; lower the baseline" } else { "" };
+        let remark = if percent < -tolerance { "; lower the baseline" } else { "" };
         println!("| {name} | {present:.1} | {unit} | {recorded:.1} | {percent:+.1} %{remark} |");
-        if percent > TOLERANCE {
+        if percent > tolerance {
             complaints.push(format!("{name} takes {percent:.1} % more instructions than recorded"));
         }
     }
