@@ -292,7 +292,7 @@ impl Shard {
             }
             let batch = &batch[..len];
             if !self.forms.are_cached() {
-                self.look_ahead(batch.iter().map(|(_, hash)| *hash));
+                self.look_ahead(batch);
             }
             for &(raw, hash) in batch {
                 self.record_line(raw, hash);
@@ -300,14 +300,15 @@ impl Shard {
         }
     }
 
-    /// Reads what recording lines of these hashes will need.
+    /// Reads what recording these lines, of which each has its hash, will need; they are at most [`AHEAD`].
     ///
     /// Of many forms, each line would wait for its slot, and then for its key and its cell. So all slots are asked for
     /// first, then all keys and cells, in loops so short that the processor waits for many of them at the same time.
     #[inline(never)]
-    fn look_ahead(&self, hashes: impl Iterator<Item = u32>) {
+    fn look_ahead(&self, batch: &[(RawLine<'_>, u32)]) {
         let mut guesses = [Slot::FREE; AHEAD];
-        for (guess, hash) in guesses.iter_mut().zip(hashes) {
+        let guesses = &mut guesses[..batch.len()];
+        for (guess, &(_, hash)) in guesses.iter_mut().zip(batch) {
             *guess = self.forms.guess(hash);
         }
         let Columns { counters, values, members, .. } = &self.columns;
