@@ -305,23 +305,44 @@ impl<'a, T> Contents<'a, T> {
 /// Hands out all runs of many cells, each with the number of its cell: one of each cell in turn.
 ///
 /// In words: for each cell, each of its runs. But where a chunk is, only the one before it tells, so each would be waited for.
-/// In turn, the cache misses of different cells pass at the same time.
+/// In turn, the cache misses of different cells pass at the same time; and nothing else is done in the loop that meets
+/// them, so that the processor looks far enough ahead to begin them all.
 pub(crate) fn interleave<'a, T: 'a>(
     cells: impl Iterator<Item = &'a Contents<'a, T>>,
     mut each: impl FnMut(usize, &'a [u64], f64),
 ) {
-    let mut chains: Vec<_> = cells.map(|contents| (contents, contents.cell.older)).enumerate().collect();
-    for &(number, (contents, _)) in &chains {
+    let mut chains: Vec<_> = cells.enumerate().map(|(number, contents)| Chain::new(number, contents)).collect();
+    for &Chain { number, contents, .. } in &chains {
         each(number, contents.cell.latest(), contents.weight);
     }
     while !chains.is_empty() {
-        chains.retain_mut(|(number, (contents, next))| {
-            let Some(chunk) = contents.arena.get(*next) else { return false };
-            *next = chunk.older;
-            let (words, weight) = chunk.run(contents.weight);
-            each(*number, words, weight);
+        chains.iter_mut().for_each(Chain::go_on);
+        chains.retain(|chain| {
+            let Some(chunk) = chain.chunk else { return false };
+            let (words, weight) = chunk.run(chain.contents.weight);
+            each(chain.number, words, weight);
             true
         });
+    }
+}
+
+/// The chunks of one cell, to be walked through.
+#[derive(Debug)]
+struct Chain<'a, T> {
+    number: usize,
+    contents: &'a Contents<'a, T>,
+    chunk: Option<&'a Chunk>,
+    next: u32,
+}
+
+impl<'a, T> Chain<'a, T> {
+    fn new(number: usize, contents: &'a Contents<'a, T>) -> Self {
+        Self { number, contents, chunk: None, next: contents.cell.older }
+    }
+
+    fn go_on(&mut self) {
+        self.chunk = self.contents.arena.get(self.next);
+        self.next = self.chunk.map_or(NONE, |chunk| chunk.older);
     }
 }
 
