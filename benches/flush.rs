@@ -1,6 +1,7 @@
 //! From the cut of the shards to the rendered snapshot.
 
 mod pipeline;
+mod random;
 
 use std::io::Write;
 use std::time::Duration;
@@ -15,9 +16,10 @@ use tallyd::export::{Console, Exporter, Format};
 fn cut(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("flush");
     group.sample_size(10);
-    let cases: [(&str, usize, &dyn Fn(&Mutex<Shard>)); 3] = [
+    let cases: [(&str, usize, &dyn Fn(&Mutex<Shard>)); 4] = [
         ("counters/100k", 100_000, &|shard| counters(shard, 100_000)),
         ("timings/10k_of_100", 10_000, &|shard| timings(shard, 10_000, 100)),
+        ("timings/1k_of_400", 1000, &|shard| timings(shard, 1000, 400)),
         ("timings/1k_of_1000", 1000, &|shard| timings(shard, 1000, 1000)),
     ];
     for (name, series, fill) in cases {

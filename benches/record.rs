@@ -1,5 +1,6 @@
 //! Lines into a shard, with every check and counter in place: what a line costs once its series is known.
 
+mod random;
 mod streams;
 
 use std::hint::black_box;

@@ -9,6 +9,11 @@ use tallyd::cli::{Cli, Command, ExplainArgs, SendArgs};
 use tallyd::config::{self, Config, Environment};
 use tallyd::{daemon, log, send};
 
+/// See `Cargo.toml`.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// `EX_CONFIG` of `sysexits.h`: a service manager need not try again.
 const EXIT_CONFIG: u8 = 78;
 

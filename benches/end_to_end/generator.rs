@@ -70,7 +70,7 @@ pub(crate) fn run(clients: &mut [Client<'_>], stream: &Stream, time: Duration) -
         for (client, before) in clients.iter_mut().zip(&before) {
             match stream.pace {
                 Pace::FlatOut => client.send(BATCH as u64)?,
-                Pace::LinesASecond(lines) => {
+                Pace::LinesASecond(lines) | Pace::HeavyLinesASecond(lines) => {
                     let rate = f64::from(lines) / stream.lines_a_datagram as f64;
                     let due = begin.elapsed().min(time).as_secs_f64() * rate;
                     client.send(before + due as u64 - client.sent)?;

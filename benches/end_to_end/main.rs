@@ -17,7 +17,7 @@
 //! Every tallyd ends with its account: datagrams sent = received + dropped, lines = samples.
 //!
 //! ```text
-//! cargo bench --bench end_to_end                                       everything: about seven minutes
+//! cargo bench --bench end_to_end                                       everything: about nine minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
 //! cargo bench --bench end_to_end -- --stream memory                    what many series take: four minutes
 //! cargo bench --bench end_to_end -- --stream idle                      what none takes
@@ -34,6 +34,8 @@ mod memory;
 mod null_sink;
 mod peers;
 mod process;
+#[path = "../random/mod.rs"]
+mod random;
 mod report;
 mod round;
 mod socket;

@@ -3,7 +3,7 @@
 //! A paced stream leaves the receivers' core idle for most of the time, so both can have it: bursts go to one and the
 //! other in turn, half a millisecond apart. What disturbs one then disturbs the other: on a virtual machine of 2 cores
 //! the ratio was within 1.22 to 1.52 in 18 rounds, and within 0.93 to 1.71 where one had its stream a second after the
-//! other. A stream that is sent flat out needs the whole core, so there they do come one after the other.
+//! other. A heavy stream needs the whole core, so there they do come one after the other.
 //!
 //! The flush is part of the daemon, so the measured part must hold as much of it as the stream causes. It is as long
 //! as an interval, and goes from the middle of the second to the middle of the third: it has exactly one flush, of a
@@ -85,7 +85,7 @@ fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> R
     }
     let work = match stream.pace {
         Pace::LinesASecond(_) => measure(stream, &receivers, &mut clients, arguments)?,
-        Pace::FlatOut => {
+        Pace::HeavyLinesASecond(_) | Pace::FlatOut => {
             let mut work = measure(stream, &receivers[..1], &mut clients[..1], arguments)?;
             work.extend(measure(stream, &receivers[1..], &mut clients[1..], arguments)?);
             work

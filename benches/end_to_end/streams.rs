@@ -1,5 +1,7 @@
 //! What is sent: rendered beforehand, so that sending costs the generator little more than the system call.
 
+use crate::random::Random;
+
 /// What a stream's lines are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Content {
@@ -12,7 +14,10 @@ pub(crate) enum Content {
 /// How fast a stream is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
+    /// So few that several receivers can share a core.
     LinesASecond(u32),
+    /// So many that each receiver needs a core, and they take turns.
+    HeavyLinesASecond(u32),
     FlatOut,
 }
 
@@ -29,8 +34,9 @@ pub(crate) struct Stream {
 }
 
 const PACED: Pace = Pace::LinesASecond(400_000);
+const HEAVY: Pace = Pace::HeavyLinesASecond(5_000_000);
 
-pub(crate) const ALL: [Stream; 7] = [
+pub(crate) const ALL: [Stream; 9] = [
     Stream {
         name: "counters",
         title: "counters, 1,000 series, 20 lines a datagram",
@@ -72,6 +78,22 @@ pub(crate) const ALL: [Stream; 7] = [
         pace: PACED,
     },
     Stream {
+        name: "counters-heavy",
+        title: "counters, 1,000 series, 5,000,000 lines a second",
+        content: Content::Counters,
+        series: 1000,
+        lines_a_datagram: 20,
+        pace: HEAVY,
+    },
+    Stream {
+        name: "timings-heavy",
+        title: "timings, 1,000 series, 5,000,000 lines a second",
+        content: Content::Timings,
+        series: 1000,
+        lines_a_datagram: 20,
+        pace: HEAVY,
+    },
+    Stream {
         name: "counters-flat-out",
         title: "counters, 1,000 series, flat out",
         content: Content::Counters,
@@ -102,8 +124,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Each series comes once a pass, and every pass has an order of its own: if series came in the order in which they
-    /// came first, a receiver would walk through its memory from one end to the other, which no real stream does.
+    /// Each series comes once a pass, and every pass has an order of its own.
     pub(crate) fn of(stream: &Stream) -> Self {
         let Stream { content, series, lines_a_datagram, .. } = *stream;
         let mut ring = Self { bytes: Vec::new(), ends: Vec::new() };
@@ -145,22 +166,4 @@ fn push_line(text: &mut Vec<u8>, content: Content, series: usize, noise: usize) 
         _ => format!("user{}|s", noise % 1000),
     };
     text.extend_from_slice(format!("service.requests.total.{series:07}:{rest}{tags}\n").as_bytes());
-}
-
-/// A linear congruential generator (Knuth's MMIX): the same stream in every run.
-struct Random(u64);
-
-impl Random {
-    /// `limit` is at most 2^32.
-    fn below(&mut self, limit: u64) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (((self.0 >> 32) * limit) >> 32) as usize
-    }
-
-    /// Fisher and Yates.
-    fn shuffle(&mut self, items: &mut [usize]) {
-        for end in (1..items.len()).rev() {
-            items.swap(end, self.below(end as u64 + 1));
-        }
-    }
 }

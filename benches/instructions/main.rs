@@ -30,6 +30,8 @@ mod callgrind;
 mod cases;
 #[path = "../pipeline/mod.rs"]
 mod pipeline;
+#[path = "../random/mod.rs"]
+mod random;
 mod receivers;
 mod report;
 mod stages;

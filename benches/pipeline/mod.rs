@@ -9,6 +9,8 @@ use tallyd::export::prometheus::{Naming, Settings, Timings};
 use tallyd::flush::{Cutter, Idle};
 use tallyd::snapshot::{Overview, Snapshot};
 
+use crate::random::Random;
+
 const HOUR: Duration = Duration::from_hours(1);
 
 /// What lies between the receivers and the exporters.
@@ -59,11 +61,14 @@ pub(crate) fn counters(shard: &Mutex<Shard>, series: usize) {
     }
 }
 
-/// Each series `values` times.
+/// Each series `values` times, in turn, and in another order each time.
 pub(crate) fn timings(shard: &Mutex<Shard>, series: usize, values: usize) {
-    for id in 0..series {
-        for value in 0..values {
-            shard.lock().record(format!("app.latency.{id:05}:{}|ms", value * 7919 % 1000).as_bytes());
+    let mut random = Random(1);
+    let mut order: Vec<_> = (0..series).collect();
+    for value in 0..values {
+        random.shuffle(&mut order);
+        for id in &order {
+            shard.lock().record(format!("app.latency.{id:05}:{}|ms", (id + value) * 7919 % 1000).as_bytes());
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The lines that go into a shard in the benches `record` and `instructions`: the same, so that what is learnt from one
 //! explains the other.
 
+use crate::random::Random;
+
 pub(crate) const LINES_A_DATAGRAM: usize = 20;
 const FOUR_TAGS: &str = "env:prod,service:checkout,region:eu-west-1,version:1.42";
 
@@ -9,7 +11,7 @@ const FOUR_TAGS: &str = "env:prod,service:checkout,region:eu-west-1,version:1.42
 pub(crate) struct Stream {
     pub(crate) name: &'static str,
     pub(crate) series: usize,
-    /// Before they repeat.
+    /// Before they repeat; a multiple of the number of series.
     pub(crate) lines: usize,
     /// From the number of the series and that of the line.
     line: fn(usize, usize) -> String,
@@ -44,9 +46,16 @@ const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Stream
 }
 
 impl Stream {
-    /// Series come in a scattered order.
+    /// Each series comes once a pass, and every pass has an order of its own.
     pub(crate) fn datagrams(&self) -> Vec<String> {
-        let lines: Vec<_> = (0..self.lines).map(|n| (self.line)(n * 7919 % self.series, n)).collect();
+        let mut random = Random(1);
+        let mut order: Vec<_> = (0..self.series).collect();
+        let mut lines = Vec::with_capacity(self.lines);
+        while lines.len() < self.lines {
+            random.shuffle(&mut order);
+            let first = lines.len();
+            lines.extend((first..).zip(&order).map(|(n, &id)| (self.line)(id, n)));
+        }
         lines.chunks(LINES_A_DATAGRAM).map(|lines| lines.join("\n")).collect()
     }
 }

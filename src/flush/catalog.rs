@@ -1,6 +1,5 @@
 //! All series that are alive, in sorted order, and what is known of each.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::aggregate::{Class, SeriesId};
@@ -93,26 +92,27 @@ impl Catalog {
         self.number();
     }
 
-    /// Both are sorted.
-    fn merge(&mut self, new: Vec<(Entry, Series)>) {
-        let entries = std::mem::take(&mut self.entries);
-        let total = entries.len() + new.len();
-        let mut series = Vec::with_capacity(total);
-        self.entries.reserve_exact(total);
-        let mut old =
-            entries.into_iter().zip(Arc::unwrap_or_clone(std::mem::take(&mut self.series))).peekable();
-        let mut new = new.into_iter().peekable();
-        let is_old_first = |old: Option<&(Entry, Series)>, new: Option<&(Entry, Series)>| match (old, new) {
-            (Some(old), Some(new)) => old.1.cmp(&new.1) == Ordering::Less,
-            (old, _) => old.is_some(),
-        };
-        while let Some((entry, one)) =
-            if is_old_first(old.peek(), new.peek()) { old.next() } else { new.next() }
-        {
-            self.entries.push(entry);
-            series.push(one);
+    /// Both are sorted. From the end and within the lists, so that there is no second list of all series.
+    fn merge(&mut self, mut new: Vec<(Entry, Series)>) {
+        let Some((entry, filler)) = new.last().cloned() else { return };
+        let Self { entries, series, .. } = self;
+        // Copied if a snapshot is not exported yet.
+        let series = Arc::make_mut(series);
+        let (mut old, mut place) = (series.len(), series.len() + new.len());
+        entries.reserve_exact(new.len());
+        entries.resize(place, entry);
+        series.reserve_exact(new.len());
+        series.resize(place, filler);
+        while let Some((_, next)) = new.last() {
+            place -= 1;
+            if old > 0 && series[old - 1] > *next {
+                old -= 1;
+                entries.swap(old, place);
+                series.swap(old, place);
+            } else if let Some((entry, one)) = new.pop() {
+                (entries[place], series[place]) = (entry, one);
+            }
         }
-        self.series = Arc::new(series);
     }
 
     /// Removes the series with some numbers of a class, and puts others, whose texts moved, in place of those that have
