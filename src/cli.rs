@@ -27,6 +27,7 @@ Examples:
   tallyd --set flush.interval=1s             the same every second
   tallyd run --config /etc/tallyd.toml       with a configuration
   tallyd check --config /etc/tallyd.toml     say what is wrong with it, or what is in force
+  tallyd check --dry-run lines.txt           say what becomes of lines, and which mapping rules are used
   tallyd explain 'page.views:1|c|@0.1'       say what becomes of a line
   TALLYD_LISTENERS__UDP__BIND=0.0.0.0:8125 tallyd
                                              on all interfaces
@@ -44,11 +45,20 @@ pub enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.
     Run,
     /// Check the configuration and print all of it as it is in force. Exit code 78 if it is refused.
-    Check,
+    Check(CheckArgs),
     /// Say what tallyd would make of lines.
     Explain(ExplainArgs),
     /// Send a sample, or lines from standard input. Exit code 2 if it would not count as it is meant, 1 if sending failed.
     Send(SendArgs),
+}
+
+/// What else to check.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Instead, say what would become of the lines of this file ("-": of standard input): how often each mapping rule was
+    /// used, which names no rule matches, and what is kept off the page of Prometheus.
+    #[arg(long, value_name = "FILE")]
+    pub dry_run: Option<PathBuf>,
 }
 
 /// Which lines to explain, and how.

@@ -16,6 +16,7 @@ use crate::export::{Console, Outlet, Textfile};
 use crate::flush::{Cutter, Flusher, Schedule};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
+use crate::mapping::Mapping;
 
 /// Why the daemon could not start, or ended by itself.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -28,11 +29,11 @@ const IMPATIENCE: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// If it could not start, or had to end by itself.
-pub fn run(config: &Config, log_file: Option<&LogFile>) -> Result<(), Failure> {
+pub fn run(config: &Config, mapping: Mapping, log_file: Option<&LogFile>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // Before anything else, so that an early signal is not lost.
         let mut signals = Signals::new()?;
-        let mut pipeline = Pipeline::start(config)?;
+        let mut pipeline = Pipeline::start(config, mapping)?;
         pipeline.wait_for_stop(&mut signals, log_file).await?;
         tracing::info!("stopping");
         let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
@@ -96,10 +97,10 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn start(config: &Config) -> Result<Self, Failure> {
+    fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
         let outlets = start_exporters(config, &reopens)?;
-        let shared = Shared::new(config.parameters());
+        let shared = Shared::mapped(config.parameters(), mapping);
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
         let announcement = opened.announcement(&drop_counter)?;

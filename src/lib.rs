@@ -9,13 +9,14 @@
 //!
 //! - [`listen`] takes datagrams and streams off sockets, one shard a thread;
 //! - [`protocol`] says what a line means;
+//! - [`mapping`] gives series other names and labels by rules;
 //! - [`series`] is the identity under which samples are added up;
 //! - [`aggregate`] adds them up, in a shard that belongs to one receiver;
 //! - [`flush`] ends intervals: cuts all shards at one moment and merges them into
 //! - [`snapshot`], the immutable results of one interval;
 //! - [`export`] renders snapshots and delivers them, each exporter on its own thread;
 //! - [`config`], [`log`], [`cli`] and [`daemon`] start and stop it all;
-//! - [`explain`] says what becomes of a line, to people who wonder;
+//! - [`explain`] says what becomes of a line, and [`dry_run`] of many, to people who wonder;
 //! - [`send`] is the other side: it sends samples, for scripts and first steps.
 
 #![warn(clippy::unwrap_used)]
@@ -24,11 +25,13 @@ pub mod aggregate;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod dry_run;
 pub mod explain;
 pub mod export;
 pub mod flush;
 pub mod listen;
 pub mod log;
+pub mod mapping;
 pub mod protocol;
 pub mod send;
 pub mod series;

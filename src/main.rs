@@ -1,12 +1,15 @@
 //! Reads the command line and the configuration, and starts what was asked for.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, BufReader, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tallyd::cli::{Cli, Command, ExplainArgs, SendArgs};
+use tallyd::cli::{CheckArgs, Cli, Command, ExplainArgs, SendArgs};
 use tallyd::config::{self, Config, Environment};
+use tallyd::mapping::Mapping;
 use tallyd::{daemon, log, send};
 
 /// See `Cargo.toml`.
@@ -25,26 +28,47 @@ fn main() -> ExitCode {
         other => other,
     };
     let environment = Environment::of(std::env::vars());
-    let config = match config::load(config.config.as_deref(), &environment, &config.set) {
-        Ok(config) => config,
+    let loaded = config::load(config.config.as_deref(), &environment, &config.set)
+        .and_then(|config| Ok((config.mapping()?, config)));
+    let (mapping, config) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("tallyd: {error}");
             return ExitCode::from(EXIT_CONFIG);
         }
     };
     match command {
-        Command::Check => {
+        Command::Check(CheckArgs { dry_run: None }) => {
             print!("{}", config.to_toml());
             ExitCode::SUCCESS
         }
-        Command::Explain(arguments) => explain(&config, &arguments),
-        Command::Run | Command::Send(_) => run(&config),
+        Command::Check(CheckArgs { dry_run: Some(file) }) => dry_run(&config, mapping, &file),
+        Command::Explain(arguments) => explain(&config, mapping, &arguments),
+        Command::Run | Command::Send(_) => run(&config, mapping),
     }
 }
 
-fn run(config: &Config) -> ExitCode {
+fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
+    let report = if file == "-" {
+        tallyd::dry_run::report(config, mapping, io::stdin().lock())
+    } else {
+        File::open(file).and_then(|file| tallyd::dry_run::report(config, mapping, file))
+    };
+    match report {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("tallyd: {} cannot be read: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config, mapping: Mapping) -> ExitCode {
     match log::start(&config.logging) {
-        Ok(log_file) => match daemon::run(config, log_file.as_ref()) {
+        Ok(log_file) => match daemon::run(config, mapping, log_file.as_ref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");
@@ -74,8 +98,8 @@ fn send(arguments: SendArgs) -> ExitCode {
 }
 
 /// Of the lines given, or else of those of standard input, for which `-` stands, too.
-fn explain(config: &Config, ExplainArgs { lines, format }: &ExplainArgs) -> ExitCode {
-    let explainer = config.explainer(*format);
+fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &ExplainArgs) -> ExitCode {
+    let explainer = config.explainer(mapping, *format);
     let explained = if lines.is_empty() || *lines == ["-"] {
         if io::stdin().is_terminal() {
             eprintln!("tallyd: explains what is typed, line by line; Ctrl-D ends");

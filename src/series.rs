@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::mapping::Mapped;
 use crate::protocol::{Kind, Metric, Name, Origin, ServiceCheck, Tags};
 
 /// What samples are added up under: name, sorted tags and kind, as a part of a shared text.
@@ -144,6 +145,35 @@ impl IdentityBuilder {
         self.assemble(kind, metric.name(), metric.tags(), own);
     }
 
+    /// Likewise, with the name and the labels that a rule gives it. A label takes the place of tags with its name, or, if
+    /// tags are honored, they that of it; one without value is none.
+    pub(crate) fn build_mapped(
+        &mut self,
+        kind: Kind,
+        metric: &Metric<'_>,
+        Mapped { rule, name, labels }: &Mapped<'_>,
+    ) {
+        self.clear();
+        let mut is_sent = vec![false; labels.len()];
+        let tags = metric.tags();
+        for (key, value) in tags.iter().chain(self.container_tag(metric.origin())) {
+            let label = labels.iter().position(|(label, _)| is_label(key, label));
+            if let Some(label) = label {
+                is_sent[label] = true;
+            }
+            if label.is_none() || rule.honor_labels {
+                self.push_tag("", key, value);
+            }
+        }
+        for ((label, value), is_sent) in labels.iter().zip(is_sent) {
+            let gives_way = is_sent && rule.honor_labels;
+            if !gives_way && !value.is_empty() {
+                self.push_tag("", label.as_bytes(), value.as_bytes());
+            }
+        }
+        self.join(kind, [name, ""]);
+    }
+
     /// The gauge that a service check is a value of. The check's name and its host are tags beside those that it has.
     pub(crate) fn build_check(&mut self, check: &ServiceCheck<'_>) {
         let name = Some((&b"check"[..], check.name.as_bytes()));
@@ -158,27 +188,40 @@ impl IdentityBuilder {
     }
 
     /// A tag with the key of one that tallyd adds itself becomes `exported_…`, as Prometheus has it with labels: otherwise
-    /// a sender could pass a check for another one. Bytes that are not UTF-8 become U+FFFD.
+    /// a sender could pass a check for another one.
     fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 3]) {
+        self.clear();
+        let own = || own.into_iter().flatten();
+        for (key, value) in tags.iter() {
+            let is_taken = own().any(|(own, _)| own == key);
+            self.push_tag(if is_taken { "exported_" } else { "" }, key, value);
+        }
+        own().for_each(|(key, value)| self.push_tag("", key, value));
+        self.join(kind, name.pieces());
+    }
+
+    fn clear(&mut self) {
         self.tags.clear();
         self.places.clear();
-        let own = || own.into_iter().flatten();
-        let sent = tags.iter().map(|tag| (own().any(|(key, _)| key == tag.0), tag));
-        for (is_taken, (key, value)) in sent.chain(own().map(|tag| (false, tag))) {
-            let start = self.tags.len();
-            if is_taken {
-                self.tags.push_str("exported_");
-            }
-            for part in [key, value] {
-                push_lossy(&mut self.tags, part);
-                self.tags.push('\n');
-            }
-            self.places.push(start..self.tags.len());
+    }
+
+    /// Bytes that are not UTF-8 become U+FFFD.
+    fn push_tag(&mut self, prefix: &str, key: &[u8], value: &[u8]) {
+        let start = self.tags.len();
+        self.tags.push_str(prefix);
+        for part in [key, value] {
+            push_lossy(&mut self.tags, part);
+            self.tags.push('\n');
         }
+        self.places.push(start..self.tags.len());
+    }
+
+    /// Puts the pieces of the name and the tags together, these in sorted order.
+    fn join(&mut self, kind: Kind, name: [&str; 2]) {
         let texts = &self.tags;
         self.places.sort_unstable_by(|a, b| texts[a.clone()].cmp(&texts[b.clone()]));
         self.identity.clear();
-        self.identity.extend(name.pieces());
+        self.identity.extend(name);
         self.identity.push('\n');
         self.identity.extend(self.places.iter().map(|place| &texts[place.clone()]));
         self.identity.push(code(kind));
@@ -188,6 +231,12 @@ impl IdentityBuilder {
     pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
+}
+
+/// Whether a tag's key is this label once what is illegal in a label's name has become `_`.
+fn is_label(key: &[u8], label: &str) -> bool {
+    let legal = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
+    String::from_utf8_lossy(key).chars().map(legal).eq(label.chars())
 }
 
 fn push_lossy(text: &mut String, bytes: &[u8]) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tallyd::aggregate::{Parameters, Shard, Shared, Statistics};
 use tallyd::flush::{Cutter, Idle};
+use tallyd::mapping::Mapping;
 
 /// Lines of all kinds, of which each series has some dozens in an interval, and some more than stay exact.
 fn datagrams() -> Vec<String> {
@@ -19,6 +20,10 @@ fn datagrams() -> Vec<String> {
         lines.push(format!("a.set.{id}:member-{}|s", n % 40));
         lines.push(format!("a.counter.{id}:1|c|T{}", n + 1));
         lines.push(format!("a.counter.{id}:wrong|c"));
+        lines.push(format!("dropped.{id}:{n}|c"));
+        lines.push(format!("dropped.{id}:{n}|c|T{}", n + 1));
+        lines.push(format!("scaled.{id}:{n}|ms"));
+        lines.push(format!("scaled.{id}:{n}|g|T{}", n + 1));
     }
     lines.chunks(20).map(|lines| lines.join("\n")).collect()
 }
@@ -29,7 +34,8 @@ fn receiving_known_series_allocates_nothing_over_many_intervals() {
     let statistics = Statistics { exact_values: 512, ..Statistics::default() };
     let hour = Duration::from_hours(1);
     let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [hour; 6] };
-    let shared = Shared::new(parameters);
+    let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
+    let shared = Shared::mapped(parameters, Mapping::from_yaml(rules).unwrap());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
     let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics, idle);
     let datagrams = datagrams();

@@ -17,18 +17,23 @@ pub(super) enum Target {
     Histogram,
     Distribution,
     Set,
+    /// A mapping rule wants more than another name: what, stands in place of the cell, for [`Forms::ruled`].
+    Ruled,
 }
 
 impl Target {
-    pub(super) fn kind(self) -> Kind {
-        match self {
+    /// `None` where a rule tells.
+    #[inline(always)]
+    pub(super) fn kind(self) -> Option<Kind> {
+        Some(match self {
             Target::Counter => Kind::Counter,
             Target::Gauge | Target::AbsoluteGauge => Kind::Gauge,
             Target::Timing => Kind::Timing,
             Target::Histogram => Kind::Histogram,
             Target::Distribution => Kind::Distribution,
             Target::Set => Kind::Set,
-        }
+            Target::Ruled => return None,
+        })
     }
 }
 
@@ -40,6 +45,17 @@ pub(super) struct Form {
     pub(super) cell: u32,
     /// Index into [`Forms::weight`].
     pub(super) rate: u8,
+}
+
+/// What a mapping rule does with samples of a form.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ruled {
+    Dropped,
+    /// Their values are multiplied.
+    Scaled {
+        form: Form,
+        scale: f64,
+    },
 }
 
 /// All forms in which this shard has seen its series.
@@ -62,6 +78,7 @@ pub(super) struct Forms {
     keys: Vec<u8>,
     /// The distinct weights of sampled forms; the first is 1.
     weights: Vec<f64>,
+    ruled: Vec<Ruled>,
     /// Whether a form found no place.
     overflowing: bool,
 }
@@ -105,6 +122,7 @@ impl Forms {
             len: 0,
             keys: Vec::with_capacity(key_bytes),
             weights: vec![1.0],
+            ruled: Vec::new(),
             overflowing: false,
         }
     }
@@ -178,6 +196,11 @@ impl Forms {
         self.overflowing
     }
 
+    /// What a rule does with samples of a form whose target is [`Target::Ruled`].
+    pub(super) fn ruled(&self, form: Form) -> Ruled {
+        self.ruled[form.cell as usize]
+    }
+
     /// Remembers a form that [`find`](Self::find) does not know, if it has a place.
     pub(super) fn insert(&mut self, before: &[u8], after: &[u8], form: Form) {
         let length = before.len() + 1 + after.len();
@@ -195,6 +218,22 @@ impl Forms {
         let hash = self.hash(before, after);
         put(&mut self.slots, Slot { hash, key_at, key_len, rate, target, cell });
         self.len += 1;
+    }
+
+    /// Likewise, one whose values a rule multiplies, if not by 1.
+    pub(super) fn insert_scaled(&mut self, before: &[u8], after: &[u8], form: Form, scale: f64) {
+        if scale == 1.0 {
+            self.insert(before, after, form);
+        } else {
+            self.insert_ruled(before, after, Ruled::Scaled { form, scale });
+        }
+    }
+
+    /// Likewise, one with whose samples a rule does something.
+    pub(super) fn insert_ruled(&mut self, before: &[u8], after: &[u8], ruled: Ruled) {
+        self.ruled.push(ruled);
+        let form = Form { target: Target::Ruled, cell: self.ruled.len() as u32 - 1, rate: 0 };
+        self.insert(before, after, form);
     }
 
     /// Of a line's bytes before and behind its value.

@@ -18,6 +18,7 @@ mod events;
 mod forms;
 mod gauges;
 mod histogram;
+mod identify;
 mod members;
 mod pages;
 mod raw;
@@ -31,6 +32,7 @@ pub use shard::{Parameters, RESERVED_PREFIX, Shard, Shared};
 pub use summary::{Percentile, Statistics, Summary};
 pub use tally::{Refusal, RefusedNames, Tally};
 
+pub(crate) use identify::identify;
 pub(crate) use members::Members;
 pub(crate) use registry::{Class, SeriesId};
 pub(crate) use shard::{Columns, Renewal};

@@ -9,12 +9,15 @@ use super::buffers::{Buffers, Supplies};
 use super::counters::Counters;
 use super::distribution::Distribution;
 use super::events::Events;
-use super::forms::{Form, Forms, Slot, Target};
+use super::finite;
+use super::forms::{Form, Forms, Ruled, Slot, Target};
 use super::gauges::Gauges;
+use super::identify::identify;
 use super::members::Members;
 use super::raw::{RawLine, RawLines};
 use super::registry::{Class, Full, Limits, Registry, SeriesId};
 use super::tally::{Refusal, RefusedNames, Tally};
+use crate::mapping::Mapping;
 use crate::protocol::{
     self, Dialects, Event, Kind, Line, Metric, Name, Notes, Reason, Sample, ServiceCheck, Value, number,
 };
@@ -93,12 +96,20 @@ pub struct Shared {
     pub(crate) gauges: Gauges,
     /// The same for all shards, so that a member counts once.
     member_hasher: RandomState,
+    /// Asked for forms that a shard does not know.
+    mapping: Mapping,
 }
 
 impl Shared {
-    /// Without series.
+    /// Without series, and without rules.
     #[must_use]
     pub fn new(parameters: Parameters) -> Arc<Self> {
+        Self::mapped(parameters, Mapping::default())
+    }
+
+    /// Without series, whose names and labels will be what the rules say.
+    #[must_use]
+    pub fn mapped(parameters: Parameters, mapping: Mapping) -> Arc<Self> {
         Arc::new(Self {
             registry: Registry::new(Limits {
                 series: parameters.max_series,
@@ -106,6 +117,7 @@ impl Shared {
             }),
             gauges: Gauges::new(),
             member_hasher: RandomState::default(),
+            mapping,
             parameters,
         })
     }
@@ -171,7 +183,10 @@ pub struct Shard {
     columns: Columns,
     /// The number of the open interval, from 1.
     interval: u32,
+    /// Of series.
     identities: IdentityBuilder,
+    /// Of the series that lines would have without rules.
+    sent: IdentityBuilder,
 }
 
 /// What a shard starts anew with: no forms, and columns without cells.
@@ -194,6 +209,9 @@ impl Renewal {
         self.columns
     }
 }
+
+/// What tells keys of [`Shard::sent`] from those of series.
+const SENT: &[u8] = b"\n";
 
 /// Lines that are looked at ahead of recording: as many as a usual datagram has.
 const AHEAD: usize = 32;
@@ -233,6 +251,7 @@ impl Shard {
             forms: Forms::with_capacity(0, 0),
             interval: 1,
             identities: IdentityBuilder::new(shared.parameters.container_id_tag),
+            sent: IdentityBuilder::new(shared.parameters.container_id_tag),
             shared,
         }
     }
@@ -318,8 +337,8 @@ impl Shard {
                 Target::Counter => counters.touch(cell),
                 Target::Timing | Target::Histogram | Target::Distribution => values.touch(cell),
                 Target::Set => members.touch(cell),
-                // Theirs are behind locks.
-                Target::Gauge | Target::AbsoluteGauge => 0,
+                // Those of gauges are behind locks, and those of rules are few.
+                Target::Gauge | Target::AbsoluteGauge | Target::Ruled => 0,
             };
             read ^ of_cell ^ self.forms.touch(*guess)
         });
@@ -348,9 +367,28 @@ impl Shard {
             Target::Gauge if matches!(raw.value().first(), Some(b'+' | b'-')) => {
                 Value::Signed(number(raw.value())?)
             }
+            Target::Ruled => return self.record_ruled(form, raw.value()),
             _ => Value::Number(number(raw.value())?),
         };
         self.record_value(form, value, None);
+        Some(())
+    }
+
+    /// Likewise, where a rule wants more than another name. Changes of gauges, and sets, are parsed each time.
+    #[inline(never)]
+    fn record_ruled(&mut self, form: Form, value: &[u8]) -> Option<()> {
+        let number = number(value)?;
+        match self.forms.ruled(form) {
+            Ruled::Dropped => self.columns.tally.refused[Refusal::Dropped as usize] += 1,
+            Ruled::Scaled { form: Form { target: Target::Gauge, .. }, .. }
+                if matches!(value[0], b'+' | b'-') =>
+            {
+                return None;
+            }
+            Ruled::Scaled { form, scale } => {
+                self.record_value(form, scaled(Value::Number(number), scale), None);
+            }
+        }
         Some(())
     }
 
@@ -381,8 +419,12 @@ impl Shard {
                 let (gauges, id, interval) = gauge();
                 gauges.set(id, interval, f64::from_bits(word));
             }
+            // Resolved before.
+            Target::Ruled => {}
         }
-        tally.samples[form.target.kind() as usize] += 1;
+        if let Some(kind) = form.target.kind() {
+            tally.samples[kind as usize] += 1;
+        }
     }
 
     /// The general way: parses the line, and does what it says.
@@ -404,10 +446,12 @@ impl Shard {
         for sample in metric.samples() {
             let form = forms[sample.kind as usize].get_or_insert_with(|| self.form_of(raw, metric, &sample));
             match *form {
-                Ok(form) => self.record_value(form, sample.value, Some(sample.rate.weight())),
+                Ok((form, scale)) => {
+                    self.record_value(form, scaled(sample.value, scale), Some(sample.rate.weight()));
+                }
                 Err(refusal) => {
                     self.columns.tally.refused[refusal as usize] += 1;
-                    beyond_limit += u64::from(refusal != Refusal::ReservedName);
+                    beyond_limit += u64::from(refusal.is_for_want_of_room());
                 }
             }
         }
@@ -426,7 +470,7 @@ impl Shard {
     fn record_check(&mut self, check: &ServiceCheck<'_>) {
         self.count_notes(check.notes);
         self.identities.build_check(check);
-        match self.form_by_identity(Target::Gauge) {
+        match self.form_by_identity(Target::Gauge, Kind::Gauge) {
             Ok(form) => {
                 let status = f64::from(check.status as u8);
                 self.shared.gauges.set(SeriesId(form.cell), self.interval, status);
@@ -445,21 +489,39 @@ impl Shard {
         }
     }
 
-    /// Finds or opens the cell for samples of a kind in a line.
+    /// Finds or opens the cell for samples of a kind in a line; and what a rule multiplies their values by.
     fn form_of(
         &mut self,
         raw: RawLine<'_>,
         metric: &Metric<'_>,
         sample: &Sample<'_>,
-    ) -> Result<Form, Refusal> {
+    ) -> Result<(Form, f64), Refusal> {
         if metric.name().starts_with(RESERVED_PREFIX) {
             return Err(Refusal::ReservedName);
         }
         let raw = (raw.is_cut() && metric.is_regular()).then_some(raw);
         if let Some(form) = raw.and_then(|raw| self.find_form(raw.before(), raw.after())) {
-            return Ok(form);
+            return self.resolve(form);
         }
-        self.identities.build(sample.kind, metric);
+        let can_be_learned = self.has_room_for_forms();
+        let raw = raw.filter(|_| can_be_learned);
+        // Where there are rules, a line without a form of its own is found by the series that it would have without them.
+        let by_sent = raw.is_none() && can_be_learned && !self.shared.mapping.is_empty();
+        if by_sent {
+            self.sent.build(sample.kind, metric);
+            if let Some(form) = self.find_form(self.sent.identity().as_bytes(), SENT) {
+                return self.resolve(form);
+            }
+        }
+        let identified = identify(&mut self.identities, &self.shared.mapping, sample.kind, metric);
+        if identified == Err(Refusal::Dropped) {
+            if let Some(raw) = raw {
+                self.forms.insert_ruled(raw.before(), raw.after(), Ruled::Dropped);
+            } else if by_sent {
+                self.forms.insert_ruled(self.sent.identity().as_bytes(), SENT, Ruled::Dropped);
+            }
+        }
+        let scale = identified?;
         let target = match sample.kind {
             Kind::Counter => Target::Counter,
             Kind::Gauge if self.shared.parameters.is_absolute(metric.name()) => Target::AbsoluteGauge,
@@ -469,15 +531,31 @@ impl Shard {
             Kind::Distribution => Target::Distribution,
             Kind::Set => Target::Set,
         };
-        let can_be_learned = self.has_room_for_forms();
-        let raw = raw.filter(|_| can_be_learned);
-        let rate = raw.and_then(|_| self.forms.rate_of_weight(sample.rate.weight()));
-        let Some((raw, rate)) = raw.zip(rate) else { return self.form_by_identity(target) };
+        let weight = sample.rate.weight();
+        let rate = raw.and_then(|_| self.forms.rate_of_weight(weight));
+        let Some((raw, rate)) = raw.zip(rate) else {
+            let form = self.form_by_identity(target, sample.kind)?;
+            if by_sent {
+                self.forms.insert_scaled(self.sent.identity().as_bytes(), SENT, form, scale);
+            }
+            return Ok((form, scale));
+        };
         let is_absolute = target == Target::Gauge && !metric.has_deltas();
         let target = if is_absolute { Target::AbsoluteGauge } else { target };
-        let form = Form { target, cell: self.open_cell(target, sample.rate.weight())?, rate };
-        self.forms.insert(raw.before(), raw.after(), form);
-        Ok(form)
+        let form = Form { target, cell: self.open_cell(sample.kind, weight)?, rate };
+        self.forms.insert_scaled(raw.before(), raw.after(), form, scale);
+        Ok((form, scale))
+    }
+
+    /// A form that was found, and what a rule multiplies values by.
+    fn resolve(&self, form: Form) -> Result<(Form, f64), Refusal> {
+        match form.target {
+            Target::Ruled => match self.forms.ruled(form) {
+                Ruled::Dropped => Err(Refusal::Dropped),
+                Ruled::Scaled { form, scale } => Ok((form, scale)),
+            },
+            _ => Ok((form, 1.0)),
+        }
     }
 
     fn find_form(&self, before: &[u8], after: &[u8]) -> Option<Form> {
@@ -485,21 +563,21 @@ impl Shard {
     }
 
     /// Finds or opens the cell of the series whose identity was built last, for lines that have no form of their own.
-    fn form_by_identity(&mut self, target: Target) -> Result<Form, Refusal> {
+    fn form_by_identity(&mut self, target: Target, kind: Kind) -> Result<Form, Refusal> {
         // No raw line holds a line feed and every identity does, so both kinds of key share one table.
         if let Some(form) = self.find_form(self.identities.identity().as_bytes(), b"") {
             // It may have been opened by a service check, which does not tell what a sign means to its gauge.
             return Ok(Form { target, ..form });
         }
-        let form = Form { target, cell: self.open_cell(target, 1.0)?, rate: 0 };
+        let form = Form { target, cell: self.open_cell(kind, 1.0)?, rate: 0 };
         self.forms.insert(self.identities.identity().as_bytes(), b"", form);
         Ok(form)
     }
 
     /// A new cell of the series whose identity was built last, for samples of a weight; the series is registered if it is
     /// new.
-    fn open_cell(&mut self, target: Target, weight: f64) -> Result<u32, Refusal> {
-        let class = Class::of(target.kind());
+    fn open_cell(&mut self, kind: Kind, weight: f64) -> Result<u32, Refusal> {
+        let class = Class::of(kind);
         let identity = self.identities.identity();
         let owner = self.shared.registry.resolve(class, identity).map_err(|full| match full {
             Full::Series => Refusal::MaxSeries,
@@ -566,6 +644,16 @@ impl Shard {
             values: self.columns.values.resupply(memory.values),
             members: self.columns.members.resupply(memory.members),
         }
+    }
+}
+
+/// A value as a rule has it.
+fn scaled(value: Value<'_>, scale: f64) -> Value<'_> {
+    match value {
+        _ if scale == 1.0 => value,
+        Value::Number(number) => Value::Number(finite(number * scale)),
+        Value::Signed(number) => Value::Signed(finite(number * scale)),
+        Value::Member(_) => value,
     }
 }
 

@@ -11,11 +11,27 @@ pub enum Refusal {
     MaxSeriesBytes,
     /// Its name begins with `tallyd.`, under which tallyd reports itself.
     ReservedName,
+    /// A mapping rule drops it.
+    Dropped,
+    /// A mapping rule leaves nothing of its name.
+    EmptyName,
 }
 
 impl Refusal {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Refusal; 3] = [Refusal::MaxSeries, Refusal::MaxSeriesBytes, Refusal::ReservedName];
+    pub const ALL: [Refusal; 5] = [
+        Refusal::MaxSeries,
+        Refusal::MaxSeriesBytes,
+        Refusal::ReservedName,
+        Refusal::Dropped,
+        Refusal::EmptyName,
+    ];
+
+    /// Whether there is no room for its series.
+    #[must_use]
+    pub fn is_for_want_of_room(self) -> bool {
+        matches!(self, Refusal::MaxSeries | Refusal::MaxSeriesBytes)
+    }
 
     /// The name by which telemetry counts it.
     #[must_use]
@@ -24,6 +40,8 @@ impl Refusal {
             Refusal::MaxSeries => "max_series",
             Refusal::MaxSeriesBytes => "max_series_bytes",
             Refusal::ReservedName => "reserved_name",
+            Refusal::Dropped => "mapping_drop",
+            Refusal::EmptyName => "mapping_empty_name",
         }
     }
 }

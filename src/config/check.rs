@@ -9,7 +9,7 @@ use crate::aggregate::Percentile;
 /// The first harmful value, if there is one.
 pub(super) fn problem(config: &Config) -> Option<Problem> {
     let problem = |key, text: &str| Some((key, text.to_owned()));
-    let Config { flush, shutdown, aggregation, exporters, logging, .. } = config;
+    let Config { flush, shutdown, mapping, aggregation, exporters, logging, .. } = config;
     let interval = flush.interval;
     if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&interval.get()) {
         return Some(("flush.interval", format!("{interval} is not between \"100ms\" and \"1h\"")));
@@ -27,6 +27,12 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     }
     if let Some(problem) = listeners::problem(&config.listeners) {
         return Some(problem);
+    }
+    if !mapping.mapping_file.as_os_str().is_empty() && !mapping.mappings.is_empty() {
+        return problem("mapping.mappings", "there is a mapping_file, too; put all rules into one of them");
+    }
+    if let Err(error) = mapping.own_rules() {
+        return Some(("mapping.mappings", error.problem));
     }
     if !(1..=100_000_000).contains(&aggregation.max_series) {
         return problem("aggregation.max_series", "not between 1 and 100_000_000");

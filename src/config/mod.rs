@@ -6,10 +6,11 @@ mod layers;
 mod listeners;
 mod units;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, Place};
 pub use layers::{Environment, load};
 pub use units::{Address, FileMode, HumanDuration, Size};
 
+use std::fs;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::export::prometheus::{Naming, Settings, Timings};
 use crate::export::{Format, OnExit};
 use crate::flush::Idle;
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
+use crate::mapping::{self, Mapping, MappingError, RuleText};
 use crate::protocol::{Dialect, Dialects};
 
 /// The shipped `config.toml`, which holds every key.
@@ -35,6 +37,7 @@ pub struct Config {
     pub shutdown: ShutdownSection,
     pub listeners: ListenersSection,
     pub protocol: ProtocolSection,
+    pub mapping: MappingSection,
     pub aggregation: AggregationSection,
     pub exporters: ExportersSection,
     pub telemetry: TelemetrySection,
@@ -88,6 +91,7 @@ sections! {
     }
     ProtocolSection { dialects: DialectsSection, container_id_tag: bool, }
     DialectsSection { influxdb: bool, librato: bool, signalfx: bool, graphite: bool, }
+    MappingSection { mapping_file: PathBuf, defaults: mapping::Defaults, mappings: Vec<RuleText>, }
     AggregationSection {
         max_series: usize,
         max_series_bytes: Size,
@@ -156,6 +160,13 @@ impl ExpireSection {
     }
 }
 
+impl MappingSection {
+    /// The rules that stand in the configuration itself.
+    fn own_rules(&self) -> Result<Mapping, MappingError> {
+        Mapping::new(&self.defaults, self.mappings.iter().map(|rule| (None, rule)))
+    }
+}
+
 impl TcpSection {
     fn streams(&self) -> Streams {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
@@ -217,6 +228,27 @@ impl Config {
         }
     }
 
+    /// The rules by which series are given other names: those of the file, or else those of the configuration itself.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or the first thing that is wrong in it.
+    pub fn mapping(&self) -> Result<Mapping, ConfigError> {
+        let MappingSection { mapping_file: path, .. } = &self.mapping;
+        if path.as_os_str().is_empty() {
+            // Checked when the configuration was loaded.
+            return Ok(self.mapping.own_rules().unwrap_or_default());
+        }
+        let refused = |line: Option<u64>, problem| ConfigError {
+            place: Place::File { path: path.clone(), line: line.map(|line| line as usize) },
+            key: String::new(),
+            problem,
+        };
+        let text = fs::read_to_string(path)
+            .map_err(|error| refused(None, format!("cannot be read: {error}; see mapping.mapping_file")))?;
+        Mapping::from_yaml(&text).map_err(|MappingError { line, problem }| refused(line, problem))
+    }
+
     /// Whose tags within names are read.
     fn dialects(&self) -> Dialects {
         let DialectsSection { influxdb, librato, signalfx, graphite } = self.protocol.dialects;
@@ -225,11 +257,12 @@ impl Config {
         Dialects::of(Dialect::ALL.into_iter().zip(switches).filter_map(|(dialect, on)| on.then_some(dialect)))
     }
 
-    /// Explains lines as a daemon of this configuration would take them.
+    /// Explains lines as a daemon of this configuration, with these rules, would take them.
     #[must_use]
-    pub fn explainer(&self, format: explain::Format) -> Explainer {
+    pub fn explainer(&self, mapping: Mapping, format: explain::Format) -> Explainer {
         Explainer {
             parameters: self.parameters(),
+            mapping,
             naming: self.exporters.textfile.naming,
             max_line: self.listeners.tcp.max_line.bytes(),
             format,
@@ -319,7 +352,12 @@ mod tests {
         assert!(config.exporters.console.enabled && !config.exporters.textfile.enabled);
         assert!(config.telemetry.enabled);
         assert_eq!(config.parameters(), Parameters::default());
-        assert_eq!(config.explainer(explain::Format::Text), Explainer::default());
+        let explainer = config.explainer(config.mapping().unwrap(), explain::Format::Text);
+        let Explainer { parameters, naming, max_line, .. } = Explainer::default();
+        assert_eq!(
+            (explainer.parameters, explainer.naming, explainer.max_line),
+            (parameters, naming, max_line)
+        );
     }
 
     #[test]

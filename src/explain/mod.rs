@@ -7,10 +7,11 @@ mod words;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
-use crate::aggregate::{Parameters, RESERVED_PREFIX};
+use crate::aggregate::{Parameters, RESERVED_PREFIX, Refusal, identify};
 use crate::export::number::push_number;
 use crate::export::prometheus::Naming;
 use crate::listen::{Deframer, End, Frame, Framing};
+use crate::mapping::{Mapping, Rule};
 use crate::protocol::{
     self, Dialect, Event, Kind, Line, Metric, Notes, Origin, Reason, Sample, ServiceCheck, Value,
 };
@@ -30,10 +31,12 @@ pub enum Format {
 }
 
 /// Explains lines as a daemon with these settings would take them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Explainer {
     /// How lines are read.
     pub parameters: Parameters,
+    /// What other names series are given.
+    pub mapping: Mapping,
     /// How Prometheus is shown the series.
     pub naming: Naming,
     /// Bytes of a line at most.
@@ -47,6 +50,7 @@ impl Default for Explainer {
     fn default() -> Self {
         Self {
             parameters: Parameters::default(),
+            mapping: Mapping::default(),
             naming: Naming::Prometheus,
             max_line: 64 << 10,
             format: Format::Text,
@@ -137,11 +141,22 @@ impl Explainer {
         }
         let mut identities = IdentityBuilder::new(self.parameters.container_id_tag);
         for kind in Kind::ALL.into_iter().filter(|&kind| samples.iter().any(|sample| sample.kind == kind)) {
-            identities.build(kind, metric);
-            self.push_series(text, &Series::from_identity(identities.identity()));
+            if let Some(mapped) = self.mapping.apply(&metric.name().to_string(), kind) {
+                let Rule { number, pattern, .. } = mapped.rule;
+                push_field(text, "rule", &format!("{}, {}", number + 1, visible(pattern)));
+            }
+            match identify(&mut identities, &self.mapping, kind, metric) {
+                Ok(scale) => {
+                    if scale != 1.0 {
+                        push_field(text, "scale", &scale.to_string());
+                    }
+                    self.push_series(text, &Series::from_identity(identities.identity()));
+                }
+                Err(refusal) => push_field(text, "refused", words::of_refusal(refusal)),
+            }
         }
         if metric.name().starts_with(RESERVED_PREFIX) {
-            push_field(text, "refused", "reserved_name: names that begin with tallyd. are tallyd's own");
+            push_field(text, "refused", words::of_refusal(Refusal::ReservedName));
         }
     }
 

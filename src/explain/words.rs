@@ -1,5 +1,6 @@
 //! Reasons and notes in words.
 
+use crate::aggregate::Refusal;
 use crate::protocol::{Note, Reason};
 
 /// What is wrong, and what would be right.
@@ -44,5 +45,16 @@ pub(super) fn of_note(note: Note) -> &'static str {
             "a priority is normal or low, an alert type info, success, warning or error; another is skipped"
         }
         Note::Message => "the message of a service check is shown by no exporter",
+    }
+}
+
+/// Why a sample is not recorded.
+pub(super) fn of_refusal(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::MaxSeries => "max_series: there are as many series as may be",
+        Refusal::MaxSeriesBytes => "max_series_bytes: names and tags take as much memory as they may",
+        Refusal::ReservedName => "reserved_name: names that begin with tallyd. are tallyd's own",
+        Refusal::Dropped => "mapping_drop: the rule drops it",
+        Refusal::EmptyName => "mapping_empty_name: the rule leaves nothing of the name",
     }
 }

@@ -217,7 +217,7 @@ mod tests {
         let mut snapshot = snapshot(rows, Vec::new());
         snapshot.overview.series = 3;
         snapshot.overview.tally =
-            Tally { lines: 7, samples: [1, 2, 0, 0, 0, 0], refused: [1, 0, 1], ..Tally::default() };
+            Tally { lines: 7, samples: [1, 2, 0, 0, 0, 0], refused: [1, 0, 1, 0, 0], ..Tally::default() };
         snapshot.overview.tally.rejected[0] = 4;
         snapshot.overview.datagrams_dropped = 5;
         let table = Table::of(&snapshot);

@@ -110,6 +110,14 @@ impl Totals {
         exported
     }
 
+    /// The series that are not on the page, and why.
+    pub fn kept_out(&self) -> impl Iterator<Item = (&Series, Quarantine)> {
+        self.places.iter().filter_map(|place| match place.stand {
+            Stand::At { .. } => None,
+            Stand::Nowhere(reason) => Some((&place.series, reason)),
+        })
+    }
+
     fn add_to(&mut self, stand: Stand, value: &Value, exported: &mut Exported) -> Result<(), Quarantine> {
         let (number, merges) = match stand {
             Stand::At { member, merges } => (member, merges),

@@ -1,0 +1,116 @@
+//! `tallyd check --dry-run`: what would become of lines that were sent, without sending them.
+//!
+//! They are read, recorded, cut and admitted to a page of Prometheus by the code that does so in a daemon; nothing but a
+//! report comes of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::aggregate::{Refusal, Shard, Shared, Tally};
+use crate::config::Config;
+use crate::export::prometheus::{Quarantine, Totals};
+use crate::flush::Cutter;
+use crate::mapping::Mapping;
+use crate::protocol::{self, Line, Reason};
+use crate::snapshot::{Overview, Snapshot};
+use crate::terminal::visible;
+
+/// Says what becomes of the lines that are read from `input`: how often each rule was used, which names no rule matches,
+/// and which series are kept off the page.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
+    let mut lines = Vec::new();
+    input.read_to_end(&mut lines)?;
+    let uses = Uses::of(&lines, config, &mapping);
+    let patterns: Vec<_> = mapping.rules().iter().map(|rule| rule.pattern.clone()).collect();
+
+    let shared = Shared::mapped(config.parameters(), mapping);
+    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], config.statistics(), config.idle());
+    shard.lock().record_stream(&lines);
+    let cut = cutter.cut(Duration::ZERO);
+    let mut totals = Totals::new(config.textfile_settings());
+    totals.add(&Snapshot {
+        time: SystemTime::UNIX_EPOCH,
+        interval: Duration::from_secs(1),
+        statistics: Arc::new(config.statistics()),
+        rows: cut.rows().clone(),
+        events: Vec::new(),
+        overview: Overview::default(),
+    });
+
+    let mut text = summary(cut.tally());
+    push_table(&mut text, "rules", patterns.iter().map(String::as_str).zip(uses.of_rules.iter().copied()));
+    push_table(&mut text, "names without a rule", uses.unmatched());
+    let kept_out = totals.kept_out().map(|(series, reason)| (format!("{series:?}"), reason));
+    push_conflicts(&mut text, kept_out);
+    Ok(text)
+}
+
+/// How many samples each rule had, and each name without one.
+struct Uses {
+    of_rules: Vec<u64>,
+    of_names: BTreeMap<String, u64>,
+}
+
+impl Uses {
+    fn of(lines: &[u8], config: &Config, mapping: &Mapping) -> Self {
+        let mut uses = Self { of_rules: vec![0; mapping.rules().len()], of_names: BTreeMap::new() };
+        let dialects = config.parameters().dialects;
+        for line in protocol::lines(lines) {
+            let Ok(Line::Metric(metric)) = protocol::parse(line, dialects) else { continue };
+            let name = metric.name().to_string();
+            for sample in metric.samples() {
+                *match mapping.apply(&name, sample.kind) {
+                    Some(mapped) => &mut uses.of_rules[mapped.rule.number],
+                    None => uses.of_names.entry(name.clone()).or_default(),
+                } += 1;
+            }
+        }
+        uses
+    }
+
+    /// The most frequent first.
+    fn unmatched(&self) -> impl Iterator<Item = (&str, u64)> {
+        let mut names: Vec<_> = self.of_names.iter().map(|(name, &samples)| (&**name, samples)).collect();
+        names.sort_by_key(|&(_, samples)| std::cmp::Reverse(samples));
+        names.into_iter()
+    }
+}
+
+fn summary(tally: &Tally) -> String {
+    let mut text = format!("{} lines, {} samples", tally.lines, tally.samples.iter().sum::<u64>());
+    let rejected = Reason::ALL.map(Reason::name).into_iter().zip(tally.rejected);
+    let refused = Refusal::ALL.map(Refusal::name).into_iter().zip(tally.refused);
+    for (reason, count) in rejected.chain(refused).filter(|&(_, count)| count > 0) {
+        // Writing to a string cannot fail.
+        _ = write!(text, ", {count} {reason}");
+    }
+    text.push('\n');
+    text
+}
+
+fn push_table<'a>(text: &mut String, title: &str, rows: impl Iterator<Item = (&'a str, u64)>) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_some() {
+        _ = writeln!(text, "\n{:>10}  {title}", "samples");
+        rows.for_each(|(what, samples)| _ = writeln!(text, "{samples:>10}  {}", visible(what)));
+    }
+}
+
+fn push_conflicts(text: &mut String, kept_out: impl Iterator<Item = (String, Quarantine)>) {
+    let mut kept_out = kept_out.peekable();
+    if kept_out.peek().is_some() {
+        text.push_str("\nkept off the page of Prometheus\n");
+        kept_out
+            .for_each(|(series, reason)| _ = writeln!(text, "{:>18}  {}", reason.name(), visible(&series)));
+    }
+}

@@ -1,0 +1,108 @@
+//! Mapping rules in the real binary: what docs/mapping.md shows, what is received, and what is refused.
+
+mod harness;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use harness::Daemon;
+use tempfile::TempDir;
+
+const PAGE: &str = include_str!("../docs/mapping.md");
+
+/// The blocks of the page in a language.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let blocks = PAGE.split("\n```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n')).collect()
+}
+
+/// A directory with the files of the page.
+fn files() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("statsd_mapping.yml", blocks("yaml")[0]);
+    write("with_file.toml", blocks("toml")[0]);
+    write("with_rules.toml", blocks("toml")[1]);
+    let lines = blocks("text").into_iter().find(|block| !block.starts_with("$ ")).unwrap();
+    write("lines.txt", &format!("{lines}\n"));
+    directory
+}
+
+fn tallyd(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+    command.current_dir(directory).args(arguments).output().unwrap()
+}
+
+fn printed(output: &Output) -> &str {
+    assert!(output.status.success(), "{output:?}");
+    std::str::from_utf8(&output.stdout).unwrap().trim_end()
+}
+
+#[test]
+fn each_command_of_the_page_prints_what_the_page_shows() {
+    let directory = files();
+    let mut run = 0;
+    for block in blocks("text") {
+        let Some((command, expected)) =
+            block.strip_prefix("$ tallyd ").and_then(|block| block.split_once('\n'))
+        else {
+            continue;
+        };
+        run += 1;
+        let words: Vec<_> = command.split(' ').map(|word| word.trim_matches('\'')).collect();
+        assert_eq!(printed(&tallyd(directory.path(), &words)), expected, "{command}");
+    }
+    assert_eq!(run, 2);
+}
+
+#[test]
+fn rules_mean_the_same_in_a_file_and_in_the_configuration_itself() {
+    let directory = files();
+    let reports = ["with_file.toml", "with_rules.toml"].map(|config| {
+        printed(&tallyd(directory.path(), &["--config", config, "check", "--dry-run", "lines.txt"]))
+            .to_owned()
+    });
+    assert_eq!(reports[0], reports[1]);
+    assert!(reports[0].contains("2  checkout.*.latency"), "{}", reports[0]);
+}
+
+#[test]
+fn what_is_received_is_named_by_the_rules_and_what_they_drop_is_counted() {
+    let directory = files();
+    let file = directory.path().join("statsd_mapping.yml");
+    let daemon = Daemon::start(&[&format!("mapping.mapping_file={}", file.display())]);
+    daemon.send(b"checkout.eu.latency:5|ms\ncheckout.us.latency:7|ms|#region:mars\ndebug.x:1|c\ndebug.x:2|c\nother:1|c");
+    let finished = daemon.stop();
+    let rows: Vec<_> = finished.rows.iter().map(|row| (row["name"].as_str().unwrap(), row)).collect();
+    let of = |name: &str| rows.iter().filter(|row| row.0 == name).map(|row| row.1).collect::<Vec<_>>();
+    let regions: Vec<_> = of("checkout_latency").iter().map(|row| row["tags"]["region"].clone()).collect();
+    assert_eq!(regions, ["eu", "us"]);
+    assert_eq!(of("other").len(), 1);
+    assert!(rows.iter().all(|row| !row.0.starts_with("debug")));
+    let dropped = of("tallyd.series_refused");
+    let dropped: Vec<_> = dropped.iter().filter(|row| row["tags"]["reason"] == "mapping_drop").collect();
+    assert_eq!(dropped[0]["value"], 2.0, "{dropped:?}");
+}
+
+#[test]
+fn a_wrong_file_is_refused_with_its_rule_and_line_before_anything_is_received() {
+    let directory = files();
+    fs::write(
+        directory.path().join("statsd_mapping.yml"),
+        "mappings:\n- match: a.*\n  name: a\n- match: a b\n  name: b\n",
+    )
+    .unwrap();
+    for command in ["run", "check"] {
+        let output = tallyd(directory.path(), &["--config", "with_file.toml", command]);
+        assert_eq!(output.status.code(), Some(78));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("statsd_mapping.yml:4: rule 2 (\"a b\"): "), "{error}");
+    }
+    let missing = tallyd(directory.path(), &["--set", "mapping.mapping_file=missing.yml", "check"]);
+    let error = String::from_utf8(missing.stderr).unwrap();
+    assert!(
+        error.contains("missing.yml: cannot be read") && error.contains("mapping.mapping_file"),
+        "{error}"
+    );
+}

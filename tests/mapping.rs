@@ -1,0 +1,236 @@
+//! Mapping rules: what `statsd_exporter`'s own tests say of its files, and what becomes of lines in a shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use serde::Deserialize;
+use tallyd::aggregate::{Parameters, Refusal, Shard, Shared, Statistics};
+use tallyd::explain::Explainer;
+use tallyd::export::prometheus::Naming;
+use tallyd::flush::{Cutter, Idle};
+use tallyd::mapping::Mapping;
+use tallyd::protocol::Kind;
+use tallyd::snapshot::Value;
+
+/// A mapping file, and what metrics become by it.
+#[derive(Debug, Deserialize)]
+struct Case {
+    id: String,
+    yaml: String,
+    yaml_ok: bool,
+    cases: Vec<Metric>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metric {
+    statsd: String,
+    #[serde(rename = "type")]
+    kind: String,
+    expect: Option<Expected>,
+    outcome: Option<String>,
+    /// Once it is legal.
+    exposed_name: Option<String>,
+    #[serde(default)]
+    tags_in: BTreeMap<String, String>,
+    final_labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    options: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Expected {
+    name: String,
+    labels: BTreeMap<String, String>,
+}
+
+/// Where tallyd means to differ: case, metric, and why.
+const DEVIATIONS: [(&str, &str); 1] = [(
+    "map-100",
+    "$10 is the tenth star, as ${10} is and as in a regular expression; there it is the first one and a 0",
+)];
+
+fn cases() -> Vec<Case> {
+    let lines = include_str!("data/mapping.jsonl").lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_file_that_statsd_exporter_takes_is_taken_and_every_other_is_refused() {
+    let cases = cases();
+    assert_eq!(cases.len(), 70);
+    for Case { id, yaml, yaml_ok, .. } in cases {
+        let mapping = Mapping::from_yaml(&yaml);
+        assert_eq!(mapping.is_ok(), yaml_ok, "{id}: {mapping:?}\n{yaml}");
+    }
+}
+
+#[test]
+fn every_metric_becomes_what_statsd_exporter_makes_of_it() {
+    let mut checked = 0;
+    for case in cases().into_iter().filter(|case| case.yaml_ok) {
+        let deviates = DEVIATIONS.iter().any(|(id, _)| *id == case.id);
+        let explainer = Explainer {
+            mapping: Mapping::from_yaml(&case.yaml).unwrap(),
+            naming: Naming::StatsdExporter,
+            ..Explainer::default()
+        };
+        for metric in case.cases {
+            checked += 1;
+            let (exposed, expected) = (exposed(&explainer, &metric), expected(&metric));
+            assert_eq!(exposed != expected, deviates, "{}: {exposed:?}, {metric:?}", case.id);
+            if let Some(scale) = metric.options["scale"].as_f64() {
+                let mapped = explainer.mapping.apply(&metric.statsd, Kind::Counter).unwrap();
+                assert_eq!(mapped.rule.scale, scale, "{}", case.id);
+            }
+        }
+    }
+    assert!(checked > 80, "{checked}");
+}
+
+/// What Prometheus is shown of a metric, by `tallyd explain`.
+fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
+    let wire_type = match &*metric.kind {
+        "counter" => "c",
+        "gauge" => "g",
+        "observer" => "ms",
+        other => panic!("{other}"),
+    };
+    let tags: Vec<_> = metric.tags_in.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
+    let line = format!("{}:1|{wire_type}{tags}", metric.statsd);
+    let text = explainer.explain(line.as_bytes());
+    let row = text.lines().find_map(|row| row.strip_prefix("  prometheus"));
+    row.map(|row| row.trim_start().to_owned())
+}
+
+fn expected(metric: &Metric) -> Option<String> {
+    let (name, labels) = match &metric.expect {
+        Some(Expected { name, .. }) if name.is_empty() => return None,
+        Some(Expected { name, labels }) => {
+            let mut all = metric.tags_in.clone();
+            all.extend(labels.clone());
+            (metric.exposed_name.as_ref().unwrap_or(name), metric.final_labels.clone().unwrap_or(all))
+        }
+        None if metric.outcome.as_deref() == Some("dropped") => return None,
+        None => (metric.exposed_name.as_ref().unwrap(), metric.tags_in.clone()),
+    };
+    let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+    let labels: Vec<_> = labels.map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+    Some(if labels.is_empty() { name.clone() } else { format!("{name}{{{}}}", labels.join(",")) })
+}
+
+/// Lines, recorded in two shards in turn by these rules: the rows of their snapshot, and what was refused.
+fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
+    let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(yaml).unwrap());
+    let shards: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
+    let statistics = Statistics { exact_values: 512, ..Statistics::default() };
+    let idle = Idle {
+        zero_counters: false,
+        zero_sets: false,
+        last_gauges: true,
+        expire_after: [Duration::from_hours(1); 6],
+    };
+    let mut cutter = Cutter::new(shared, shards.clone(), statistics, idle);
+    for (line, shard) in lines.iter().zip(shards.iter().cycle()) {
+        shard.lock().record(line.as_bytes());
+    }
+    let cut = cutter.cut(Duration::ZERO);
+    let tally = cut.tally();
+    let refused = Refusal::ALL.map(Refusal::name).into_iter().zip(tally.refused);
+    let counted = tally.samples.iter().chain(&tally.refused).sum::<u64>();
+    assert_eq!(counted, lines.len() as u64, "every sample is recorded or refused");
+    let rows = cut.rows().iter().map(|row| (format!("{:?}", row.series), row.value.clone()));
+    (rows.collect(), refused.filter(|&(_, count)| count > 0).collect())
+}
+
+#[test]
+fn series_that_become_one_are_one_over_all_receivers() {
+    let yaml = "mappings: [{ match: api.*.latency, name: latency }, { match: '*.users', name: users }]";
+    let lines = ["api.a.latency:1|ms", "api.b.latency:3|ms", "api.c.latency:2|ms", "api.d.latency:9|ms"];
+    let (rows, _) = record(yaml, &lines);
+    let [(series, Value::Summary(summary))] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((&**series, summary.count, summary.min, summary.max), ("latency|ms", 4.0, 1.0, 9.0));
+    let (rows, _) = record(yaml, &["a.users:anna|s", "b.users:anna|s", "b.users:ben|s"]);
+    assert_eq!(rows, [("users|s".to_owned(), Value::Set(2.0))]);
+}
+
+#[test]
+fn what_a_rule_drops_is_counted_and_nothing_else() {
+    let yaml =
+        "mappings: [{ match: a.*, name: a, action: drop }, { match: (.*)_x, match_type: regex, name: $2 }]";
+    let lines = ["a.b:1|c", "a.b:2|c", "a.b:3|c", "a.b:4|c", "a.c:1|s", "b_x:1|c", "c:1|c", "a.b:1|c|T1"];
+    let (rows, refused) = record(yaml, &lines);
+    assert_eq!(rows, [("c|c".to_owned(), Value::Counter(1.0))]);
+    assert_eq!(refused, [("mapping_drop", 6), ("mapping_empty_name", 1)]);
+}
+
+#[test]
+fn values_are_scaled_whether_their_form_is_known_or_not() {
+    let yaml = "mappings: [{ match: '*.kb', name: bytes, scale: 1024 }, { match: '*.b', name: bytes }]";
+    let lines = ["a.kb:1|c", "a.kb:1|c", "a.kb:1|c", "a.kb:1|c|@0.5", "a.kb:1|c|T1", "a.b:7|c", "a.b:7|c|T1"];
+    let (rows, _) = record(yaml, &lines);
+    assert_eq!(rows, [("bytes|c".to_owned(), Value::Counter(6.0 * 1024.0 + 14.0))]);
+    let (rows, _) = record(yaml, &["a.kb:1|g", "a.kb:1|g", "a.kb:+2|g", "a.kb:-1|g"]);
+    assert_eq!(rows, [("bytes|g".to_owned(), Value::Gauge(2048.0))]);
+    let (rows, _) = record(yaml, &["a.kb:1|ms", "a.kb:2|ms", "a.kb:3|ms"]);
+    let [(_, Value::Summary(summary))] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((summary.min, summary.max, summary.sum), (1024.0, 3072.0, 6144.0));
+    let (rows, _) = record(yaml, &["a.kb:1|s", "a.kb:1|s", "a.kb:1|s", "a.kb:2|s|#", "a.b:1|s"]);
+    assert_eq!(rows, [("bytes|s".to_owned(), Value::Set(2.0))], "a set's members are no numbers");
+}
+
+#[test]
+fn a_mapped_name_cannot_be_one_of_tallyds_own() {
+    let yaml = "mappings: [{ match: 'x\\.(.*)', match_type: regex, name: $1 }]";
+    let (rows, refused) = record(yaml, &["x.tallyd.lines:1|c"]);
+    assert_eq!((rows, refused), (Vec::new(), vec![("reserved_name", 1)]));
+}
+
+/// Name, type, value, and what follows, of which the tags stand last.
+type Parts = (&'static str, &'static str, u32, &'static str);
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let names = prop::sample::select(vec!["m.a", "m.b", "n.a", "d.x", "s.k", "other"]);
+    let kinds = prop::sample::select(vec!["c", "g", "ms", "s"]);
+    let rests = prop::sample::select(vec!["", "|@0.5", "|T5", "|#k:v", "|T5|#k:v"]);
+    (names, kinds, 0_u32..9, rests)
+}
+
+fn line((name, kind, value, rest): Parts) -> String {
+    format!("{name}:{value}|{kind}{rest}")
+}
+
+/// The line that means without rules what the other one means with them; `None` if they drop it.
+fn renamed((name, kind, value, rest): Parts) -> Option<String> {
+    let tagged =
+        |label: &str| if rest.contains('#') { format!("{rest},{label}") } else { format!("{rest}|#{label}") };
+    Some(match name {
+        "m.a" | "n.a" => format!("mm:{value}|{kind}{}", tagged("src:a")),
+        "m.b" => format!("mm:{value}|{kind}{}", tagged("src:b")),
+        "s.k" if kind != "s" => format!("sc:{}|{kind}{rest}", value * 2),
+        "s.k" => format!("sc:{value}|{kind}{rest}"),
+        "d.x" => return None,
+        _ => line((name, kind, value, rest)),
+    })
+}
+
+proptest! {
+    #[test]
+    fn rules_give_what_lines_with_the_other_names_give_without_rules(all in prop::collection::vec(parts(), 0..200)) {
+        let yaml = "mappings:
+- { match: m.*, name: mm, labels: { src: $1 } }
+- { match: n.*, name: mm, labels: { src: a } }
+- { match: d.*, name: d, action: drop }
+- { match: s.*, name: sc, scale: 2 }";
+        let lines: Vec<_> = all.iter().map(|&parts| line(parts)).collect();
+        let others: Vec<_> = all.iter().filter_map(|&parts| renamed(parts)).collect();
+        let record = |yaml, lines: &[String]| record(yaml, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let (rows, refused) = record(yaml, &lines);
+        prop_assert_eq!(rows, record("", &others).0);
+        let dropped = (lines.len() - others.len()) as u64;
+        prop_assert_eq!(refused, if dropped == 0 { vec![] } else { vec![("mapping_drop", dropped)] });
+    }
+}
