@@ -11,9 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::aggregate::Shared;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::export::{Console, Outlet, Textfile};
-use crate::flush::{Cutter, Flusher, Schedule};
+use crate::flush::{Cutter, Flusher, Order, Schedule};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
 use crate::mapping::Mapping;
@@ -29,12 +29,17 @@ const IMPATIENCE: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// If it could not start, or had to end by itself.
-pub fn run(config: &Config, mapping: Mapping, log_file: Option<&LogFile>) -> Result<(), Failure> {
+pub fn run(
+    config: &Config,
+    mapping: Mapping,
+    reload: impl Fn() -> Result<(Config, Mapping), ConfigError>,
+    log_file: Option<&LogFile>,
+) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // Before anything else, so that an early signal is not lost.
         let mut signals = Signals::new()?;
         let mut pipeline = Pipeline::start(config, mapping)?;
-        pipeline.wait_for_stop(&mut signals, log_file).await?;
+        pipeline.wait_for_stop(&mut signals, config, reload, log_file).await?;
         tracing::info!("stopping");
         let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
         tokio::select! {
@@ -87,7 +92,7 @@ impl Signals {
 struct Pipeline {
     listeners: Listeners,
     /// Dropped, it stops the flusher.
-    stop_flusher: mpsc::Sender<()>,
+    orders: mpsc::Sender<Order>,
     flusher: JoinHandle<Vec<Outlet>>,
     /// Resolves when the flusher has ended.
     flusher_ended: oneshot::Receiver<()>,
@@ -115,23 +120,26 @@ impl Pipeline {
             connections: listeners.connections(),
             outlets,
             telemetry: config.telemetry.enabled,
+            last_reload_successful: true,
         };
-        let (stop_flusher, stop) = mpsc::channel();
+        let (orders, received) = mpsc::channel();
         let (ending, flusher_ended) = oneshot::channel();
         let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
             // Dropped at the end, however that comes.
             let _ending: oneshot::Sender<()> = ending;
-            flusher.run(&stop)
+            flusher.run(&received)
         })?;
         announcement.log();
         let timeout = config.shutdown.timeout.get();
-        Ok(Self { listeners, stop_flusher, flusher, flusher_ended, reopens, timeout })
+        Ok(Self { listeners, orders, flusher, flusher_ended, reopens, timeout })
     }
 
-    /// Waits for SIGTERM or SIGINT, and opens files again on SIGHUP.
+    /// Waits for SIGTERM or SIGINT; on SIGHUP, opens files again and reads the configuration.
     async fn wait_for_stop(
         &mut self,
         signals: &mut Signals,
+        config: &Config,
+        reload: impl Fn() -> Result<(Config, Mapping), ConfigError>,
         log_file: Option<&LogFile>,
     ) -> Result<(), Failure> {
         loop {
@@ -145,16 +153,44 @@ impl Pipeline {
                         tracing::warn!(%error, "cannot open the log file again; the log goes on in the old one");
                     }
                     tracing::info!("files are opened again");
+                    self.take(reload(), config);
                 }
             }
         }
+    }
+
+    /// Puts what was read anew in force, or refuses all of it.
+    fn take(&self, reloaded: Result<(Config, Mapping), ConfigError>, config: &Config) {
+        let order = match reloaded {
+            Ok((new, mapping)) => {
+                let waiting = new.needs_restart(config);
+                if !waiting.is_empty() {
+                    let sections = waiting.join(", ");
+                    tracing::warn!(
+                        sections,
+                        "the configuration was changed where only a restart takes it up"
+                    );
+                }
+                tracing::info!(
+                    rules = mapping.rules().len(),
+                    "mapping rules were read; they hold from the next interval on"
+                );
+                Order::MapBy(Box::new(mapping))
+            }
+            Err(error) => {
+                tracing::error!("the configuration is refused, what was in force stays: {error}");
+                Order::CountRefusedReload
+            }
+        };
+        // The only error is a flusher that has ended, and then the daemon ends, too.
+        _ = self.orders.send(order);
     }
 
     /// Stops the stages one after the other, so that each can hand on what it has.
     fn stop(self) -> Result<(), Failure> {
         // Held until the last flush has read how many datagrams came too late.
         let _sockets = self.listeners.stop();
-        drop(self.stop_flusher);
+        drop(self.orders);
         let outlets = self.flusher.join().map_err(|_| "the last flush ended by a panic")?;
         let deadline = Instant::now() + self.timeout;
         let mut late = Vec::new();

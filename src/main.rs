@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{CheckArgs, Cli, Command, ExplainArgs, SendArgs};
-use tallyd::config::{self, Config, Environment};
+use tallyd::config::{self, Config, ConfigError, Environment};
 use tallyd::mapping::Mapping;
 use tallyd::{daemon, log, send};
 
@@ -28,9 +28,12 @@ fn main() -> ExitCode {
         other => other,
     };
     let environment = Environment::of(std::env::vars());
-    let loaded = config::load(config.config.as_deref(), &environment, &config.set)
-        .and_then(|config| Ok((config.mapping()?, config)));
-    let (mapping, config) = match loaded {
+    let load = || {
+        let config = config::load(config.config.as_deref(), &environment, &config.set)?;
+        let mapping = config.mapping()?;
+        Ok((config, mapping))
+    };
+    let (config, mapping) = match load() {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("tallyd: {error}");
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
         }
         Command::Check(CheckArgs { dry_run: Some(file) }) => dry_run(&config, mapping, &file),
         Command::Explain(arguments) => explain(&config, mapping, &arguments),
-        Command::Run | Command::Send(_) => run(&config, mapping),
+        Command::Run | Command::Send(_) => run(&config, mapping, load),
     }
 }
 
@@ -66,9 +69,13 @@ fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
     }
 }
 
-fn run(config: &Config, mapping: Mapping) -> ExitCode {
+fn run(
+    config: &Config,
+    mapping: Mapping,
+    reload: impl Fn() -> Result<(Config, Mapping), ConfigError>,
+) -> ExitCode {
     match log::start(&config.logging) {
-        Ok(log_file) => match daemon::run(config, mapping, log_file.as_ref()) {
+        Ok(log_file) => match daemon::run(config, mapping, reload, log_file.as_ref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");

@@ -106,3 +106,43 @@ fn a_wrong_file_is_refused_with_its_rule_and_line_before_anything_is_received() 
         "{error}"
     );
 }
+
+#[test]
+fn a_hangup_takes_new_rules_and_refuses_a_wrong_file_whole() {
+    let directory = files();
+    let file = directory.path().join("rules.yml");
+    let rules = |name: &str| fs::write(&file, format!("mappings: [{{match: a.*, name: {name}}}]")).unwrap();
+    rules("first");
+    let settings = [format!("mapping.mapping_file={}", file.display())];
+    let mut daemon =
+        Daemon::start(&[&settings[0], "flush.interval=100ms", "aggregation.expire_after.counter=1s"]);
+    let mut sent = 0;
+    let mut named = |daemon: &mut Daemon, name: &str| {
+        // What comes before the cut still has the old name.
+        loop {
+            daemon.send("a.b:1|c");
+            sent += 1;
+            let row =
+                daemon.wait_for_next(|row| ["first", "second"].contains(&row["name"].as_str().unwrap()));
+            if row["name"] == name {
+                break;
+            }
+        }
+    };
+    let reload = |daemon: &mut Daemon, successful: f64| {
+        daemon.signal("HUP");
+        let is_it = |row: &serde_json::Value| row["name"] == "tallyd.config_last_reload_successful";
+        daemon.wait_for_next(|row| is_it(row) && row["value"] == successful);
+    };
+    named(&mut daemon, "first");
+    fs::write(&file, "mappings: [{match: a b, name: second}]").unwrap();
+    reload(&mut daemon, 0.0);
+    named(&mut daemon, "first");
+    rules("second");
+    reload(&mut daemon, 1.0);
+    named(&mut daemon, "second");
+    let finished = daemon.stop();
+    let counted = finished.sum("first", "value") + finished.sum("second", "value");
+    assert_eq!(counted, f64::from(sent), "no sample is lost");
+    assert!(finished.log.contains("rule 1 (\"a b\")"), "{}", finished.log);
+}

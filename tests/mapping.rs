@@ -122,18 +122,21 @@ fn expected(metric: &Metric) -> Option<String> {
     Some(if labels.is_empty() { name.clone() } else { format!("{name}{{{}}}", labels.join(",")) })
 }
 
+fn idle() -> Idle {
+    Idle {
+        zero_counters: false,
+        zero_sets: false,
+        last_gauges: true,
+        expire_after: [Duration::from_hours(1); 6],
+    }
+}
+
 /// Lines, recorded in two shards in turn by these rules: the rows of their snapshot, and what was refused.
 fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
     let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(yaml).unwrap());
     let shards: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
     let statistics = Statistics { exact_values: 512, ..Statistics::default() };
-    let idle = Idle {
-        zero_counters: false,
-        zero_sets: false,
-        last_gauges: true,
-        expire_after: [Duration::from_hours(1); 6],
-    };
-    let mut cutter = Cutter::new(shared, shards.clone(), statistics, idle);
+    let mut cutter = Cutter::new(shared, shards.clone(), statistics, idle());
     for (line, shard) in lines.iter().zip(shards.iter().cycle()) {
         shard.lock().record(line.as_bytes());
     }
@@ -180,6 +183,29 @@ fn values_are_scaled_whether_their_form_is_known_or_not() {
     assert_eq!((summary.min, summary.max, summary.sum), (1024.0, 3072.0, 6144.0));
     let (rows, _) = record(yaml, &["a.kb:1|s", "a.kb:1|s", "a.kb:1|s", "a.kb:2|s|#", "a.b:1|s"]);
     assert_eq!(rows, [("bytes|s".to_owned(), Value::Set(2.0))], "a set's members are no numbers");
+}
+
+#[test]
+fn new_rules_hold_from_the_next_interval_on_and_lose_no_sample_and_no_aggregate() {
+    let by = |name: &str| Mapping::from_yaml(&format!("mappings: [{{ match: a.*, name: {name} }}]")).unwrap();
+    let shared = Shared::mapped(Parameters::default(), by("old"));
+    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Statistics::default(), idle());
+    let mut interval = |new: Option<Mapping>| {
+        shard.lock().record(b"a.x:1|c\na.y:1|g");
+        if let Some(mapping) = new {
+            cutter.map_by(mapping);
+        }
+        shard.lock().record(b"a.x:1|c\na.y:+1|g\na.new:1|c");
+        let cut = cutter.cut(Duration::ZERO);
+        cut.rows().iter().map(|row| (format!("{:?}", row.series), row.value.clone())).collect::<Vec<_>>()
+    };
+    let named =
+        |name: &str| [(format!("{name}|c"), Value::Counter(3.0)), (format!("{name}|g"), Value::Gauge(2.0))];
+    assert_eq!(interval(None), named("old"));
+    assert_eq!(interval(Some(by("new"))), named("old"));
+    // The gauge that nobody sets any more keeps its value until it expires.
+    assert_eq!(interval(None), [&named("new")[..], &named("old")[1..]].concat());
 }
 
 #[test]

@@ -96,8 +96,8 @@ pub struct Shared {
     pub(crate) gauges: Gauges,
     /// The same for all shards, so that a member counts once.
     member_hasher: RandomState,
-    /// Asked for forms that a shard does not know.
-    mapping: Mapping,
+    /// Of shards that begin.
+    mapping: Arc<Mapping>,
 }
 
 impl Shared {
@@ -117,9 +117,13 @@ impl Shared {
             }),
             gauges: Gauges::new(),
             member_hasher: RandomState::default(),
-            mapping,
+            mapping: Arc::new(mapping),
             parameters,
         })
+    }
+
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
     }
 }
 
@@ -180,6 +184,8 @@ impl Columns {
 pub struct Shard {
     shared: Arc<Shared>,
     forms: Forms,
+    /// Asked for forms that are not known.
+    mapping: Arc<Mapping>,
     columns: Columns,
     /// The number of the open interval, from 1.
     interval: u32,
@@ -189,19 +195,21 @@ pub struct Shard {
     sent: IdentityBuilder,
 }
 
-/// What a shard starts anew with: no forms, and columns without cells.
+/// What a shard starts anew with: no forms, columns without cells, and rules.
 #[derive(Debug)]
 pub(crate) struct Renewal {
     forms: Forms,
     columns: Columns,
+    /// If they are others than before.
+    mapping: Option<Arc<Mapping>>,
 }
 
 impl Renewal {
     /// With room for as much.
-    pub(crate) fn new(parameters: &Parameters, size: Size) -> Self {
+    pub(crate) fn new(parameters: &Parameters, size: Size, mapping: Option<Arc<Mapping>>) -> Self {
         let mut columns = Columns::new(parameters);
         columns.make_room(size);
-        Self { forms: Forms::with_capacity(size.forms, size.key_bytes), columns }
+        Self { forms: Forms::with_capacity(size.forms, size.key_bytes), columns, mapping }
     }
 
     /// The columns of the interval that was ended with this.
@@ -249,6 +257,7 @@ impl Shard {
         Self {
             columns: Columns::new(&shared.parameters),
             forms: Forms::with_capacity(0, 0),
+            mapping: Arc::clone(&shared.mapping),
             interval: 1,
             identities: IdentityBuilder::new(shared.parameters.container_id_tag),
             sent: IdentityBuilder::new(shared.parameters.container_id_tag),
@@ -506,14 +515,14 @@ impl Shard {
         let can_be_learned = self.has_room_for_forms();
         let raw = raw.filter(|_| can_be_learned);
         // Where there are rules, a line without a form of its own is found by the series that it would have without them.
-        let by_sent = raw.is_none() && can_be_learned && !self.shared.mapping.is_empty();
+        let by_sent = raw.is_none() && can_be_learned && !self.mapping.is_empty();
         if by_sent {
             self.sent.build(sample.kind, metric);
             if let Some(form) = self.find_form(self.sent.identity().as_bytes(), SENT) {
                 return self.resolve(form);
             }
         }
-        let identified = identify(&mut self.identities, &self.shared.mapping, sample.kind, metric);
+        let identified = identify(&mut self.identities, &self.mapping, sample.kind, metric);
         if identified == Err(Refusal::Dropped) {
             if let Some(raw) = raw {
                 self.forms.insert_ruled(raw.before(), raw.after(), Ruled::Dropped);
@@ -614,6 +623,9 @@ impl Shard {
         self.interval += 1;
         std::mem::swap(&mut self.columns, &mut renewal.columns);
         std::mem::swap(&mut self.forms, &mut renewal.forms);
+        if let Some(mapping) = &mut renewal.mapping {
+            std::mem::swap(&mut self.mapping, mapping);
+        }
     }
 
     pub(crate) fn size(&self) -> Size {
@@ -698,7 +710,7 @@ mod tests {
         shard.record(&line);
         assert_eq!(shard.tally().samples[Kind::Counter as usize], 2);
         assert!(shard.is_full_of_forms());
-        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size());
+        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size(), None);
         shard.cut_anew(&mut renewal);
         assert!(!shard.is_full_of_forms());
     }
@@ -714,7 +726,7 @@ mod tests {
         }
         // One more, by which the series itself is found.
         assert_eq!(shard.forms.len(), limit + 1);
-        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size());
+        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size(), None);
         shard.cut_anew(&mut renewal);
         assert_eq!(shard.forms.len(), 0);
         let mut sum = 0.0;

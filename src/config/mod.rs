@@ -249,6 +249,34 @@ impl Config {
         Mapping::from_yaml(&text).map_err(|MappingError { line, problem }| refused(line, problem))
     }
 
+    /// The sections that differ from those in force, and that only a restart takes up.
+    #[must_use]
+    pub fn needs_restart(&self, in_force: &Self) -> Vec<&'static str> {
+        // Taken apart, so that a new section cannot be forgotten.
+        let Self {
+            flush,
+            shutdown,
+            listeners,
+            protocol,
+            mapping: _,
+            aggregation,
+            exporters,
+            telemetry,
+            logging,
+        } = self;
+        let differs = [
+            ("flush", *flush != in_force.flush),
+            ("shutdown", *shutdown != in_force.shutdown),
+            ("listeners", *listeners != in_force.listeners),
+            ("protocol", *protocol != in_force.protocol),
+            ("aggregation", *aggregation != in_force.aggregation),
+            ("exporters", *exporters != in_force.exporters),
+            ("telemetry", *telemetry != in_force.telemetry),
+            ("logging", *logging != in_force.logging),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()
+    }
+
     /// Whose tags within names are read.
     fn dialects(&self) -> Dialects {
         let DialectsSection { influxdb, librato, signalfx, graphite } = self.protocol.dialects;

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
 use crate::export::Outlet;
 use crate::listen::{ConnectionCounts, Connections, DropCounter};
+use crate::mapping::Mapping;
 use crate::snapshot::{Event, Overview, Rows, Snapshot};
 use collect::{Collected, Collector};
 use telemetry::Report;
@@ -34,6 +35,10 @@ pub struct Cutter {
     collector: Collector,
     /// The number of the open interval, from 1.
     interval: u32,
+    /// The rules of the open interval.
+    mapping: Arc<Mapping>,
+    /// Those of the next one, if they are others.
+    next_mapping: Option<Arc<Mapping>>,
 }
 
 /// The merged results of an interval, before tallyd's own metrics are added.
@@ -73,14 +78,21 @@ impl Cutter {
     ) -> Self {
         let spares = shards.iter().map(|_| Columns::new(&shared.parameters)).collect();
         let collector = Collector::new(Arc::clone(&shared), statistics, idle);
-        Self { shared, shards, spares, collector, interval: 1 }
+        let mapping = Arc::clone(shared.mapping());
+        Self { shared, shards, spares, collector, interval: 1, mapping, next_mapping: None }
+    }
+
+    /// Gives series the names that these rules say, from the next interval on. Shards forget their forms then, unless the
+    /// rules are those that they have.
+    pub fn map_by(&mut self, mapping: Mapping) {
+        self.next_mapping = (mapping != *self.mapping).then(|| Arc::new(mapping));
     }
 
     /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
     /// moment, and decides which series are idle.
     pub fn cut(&mut self, now: Duration) -> Cut {
         let full_of_forms = self.shards.iter().any(|shard| shard.lock().is_full_of_forms());
-        let renew = full_of_forms || self.collector.wants_renewal();
+        let renew = full_of_forms || self.next_mapping.is_some() || self.collector.wants_renewal();
         let mut columns = if renew { self.cut_anew() } else { self.cut_on() };
         let collected = self.collector.collect(self.interval, &mut columns, now, renew);
         self.interval += 1;
@@ -113,16 +125,29 @@ impl Cutter {
     /// The shards forget their forms. They are given room for those of the series that are likely to live on.
     fn cut_anew(&mut self) -> Vec<Columns> {
         let kept = self.collector.share_of_kept();
+        let mapping = self.next_mapping.take();
+        if let Some(mapping) = &mapping {
+            self.mapping = Arc::clone(mapping);
+        }
         let mut renewals = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let size = shard.lock().size();
-            renewals.push(Renewal::new(&self.shared.parameters, size.times(kept)));
+            renewals.push(Renewal::new(&self.shared.parameters, size.times(kept), mapping.clone()));
         }
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
         shards.iter_mut().zip(&mut renewals).for_each(|(shard, renewal)| shard.cut_anew(renewal));
         drop(shards);
         renewals.into_iter().map(Renewal::into_columns).collect()
     }
+}
+
+/// What the flush is told while it runs.
+#[derive(Debug)]
+pub enum Order {
+    /// A configuration was taken, with these rules.
+    MapBy(Box<Mapping>),
+    /// A configuration was refused, so what was in force stays.
+    CountRefusedReload,
 }
 
 /// The thread that flushes.
@@ -142,18 +167,27 @@ pub struct Flusher {
     pub outlets: Vec<Outlet>,
     /// Whether tallyd's own metrics are among them.
     pub telemetry: bool,
+    /// Whether the configuration that was read last is in force.
+    pub last_reload_successful: bool,
 }
 
 impl Flusher {
-    /// Flushes at the end of every interval until `stop` is told to or dropped; then flushes what is open, and returns
-    /// the outlets, which still hold what has not been exported yet.
+    /// Flushes at the end of every interval and does what it is told, until `orders` has no sender any more; then flushes
+    /// what is open, and returns the outlets, which still hold what has not been exported yet.
     #[must_use]
-    pub fn run(mut self, stop: &Receiver<()>) -> Vec<Outlet> {
+    pub fn run(mut self, orders: &Receiver<Order>) -> Vec<Outlet> {
         let begin = Instant::now();
         let mut previous = Duration::ZERO;
         loop {
             let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
-            let stopped = stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
+            let stopped = match orders.recv_timeout(wait) {
+                Ok(order) => {
+                    self.obey(order);
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
             let start = Instant::now();
             let ended = self.schedule.end(start, SystemTime::now());
             self.flush(begin.elapsed(), ended, previous);
@@ -163,6 +197,16 @@ impl Flusher {
                 return self.outlets;
             }
         }
+    }
+
+    fn obey(&mut self, order: Order) {
+        self.last_reload_successful = match order {
+            Order::MapBy(mapping) => {
+                self.cutter.map_by(*mapping);
+                true
+            }
+            Order::CountRefusedReload => false,
+        };
     }
 
     fn flush(&mut self, now: Duration, ended: Ended, flush_duration: Duration) {
@@ -190,6 +234,7 @@ impl Flusher {
                 connections: &connections,
                 exports: &exports,
                 flush_duration,
+                last_reload_successful: self.last_reload_successful,
                 flush_late: ended.late,
                 time: ended.time,
             };

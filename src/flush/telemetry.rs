@@ -24,6 +24,8 @@ pub(super) struct Report<'a> {
     /// How long the previous flush took.
     pub(super) flush_duration: Duration,
     pub(super) flush_late: bool,
+    /// Whether the configuration that was read last is in force.
+    pub(super) last_reload_successful: bool,
     pub(super) time: SystemTime,
 }
 
@@ -95,6 +97,8 @@ impl Report<'_> {
         }
         rows.gauge("flush_duration_seconds", &[], self.flush_duration.as_secs_f64());
         rows.counter("flush_late", &[], u64::from(self.flush_late));
+        let successful = f64::from(u8::from(self.last_reload_successful));
+        rows.gauge("config_last_reload_successful", &[], successful);
         let unix = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         rows.gauge("last_flush_timestamp_seconds", &[], unix.as_secs_f64());
         rows.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);

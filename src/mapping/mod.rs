@@ -34,6 +34,15 @@ pub struct Mapping {
     globs: Globs,
     /// Those that are regular expressions, in their order.
     expressions: Vec<usize>,
+    /// What all of it was made from.
+    source: (Defaults, Vec<RuleText>),
+}
+
+/// Whether the same was written.
+impl PartialEq for Mapping {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
 }
 
 /// What a rule makes of a series.
@@ -75,6 +84,7 @@ impl Mapping {
             rules: Vec::new(),
             globs: Globs::new(defaults.glob_disable_ordering),
             expressions: Vec::new(),
+            source: (defaults.clone(), Vec::new()),
         };
         for (number, (line, text)) in rules.into_iter().enumerate() {
             let rule = check::rule(number, text, defaults)
@@ -85,6 +95,7 @@ impl Mapping {
                 mapping.globs.add(&text.pattern, number);
             }
             mapping.rules.push(rule);
+            mapping.source.1.push(text.clone());
         }
         Ok(mapping)
     }
