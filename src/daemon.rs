@@ -179,7 +179,7 @@ fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> io::Result<Vec<
     }
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
-        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, config.textfile_settings());
+        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, config.page_settings());
         outlets.push(Outlet::start(exporter, reopens)?);
     }
     Ok(outlets)

@@ -29,7 +29,7 @@ const SHOP: [&str; 4] = [
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
 fn node_exporter_shows_every_value_of_the_file_as_summaries() {
-    let page = shown_by_node_exporter(&["exporters.textfile.timings=summary"]);
+    let page = shown_by_node_exporter(&["exporters.prometheus.timings=summary"]);
     page.assert_shows(&[
         ("orders_total", &[("region", "eu")], 5.0),
         ("orders_total", &[("region", "us")], 17.0),
@@ -54,8 +54,8 @@ fn node_exporter_shows_every_value_of_the_file_as_summaries() {
 #[ignore = "needs prometheus-node-exporter; run make test"]
 fn node_exporter_shows_every_value_of_the_file_as_histograms() {
     let page = shown_by_node_exporter(&[
-        "exporters.textfile.timings=histogram",
-        "exporters.textfile.buckets=[0.02, 0.25, 2]",
+        "exporters.prometheus.timings=histogram",
+        "exporters.prometheus.buckets=[0.02, 0.25, 2]",
     ]);
     page.assert_shows(&[
         ("orders_total", &[("region", "us")], 17.0),
@@ -114,7 +114,7 @@ fn node_exporter_shows_totals_since_the_start_where_the_console_shows_intervals(
 fn promtool_has_nothing_to_say_about_sensible_names() {
     for timings in ["summary", "histogram"] {
         let place = Place::new();
-        let daemon = place.start(&[&format!("exporters.textfile.timings={timings}")]);
+        let daemon = place.start(&[&format!("exporters.prometheus.timings={timings}")]);
         SHOP.iter().for_each(|datagram| daemon.send(datagram));
         daemon.stop();
         let (code, remarks) = promtool(&place.file());
@@ -160,8 +160,8 @@ fn no_client_can_make_the_page_invalid() {
             let place = Place::new();
             let mut daemon = place.start(&[
                 "flush.interval=100ms",
-                &format!("exporters.textfile.naming={naming}"),
-                &format!("exporters.textfile.timings={timings}"),
+                &format!("exporters.prometheus.naming={naming}"),
+                &format!("exporters.prometheus.timings={timings}"),
             ]);
             for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
                 part.iter().for_each(|datagram| daemon.send(datagram));
@@ -216,8 +216,8 @@ fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
         for timings in ["summary", "histogram"] {
             let place = Place::new();
             let daemon = place.start(&[
-                &format!("exporters.textfile.naming={naming}"),
-                &format!("exporters.textfile.timings={timings}"),
+                &format!("exporters.prometheus.naming={naming}"),
+                &format!("exporters.prometheus.timings={timings}"),
             ]);
             lines.chunks(40).for_each(|chunk| daemon.send(chunk.join(&b'\n')));
             let finished = daemon.stop();

@@ -2,13 +2,14 @@
 
 mod check;
 mod error;
+mod exporters;
 mod layers;
 mod listeners;
 mod units;
 
 pub use error::ConfigError;
 pub use layers::{Environment, load};
-pub use units::{Address, FileMode, HumanDuration, Size};
+pub use units::{Address, FileMode, Host, HumanDuration, Size};
 
 use std::path::PathBuf;
 use std::thread;
@@ -109,16 +110,19 @@ sections! {
         distribution: HumanDuration,
         set: HumanDuration,
     }
-    ExportersSection { console: ConsoleSection, textfile: TextfileSection, }
+    ExportersSection { console: ConsoleSection, prometheus: PrometheusSection, textfile: TextfileSection, }
     ConsoleSection { enabled: bool, format: Format, path: PathBuf, }
-    TextfileSection {
-        enabled: bool,
-        path: PathBuf,
+    PrometheusSection {
+        start_http_server: bool,
+        address: Host,
+        port: u16,
+        max_connections: usize,
+        timeout: HumanDuration,
         timings: Timings,
         buckets: Vec<f64>,
         naming: Naming,
-        on_exit: OnExit,
     }
+    TextfileSection { enabled: bool, path: PathBuf, on_exit: OnExit, }
     TelemetrySection { enabled: bool, }
     LoggingSection { level: LogLevel, format: LogFormat, output: Vec<LogOutput>, file_path: PathBuf, }
 }
@@ -230,7 +234,7 @@ impl Config {
     pub fn explainer(&self, format: explain::Format) -> Explainer {
         Explainer {
             parameters: self.parameters(),
-            naming: self.exporters.textfile.naming,
+            naming: self.exporters.prometheus.naming,
             max_line: self.listeners.tcp.max_line.bytes(),
             format,
         }
@@ -242,9 +246,10 @@ impl Config {
         let mut percentiles: Vec<_> =
             self.flush.percentiles.iter().filter_map(|&percent| Percentile::new(percent)).collect();
         percentiles.sort_by(|a, b| a.percent().total_cmp(&b.percent()));
-        let textfile = &self.exporters.textfile;
-        let wants_buckets = textfile.enabled && textfile.timings == Timings::Histogram;
-        let bounds = if wants_buckets { textfile.buckets.clone() } else { Vec::new() };
+        let ExportersSection { prometheus, textfile, .. } = &self.exporters;
+        let shows_pages = prometheus.start_http_server || textfile.enabled;
+        let wants_buckets = shows_pages && prometheus.timings == Timings::Histogram;
+        let bounds = if wants_buckets { prometheus.buckets.clone() } else { Vec::new() };
         Statistics {
             percentiles,
             timing_bounds: bounds.iter().map(|seconds| seconds * 1e3).collect(),
@@ -293,10 +298,10 @@ impl Config {
         }
     }
 
-    /// How the text file shows snapshots.
+    /// How Prometheus is shown snapshots, by the endpoint and by the text file.
     #[must_use]
-    pub fn textfile_settings(&self) -> Settings {
-        let TextfileSection { naming, timings, .. } = self.exporters.textfile;
+    pub fn page_settings(&self) -> Settings {
+        let PrometheusSection { naming, timings, .. } = self.exporters.prometheus;
         Settings { naming, timings, expire_after: self.expire_after() }
     }
 
@@ -316,7 +321,8 @@ mod tests {
         assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
         assert_eq!(config.listeners.udp.bind.get(), "127.0.0.1:8125".parse().unwrap());
         assert_eq!(config.aggregation.max_series, 1_000_000);
-        assert!(config.exporters.console.enabled && !config.exporters.textfile.enabled);
+        let ExportersSection { console, prometheus, textfile } = &config.exporters;
+        assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled);
         assert!(config.telemetry.enabled);
         assert_eq!(config.parameters(), Parameters::default());
         assert_eq!(config.explainer(explain::Format::Text), Explainer::default());
