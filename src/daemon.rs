@@ -1,6 +1,7 @@
 //! The daemon: starts the stages in the order of the data, and stops them in the same order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::aggregate::Shared;
 use crate::config::Config;
-use crate::export::{Console, Outlet, Textfile};
+use crate::export::{Console, Endpoint, Outlet, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Schedule};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
@@ -98,7 +99,8 @@ struct Pipeline {
 impl Pipeline {
     fn start(config: &Config) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
-        let outlets = start_exporters(config, &reopens)?;
+        let Exporters { outlets, endpoint } = start_exporters(config, &reopens)?;
+        let (address, requests) = endpoint.unzip();
         let shared = Shared::new(config.parameters());
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
@@ -113,6 +115,7 @@ impl Pipeline {
             drop_counter,
             connections: listeners.connections(),
             outlets,
+            requests,
             telemetry: config.telemetry.enabled,
         };
         let (stop_flusher, stop) = mpsc::channel();
@@ -123,6 +126,9 @@ impl Pipeline {
             flusher.run(&stop)
         })?;
         announcement.log();
+        if let Some(address) = address {
+            tracing::info!(%address, "serving /metrics");
+        }
         let timeout = config.shutdown.timeout.get();
         Ok(Self { listeners, stop_flusher, flusher, flusher_ended, reopens, timeout })
     }
@@ -171,7 +177,14 @@ impl Pipeline {
     }
 }
 
-fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> io::Result<Vec<Outlet>> {
+/// All exporters that are enabled, running.
+struct Exporters {
+    outlets: Vec<Outlet>,
+    /// Where Prometheus may scrape, and what counts that.
+    endpoint: Option<(SocketAddr, Arc<Requests>)>,
+}
+
+fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> Result<Exporters, Failure> {
     let mut outlets = Vec::new();
     let console = &config.exporters.console;
     if console.enabled {
@@ -182,5 +195,11 @@ fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> io::Result<Vec<
         let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, config.page_settings());
         outlets.push(Outlet::start(exporter, reopens)?);
     }
-    Ok(outlets)
+    let mut endpoint = None;
+    if let Some(serving) = config.serving() {
+        let exporter = Endpoint::start(&serving, config.page_settings())?;
+        endpoint = Some((exporter.address(), exporter.requests()));
+        outlets.push(Outlet::start(exporter, reopens)?);
+    }
+    Ok(Exporters { outlets, endpoint })
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Parameters, Percentile, Statistics};
 use crate::explain::{self, Explainer};
 use crate::export::prometheus::{Naming, Settings, Timings};
-use crate::export::{Format, OnExit};
+use crate::export::{Format, OnExit, Serving};
 use crate::flush::Idle;
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
 use crate::protocol::{Dialect, Dialects};
@@ -296,6 +296,20 @@ impl Config {
             max_datagram: max_datagram.bytes(),
             share_port,
         }
+    }
+
+    /// Where Prometheus may scrape, if anywhere.
+    #[must_use]
+    pub fn serving(&self) -> Option<Serving> {
+        let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
+            self.exporters.prometheus;
+        start_http_server.then(|| Serving {
+            address: (address.get(), port).into(),
+            max_connections,
+            timeout: timeout.get(),
+            // Less than the exporter has, so that it ends in time.
+            patience: self.shutdown.timeout.get() * 9 / 10,
+        })
     }
 
     /// How Prometheus is shown snapshots, by the endpoint and by the text file.

@@ -2,12 +2,14 @@
 
 mod append;
 mod console;
+mod endpoint;
 pub(crate) mod number;
 mod outlet;
 pub mod prometheus;
 mod textfile;
 
 pub use console::{Console, Format};
+pub use endpoint::{Closing, Endpoint, RequestCounts, Requests, Serving};
 pub use outlet::{Counts, Outlet};
 pub use prometheus::{Merge, Quarantine};
 pub use textfile::{OnExit, Textfile};

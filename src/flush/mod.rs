@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
-use crate::export::Outlet;
+use crate::export::{Outlet, RequestCounts, Requests};
 use crate::listen::{ConnectionCounts, Connections, DropCounter};
 use crate::snapshot::{Event, Overview, Rows, Snapshot};
 use collect::{Collected, Collector};
@@ -140,6 +140,8 @@ pub struct Flusher {
     pub connections: Vec<Arc<Connections>>,
     /// Where snapshots go.
     pub outlets: Vec<Outlet>,
+    /// The requests that it reports, if there is an endpoint for them.
+    pub requests: Option<Arc<Requests>>,
     /// Whether tallyd's own metrics are among them.
     pub telemetry: bool,
 }
@@ -182,6 +184,8 @@ impl Flusher {
         warn_of_refused_connections(&connections);
         let exports: Vec<_> =
             self.outlets.iter().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
+        let requests = self.requests.as_ref().map(|requests| requests.take());
+        requests.iter().for_each(warn_of_refused_scrapers);
         if self.telemetry {
             let own = Report {
                 tally: &tally,
@@ -189,6 +193,7 @@ impl Flusher {
                 drops: &drops,
                 connections: &connections,
                 exports: &exports,
+                requests: requests.as_ref(),
                 flush_duration,
                 flush_late: ended.late,
                 time: ended.time,
@@ -223,6 +228,16 @@ fn warn_of_refused_connections(connections: &[ConnectionCounts]) {
         tracing::error!(
             connections = refused,
             "connections were refused, because as many are open as may be; raise listeners.{listener}.max_connections"
+        );
+    }
+}
+
+fn warn_of_refused_scrapers(requests: &RequestCounts) {
+    if requests.refused > 0 {
+        tracing::warn!(
+            connections = requests.refused,
+            "connections to the endpoint were refused, because as many are open as may be; raise \
+             exporters.prometheus.max_connections"
         );
     }
 }
