@@ -307,8 +307,6 @@ impl Config {
             address: (address.get(), port).into(),
             max_connections,
             timeout: timeout.get(),
-            // Less than the exporter has, so that it ends in time.
-            patience: self.shutdown.timeout.get() * 9 / 10,
         })
     }
 

@@ -16,6 +16,7 @@ pub use textfile::{OnExit, Textfile};
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::snapshot::Snapshot;
 
@@ -37,12 +38,12 @@ pub trait Exporter: Send + 'static {
     /// Opens its files again, because somebody moved them away.
     fn reopen(&mut self) {}
 
-    /// Called once, after the last snapshot.
+    /// Called once, after the last snapshot. It is waited for up to `patience`.
     ///
     /// # Errors
     ///
     /// If what it leaves behind is not as configured.
-    fn finish(&mut self) -> Result<(), ExportError> {
+    fn finish(&mut self, _patience: Duration) -> Result<(), ExportError> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::number::push_number;
 use super::prometheus::{Format, Settings, Totals};
@@ -70,7 +70,7 @@ impl Exporter for Textfile {
             .map_err(|error| ExportError::new(format!("cannot write {}", self.path.display()), error))
     }
 
-    fn finish(&mut self) -> Result<(), ExportError> {
+    fn finish(&mut self, _: Duration) -> Result<(), ExportError> {
         match self.on_exit {
             OnExit::Keep => Ok(()),
             OnExit::Remove => match fs::remove_file(&self.path) {

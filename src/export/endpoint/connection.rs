@@ -17,12 +17,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
 
 use super::answer::answer;
 use super::pages::{Page, Pages};
 use super::progress::Progress;
+use super::server::Stopping;
 use super::{Closing, Requests};
 
 /// The longest header of a request, in bytes. Prometheus' takes some 500.
@@ -39,7 +39,7 @@ pub(super) struct Clerk {
 
 impl Clerk {
     /// Answers what is asked until the connection ends, or is to be ended; then closes it, and says why.
-    pub(super) async fn serve(&self, stream: TcpStream, mut stop: watch::Receiver<bool>) -> Closing {
+    pub(super) async fn serve(&self, stream: TcpStream, mut stop: Stopping) -> Closing {
         let progress = Rc::new(Progress::new(self.timeout));
         let socket = Socket { stream: TokioIo::new(stream), progress: Rc::clone(&progress) };
         let service = service_fn(|request| self.answer(request, Rc::clone(&progress)));
@@ -58,7 +58,7 @@ impl Clerk {
                     Err(_) => Closing::Broken,
                 },
                 () = overdue(alarm.as_mut(), &progress) => return progress.overdue(),
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                _ = stop.wait_for(Option::is_some), if !stopping => {
                     if !progress.is_answering() {
                         return Closing::Stop;
                     }

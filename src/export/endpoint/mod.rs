@@ -41,8 +41,6 @@ pub struct Serving {
     pub max_connections: usize,
     /// How long a connection may take to send the header of a request, and to take the answer.
     pub timeout: Duration,
-    /// How long an answer that is on its way when tallyd stops may still take.
-    pub patience: Duration,
 }
 
 /// The exporter that Prometheus scrapes.
@@ -70,7 +68,7 @@ impl Endpoint {
         let (pages, requests) = (Arc::new(Pages::new(settings)), Arc::new(Requests::default()));
         let clerk =
             Clerk { pages: Arc::clone(&pages), requests: Arc::clone(&requests), timeout: serving.timeout };
-        let server = Some(Server::start(socket, serving.max_connections, clerk, serving.patience)?);
+        let server = Some(Server::start(socket, serving.max_connections, clerk)?);
         Ok(Self { address, pages, requests, server })
     }
 
@@ -96,8 +94,9 @@ impl Exporter for Endpoint {
         Ok(self.pages.add(snapshot))
     }
 
-    fn finish(&mut self) -> Result<(), ExportError> {
-        if self.server.take().is_none_or(Server::stop) {
+    fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {
+        // A little less, so that it ends in time.
+        if self.server.take().is_none_or(|server| server.stop(patience * 9 / 10)) {
             Ok(())
         } else {
             Err(ExportError::new("the endpoint ended by a panic", io::Error::other("see the log above")))

@@ -15,23 +15,19 @@ use super::Closing;
 use super::connection::Clerk;
 use crate::listen::BackOff;
 
+/// Tells that the server is to stop, and how long answers that are on their way may still take.
+pub(super) type Stopping = watch::Receiver<Option<Duration>>;
+
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
-    /// Tells it to stop.
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<Duration>>,
     thread: JoinHandle<()>,
 }
 
 impl Server {
-    /// Starts a thread that answers what is asked through `socket`. Once it is told to stop, answers that are on their way
-    /// may take so much longer: `patience`.
-    pub(super) fn start(
-        socket: TcpListener,
-        max_connections: usize,
-        clerk: Clerk,
-        patience: Duration,
-    ) -> io::Result<Self> {
+    /// Starts a thread that answers what is asked through `socket`.
+    pub(super) fn start(socket: TcpListener, max_connections: usize, clerk: Clerk) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -42,17 +38,18 @@ impl Server {
             let _context = runtime.enter();
             Acceptor::from_std(socket)?
         };
-        let (stop, stopping) = watch::channel(false);
+        let (stop, stopping) = watch::channel(None);
         let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
-            let work = Work { max_connections, clerk: Rc::new(clerk), stopping, patience };
+            let work = Work { max_connections, clerk: Rc::new(clerk), stopping };
             LocalSet::new().block_on(&runtime, work.run(acceptor));
         })?;
         Ok(Self { stop, thread })
     }
 
-    /// Lets nobody more in, and waits until answers that are on their way are there. Whether it ended as it should.
-    pub(super) fn stop(self) -> bool {
-        self.stop.send_replace(true);
+    /// Lets nobody more in, and waits up to `patience` until answers that are on their way are there. Whether it ended
+    /// without a panic.
+    pub(super) fn stop(self, patience: Duration) -> bool {
+        self.stop.send_replace(Some(patience));
         self.thread.join().is_ok()
     }
 }
@@ -60,8 +57,7 @@ impl Server {
 struct Work {
     max_connections: usize,
     clerk: Rc<Clerk>,
-    stopping: watch::Receiver<bool>,
-    patience: Duration,
+    stopping: Stopping,
 }
 
 impl Work {
@@ -73,7 +69,7 @@ impl Work {
             // Connections that have ended are noticed before another is accepted, so that none is refused in vain.
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => break,
+                _ = stopping.wait_for(Option::is_some) => break,
                 Some(ended) = open.join_next() => self.note_end(ended),
                 accepted = acceptor.accept() => match accepted {
                     Ok((stream, _)) => self.serve(stream, &mut open),
@@ -88,8 +84,9 @@ impl Work {
                 self.note_end(ended);
             }
         };
-        if tokio::time::timeout(self.patience, all).await.is_err() {
-            tracing::warn!(patience = ?self.patience, "scrapers did not take their answers before the stop");
+        let patience = self.stopping.borrow().unwrap_or_default();
+        if tokio::time::timeout(patience, all).await.is_err() {
+            tracing::warn!(?patience, "scrapers did not take their answers before the stop");
         }
     }
 
