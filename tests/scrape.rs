@@ -199,6 +199,7 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| count_on(&path, &finished));
+        let end = End(&finished);
         for bytes in NONSENSE {
             let mut connection = connect(address);
             connection.write_all(bytes).unwrap();
@@ -225,7 +226,7 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
             wait_for_count(&mut daemon, "tallyd.http_connections_closed", ("reason", reason));
         }
         assert_eq!(wait_for(|| try_get(address)).code, 200, "who means well is served all the same");
-        finished.store(true, Ordering::SeqCst);
+        drop(end);
         stream.join().unwrap()
     });
     let finished = daemon.stop();
@@ -238,6 +239,15 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
     // What the stop closed is not reported any more.
     assert!((opened - closed).abs() <= 1.0, "{opened} opened, {closed} closed");
     assert!(finished.log.contains("exporters.prometheus.max_connections"), "{}", finished.log);
+}
+
+/// Tells a thread to end, by a failure of the test, too.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Answers, if it is not refused.
@@ -416,6 +426,7 @@ fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_either_format()
     let daemons = [summary.address, histogram.address];
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| sell_on(daemons, &finished));
+        let end = End(&finished);
         for form in ["openmetrics", "text"] {
             let of = |query: &str| query.replace("FORM", &format!("form=\"{form}\""));
             let is_about =
@@ -426,7 +437,7 @@ fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_either_format()
             prometheus.wait_for(&of("min(rate(orders_total{FORM}[10s]))"), |rate| is_about(rate, 100.0, 0.1));
             prometheus
                 .wait_for(&of("max(increase(orders_total{FORM}[10s]))"), |more| is_about(more, 1000.0, 0.1));
-            prometheus.wait_for(&of("min(stock{FORM})"), |stock| stock == -7.25);
+            prometheus.wait_for(&of("min(stock{FORM})"), |stock| stock == 42.5);
             for (quantile, seconds) in [("0.5", 0.015), ("0.9", 0.04), ("0.999", 0.08)] {
                 let query = format!("checkout_seconds{{FORM,quantile=\"{quantile}\"}}");
                 prometheus.wait_for(&of(&query), |value| value == seconds);
@@ -445,7 +456,7 @@ fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_either_format()
         let created = prometheus.ask("min(orders_created{form=\"openmetrics\"})").unwrap();
         assert!((begin - 2.0..begin + PATIENCE.as_secs_f64()).contains(&created), "{created}, {begin}");
         assert_eq!(prometheus.ask("orders_created{form=\"text\"}"), None);
-        finished.store(true, Ordering::SeqCst);
+        drop(end);
         stream.join().unwrap()
     });
     for form in ["openmetrics", "text"] {
@@ -467,7 +478,7 @@ fn sell_on(daemons: [SocketAddr; 2], finished: &AtomicBool) -> f64 {
     let mut ticks = 0_u32;
     while !finished.load(Ordering::SeqCst) {
         for daemon in daemons {
-            let datagram = b"orders:10|c\nstock:-7.25|g\ncheckout:15:15:15:15:15:40:40:40:40:80|ms";
+            let datagram = b"orders:10|c\nstock:42.5|g\ncheckout:15:15:15:15:15:40:40:40:40:80|ms";
             socket.send_to(datagram, daemon).unwrap();
         }
         ticks += 1;
@@ -515,13 +526,15 @@ impl Prometheus {
     fn start(targets: &[(&str, SocketAddr)]) -> Self {
         let folder = TempDir::new().unwrap();
         let config = folder.path().join("prometheus.yml");
-        let mut text =
-            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n- job_name: tallyd\n  \
-                        static_configs:\n"
-                .to_owned();
-        for (form, address) in targets {
-            text += &format!("  - {{targets: ['{address}'], labels: {{form: {form}}}}}\n");
-        }
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|(form, address)| format!("  - {{targets: ['{address}'], labels: {{form: {form}}}}}\n"))
+            .collect();
+        let text = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: tallyd\n  \
+             static_configs:\n{}",
+            targets.concat()
+        );
         fs::write(&config, text).unwrap();
         // Between the choice of a port and its use another program may take it: then the next one is tried.
         let (running, address) = wait_for(|| {
@@ -548,10 +561,10 @@ impl Prometheus {
 
     /// The value of a query, if it has one. A query must have no more.
     fn ask(&self, query: &str) -> Option<f64> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded: Vec<_> = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         // Version 1.0, for an answer in one piece.
         let mut connection = connect(self.address);
-        write!(connection, "GET /api/v1/query?query={encoded} HTTP/1.0\r\n\r\n").unwrap();
+        write!(connection, "GET /api/v1/query?query={} HTTP/1.0\r\n\r\n", encoded.concat()).unwrap();
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer).unwrap();
         let answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();

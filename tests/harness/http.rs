@@ -36,9 +36,10 @@ impl Answer {
 /// Asks, with these headers, and reads until the server ends the connection.
 pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Answer {
     let mut connection = connect(address);
-    let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{lines}\r\n");
-    connection.write_all(request.as_bytes()).unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
+    connection
+        .write_all([&[request.as_str()][..], headers, &["\r\n"]].concat().join("\r\n").as_bytes())
+        .unwrap();
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).unwrap();
     Answer::parse(&answer)
