@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use parking_lot::Mutex;
 use pipeline::{Pipeline, counters, timings};
 use tallyd::aggregate::Shard;
-use tallyd::export::prometheus::{Totals, render};
+use tallyd::export::prometheus::{self, Totals};
 use tallyd::export::{Console, Exporter, Format};
 
 fn cut(criterion: &mut Criterion) {
@@ -63,7 +63,13 @@ fn rendering(criterion: &mut Criterion) {
         group.bench_function(format!("prometheus_text/{name}"), |bencher| {
             bencher.iter(|| {
                 totals.add(&snapshot);
-                render(&totals, |piece| page.write_all(piece.as_bytes()))
+                prometheus::Format::Text.render(&totals, |piece| page.write_all(piece.as_bytes()))
+            });
+        });
+        group.bench_function(format!("prometheus_openmetrics/{name}"), |bencher| {
+            bencher.iter(|| {
+                totals.add(&snapshot);
+                prometheus::Format::OpenMetrics.render(&totals, |piece| page.write_all(piece.as_bytes()))
             });
         });
         // The first snapshot, of which each series is given a place.

@@ -1,6 +1,7 @@
 //! The daemon: starts the stages in the order of the data, and stops them in the same order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::aggregate::Shared;
 use crate::config::{Config, ConfigError};
-use crate::export::{Console, Outlet, Textfile};
+use crate::export::{Console, Endpoint, Outlet, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Order, Schedule};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
@@ -104,7 +105,8 @@ struct Pipeline {
 impl Pipeline {
     fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
-        let outlets = start_exporters(config, &reopens)?;
+        let Exporters { outlets, endpoint } = start_exporters(config, &reopens)?;
+        let (address, requests) = endpoint.unzip();
         let shared = Shared::mapped(config.parameters(), mapping);
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
@@ -119,6 +121,7 @@ impl Pipeline {
             drop_counter,
             connections: listeners.connections(),
             outlets,
+            requests,
             telemetry: config.telemetry.enabled,
             last_reload_successful: true,
         };
@@ -130,6 +133,9 @@ impl Pipeline {
             flusher.run(&received)
         })?;
         announcement.log();
+        if let Some(address) = address {
+            tracing::info!(%address, "serving /metrics");
+        }
         let timeout = config.shutdown.timeout.get();
         Ok(Self { listeners, orders, flusher, flusher_ended, reopens, timeout })
     }
@@ -208,7 +214,14 @@ impl Pipeline {
     }
 }
 
-fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> io::Result<Vec<Outlet>> {
+/// All exporters that are enabled, running.
+struct Exporters {
+    outlets: Vec<Outlet>,
+    /// Where Prometheus may scrape, and what counts that.
+    endpoint: Option<(SocketAddr, Arc<Requests>)>,
+}
+
+fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> Result<Exporters, Failure> {
     let mut outlets = Vec::new();
     let console = &config.exporters.console;
     if console.enabled {
@@ -216,8 +229,14 @@ fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> io::Result<Vec<
     }
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
-        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, config.textfile_settings());
+        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, config.page_settings());
         outlets.push(Outlet::start(exporter, reopens)?);
     }
-    Ok(outlets)
+    let mut endpoint = None;
+    if let Some(serving) = config.serving() {
+        let exporter = Endpoint::start(&serving, config.page_settings())?;
+        endpoint = Some((exporter.address(), exporter.requests()));
+        outlets.push(Outlet::start(exporter, reopens)?);
+    }
+    Ok(Exporters { outlets, endpoint })
 }

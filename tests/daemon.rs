@@ -448,8 +448,8 @@ fn a_classic_histogram_counts_timings_in_seconds() {
     let daemon = Daemon::start(&[
         "exporters.textfile.enabled=true",
         &textfile,
-        "exporters.textfile.timings=histogram",
-        "exporters.textfile.buckets=[0.1, 1]",
+        "exporters.prometheus.timings=histogram",
+        "exporters.prometheus.buckets=[0.1, 1]",
     ]);
     daemon.send("t:50|ms\nt:100|ms\nt:400|ms|@0.5\nt:5000|ms\nd:0.5|d");
     assert!(daemon.stop().status.success());

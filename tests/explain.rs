@@ -178,7 +178,7 @@ fn the_configuration_decides_as_it_does_for_the_daemon() {
         "--set",
         "protocol.container_id_tag=true",
         "--set",
-        "exporters.textfile.naming=statsd_exporter",
+        "exporters.prometheus.naming=statsd_exporter",
         line,
     ];
     let shown = explain(&words(&settings), b"");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
-use tallyd::export::prometheus::{Totals, render};
+use tallyd::export::prometheus::{self, Totals};
 use tallyd::export::{Console, Exporter, Format};
 use tallyd::snapshot::Snapshot;
 
@@ -87,7 +87,8 @@ pub(crate) fn prometheus(snapshot: &Snapshot) -> usize {
     totals.add(snapshot);
     counted(|| {
         totals.add(snapshot);
-        let Ok(()) = render(&totals, |piece| Ok::<_, Infallible>(_ = black_box(piece)));
+        let Ok(()) =
+            prometheus::Format::Text.render(&totals, |piece| Ok::<_, Infallible>(_ = black_box(piece)));
     });
     snapshot.rows.len()
 }

@@ -66,7 +66,7 @@ fuzz_target!(|datagram: &[u8]| {
             overview: Overview::default(),
         };
         _ = totals.add(&snapshot);
-        assert_is_a_page(&totals);
+        prometheus::Format::ALL.into_iter().for_each(|format| assert_is_a_page(&totals, format));
     }
 });
 
@@ -91,13 +91,13 @@ fn assert_is_as_the_model_says(cut: &Cut, model: &mut Model) {
 }
 
 /// Every line is a comment or `name{labels} value`, and no series stands twice.
-fn assert_is_a_page(totals: &Totals) {
+fn assert_is_a_page(totals: &Totals, format: prometheus::Format) {
     let mut page = String::new();
     let append = |piece: &str| -> Result<(), std::convert::Infallible> {
         page.push_str(piece);
         Ok(())
     };
-    let Ok(()) = prometheus::render(totals, append);
+    let Ok(()) = format.render(totals, append);
     let mut seen = std::collections::HashSet::new();
     for line in page.split_terminator('\n').filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').expect("a value");

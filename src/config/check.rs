@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::error::Problem;
-use super::{Config, LogOutput, listeners};
+use super::{Config, LogOutput, exporters, listeners};
 use crate::aggregate::Percentile;
 
 /// The first harmful value, if there is one.
 pub(super) fn problem(config: &Config) -> Option<Problem> {
     let problem = |key, text: &str| Some((key, text.to_owned()));
-    let Config { flush, shutdown, mapping, aggregation, exporters, logging, .. } = config;
+    let Config { flush, shutdown, mapping, aggregation, logging, .. } = config;
     let interval = flush.interval;
     if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&interval.get()) {
         return Some(("flush.interval", format!("{interval} is not between \"100ms\" and \"1h\"")));
@@ -67,22 +67,8 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
             return Some(("aggregation.expire_after", text));
         }
     }
-    if !exporters.console.enabled && !exporters.textfile.enabled {
-        return problem("exporters.console.enabled", "every exporter is turned off; enable one");
-    }
-    if exporters.console.path.as_os_str().is_empty() {
-        return problem("exporters.console.path", "empty; give a file, or \"-\" for standard output");
-    }
-    let textfile = &exporters.textfile;
-    if textfile.path.extension().is_none_or(|extension| extension != "prom") {
-        return problem(
-            "exporters.textfile.path",
-            "does not end in \".prom\"; node_exporter reads no other file",
-        );
-    }
-    let ascending = textfile.buckets.is_sorted_by(|a, b| a < b);
-    if !ascending || textfile.buckets.len() > 200 || !textfile.buckets.iter().all(|bound| bound.is_finite()) {
-        return problem("exporters.textfile.buckets", "not an ascending list of at most 200 finite numbers");
+    if let Some(problem) = exporters::problem(&config.exporters) {
+        return Some(problem);
     }
     if logging.output.contains(&LogOutput::File) && logging.file_path.as_os_str().is_empty() {
         return problem("logging.file_path", "empty, and logging.output has \"file\"");

@@ -318,7 +318,22 @@ mod tests {
             ("[exporters.console]\nenabled = false\n", 2, "exporters.console.enabled", "enable one"),
             ("[exporters.console]\npath = \"\"\n", 2, "exporters.console.path", "standard output"),
             ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path", ".prom"),
-            ("[exporters.textfile]\nbuckets = [2, 1]\n", 2, "exporters.textfile.buckets", "ascending"),
+            (
+                "[exporters.textfile]\nnaming = \"prometheus\"\n",
+                2,
+                "exporters.textfile.naming",
+                "on_exit, path",
+            ),
+            ("[exporters.prometheus]\nbuckets = [2, 1]\n", 2, "exporters.prometheus.buckets", "ascending"),
+            ("[exporters.prometheus]\naddress = \"localhost\"\n", 2, "exporters.prometheus.address", "::1"),
+            ("[exporters.prometheus]\nport = 70000\n", 2, "exporters.prometheus.port", "u16"),
+            ("[exporters.prometheus]\ntimeout = \"1h\"\n", 2, "exporters.prometheus.timeout", "10m"),
+            (
+                "[exporters.prometheus]\nmax_connections = 0\n",
+                2,
+                "exporters.prometheus.max_connections",
+                "between 1",
+            ),
             ("[logging]\noutput = [\"file\"]\nfile_path = \"\"\n", 3, "logging.file_path", "empty"),
             ("[shutdown]\ntimeout = \"1h\"\n", 2, "shutdown.timeout", "10m"),
             ("[flush]\ninterval = \n", 2, "", ""),
@@ -345,6 +360,14 @@ mod tests {
         };
         for listener in ["tcp", "unix_datagram", "unix_stream"] {
             assert!(only(listener).is_ok(), "{listener}");
+        }
+    }
+
+    #[test]
+    fn the_console_may_be_turned_off_where_something_else_is_exported_to() {
+        for other in ["prometheus.start_http_server", "textfile.enabled"] {
+            let arguments = ["exporters.console.enabled=false".to_owned(), format!("exporters.{other}=true")];
+            assert!(load(None, &Environment::default(), &arguments).is_ok(), "{other}");
         }
     }
 

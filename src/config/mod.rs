@@ -2,13 +2,14 @@
 
 mod check;
 mod error;
+mod exporters;
 mod layers;
 mod listeners;
 mod units;
 
 pub use error::{ConfigError, Place};
 pub use layers::{Environment, load};
-pub use units::{Address, FileMode, HumanDuration, Size};
+pub use units::{Address, FileMode, Host, HumanDuration, Size};
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Parameters, Percentile, Statistics};
 use crate::explain::{self, Explainer};
 use crate::export::prometheus::{Naming, Settings, Timings};
-use crate::export::{Format, OnExit};
+use crate::export::{Format, OnExit, Serving};
 use crate::flush::Idle;
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
 use crate::mapping::{self, Mapping, MappingError, RuleText};
@@ -113,16 +114,19 @@ sections! {
         distribution: HumanDuration,
         set: HumanDuration,
     }
-    ExportersSection { console: ConsoleSection, textfile: TextfileSection, }
+    ExportersSection { console: ConsoleSection, prometheus: PrometheusSection, textfile: TextfileSection, }
     ConsoleSection { enabled: bool, format: Format, path: PathBuf, }
-    TextfileSection {
-        enabled: bool,
-        path: PathBuf,
+    PrometheusSection {
+        start_http_server: bool,
+        address: Host,
+        port: u16,
+        max_connections: usize,
+        timeout: HumanDuration,
         timings: Timings,
         buckets: Vec<f64>,
         naming: Naming,
-        on_exit: OnExit,
     }
+    TextfileSection { enabled: bool, path: PathBuf, on_exit: OnExit, }
     TelemetrySection { enabled: bool, }
     LoggingSection { level: LogLevel, format: LogFormat, output: Vec<LogOutput>, file_path: PathBuf, }
 }
@@ -291,7 +295,7 @@ impl Config {
         Explainer {
             parameters: self.parameters(),
             mapping,
-            naming: self.exporters.textfile.naming,
+            naming: self.exporters.prometheus.naming,
             max_line: self.listeners.tcp.max_line.bytes(),
             format,
         }
@@ -303,9 +307,10 @@ impl Config {
         let mut percentiles: Vec<_> =
             self.flush.percentiles.iter().filter_map(|&percent| Percentile::new(percent)).collect();
         percentiles.sort_by(|a, b| a.percent().total_cmp(&b.percent()));
-        let textfile = &self.exporters.textfile;
-        let wants_buckets = textfile.enabled && textfile.timings == Timings::Histogram;
-        let bounds = if wants_buckets { textfile.buckets.clone() } else { Vec::new() };
+        let ExportersSection { prometheus, textfile, .. } = &self.exporters;
+        let shows_pages = prometheus.start_http_server || textfile.enabled;
+        let wants_buckets = shows_pages && prometheus.timings == Timings::Histogram;
+        let bounds = if wants_buckets { prometheus.buckets.clone() } else { Vec::new() };
         Statistics {
             percentiles,
             timing_bounds: bounds.iter().map(|seconds| seconds * 1e3).collect(),
@@ -354,10 +359,22 @@ impl Config {
         }
     }
 
-    /// How the text file shows snapshots.
+    /// Where Prometheus may scrape, if anywhere.
     #[must_use]
-    pub fn textfile_settings(&self) -> Settings {
-        let TextfileSection { naming, timings, .. } = self.exporters.textfile;
+    pub fn serving(&self) -> Option<Serving> {
+        let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
+            self.exporters.prometheus;
+        start_http_server.then(|| Serving {
+            address: (address.get(), port).into(),
+            max_connections,
+            timeout: timeout.get(),
+        })
+    }
+
+    /// How Prometheus is shown snapshots, by the endpoint and by the text file.
+    #[must_use]
+    pub fn page_settings(&self) -> Settings {
+        let PrometheusSection { naming, timings, .. } = self.exporters.prometheus;
         Settings { naming, timings, expire_after: self.expire_after() }
     }
 
@@ -377,7 +394,8 @@ mod tests {
         assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
         assert_eq!(config.listeners.udp.bind.get(), "127.0.0.1:8125".parse().unwrap());
         assert_eq!(config.aggregation.max_series, 1_000_000);
-        assert!(config.exporters.console.enabled && !config.exporters.textfile.enabled);
+        let ExportersSection { console, prometheus, textfile } = &config.exporters;
+        assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled);
         assert!(config.telemetry.enabled);
         assert_eq!(config.parameters(), Parameters::default());
         let explainer = config.explainer(config.mapping().unwrap(), explain::Format::Text);

@@ -1,7 +1,7 @@
 //! Durations, sizes and modes of files as people write them.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -90,6 +90,29 @@ impl<'de> Deserialize<'de> for Address {
         text.parse().map(Self).map_err(|_| {
             de::Error::custom(format!(
                 "{text:?} is no IP address with a port such as \"127.0.0.1:8125\" or \"[::]:8125\"; names are not looked up"
+            ))
+        })
+    }
+}
+
+/// An IP address to listen on at some port, written `"127.0.0.1"` or `"::"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Host(IpAddr);
+
+impl Host {
+    /// The address.
+    #[must_use]
+    pub fn get(self) -> IpAddr {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Host {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| {
+            de::Error::custom(format!(
+                "{text:?} is no IP address such as \"127.0.0.1\" or \"::1\"; names are not looked up"
             ))
         })
     }

@@ -37,7 +37,7 @@ pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Re
     let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], config.statistics(), config.idle());
     shard.lock().record_stream(&lines);
     let cut = cutter.cut(Duration::ZERO);
-    let mut totals = Totals::new(config.textfile_settings());
+    let mut totals = Totals::new(config.page_settings());
     totals.add(&Snapshot {
         time: SystemTime::UNIX_EPOCH,
         interval: Duration::from_secs(1),

@@ -2,18 +2,21 @@
 
 mod append;
 mod console;
+mod endpoint;
 pub(crate) mod number;
 mod outlet;
 pub mod prometheus;
 mod textfile;
 
 pub use console::{Console, Format};
+pub use endpoint::{Closing, Endpoint, RequestCounts, Requests, Serving};
 pub use outlet::{Counts, Outlet};
 pub use prometheus::{Merge, Quarantine};
 pub use textfile::{OnExit, Textfile};
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::snapshot::Snapshot;
 
@@ -35,12 +38,12 @@ pub trait Exporter: Send + 'static {
     /// Opens its files again, because somebody moved them away.
     fn reopen(&mut self) {}
 
-    /// Called once, after the last snapshot.
+    /// Called once, after the last snapshot. It is waited for up to `patience`.
     ///
     /// # Errors
     ///
     /// If what it leaves behind is not as configured.
-    fn finish(&mut self) -> Result<(), ExportError> {
+    fn finish(&mut self, _patience: Duration) -> Result<(), ExportError> {
         Ok(())
     }
 }

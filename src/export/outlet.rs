@@ -1,11 +1,11 @@
 //! The queue and the thread in front of an exporter.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -33,6 +33,8 @@ struct State {
     exported: Mutex<Exported>,
     /// How often files were to be opened again.
     reopens: Arc<AtomicU64>,
+    /// How long the exporter is waited for, once it is to finish.
+    deadline: OnceLock<Instant>,
 }
 
 /// What an exporter did not deliver.
@@ -98,6 +100,8 @@ impl Outlet {
 
     /// Lets the exporter deliver what is left in its queue, and waits for that up to `patience`. Whether it is done.
     pub fn finish(self, patience: Duration) -> bool {
+        // There is none yet: an outlet finishes once.
+        _ = self.state.deadline.set(Instant::now() + patience);
         drop(self.queue);
         let is_done = self.ended.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected);
         if !is_done {
@@ -138,7 +142,8 @@ fn work(mut exporter: impl Exporter, snapshots: &async_channel::Receiver<Arc<Sna
             }
         }
     }
-    if let Err(error) = exporter.finish() {
+    let deadline = state.deadline.get().copied().unwrap_or_else(Instant::now);
+    if let Err(error) = exporter.finish(deadline.saturating_duration_since(Instant::now())) {
         tracing::error!(exporter = name, "{error}");
     }
 }

@@ -4,10 +4,10 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::number::push_number;
-use super::prometheus::{Settings, Totals, render};
+use super::prometheus::{Format, Settings, Totals};
 use super::{ExportError, Exported, Exporter};
 use crate::snapshot::Snapshot;
 
@@ -44,7 +44,7 @@ impl Textfile {
             let mut file = File::create(&beside)?;
             // node_exporter runs as another user, whatever our umask is.
             file.set_permissions(Permissions::from_mode(0o644))?;
-            render(&self.totals, |piece| file.write_all(piece.as_bytes()))?;
+            Format::Text.render(&self.totals, |piece| file.write_all(piece.as_bytes()))?;
             file.write_all(heartbeat(snapshot).as_bytes())?;
             // A rename that survives a crash must not name a file whose content did not.
             file.sync_data()?;
@@ -70,7 +70,7 @@ impl Exporter for Textfile {
             .map_err(|error| ExportError::new(format!("cannot write {}", self.path.display()), error))
     }
 
-    fn finish(&mut self) -> Result<(), ExportError> {
+    fn finish(&mut self, _: Duration) -> Result<(), ExportError> {
         match self.on_exit {
             OnExit::Keep => Ok(()),
             OnExit::Remove => match fs::remove_file(&self.path) {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
-use crate::export::Outlet;
+use crate::export::{Outlet, RequestCounts, Requests};
 use crate::listen::{ConnectionCounts, Connections, DropCounter};
 use crate::mapping::Mapping;
 use crate::snapshot::{Event, Overview, Rows, Snapshot};
@@ -165,6 +165,8 @@ pub struct Flusher {
     pub connections: Vec<Arc<Connections>>,
     /// Where snapshots go.
     pub outlets: Vec<Outlet>,
+    /// The requests that it reports, if there is an endpoint for them.
+    pub requests: Option<Arc<Requests>>,
     /// Whether tallyd's own metrics are among them.
     pub telemetry: bool,
     /// Whether the configuration that was read last is in force.
@@ -226,6 +228,8 @@ impl Flusher {
         warn_of_refused_connections(&connections);
         let exports: Vec<_> =
             self.outlets.iter().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
+        let requests = self.requests.as_ref().map(|requests| requests.take());
+        requests.iter().for_each(warn_of_refused_scrapers);
         if self.telemetry {
             let own = Report {
                 tally: &tally,
@@ -233,6 +237,7 @@ impl Flusher {
                 drops: &drops,
                 connections: &connections,
                 exports: &exports,
+                requests: requests.as_ref(),
                 flush_duration,
                 last_reload_successful: self.last_reload_successful,
                 flush_late: ended.late,
@@ -268,6 +273,16 @@ fn warn_of_refused_connections(connections: &[ConnectionCounts]) {
         tracing::error!(
             connections = refused,
             "connections were refused, because as many are open as may be; raise listeners.{listener}.max_connections"
+        );
+    }
+}
+
+fn warn_of_refused_scrapers(requests: &RequestCounts) {
+    if requests.refused > 0 {
+        tracing::warn!(
+            connections = requests.refused,
+            "connections to the endpoint were refused, because as many are open as may be; raise \
+             exporters.prometheus.max_connections"
         );
     }
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::aggregate::{RESERVED_PREFIX, Refusal, Tally};
-use crate::export::{Counts, Merge, Quarantine};
+use crate::export::prometheus::Format;
+use crate::export::{Closing, Counts, Merge, Quarantine, RequestCounts};
 use crate::listen::{Closed, ConnectionCounts, Drops};
 use crate::protocol::{AlertType, Kind, Note, Priority, Reason, Status};
 use crate::series::Series;
@@ -21,6 +22,8 @@ pub(super) struct Report<'a> {
     pub(super) connections: &'a [ConnectionCounts],
     /// By exporter.
     pub(super) exports: &'a [(&'static str, Counts)],
+    /// Of the endpoint, if there is one.
+    pub(super) requests: Option<&'a RequestCounts>,
     /// How long the previous flush took.
     pub(super) flush_duration: Duration,
     pub(super) flush_late: bool,
@@ -94,6 +97,17 @@ impl Report<'_> {
             for (merge, count) in Merge::ALL.into_iter().zip(counts.exported.merged) {
                 rows.counter("series_merged", &[tag, ("by", merge.name())], count);
             }
+        }
+        if let Some(RequestCounts { answered, scrapes, open, opened, refused, closed }) = self.requests {
+            for (code, count) in RequestCounts::CODES.into_iter().zip(*answered) {
+                rows.counter("http_requests", &[("code", code.as_str())], count);
+            }
+            rows.counters("scrapes", "format", Format::ALL.map(Format::name).into_iter().zip(*scrapes));
+            rows.gauge("http_connections", &[], *open as f64);
+            rows.counter("http_connections_opened", &[], *opened);
+            rows.counter("http_connections_refused", &[], *refused);
+            let reasons = Closing::ALL.map(Closing::name).into_iter();
+            rows.counters("http_connections_closed", "reason", reasons.zip(*closed));
         }
         rows.gauge("flush_duration_seconds", &[], self.flush_duration.as_secs_f64());
         rows.counter("flush_late", &[], u64::from(self.flush_late));

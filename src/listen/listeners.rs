@@ -11,8 +11,8 @@ use super::announcement::AnnouncedUdp;
 use super::streams::{StreamReceiver, StreamSocket, tcp};
 use super::unix::BoundFile;
 use super::{
-    Announcement, Connections, DatagramReceiver, DatagramSocket, DropCounter, SocketFile, Streams, Udp,
-    datagrams, unix,
+    Announcement, Connections, DatagramReceiver, DatagramSocket, DropCounter, Protocol, SocketFile, Streams,
+    Udp, datagrams, unix,
 };
 use crate::aggregate::{Shard, Shared};
 
@@ -64,7 +64,7 @@ pub fn open(listening: Listening) -> Result<Opened, Box<dyn std::error::Error + 
     let Listening { udp, tcp, unix_datagram, unix_stream } = &listening;
     Ok(Opened {
         udp: udp.as_ref().map(datagrams::bind).transpose()?.unwrap_or_default(),
-        tcp: tcp.as_ref().map(|(address, _)| tcp::bind(*address)).transpose()?,
+        tcp: tcp.as_ref().map(|(address, _)| tcp::bind(Protocol::Tcp, *address)).transpose()?,
         unix_datagram: unix_datagram.as_ref().map(|(file, _)| unix::bind_datagram(file)).transpose()?,
         unix_stream: unix_stream.as_ref().map(|(file, _)| unix::bind_stream(file)).transpose()?,
         listening,

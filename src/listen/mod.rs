@@ -5,6 +5,7 @@
 //! idle time, and a lone datagram waits for no batch.
 
 mod announcement;
+mod back_off;
 mod bind_error;
 mod datagrams;
 mod listeners;
@@ -12,9 +13,11 @@ mod streams;
 mod unix;
 
 pub use announcement::Announcement;
-pub use bind_error::BindError;
+pub(crate) use back_off::BackOff;
+pub use bind_error::{BindError, Protocol};
 pub use datagrams::{DatagramReceiver, DatagramSocket, DropCounter, Drops, Udp, bind};
 pub use listeners::{Drained, Listeners, Listening, Opened, open};
+pub(crate) use streams::tcp::bind as bind_tcp;
 pub use streams::{Closed, ConnectionCounts, Connections, Streams};
 pub use streams::{Deframer, End, Frame, FrameTooLong, Framing};
 pub use unix::{Owner, SocketFile, SocketFileError};

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+pub mod http;
+pub mod prometheus;
 pub mod shop;
 
 /// How long a fact is waited for before the test fails.
@@ -84,18 +86,22 @@ impl Daemon {
             let set = settings.iter().rev().find_map(|setting| setting.strip_prefix(&key));
             set.map_or(*name == "udp", |value| value == "true")
         };
-        let names = ["udp", "tcp", "unix_datagram", "unix_stream"].iter().filter(|name| enabled(name));
+        let names = ["udp", "tcp", "unix_datagram", "unix_stream"].into_iter().filter(enabled);
+        let mut announced: Vec<_> = names.map(|name| (name, format!("listening on {name} "))).collect();
+        if settings.contains(&"exporters.prometheus.start_http_server=true") {
+            announced.push(("http", "serving /metrics ".to_owned()));
+        }
         let mut listening = Vec::new();
-        for name in names {
+        for (name, announcement) in announced {
             let place = loop {
                 let start = log.len();
                 assert!(stderr.read_line(&mut log).unwrap() != 0, "tallyd ended before it listened: {log}");
-                let rest = log[start..].split(&format!("listening on {name} ")).nth(1);
+                let rest = log[start..].split(&announcement).nth(1);
                 if let Some(place) = rest.and_then(|rest| rest.split_whitespace().next()) {
                     break place.split_once('=').unwrap().1.to_owned();
                 }
             };
-            listening.push(((*name).to_owned(), place));
+            listening.push((name.to_owned(), place));
         }
         let address = match listening.first() {
             Some((name, address)) if name == "udp" => address.parse().unwrap(),
@@ -112,7 +118,7 @@ impl Daemon {
         Self { child, address, listening, rows, seen: Vec::new(), log: Some(log), sender }
     }
 
-    /// The address or the path of a listener, by its name in the configuration.
+    /// The address or the path of a listener, by its name in the configuration; of the endpoint: `http`.
     pub fn place(&self, listener: &str) -> &str {
         let place = self.listening.iter().find(|(name, _)| name == listener);
         place.map(|(_, place)| place.as_str()).unwrap()

@@ -59,7 +59,14 @@ impl Totals {
                 Total::Distribution(Box::new(Distribution { buckets, ..Distribution::default() }))
             }
         };
-        let member = Member { labels: labels.into(), family, kind, total, seen: self.clock };
+        let member = Member {
+            labels: labels.into(),
+            family,
+            kind,
+            total,
+            seen: self.clock,
+            began: self.interval_began,
+        };
         match self.page.join(member) {
             Ok(member) => Ok((member, false)),
             // Only counters can be added up: percentiles of two series do not make one.
@@ -91,7 +98,7 @@ impl Totals {
     }
 
     /// Whether a distribution has a line of this name beside its own.
-    fn is_line_of_distribution(&self, name: &str) -> bool {
+    pub(super) fn is_line_of_distribution(&self, name: &str) -> bool {
         Shape::Histogram.suffixes().iter().any(|suffix| {
             let family = name.strip_suffix(suffix).and_then(|name| self.page.find(name));
             family.is_some_and(|number| self.page.family(number).shape.suffixes().contains(suffix))

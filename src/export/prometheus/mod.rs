@@ -9,8 +9,11 @@
 //! ```
 
 mod admission;
+mod format;
+mod line;
 mod merge;
 mod names;
+mod openmetrics;
 mod page;
 #[cfg(test)]
 mod plain;
@@ -19,7 +22,7 @@ mod renumbering;
 mod text;
 mod totals;
 
+pub use format::Format;
 pub use names::Naming;
 pub use quarantine::{Merge, Quarantine};
-pub use text::render;
 pub use totals::{Settings, Timings, Totals};

@@ -53,6 +53,8 @@ pub(super) struct Member {
     pub(super) total: Total,
     /// When a snapshot last had it, on the clock of [`Totals`](super::Totals).
     pub(super) seen: Duration,
+    /// When the interval began that had it first, in seconds since 1970.
+    pub(super) began: f64,
 }
 
 /// What a series of the page came to since it began.
@@ -92,7 +94,7 @@ pub(super) struct Page {
 
 impl Page {
     /// In sorted order, each with its members in sorted order; without those that are new since [`settle`](Self::settle).
-    pub(super) fn families(&self) -> impl Iterator<Item = (&Family, impl Iterator<Item = &Member>)> {
+    pub(super) fn families(&self) -> impl Iterator<Item = (&Family, impl Iterator<Item = &Member> + Clone)> {
         let are_of_one_family = |a: &u32, b: &u32| self.member(*a).family == self.member(*b).family;
         self.order
             .chunk_by(are_of_one_family)

@@ -1,6 +1,6 @@
 //! What [`Totals`] must come to, as short as it can be said: sorted maps, and everything looked at again each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::names::labels;
-use super::{Naming, Quarantine, Settings, Timings, Totals, render};
+use super::{Format, Naming, Quarantine, Settings, Timings, Totals};
 use crate::aggregate::{Percentile, RESERVED_PREFIX, Statistics, Summary, finite};
 use crate::export::Exported;
 use crate::export::number::push_number;
@@ -208,7 +208,7 @@ impl Member {
 
 /// Names, kinds and tags that get into each other's way.
 fn series() -> impl Strategy<Value = Series> {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 15] = [
         "a",
         "a.b",
         "a-b",
@@ -216,6 +216,9 @@ fn series() -> impl Strategy<Value = Series> {
         "a_sum",
         "a_count",
         "a_bucket",
+        "a_total",
+        "a_created",
+        "a.b_created",
         "a_seconds",
         "a_count_sum",
         "tallyd.a",
@@ -264,12 +267,44 @@ fn snapshot(interval: Duration, rows: Rows) -> Snapshot {
 
 /// The page without its HELP.
 fn page(totals: &Totals) -> String {
+    text(totals, Format::Text).split_inclusive('\n').filter(|line| !line.starts_with("# HELP ")).collect()
+}
+
+fn text(totals: &Totals, format: Format) -> String {
     let mut page = String::new();
-    let Ok(()) = render(totals, |piece| -> Result<(), std::convert::Infallible> {
+    let Ok(()) = format.render(totals, |piece| -> Result<(), std::convert::Infallible> {
         page.push_str(piece);
         Ok(())
     });
-    page.split_inclusive('\n').filter(|line| !line.starts_with("# HELP ")).collect()
+    page
+}
+
+/// The lines with values of a page in OpenMetrics, as the text format has them: without times, and with another bound.
+/// Checks on the way that no family could have a line of another one.
+fn lines_of_openmetrics(page: &str) -> Vec<String> {
+    let mut claimed = BTreeSet::new();
+    let mut time = None;
+    let mut lines = Vec::new();
+    let body = page.strip_suffix("# EOF\n").unwrap();
+    for line in body.lines().filter(|line| !line.starts_with("# HELP ")) {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            let (name, type_name) = family.split_once(' ').unwrap();
+            let suffixes: &[&str] = match type_name {
+                "counter" => &["", "_total", "_created"],
+                "summary" => &["", "_sum", "_count", "_created"],
+                "histogram" => &["", "_bucket", "_sum", "_count", "_created"],
+                _ => &[""],
+            };
+            for suffix in suffixes {
+                assert!(claimed.insert(format!("{name}{suffix}")), "{name}{suffix} clashes: {page}");
+            }
+            time = suffixes.contains(&"_created").then(|| format!("{name}_created"));
+        } else if line.split(['{', ' ']).next() != time.as_deref() {
+            lines.push(line.replace("le=\"2.0\"", "le=\"2\""));
+        }
+    }
+    lines.sort();
+    lines
 }
 
 proptest! {
@@ -284,7 +319,7 @@ proptest! {
             1..12,
         ),
     ) {
-        let pool: std::collections::BTreeSet<_> = pool.into_iter().collect();
+        let pool: BTreeSet<_> = pool.into_iter().collect();
         let settings = Settings { naming, timings, expire_after };
         let mut plain = Plain {
             settings: settings.clone(),
@@ -298,6 +333,10 @@ proptest! {
             let snapshot = snapshot(Duration::from_secs(seconds), rows.collect());
             prop_assert_eq!(totals.add(&snapshot), plain.add(&snapshot));
             prop_assert_eq!(page(&totals), plain.page());
+            let page = page(&totals);
+            let mut lines: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
+            lines.sort_unstable();
+            prop_assert_eq!(lines_of_openmetrics(&text(&totals, Format::OpenMetrics)), lines);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The text format, version 0.0.4.
 
 use super::Totals;
+use super::line::{help, push_line, quantile, type_name};
 use super::page::{Distribution, Shape, Total};
 use crate::export::PIECE;
 use crate::export::number::push_number;
-use crate::protocol::Kind;
 
 /// Writes all families, sorted, each with its HELP and TYPE, and a final line feed; piece by piece, since the page of a
 /// million series takes more memory than the series.
@@ -12,15 +12,15 @@ use crate::protocol::Kind;
 /// # Errors
 ///
 /// The first one of `write`.
-pub fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     let mut text = String::with_capacity(2 * PIECE);
     let percentiles = &totals.statistics.percentiles;
     let quantiles: Vec<String> =
-        percentiles.iter().map(|percentile| quantile(percentile.percent())).collect();
+        percentiles.iter().map(|percentile| number(quantile(percentile.percent()))).collect();
     let bounds: Vec<String> = totals.statistics.bounds.iter().map(|&bound| number(bound)).collect();
     for (family, members) in totals.page.families() {
         let name = &*family.name;
-        let (type_name, help) = describe(family.shape, family.kind);
+        let (help, type_name) = (help(family.kind), type_name(family.shape));
         text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", type_name, "\n"]);
         for member in members {
             let labels = &*member.labels;
@@ -53,46 +53,6 @@ pub fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) 
     write(&text)
 }
 
-fn push_line(text: &mut String, name: [&str; 2], labels: &str, extra: Option<(&str, &str)>, value: f64) {
-    text.extend(name);
-    if !labels.is_empty() || extra.is_some() {
-        text.push('{');
-        text.push_str(labels);
-        if let Some((label, value)) = extra {
-            text.push_str(if labels.is_empty() { "" } else { "," });
-            text.extend([label, "=\"", value, "\""]);
-        }
-        text.push('}');
-    }
-    text.push(' ');
-    push_number(text, value);
-    text.push('\n');
-}
-
-/// TYPE, and a HELP that is the same in every file: node_exporter refuses two that differ.
-fn describe(shape: Shape, kind: Kind) -> (&'static str, &'static str) {
-    let help = match kind {
-        Kind::Counter => "StatsD counter.",
-        Kind::Gauge => "StatsD gauge.",
-        Kind::Set => "Distinct members of a StatsD set in the latest interval.",
-        Kind::Timing => "StatsD timing in seconds.",
-        Kind::Histogram => "StatsD histogram.",
-        Kind::Distribution => "StatsD distribution.",
-    };
-    let name = match shape {
-        Shape::Counter => "counter",
-        Shape::Gauge => "gauge",
-        Shape::Summary => "summary",
-        Shape::Histogram => "histogram",
-    };
-    (name, help)
-}
-
-/// A percentile as a quantile: 99.9 as 0.999, not as the quotient of two f64, which has more digits.
-fn quantile(percent: f64) -> String {
-    number((percent * 1e10).round() / 1e12)
-}
-
 fn number(value: f64) -> String {
     let mut text = String::new();
     push_number(&mut text, value);
@@ -100,7 +60,7 @@ fn number(value: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
@@ -108,12 +68,13 @@ mod tests {
     use super::*;
     use crate::aggregate::{Percentile, Statistics, Summary};
     use crate::export::Exported;
+    use crate::protocol::Kind;
     use crate::series::Series;
     use crate::snapshot::{Overview, Snapshot, Value};
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn totals(naming: Naming, timings: Timings) -> Totals {
+    pub(in super::super) fn totals(naming: Naming, timings: Timings) -> Totals {
         Totals::new(Settings { naming, timings, expire_after: [MINUTE; 6] })
     }
 
@@ -126,11 +87,14 @@ mod tests {
         })
     }
 
-    /// Adds an interval of ten seconds; what is not on the page as it was sent, by name.
-    fn add(totals: &mut Totals, mut rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
+    /// Adds an interval of ten seconds, the first of which begins at 1000.25 s; what is not on the page as it was sent, by name.
+    pub(in super::super) fn add(
+        totals: &mut Totals,
+        mut rows: Vec<(Series, Value)>,
+    ) -> Vec<(&'static str, u64)> {
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         let snapshot = Snapshot {
-            time: SystemTime::UNIX_EPOCH,
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_010_250) + totals.clock,
             interval: Duration::from_secs(10),
             statistics: statistics(),
             rows: rows.into_iter().collect(),
@@ -143,7 +107,12 @@ mod tests {
         quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
     }
 
-    fn row(kind: Kind, name: &str, tags: &[(&str, &str)], value: f64) -> (Series, Value) {
+    pub(in super::super) fn row(
+        kind: Kind,
+        name: &str,
+        tags: &[(&str, &str)],
+        value: f64,
+    ) -> (Series, Value) {
         let value = match kind {
             Kind::Counter => Value::Counter(value),
             Kind::Gauge => Value::Gauge(value),

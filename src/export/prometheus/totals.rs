@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::merge::merge;
 use super::page::{Distribution, Member, Page, Total};
@@ -62,6 +62,8 @@ pub struct Totals {
     places: Vec<Place>,
     /// The sum of all intervals.
     pub(super) clock: Duration,
+    /// The start of the latest interval, in seconds since 1970.
+    pub(super) interval_began: f64,
     pub(super) statistics: Arc<Statistics>,
 }
 
@@ -75,6 +77,7 @@ impl Totals {
             gave_way: false,
             places: Vec::new(),
             clock: Duration::ZERO,
+            interval_began: 0.0,
             statistics: Arc::default(),
         }
     }
@@ -84,6 +87,7 @@ impl Totals {
     /// Rows and places are in the order of the series, so one walk over both finds the places of all rows.
     pub fn add(&mut self, snapshot: &Snapshot) -> Exported {
         self.clock += snapshot.interval;
+        self.interval_began = began(snapshot);
         self.statistics = Arc::clone(&snapshot.statistics);
         let mut exported = Exported::default();
         let places = mem::take(&mut self.places);
@@ -204,6 +208,12 @@ impl Stand {
             Stand::Nowhere(_) => None,
         }
     }
+}
+
+/// When an interval began, in seconds since 1970, to the millisecond.
+fn began(snapshot: &Snapshot) -> f64 {
+    let end = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    end.saturating_sub(snapshot.interval).as_millis() as f64 / 1e3
 }
 
 /// Where a series stands, and `known` behind it; the members of those before it are idle.

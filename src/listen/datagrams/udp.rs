@@ -4,9 +4,9 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::listen::BindError;
+use crate::listen::{BindError, Protocol};
 
 /// What to listen on.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct Udp {
 ///
 /// If the address cannot be had, among others because another process has it.
 pub fn bind(udp: &Udp) -> Result<Vec<UdpSocket>, BindError> {
-    let failed = |source| BindError::new("udp", udp.address, source);
+    let failed = |source| BindError::new(Protocol::Udp, udp.address, source);
     let mut address = udp.address;
     let mut sockets = Vec::with_capacity(udp.receivers);
     for _ in 0..udp.receivers {
@@ -44,7 +44,7 @@ pub fn bind(udp: &Udp) -> Result<Vec<UdpSocket>, BindError> {
 /// The first socket binds alone, which fails if anyone has the address, and lets others in only then: with
 /// `SO_REUSEPORT` from the start, a second tallyd would silently take half of the datagrams.
 fn open(address: SocketAddr, udp: &Udp, is_first: bool) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(socket2::Protocol::UDP))?;
     set_receive_buffer(&socket, udp.receive_buffer)?;
     let alone = is_first && !udp.share_port;
     socket.set_reuse_port(!alone)?;

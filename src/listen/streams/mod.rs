@@ -14,24 +14,18 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 
-use super::BACKLOG;
 use super::unix::BoundFile;
+use super::{BACKLOG, BackOff};
 use crate::aggregate::Shard;
 use connection::Reader;
 use socket::{Acceptor, Stream};
-
-/// How long nothing is accepted once that failed: it most often will again, and must not take the thread.
-const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// How long one warning of that has to do.
-const QUIET: Duration = Duration::from_mins(1);
 
 /// What connections may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +106,8 @@ impl Work {
     async fn run(self, acceptor: Acceptor) {
         let mut stopping = self.stopping.clone();
         let mut open = JoinSet::new();
-        let mut warned = None;
+        let mut back_off =
+            BackOff::new(self.listener, format!("listeners.{}.max_connections", self.listener));
         loop {
             // Connections that have ended are noticed before another is accepted, so that none is refused in vain.
             tokio::select! {
@@ -121,7 +116,7 @@ impl Work {
                 Some(ended) = open.join_next() => self.note_end(ended),
                 accepted = acceptor.accept() => match accepted {
                     Ok(stream) => self.serve(stream, &mut open),
-                    Err(error) => self.back_off(&error, &mut warned).await,
+                    Err(error) => back_off.wait(&error).await,
                 },
             }
         }
@@ -173,24 +168,5 @@ impl Work {
             Closed::Broken
         });
         self.connections.close(closed);
-    }
-
-    /// Waits a little where an error is likely to come again. The connections wait in the backlog.
-    async fn back_off(&self, error: &io::Error, warned: &mut Option<Instant>) {
-        // This one is about a client that is gone already.
-        if error.kind() == io::ErrorKind::ConnectionAborted {
-            return;
-        }
-        if warned.is_none_or(|warned| warned.elapsed() >= QUIET) {
-            *warned = Some(Instant::now());
-            tracing::warn!(
-                %error,
-                listener = self.listener,
-                "connections cannot be accepted and have to wait; if files are the reason, raise their limit \
-                 (LimitNOFILE= of the service) or lower listeners.{}.max_connections",
-                self.listener
-            );
-        }
-        tokio::time::sleep(BACK_OFF).await;
     }
 }

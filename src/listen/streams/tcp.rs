@@ -4,9 +4,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 
-use crate::listen::{BACKLOG, BindError};
+use crate::listen::{BACKLOG, BindError, Protocol};
 
 /// Finds clients that are gone without a word, in some two minutes.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -19,12 +19,12 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// # Errors
 ///
 /// If the address cannot be had, among others because another process has it.
-pub(in crate::listen) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    open(address).map_err(|source| BindError::new("tcp", address, source))
+pub(crate) fn bind(protocol: Protocol, address: SocketAddr) -> Result<TcpListener, BindError> {
+    open(address).map_err(|source| BindError::new(protocol, address, source))
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     // Otherwise connections that have ended would keep the address from a restarted tallyd for a minute.
     socket.set_reuse_address(true)?;
     // Linux hands it on to the connections.
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn connections_have_the_keepalive_of_the_listener() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = bind(Protocol::Tcp, "127.0.0.1:0".parse().unwrap()).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (connection, _) = listener.accept().unwrap();
         let connection = SockRef::from(&connection);
@@ -55,8 +55,12 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_refused_with_advice() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let error = bind(first.local_addr().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("ss -ltnp") && error.contains("listeners.tcp.bind"), "{error}");
+        let first = bind(Protocol::Tcp, "127.0.0.1:0".parse().unwrap()).unwrap();
+        for (protocol, key) in
+            [(Protocol::Tcp, "listeners.tcp.bind"), (Protocol::Http, "exporters.prometheus.port")]
+        {
+            let error = bind(protocol, first.local_addr().unwrap()).unwrap_err().to_string();
+            assert!(error.contains("ss -ltnp") && error.contains(key), "{error}");
+        }
     }
 }

@@ -1,0 +1,135 @@
+//! Counts the requests and the connections of the endpoint.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::StatusCode;
+
+use crate::export::prometheus::Format;
+
+/// Why a connection to the endpoint was closed. The names are an interface: telemetry shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The client ended it.
+    End,
+    /// It broke: the client reset it, or ended it before it had its answer.
+    Broken,
+    /// What came was no request, or one whose header is too long.
+    BadRequest,
+    /// The header of a request did not come in time.
+    HeaderTimeout,
+    /// The client did not take an answer in time.
+    AnswerTimeout,
+    /// Nothing was asked for a long time after an answer.
+    Idle,
+    /// tallyd stopped.
+    Stop,
+}
+
+impl Closing {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Closing; 7] = [
+        Closing::End,
+        Closing::Broken,
+        Closing::BadRequest,
+        Closing::HeaderTimeout,
+        Closing::AnswerTimeout,
+        Closing::Idle,
+        Closing::Stop,
+    ];
+
+    /// The name by which telemetry counts it, for example `bad_request`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Closing::End => "end",
+            Closing::Broken => "broken",
+            Closing::BadRequest => "bad_request",
+            Closing::HeaderTimeout => "header_timeout",
+            Closing::AnswerTimeout => "answer_timeout",
+            Closing::Idle => "idle",
+            Closing::Stop => "stop",
+        }
+    }
+}
+
+/// The counters of the endpoint: its thread counts, the flush reads.
+#[derive(Debug, Default)]
+pub struct Requests {
+    answered: [AtomicU64; RequestCounts::CODES.len()],
+    scrapes: [AtomicU64; Format::ALL.len()],
+    open: AtomicU64,
+    opened: AtomicU64,
+    refused: AtomicU64,
+    closed: [AtomicU64; Closing::ALL.len()],
+}
+
+/// What became of requests and connections since the last reading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// Requests, by what they were answered with: [`CODES`](Self::CODES).
+    pub answered: [u64; Self::CODES.len()],
+    /// Pages that were asked for, by [`Format`].
+    pub scrapes: [u64; Format::ALL.len()],
+    /// Connections that are open now.
+    pub open: u64,
+    /// Accepted and served.
+    pub opened: u64,
+    /// Closed at once, because as many were open as may be.
+    pub refused: u64,
+    /// Closed later, by [`Closing`].
+    pub closed: [u64; Closing::ALL.len()],
+}
+
+impl RequestCounts {
+    /// The status codes of all answers.
+    pub const CODES: [StatusCode; 5] = [
+        StatusCode::OK,
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+}
+
+impl Requests {
+    pub(super) fn answer(&self, code: StatusCode) {
+        let counters = RequestCounts::CODES.iter().zip(&self.answered);
+        counters.filter(|(other, _)| **other == code).for_each(|(_, counter)| add(counter));
+    }
+
+    pub(super) fn scrape(&self, format: Format) {
+        add(&self.scrapes[format as usize]);
+    }
+
+    pub(super) fn open(&self) {
+        add(&self.open);
+        add(&self.opened);
+    }
+
+    pub(super) fn refuse(&self) {
+        add(&self.refused);
+    }
+
+    pub(super) fn close(&self, reason: Closing) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        add(&self.closed[reason as usize]);
+    }
+
+    /// What is open now, and what was counted since the last call.
+    #[must_use]
+    pub fn take(&self) -> RequestCounts {
+        let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+        RequestCounts {
+            answered: self.answered.each_ref().map(take),
+            scrapes: self.scrapes.each_ref().map(take),
+            open: self.open.load(Ordering::Relaxed),
+            opened: take(&self.opened),
+            refused: take(&self.refused),
+            closed: self.closed.each_ref().map(take),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,105 @@
+//! The HTTP endpoint that Prometheus scrapes.
+//!
+//! ```text
+//!  snapshot --> totals --+
+//!                        +--> pages: made when they are asked for, kept until the next snapshot
+//!  request ---> answer --+
+//! ```
+//!
+//! The exporter's thread adds snapshots to totals. The server has a thread of its own, with an own runtime, for all
+//! connections, and one more on which pages are made.
+
+mod answer;
+mod connection;
+mod counts;
+mod negotiation;
+mod pages;
+mod progress;
+mod server;
+
+pub use counts::{Closing, RequestCounts, Requests};
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::prometheus::Settings;
+use super::{ExportError, Exported, Exporter};
+use crate::listen::{self, Protocol};
+use crate::snapshot::Snapshot;
+use connection::Clerk;
+use pages::Pages;
+use server::Server;
+
+/// What scrapers may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    /// Where they connect.
+    pub address: SocketAddr,
+    /// Connections that may be open at a time.
+    pub max_connections: usize,
+    /// How long a connection may take to send the header of a request, and to take the answer.
+    pub timeout: Duration,
+}
+
+/// The exporter that Prometheus scrapes.
+#[derive(Debug)]
+pub struct Endpoint {
+    address: SocketAddr,
+    pages: Arc<Pages>,
+    requests: Arc<Requests>,
+    /// Until the end.
+    server: Option<Server>,
+}
+
+impl Endpoint {
+    /// Serves what it is given from then on.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be had, among others because another process has it; or if the system gives no thread.
+    pub fn start(
+        serving: &Serving,
+        settings: Settings,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let socket = listen::bind_tcp(Protocol::Http, serving.address)?;
+        let address = socket.local_addr()?;
+        let (pages, requests) = (Arc::new(Pages::new(settings)), Arc::new(Requests::default()));
+        let clerk =
+            Clerk { pages: Arc::clone(&pages), requests: Arc::clone(&requests), timeout: serving.timeout };
+        let server = Some(Server::start(socket, serving.max_connections, clerk)?);
+        Ok(Self { address, pages, requests, server })
+    }
+
+    /// Where it serves.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.requests)
+    }
+}
+
+impl Exporter for Endpoint {
+    fn name(&self) -> &'static str {
+        "prometheus"
+    }
+
+    fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
+        Ok(self.pages.add(snapshot))
+    }
+
+    fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {
+        // A little less, so that it ends in time.
+        if self.server.take().is_none_or(|server| server.stop(patience * 9 / 10)) {
+            Ok(())
+        } else {
+            Err(ExportError::new("the endpoint ended by a panic", io::Error::other("see the log above")))
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The page in every form that scrapers ask for, each made at most once a snapshot.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::export::Exported;
+use crate::export::prometheus::{Format, Settings, Totals};
+use crate::snapshot::Snapshot;
+
+/// How a page is encoded on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// As it is.
+    Identity,
+    Gzip,
+}
+
+impl Encoding {
+    const COUNT: usize = 2;
+}
+
+/// A page as it is sent, in pieces: whoever is being sent it holds it in memory, and nobody copies it.
+pub(super) type Page = Arc<[Bytes]>;
+
+/// The totals, and the pages that were made of them since the latest snapshot.
+#[derive(Debug)]
+pub(super) struct Pages {
+    totals: RwLock<Totals>,
+    /// Snapshots that were added.
+    snapshots: AtomicU64,
+    /// By [`Format`] and [`Encoding`].
+    made: [[Mutex<Option<Made>>; Encoding::COUNT]; Format::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Made {
+    page: Page,
+    /// After how many snapshots.
+    snapshots: u64,
+}
+
+impl Pages {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            totals: RwLock::new(Totals::new(settings)),
+            snapshots: AtomicU64::new(0),
+            made: Default::default(),
+        }
+    }
+
+    /// Adds an interval's rows. Pages of the time before are let go, as far as nobody is being sent them.
+    pub(super) fn add(&self, snapshot: &Snapshot) -> Exported {
+        let mut totals = self.totals.write();
+        let exported = totals.add(snapshot);
+        let snapshots = self.snapshots.fetch_add(1, Ordering::Release) + 1;
+        drop(totals);
+        for made in self.made.iter().flatten() {
+            // One that is locked is being made, and let go at the next snapshot.
+            if let Some(mut made) = made.try_lock() {
+                made.take_if(|made| made.snapshots < snapshots);
+            }
+        }
+        exported
+    }
+
+    /// Whether there is anything to see yet.
+    pub(super) fn is_ready(&self) -> bool {
+        self.snapshots.load(Ordering::Acquire) > 0
+    }
+
+    /// The page, if it has been made since the latest snapshot. Waits for nobody.
+    pub(super) fn find(&self, format: Format, encoding: Encoding) -> Option<Page> {
+        self.current(self.slot(format, encoding).try_lock()?.as_ref())
+    }
+
+    /// The page, which is made if it must be; whoever else wants the same one waits for that. It takes time in proportion
+    /// to the series.
+    pub(super) fn make(&self, format: Format, encoding: Encoding) -> Page {
+        let mut slot = self.slot(format, encoding).lock();
+        if let Some(page) = self.current(slot.as_ref()) {
+            return page;
+        }
+        let (page, snapshots) = match encoding {
+            Encoding::Identity => self.render(format),
+            Encoding::Gzip => {
+                let (page, snapshots) = self.render(format);
+                // Takes many times as long, for which the totals are not locked.
+                (compress(&page), snapshots)
+            }
+        };
+        *slot = Some(Made { page: Arc::clone(&page), snapshots });
+        page
+    }
+
+    fn slot(&self, format: Format, encoding: Encoding) -> &Mutex<Option<Made>> {
+        &self.made[format as usize][encoding as usize]
+    }
+
+    fn current(&self, made: Option<&Made>) -> Option<Page> {
+        let made = made?;
+        (made.snapshots == self.snapshots.load(Ordering::Acquire)).then(|| Arc::clone(&made.page))
+    }
+
+    fn render(&self, format: Format) -> (Page, u64) {
+        let totals = self.totals.read();
+        let snapshots = self.snapshots.load(Ordering::Acquire);
+        let mut pieces = Vec::new();
+        let Ok(()) = format.render(&totals, |piece| -> Result<(), Infallible> {
+            if !piece.is_empty() {
+                pieces.push(Bytes::copy_from_slice(piece.as_bytes()));
+            }
+            Ok(())
+        });
+        (pieces.into(), snapshots)
+    }
+}
+
+fn compress(page: &Page) -> Page {
+    let mut encoder = GzEncoder::new(Pieces(Vec::new()), Compression::fast());
+    let written = page.iter().try_for_each(|piece| encoder.write_all(piece));
+    let pieces = written.and_then(|()| encoder.finish());
+    pieces.expect("memory can be written to").0.into()
+}
+
+/// Keeps what is written to it.
+struct Pieces(Vec<Bytes>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(Bytes::copy_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::{Duration, SystemTime};
+
+    use flate2::read::GzDecoder;
+
+    use super::*;
+    use crate::export::prometheus::{Naming, Timings};
+    use crate::protocol::Kind;
+    use crate::series::Series;
+    use crate::snapshot::{Overview, Value};
+
+    fn pages() -> Pages {
+        let expire_after = [Duration::from_mins(1); 6];
+        Pages::new(Settings { naming: Naming::Prometheus, timings: Timings::Summary, expire_after })
+    }
+
+    fn hits(count: u32) -> Snapshot {
+        let series = |n| Series::new(Kind::Counter, &format!("hits.{n:05}"), &[]);
+        Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(1),
+            statistics: Arc::default(),
+            rows: (0..count).map(|n| (series(n), Value::Counter(1.0))).collect(),
+            events: Vec::new(),
+            overview: Overview::default(),
+        }
+    }
+
+    #[test]
+    fn a_page_is_made_once_a_snapshot_and_shared_by_all_who_ask_for_it() {
+        let pages = pages();
+        assert!(pages.find(Format::Text, Encoding::Gzip).is_none() && !pages.is_ready());
+        pages.add(&hits(1));
+        assert!(pages.is_ready());
+        let first = pages.make(Format::Text, Encoding::Gzip);
+        for other in
+            [pages.make(Format::Text, Encoding::Gzip), pages.find(Format::Text, Encoding::Gzip).unwrap()]
+        {
+            assert!(Arc::ptr_eq(&first, &other));
+        }
+        pages.add(&hits(1));
+        assert_eq!(Arc::strong_count(&first), 1, "it is let go but by those who are being sent it");
+        assert!(pages.find(Format::Text, Encoding::Gzip).is_none());
+        assert_ne!(first, pages.make(Format::Text, Encoding::Gzip));
+    }
+
+    #[test]
+    fn what_is_compressed_is_the_page_as_it_is() {
+        for count in [0, 1, 10_000] {
+            let pages = pages();
+            pages.add(&hits(count));
+            for format in Format::ALL {
+                let [page, compressed] = [Encoding::Identity, Encoding::Gzip]
+                    .map(|encoding| pages.make(format, encoding).concat());
+                let mut text = Vec::new();
+                GzDecoder::new(&compressed[..]).read_to_end(&mut text).unwrap();
+                assert_eq!(text, page);
+                let lines = page.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"hits"));
+                let is_total = |line: &&[u8]| line.ends_with(b"_total 1");
+                assert_eq!(lines.filter(is_total).count(), count as usize);
+            }
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! The endpoint is scraped by whoever wants to: a real Prometheus, its tools, people, and programs that mean no good.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod harness;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use harness::http::{Answer, ask, connect, get};
+use harness::prometheus::*;
+use harness::{Daemon, PATIENCE, shop};
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
+
+const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
+
+/// Starts a tallyd that can be scraped, and says where.
+fn start(settings: &[&str]) -> (Daemon, SocketAddr) {
+    let own = ["exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
+    let daemon = Daemon::start(&[&own[..], settings].concat());
+    let address = daemon.place("http").parse().unwrap();
+    (daemon, address)
+}
+
+fn scrape(address: SocketAddr) -> Page {
+    Page::parse(get(address, "/metrics").text())
+}
+
+fn wait_for_value(address: SocketAddr, name: &str, value: f64) {
+    wait_for(|| (scrape(address).value(name, &[]) == Some(value)).then_some(()));
+}
+
+/// Waits for a counter of tallyd's own in the rows, which is not 0.
+fn wait_for_count(daemon: &mut Daemon, name: &str, tag: (&str, &str)) {
+    let is_it = |row: &Value| row["name"] == name && row["tags"][tag.0] == tag.1;
+    daemon.wait_for(|row| is_it(row) && row["value"].as_f64() > Some(0.0));
+}
+
+#[test]
+fn before_the_first_interval_has_ended_the_page_is_empty_and_tallyd_is_not_ready() {
+    let (_daemon, address) = start(&[]);
+    let page = get(address, "/metrics");
+    assert_eq!((page.code, page.text()), (200, ""));
+    assert_eq!(ask(address, "GET", "/metrics", &[OPENMETRICS]).text(), "# EOF\n");
+    assert_eq!(get(address, "/-/healthy").code, 200);
+    let ready = get(address, "/-/ready");
+    assert_eq!(ready.code, 503);
+    assert!(ready.text().contains("first interval"), "{}", ready.text());
+
+    let (_daemon, address) = start(&["flush.interval=100ms"]);
+    wait_for(|| (get(address, "/-/ready").code == 200).then_some(()));
+    assert!(scrape(address).value("tallyd_lines_total", &[]).is_some());
+}
+
+#[test]
+fn every_request_is_answered_and_counted() {
+    let (mut daemon, address) = start(&["flush.interval=100ms"]);
+    wait_for(|| (get(address, "/-/ready").code == 200).then_some(()));
+    let landing = get(address, "/");
+    assert_eq!(landing.header("content-type"), Some("text/html; charset=utf-8"));
+    for link in ["metrics", "-/healthy", "-/ready"] {
+        assert!(landing.text().contains(&format!("href=\"{link}\"")), "{}", landing.text());
+        let head = ask(address, "HEAD", &format!("/{link}?query"), &[]);
+        assert_eq!((head.code, head.text()), (200, ""), "{link}");
+        assert!(head.header("content-length") > Some("0"), "{}", head.head);
+    }
+    assert_eq!(get(address, "/favicon.ico").code, 404);
+    let refused = ask(address, "POST", "/metrics", &["Content-Length: 1000000"]);
+    assert_eq!((refused.code, refused.header("allow")), (405, Some("get, head")));
+    ask(address, "GET", "/metrics", &[OPENMETRICS]);
+    for code in ["200", "404", "405"] {
+        wait_for_count(&mut daemon, "tallyd.http_requests", ("code", code));
+    }
+    for format in ["text", "openmetrics"] {
+        wait_for_count(&mut daemon, "tallyd.scrapes", ("format", format));
+    }
+}
+
+#[test]
+fn a_scraper_gets_the_format_and_the_encoding_that_it_asks_for() {
+    let (daemon, address) = start(&["flush.interval=100ms", "telemetry.enabled=false"]);
+    daemon.send("orders:5|c|#region:eu\nstock:-1.5|g");
+    wait_for_value(address, "stock", -1.5);
+    let text = "# HELP orders_total StatsD counter.\n# TYPE orders_total counter\norders_total{region=\"eu\"} 5\n\
+                # HELP stock StatsD gauge.\n# TYPE stock gauge\nstock -1.5\n";
+    let plain = "text/plain; version=0.0.4; charset=utf-8";
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let cases: [(&[&str], _, bool); 5] = [
+        (&[], plain, false),
+        (&["Accept: */*", "Accept-Encoding: gzip"], plain, true),
+        (&["Accept: application/openmetrics-text;q=0.5,text/plain;q=0.6"], plain, false),
+        (&[OPENMETRICS, "Accept-Encoding: br, gzip;q=0"], openmetrics, false),
+        (&["Accept: text/plain;q=0.1", OPENMETRICS, "Accept-Encoding: gzip;q=0.5"], openmetrics, true),
+    ];
+    for (headers, content_type, compressed) in cases {
+        let answer = ask(address, "GET", "/metrics", headers);
+        assert_eq!(answer.code, 200);
+        assert_eq!(answer.header("content-type"), Some(content_type), "{headers:?}");
+        assert_eq!(answer.header("content-encoding"), compressed.then_some("gzip"), "{headers:?}");
+        assert_eq!(answer.header("vary"), Some("accept, accept-encoding"));
+        let length = answer.header("content-length").map(str::to_owned);
+        assert_eq!(length, Some(answer.body.len().to_string()));
+        let page = if compressed { unzip(&answer) } else { answer.text().to_owned() };
+        if content_type == plain {
+            assert_eq!(page, text);
+        } else {
+            assert!(
+                page.starts_with("# TYPE orders counter\n") && page.ends_with("stock -1.5\n# EOF\n"),
+                "{page}"
+            );
+            let created = Page::parse(&page).value("orders_created", &[("region", "eu")]).unwrap();
+            let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+            assert!((now - PATIENCE.as_secs_f64()..now).contains(&created), "{created}");
+        }
+        let head = ask(address, "HEAD", "/metrics", headers);
+        assert_eq!(head.header("content-length").map(str::to_owned), length);
+        assert_eq!(head.body, b"");
+    }
+}
+
+fn unzip(answer: &Answer) -> String {
+    let mut text = String::new();
+    GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_endpoint_and_the_text_file_show_one_page() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("tallyd.prom");
+    let (daemon, address) = start(&[
+        "flush.interval=100ms",
+        "telemetry.enabled=false",
+        "exporters.textfile.enabled=true",
+        &format!("exporters.textfile.path={}", file.display()),
+        "exporters.prometheus.timings=histogram",
+        "exporters.prometheus.buckets=[0.1, 1]",
+    ]);
+    daemon.send("latency:250|ms\nhits:1|c\nqueue:5|g");
+    wait_for_value(address, "queue", 5.0);
+    let page = wait_for(|| {
+        let page = fs::read_to_string(&file).ok()?;
+        let (page, _heartbeat) = page.split_once("# HELP tallyd_textfile_timestamp_seconds")?;
+        page.contains("queue 5\n").then(|| page.to_owned())
+    });
+    assert!(page.contains("latency_seconds_bucket{le=\"1\"} 1\n"), "{page}");
+    assert_eq!(get(address, "/metrics").text(), page);
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused_with_advice() {
+    let (_first, address) = start(&[]);
+    let second = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+        .args(["--set", "listeners.udp.bind=127.0.0.1:0"])
+        .args(["--set", "exporters.prometheus.start_http_server=true"])
+        .args(["--set", &format!("exporters.prometheus.port={}", address.port())])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains(&address.to_string()) && said.contains("exporters.prometheus.port"), "{said}");
+}
+
+/// What a client that means no good may send instead of a request.
+const NONSENSE: [&[u8]; 6] = [
+    b"\x00\xff\xfe\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    b"GET /metrics HTTP/9.9\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    b"orders:1|c\n\n",
+];
+
+#[test]
+fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost() {
+    const MOST: usize = 64;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tallyd.sock");
+    let (mut daemon, address) = start(&[
+        "listeners.unix_datagram.enabled=true",
+        &format!("listeners.unix_datagram.path={}", path.display()),
+        &format!("exporters.prometheus.max_connections={MOST}"),
+        "exporters.prometheus.timeout=500ms",
+        "flush.interval=200ms",
+    ]);
+    // A page that no buffer of the kernel's holds.
+    fill(&path);
+    wait_for_value(address, "filler_last_total", 1.0);
+    let finished = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let stream = scope.spawn(|| count_on(&path, &finished));
+        let end = End(&finished);
+        for bytes in NONSENSE {
+            let mut connection = connect(address);
+            connection.write_all(bytes).unwrap();
+            assert_ends(&mut connection);
+        }
+        // The server may end the connection while the header is still being sent.
+        let mut connection = connect(address);
+        _ = connection.write_all(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)).as_bytes());
+        assert_ends(&mut connection);
+
+        let mut silent = [connect(address), connect(address)];
+        silent[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+        silent.iter_mut().for_each(assert_ends);
+
+        let deaf = ask_and_do_not_read(address);
+        wait_for_count(&mut daemon, "tallyd.http_connections_closed", ("reason", "answer_timeout"));
+        drop(deaf);
+
+        let crowd: Vec<_> = (0..1000).map(|_| connect(address)).collect();
+        daemon.wait_for(|row| row["name"] == "tallyd.http_connections" && row["value"] == MOST as f64);
+        crowd.into_iter().for_each(|mut connection| assert_ends(&mut connection));
+
+        for reason in ["bad_request", "header_timeout"] {
+            wait_for_count(&mut daemon, "tallyd.http_connections_closed", ("reason", reason));
+        }
+        assert_eq!(wait_for(|| try_get(address)).code, 200, "who means well is served all the same");
+        drop(end);
+        stream.join().unwrap()
+    });
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("meanwhile", "value"), sent);
+    assert!(sent > 1000.0);
+    let [opened, refused, closed] = ["opened", "refused", "closed"]
+        .map(|what| finished.sum(&format!("tallyd.http_connections_{what}"), "value"));
+    assert!(refused >= (1000 - MOST) as f64, "{refused}");
+    // What the stop closed is not reported any more.
+    assert!((opened - closed).abs() <= 1.0, "{opened} opened, {closed} closed");
+    assert!(finished.log.contains("exporters.prometheus.max_connections"), "{}", finished.log);
+}
+
+/// Tells a thread to end, by a failure of the test, too.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Answers, if it is not refused.
+fn try_get(address: SocketAddr) -> Option<Answer> {
+    let mut connection = connect(address);
+    connection.write_all(b"GET /-/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).ok()?;
+    (!answer.is_empty()).then(|| Answer::parse(&answer))
+}
+
+/// Makes a page of some 25 MB, of counters, which are on it also in intervals in which they are no rows of others.
+fn fill(path: &Path) {
+    let socket = UnixDatagram::unbound().unwrap();
+    let name = "x".repeat(80);
+    for hundred in 0..1000 {
+        let lines: Vec<_> = (0..100).map(|n| format!("filler.{name}.{hundred:03}{n:02}:1|c")).collect();
+        socket.send_to(lines.join("\n").as_bytes(), path).unwrap();
+    }
+    socket.send_to(b"filler.last:1|c", path).unwrap();
+}
+
+/// Sends samples until it is to end; their number.
+fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
+    let socket = UnixDatagram::unbound().unwrap();
+    let mut sent = 0.0;
+    while !finished.load(Ordering::SeqCst) {
+        socket.send_to(b"meanwhile:1|c", path).unwrap();
+        sent += 1.0;
+        thread::sleep(Duration::from_micros(100));
+    }
+    sent
+}
+
+/// Waits for the end of a connection, however it comes.
+fn assert_ends(connection: &mut TcpStream) {
+    let mut rest = Vec::new();
+    if let Err(error) = connection.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}
+
+/// Asks for the page, through a socket that takes as little of it as can be.
+fn ask_and_do_not_read(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut connection = TcpStream::from(socket);
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    connection
+}
+
+#[test]
+fn a_stop_waits_for_an_answer_that_is_on_its_way_and_for_no_connection_without_one() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tallyd.sock");
+    let (daemon, address) = start(&[
+        "listeners.unix_datagram.enabled=true",
+        &format!("listeners.unix_datagram.path={}", path.display()),
+        "flush.interval=200ms",
+        "shutdown.timeout=10m",
+        "exporters.prometheus.timeout=10m",
+    ]);
+    fill(&path);
+    wait_for_value(address, "filler_last_total", 1.0);
+    let mut idle = [(); 3].map(|()| connect(address));
+    idle[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+    idle[2].write_all(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let mut slow = ask_and_do_not_read(address);
+    let mut answer = vec![0; 100];
+    slow.read_exact(&mut answer).unwrap();
+    daemon.signal("TERM");
+    idle.iter_mut().for_each(assert_ends);
+    slow.read_to_end(&mut answer).unwrap();
+    let answer = Answer::parse(&answer);
+    assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+    assert!(daemon.wait().status.success());
+}
+
+#[test]
+fn a_scraper_that_does_not_take_its_answer_keeps_no_stop_from_ending() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tallyd.sock");
+    let (daemon, address) = start(&[
+        "listeners.unix_datagram.enabled=true",
+        &format!("listeners.unix_datagram.path={}", path.display()),
+        "flush.interval=200ms",
+        "shutdown.timeout=3s",
+        "exporters.prometheus.timeout=10m",
+    ]);
+    fill(&path);
+    wait_for_value(address, "filler_last_total", 1.0);
+    let mut deaf = ask_and_do_not_read(address);
+    deaf.read_exact(&mut [0; 100]).unwrap();
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert!(finished.log.contains("scrapers did not take their answers"), "{}", finished.log);
+}
+
+#[test]
+#[ignore = "needs promtool; run make test"]
+fn promtool_has_nothing_to_say_about_what_is_scraped() {
+    for timings in ["summary", "histogram"] {
+        let (daemon, address) =
+            start(&["flush.interval=100ms", &format!("exporters.prometheus.timings={timings}")]);
+        SHOP.iter().for_each(|datagram| daemon.send(datagram));
+        wait_for_value(address, "latency_count", 1.0);
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("page");
+        fs::write(&file, get(address, "/metrics").body).unwrap();
+        let (code, remarks) = promtool(&file);
+        assert_eq!(code, Some(0), "{timings}: {remarks}");
+    }
+}
+
+#[test]
+#[ignore = "needs prometheus, and Python with its client from PyPI; run make test"]
+fn no_client_can_make_the_page_invalid_in_openmetrics() {
+    let combinations = combinations();
+    let combinations: Vec<_> = combinations.chunks(40).map(|chunk| chunk.join(&b'\n')).collect();
+    let mut daemons = Vec::new();
+    for naming in ["prometheus", "statsd_exporter"] {
+        for timings in ["summary", "histogram"] {
+            let (daemon, address) = start(&[
+                "flush.interval=100ms",
+                &format!("exporters.prometheus.naming={naming}"),
+                &format!("exporters.prometheus.timings={timings}"),
+            ]);
+            for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
+                part.iter().for_each(|datagram| daemon.send(datagram));
+                wait_for_value(address, marker, 1.0);
+                assert_is_openmetrics(address);
+            }
+            combinations.iter().for_each(|datagram| daemon.send(datagram));
+            daemon.send("third.part:1|g");
+            wait_for_value(address, "third_part", 1.0);
+            assert_is_openmetrics(address);
+            daemons.push((daemon, address));
+        }
+    }
+    let jobs: Vec<_> = daemons.iter().map(|(_, address)| ("hostile", *address)).collect();
+    let prometheus = Prometheus::start(&jobs);
+    // Of a page with one wrong line, Prometheus takes nothing, and `up` is 0.
+    prometheus.wait_for("count(scrape_samples_post_metric_relabeling > 1000)", |all| all == 4.0);
+    assert_eq!(prometheus.ask("min(up)"), Some(1.0));
+}
+
+/// The parser of Prometheus' client for Python takes the page.
+fn assert_is_openmetrics(address: SocketAddr) {
+    let page = ask(address, "GET", "/metrics", &[OPENMETRICS]);
+    let mut python = shop::python("check_openmetrics.py");
+    python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut judge = spawn(&mut python);
+    judge.stdin.take().unwrap().write_all(&page.body).unwrap();
+    let output = judge.wait_with_output().unwrap();
+    let remarks = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{remarks}\n{}", page.text());
+}
+
+#[test]
+#[ignore = "needs prometheus; run make test"]
+fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_either_format() {
+    const BUCKETS: &str = "exporters.prometheus.buckets=[0.01, 0.02, 0.05, 0.1]";
+    let (summary, summary_address) = start(&["flush.interval=500ms"]);
+    let (histogram, histogram_address) =
+        start(&["flush.interval=500ms", "exporters.prometheus.timings=histogram", BUCKETS]);
+    let begin = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let prometheus = Prometheus::start(&[
+        ("openmetrics", summary_address),
+        ("openmetrics", histogram_address),
+        ("text", only_text(summary_address)),
+        ("text", only_text(histogram_address)),
+    ]);
+    let finished = AtomicBool::new(false);
+    let daemons = [summary.address, histogram.address];
+    let sent = thread::scope(|scope| {
+        let stream = scope.spawn(|| sell_on(daemons, &finished));
+        let end = End(&finished);
+        for form in ["openmetrics", "text"] {
+            let of = |query: &str| query.replace("FORM", &format!("form=\"{form}\""));
+            let is_about =
+                |value: f64, expected: f64, error: f64| (value - expected).abs() <= expected * error;
+            // A hundred a second, as far as the scrapes of ten seconds can tell.
+            prometheus
+                .wait_for(&of("min(count_over_time(orders_total{FORM}[10s]))"), |scrapes| scrapes >= 9.0);
+            prometheus.wait_for(&of("min(rate(orders_total{FORM}[10s]))"), |rate| is_about(rate, 100.0, 0.1));
+            prometheus
+                .wait_for(&of("max(increase(orders_total{FORM}[10s]))"), |more| is_about(more, 1000.0, 0.1));
+            prometheus.wait_for(&of("min(stock{FORM})"), |stock| stock == 42.5);
+            for (quantile, seconds) in [("0.5", 0.015), ("0.9", 0.04), ("0.999", 0.08)] {
+                let query = format!("checkout_seconds{{FORM,quantile=\"{quantile}\"}}");
+                prometheus.wait_for(&of(&query), |value| value == seconds);
+            }
+            // Linear between the bounds: five of ten up to 20 ms, nine up to 50 ms.
+            for (quantile, seconds) in [("0.5", 0.02), ("0.7", 0.035), ("1", 0.1)] {
+                let rates = "sum by (le) (rate(checkout_seconds_bucket{FORM}[10s]))";
+                let query = of(&format!("histogram_quantile({quantile}, {rates})"));
+                prometheus.wait_for(&query, |value| is_about(value, seconds, 1e-9));
+            }
+            prometheus.wait_for(
+                &of("max(rate(checkout_seconds_sum{FORM}[10s]) / rate(checkout_seconds_count{FORM}[10s]))"),
+                |mean| is_about(mean, 0.0315, 1e-9),
+            );
+        }
+        let created = prometheus.ask("min(orders_created{form=\"openmetrics\"})").unwrap();
+        assert!((begin - 2.0..begin + PATIENCE.as_secs_f64()).contains(&created), "{created}, {begin}");
+        assert_eq!(prometheus.ask("orders_created{form=\"text\"}"), None);
+        drop(end);
+        stream.join().unwrap()
+    });
+    for form in ["openmetrics", "text"] {
+        // Each was scraped as was meant.
+        for aggregate in ["min", "max"] {
+            let total = format!("{aggregate}(orders_total{{form=\"{form}\"}})");
+            prometheus.wait_for(&total, |total| total == sent);
+        }
+        let scrapes = format!("min(tallyd_scrapes_total{{form=\"openmetrics\",format=\"{form}\"}})");
+        prometheus.wait_for(&scrapes, |scrapes| scrapes >= 10.0);
+    }
+    assert_eq!(prometheus.ask("min(min_over_time(up[5m]))"), Some(1.0));
+}
+
+/// Sells ten orders and times ten checkouts every tenth of a second, by the clock; how many orders there were.
+fn sell_on(daemons: [SocketAddr; 2], finished: &AtomicBool) -> f64 {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let begin = Instant::now();
+    let mut ticks = 0_u32;
+    while !finished.load(Ordering::SeqCst) {
+        for daemon in daemons {
+            let datagram = b"orders:10|c\nstock:42.5|g\ncheckout:15:15:15:15:15:40:40:40:40:80|ms";
+            socket.send_to(datagram, daemon).unwrap();
+        }
+        ticks += 1;
+        thread::sleep((begin + Duration::from_millis(100) * ticks).saturating_duration_since(Instant::now()));
+    }
+    f64::from(10 * ticks)
+}
+
+/// An address at which the page of another one can be had, but as text alone, whatever is asked for. Prometheus asks for
+/// OpenMetrics, and can be told otherwise only since 2.49.
+fn only_text(address: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let own = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            // Once tallyd has ended there is nothing to answer.
+            let Ok(mut tallyd) = TcpStream::connect(address) else { continue };
+            tallyd
+                .write_all(
+                    b"GET /metrics HTTP/1.1\r\nHost: test\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
+                )
+                .unwrap();
+            _ = std::io::copy(&mut tallyd, &mut connection);
+        }
+    });
+    own
+}
+
+/// A Prometheus that scrapes every second.
+struct Prometheus {
+    _running: Running,
+    _folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Prometheus {
+    /// `targets`: their label `form`, and where they are.
+    fn start(targets: &[(&str, SocketAddr)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = folder.path().join("prometheus.yml");
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|(form, address)| format!("  - {{targets: ['{address}'], labels: {{form: {form}}}}}\n"))
+            .collect();
+        let text = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: tallyd\n  \
+             static_configs:\n{}",
+            targets.concat()
+        );
+        fs::write(&config, text).unwrap();
+        // Between the choice of a port and its use another program may take it: then the next one is tried.
+        let (running, address) = wait_for(|| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            drop(listener);
+            let mut command = Command::new("prometheus");
+            command
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+                .arg(format!("--web.listen-address={address}"))
+                .args(["--log.level=error"])
+                .stdin(Stdio::null());
+            let mut running = Running(spawn(&mut command));
+            let is_up = wait_for(|| match running.0.try_wait().unwrap() {
+                Some(_) => Some(false),
+                None => TcpStream::connect(address).ok().map(|_| true),
+            });
+            is_up.then_some((running, address))
+        });
+        wait_for(|| (get(address, "/-/ready").code == 200).then_some(()));
+        Self { _running: running, _folder: folder, address }
+    }
+
+    /// The value of a query, if it has one. A query must have no more.
+    fn ask(&self, query: &str) -> Option<f64> {
+        let encoded: Vec<_> = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        // Version 1.0, for an answer in one piece.
+        let mut connection = connect(self.address);
+        write!(connection, "GET /api/v1/query?query={} HTTP/1.0\r\n\r\n", encoded.concat()).unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        let answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
+        assert_eq!(answer["status"], "success", "{answer}");
+        let series = answer["data"]["result"].as_array().unwrap();
+        assert!(series.len() < 2, "{query}: {answer}");
+        series.first().map(|series| series["value"][1].as_str().unwrap().parse().unwrap())
+    }
+
+    /// Waits until a query has the right value.
+    fn wait_for(&self, query: &str, is_right: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.ask(query);
+            if value.is_some_and(&is_right) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{query} is {value:?} after {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
