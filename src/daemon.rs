@@ -9,11 +9,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc as channel, oneshot};
 
 use crate::aggregate::Shared;
 use crate::config::{Config, ConfigError};
-use crate::export::{Console, Endpoint, Outlet, Requests, Textfile};
+use crate::export::{Console, Endpoint, Outlet, Reload, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Order, Schedule};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
@@ -99,13 +99,16 @@ struct Pipeline {
     flusher_ended: oneshot::Receiver<()>,
     /// How often files are to be opened again.
     reopens: Arc<AtomicU64>,
+    /// From clients of the endpoint.
+    reloads: channel::Receiver<Reload>,
     timeout: Duration,
 }
 
 impl Pipeline {
     fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
-        let Exporters { outlets, endpoint } = start_exporters(config, &reopens)?;
+        let (wishes, reloads) = channel::channel(1);
+        let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes)?;
         let (address, requests) = endpoint.unzip();
         let shared = Shared::mapped(config.parameters(), mapping);
         let opened = listen::open(config.listening())?;
@@ -137,10 +140,10 @@ impl Pipeline {
             tracing::info!(%address, "serving /metrics");
         }
         let timeout = config.shutdown.timeout.get();
-        Ok(Self { listeners, orders, flusher, flusher_ended, reopens, timeout })
+        Ok(Self { listeners, orders, flusher, flusher_ended, reopens, reloads, timeout })
     }
 
-    /// Waits for SIGTERM or SIGINT; on SIGHUP, opens files again and reads the configuration.
+    /// Waits for SIGTERM or SIGINT; on SIGHUP, opens files again and reads the configuration, as it does for a client who asks.
     async fn wait_for_stop(
         &mut self,
         signals: &mut Signals,
@@ -159,15 +162,20 @@ impl Pipeline {
                         tracing::warn!(%error, "cannot open the log file again; the log goes on in the old one");
                     }
                     tracing::info!("files are opened again");
-                    self.take(reload(), config);
+                    // It is logged.
+                    _ = self.take(reload(), config);
+                }
+                Some(wish) = self.reloads.recv() => {
+                    // Whoever wished it may have gone.
+                    _ = wish.send(self.take(reload(), config));
                 }
             }
         }
     }
 
-    /// Puts what was read anew in force, or refuses all of it.
-    fn take(&self, reloaded: Result<(Config, Mapping), ConfigError>, config: &Config) {
-        let order = match reloaded {
+    /// Puts what was read anew in force, or refuses all of it and says why.
+    fn take(&self, reloaded: Result<(Config, Mapping), ConfigError>, config: &Config) -> Result<(), String> {
+        let (order, outcome) = match reloaded {
             Ok((new, mapping)) => {
                 let waiting = new.needs_restart(config);
                 if !waiting.is_empty() {
@@ -181,15 +189,16 @@ impl Pipeline {
                     rules = mapping.rules().len(),
                     "mapping rules were read; they hold from the next interval on"
                 );
-                Order::MapBy(Box::new(mapping))
+                (Order::MapBy(Box::new(mapping)), Ok(()))
             }
             Err(error) => {
                 tracing::error!("the configuration is refused, what was in force stays: {error}");
-                Order::CountRefusedReload
+                (Order::CountRefusedReload, Err(error.to_string()))
             }
         };
         // The only error is a flusher that has ended, and then the daemon ends, too.
         _ = self.orders.send(order);
+        outcome
     }
 
     /// Stops the stages one after the other, so that each can hand on what it has.
@@ -197,6 +206,8 @@ impl Pipeline {
         // Held until the last flush has read how many datagrams came too late.
         let _sockets = self.listeners.stop();
         drop(self.orders);
+        // Who waits for a reload is told that there will be none.
+        drop(self.reloads);
         let outlets = self.flusher.join().map_err(|_| "the last flush ended by a panic")?;
         let deadline = Instant::now() + self.timeout;
         let mut late = Vec::new();
@@ -221,7 +232,11 @@ struct Exporters {
     endpoint: Option<(SocketAddr, Arc<Requests>)>,
 }
 
-fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> Result<Exporters, Failure> {
+fn start_exporters(
+    config: &Config,
+    reopens: &Arc<AtomicU64>,
+    wishes: channel::Sender<Reload>,
+) -> Result<Exporters, Failure> {
     let mut outlets = Vec::new();
     let console = &config.exporters.console;
     if console.enabled {
@@ -234,7 +249,8 @@ fn start_exporters(config: &Config, reopens: &Arc<AtomicU64>) -> Result<Exporter
     }
     let mut endpoint = None;
     if let Some(serving) = config.serving() {
-        let exporter = Endpoint::start(&serving, config.page_settings())?;
+        let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
+        let exporter = Endpoint::start(&serving, config.page_settings(), reloads)?;
         endpoint = Some((exporter.address(), exporter.requests()));
         outlets.push(Outlet::start(exporter, reopens)?);
     }

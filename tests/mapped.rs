@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use harness::Daemon;
+use harness::http::ask;
 use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../docs/mapping.md");
@@ -145,4 +146,29 @@ fn a_hangup_takes_new_rules_and_refuses_a_wrong_file_whole() {
     let counted = finished.sum("first", "value") + finished.sum("second", "value");
     assert_eq!(counted, f64::from(sent), "no sample is lost");
     assert!(finished.log.contains("rule 1 (\"a b\")"), "{}", finished.log);
+}
+
+#[test]
+fn a_client_may_ask_for_a_reload_where_that_is_switched_on_and_is_told_how_it_went() {
+    let directory = files();
+    let file = directory.path().join("statsd_mapping.yml");
+    let mapping = format!("mapping.mapping_file={}", file.display());
+    let settings = [&*mapping, "exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
+    let start = |more: &[&str]| Daemon::start(&[&settings[..], more].concat());
+    let address = |daemon: &Daemon| daemon.place("http").parse().unwrap();
+
+    let closed = start(&[]);
+    let answer = ask(address(&closed), "POST", "/-/reload", &[]);
+    assert!(answer.code == 403 && answer.text().contains("exporters.prometheus.enable_reload"), "{answer:?}");
+    drop(closed);
+
+    let open = start(&["exporters.prometheus.enable_reload=true"]);
+    assert_eq!(ask(address(&open), "GET", "/-/reload", &[]).header("allow"), Some("post, put"));
+    assert_eq!(ask(address(&open), "POST", "/-/reload", &[]).code, 200);
+    fs::write(&file, "mappings: [{match: a b, name: a}]").unwrap();
+    let answer = ask(address(&open), "PUT", "/-/reload", &[]);
+    assert!(answer.code == 500 && answer.text().contains("rule 1 (\"a b\")"), "{answer:?}");
+    let finished = open.stop();
+    let last = finished.named("tallyd.config_last_reload_successful").last().unwrap();
+    assert_eq!(last["value"], 0.0);
 }

@@ -122,6 +122,7 @@ sections! {
         port: u16,
         max_connections: usize,
         timeout: HumanDuration,
+        enable_reload: bool,
         timings: Timings,
         buckets: Vec<f64>,
         naming: Naming,

@@ -9,7 +9,7 @@ pub mod prometheus;
 mod textfile;
 
 pub use console::{Console, Format};
-pub use endpoint::{Closing, Endpoint, RequestCounts, Requests, Serving};
+pub use endpoint::{Closing, Endpoint, Reload, RequestCounts, Requests, Serving};
 pub use outlet::{Counts, Outlet};
 pub use prometheus::{Merge, Quarantine};
 pub use textfile::{OnExit, Textfile};

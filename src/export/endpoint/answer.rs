@@ -5,11 +5,12 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::Requests;
+use super::connection::Clerk;
 use super::negotiation::negotiate;
-use super::pages::{Encoding, Page, Pages};
+use super::pages::{Encoding, Page};
 
 /// Its links lead on through a proxy that has put a path before them, too.
 const LANDING: &str = "<!DOCTYPE html>
@@ -30,20 +31,16 @@ const HTML: &str = "text/html; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Answers, and counts that. The request's body, if it has one, is not looked at.
-pub(super) async fn answer<B>(
-    request: &Request<B>,
-    pages: &Arc<Pages>,
-    requests: &Requests,
-) -> Response<Page> {
+pub(super) async fn answer<B>(request: &Request<B>, clerk: &Clerk) -> Response<Page> {
+    let pages = &clerk.pages;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let writes = matches!(*request.method(), Method::POST | Method::PUT);
     let response = match request.uri().path() {
-        "/" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD are allowed\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            response
-        }
+        "/" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => not_allowed("GET, HEAD"),
+        "/-/reload" if !writes => not_allowed("POST, PUT"),
+        "/-/reload" => reload(clerk).await,
         "/" => text(StatusCode::OK, HTML, LANDING),
-        "/metrics" => scrape(request.headers(), pages, requests).await,
+        "/metrics" => scrape(request.headers(), clerk).await,
         "/-/healthy" => text(StatusCode::OK, PLAIN, "healthy\n"),
         "/-/ready" if pages.is_ready() => text(StatusCode::OK, PLAIN, "ready\n"),
         "/-/ready" => {
@@ -52,13 +49,43 @@ pub(super) async fn answer<B>(
         }
         _ => text(StatusCode::NOT_FOUND, PLAIN, "not found: there are /metrics, /-/healthy and /-/ready\n"),
     };
-    requests.answer(response.status());
+    clerk.requests.answer(response.status());
     response
 }
 
-async fn scrape(headers: &HeaderMap, pages: &Arc<Pages>, requests: &Requests) -> Response<Page> {
+fn not_allowed(allowed: &'static str) -> Response<Page> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, format!("only {allowed} are allowed\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Says how reading the configuration again went.
+async fn reload(clerk: &Clerk) -> Response<Page> {
+    let Some(reloads) = &clerk.reloads else {
+        let why = "turned off: set exporters.prometheus.enable_reload\n";
+        return text(StatusCode::FORBIDDEN, PLAIN, why);
+    };
+    let (tell, told) = oneshot::channel();
+    // Fails only where tallyd is stopping.
+    let stopping = || Err("tallyd is stopping".to_owned());
+    let outcome = match reloads.send(tell).await {
+        Ok(()) => told.await.unwrap_or_else(|_| stopping()),
+        Err(_) => stopping(),
+    };
+    match outcome {
+        Ok(()) => text(StatusCode::OK, PLAIN, "reloaded\n"),
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            PLAIN,
+            format!("refused, what was in force stays: {error}\n"),
+        ),
+    }
+}
+
+async fn scrape(headers: &HeaderMap, clerk: &Clerk) -> Response<Page> {
+    let pages = &clerk.pages;
     let (format, encoding) = negotiate(headers);
-    requests.scrape(format);
+    clerk.requests.scrape(format);
     let made = if let Some(page) = pages.find(format, encoding) {
         Ok(page)
     } else {
@@ -82,8 +109,8 @@ async fn scrape(headers: &HeaderMap, pages: &Arc<Pages>, requests: &Requests) ->
     response
 }
 
-fn text(code: StatusCode, content_type: &'static str, text: &'static str) -> Response<Page> {
-    let mut response = Response::new(Page::from([Bytes::from_static(text.as_bytes())]));
+fn text(code: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response<Page> {
+    let mut response = Response::new(Page::from([text.into()]));
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

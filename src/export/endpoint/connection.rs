@@ -17,13 +17,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
 
 use super::answer::answer;
 use super::pages::{Page, Pages};
 use super::progress::Progress;
 use super::server::Stopping;
-use super::{Closing, Requests};
+use super::{Closing, Reload, Requests};
 
 /// The longest header of a request, in bytes. Prometheus' takes some 500.
 const MAX_HEADER: usize = 16 << 10;
@@ -35,6 +36,8 @@ pub(super) struct Clerk {
     pub(super) requests: Arc<Requests>,
     /// How long a client may take to ask, and to take its answer.
     pub(super) timeout: Duration,
+    /// Whom to ask to read the configuration again, if clients may.
+    pub(super) reloads: Option<mpsc::Sender<Reload>>,
 }
 
 impl Clerk {
@@ -75,7 +78,7 @@ impl Clerk {
         progress: Rc<Progress>,
     ) -> Result<Response<Answer>, Infallible> {
         progress.asked();
-        let response = answer(&request, &self.pages, &self.requests).await;
+        let response = answer(&request, self).await;
         Ok(response.map(|page| Answer::new(page, progress)))
     }
 }

@@ -82,8 +82,9 @@ pub struct RequestCounts {
 
 impl RequestCounts {
     /// The status codes of all answers.
-    pub const CODES: [StatusCode; 5] = [
+    pub const CODES: [StatusCode; 6] = [
         StatusCode::OK,
+        StatusCode::FORBIDDEN,
         StatusCode::NOT_FOUND,
         StatusCode::METHOD_NOT_ALLOWED,
         StatusCode::INTERNAL_SERVER_ERROR,

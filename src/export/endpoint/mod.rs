@@ -24,6 +24,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
+
 use super::prometheus::Settings;
 use super::{ExportError, Exported, Exporter};
 use crate::listen::{self, Protocol};
@@ -43,6 +45,9 @@ pub struct Serving {
     pub timeout: Duration,
 }
 
+/// A wish that the configuration be read again. How that went is told to whoever has it.
+pub type Reload = oneshot::Sender<Result<(), String>>;
+
 /// The exporter that Prometheus scrapes.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -54,7 +59,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Serves what it is given from then on.
+    /// Serves what it is given from then on. Clients may ask for a reload if there is somebody to ask.
     ///
     /// # Errors
     ///
@@ -62,12 +67,17 @@ impl Endpoint {
     pub fn start(
         serving: &Serving,
         settings: Settings,
+        reloads: Option<mpsc::Sender<Reload>>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let socket = listen::bind_tcp(Protocol::Http, serving.address)?;
         let address = socket.local_addr()?;
         let (pages, requests) = (Arc::new(Pages::new(settings)), Arc::new(Requests::default()));
-        let clerk =
-            Clerk { pages: Arc::clone(&pages), requests: Arc::clone(&requests), timeout: serving.timeout };
+        let clerk = Clerk {
+            pages: Arc::clone(&pages),
+            requests: Arc::clone(&requests),
+            timeout: serving.timeout,
+            reloads,
+        };
         let server = Some(Server::start(socket, serving.max_connections, clerk)?);
         Ok(Self { address, pages, requests, server })
     }
