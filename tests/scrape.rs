@@ -158,6 +158,23 @@ fn the_endpoint_and_the_text_file_show_one_page() {
 }
 
 #[test]
+fn a_disk_that_hangs_does_not_keep_the_endpoint_from_new_values() {
+    let folder = TempDir::new().unwrap();
+    // The text file is written beside its place; there is a pipe that nobody reads, and opening it waits for ever.
+    let pipe = folder.path().join("tallyd.prom.new");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (daemon, address) = start(&[
+        "flush.interval=100ms",
+        "exporters.textfile.enabled=true",
+        &format!("exporters.textfile.path={}", pipe.with_extension("").display()),
+    ]);
+    for value in [1.0, 2.0, 3.0] {
+        daemon.send(format!("queue:{value}|g"));
+        wait_for_value(address, "queue", value);
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_refused_with_advice() {
     let (_first, address) = start(&[]);
     let second = Command::new(env!("CARGO_BIN_EXE_tallyd"))

@@ -146,6 +146,7 @@ impl Write for Pieces {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::thread;
     use std::time::{Duration, SystemTime};
 
     use flate2::read::GzDecoder;
@@ -179,16 +180,18 @@ mod tests {
         assert!(pages.find(Format::Text, Encoding::Gzip).is_none() && !pages.is_ready());
         pages.add(&hits(1));
         assert!(pages.is_ready());
-        let first = pages.make(Format::Text, Encoding::Gzip);
-        for other in
-            [pages.make(Format::Text, Encoding::Gzip), pages.find(Format::Text, Encoding::Gzip).unwrap()]
-        {
-            assert!(Arc::ptr_eq(&first, &other));
-        }
+        let make = || pages.make(Format::Text, Encoding::Gzip);
+        let made: Vec<_> = thread::scope(|scope| {
+            let all = [(); 8].map(|()| scope.spawn(make));
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let first = pages.find(Format::Text, Encoding::Gzip).unwrap();
+        assert!(made.iter().all(|other| Arc::ptr_eq(&first, other)));
+        drop(made);
         pages.add(&hits(1));
         assert_eq!(Arc::strong_count(&first), 1, "it is let go but by those who are being sent it");
         assert!(pages.find(Format::Text, Encoding::Gzip).is_none());
-        assert_ne!(first, pages.make(Format::Text, Encoding::Gzip));
+        assert_ne!(first, make());
     }
 
     #[test]
