@@ -1,6 +1,5 @@
 //! The page in every form that scrapers ask for, each made at most once a snapshot.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,14 +86,18 @@ impl Pages {
         if let Some(page) = self.current(slot.as_ref()) {
             return page;
         }
-        let (page, snapshots) = match encoding {
-            Encoding::Identity => self.render(format),
+        let mut pieces = Pieces(Vec::new());
+        let written = match encoding {
+            Encoding::Identity => self.render(format, &mut pieces),
+            // Compressed as it is written, so that it is never in memory as it is, which takes ten times as much.
             Encoding::Gzip => {
-                let (page, snapshots) = self.render(format);
-                // Takes many times as long, for which the totals are not locked.
-                (compress(&page), snapshots)
+                let mut encoder = GzEncoder::new(&mut pieces, Compression::fast());
+                let written = self.render(format, &mut encoder);
+                written.and_then(|snapshots| encoder.finish().map(|_| snapshots))
             }
         };
+        let snapshots = written.expect("memory can be written to");
+        let page = Page::from(pieces.0);
         *slot = Some(Made { page: Arc::clone(&page), snapshots });
         page
     }
@@ -108,25 +111,13 @@ impl Pages {
         (made.snapshots == self.snapshots.load(Ordering::Acquire)).then(|| Arc::clone(&made.page))
     }
 
-    fn render(&self, format: Format) -> (Page, u64) {
+    /// Writes the page, and says after how many snapshots. The totals are locked meanwhile: a snapshot that comes can wait in
+    /// the exporter's queue for as long.
+    fn render(&self, format: Format, to: &mut impl Write) -> io::Result<u64> {
         let totals = self.totals.read();
-        let snapshots = self.snapshots.load(Ordering::Acquire);
-        let mut pieces = Vec::new();
-        let Ok(()) = format.render(&totals, |piece| -> Result<(), Infallible> {
-            if !piece.is_empty() {
-                pieces.push(Bytes::copy_from_slice(piece.as_bytes()));
-            }
-            Ok(())
-        });
-        (pieces.into(), snapshots)
+        format.render(&totals, |piece| to.write_all(piece.as_bytes()))?;
+        Ok(self.snapshots.load(Ordering::Acquire))
     }
-}
-
-fn compress(page: &Page) -> Page {
-    let mut encoder = GzEncoder::new(Pieces(Vec::new()), Compression::fast());
-    let written = page.iter().try_for_each(|piece| encoder.write_all(piece));
-    let pieces = written.and_then(|()| encoder.finish());
-    pieces.expect("memory can be written to").0.into()
 }
 
 /// Keeps what is written to it.
