@@ -408,6 +408,15 @@ mod tests {
     }
 
     #[test]
+    fn every_change_but_that_of_rules_waits_for_a_restart() {
+        let load = |argument: &str| load(None, &Environment::default(), &[argument.to_owned()]).unwrap();
+        let in_force = load("flush.interval=10s");
+        assert_eq!(load("mapping.mapping_file=other.yml").needs_restart(&in_force), [""; 0]);
+        assert_eq!(load("flush.interval=1s").needs_restart(&in_force), ["flush"]);
+        assert_eq!(load("logging.level=debug").needs_restart(&in_force), ["logging"]);
+    }
+
+    #[test]
     fn each_dialect_has_a_switch_of_its_name() {
         for dialect in Dialect::ALL {
             let off = format!("protocol.dialects.{}=false", dialect.name());

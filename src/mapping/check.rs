@@ -47,13 +47,13 @@ pub(super) fn read_yaml(text: &str) -> Result<MappingFile<Spanned<RuleText>>, Ma
     })
 }
 
-/// A pattern that a text must match, and how it is said in words.
-struct Form {
+/// What a text must look like, as a pattern and in words.
+struct Syntax {
     pattern: LazyLock<Regex>,
     words: &'static str,
 }
 
-impl Form {
+impl Syntax {
     fn check(&self, what: &str, text: &str) -> Result<(), String> {
         if self.pattern.is_match(text) {
             Ok(())
@@ -68,16 +68,16 @@ fn regex(pattern: &str) -> Regex {
 }
 
 // What statsd_exporter takes, so that what is refused there is refused here.
-static GLOB: Form = Form {
+static GLOB: Syntax = Syntax {
     pattern: LazyLock::new(|| regex(r"^(\*|[a-zA-Z_][a-zA-Z0-9_-]*)(\.(\*|[a-zA-Z0-9_][a-zA-Z0-9_-]*))*$")),
     words: "a glob: segments of letters, digits, \"_\" and \"-\", or \"*\", with dots between them, and no digit first; \
             for a regular expression, add match_type: regex",
 };
-static NAME: Form = Form {
-    pattern: LazyLock::new(|| regex(r"^([a-zA-Z_]|\$\{?\d+\}?)([a-zA-Z0-9_]|\$\{?\d+\}?)*$")),
+static NAME: Syntax = Syntax {
+    pattern: LazyLock::new(|| regex(r"^([a-zA-Z_]|\$\{?[0-9]+\}?)([a-zA-Z0-9_]|\$\{?[0-9]+\}?)*$")),
     words: "a metric's name: letters, digits, \"_\" and references such as ${1}, and no digit first",
 };
-static LABEL: Form = Form {
+static LABEL: Syntax = Syntax {
     pattern: LazyLock::new(|| regex("^[a-zA-Z_][a-zA-Z0-9_]+$")),
     words: "a label's name: two characters at least, letters, digits and \"_\", and no digit first",
 };
