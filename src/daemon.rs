@@ -110,6 +110,9 @@ impl Pipeline {
         let (wishes, reloads) = channel::channel(1);
         let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes)?;
         let (address, requests) = endpoint.unzip();
+        if !mapping.is_empty() {
+            tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
+        }
         let shared = Shared::mapped(config.parameters(), mapping);
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
