@@ -161,12 +161,12 @@ impl IdentityBuilder {
             if let Some(label) = label {
                 is_sent[label] = true;
             }
-            if label.is_none() || rule.honor_labels {
+            if label.is_none() || rule.text.honor_labels {
                 self.push_tag("", key, value);
             }
         }
         for ((label, value), is_sent) in labels.iter().zip(is_sent) {
-            let gives_way = is_sent && rule.honor_labels;
+            let gives_way = is_sent && rule.text.honor_labels;
             if !gives_way && !value.is_empty() {
                 self.push_tag("", label.as_bytes(), value.as_bytes());
             }

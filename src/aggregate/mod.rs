@@ -32,7 +32,7 @@ pub use shard::{Parameters, RESERVED_PREFIX, Shard, Shared};
 pub use summary::{Percentile, Statistics, Summary};
 pub use tally::{Refusal, RefusedNames, Tally};
 
-pub(crate) use identify::identify;
+pub(crate) use identify::{identify, map};
 pub(crate) use members::Members;
 pub(crate) use registry::{Class, SeriesId};
 pub(crate) use shard::{Columns, Renewal};

@@ -12,7 +12,7 @@ use super::events::Events;
 use super::finite;
 use super::forms::{Form, Forms, Ruled, Slot, Target};
 use super::gauges::Gauges;
-use super::identify::identify;
+use super::identify::{identify, map};
 use super::members::Members;
 use super::raw::{RawLine, RawLines};
 use super::registry::{Class, Full, Limits, Registry, SeriesId};
@@ -522,7 +522,8 @@ impl Shard {
                 return self.resolve(form);
             }
         }
-        let identified = identify(&mut self.identities, &self.mapping, sample.kind, metric);
+        let mapped = map(&self.mapping, sample.kind, metric);
+        let identified = identify(&mut self.identities, mapped.as_ref(), sample.kind, metric);
         if identified == Err(Refusal::Dropped) {
             if let Some(raw) = raw {
                 self.forms.insert_ruled(raw.before(), raw.after(), Ruled::Dropped);
@@ -626,6 +627,11 @@ impl Shard {
         if let Some(mapping) = &mut renewal.mapping {
             std::mem::swap(&mut self.mapping, mapping);
         }
+    }
+
+    /// The rules of the open interval.
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
     }
 
     pub(crate) fn size(&self) -> Size {

@@ -7,7 +7,7 @@ mod words;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
-use crate::aggregate::{Parameters, RESERVED_PREFIX, Refusal, identify};
+use crate::aggregate::{Parameters, RESERVED_PREFIX, Refusal, identify, map};
 use crate::export::number::push_number;
 use crate::export::prometheus::Naming;
 use crate::listen::{Deframer, End, Frame, Framing};
@@ -141,11 +141,11 @@ impl Explainer {
         }
         let mut identities = IdentityBuilder::new(self.parameters.container_id_tag);
         for kind in Kind::ALL.into_iter().filter(|&kind| samples.iter().any(|sample| sample.kind == kind)) {
-            if let Some(mapped) = self.mapping.apply(&metric.name().to_string(), kind) {
-                let Rule { number, pattern, .. } = mapped.rule;
-                push_field(text, "rule", &format!("{}, {}", number + 1, visible(pattern)));
+            let mapped = map(&self.mapping, kind, metric);
+            if let Some(Rule { number, text: rule, .. }) = mapped.as_ref().map(|mapped| mapped.rule) {
+                push_field(text, "rule", &format!("{}, {}", number + 1, visible(&rule.pattern)));
             }
-            match identify(&mut identities, &self.mapping, kind, metric) {
+            match identify(&mut identities, mapped.as_ref(), kind, metric) {
                 Ok(scale) => {
                     if scale != 1.0 {
                         push_field(text, "scale", &scale.to_string());

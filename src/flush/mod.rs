@@ -35,9 +35,7 @@ pub struct Cutter {
     collector: Collector,
     /// The number of the open interval, from 1.
     interval: u32,
-    /// The rules of the open interval.
-    mapping: Arc<Mapping>,
-    /// Those of the next one, if they are others.
+    /// The rules of the next interval, if they are others than those of the open one.
     next_mapping: Option<Arc<Mapping>>,
 }
 
@@ -78,14 +76,18 @@ impl Cutter {
     ) -> Self {
         let spares = shards.iter().map(|_| Columns::new(&shared.parameters)).collect();
         let collector = Collector::new(Arc::clone(&shared), statistics, idle);
-        let mapping = Arc::clone(shared.mapping());
-        Self { shared, shards, spares, collector, interval: 1, mapping, next_mapping: None }
+        Self { shared, shards, spares, collector, interval: 1, next_mapping: None }
     }
 
     /// Gives series the names that these rules say, from the next interval on. Shards forget their forms then, unless the
     /// rules are those that they have.
     pub fn map_by(&mut self, mapping: Mapping) {
-        self.next_mapping = (mapping != *self.mapping).then(|| Arc::new(mapping));
+        let are_new = self.shards.iter().any(|shard| {
+            // Compared when the lock is free again.
+            let present = Arc::clone(shard.lock().mapping());
+            *present != mapping
+        });
+        self.next_mapping = are_new.then(|| Arc::new(mapping));
     }
 
     /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
@@ -126,9 +128,6 @@ impl Cutter {
     fn cut_anew(&mut self) -> Vec<Columns> {
         let kept = self.collector.share_of_kept();
         let mapping = self.next_mapping.take();
-        if let Some(mapping) = &mapping {
-            self.mapping = Arc::clone(mapping);
-        }
         let mut renewals = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let size = shard.lock().size();

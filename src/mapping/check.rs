@@ -91,7 +91,7 @@ pub(super) fn defaults(defaults: &Defaults) -> Result<(), MappingError> {
 
 /// A rule that can be applied.
 pub(super) fn rule(number: usize, text: &RuleText, defaults: &Defaults) -> Result<Rule, String> {
-    let RuleText { pattern, name, action, honor_labels, scale, match_metric_type, .. } = text;
+    let RuleText { pattern, name, scale, .. } = text;
     for label in text.labels.keys() {
         LABEL.check("label", label)?;
     }
@@ -122,11 +122,8 @@ pub(super) fn rule(number: usize, text: &RuleText, defaults: &Defaults) -> Resul
         number,
         name: template(name),
         labels: text.labels.iter().map(|(label, value)| (label.clone(), template(value))).collect(),
-        pattern: pattern.clone(),
-        action: *action,
-        honor_labels: *honor_labels,
+        text: text.clone(),
         scale,
-        metric_type: *match_metric_type,
         expression,
     })
 }

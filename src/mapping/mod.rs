@@ -34,14 +34,14 @@ pub struct Mapping {
     globs: Globs,
     /// Those that are regular expressions, in their order.
     expressions: Vec<usize>,
-    /// What all of it was made from.
-    source: (Defaults, Vec<RuleText>),
+    /// As they were written.
+    defaults: Defaults,
 }
 
 /// Whether the same was written.
 impl PartialEq for Mapping {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
+        self.defaults == other.defaults && self.rules == other.rules
     }
 }
 
@@ -84,7 +84,7 @@ impl Mapping {
             rules: Vec::new(),
             globs: Globs::new(defaults.glob_disable_ordering),
             expressions: Vec::new(),
-            source: (defaults.clone(), Vec::new()),
+            defaults: defaults.clone(),
         };
         for (number, (line, text)) in rules.into_iter().enumerate() {
             let rule = check::rule(number, text, defaults)
@@ -95,7 +95,6 @@ impl Mapping {
                 mapping.globs.add(&text.pattern, number);
             }
             mapping.rules.push(rule);
-            mapping.source.1.push(text.clone());
         }
         Ok(mapping)
     }

@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use super::template::Template;
-use super::{Action, Mapped, MetricType};
+use super::{Mapped, MetricType, RuleText};
 use crate::protocol::Kind;
 
 /// One rule, checked.
@@ -11,20 +11,22 @@ use crate::protocol::Kind;
 pub struct Rule {
     /// Its place among the rules, from 0.
     pub number: usize,
-    /// What it matches, as it was written.
-    pub pattern: String,
-    /// What becomes of the series that it matches.
-    pub action: Action,
-    /// Whether a tag that was sent has precedence over a label of the rule.
-    pub honor_labels: bool,
+    /// What was written.
+    pub text: RuleText,
     /// What values are multiplied by.
     pub scale: f64,
-    /// If it is one, and no glob.
+    /// If it is a regular expression, and no glob.
     pub(super) expression: Option<Regex>,
-    pub(super) metric_type: Option<MetricType>,
     pub(super) name: Template,
     /// Sorted by their names.
     pub(super) labels: Vec<(String, Template)>,
+}
+
+/// Whether the same was written, and in the same place.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        (self.number, &self.text) == (other.number, &other.text)
+    }
 }
 
 impl Rule {
@@ -36,7 +38,7 @@ impl Rule {
             Kind::Timing | Kind::Histogram | Kind::Distribution => MetricType::Observer,
             Kind::Set => MetricType::Set,
         };
-        self.metric_type.is_none_or(|wanted| wanted == of_kind)
+        self.text.match_metric_type.is_none_or(|wanted| wanted == of_kind)
     }
 
     pub(super) fn fill<'a>(&self, capture: impl Fn(usize) -> &'a str) -> Mapped<'_> {

@@ -3,7 +3,7 @@
 //! They are read, recorded, cut and admitted to a page of Prometheus by the code that does so in a daemon; nothing but a
 //! report comes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -29,10 +29,8 @@ use crate::terminal::visible;
 pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
-    let uses = Uses::of(&lines, config, &mapping);
-    let patterns: Vec<_> = mapping.rules().iter().map(|rule| rule.pattern.clone()).collect();
-
     let shared = Shared::mapped(config.parameters(), mapping);
+    let mapping = Arc::clone(shared.mapping());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
     let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], config.statistics(), config.idle());
     shard.lock().record_stream(&lines);
@@ -48,7 +46,9 @@ pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Re
     });
 
     let mut text = summary(cut.tally());
-    push_table(&mut text, "rules", patterns.iter().map(String::as_str).zip(uses.of_rules.iter().copied()));
+    let uses = Uses::of(&lines, config, &mapping);
+    let patterns = mapping.rules().iter().map(|rule| &*rule.text.pattern);
+    push_table(&mut text, "rules", patterns.zip(uses.of_rules.iter().copied()));
     push_table(&mut text, "names without a rule", uses.unmatched());
     let kept_out = totals.kept_out().map(|(series, reason)| (format!("{series:?}"), reason));
     push_conflicts(&mut text, kept_out);
@@ -63,17 +63,20 @@ struct Uses {
 
 impl Uses {
     fn of(lines: &[u8], config: &Config, mapping: &Mapping) -> Self {
-        let mut uses = Self { of_rules: vec![0; mapping.rules().len()], of_names: BTreeMap::new() };
         let dialects = config.parameters().dialects;
+        let mut samples = HashMap::<_, u64>::new();
         for line in protocol::lines(lines) {
             let Ok(Line::Metric(metric)) = protocol::parse(line, dialects) else { continue };
-            let name = metric.name().to_string();
             for sample in metric.samples() {
-                *match mapping.apply(&name, sample.kind) {
-                    Some(mapped) => &mut uses.of_rules[mapped.rule.number],
-                    None => uses.of_names.entry(name.clone()).or_default(),
-                } += 1;
+                *samples.entry((metric.name().to_string(), sample.kind)).or_default() += 1;
             }
+        }
+        let mut uses = Self { of_rules: vec![0; mapping.rules().len()], of_names: BTreeMap::new() };
+        for ((name, kind), samples) in samples {
+            *match mapping.apply(&name, kind) {
+                Some(mapped) => &mut uses.of_rules[mapped.rule.number],
+                None => uses.of_names.entry(name).or_default(),
+            } += samples;
         }
         uses
     }
