@@ -16,11 +16,11 @@ use parking_lot::Mutex;
 
 use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
 use crate::export::{Outlet, RequestCounts, Requests};
-use crate::listen::{ConnectionCounts, Connections, DropCounter};
+use crate::listen::{DropCounter, StreamConnections};
 use crate::mapping::Mapping;
 use crate::snapshot::{Event, Overview, Rows, Snapshot};
 use collect::{Collected, Collector};
-use telemetry::Report;
+use telemetry::{Report, StreamCounts};
 
 /// Cells prepared under one hold of a shard's lock, which takes some microseconds.
 const CELLS_A_STEP: usize = 4096;
@@ -161,7 +161,7 @@ pub struct Flusher {
     /// The sockets whose losses it reports.
     pub drop_counter: DropCounter,
     /// The connections that it reports, by stream listener.
-    pub connections: Vec<Arc<Connections>>,
+    pub connections: Vec<(&'static str, Arc<StreamConnections>)>,
     /// Where snapshots go.
     pub outlets: Vec<Outlet>,
     /// The requests that it reports, if there is an endpoint for them.
@@ -223,7 +223,8 @@ impl Flusher {
             );
         }
         let drops = self.drop_counter.read();
-        let connections: Vec<_> = self.connections.iter().map(|connections| connections.take()).collect();
+        let connections: Vec<_> =
+            self.connections.iter().map(|(listener, connections)| (*listener, connections.take())).collect();
         warn_of_refused_connections(&connections);
         let exports: Vec<_> =
             self.outlets.iter().map(|outlet| (outlet.name(), outlet.take_counts())).collect();
@@ -267,19 +268,19 @@ impl Flusher {
     }
 }
 
-fn warn_of_refused_connections(connections: &[ConnectionCounts]) {
-    for ConnectionCounts { listener, refused, .. } in connections.iter().filter(|counts| counts.refused > 0) {
+fn warn_of_refused_connections(connections: &[(&str, StreamCounts)]) {
+    for (listener, counts) in connections.iter().filter(|(_, counts)| counts.refused > 0) {
         tracing::error!(
-            connections = refused,
+            connections = counts.refused,
             "connections were refused, because as many are open as may be; raise listeners.{listener}.max_connections"
         );
     }
 }
 
 fn warn_of_refused_scrapers(requests: &RequestCounts) {
-    if requests.refused > 0 {
+    if requests.connections.refused > 0 {
         tracing::warn!(
-            connections = requests.refused,
+            connections = requests.connections.refused,
             "connections to the endpoint were refused, because as many are open as may be; raise \
              exporters.prometheus.max_connections"
         );

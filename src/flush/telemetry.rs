@@ -10,6 +10,9 @@ use crate::protocol::{AlertType, Kind, Note, Priority, Reason, Status};
 use crate::series::Series;
 use crate::snapshot::Value;
 
+/// What became of a stream listener's connections.
+pub(super) type StreamCounts = ConnectionCounts<{ Closed::ALL.len() }>;
+
 /// What tallyd has to say of itself at the end of an interval. Counts are those of the interval.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
@@ -19,7 +22,7 @@ pub(super) struct Report<'a> {
     /// By socket.
     pub(super) drops: &'a [Drops],
     /// By stream listener.
-    pub(super) connections: &'a [ConnectionCounts],
+    pub(super) connections: &'a [(&'static str, StreamCounts)],
     /// By exporter.
     pub(super) exports: &'a [(&'static str, Counts)],
     /// Of the endpoint, if there is one.
@@ -78,14 +81,13 @@ impl Report<'_> {
             rows.counter("datagrams_dropped", &tags, *datagrams);
             rows.gauge("receive_buffer_bytes", &tags, *buffer_bytes as f64);
         }
-        for ConnectionCounts { listener, open, opened, refused, closed } in self.connections {
-            let tag = ("listener", *listener);
-            rows.gauge("connections", &[tag], *open as f64);
-            rows.counter("connections_opened", &[tag], *opened);
-            rows.counter("connections_refused", &[tag], *refused);
-            for (reason, count) in Closed::ALL.into_iter().zip(*closed) {
-                rows.counter("connections_closed", &[tag, ("reason", reason.name())], count);
-            }
+        for (listener, counts) in self.connections {
+            rows.connections(
+                "connections",
+                &[("listener", *listener)],
+                counts,
+                Closed::ALL.map(Closed::name),
+            );
         }
         for (exporter, counts) in self.exports {
             let tag = ("exporter", *exporter);
@@ -98,16 +100,12 @@ impl Report<'_> {
                 rows.counter("series_merged", &[tag, ("by", merge.name())], count);
             }
         }
-        if let Some(RequestCounts { answered, scrapes, open, opened, refused, closed }) = self.requests {
+        if let Some(RequestCounts { answered, scrapes, connections }) = self.requests {
             for (code, count) in RequestCounts::CODES.into_iter().zip(*answered) {
                 rows.counter("http_requests", &[("code", code.as_str())], count);
             }
             rows.counters("scrapes", "format", Format::ALL.map(Format::name).into_iter().zip(*scrapes));
-            rows.gauge("http_connections", &[], *open as f64);
-            rows.counter("http_connections_opened", &[], *opened);
-            rows.counter("http_connections_refused", &[], *refused);
-            let reasons = Closing::ALL.map(Closing::name).into_iter();
-            rows.counters("http_connections_closed", "reason", reasons.zip(*closed));
+            rows.connections("http_connections", &[], connections, Closing::ALL.map(Closing::name));
         }
         rows.gauge("flush_duration_seconds", &[], self.flush_duration.as_secs_f64());
         rows.counter("flush_late", &[], u64::from(self.flush_late));
@@ -124,6 +122,22 @@ impl Report<'_> {
 struct Rows(Vec<(Series, Value)>);
 
 impl Rows {
+    fn connections<const REASONS: usize>(
+        &mut self,
+        name: &str,
+        tags: &[(&str, &str)],
+        counts: &ConnectionCounts<REASONS>,
+        reasons: [&str; REASONS],
+    ) {
+        let ConnectionCounts { open, opened, refused, closed } = counts;
+        self.gauge(name, tags, *open as f64);
+        self.counter(&format!("{name}_opened"), tags, *opened);
+        self.counter(&format!("{name}_refused"), tags, *refused);
+        for (reason, count) in reasons.into_iter().zip(*closed) {
+            self.counter(&format!("{name}_closed"), &[tags, &[("reason", reason)]].concat(), count);
+        }
+    }
+
     fn counters(&mut self, name: &str, tag: &str, counts: impl Iterator<Item = (&'static str, u64)>) {
         for (value, count) in counts {
             self.counter(name, &[(tag, value)], count);

@@ -11,8 +11,8 @@ use super::announcement::AnnouncedUdp;
 use super::streams::{StreamReceiver, StreamSocket, tcp};
 use super::unix::BoundFile;
 use super::{
-    Announcement, Connections, DatagramReceiver, DatagramSocket, DropCounter, Protocol, SocketFile, Streams,
-    Udp, datagrams, unix,
+    Announcement, DatagramReceiver, DatagramSocket, DropCounter, Protocol, SocketFile, StreamConnections,
+    Streams, Udp, datagrams, unix,
 };
 use crate::aggregate::{Shard, Shared};
 
@@ -171,7 +171,7 @@ impl Listeners {
 
     /// The counters of the stream listeners.
     #[must_use]
-    pub fn connections(&self) -> Vec<Arc<Connections>> {
+    pub fn connections(&self) -> Vec<(&'static str, Arc<StreamConnections>)> {
         self.streams.iter().map(StreamReceiver::connections).collect()
     }
 

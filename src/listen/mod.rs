@@ -7,6 +7,7 @@
 mod announcement;
 mod back_off;
 mod bind_error;
+mod connections;
 mod datagrams;
 mod listeners;
 mod streams;
@@ -15,10 +16,11 @@ mod unix;
 pub use announcement::Announcement;
 pub(crate) use back_off::BackOff;
 pub use bind_error::{BindError, Protocol};
+pub use connections::{ConnectionCounts, Connections};
 pub use datagrams::{DatagramReceiver, DatagramSocket, DropCounter, Drops, Udp, bind};
 pub use listeners::{Drained, Listeners, Listening, Opened, open};
 pub(crate) use streams::tcp::bind as bind_tcp;
-pub use streams::{Closed, ConnectionCounts, Connections, Streams};
+pub use streams::{Closed, StreamConnections, Streams};
 pub use streams::{Deframer, End, Frame, FrameTooLong, Framing};
 pub use unix::{Owner, SocketFile, SocketFileError};
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hyper::StatusCode;
 
 use crate::export::prometheus::Format;
+use crate::listen::{ConnectionCounts, Connections};
 
 /// Why a connection to the endpoint was closed. The names are an interface: telemetry shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,27 +58,18 @@ impl Closing {
 pub struct Requests {
     answered: [AtomicU64; RequestCounts::CODES.len()],
     scrapes: [AtomicU64; Format::ALL.len()],
-    open: AtomicU64,
-    opened: AtomicU64,
-    refused: AtomicU64,
-    closed: [AtomicU64; Closing::ALL.len()],
+    pub(super) connections: Connections<{ Closing::ALL.len() }>,
 }
 
 /// What became of requests and connections since the last reading.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestCounts {
     /// Requests, by what they were answered with: [`CODES`](Self::CODES).
     pub answered: [u64; Self::CODES.len()],
     /// Pages that were asked for, by [`Format`].
     pub scrapes: [u64; Format::ALL.len()],
-    /// Connections that are open now.
-    pub open: u64,
-    /// Accepted and served.
-    pub opened: u64,
-    /// Closed at once, because as many were open as may be.
-    pub refused: u64,
-    /// Closed later, by [`Closing`].
-    pub closed: [u64; Closing::ALL.len()],
+    /// Connections, which are closed by [`Closing`].
+    pub connections: ConnectionCounts<{ Closing::ALL.len() }>,
 }
 
 impl RequestCounts {
@@ -102,20 +94,6 @@ impl Requests {
         add(&self.scrapes[format as usize]);
     }
 
-    pub(super) fn open(&self) {
-        add(&self.open);
-        add(&self.opened);
-    }
-
-    pub(super) fn refuse(&self) {
-        add(&self.refused);
-    }
-
-    pub(super) fn close(&self, reason: Closing) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        add(&self.closed[reason as usize]);
-    }
-
     /// What is open now, and what was counted since the last call.
     #[must_use]
     pub fn take(&self) -> RequestCounts {
@@ -123,10 +101,7 @@ impl Requests {
         RequestCounts {
             answered: self.answered.each_ref().map(take),
             scrapes: self.scrapes.each_ref().map(take),
-            open: self.open.load(Ordering::Relaxed),
-            opened: take(&self.opened),
-            refused: take(&self.refused),
-            closed: self.closed.each_ref().map(take),
+            connections: self.connections.take(),
         }
     }
 }

@@ -91,12 +91,12 @@ impl Work {
     }
 
     fn serve(&self, stream: TcpStream, open: &mut JoinSet<Closing>) {
-        let requests = &self.clerk.requests;
+        let connections = &self.clerk.requests.connections;
         if open.len() >= self.max_connections {
-            requests.refuse();
+            connections.refuse();
             return;
         }
-        requests.open();
+        connections.open();
         let (clerk, stopping) = (Rc::clone(&self.clerk), self.stopping.clone());
         open.spawn_local(async move { clerk.serve(stream, stopping).await });
     }
@@ -106,6 +106,6 @@ impl Work {
             tracing::error!(%error, "a connection to the endpoint ended by a panic");
             Closing::Broken
         });
-        self.clerk.requests.close(closing);
+        self.clerk.requests.connections.close(closing as usize);
     }
 }

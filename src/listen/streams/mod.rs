@@ -1,12 +1,12 @@
 //! The thread that accepts connections and reads them all.
 
+mod closed;
 mod connection;
-mod counts;
 mod framing;
 mod socket;
 pub(super) mod tcp;
 
-pub use counts::{Closed, ConnectionCounts, Connections};
+pub use closed::Closed;
 pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
 pub(super) use socket::StreamSocket;
 
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 
 use super::unix::BoundFile;
-use super::{BACKLOG, BackOff};
+use super::{BACKLOG, BackOff, Connections};
 use crate::aggregate::Shard;
 use connection::Reader;
 use socket::{Acceptor, Stream};
@@ -40,10 +40,14 @@ pub struct Streams {
     pub idle_timeout: Duration,
 }
 
+/// The connections of a stream listener, which are closed by [`Closed`].
+pub type StreamConnections = Connections<{ Closed::ALL.len() }>;
+
 /// A running receiver of streams.
 #[derive(Debug)]
 pub(super) struct StreamReceiver {
-    connections: Arc<Connections>,
+    listener: &'static str,
+    connections: Arc<StreamConnections>,
     file: Option<BoundFile>,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
@@ -65,18 +69,19 @@ impl StreamReceiver {
         };
         let Streams { framing, max_line, max_connections, idle_timeout } = *streams;
         let (stop, stopping) = watch::channel(false);
-        let connections = Arc::new(Connections::new(listener));
+        let connections = Arc::new(Connections::default());
         let counters = Arc::clone(&connections);
         let thread = thread::Builder::new().name(listener.to_owned()).spawn(move || {
             let reader = Rc::new(Reader::new(framing, max_line, idle_timeout, shard));
             let work = Work { listener, max_connections, connections: counters, reader, stopping };
             LocalSet::new().block_on(&runtime, work.run(acceptor));
         })?;
-        Ok(Self { connections, file, stop, thread })
+        Ok(Self { listener, connections, file, stop, thread })
     }
 
-    pub(super) fn connections(&self) -> Arc<Connections> {
-        Arc::clone(&self.connections)
+    /// Its listener as it is called in the configuration, and its connections.
+    pub(super) fn connections(&self) -> (&'static str, Arc<StreamConnections>) {
+        (self.listener, Arc::clone(&self.connections))
     }
 
     /// Tells the thread to record what the kernel holds, of connections it has not accepted yet too, and to end.
@@ -97,7 +102,7 @@ impl StreamReceiver {
 struct Work {
     listener: &'static str,
     max_connections: usize,
-    connections: Arc<Connections>,
+    connections: Arc<StreamConnections>,
     reader: Rc<Reader>,
     stopping: watch::Receiver<bool>,
 }
@@ -167,6 +172,6 @@ impl Work {
             tracing::error!(%error, "a connection ended by a panic; its last lines may be lost");
             Closed::Broken
         });
-        self.connections.close(closed);
+        self.connections.close(closed as usize);
     }
 }
