@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc as channel, oneshot};
 
 use crate::aggregate::Shared;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, Loaded};
 use crate::export::{Console, Endpoint, Outlet, Reload, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Order, Schedule};
 use crate::listen::{self, Listeners};
@@ -33,7 +33,7 @@ const IMPATIENCE: Duration = Duration::from_millis(500);
 pub fn run(
     config: &Config,
     mapping: Mapping,
-    reload: impl Fn() -> Result<(Config, Mapping), ConfigError>,
+    reload: impl Fn() -> Loaded,
     log_file: Option<&LogFile>,
 ) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -129,7 +129,6 @@ impl Pipeline {
             outlets,
             requests,
             telemetry: config.telemetry.enabled,
-            last_reload_successful: true,
         };
         let (orders, received) = mpsc::channel();
         let (ending, flusher_ended) = oneshot::channel();
@@ -151,7 +150,7 @@ impl Pipeline {
         &mut self,
         signals: &mut Signals,
         config: &Config,
-        reload: impl Fn() -> Result<(Config, Mapping), ConfigError>,
+        reload: impl Fn() -> Loaded,
         log_file: Option<&LogFile>,
     ) -> Result<(), Failure> {
         loop {
@@ -177,7 +176,7 @@ impl Pipeline {
     }
 
     /// Puts what was read anew in force, or refuses all of it and says why.
-    fn take(&self, reloaded: Result<(Config, Mapping), ConfigError>, config: &Config) -> Result<(), String> {
+    fn take(&self, reloaded: Loaded, config: &Config) -> Result<(), String> {
         let (order, outcome) = match reloaded {
             Ok((new, mapping)) => {
                 let waiting = new.needs_restart(config);

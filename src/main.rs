@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{CheckArgs, Cli, Command, ExplainArgs, SendArgs};
-use tallyd::config::{self, Config, ConfigError, Environment};
+use tallyd::config::{self, Config, Environment, Loaded};
 use tallyd::mapping::Mapping;
 use tallyd::{daemon, log, send};
 
@@ -69,11 +69,7 @@ fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
     }
 }
 
-fn run(
-    config: &Config,
-    mapping: Mapping,
-    reload: impl Fn() -> Result<(Config, Mapping), ConfigError>,
-) -> ExitCode {
+fn run(config: &Config, mapping: Mapping, reload: impl Fn() -> Loaded) -> ExitCode {
     match log::start(&config.logging) {
         Ok(log_file) => match daemon::run(config, mapping, reload, log_file.as_ref()) {
             Ok(()) => ExitCode::SUCCESS,

@@ -32,12 +32,10 @@ fn datagrams() -> Vec<String> {
 fn receiving_known_series_allocates_nothing_over_many_intervals() {
     let parameters = Parameters { max_series: 1000, ..Parameters::default() };
     let statistics = Statistics { exact_values: 512, ..Statistics::default() };
-    let hour = Duration::from_hours(1);
-    let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [hour; 6] };
     let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
     let shared = Shared::mapped(parameters, Mapping::from_yaml(rules).unwrap());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics, idle);
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics, Idle::default());
     let datagrams = datagrams();
     let mut allocations = Vec::new();
     for _interval in 0..8 {

@@ -35,8 +35,7 @@ impl Exporter {
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let percentiles = vec![Percentile::new(50.0).unwrap()];
         let statistics = Statistics { percentiles, exact_values: 512, ..Statistics::default() };
-        let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: HOUR };
-        let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.clone(), idle);
+        let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.clone(), Idle::default());
         let settings =
             Settings { naming: Naming::StatsdExporter, timings: Timings::Summary, expire_after: HOUR };
         Self { shard, cutter, totals: Totals::new(settings), statistics: Arc::new(statistics) }

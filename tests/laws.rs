@@ -33,7 +33,7 @@ impl Pipeline {
 
     fn with(shards: usize, parameters: Parameters, expire_after: Duration) -> Self {
         let expire_after = [expire_after; 6];
-        let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after };
+        let idle = Idle { expire_after, ..Idle::default() };
         Self::with_idle(shards, parameters, idle)
     }
 
@@ -447,7 +447,7 @@ fn events_are_kept_and_reported_once_also_by_shards_that_start_anew() {
 fn a_series_expires_by_its_own_kind_whatever_had_its_number_before() {
     let mut expire_after = [HOUR; Kind::ALL.len()];
     expire_after[Kind::Timing as usize] = Duration::from_secs(1);
-    let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after };
+    let idle = Idle { expire_after, ..Idle::default() };
     let mut pipeline = Pipeline::with_idle(1, Parameters { max_series: 1, ..parameters() }, idle);
     let mut cut = |line: &[u8], seconds: std::ops::Range<u64>| {
         pipeline.record(0, line);

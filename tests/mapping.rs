@@ -122,21 +122,12 @@ fn expected(metric: &Metric) -> Option<String> {
     Some(if labels.is_empty() { name.clone() } else { format!("{name}{{{}}}", labels.join(",")) })
 }
 
-fn idle() -> Idle {
-    Idle {
-        zero_counters: false,
-        zero_sets: false,
-        last_gauges: true,
-        expire_after: [Duration::from_hours(1); 6],
-    }
-}
-
 /// Lines, recorded in two shards in turn by these rules: the rows of their snapshot, and what was refused.
 fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
     let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(yaml).unwrap());
     let shards: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
     let statistics = Statistics { exact_values: 512, ..Statistics::default() };
-    let mut cutter = Cutter::new(shared, shards.clone(), statistics, idle());
+    let mut cutter = Cutter::new(shared, shards.clone(), statistics, Idle::default());
     for (line, shard) in lines.iter().zip(shards.iter().cycle()) {
         shard.lock().record(line.as_bytes());
     }
@@ -190,7 +181,7 @@ fn new_rules_hold_from_the_next_interval_on_and_lose_no_sample_and_no_aggregate(
     let by = |name: &str| Mapping::from_yaml(&format!("mappings: [{{ match: a.*, name: {name} }}]")).unwrap();
     let shared = Shared::mapped(Parameters::default(), by("old"));
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Statistics::default(), idle());
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Statistics::default(), Idle::default());
     let mut interval = |new: Option<Mapping>| {
         shard.lock().record(b"a.x:1|c\na.y:1|g");
         if let Some(mapping) = new {

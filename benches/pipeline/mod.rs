@@ -23,12 +23,10 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn new(receivers: usize) -> Self {
-        let idle =
-            Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [HOUR; 6] };
         let shared = Shared::new(Parameters::default());
         let shard = |_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let shards: Vec<_> = (0..receivers).map(shard).collect();
-        let cutter = Cutter::new(shared, shards.clone(), statistics(), idle);
+        let cutter = Cutter::new(shared, shards.clone(), statistics(), Idle::default());
         Self { shards, cutter }
     }
 

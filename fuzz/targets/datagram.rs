@@ -41,8 +41,7 @@ fuzz_target!(|datagram: &[u8]| {
     let parameters = Parameters { exact_values: 4, exact_members: 4, ..Parameters::default() };
     let shared = Shared::new(parameters);
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let idle = Idle { zero_counters: false, zero_sets: false, last_gauges: true, expire_after: [HOUR; 6] };
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.clone(), idle);
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.clone(), Idle::default());
     let mut model = Model::default();
     let mut totals = Totals::new(Settings {
         naming: Naming::Prometheus,

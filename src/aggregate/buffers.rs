@@ -215,12 +215,12 @@ impl<T: Fold> Buffers<T> {
 
     /// Folds all values in chunks, if they are many.
     fn fold_if_many(&mut self, index: u32) {
-        let first = self.first_fold(index);
-        let back = &mut self.backs[index as usize];
-        let limit = if back.folded.is_some() { FOLD_EVERY } else { first };
+        let back = &self.backs[index as usize];
+        let limit = if back.folded.is_some() { FOLD_EVERY } else { self.first_fold(index) };
         if back.chunked <= limit {
             return;
         }
+        let back = &mut self.backs[index as usize];
         let folded = back
             .folded
             .get_or_insert_with(|| self.spare.pop().unwrap_or_else(|| Box::new(self.model.empty())));

@@ -42,6 +42,14 @@ pub struct Statistics {
     pub exact_values: usize,
 }
 
+impl Statistics {
+    /// Whether these are bounds of buckets: finite, and in ascending order.
+    #[must_use]
+    pub fn are_bounds(bounds: &[f64]) -> bool {
+        bounds.is_sorted_by(|a, b| a < b) && bounds.iter().all(|bound| bound.is_finite())
+    }
+}
+
 /// The interval's values of one timing, histogram or distribution.
 ///
 /// Count, sum, mean, standard deviation, percentiles and buckets are weighted: a sample at rate 0.1 counts as 10.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::Problem;
 use super::{ExportersSection, PrometheusSection};
+use crate::aggregate::Statistics;
 
 /// The first harmful value, if there is one. Sections that are not enabled are checked, too.
 pub(super) fn problem(exporters: &ExportersSection) -> Option<Problem> {
@@ -28,8 +29,7 @@ pub(super) fn problem(exporters: &ExportersSection) -> Option<Problem> {
     if !(Duration::from_millis(100)..=Duration::from_mins(10)).contains(&timeout.get()) {
         return problem("exporters.prometheus.timeout", "not between \"100ms\" and \"10m\"");
     }
-    let ascending = buckets.is_sorted_by(|a, b| a < b);
-    if !ascending || buckets.len() > 200 || !buckets.iter().all(|bound| bound.is_finite()) {
+    if buckets.len() > 200 || !Statistics::are_bounds(buckets) {
         return problem(
             "exporters.prometheus.buckets",
             "not an ascending list of at most 200 finite numbers",

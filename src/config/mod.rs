@@ -30,6 +30,9 @@ use crate::protocol::{Dialect, Dialects};
 /// The shipped `config.toml`, which holds every key.
 pub const DEFAULTS: &str = include_str!("../../config.toml");
 
+/// A configuration and the rules that it names, or what is wrong.
+pub type Loaded = Result<(Config, Mapping), ConfigError>;
+
 /// What was configured, checked. `config.toml` explains each key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "config.toml documents each key")]
@@ -399,6 +402,7 @@ mod tests {
         assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled);
         assert!(config.telemetry.enabled);
         assert_eq!(config.parameters(), Parameters::default());
+        assert_eq!(config.idle(), Idle::default());
         let explainer = config.explainer(config.mapping().unwrap(), explain::Format::Text);
         let Explainer { parameters, naming, max_line, .. } = Explainer::default();
         assert_eq!(

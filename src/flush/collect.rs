@@ -24,6 +24,14 @@ pub struct Idle {
     pub expire_after: [Duration; Kind::ALL.len()],
 }
 
+/// What the shipped configuration says.
+impl Default for Idle {
+    fn default() -> Self {
+        let expire_after = [Duration::from_hours(1); Kind::ALL.len()];
+        Self { zero_counters: false, zero_sets: false, last_gauges: true, expire_after }
+    }
+}
+
 /// The merged results of one interval.
 #[derive(Debug)]
 pub(crate) struct Collected {

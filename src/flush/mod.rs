@@ -168,8 +168,6 @@ pub struct Flusher {
     pub requests: Option<Arc<Requests>>,
     /// Whether tallyd's own metrics are among them.
     pub telemetry: bool,
-    /// Whether the configuration that was read last is in force.
-    pub last_reload_successful: bool,
 }
 
 impl Flusher {
@@ -179,11 +177,17 @@ impl Flusher {
     pub fn run(mut self, orders: &Receiver<Order>) -> Vec<Outlet> {
         let begin = Instant::now();
         let mut previous = Duration::ZERO;
+        let mut last_reload_successful = true;
         loop {
             let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
             let stopped = match orders.recv_timeout(wait) {
-                Ok(order) => {
-                    self.obey(order);
+                Ok(Order::MapBy(mapping)) => {
+                    self.cutter.map_by(*mapping);
+                    last_reload_successful = true;
+                    continue;
+                }
+                Ok(Order::CountRefusedReload) => {
+                    last_reload_successful = false;
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => false,
@@ -191,7 +195,7 @@ impl Flusher {
             };
             let start = Instant::now();
             let ended = self.schedule.end(start, SystemTime::now());
-            self.flush(begin.elapsed(), ended, previous);
+            self.flush(begin.elapsed(), ended, previous, last_reload_successful);
             previous = start.elapsed();
             tracing::debug!(duration = ?previous, late = ended.late, "flushed");
             if stopped {
@@ -200,17 +204,7 @@ impl Flusher {
         }
     }
 
-    fn obey(&mut self, order: Order) {
-        self.last_reload_successful = match order {
-            Order::MapBy(mapping) => {
-                self.cutter.map_by(*mapping);
-                true
-            }
-            Order::CountRefusedReload => false,
-        };
-    }
-
-    fn flush(&mut self, now: Duration, ended: Ended, flush_duration: Duration) {
+    fn flush(&mut self, now: Duration, ended: Ended, flush_duration: Duration, last_reload_successful: bool) {
         if ended.late {
             tracing::warn!(length = ?ended.length, "a flush was late: the interval is longer, its rates are right");
         }
@@ -239,7 +233,7 @@ impl Flusher {
                 exports: &exports,
                 requests: requests.as_ref(),
                 flush_duration,
-                last_reload_successful: self.last_reload_successful,
+                last_reload_successful,
                 flush_late: ended.late,
                 time: ended.time,
             };

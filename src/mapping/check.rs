@@ -10,6 +10,7 @@ use super::file::MappingFile;
 use super::rule::Rule;
 use super::template::Template;
 use super::{Defaults, HistogramOptions, MatchType, ObserverType, Quantile, RuleText, SummaryOptions};
+use crate::aggregate::Statistics;
 
 /// A mapping that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +164,7 @@ fn check_options(summary: &SummaryOptions, histogram: &HistogramOptions) -> Resu
     if let Some(wrong) = summary.quantiles.iter().find(|quantile| !is_quantile(quantile)) {
         return Err(format!("quantile {} is not above 0 and up to 1", wrong.quantile));
     }
-    if !buckets.is_sorted_by(|a, b| a < b) || !buckets.iter().all(|bound| bound.is_finite()) {
+    if !Statistics::are_bounds(buckets) {
         return Err("buckets: no ascending list of finite numbers".to_owned());
     }
     if *factor != 0.0 && !(*factor > 1.0 && *factor <= 65536.0) {
