@@ -29,6 +29,7 @@ pub mod dry_run;
 pub mod explain;
 pub mod export;
 pub mod flush;
+mod legal;
 pub mod listen;
 pub mod log;
 pub mod mapping;

@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::legal;
 use crate::mapping::Mapped;
 use crate::protocol::{Kind, Metric, Name, Origin, ServiceCheck, Tags};
 
@@ -157,7 +158,8 @@ impl IdentityBuilder {
         let mut is_sent = vec![false; labels.len()];
         let tags = metric.tags();
         for (key, value) in tags.iter().chain(self.container_tag(metric.origin())) {
-            let label = labels.iter().position(|(label, _)| is_label(key, label));
+            let own = legal::label(&String::from_utf8_lossy(key));
+            let label = labels.iter().position(|(label, _)| **label == own);
             if let Some(label) = label {
                 is_sent[label] = true;
             }
@@ -231,12 +233,6 @@ impl IdentityBuilder {
     pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
-}
-
-/// Whether a tag's key is this label once what is illegal in a label's name has become `_`.
-fn is_label(key: &[u8], label: &str) -> bool {
-    let legal = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
-    String::from_utf8_lossy(key).chars().map(legal).eq(label.chars())
 }
 
 fn push_lossy(text: &mut String, bytes: &[u8]) {

@@ -152,6 +152,19 @@ fn series_that_become_one_are_one_over_all_receivers() {
 }
 
 #[test]
+fn a_label_and_a_tag_that_becomes_it_are_one_and_the_rule_says_which_counts() {
+    let of = |honor: bool, tag: &str| {
+        let yaml =
+            format!("mappings: [{{ match: a, name: b, labels: {{ _9x: rule }}, honor_labels: {honor} }}]");
+        record(&yaml, &[&format!("a:1|c|#{tag}:sent")]).0.remove(0).0
+    };
+    for tag in ["_9x", "9x", "-9x"] {
+        assert_eq!(of(false, tag), "b|c|#_9x:rule");
+        assert_eq!(of(true, tag), format!("b|c|#{tag}:sent"));
+    }
+}
+
+#[test]
 fn what_a_rule_drops_is_counted_and_nothing_else() {
     let yaml =
         "mappings: [{ match: a.*, name: a, action: drop }, { match: (.*)_x, match_type: regex, name: $2 }]";

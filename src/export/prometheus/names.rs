@@ -1,5 +1,6 @@
 //! Legal metric and label names, whatever clients send.
 
+use crate::legal::{self, push_legal};
 use crate::protocol::Kind;
 use crate::series::Series;
 
@@ -53,24 +54,9 @@ impl Naming {
     }
 }
 
-/// Appends a character of a name, or `_` in its place; before a leading digit, `_` as well.
-fn push_legal(name: &mut String, character: char, also: char) {
-    if name.is_empty() && character.is_ascii_digit() {
-        name.push('_');
-    }
-    let is_legal = character.is_ascii_alphanumeric() || character == '_' || character == also;
-    name.push(if is_legal { character } else { '_' });
-}
-
 /// A tag's key as a label's name. What Prometheus keeps for itself becomes `exported_…`.
 fn label_name(key: &str, has_quantiles: bool) -> String {
-    let mut name = String::with_capacity(key.len());
-    for character in key.chars() {
-        push_legal(&mut name, character, '_');
-    }
-    if name.is_empty() {
-        name.push('_');
-    }
+    let mut name = legal::label(key);
     let is_taken = has_quantiles && (name == "le" || name == "quantile");
     if is_taken || name.starts_with("__") {
         name.insert_str(0, "exported_");
