@@ -8,14 +8,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use harness::http::{Answer, ask, connect, get};
+use harness::http::{Answer, ask, connect, get, try_ask};
 use harness::prometheus::*;
 use harness::{Daemon, PATIENCE, shop};
 use serde_json::Value;
@@ -201,18 +201,10 @@ const NONSENSE: [&[u8]; 6] = [
 #[test]
 fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost() {
     const MOST: usize = 64;
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("tallyd.sock");
-    let (mut daemon, address) = start(&[
-        "listeners.unix_datagram.enabled=true",
-        &format!("listeners.unix_datagram.path={}", path.display()),
+    let (mut daemon, address, _folder, path) = start_with_large_page(&[
         &format!("exporters.prometheus.max_connections={MOST}"),
         "exporters.prometheus.timeout=500ms",
-        "flush.interval=200ms",
     ]);
-    // A page that no buffer of the kernel's holds.
-    fill(&path);
-    wait_for_value(address, "filler_last_total", 1.0);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| count_on(&path, &finished));
@@ -269,11 +261,20 @@ impl Drop for End<'_> {
 
 /// Answers, if it is not refused.
 fn try_get(address: SocketAddr) -> Option<Answer> {
-    let mut connection = connect(address);
-    connection.write_all(b"GET /-/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).ok()?;
+    let answer = try_ask(address, "GET", "/-/ready", &[]).ok()?;
     (!answer.is_empty()).then(|| Answer::parse(&answer))
+}
+
+/// Starts a tallyd that has a page which no buffer of the kernel's holds; where its Unix socket is, too.
+fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tallyd.sock");
+    let place = format!("listeners.unix_datagram.path={}", path.display());
+    let own = ["listeners.unix_datagram.enabled=true", &place, "flush.interval=200ms"];
+    let (daemon, address) = start(&[&own[..], settings].concat());
+    fill(&path);
+    wait_for_value(address, "filler_last_total", 1.0);
+    (daemon, address, folder, path)
 }
 
 /// Makes a page of some 25 MB, of counters, which are on it also in intervals in which they are no rows of others.
@@ -320,17 +321,8 @@ fn ask_and_do_not_read(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn a_stop_waits_for_an_answer_that_is_on_its_way_and_for_no_connection_without_one() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("tallyd.sock");
-    let (daemon, address) = start(&[
-        "listeners.unix_datagram.enabled=true",
-        &format!("listeners.unix_datagram.path={}", path.display()),
-        "flush.interval=200ms",
-        "shutdown.timeout=10m",
-        "exporters.prometheus.timeout=10m",
-    ]);
-    fill(&path);
-    wait_for_value(address, "filler_last_total", 1.0);
+    let (daemon, address, _folder, _) =
+        start_with_large_page(&["shutdown.timeout=10m", "exporters.prometheus.timeout=10m"]);
     let mut idle = [(); 3].map(|()| connect(address));
     idle[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
     idle[2].write_all(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -347,17 +339,8 @@ fn a_stop_waits_for_an_answer_that_is_on_its_way_and_for_no_connection_without_o
 
 #[test]
 fn a_scraper_that_does_not_take_its_answer_keeps_no_stop_from_ending() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("tallyd.sock");
-    let (daemon, address) = start(&[
-        "listeners.unix_datagram.enabled=true",
-        &format!("listeners.unix_datagram.path={}", path.display()),
-        "flush.interval=200ms",
-        "shutdown.timeout=3s",
-        "exporters.prometheus.timeout=10m",
-    ]);
-    fill(&path);
-    wait_for_value(address, "filler_last_total", 1.0);
+    let (daemon, address, _folder, _) =
+        start_with_large_page(&["shutdown.timeout=3s", "exporters.prometheus.timeout=10m"]);
     let mut deaf = ask_and_do_not_read(address);
     deaf.read_exact(&mut [0; 100]).unwrap();
     let finished = daemon.stop();

@@ -35,14 +35,17 @@ impl Answer {
 
 /// Asks, with these headers, and reads until the server ends the connection.
 pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Answer {
+    Answer::parse(&try_ask(address, method, path, headers).unwrap())
+}
+
+/// Likewise, where the server may refuse the connection; what came before it ended.
+pub fn try_ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> std::io::Result<Vec<u8>> {
     let mut connection = connect(address);
     let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
-    connection
-        .write_all([&[request.as_str()][..], headers, &["\r\n"]].concat().join("\r\n").as_bytes())
-        .unwrap();
+    connection.write_all([&[request.as_str()][..], headers, &["\r\n"]].concat().join("\r\n").as_bytes())?;
     let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).unwrap();
-    Answer::parse(&answer)
+    connection.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 pub fn get(address: SocketAddr, path: &str) -> Answer {
