@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use parking_lot::Mutex;
 use pipeline::{Pipeline, counters, timings};
 use tallyd::aggregate::Shard;
-use tallyd::export::prometheus::{self, Totals};
+use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, Exporter, Format};
 
 fn cut(criterion: &mut Criterion) {
@@ -57,8 +57,7 @@ fn rendering(criterion: &mut Criterion) {
                 bencher.iter(|| console.export(&snapshot).unwrap());
             });
         }
-        let settings = pipeline::prometheus();
-        let mut totals = Totals::new(settings.clone());
+        let mut totals = Totals::new(Naming::Prometheus);
         let mut page = std::io::sink();
         group.bench_function(format!("prometheus_text/{name}"), |bencher| {
             bencher.iter(|| {
@@ -75,7 +74,7 @@ fn rendering(criterion: &mut Criterion) {
         // The first snapshot, of which each series is given a place.
         group.bench_function(format!("prometheus_first/{name}"), |bencher| {
             bencher.iter_with_large_drop(|| {
-                let mut totals = Totals::new(settings.clone());
+                let mut totals = Totals::new(Naming::Prometheus);
                 totals.add(&snapshot);
                 totals
             });

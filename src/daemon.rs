@@ -14,10 +14,11 @@ use tokio::sync::{mpsc as channel, oneshot};
 use crate::aggregate::Shared;
 use crate::config::{Config, Loaded};
 use crate::export::{Console, Endpoint, Outlet, Reload, Requests, Textfile};
-use crate::flush::{Cutter, Flusher, Order, Schedule};
+use crate::flush::{Cutter, Flusher, Order, Schedule, Terms};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
 use crate::mapping::Mapping;
+use crate::policy::Policies;
 
 /// Why the daemon could not start, or ended by itself.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -113,17 +114,16 @@ impl Pipeline {
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
+        let Terms { mapping, policies, idle } = config.terms(mapping);
         let shared = Shared::mapped(config.parameters(), mapping);
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
         let announcement = opened.announcement(&drop_counter)?;
         let schedule = Schedule::new(config.flush.interval.get(), Instant::now(), SystemTime::now());
         let listeners = opened.start(&shared)?;
-        let statistics = config.statistics();
         let flusher = Flusher {
-            cutter: Cutter::new(shared, listeners.shards(), statistics.clone(), config.idle()),
+            cutter: Cutter::new(shared, listeners.shards(), Policies::new(policies), idle),
             schedule,
-            statistics: Arc::new(statistics),
             drop_counter,
             connections: listeners.connections(),
             outlets,
@@ -191,7 +191,7 @@ impl Pipeline {
                     rules = mapping.rules().len(),
                     "mapping rules were read; they hold from the next interval on"
                 );
-                (Order::MapBy(Box::new(mapping)), Ok(()))
+                (Order::Renew(Box::new(new.terms(mapping))), Ok(()))
             }
             Err(error) => {
                 tracing::error!("the configuration is refused, what was in force stays: {error}");
@@ -244,15 +244,16 @@ fn start_exporters(
     if console.enabled {
         outlets.push(Outlet::start(Console::new(console.format, console.path.clone()), reopens)?);
     }
+    let naming = config.exporters.prometheus.naming;
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
-        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, config.page_settings());
+        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, naming);
         outlets.push(Outlet::start(exporter, reopens)?);
     }
     let mut endpoint = None;
     if let Some(serving) = config.serving() {
         let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
-        let exporter = Endpoint::start(&serving, config.page_settings(), reloads)?;
+        let exporter = Endpoint::start(&serving, naming, reloads)?;
         endpoint = Some((exporter.address(), exporter.requests()));
         outlets.push(Outlet::start(exporter, reopens)?);
     }

@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use crate::aggregate::{Refusal, Shard, Shared, Tally};
 use crate::config::Config;
 use crate::export::prometheus::{Quarantine, Totals};
-use crate::flush::Cutter;
+use crate::flush::{Cutter, Terms};
 use crate::mapping::Mapping;
+use crate::policy::Policies;
 use crate::protocol::{self, Line, Reason};
 use crate::snapshot::{Overview, Snapshot};
 use crate::terminal::visible;
@@ -29,17 +30,18 @@ use crate::terminal::visible;
 pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
+    let Terms { mapping, policies, idle } = config.terms(mapping);
     let shared = Shared::mapped(config.parameters(), mapping);
     let mapping = Arc::clone(shared.mapping());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], config.statistics(), config.idle());
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
     shard.lock().record_stream(&lines);
     let cut = cutter.cut(Duration::ZERO);
-    let mut totals = Totals::new(config.page_settings());
+    let mut totals = Totals::new(config.exporters.prometheus.naming);
     totals.add(&Snapshot {
         time: SystemTime::UNIX_EPOCH,
         interval: Duration::from_secs(1),
-        statistics: Arc::new(config.statistics()),
+        policies: cutter.policies(),
         rows: cut.rows().clone(),
         events: Vec::new(),
         overview: Overview::default(),

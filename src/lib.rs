@@ -10,6 +10,7 @@
 //! - [`listen`] takes datagrams and streams off sockets, one shard a thread;
 //! - [`protocol`] says what a line means;
 //! - [`mapping`] gives series other names and labels by rules;
+//! - [`policy`] is what rules and configuration want of series besides;
 //! - [`series`] is the identity under which samples are added up;
 //! - [`aggregate`] adds them up, in a shard that belongs to one receiver;
 //! - [`flush`] ends intervals: cuts all shards at one moment and merges them into
@@ -33,6 +34,7 @@ mod legal;
 pub mod listen;
 pub mod log;
 pub mod mapping;
+pub mod policy;
 pub mod protocol;
 pub mod send;
 pub mod series;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::aggregate::{Percentile, Statistics, Summary, Tally, finite};
+use crate::aggregate::{Summary, Tally, finite};
+use crate::policy::{Policies, Policy, PolicyId};
 use crate::protocol::{self, AlertType, Priority, Tags};
 use crate::series::{CONTAINER_ID, Series};
 
@@ -14,8 +15,8 @@ pub struct Snapshot {
     pub time: SystemTime,
     /// How long the interval really was; never zero.
     pub interval: Duration,
-    /// What was asked of distributions: the meaning of the numbers in each [`Summary`].
-    pub statistics: Arc<Statistics>,
+    /// What was wanted of the series: the meaning of the numbers in each [`Summary`], among others.
+    pub policies: Arc<Policies>,
     /// One row a series, in the order of the series.
     pub rows: Rows,
     /// What happened, in the order of their own times, and those without time first.
@@ -31,6 +32,8 @@ pub struct Row<'a> {
     pub series: &'a Series,
     /// What its samples came to.
     pub value: &'a Value,
+    /// The number of its policy.
+    pub policy: PolicyId,
 }
 
 /// The results of all series that have one.
@@ -39,25 +42,36 @@ pub struct Row<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     series: Arc<Vec<Series>>,
+    /// Of each series.
+    policies: Arc<Vec<PolicyId>>,
     /// Of each series; `None` if it has no row.
     values: Vec<Option<Value>>,
     /// More series with their values, and the place at which they stand among the others.
     more: Vec<(Series, Value)>,
     more_at: usize,
+    /// Of all of them.
+    more_policy: PolicyId,
+    /// Whether a series has another policy than it had in the snapshot before.
+    pub(crate) have_new_policies: bool,
 }
 
 impl Rows {
-    /// `values` are those of `series`, which are sorted.
-    pub(crate) fn new(series: Arc<Vec<Series>>, values: Vec<Option<Value>>) -> Self {
+    /// `values` and `policies` are those of `series`, which are sorted.
+    pub(crate) fn new(
+        series: Arc<Vec<Series>>,
+        policies: Arc<Vec<PolicyId>>,
+        values: Vec<Option<Value>>,
+    ) -> Self {
         debug_assert_eq!(series.len(), values.len(), "one value a series");
-        Self { series, values, more: Vec::new(), more_at: 0 }
+        Self { series, policies, values, ..Self::default() }
     }
 
-    /// Adds sorted rows between which none of the present ones stands.
-    pub(crate) fn insert(&mut self, rows: Vec<(Series, Value)>) {
+    /// Adds sorted rows of one policy, between which none of the present ones stands.
+    pub(crate) fn insert(&mut self, rows: Vec<(Series, Value)>, policy: PolicyId) {
         self.more_at =
             rows.first().map_or(0, |(first, _)| self.series.partition_point(|series| series < first));
         self.more = rows;
+        self.more_policy = policy;
     }
 
     /// In the order of the series.
@@ -80,10 +94,10 @@ impl Rows {
 }
 
 impl FromIterator<(Series, Value)> for Rows {
-    /// Of rows that are sorted.
+    /// Of rows that are sorted, and have the first policy.
     fn from_iter<T: IntoIterator<Item = (Series, Value)>>(rows: T) -> Self {
         let mut all = Self::default();
-        all.insert(rows.into_iter().collect());
+        all.insert(rows.into_iter().collect(), PolicyId::default());
         all
     }
 }
@@ -111,19 +125,19 @@ impl<'a> Iterator for Iter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Row<'a>> {
-        let Rows { series, values, more, more_at } = self.rows;
+        let Rows { series, policies, values, more, more_at, more_policy, .. } = self.rows;
         loop {
             if self.series == *more_at
                 && let Some((series, value)) = more.get(self.more)
             {
                 self.more += 1;
-                return Some(Row { series, value });
+                return Some(Row { series, value, policy: *more_policy });
             }
             let at = self.series;
             let value = values.get(at)?;
             self.series += 1;
             if let Some(value) = value {
-                return Some(Row { series: &series[at], value });
+                return Some(Row { series: &series[at], value, policy: policies[at] });
             }
         }
     }
@@ -223,10 +237,10 @@ impl Snapshot {
         finite(increase / self.interval.as_secs_f64())
     }
 
-    /// The percentiles in each [`Summary`].
+    /// What was wanted of a row's series.
     #[must_use]
-    pub fn percentiles(&self) -> &[Percentile] {
-        &self.statistics.percentiles
+    pub fn policy(&self, row: &Row<'_>) -> &Policy {
+        self.policies.get(row.policy)
     }
 }
 
@@ -239,7 +253,7 @@ mod tests {
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_millis(100),
-            statistics: Arc::default(),
+            policies: Arc::default(),
             rows: Rows::default(),
             events: Vec::new(),
             overview: Overview::default(),

@@ -8,12 +8,10 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
-use tallyd::export::prometheus::{Format, Naming, Settings, Timings, Totals};
+use tallyd::export::prometheus::{Format, Naming, Totals};
 use tallyd::flush::{Cutter, Idle};
 use tallyd::mapping::Mapping;
 use tallyd::snapshot::{Overview, Snapshot};
-
-const HOUR: [Duration; 6] = [Duration::from_hours(1); 6];
 
 /// Where tallyd means to differ, and why.
 const DEVIATIONS: [(&str, &str); 3] =
@@ -26,7 +24,6 @@ struct Exporter {
     shard: Arc<Mutex<Shard>>,
     cutter: Cutter,
     totals: Totals,
-    statistics: Arc<Statistics>,
 }
 
 impl Exporter {
@@ -35,10 +32,8 @@ impl Exporter {
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let percentiles = vec![Percentile::new(50.0).unwrap()];
         let statistics = Statistics { percentiles, exact_values: 512, ..Statistics::default() };
-        let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.clone(), Idle::default());
-        let settings =
-            Settings { naming: Naming::StatsdExporter, timings: Timings::Summary, expire_after: HOUR };
-        Self { shard, cutter, totals: Totals::new(settings), statistics: Arc::new(statistics) }
+        let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.into(), Idle::default());
+        Self { shard, cutter, totals: Totals::new(Naming::StatsdExporter) }
     }
 
     /// An interval with one line.
@@ -47,7 +42,7 @@ impl Exporter {
         self.totals.add(&Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
-            statistics: Arc::clone(&self.statistics),
+            policies: self.cutter.policies(),
             rows: self.cutter.cut(Duration::ZERO).rows().clone(),
             events: Vec::new(),
             overview: Overview::default(),

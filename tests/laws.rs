@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tallyd::aggregate::{Parameters, Percentile, Refusal, Shard, Shared, Statistics};
 use tallyd::flush::{Cut, Cutter, Idle};
+use tallyd::policy::{Policies, Policy};
 use tallyd::protocol::Kind;
 use tallyd::snapshot::{Rows, Value};
 
@@ -32,21 +33,20 @@ impl Pipeline {
     }
 
     fn with(shards: usize, parameters: Parameters, expire_after: Duration) -> Self {
-        let expire_after = [expire_after; 6];
-        let idle = Idle { expire_after, ..Idle::default() };
-        Self::with_idle(shards, parameters, idle)
+        Self::with_idle(shards, parameters, [expire_after; 6], Idle::default())
     }
 
-    fn with_idle(shards: usize, parameters: Parameters, idle: Idle) -> Self {
+    fn with_idle(shards: usize, parameters: Parameters, expire_after: [Duration; 6], idle: Idle) -> Self {
         let statistics = Statistics {
             percentiles: PERCENTILES.into_iter().filter_map(Percentile::new).collect(),
             exact_values: parameters.exact_values,
             ..Statistics::default()
         };
+        let policy = Policy { statistics, expire_after, ..Policy::default() };
         let shared = Shared::new(parameters);
         let shards: Vec<_> =
             (0..shards).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-        Self { cutter: Cutter::new(shared, shards.clone(), statistics, idle), shards }
+        Self { cutter: Cutter::new(shared, shards.clone(), Policies::new(vec![policy]), idle), shards }
     }
 
     fn record(&self, shard: usize, datagram: &[u8]) {
@@ -291,13 +291,8 @@ fn a_hundred_thousand_series_are_each_what_was_sent_of_them() {
 #[test]
 fn what_is_reported_of_idle_series_is_configured() {
     for (reports, names) in [(false, &["g"][..]), (true, &["c", "s"])] {
-        let idle = Idle {
-            zero_counters: reports,
-            zero_sets: reports,
-            last_gauges: !reports,
-            expire_after: [Duration::from_secs(100); 6],
-        };
-        let mut pipeline = Pipeline::with_idle(1, parameters(), idle);
+        let idle = Idle { zero_counters: reports, zero_sets: reports, last_gauges: !reports };
+        let mut pipeline = Pipeline::with_idle(1, parameters(), [Duration::from_secs(100); 6], idle);
         pipeline.record(0, b"c:1|c\ng:5|g\ns:x|s\nt:1|ms");
         assert_eq!(pipeline.cut().rows().len(), 4);
         let cut = pipeline.cut();
@@ -447,8 +442,8 @@ fn events_are_kept_and_reported_once_also_by_shards_that_start_anew() {
 fn a_series_expires_by_its_own_kind_whatever_had_its_number_before() {
     let mut expire_after = [HOUR; Kind::ALL.len()];
     expire_after[Kind::Timing as usize] = Duration::from_secs(1);
-    let idle = Idle { expire_after, ..Idle::default() };
-    let mut pipeline = Pipeline::with_idle(1, Parameters { max_series: 1, ..parameters() }, idle);
+    let parameters = Parameters { max_series: 1, ..parameters() };
+    let mut pipeline = Pipeline::with_idle(1, parameters, expire_after, Idle::default());
     let mut cut = |line: &[u8], seconds: std::ops::Range<u64>| {
         pipeline.record(0, line);
         let cuts = seconds.map(|second| pipeline.cutter.cut(Duration::from_secs(second)));

@@ -7,11 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use serde::Deserialize;
-use tallyd::aggregate::{Parameters, Refusal, Shard, Shared, Statistics};
+use tallyd::aggregate::{Parameters, Percentile, Refusal, Shard, Shared, Statistics};
 use tallyd::explain::Explainer;
 use tallyd::export::prometheus::Naming;
-use tallyd::flush::{Cutter, Idle};
-use tallyd::mapping::Mapping;
+use tallyd::flush::{Cutter, Idle, Terms};
+use tallyd::mapping::{HistogramOptions, Mapping};
+use tallyd::policy::{Form, Policies, Policy};
 use tallyd::protocol::Kind;
 use tallyd::snapshot::Value;
 
@@ -90,8 +91,75 @@ fn every_metric_becomes_what_statsd_exporter_makes_of_it() {
     assert!(checked > 80, "{checked}");
 }
 
+/// What `statsd_exporter` has where neither rule nor defaults say anything.
+const QUANTILES: [f64; 3] = [50.0, 90.0, 99.0];
+const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+#[test]
+fn every_metric_has_the_options_that_statsd_exporter_gives_it() {
+    let mut checked = 0;
+    for case in cases().into_iter().filter(|case| case.yaml_ok) {
+        for metric in case.cases.iter().filter(|metric| metric.options.is_object()) {
+            checked += 1;
+            let mut mapping = Mapping::from_yaml(&case.yaml).unwrap();
+            let percentiles = QUANTILES.into_iter().filter_map(Percentile::new).collect();
+            let statistics = Statistics { percentiles, ..Statistics::default() };
+            let fallback = Policy { statistics, ..Policy::default() };
+            let histograms = HistogramOptions { buckets: BUCKETS.into(), ..HistogramOptions::default() };
+            let policies = Policies::new(mapping.govern(&fallback, &histograms));
+            let policy = policy_of(mapping, policies, &line_of(metric));
+            let Options { observer_type, quantiles, buckets, ttl_s } =
+                serde_json::from_value(metric.options.clone()).unwrap();
+            let of = &format!("{} {}: {policy:?}", case.id, metric.statsd);
+            if let Some(observer_type) = observer_type {
+                let form = if observer_type == "histogram" { Form::Histogram } else { Form::Summary };
+                assert_eq!(policy.form, form, "{of}");
+            }
+            if let Some(quantiles) = quantiles {
+                let percents: Vec<_> =
+                    policy.statistics.percentiles.iter().map(|percentile| percentile.percent()).collect();
+                assert_eq!(percents, quantiles.iter().map(|pair| pair.0 * 100.0).collect::<Vec<_>>(), "{of}");
+            }
+            if let Some(buckets) = buckets {
+                assert_eq!(policy.statistics.bounds, buckets, "{of}");
+            }
+            if let Some(seconds) = ttl_s {
+                assert_eq!(policy.expire_after, [Duration::from_secs_f64(seconds); 6], "{of}");
+            }
+        }
+    }
+    assert_eq!(checked, 22);
+}
+
+/// What is checked of the options of a metric. How old a summary's values may be and how they are kept has no meaning in
+/// tallyd, whose summaries are of an interval.
+#[derive(Debug, Deserialize)]
+struct Options {
+    observer_type: Option<String>,
+    quantiles: Option<Vec<(f64, f64)>>,
+    buckets: Option<Vec<f64>>,
+    ttl_s: Option<f64>,
+}
+
+/// The policy of the series of a line.
+fn policy_of(mapping: Mapping, policies: Policies, line: &str) -> Policy {
+    let shared = Shared::mapped(Parameters::default(), mapping);
+    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], policies, Idle::default());
+    shard.lock().record(line.as_bytes());
+    let cut = cutter.cut(Duration::ZERO);
+    let row = cut.rows().iter().next().expect("a series");
+    cutter.policies().get(row.policy).clone()
+}
+
 /// What Prometheus is shown of a metric, by `tallyd explain`.
 fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
+    let text = explainer.explain(line_of(metric).as_bytes());
+    let row = text.lines().find_map(|row| row.strip_prefix("  prometheus"));
+    row.map(|row| row.trim_start().to_owned())
+}
+
+fn line_of(metric: &Metric) -> String {
     let wire_type = match &*metric.kind {
         "counter" => "c",
         "gauge" => "g",
@@ -100,10 +168,7 @@ fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
     };
     let tags: Vec<_> = metric.tags_in.iter().map(|(key, value)| format!("{key}:{value}")).collect();
     let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
-    let line = format!("{}:1|{wire_type}{tags}", metric.statsd);
-    let text = explainer.explain(line.as_bytes());
-    let row = text.lines().find_map(|row| row.strip_prefix("  prometheus"));
-    row.map(|row| row.trim_start().to_owned())
+    format!("{}:1|{wire_type}{tags}", metric.statsd)
 }
 
 fn expected(metric: &Metric) -> Option<String> {
@@ -127,7 +192,7 @@ fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static st
     let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(yaml).unwrap());
     let shards: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
     let statistics = Statistics { exact_values: 512, ..Statistics::default() };
-    let mut cutter = Cutter::new(shared, shards.clone(), statistics, Idle::default());
+    let mut cutter = Cutter::new(shared, shards.clone(), statistics.into(), Idle::default());
     for (line, shard) in lines.iter().zip(shards.iter().cycle()) {
         shard.lock().record(line.as_bytes());
     }
@@ -189,16 +254,22 @@ fn values_are_scaled_whether_their_form_is_known_or_not() {
     assert_eq!(rows, [("bytes|s".to_owned(), Value::Set(2.0))], "a set's members are no numbers");
 }
 
+/// With all else as the shipped configuration has it.
+fn terms(mut mapping: Mapping) -> Terms {
+    let policies = mapping.govern(&Policy::default(), &HistogramOptions::default());
+    Terms { mapping, policies, idle: Idle::default() }
+}
+
 #[test]
 fn new_rules_hold_from_the_next_interval_on_and_lose_no_sample_and_no_aggregate() {
     let by = |name: &str| Mapping::from_yaml(&format!("mappings: [{{ match: a.*, name: {name} }}]")).unwrap();
     let shared = Shared::mapped(Parameters::default(), by("old"));
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Statistics::default(), Idle::default());
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::default(), Idle::default());
     let mut interval = |new: Option<Mapping>| {
         shard.lock().record(b"a.x:1|c\na.y:1|g");
         if let Some(mapping) = new {
-            cutter.map_by(mapping);
+            cutter.renew(terms(mapping));
         }
         shard.lock().record(b"a.x:1|c\na.y:+1|g\na.new:1|c");
         let cut = cutter.cut(Duration::ZERO);

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
-use tallyd::export::prometheus::{self, Totals};
+use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, Exporter, Format};
 use tallyd::snapshot::Snapshot;
 
 use crate::callgrind::counted;
-use crate::pipeline::{self, Pipeline, counters, timings};
+use crate::pipeline::{Pipeline, counters, timings};
 use crate::streams::{LINES_A_DATAGRAM, Stream};
 
 /// After so many, both sets of columns have been in use, and what they needed is there.
@@ -83,7 +83,7 @@ pub(crate) fn console(format: Format, snapshot: &Snapshot) -> usize {
 
 /// A page whose families are known.
 pub(crate) fn prometheus(snapshot: &Snapshot) -> usize {
-    let mut totals = Totals::new(pipeline::prometheus());
+    let mut totals = Totals::new(Naming::Prometheus);
     totals.add(snapshot);
     counted(|| {
         totals.add(snapshot);

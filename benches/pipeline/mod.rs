@@ -5,13 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
-use tallyd::export::prometheus::{Naming, Settings, Timings};
 use tallyd::flush::{Cutter, Idle};
 use tallyd::snapshot::{Overview, Snapshot};
 
 use crate::random::Random;
-
-const HOUR: Duration = Duration::from_hours(1);
 
 /// What lies between the receivers and the exporters.
 #[derive(Debug)]
@@ -26,7 +23,7 @@ impl Pipeline {
         let shared = Shared::new(Parameters::default());
         let shard = |_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let shards: Vec<_> = (0..receivers).map(shard).collect();
-        let cutter = Cutter::new(shared, shards.clone(), statistics(), Idle::default());
+        let cutter = Cutter::new(shared, shards.clone(), statistics().into(), Idle::default());
         Self { shards, cutter }
     }
 
@@ -35,7 +32,7 @@ impl Pipeline {
         Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
-            statistics: Arc::new(statistics()),
+            policies: self.cutter.policies(),
             rows: self.cutter.cut(Duration::ZERO).rows().clone(),
             events: Vec::new(),
             overview: Overview::default(),
@@ -46,10 +43,6 @@ impl Pipeline {
 fn statistics() -> Statistics {
     let percentiles = [50.0, 90.0, 95.0, 99.0, 99.9].into_iter().filter_map(Percentile::new).collect();
     Statistics { percentiles, exact_values: 512, ..Statistics::default() }
-}
-
-pub(crate) fn prometheus() -> Settings {
-    Settings { naming: Naming::Prometheus, timings: Timings::Summary, expire_after: [HOUR; 6] }
 }
 
 /// Each series once.

@@ -17,12 +17,11 @@ use parking_lot::Mutex;
 use serde_json::Value as Json;
 use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
 use tallyd::explain::{Explainer, Format};
-use tallyd::export::prometheus::{self, Naming, Settings, Timings, Totals};
+use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::flush::{Cut, Cutter, Idle};
+use tallyd::policy::{Form, Policies, Policy};
 use tallyd::protocol;
 use tallyd::snapshot::{Overview, Snapshot};
-
-const HOUR: Duration = Duration::from_hours(1);
 
 fuzz_target!(|datagram: &[u8]| {
     // Under names of tallyd's own nothing is recorded, which the model does not know.
@@ -35,20 +34,15 @@ fuzz_target!(|datagram: &[u8]| {
     let statistics = Statistics {
         percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
         bounds: vec![0.1, 1.0],
-        timing_bounds: vec![100.0, 1000.0],
-        exact_values: 4,
+        ..Statistics::default()
     };
+    let policy = Policy { statistics, form: Form::Histogram, ..Policy::default() };
     let parameters = Parameters { exact_values: 4, exact_members: 4, ..Parameters::default() };
     let shared = Shared::new(parameters);
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.clone(), Idle::default());
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::new(vec![policy]), Idle::default());
     let mut model = Model::default();
-    let mut totals = Totals::new(Settings {
-        naming: Naming::Prometheus,
-        timings: Timings::Histogram,
-        expire_after: [HOUR; 6],
-    });
-    let statistics = Arc::new(statistics);
+    let mut totals = Totals::new(Naming::Prometheus);
     // The second time all forms are known.
     for _ in 0..2 {
         shard.lock().record(datagram);
@@ -59,7 +53,7 @@ fuzz_target!(|datagram: &[u8]| {
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
-            statistics: Arc::clone(&statistics),
+            policies: cutter.policies(),
             rows: cut.rows().clone(),
             events: cut.events().to_vec(),
             overview: Overview::default(),

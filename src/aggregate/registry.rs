@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::pages::{Pages, Place};
+use crate::policy::{Assigned, PolicyId};
 use crate::protocol::Kind;
 use crate::series::Series;
 
@@ -94,9 +95,13 @@ struct Numbers {
     tables: [HashTable<SeriesId>; TABLES],
     /// Where the identity of each number stands.
     places: Vec<Place>,
+    /// Of each number.
+    policies: Vec<PolicyId>,
     free: Vec<SeriesId>,
     /// Registered since they were last asked for.
     added: Vec<SeriesId>,
+    /// Those that have had another policy before, since they were last asked for.
+    changed: Vec<SeriesId>,
     /// Idle ones that are dropped unless a sample comes in time.
     dying: BTreeSet<SeriesId>,
 }
@@ -106,8 +111,10 @@ impl Default for Numbers {
         Self {
             tables: [const { HashTable::new() }; TABLES],
             places: Vec::new(),
+            policies: Vec::new(),
             free: Vec::new(),
             added: Vec::new(),
+            changed: Vec::new(),
             dying: BTreeSet::new(),
         }
     }
@@ -125,25 +132,24 @@ impl Registry {
         Self { hasher: RandomState::default(), inner: RwLock::new(inner) }
     }
 
-    /// The number of a series, which is registered if it is new.
-    pub(crate) fn resolve(&self, class: Class, identity: &str) -> Result<SeriesId, Full> {
+    /// The number of a series, which is registered if it is new, and gets this policy if it prevails.
+    pub(crate) fn resolve(&self, class: Class, identity: &str, assigned: Assigned) -> Result<SeriesId, Full> {
         let hash = self.hasher.hash_one(identity);
         {
             let inner = self.inner.read();
             match inner.find(class, hash, identity) {
-                Some(id) if !inner.classes[class as usize].dying.contains(&id) => return Ok(id),
+                Some(id) if inner.classes[class as usize].has_settled(id, assigned) => return Ok(id),
                 None => inner.has_room_for(identity)?,
                 _ => {}
             }
         }
         let mut inner = self.inner.write();
         if let Some(id) = inner.find(class, hash, identity) {
-            // Of a million, all may come back in the same interval.
-            inner.classes[class as usize].dying.remove(&id);
+            inner.classes[class as usize].settle(id, assigned);
             return Ok(id);
         }
         inner.has_room_for(identity)?;
-        Ok(inner.register(class, hash, identity, &self.hasher))
+        Ok(inner.register(class, hash, identity, assigned.policy, &self.hasher))
     }
 
     /// Does something while nobody else can ask.
@@ -153,8 +159,8 @@ impl Registry {
         work()
     }
 
-    /// The series registered since the last call.
-    pub(crate) fn take_added(&self, class: Class) -> Vec<(SeriesId, Series)> {
+    /// The series registered since the last call, with their policies.
+    pub(crate) fn take_added(&self, class: Class) -> Vec<(SeriesId, Series, PolicyId)> {
         let added = {
             let mut inner = self.inner.write();
             // Only what stands in closed pages can be shared.
@@ -164,9 +170,23 @@ impl Registry {
         let mut series = Vec::with_capacity(added.len());
         for added in added.chunks(SERIES_A_STEP) {
             let inner = self.inner.read();
-            series.extend(added.iter().filter_map(|&id| Some((id, inner.series(class, id)?))));
+            let policies = &inner.classes[class as usize].policies;
+            series.extend(
+                added.iter().filter_map(|&id| Some((id, inner.series(class, id)?, policies[id.index()]))),
+            );
         }
         series
+    }
+
+    /// The series that have had another policy since the last call, with the present one. If [`take_added`](Self::take_added)
+    /// is called after this, all of them are known then.
+    pub(crate) fn take_changed(&self, class: Class) -> Vec<(SeriesId, PolicyId)> {
+        if self.inner.read().classes[class as usize].changed.is_empty() {
+            return Vec::new();
+        }
+        let mut inner = self.inner.write();
+        let Numbers { changed, policies, .. } = &mut inner.classes[class as usize];
+        std::mem::take(changed).into_iter().map(|id| (id, policies[id.index()])).collect()
     }
 
     /// Announces that these series will be dropped.
@@ -226,6 +246,24 @@ impl Registry {
     }
 }
 
+impl Numbers {
+    /// Whether there is nothing to do for a series that was asked for.
+    fn has_settled(&self, id: SeriesId, assigned: Assigned) -> bool {
+        !self.dying.contains(&id) && !assigned.prevails_over(self.policies[id.index()])
+    }
+
+    /// Lets a series that was asked for live on, with this policy if it prevails.
+    fn settle(&mut self, id: SeriesId, assigned: Assigned) {
+        // Of a million, all may come back in the same interval.
+        self.dying.remove(&id);
+        let policy = &mut self.policies[id.index()];
+        if assigned.prevails_over(*policy) {
+            *policy = assigned.policy;
+            self.changed.push(id);
+        }
+    }
+}
+
 impl Inner {
     fn has_room_for(&self, identity: &str) -> Result<(), Full> {
         if self.series >= self.limits.series {
@@ -244,17 +282,26 @@ impl Inner {
         self.pages.series(self.classes[class as usize].places[id.index()])
     }
 
-    fn register(&mut self, class: Class, hash: u64, identity: &str, hasher: &RandomState) -> SeriesId {
+    fn register(
+        &mut self,
+        class: Class,
+        hash: u64,
+        identity: &str,
+        policy: PolicyId,
+        hasher: &RandomState,
+    ) -> SeriesId {
         let Self { pages, classes, series, bytes, .. } = self;
         *series += 1;
         *bytes += identity.len();
-        let Numbers { tables, places, free, added, .. } = &mut classes[class as usize];
+        let Numbers { tables, places, policies, free, added, .. } = &mut classes[class as usize];
         let id = free.pop().unwrap_or_else(|| {
             places.push(Place::NONE);
+            policies.push(policy);
             // Below max_series, which the configuration keeps below 2^32.
             SeriesId(places.len() as u32 - 1)
         });
         places[id.index()] = pages.push(identity);
+        policies[id.index()] = policy;
         tables[table_of(hash)]
             .insert_unique(hash, id, |known| hasher.hash_one(pages.text(places[known.index()])));
         added.push(id);
@@ -307,33 +354,38 @@ mod tests {
         Registry::new(Limits { series, bytes: 1000 })
     }
 
+    fn resolve(registry: &Registry, class: Class, identity: &str) -> Result<SeriesId, Full> {
+        let only = PolicyId::default();
+        registry.resolve(class, identity, Assigned { policy: only, first: only })
+    }
+
     #[test]
     fn a_series_keeps_its_number_and_gives_it_back_when_dropped() {
         let registry = registry(10);
-        let a = registry.resolve(Class::Counter, "a\nc").unwrap();
-        let b = registry.resolve(Class::Counter, "b\nc").unwrap();
-        assert_eq!(registry.resolve(Class::Counter, "a\nc"), Ok(a));
+        let a = resolve(&registry, Class::Counter, "a\nc").unwrap();
+        let b = resolve(&registry, Class::Counter, "b\nc").unwrap();
+        assert_eq!(resolve(&registry, Class::Counter, "a\nc"), Ok(a));
         registry.mark_dying(Class::Counter, [a]);
         assert_eq!(registry.drop_dying(Class::Counter, |_| true, |_| ()), [a]);
         assert_eq!(registry.inner.read().series, 1);
-        assert_eq!(registry.resolve(Class::Counter, "c\nc"), Ok(a));
-        assert_eq!(registry.resolve(Class::Counter, "b\nc"), Ok(b));
+        assert_eq!(resolve(&registry, Class::Counter, "c\nc"), Ok(a));
+        assert_eq!(resolve(&registry, Class::Counter, "b\nc"), Ok(b));
     }
 
     #[test]
     fn a_dying_series_lives_on_if_a_shard_asks_for_it() {
         let registry = registry(10);
-        let a = registry.resolve(Class::Set, "a\ns").unwrap();
+        let a = resolve(&registry, Class::Set, "a\ns").unwrap();
         registry.mark_dying(Class::Set, [a]);
-        assert_eq!(registry.resolve(Class::Set, "a\ns"), Ok(a));
+        assert_eq!(resolve(&registry, Class::Set, "a\ns"), Ok(a));
         assert_eq!(registry.drop_dying(Class::Set, |_| true, |_| ()), []);
-        assert_eq!(registry.resolve(Class::Set, "a\ns"), Ok(a));
+        assert_eq!(resolve(&registry, Class::Set, "a\ns"), Ok(a));
     }
 
     #[test]
     fn what_is_kept_of_a_dropped_series_is_forgotten_while_nobody_can_have_its_number() {
         let registry = registry(10);
-        let a = registry.resolve(Class::Gauge, "a\ng").unwrap();
+        let a = resolve(&registry, Class::Gauge, "a\ng").unwrap();
         registry.mark_dying(Class::Gauge, [a]);
         let forgotten = std::cell::Cell::new(None);
         registry.drop_dying(
@@ -350,16 +402,16 @@ mod tests {
     #[test]
     fn the_limit_holds_over_all_classes_and_known_series_pass_it() {
         let registry = registry(2);
-        let a = registry.resolve(Class::Counter, "a\nc");
-        registry.resolve(Class::Gauge, "a\ng").unwrap();
-        assert_eq!(registry.resolve(Class::Set, "a\ns"), Err(Full::Series));
-        assert_eq!(registry.resolve(Class::Counter, "a\nc"), a);
+        let a = resolve(&registry, Class::Counter, "a\nc");
+        resolve(&registry, Class::Gauge, "a\ng").unwrap();
+        assert_eq!(resolve(&registry, Class::Set, "a\ns"), Err(Full::Series));
+        assert_eq!(resolve(&registry, Class::Counter, "a\nc"), a);
     }
 
     #[test]
     fn few_series_that_are_left_of_many_do_not_keep_the_memory_of_all() {
         let registry = Registry::new(Limits { series: 10_000, bytes: 1 << 30 });
-        let resolve = |number: usize| registry.resolve(Class::Set, &format!("{number:0100}\ns")).unwrap();
+        let resolve = |number: usize| resolve(&registry, Class::Set, &format!("{number:0100}\ns")).unwrap();
         let ids: Vec<_> = (0..10_000).map(resolve).collect();
         assert_eq!(registry.take_added(Class::Set).len(), ids.len());
         let pages = || registry.inner.read().pages.count();
@@ -376,9 +428,27 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_prevails_is_told_once_and_the_others_are_not() {
+        let registry = registry(10);
+        let rule = PolicyId::default();
+        let resolve = |policy: PolicyId, first: PolicyId| {
+            registry.resolve(Class::Set, "a\ns", Assigned { policy, first }).unwrap()
+        };
+        let a = resolve(rule.plus(1), rule);
+        resolve(rule.plus(2), rule);
+        assert_eq!(registry.take_changed(Class::Set), []);
+        assert_eq!(registry.take_added(Class::Set)[0].2, rule.plus(1));
+        resolve(rule, rule);
+        assert_eq!(registry.take_changed(Class::Set), [(a, rule)]);
+        resolve(rule.plus(4), rule.plus(3));
+        assert_eq!(registry.take_changed(Class::Set), [(a, rule.plus(4))]);
+        assert_eq!(registry.take_changed(Class::Set), []);
+    }
+
+    #[test]
     fn what_is_new_is_told_once() {
         let registry = registry(10);
-        registry.resolve(Class::Counter, "a\nc").unwrap();
+        resolve(&registry, Class::Counter, "a\nc").unwrap();
         assert_eq!(registry.take_added(Class::Counter).len(), 1);
         assert_eq!(registry.take_added(Class::Counter), []);
     }
@@ -386,12 +456,12 @@ mod tests {
     #[test]
     fn identities_are_limited_in_bytes_too_and_dropped_ones_make_room() {
         let registry = Registry::new(Limits { series: 10, bytes: 7 });
-        let a = registry.resolve(Class::Set, "a\ns").unwrap();
-        assert_eq!(registry.resolve(Class::Set, "long\ns"), Err(Full::Bytes));
-        assert!(registry.resolve(Class::Set, "bb\ns").is_ok());
-        assert_eq!(registry.resolve(Class::Set, "c\ns"), Err(Full::Bytes));
+        let a = resolve(&registry, Class::Set, "a\ns").unwrap();
+        assert_eq!(resolve(&registry, Class::Set, "long\ns"), Err(Full::Bytes));
+        assert!(resolve(&registry, Class::Set, "bb\ns").is_ok());
+        assert_eq!(resolve(&registry, Class::Set, "c\ns"), Err(Full::Bytes));
         registry.mark_dying(Class::Set, [a]);
         registry.drop_dying(Class::Set, |_| true, |_| ());
-        assert!(registry.resolve(Class::Set, "c\ns").is_ok());
+        assert!(resolve(&registry, Class::Set, "c\ns").is_ok());
     }
 }

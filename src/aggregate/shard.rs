@@ -18,6 +18,7 @@ use super::raw::{RawLine, RawLines};
 use super::registry::{Class, Full, Limits, Registry, SeriesId};
 use super::tally::{Refusal, RefusedNames, Tally};
 use crate::mapping::Mapping;
+use crate::policy::Assigned;
 use crate::protocol::{
     self, Dialects, Event, Kind, Line, Metric, Name, Notes, Reason, Sample, ServiceCheck, Value, number,
 };
@@ -479,7 +480,8 @@ impl Shard {
     fn record_check(&mut self, check: &ServiceCheck<'_>) {
         self.count_notes(check.notes);
         self.identities.build_check(check);
-        match self.form_by_identity(Target::Gauge, Kind::Gauge) {
+        let assigned = self.mapping.assign(None);
+        match self.form_by_identity(Target::Gauge, Kind::Gauge, assigned) {
             Ok(form) => {
                 let status = f64::from(check.status as u8);
                 self.shared.gauges.set(SeriesId(form.cell), self.interval, status);
@@ -532,6 +534,7 @@ impl Shard {
             }
         }
         let scale = identified?;
+        let assigned = self.mapping.assign(mapped.as_ref());
         let target = match sample.kind {
             Kind::Counter => Target::Counter,
             Kind::Gauge if self.shared.parameters.is_absolute(metric.name()) => Target::AbsoluteGauge,
@@ -544,7 +547,7 @@ impl Shard {
         let weight = sample.rate.weight();
         let rate = raw.and_then(|_| self.forms.rate_of_weight(weight));
         let Some((raw, rate)) = raw.zip(rate) else {
-            let form = self.form_by_identity(target, sample.kind)?;
+            let form = self.form_by_identity(target, sample.kind, assigned)?;
             if by_sent {
                 self.forms.insert_scaled(self.sent.identity().as_bytes(), SENT, form, scale);
             }
@@ -552,7 +555,7 @@ impl Shard {
         };
         let is_absolute = target == Target::Gauge && !metric.has_deltas();
         let target = if is_absolute { Target::AbsoluteGauge } else { target };
-        let form = Form { target, cell: self.open_cell(sample.kind, weight)?, rate };
+        let form = Form { target, cell: self.open_cell(sample.kind, weight, assigned)?, rate };
         self.forms.insert_scaled(raw.before(), raw.after(), form, scale);
         Ok((form, scale))
     }
@@ -573,23 +576,23 @@ impl Shard {
     }
 
     /// Finds or opens the cell of the series whose identity was built last, for lines that have no form of their own.
-    fn form_by_identity(&mut self, target: Target, kind: Kind) -> Result<Form, Refusal> {
+    fn form_by_identity(&mut self, target: Target, kind: Kind, assigned: Assigned) -> Result<Form, Refusal> {
         // No raw line holds a line feed and every identity does, so both kinds of key share one table.
         if let Some(form) = self.find_form(self.identities.identity().as_bytes(), b"") {
             // It may have been opened by a service check, which does not tell what a sign means to its gauge.
             return Ok(Form { target, ..form });
         }
-        let form = Form { target, cell: self.open_cell(kind, 1.0)?, rate: 0 };
+        let form = Form { target, cell: self.open_cell(kind, 1.0, assigned)?, rate: 0 };
         self.forms.insert(self.identities.identity().as_bytes(), b"", form);
         Ok(form)
     }
 
     /// A new cell of the series whose identity was built last, for samples of a weight; the series is registered if it is
     /// new.
-    fn open_cell(&mut self, kind: Kind, weight: f64) -> Result<u32, Refusal> {
+    fn open_cell(&mut self, kind: Kind, weight: f64, assigned: Assigned) -> Result<u32, Refusal> {
         let class = Class::of(kind);
         let identity = self.identities.identity();
-        let owner = self.shared.registry.resolve(class, identity).map_err(|full| match full {
+        let owner = self.shared.registry.resolve(class, identity, assigned).map_err(|full| match full {
             Full::Series => Refusal::MaxSeries,
             Full::Bytes => Refusal::MaxSeriesBytes,
         })?;
@@ -627,11 +630,6 @@ impl Shard {
         if let Some(mapping) = &mut renewal.mapping {
             std::mem::swap(&mut self.mapping, mapping);
         }
-    }
-
-    /// The rules of the open interval.
-    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
-        &self.mapping
     }
 
     pub(crate) fn size(&self) -> Size {

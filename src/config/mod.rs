@@ -14,17 +14,17 @@ pub use units::{Address, FileMode, Host, HumanDuration, Size};
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Parameters, Percentile, Statistics};
 use crate::explain::{self, Explainer};
-use crate::export::prometheus::{Naming, Settings, Timings};
+use crate::export::prometheus::Naming;
 use crate::export::{Format, OnExit, Serving};
-use crate::flush::Idle;
+use crate::flush::{Idle, Terms};
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
-use crate::mapping::{self, Mapping, MappingError, RuleText};
+use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleText};
+use crate::policy::{Form, Policy};
 use crate::protocol::{Dialect, Dialects};
 
 /// The shipped `config.toml`, which holds every key.
@@ -126,7 +126,7 @@ sections! {
         max_connections: usize,
         timeout: HumanDuration,
         enable_reload: bool,
-        timings: Timings,
+        timings: Form,
         buckets: Vec<f64>,
         naming: Naming,
     }
@@ -260,6 +260,13 @@ impl Config {
     /// The sections that differ from those in force, and that only a restart takes up.
     #[must_use]
     pub fn needs_restart(&self, in_force: &Self) -> Vec<&'static str> {
+        // What `terms` gives is taken up as it is.
+        let mut in_force = in_force.clone();
+        in_force.flush.percentiles.clone_from(&self.flush.percentiles);
+        in_force.aggregation.idle.clone_from(&self.aggregation.idle);
+        in_force.aggregation.expire_after.clone_from(&self.aggregation.expire_after);
+        in_force.exporters.prometheus.timings = self.exporters.prometheus.timings;
+        in_force.exporters.prometheus.buckets.clone_from(&self.exporters.prometheus.buckets);
         // Taken apart, so that a new section cannot be forgotten.
         let Self {
             flush,
@@ -305,33 +312,42 @@ impl Config {
         }
     }
 
-    /// What is asked of distributions.
+    /// What holds for series, with these rules.
     #[must_use]
-    pub fn statistics(&self) -> Statistics {
+    pub fn terms(&self, mut mapping: Mapping) -> Terms {
+        let mut policies = mapping.govern(&self.fallback(), &self.histogram_options());
+        let ExportersSection { prometheus, textfile, .. } = &self.exporters;
+        if !prometheus.start_http_server && !textfile.enabled {
+            // Nobody would see what is in buckets.
+            policies.iter_mut().for_each(|policy| policy.statistics.bounds.clear());
+        }
+        Terms { mapping, policies, idle: self.idle() }
+    }
+
+    /// What is wanted of series where rules say nothing.
+    fn fallback(&self) -> Policy {
         let mut percentiles: Vec<_> =
             self.flush.percentiles.iter().filter_map(|&percent| Percentile::new(percent)).collect();
         percentiles.sort_by(|a, b| a.percent().total_cmp(&b.percent()));
-        let ExportersSection { prometheus, textfile, .. } = &self.exporters;
-        let shows_pages = prometheus.start_http_server || textfile.enabled;
-        let wants_buckets = shows_pages && prometheus.timings == Timings::Histogram;
-        let bounds = if wants_buckets { prometheus.buckets.clone() } else { Vec::new() };
-        Statistics {
-            percentiles,
-            timing_bounds: bounds.iter().map(|seconds| seconds * 1e3).collect(),
-            bounds,
-            exact_values: self.aggregation.exact_values,
+        Policy {
+            statistics: Statistics { percentiles, ..Statistics::default() },
+            form: self.exporters.prometheus.timings,
+            expire_after: self.aggregation.expire_after.by_kind().map(HumanDuration::get),
+            ..Policy::default()
         }
     }
 
-    /// What happens to series without samples.
-    #[must_use]
-    pub fn idle(&self) -> Idle {
+    /// Of histograms where rules say nothing.
+    fn histogram_options(&self) -> HistogramOptions {
+        HistogramOptions { buckets: self.exporters.prometheus.buckets.clone(), ..HistogramOptions::default() }
+    }
+
+    fn idle(&self) -> Idle {
         let IdleSection { counters, sets, gauges } = self.aggregation.idle;
         Idle {
             zero_counters: counters == IdleSum::Zero,
             zero_sets: sets == IdleSum::Zero,
             last_gauges: gauges == IdleGauge::Last,
-            expire_after: self.expire_after(),
         }
     }
 
@@ -374,21 +390,12 @@ impl Config {
             timeout: timeout.get(),
         })
     }
-
-    /// How Prometheus is shown snapshots, by the endpoint and by the text file.
-    #[must_use]
-    pub fn page_settings(&self) -> Settings {
-        let PrometheusSection { naming, timings, .. } = self.exporters.prometheus;
-        Settings { naming, timings, expire_after: self.expire_after() }
-    }
-
-    fn expire_after(&self) -> [Duration; 6] {
-        self.aggregation.expire_after.by_kind().map(HumanDuration::get)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

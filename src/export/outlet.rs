@@ -161,7 +161,7 @@ mod tests {
         Arc::new(Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
             interval: Duration::from_secs(1),
-            statistics: Arc::default(),
+            policies: Arc::default(),
             rows: Rows::default(),
             events: Vec::new(),
             overview: Overview::default(),

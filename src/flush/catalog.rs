@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::aggregate::{Class, SeriesId};
+use crate::policy::PolicyId;
 use crate::protocol::Kind;
 use crate::series::Series;
 
@@ -11,6 +12,8 @@ use crate::series::Series;
 pub(super) struct Catalog {
     /// Sorted. Shared with the snapshots of all intervals between which no series came or went.
     series: Arc<Vec<Series>>,
+    /// Of each series, in the same order; shared likewise.
+    policies: Arc<Vec<PolicyId>>,
     /// Of each series, in the same order.
     entries: Vec<Entry>,
     /// By number, for each [`Class`].
@@ -30,6 +33,14 @@ impl Entry {
     }
 }
 
+/// A series that is to be added.
+#[derive(Debug, Clone)]
+struct New {
+    entry: Entry,
+    policy: PolicyId,
+    series: Series,
+}
+
 /// What is known of the series with a number.
 #[derive(Debug, Clone, Copy, Default)]
 struct Life {
@@ -42,6 +53,11 @@ struct Life {
 impl Catalog {
     pub(super) fn series(&self) -> &Arc<Vec<Series>> {
         &self.series
+    }
+
+    /// Of each series, in their order.
+    pub(super) fn policies(&self) -> &Arc<Vec<PolicyId>> {
+        &self.policies
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -69,22 +85,45 @@ impl Catalog {
         self.entries[self.place(class, id)].kind
     }
 
+    /// The policy of the series with a number.
+    pub(super) fn policy(&self, class: Class, id: SeriesId) -> PolicyId {
+        self.policies[self.place(class, id)]
+    }
+
     /// The numbers of a class for which a condition holds, in the order of the series.
-    pub(super) fn ids(&self, class: Class, condition: impl Fn(SeriesId, Kind) -> bool) -> Vec<SeriesId> {
-        let of_class = self.entries.iter().filter(|entry| entry.class() == class);
-        of_class.filter(|entry| condition(entry.id, entry.kind)).map(|entry| entry.id).collect()
+    pub(super) fn ids(
+        &self,
+        class: Class,
+        condition: impl Fn(SeriesId, Kind, PolicyId) -> bool,
+    ) -> Vec<SeriesId> {
+        let of_class = self.entries.iter().zip(&**self.policies).filter(|(entry, _)| entry.class() == class);
+        let holds = of_class.filter(|(entry, policy)| condition(entry.id, entry.kind, **policy));
+        holds.map(|(entry, _)| entry.id).collect()
+    }
+
+    /// Gives series other policies.
+    pub(super) fn change(&mut self, class: Class, changed: Vec<(SeriesId, PolicyId)>) {
+        for (id, policy) in changed {
+            let place = self.place(class, id);
+            // Copied, the first time, if a snapshot is not exported yet.
+            Arc::make_mut(&mut self.policies)[place] = policy;
+        }
     }
 
     /// Adds series that have samples now, in seconds, for the first time.
-    pub(super) fn add(&mut self, class: Class, new: Vec<(SeriesId, Series)>, now: u32) {
+    pub(super) fn add(&mut self, class: Class, new: Vec<(SeriesId, Series, PolicyId)>, now: u32) {
         if new.is_empty() {
             return;
         }
-        let mut new: Vec<_> =
-            new.into_iter().map(|(id, series)| (Entry { id, kind: series.kind() }, series)).collect();
-        new.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+        let of_new = |(id, series, policy): (_, Series, _)| New {
+            entry: Entry { id, kind: series.kind() },
+            policy,
+            series,
+        };
+        let mut new: Vec<_> = new.into_iter().map(of_new).collect();
+        new.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         let lives = &mut self.lives[class as usize];
-        for (Entry { id, .. }, _) in &new {
+        for New { entry: Entry { id, .. }, .. } in &new {
             lives.resize(lives.len().max(id.index() + 1), Life::default());
             lives[id.index()].seen = now;
         }
@@ -93,24 +132,27 @@ impl Catalog {
     }
 
     /// Both are sorted. From the end and within the lists, so that there is no second list of all series.
-    fn merge(&mut self, mut new: Vec<(Entry, Series)>) {
-        let Some((entry, filler)) = new.last().cloned() else { return };
-        let Self { entries, series, .. } = self;
+    fn merge(&mut self, mut new: Vec<New>) {
+        let Some(filler) = new.last().cloned() else { return };
+        let Self { entries, series, policies, .. } = self;
         // Copied if a snapshot is not exported yet.
-        let series = Arc::make_mut(series);
+        let (series, policies) = (Arc::make_mut(series), Arc::make_mut(policies));
         let (mut old, mut place) = (series.len(), series.len() + new.len());
         entries.reserve_exact(new.len());
-        entries.resize(place, entry);
+        entries.resize(place, filler.entry);
+        policies.reserve_exact(new.len());
+        policies.resize(place, filler.policy);
         series.reserve_exact(new.len());
-        series.resize(place, filler);
-        while let Some((_, next)) = new.last() {
+        series.resize(place, filler.series);
+        while let Some(next) = new.last() {
             place -= 1;
-            if old > 0 && series[old - 1] > *next {
+            if old > 0 && series[old - 1] > next.series {
                 old -= 1;
                 entries.swap(old, place);
+                policies.swap(old, place);
                 series.swap(old, place);
-            } else if let Some((entry, one)) = new.pop() {
-                (entries[place], series[place]) = (entry, one);
+            } else if let Some(New { entry, policy, series: one }) = new.pop() {
+                (entries[place], policies[place], series[place]) = (entry, policy, one);
             }
         }
     }
@@ -118,6 +160,12 @@ impl Catalog {
     /// Removes the series with some numbers of a class, and puts others, whose texts moved, in place of those that have
     /// the same number. Both are sorted by number.
     pub(super) fn remove(&mut self, class: Class, dropped: &[SeriesId], moved: &[(SeriesId, Series)]) {
+        let mut stays = self
+            .entries
+            .iter()
+            .map(|entry| entry.class() != class || dropped.binary_search(&entry.id).is_err());
+        Arc::make_mut(&mut self.policies).retain(|_| stays.next() == Some(true));
+        Arc::make_mut(&mut self.policies).shrink_to_fit();
         let entries = std::mem::take(&mut self.entries).into_iter();
         let old = entries.zip(Arc::unwrap_or_clone(std::mem::take(&mut self.series)));
         let kept = old.filter_map(|(entry, series)| {
@@ -153,9 +201,14 @@ mod tests {
     fn catalog(names: &[&str]) -> Catalog {
         let mut catalog = Catalog::default();
         for (id, name) in (0..).zip(names) {
-            catalog.add(Class::Counter, vec![(SeriesId(id), Series::new(Kind::Counter, name, &[]))], id);
+            let series = Series::new(Kind::Counter, name, &[]);
+            catalog.add(Class::Counter, vec![(SeriesId(id), series, policy(id))], id);
         }
         catalog
+    }
+
+    fn policy(number: u32) -> PolicyId {
+        PolicyId::default().plus(number)
     }
 
     fn names(catalog: &Catalog) -> Vec<&str> {
@@ -166,7 +219,7 @@ mod tests {
     fn every_series_is_found_in_its_place_as_others_come_and_go() {
         let mut catalog = catalog(&["c", "a", "d", "b"]);
         let timing = Series::new(Kind::Timing, "bb", &[]);
-        catalog.add(Class::Distribution, vec![(SeriesId(0), timing)], 9);
+        catalog.add(Class::Distribution, vec![(SeriesId(0), timing, policy(9))], 9);
         assert_eq!(names(&catalog), ["a", "b", "bb", "c", "d"]);
         assert_eq!(
             (0..4).map(|id| catalog.place(Class::Counter, SeriesId(id))).collect::<Vec<_>>(),
@@ -178,6 +231,9 @@ mod tests {
         catalog.remove(Class::Counter, &[SeriesId(0), SeriesId(1)], &[(SeriesId(2), elsewhere)]);
         assert_eq!(names(&catalog), ["b", "bb", "d"]);
         assert_eq!(catalog.place(Class::Counter, SeriesId(2)), 2);
+        assert_eq!(**catalog.policies(), [3, 9, 2].map(policy));
+        catalog.change(Class::Counter, vec![(SeriesId(2), policy(7))]);
+        assert_eq!(**catalog.policies(), [3, 9, 7].map(policy));
         assert_eq!(before.len(), 5, "a snapshot keeps the list that it was made with");
     }
 
@@ -187,7 +243,7 @@ mod tests {
         assert_eq!(catalog.see(Class::Counter, SeriesId(0), 20), 0);
         let seen = |id| catalog.seen(Class::Counter, SeriesId(id));
         assert_eq!((seen(0), seen(1)), (20, 1));
-        assert_eq!(catalog.ids(Class::Counter, |id, _| seen(id.0) < 10), [SeriesId(1)]);
-        assert!(catalog.ids(Class::Set, |_, _| true).is_empty());
+        assert_eq!(catalog.ids(Class::Counter, |id, _, _| seen(id.0) < 10), [SeriesId(1)]);
+        assert!(catalog.ids(Class::Set, |_, _, _| true).is_empty());
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::catalog::Catalog;
 use crate::aggregate::{
-    Class, Columns, Members, Parameters, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally,
-    finite,
+    Class, Columns, Members, Parameters, RefusedNames, SeriesId, Shared, Summarizer, Tally, finite,
 };
+use crate::policy::{Policies, PolicyId};
 use crate::protocol::{self, Kind, Line};
 use crate::snapshot::{Event, Rows, Value};
 
-/// What happens to series without samples.
-#[derive(Debug, Clone, PartialEq)]
+/// What is reported of series without samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {
     /// Whether a counter without samples is reported as 0.
     pub zero_counters: bool,
@@ -20,15 +20,12 @@ pub struct Idle {
     pub zero_sets: bool,
     /// Whether a gauge without samples is reported with its last value.
     pub last_gauges: bool,
-    /// How long a series without samples is remembered, by [`Kind`]; in whole seconds.
-    pub expire_after: [Duration; Kind::ALL.len()],
 }
 
 /// What the shipped configuration says.
 impl Default for Idle {
     fn default() -> Self {
-        let expire_after = [Duration::from_hours(1); Kind::ALL.len()];
-        Self { zero_counters: false, zero_sets: false, last_gauges: true, expire_after }
+        Self { zero_counters: false, zero_sets: false, last_gauges: true }
     }
 }
 
@@ -47,6 +44,7 @@ pub(crate) struct Collected {
 #[derive(Debug)]
 pub(crate) struct Collector {
     shared: Arc<Shared>,
+    policies: Arc<Policies>,
     idle: Idle,
     summarizer: Summarizer,
     union: Members,
@@ -73,8 +71,10 @@ enum Sweep {
 }
 
 impl Collector {
-    pub(crate) fn new(shared: Arc<Shared>, statistics: Statistics, idle: Idle) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, policies: Policies, idle: Idle) -> Self {
         let parameters = &shared.parameters;
+        let mut statistics = policies.get(policies.of_no_rule()).statistics.clone();
+        statistics.exact_values = parameters.exact_values;
         Self {
             summarizer: Summarizer::new(statistics, parameters.digits),
             union: Members::new(parameters.exact_members),
@@ -82,8 +82,20 @@ impl Collector {
             sweep: Sweep::Idle,
             next_sweep: Duration::ZERO,
             shared,
+            policies: Arc::new(policies),
             idle,
         }
+    }
+
+    /// All that were ever in force.
+    pub(crate) fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    /// Puts others in force. Series keep those that they have until a line gives them another one.
+    pub(crate) fn renew(&mut self, policies: Policies, idle: Idle) {
+        self.policies = Arc::new(policies);
+        self.idle = idle;
     }
 
     /// Whether the shards must forget their forms at the next cut.
@@ -108,8 +120,12 @@ impl Collector {
         now: Duration,
         renewed: bool,
     ) -> Collected {
+        let mut have_new_policies = false;
         for class in Class::ALL {
+            let changed = self.shared.registry.take_changed(class);
             self.catalog.add(class, self.shared.registry.take_added(class), seconds(now));
+            have_new_policies |= !changed.is_empty();
+            self.catalog.change(class, changed);
         }
         let mut tally = Tally::default();
         let mut refused = RefusedNames::default();
@@ -124,7 +140,9 @@ impl Collector {
         self.unite_sets(columns, now, &mut values);
         let events = self.events(columns);
         let live = self.settle(&mut values);
-        let rows = Rows::new(Arc::clone(self.catalog.series()), values);
+        let (series, policies) = (Arc::clone(self.catalog.series()), Arc::clone(self.catalog.policies()));
+        let mut rows = Rows::new(series, policies, values);
+        rows.have_new_policies = have_new_policies;
         if renewed && self.wants_renewal() {
             self.drop_idle(now);
         } else if self.sweep == Sweep::Idle && now >= self.next_sweep {
@@ -233,10 +251,11 @@ impl Collector {
     }
 
     fn announce_idle(&mut self, now: Duration) {
-        let shortest = self.idle.expire_after.iter().min().copied().unwrap_or_default();
-        self.next_sweep = now + shortest / 8;
-        let dying =
-            Class::ALL.map(|class| self.catalog.ids(class, |id, kind| self.is_idle(class, id, kind, now)));
+        let shortest = self.policies.in_force().iter().flat_map(|policy| policy.expire_after).min();
+        self.next_sweep = now + shortest.unwrap_or_default() / 8;
+        let dying = Class::ALL.map(|class| {
+            self.catalog.ids(class, |id, kind, policy| self.is_idle(class, id, kind, policy, now))
+        });
         let count = dying.iter().map(Vec::len).sum();
         if count == 0 {
             return;
@@ -250,7 +269,10 @@ impl Collector {
     fn drop_idle(&mut self, now: Duration) {
         let Shared { registry, gauges, .. } = &*self.shared;
         let dropped = Class::ALL.map(|class| {
-            let is_idle = |id| self.is_idle(class, id, self.catalog.kind(class, id), now);
+            let is_idle = |id| {
+                let (kind, policy) = (self.catalog.kind(class, id), self.catalog.policy(class, id));
+                self.is_idle(class, id, kind, policy, now)
+            };
             match class {
                 // Otherwise a new gauge of the same number could be forgotten with its first samples.
                 Class::Gauge => registry.drop_dying(class, is_idle, |id| gauges.forget(id)),
@@ -266,9 +288,9 @@ impl Collector {
         self.sweep = Sweep::Idle;
     }
 
-    fn is_idle(&self, class: Class, id: SeriesId, kind: Kind, now: Duration) -> bool {
+    fn is_idle(&self, class: Class, id: SeriesId, kind: Kind, policy: PolicyId, now: Duration) -> bool {
         let idle = seconds(now).saturating_sub(self.catalog.seen(class, id));
-        u64::from(idle) >= self.idle.expire_after[kind as usize].as_secs()
+        u64::from(idle) >= self.policies.get(policy).expire_after[kind as usize].as_secs()
     }
 }
 

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Statistics, Tally};
+use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Tally};
 use crate::export::{Outlet, RequestCounts, Requests};
 use crate::listen::{DropCounter, StreamConnections};
 use crate::mapping::Mapping;
+use crate::policy::{Policies, Policy};
 use crate::snapshot::{Event, Overview, Rows, Snapshot};
 use collect::{Collected, Collector};
 use telemetry::{Report, StreamCounts};
@@ -35,6 +36,8 @@ pub struct Cutter {
     collector: Collector,
     /// The number of the open interval, from 1.
     interval: u32,
+    /// The latest rules.
+    mapping: Arc<Mapping>,
     /// The rules of the next interval, if they are others than those of the open one.
     next_mapping: Option<Arc<Mapping>>,
 }
@@ -68,26 +71,31 @@ impl Cut {
 impl Cutter {
     /// For shards that share `shared`, all in their first interval.
     #[must_use]
-    pub fn new(
-        shared: Arc<Shared>,
-        shards: Vec<Arc<Mutex<Shard>>>,
-        statistics: Statistics,
-        idle: Idle,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, shards: Vec<Arc<Mutex<Shard>>>, policies: Policies, idle: Idle) -> Self {
         let spares = shards.iter().map(|_| Columns::new(&shared.parameters)).collect();
-        let collector = Collector::new(Arc::clone(&shared), statistics, idle);
-        Self { shared, shards, spares, collector, interval: 1, next_mapping: None }
+        let collector = Collector::new(Arc::clone(&shared), policies, idle);
+        let mapping = Arc::clone(shared.mapping());
+        Self { shared, shards, spares, collector, interval: 1, mapping, next_mapping: None }
     }
 
-    /// Gives series the names that these rules say, from the next interval on. Shards forget their forms then, unless the
-    /// rules are those that they have.
-    pub fn map_by(&mut self, mapping: Mapping) {
-        let are_new = self.shards.iter().any(|shard| {
-            // Compared when the lock is free again.
-            let present = Arc::clone(shard.lock().mapping());
-            *present != mapping
-        });
-        self.next_mapping = are_new.then(|| Arc::new(mapping));
+    /// What was wanted of series since the start.
+    #[must_use]
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(self.collector.policies())
+    }
+
+    /// Gives series the names and policies that these rules say, from the next interval on. Shards forget their forms then,
+    /// unless the rules are those that they have.
+    pub fn renew(&mut self, Terms { mut mapping, policies, idle }: Terms) {
+        let present = self.collector.policies();
+        let have_changed = present.in_force() != policies;
+        let all = if have_changed { present.renewed(policies) } else { Policies::clone(present) };
+        mapping.number_from(all.first());
+        self.collector.renew(all, idle);
+        if have_changed || mapping != *self.mapping {
+            self.mapping = Arc::new(mapping);
+            self.next_mapping = Some(Arc::clone(&self.mapping));
+        }
     }
 
     /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
@@ -140,11 +148,22 @@ impl Cutter {
     }
 }
 
+/// What holds for series, and can be changed while tallyd runs.
+#[derive(Debug)]
+pub struct Terms {
+    /// What names and labels they are given.
+    pub mapping: Mapping,
+    /// What is wanted of them, as [`Mapping::govern`] says.
+    pub policies: Vec<Policy>,
+    /// What is reported of those without samples.
+    pub idle: Idle,
+}
+
 /// What the flush is told while it runs.
 #[derive(Debug)]
 pub enum Order {
-    /// A configuration was taken, with these rules.
-    MapBy(Box<Mapping>),
+    /// A configuration was taken, with these terms.
+    Renew(Box<Terms>),
     /// A configuration was refused, so what was in force stays.
     CountRefusedReload,
 }
@@ -156,8 +175,6 @@ pub struct Flusher {
     pub cutter: Cutter,
     /// When intervals end. The first began before anything was received: rates divide by all of its time.
     pub schedule: Schedule,
-    /// What was asked of distributions.
-    pub statistics: Arc<Statistics>,
     /// The sockets whose losses it reports.
     pub drop_counter: DropCounter,
     /// The connections that it reports, by stream listener.
@@ -181,8 +198,8 @@ impl Flusher {
         loop {
             let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
             let stopped = match orders.recv_timeout(wait) {
-                Ok(Order::MapBy(mapping)) => {
-                    self.cutter.map_by(*mapping);
+                Ok(Order::Renew(terms)) => {
+                    self.cutter.renew(*terms);
                     last_reload_successful = true;
                     continue;
                 }
@@ -238,7 +255,7 @@ impl Flusher {
                 time: ended.time,
             };
             // No other series has a name that begins with tallyd's prefix, so all of them stand together.
-            rows.insert(own.rows());
+            rows.insert(own.rows(), self.cutter.policies().of_no_rule());
         }
         let datagrams_dropped = drops.iter().map(|drops| drops.datagrams).sum();
         if datagrams_dropped > 0 {
@@ -251,7 +268,7 @@ impl Flusher {
         let snapshot = Arc::new(Snapshot {
             time: ended.time,
             interval: ended.length,
-            statistics: Arc::clone(&self.statistics),
+            policies: self.cutter.policies(),
             rows,
             events,
             overview: Overview { series: live.iter().sum(), tally, datagrams_dropped },

@@ -125,6 +125,7 @@ pub(super) fn rule(number: usize, text: &RuleText, defaults: &Defaults) -> Resul
         labels: text.labels.iter().map(|(label, value)| (label.clone(), template(value))).collect(),
         text: text.clone(),
         scale,
+        policy: 0,
         expression,
     })
 }
@@ -145,6 +146,9 @@ fn check_observer(text: &RuleText, defaults: &Defaults) -> Result<(), String> {
     match (observer_type, &text.summary_options, &text.histogram_options) {
         (ObserverType::Histogram, Some(_), _) => {
             return Err("summary_options of what is a histogram (observer_type)".to_owned());
+        }
+        (ObserverType::Native, Some(_), _) => {
+            return Err("summary_options of what is a native histogram (observer_type)".to_owned());
         }
         (ObserverType::Summary, _, Some(_)) => {
             return Err("histogram_options of what is a summary (observer_type)".to_owned());

@@ -86,8 +86,10 @@ pub enum ObserverType {
     Unset,
     /// Percentiles of the latest interval, running count and sum.
     Summary,
-    /// Running counts in buckets.
+    /// Running counts in buckets; in exponential ones, too, if the options of histograms give their factor.
     Histogram,
+    /// Running counts in exponential buckets alone. `statsd_exporter` does not know it; it is tallyd's own.
+    Native,
 }
 
 /// How `match` is read.

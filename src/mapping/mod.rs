@@ -13,6 +13,7 @@
 mod check;
 mod file;
 mod globs;
+mod policies;
 mod rule;
 mod template;
 
@@ -24,6 +25,7 @@ pub use file::{
 pub use rule::Rule;
 
 use globs::Globs;
+use policies::Numbers;
 
 use crate::protocol::Kind;
 
@@ -36,6 +38,7 @@ pub struct Mapping {
     expressions: Vec<usize>,
     /// As they were written.
     defaults: Defaults,
+    numbers: Numbers,
 }
 
 /// Whether the same was written.
@@ -85,6 +88,7 @@ impl Mapping {
             globs: Globs::new(defaults.glob_disable_ordering),
             expressions: Vec::new(),
             defaults: defaults.clone(),
+            numbers: Numbers::default(),
         };
         for (number, (line, text)) in rules.into_iter().enumerate() {
             let rule = check::rule(number, text, defaults)

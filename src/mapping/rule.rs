@@ -15,6 +15,8 @@ pub struct Rule {
     pub text: RuleText,
     /// What values are multiplied by.
     pub scale: f64,
+    /// The number of the policy of its series, counted from the first of this mapping.
+    pub(super) policy: u32,
     /// If it is a regular expression, and no glob.
     pub(super) expression: Option<Regex>,
     pub(super) name: Template,

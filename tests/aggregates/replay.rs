@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics, Summary, Tally};
 use tallyd::flush::{Cutter, Idle};
+use tallyd::policy::{Policies, Policy, PolicyId};
 use tallyd::protocol::Kind;
 use tallyd::snapshot::{Overview, Row as Result, Snapshot, Value};
 
@@ -33,7 +34,7 @@ impl Replay {
             exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
             ..Parameters::default()
         };
-        let statistics = Arc::new(Statistics {
+        let statistics = Statistics {
             percentiles: ascending(percentiles).into_iter().filter_map(Percentile::new).collect(),
             bounds: ascending(bounds),
             timing_bounds: ascending(bounds)
@@ -41,11 +42,13 @@ impl Replay {
                 .map(|bound| bound * milliseconds(in_seconds))
                 .collect(),
             exact_values: parameters.exact_values,
-        });
+        };
+        let expire_after = [EXPIRE_AFTER; Kind::ALL.len()];
+        let policy = Policy { statistics, expire_after, ..Policy::default() };
         let shared = Shared::new(parameters);
         let shards: Vec<_> =
             (0..RECEIVERS).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-        let mut cutter = Cutter::new(shared, shards.clone(), Statistics::clone(&statistics), idle(row));
+        let mut cutter = Cutter::new(shared, shards.clone(), Policies::new(vec![policy]), idle(row));
         let mut snapshots = Vec::new();
         for (datagrams, number) in row.intervals.iter().zip(1..) {
             for (datagram, shard) in datagrams.iter().zip(shards.iter().cycle()) {
@@ -55,7 +58,7 @@ impl Replay {
             snapshots.push(Snapshot {
                 time: SystemTime::UNIX_EPOCH + row.length * number,
                 interval: row.length,
-                statistics: Arc::clone(&statistics),
+                policies: cutter.policies(),
                 events: Vec::new(),
                 rows: cut.rows().clone(),
                 overview: Overview { tally: cut.tally().clone(), ..Overview::default() },
@@ -94,9 +97,14 @@ impl Replay {
         Some(row)
     }
 
+    /// What was asked of all series.
+    fn statistics(&self) -> &Statistics {
+        &self.snapshots[0].policies.get(PolicyId::default()).statistics
+    }
+
     /// A percentile that was asked for.
     pub(crate) fn percentile(&self, summary: &Summary, percent: f64) -> f64 {
-        let asked = self.snapshots[0].percentiles();
+        let asked = &self.statistics().percentiles;
         let place = asked.iter().position(|percentile| percentile.percent() == percent);
         summary.percentiles[place.expect("a percentile that was asked for")]
     }
@@ -106,7 +114,7 @@ impl Replay {
         if bound == f64::INFINITY {
             return summary.count;
         }
-        let Statistics { bounds, timing_bounds, .. } = &*self.snapshots[0].statistics;
+        let Statistics { bounds, timing_bounds, .. } = self.statistics();
         let bounds = if kind == Kind::Timing { timing_bounds } else { bounds };
         let place = bounds.iter().position(|asked| *asked == bound * self.unit(kind));
         summary.buckets[place.expect("a bound that was asked for")]
@@ -138,12 +146,7 @@ fn idle(row: &Row) -> Idle {
     // The agent sends zeros for counters and does not repeat gauges. The rows in which it does not are of its parts.
     let by_time = row.peer == "datadog-agent" && row.is_timed;
     let zeros = ["statsd", "gostatsd"].contains(&&*row.peer) && !deletes || by_time;
-    Idle {
-        zero_counters: zeros,
-        zero_sets: zeros,
-        last_gauges: !deletes && !by_time,
-        expire_after: [EXPIRE_AFTER; Kind::ALL.len()],
-    }
+    Idle { zero_counters: zeros, zero_sets: zeros, last_gauges: !deletes && !by_time }
 }
 
 fn ascending(numbers: &[f64]) -> Vec<f64> {

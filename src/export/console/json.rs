@@ -5,6 +5,7 @@ use std::iter;
 
 use crate::aggregate::Percentile;
 use crate::export::number::push_float;
+use crate::policy::Policy;
 use crate::snapshot::{Event, Row, Snapshot, Value};
 
 /// What the lines of a snapshot have in common.
@@ -12,8 +13,8 @@ pub(super) struct Lines<'a> {
     snapshot: &'a Snapshot,
     /// Up to the name.
     head: String,
-    /// Each from the comma to the colon.
-    percentile_keys: Vec<String>,
+    /// Each from the comma to the colon, by policy.
+    percentile_keys: Vec<Vec<String>>,
 }
 
 impl<'a> Lines<'a> {
@@ -23,11 +24,12 @@ impl<'a> Lines<'a> {
         // Never zero, since readers divide by it.
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
         let key = |percentile: &Percentile| format!(",\"p{}\":", percentile.percent());
-        Self { head, percentile_keys: snapshot.percentiles().iter().map(key).collect(), snapshot }
+        let keys = |policy: &Policy| policy.statistics.percentiles.iter().map(key).collect();
+        Self { head, percentile_keys: snapshot.policies.map(keys), snapshot }
     }
 
     /// Appends the line of a row.
-    pub(super) fn push(&self, text: &mut String, Row { series, value }: Row<'_>) {
+    pub(super) fn push(&self, text: &mut String, Row { series, value, policy }: Row<'_>) {
         text.push_str(&self.head);
         text.push_str(",\"name\":");
         push_string(text, series.name());
@@ -48,7 +50,7 @@ impl<'a> Lines<'a> {
                 push_field(text, ",\"max\":", summary.max);
                 push_field(text, ",\"mean\":", summary.mean);
                 push_field(text, ",\"stddev\":", summary.stddev);
-                for (key, value) in self.percentile_keys.iter().zip(&summary.percentiles) {
+                for (key, value) in self.percentile_keys[policy.index()].iter().zip(&summary.percentiles) {
                     push_field(text, key, *value);
                 }
             }
@@ -151,7 +153,7 @@ mod tests {
         Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_810),
             interval: Duration::from_secs(10),
-            statistics: Arc::new(Statistics { percentiles, ..Statistics::default() }),
+            policies: Arc::new(Statistics { percentiles, ..Statistics::default() }.into()),
             rows,
             events: Vec::new(),
             overview: Overview::default(),

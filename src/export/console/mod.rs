@@ -120,7 +120,7 @@ mod tests {
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
-            statistics: std::sync::Arc::default(),
+            policies: std::sync::Arc::default(),
             rows: (0..many).map(row).collect(),
             events: (0..many).map(event).collect(),
             overview: Overview::default(),

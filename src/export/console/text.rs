@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::brief::push_brief;
 use crate::aggregate::{Percentile, RESERVED_PREFIX, Summary};
+use crate::policy::Policy;
 use crate::protocol::Priority;
 use crate::series::Series;
 use crate::snapshot::{Event, Row, Snapshot, Value};
@@ -21,8 +22,8 @@ pub(super) struct Table<'a> {
     snapshot: &'a Snapshot,
     /// Of the names.
     width: usize,
-    /// What stands before the value of each percentile.
-    percentile_labels: Vec<String>,
+    /// What stands before the value of each percentile, by policy.
+    percentile_labels: Vec<Vec<String>>,
 }
 
 impl<'a> Table<'a> {
@@ -38,7 +39,8 @@ impl<'a> Table<'a> {
             }
         }
         let label = |percentile: &Percentile| format!("  p{} ", percentile.percent());
-        Self { width, percentile_labels: snapshot.percentiles().iter().map(label).collect(), snapshot }
+        let labels = |policy: &Policy| policy.statistics.percentiles.iter().map(label).collect();
+        Self { width, percentile_labels: snapshot.policies.map(labels), snapshot }
     }
 
     /// The line above the rows.
@@ -64,7 +66,7 @@ impl<'a> Table<'a> {
         if !is_shown(row) {
             return;
         }
-        let Row { series, value } = row;
+        let Row { series, value, policy } = row;
         let kind = series.kind().name();
         text.push_str("  ");
         text.push_str(kind);
@@ -78,24 +80,26 @@ impl<'a> Table<'a> {
                 text.push_str("/s");
             }
             Value::Gauge(value) | Value::Set(value) => push_right(text, *value),
-            Value::Summary(summary) => self.push_summary(text, summary),
+            Value::Summary(summary) => {
+                push_summary(text, summary, &self.percentile_labels[policy.index()]);
+            }
         }
         text.push('\n');
     }
+}
 
-    fn push_summary(&self, text: &mut String, summary: &Summary) {
-        let Summary { count, sum, min, max, mean, stddev, percentiles, .. } = summary;
-        push_left(text, "  count ", *count);
-        push_left(text, "  sum ", *sum);
-        push_left(text, "  min ", *min);
-        push_left(text, "  max ", *max);
-        push_left(text, "  mean ", *mean);
-        push_left(text, "  stddev ", *stddev);
-        for (label, value) in self.percentile_labels.iter().zip(percentiles) {
-            push_left(text, label, *value);
-        }
-        text.truncate(text.trim_end_matches(' ').len());
+fn push_summary(text: &mut String, summary: &Summary, percentile_labels: &[String]) {
+    let Summary { count, sum, min, max, mean, stddev, percentiles, .. } = summary;
+    push_left(text, "  count ", *count);
+    push_left(text, "  sum ", *sum);
+    push_left(text, "  min ", *min);
+    push_left(text, "  max ", *max);
+    push_left(text, "  mean ", *mean);
+    push_left(text, "  stddev ", *stddev);
+    for (label, value) in percentile_labels.iter().zip(percentiles) {
+        push_left(text, label, *value);
     }
+    text.truncate(text.trim_end_matches(' ').len());
 }
 
 /// Appends the line of an event.
@@ -197,7 +201,7 @@ mod tests {
         Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(10),
-            statistics: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }),
+            policies: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }.into()),
             rows: rows.into_iter().collect(),
             events: Vec::new(),
             overview: Overview::default(),

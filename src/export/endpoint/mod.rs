@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::prometheus::Settings;
+use super::prometheus::Naming;
 use super::{ExportError, Exported, Exporter};
 use crate::listen::{self, Protocol};
 use crate::snapshot::Snapshot;
@@ -66,12 +66,12 @@ impl Endpoint {
     /// If the address cannot be had, among others because another process has it; or if the system gives no thread.
     pub fn start(
         serving: &Serving,
-        settings: Settings,
+        naming: Naming,
         reloads: Option<mpsc::Sender<Reload>>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let socket = listen::bind_tcp(Protocol::Http, serving.address)?;
         let address = socket.local_addr()?;
-        let (pages, requests) = (Arc::new(Pages::new(settings)), Arc::new(Requests::default()));
+        let (pages, requests) = (Arc::new(Pages::new(naming)), Arc::new(Requests::default()));
         let clerk = Clerk {
             pages: Arc::clone(&pages),
             requests: Arc::clone(&requests),

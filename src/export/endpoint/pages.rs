@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::export::Exported;
-use crate::export::prometheus::{Format, Settings, Totals};
+use crate::export::prometheus::{Format, Naming, Totals};
 use crate::snapshot::Snapshot;
 
 /// How a page is encoded on its way.
@@ -46,9 +46,9 @@ struct Made {
 }
 
 impl Pages {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(naming: Naming) -> Self {
         Self {
-            totals: RwLock::new(Totals::new(settings)),
+            totals: RwLock::new(Totals::new(naming)),
             snapshots: AtomicU64::new(0),
             made: Default::default(),
         }
@@ -143,14 +143,12 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::export::prometheus::{Naming, Timings};
     use crate::protocol::Kind;
     use crate::series::Series;
     use crate::snapshot::{Overview, Value};
 
     fn pages() -> Pages {
-        let expire_after = [Duration::from_mins(1); 6];
-        Pages::new(Settings { naming: Naming::Prometheus, timings: Timings::Summary, expire_after })
+        Pages::new(Naming::Prometheus)
     }
 
     fn hits(count: u32) -> Snapshot {
@@ -158,7 +156,7 @@ mod tests {
         Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_secs(1),
-            statistics: Arc::default(),
+            policies: Arc::default(),
             rows: (0..count).map(|n| (series(n), Value::Counter(1.0))).collect(),
             events: Vec::new(),
             overview: Overview::default(),

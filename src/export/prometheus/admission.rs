@@ -3,17 +3,18 @@
 use super::Quarantine;
 use super::names::labels;
 use super::page::{Distribution, Family, Member, Shape, Total};
-use super::totals::{Stand, Timings, Totals};
+use super::totals::{Stand, Totals};
 use crate::aggregate::RESERVED_PREFIX;
+use crate::policy::PolicyId;
 use crate::protocol::Kind;
 use crate::series::Series;
 
 impl Totals {
     /// Gives a new series a place, or none.
-    pub(super) fn admit(&mut self, series: &Series) -> Stand {
-        let name = self.settings.naming.family(series);
+    pub(super) fn admit(&mut self, series: &Series, policy: PolicyId) -> Stand {
+        let name = self.naming.family(series);
         let (labels, labels_merge) = labels(series);
-        match self.member(series, &name, labels) {
+        match self.member(series, policy, &name, labels) {
             Ok((member, series_merge)) => Stand::At { member, merges: [labels_merge, series_merge] },
             Err(reason) => {
                 tracing::warn!(
@@ -28,16 +29,23 @@ impl Totals {
     }
 
     /// The member that a new series is added to, and whether another series is added to it, too.
-    fn member(&mut self, series: &Series, name: &str, labels: String) -> Result<(u32, bool), Quarantine> {
+    fn member(
+        &mut self,
+        series: &Series,
+        policy: PolicyId,
+        name: &str,
+        labels: String,
+    ) -> Result<(u32, bool), Quarantine> {
         let kind = series.kind();
         if name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
             return Err(Quarantine::ReservedName);
         }
-        let shape = match (kind, self.settings.timings) {
-            (Kind::Counter, _) => Shape::Counter,
-            (Kind::Gauge | Kind::Set, _) => Shape::Gauge,
-            (_, Timings::Summary) => Shape::Summary,
-            (_, Timings::Histogram) => Shape::Histogram,
+        let wanted = self.policies.get(policy);
+        let shape = Shape::of(kind, wanted.form);
+        let total = match shape {
+            Shape::Counter => Total::Counter(0.0),
+            Shape::Gauge => Total::Gauge(0.0),
+            Shape::Summary | Shape::Histogram => Total::Distribution(Box::new(Distribution::new(wanted))),
         };
         let known = self.page.find(name).filter(|number| !self.page.family(*number).gave_way);
         let family = match known {
@@ -47,22 +55,14 @@ impl Totals {
             Some(number) => number,
             None => {
                 self.claim(name, shape)?;
-                self.page.open(Family { name: name.into(), shape, kind, gave_way: false })
-            }
-        };
-        let total = match shape {
-            Shape::Counter => Total::Counter(0.0),
-            Shape::Gauge => Total::Gauge(0.0),
-            Shape::Summary => Total::Distribution(Box::default()),
-            Shape::Histogram => {
-                let buckets = vec![0.0; self.statistics.bounds.len()].into();
-                Total::Distribution(Box::new(Distribution { buckets, ..Distribution::default() }))
+                self.page.open(Family { name: name.into(), shape, kind, policy, gave_way: false })
             }
         };
         let member = Member {
             labels: labels.into(),
             family,
             kind,
+            policy,
             total,
             seen: self.clock,
             began: self.interval_began,

@@ -25,4 +25,4 @@ mod totals;
 pub use format::Format;
 pub use names::Naming;
 pub use quarantine::{Merge, Quarantine};
-pub use totals::{Settings, Timings, Totals};
+pub use totals::Totals;

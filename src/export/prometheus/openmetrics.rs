@@ -7,7 +7,7 @@
 //! for each name.
 
 use super::Totals;
-use super::line::{help, push_line, quantile, type_name};
+use super::line::{Extras, help, push_line, type_name};
 use super::page::{Distribution, Family, Member, Shape, Total};
 use crate::export::PIECE;
 
@@ -47,18 +47,14 @@ impl Part {
 ///
 /// The first one of `write`.
 pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-    let percentiles = &totals.statistics.percentiles;
-    let writer = Writer {
-        quantiles: percentiles.iter().map(|percentile| canonical(quantile(percentile.percent()))).collect(),
-        bounds: totals.statistics.bounds.iter().map(|&bound| canonical(bound)).collect(),
-    };
+    let writer = Writer { extras: Extras::of(totals, canonical) };
     let mut types = Types { totals, name: String::new() };
     let mut text = String::with_capacity(2 * PIECE);
     for (family, members) in totals.page.families() {
         let name = &*family.name;
         let parts = Part::of(family.shape);
         if let Some(typed) = types.typed_name(family, members.clone()) {
-            push_metadata(&mut text, [typed, ""], type_name(family.shape), family);
+            push_metadata(&mut text, totals, [typed, ""], type_name(family.shape), family);
             for member in members {
                 if text.len() >= PIECE {
                     write(&text)?;
@@ -71,7 +67,7 @@ pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(
             }
         } else {
             for part in parts {
-                push_metadata(&mut text, [name, part.suffix()], "unknown", family);
+                push_metadata(&mut text, totals, [name, part.suffix()], "unknown", family);
                 for member in members.clone() {
                     if text.len() >= PIECE {
                         write(&text)?;
@@ -86,15 +82,16 @@ pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(
     write(&text)
 }
 
-fn push_metadata(text: &mut String, name: [&str; 2], type_name: &str, family: &Family) {
+fn push_metadata(text: &mut String, totals: &Totals, name: [&str; 2], type_name: &str, family: &Family) {
     let [stem, suffix] = name;
+    let help = help(totals, family, &['\\', '\n', '"']);
     text.extend(["# TYPE ", stem, suffix, " ", type_name, "\n"]);
-    text.extend(["# HELP ", stem, suffix, " ", help(family.kind), "\n"]);
+    text.extend(["# HELP ", stem, suffix, " ", &help, "\n"]);
 }
 
 struct Writer {
-    quantiles: Vec<String>,
-    bounds: Vec<String>,
+    /// By policy.
+    extras: Vec<Extras>,
 }
 
 impl Writer {
@@ -105,14 +102,15 @@ impl Writer {
             Total::Counter(value) | Total::Gauge(value) => push(None, *value),
             Total::Distribution(total) => {
                 let Distribution { count, sum, quantiles, buckets } = &**total;
+                let extras = &self.extras[member.policy.index()];
                 match part {
                     Part::Own => {
-                        for (quantile, value) in self.quantiles.iter().zip(quantiles) {
+                        for (quantile, value) in extras.quantiles.iter().zip(quantiles) {
                             push(Some(("quantile", quantile)), *value);
                         }
                     }
                     Part::Buckets => {
-                        for (bound, value) in self.bounds.iter().zip(buckets) {
+                        for (bound, value) in extras.bounds.iter().zip(buckets) {
                             push(Some(("le", bound)), *value);
                         }
                         push(Some(("le", "+Inf")), *count);
@@ -144,10 +142,13 @@ impl Types<'_> {
             Shape::Gauge => Some(name),
             Shape::Counter => name.strip_suffix("_total").filter(|stem| self.is_free(stem)),
             Shape::Summary | Shape::Histogram => {
-                let begin_above_zero = self.totals.statistics.bounds.iter().all(|bound| *bound >= 0.0);
-                let fits = (family.shape == Shape::Summary || begin_above_zero)
-                    && self.find(name, "_created").is_none()
-                    && members.into_iter().all(is_whole);
+                let policies = &self.totals.policies;
+                let begins_above_zero = |member: &Member| {
+                    policies.get(member.policy).statistics.bounds.first().is_none_or(|bound| *bound >= 0.0)
+                };
+                let mut members = members.into_iter();
+                let fits = members.all(|member| begins_above_zero(member) && is_whole(member))
+                    && self.find(name, "_created").is_none();
                 fits.then_some(name)
             }
         }
@@ -203,9 +204,10 @@ fn canonical(value: f64) -> String {
 mod tests {
     use std::convert::Infallible;
 
+    use super::super::Naming;
     use super::super::text::tests::{add, row, totals};
-    use super::super::{Naming, Timings};
     use super::*;
+    use crate::policy::Form;
     use crate::protocol::Kind;
 
     fn page(totals: &Totals) -> String {
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn families_have_their_types_and_members_the_time_of_their_beginning() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         let rows = vec![
             row(Kind::Timing, "api.latency", &[("env", "a\"b\\c")], 100.0),
             row(Kind::Counter, "hits", &[], 5.0),
@@ -248,12 +250,12 @@ mod tests {
 
     #[test]
     fn a_page_without_series_is_its_end() {
-        assert_eq!(page(&totals(Naming::Prometheus, Timings::Summary)), "# EOF\n");
+        assert_eq!(page(&totals(Naming::Prometheus, Form::Summary)), "# EOF\n");
     }
 
     #[test]
     fn a_member_that_comes_back_begins_anew() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         let rows = || vec![row(Kind::Counter, "hits", &[], 5.0)];
         add(&mut totals, rows());
         assert!(page(&totals).contains("hits_total 5\nhits_created 1000.25\n"));
@@ -264,7 +266,7 @@ mod tests {
 
     #[test]
     fn bounds_are_written_as_any_other_program_writes_them() {
-        let mut totals = totals(Naming::Prometheus, Timings::Histogram);
+        let mut totals = totals(Naming::Prometheus, Form::Histogram);
         add(&mut totals, vec![row(Kind::Distribution, "d", &[], 0.5)]);
         assert_eq!(
             page(&totals),
@@ -290,7 +292,7 @@ mod tests {
 
     /// What TYPE lines say of a page with these families.
     fn types(naming: Naming, rows: &[(Kind, &str, f64)]) -> Vec<String> {
-        let mut totals = totals(naming, Timings::Summary);
+        let mut totals = totals(naming, Form::Summary);
         assert_eq!(
             add(&mut totals, rows.iter().map(|(kind, name, value)| row(*kind, name, &[], *value)).collect()),
             []

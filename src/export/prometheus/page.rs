@@ -2,7 +2,6 @@
 
 use std::hash::BuildHasher;
 use std::mem;
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -10,6 +9,7 @@ use hashbrown::hash_table::Entry;
 
 use super::merge::merge;
 use super::renumbering::Renumbering;
+use crate::policy::{Form, PolicyId};
 use crate::protocol::Kind;
 
 /// The type of a family, as Prometheus has it.
@@ -22,6 +22,16 @@ pub(super) enum Shape {
 }
 
 impl Shape {
+    /// Of series of a kind, where distributions are shown in this form.
+    pub(super) fn of(kind: Kind, form: Form) -> Self {
+        match (kind, form) {
+            (Kind::Counter, _) => Shape::Counter,
+            (Kind::Gauge | Kind::Set, _) => Shape::Gauge,
+            (_, Form::Summary) => Shape::Summary,
+            (_, Form::Histogram | Form::Native) => Shape::Histogram,
+        }
+    }
+
     /// What stands behind the family's name on its lines; the name itself aside.
     pub(super) fn suffixes(self) -> &'static [&'static str] {
         match self {
@@ -38,6 +48,8 @@ pub(super) struct Family {
     pub(super) name: Box<str>,
     pub(super) shape: Shape,
     pub(super) kind: Kind,
+    /// Of its first member; what is told of the family.
+    pub(super) policy: PolicyId,
     /// Whether it gave way to a line of a distribution, and is about to leave the page.
     pub(super) gave_way: bool,
 }
@@ -50,9 +62,10 @@ pub(super) struct Member {
     /// The number of its family.
     pub(super) family: u32,
     pub(super) kind: Kind,
+    pub(super) policy: PolicyId,
     pub(super) total: Total,
     /// When a snapshot last had it, on the clock of [`Totals`](super::Totals).
-    pub(super) seen: Duration,
+    pub(super) seen: u64,
     /// When the interval began that had it first, in seconds since 1970.
     pub(super) began: f64,
 }
@@ -71,9 +84,9 @@ pub(super) enum Total {
 pub(super) struct Distribution {
     pub(super) count: f64,
     pub(super) sum: f64,
-    /// Of a summary: percentiles of the latest interval, none if it had no samples.
+    /// Percentiles of the latest interval, none if it had no samples; shown of a summary.
     pub(super) quantiles: Vec<f64>,
-    /// Of a histogram: weights up to each bound.
+    /// Weights up to each bound, of which a summary has none.
     pub(super) buckets: Box<[f64]>,
 }
 

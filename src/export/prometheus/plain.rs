@@ -8,10 +8,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::names::labels;
-use super::{Format, Naming, Quarantine, Settings, Timings, Totals};
+use super::{Format, Naming, Quarantine, Totals};
 use crate::aggregate::{Percentile, RESERVED_PREFIX, Statistics, Summary, finite};
 use crate::export::Exported;
 use crate::export::number::push_number;
+use crate::policy::{Form, Policies, Policy};
 use crate::protocol::Kind;
 use crate::series::Series;
 use crate::snapshot::{Overview, Row, Rows, Snapshot, Value};
@@ -20,7 +21,9 @@ const PERCENTILE: f64 = 50.0;
 const BOUND: f64 = 2.0;
 
 struct Plain {
-    settings: Settings,
+    naming: Naming,
+    /// Of all series.
+    policy: Policy,
     clock: Duration,
     /// By name, then by labels.
     families: BTreeMap<String, (&'static str, BTreeMap<String, Member>)>,
@@ -43,7 +46,7 @@ impl Plain {
     fn add(&mut self, snapshot: &Snapshot) -> Exported {
         self.clock += snapshot.interval;
         let mut exported = Exported::default();
-        for Row { series, value } in &snapshot.rows {
+        for Row { series, value, .. } in &snapshot.rows {
             if !self.places.contains_key(series) {
                 let place = self.admit(series);
                 self.places.insert(series.clone(), place);
@@ -62,17 +65,17 @@ impl Plain {
     }
 
     fn admit(&mut self, series: &Series) -> Result<(String, String, [bool; 2]), Quarantine> {
-        let name = self.settings.naming.family(series);
+        let name = self.naming.family(series);
         let (labels, labels_merge) = labels(series);
         if name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
             return Err(Quarantine::ReservedName);
         }
         let kind = series.kind();
-        let shape = match (kind, self.settings.timings) {
+        let shape = match (kind, self.policy.form) {
             (Kind::Counter, _) => "counter",
             (Kind::Gauge | Kind::Set, _) => "gauge",
-            (_, Timings::Summary) => "summary",
-            (_, Timings::Histogram) => "histogram",
+            (_, Form::Summary) => "summary",
+            (_, Form::Histogram | Form::Native) => "histogram",
         };
         match self.families.get(&name) {
             Some((other, _)) if *other != shape => return Err(Quarantine::TypeConflict),
@@ -137,7 +140,7 @@ impl Plain {
                 }
                 let is_alive = match member.kind {
                     Kind::Gauge | Kind::Set => unseen == Duration::ZERO,
-                    kind => unseen < self.settings.expire_after[kind as usize],
+                    kind => unseen < self.policy.expire_after[kind as usize],
                 };
                 dropped |= !is_alive;
                 is_alive
@@ -249,16 +252,11 @@ fn row(series: &Series, number: f64) -> (Series, Value) {
     (series.clone(), value)
 }
 
-fn snapshot(interval: Duration, rows: Rows) -> Snapshot {
+fn snapshot(interval: Duration, policy: &Policy, rows: Rows) -> Snapshot {
     Snapshot {
         time: SystemTime::UNIX_EPOCH,
         interval,
-        statistics: Arc::new(Statistics {
-            percentiles: Percentile::new(PERCENTILE).into_iter().collect(),
-            bounds: vec![BOUND],
-            timing_bounds: vec![BOUND * 1e3],
-            exact_values: 512,
-        }),
+        policies: Arc::new(Policies::new(vec![policy.clone()])),
         rows,
         events: Vec::new(),
         overview: Overview::default(),
@@ -311,7 +309,7 @@ proptest! {
     #[test]
     fn totals_come_to_what_the_plain_ones_come_to(
         naming in prop::sample::select(&[Naming::Prometheus, Naming::StatsdExporter][..]),
-        timings in prop::sample::select(&[Timings::Summary, Timings::Histogram][..]),
+        form in prop::sample::select(&[Form::Summary, Form::Histogram][..]),
         expire_after in prop::array::uniform6((1..40_u64).prop_map(Duration::from_secs)),
         pool in vec(series(), 1..20),
         intervals in vec(
@@ -320,17 +318,23 @@ proptest! {
         ),
     ) {
         let pool: BTreeSet<_> = pool.into_iter().collect();
-        let settings = Settings { naming, timings, expire_after };
+        let statistics = Statistics {
+            percentiles: Percentile::new(PERCENTILE).into_iter().collect(),
+            bounds: if form == Form::Histogram { vec![BOUND] } else { Vec::new() },
+            ..Statistics::default()
+        };
+        let policy = Policy { statistics, form, expire_after, ..Policy::default() };
         let mut plain = Plain {
-            settings: settings.clone(),
+            naming,
+            policy: policy.clone(),
             clock: Duration::ZERO,
             families: BTreeMap::new(),
             places: BTreeMap::new(),
         };
-        let mut totals = Totals::new(settings);
+        let mut totals = Totals::new(naming);
         for (seconds, numbers) in intervals {
             let rows = pool.iter().zip(numbers).filter_map(|(series, number)| Some(row(series, number?)));
-            let snapshot = snapshot(Duration::from_secs(seconds), rows.collect());
+            let snapshot = snapshot(Duration::from_secs(seconds), &policy, rows.collect());
             prop_assert_eq!(totals.add(&snapshot), plain.add(&snapshot));
             prop_assert_eq!(page(&totals), plain.page());
             let page = page(&totals);

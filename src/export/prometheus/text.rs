@@ -1,7 +1,7 @@
 //! The text format, version 0.0.4.
 
 use super::Totals;
-use super::line::{help, push_line, quantile, type_name};
+use super::line::{Extras, help, push_line, type_name};
 use super::page::{Distribution, Shape, Total};
 use crate::export::PIECE;
 use crate::export::number::push_number;
@@ -14,14 +14,11 @@ use crate::export::number::push_number;
 /// The first one of `write`.
 pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     let mut text = String::with_capacity(2 * PIECE);
-    let percentiles = &totals.statistics.percentiles;
-    let quantiles: Vec<String> =
-        percentiles.iter().map(|percentile| number(quantile(percentile.percent()))).collect();
-    let bounds: Vec<String> = totals.statistics.bounds.iter().map(|&bound| number(bound)).collect();
+    let extras = Extras::of(totals, number);
     for (family, members) in totals.page.families() {
         let name = &*family.name;
-        let (help, type_name) = (help(family.kind), type_name(family.shape));
-        text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", type_name, "\n"]);
+        let (help, type_name) = (help(totals, family, &['\\', '\n']), type_name(family.shape));
+        text.extend(["# HELP ", name, " ", &help, "\n# TYPE ", name, " ", type_name, "\n"]);
         for member in members {
             let labels = &*member.labels;
             if text.len() >= PIECE {
@@ -34,6 +31,7 @@ pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(
                 }
                 Total::Distribution(total) => {
                     let Distribution { count, sum, quantiles: values, buckets } = &**total;
+                    let Extras { quantiles, bounds } = &extras[member.policy.index()];
                     if family.shape == Shape::Histogram {
                         for (bound, value) in bounds.iter().zip(buckets) {
                             push_line(&mut text, [name, "_bucket"], labels, Some(("le", bound)), *value);
@@ -64,27 +62,36 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
-    use super::super::{Merge, Naming, Quarantine, Settings, Timings};
+    use super::super::{Merge, Naming, Quarantine};
     use super::*;
     use crate::aggregate::{Percentile, Statistics, Summary};
     use crate::export::Exported;
+    use crate::policy::{Form, Policies, Policy};
     use crate::protocol::Kind;
     use crate::series::Series;
     use crate::snapshot::{Overview, Snapshot, Value};
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    pub(in super::super) fn totals(naming: Naming, timings: Timings) -> Totals {
-        Totals::new(Settings { naming, timings, expire_after: [MINUTE; 6] })
+    /// What rows are of: one policy, under which series live for a minute.
+    pub(in super::super) fn policies(form: Form) -> Arc<Policies> {
+        let statistics = Statistics {
+            percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
+            bounds: if form == Form::Histogram { vec![0.1, 1.0] } else { Vec::new() },
+            ..Statistics::default()
+        };
+        Arc::new(Policies::new(vec![Policy {
+            statistics,
+            form,
+            expire_after: [MINUTE; 6],
+            ..Policy::default()
+        }]))
     }
 
-    fn statistics() -> Arc<Statistics> {
-        Arc::new(Statistics {
-            percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
-            bounds: vec![0.1, 1.0],
-            timing_bounds: vec![100.0, 1000.0],
-            exact_values: 512,
-        })
+    pub(in super::super) fn totals(naming: Naming, form: Form) -> Totals {
+        let mut totals = Totals::new(naming);
+        totals.policies = policies(form);
+        totals
     }
 
     /// Adds an interval of ten seconds, the first of which begins at 1000.25 s; what is not on the page as it was sent, by name.
@@ -94,9 +101,11 @@ pub(super) mod tests {
     ) -> Vec<(&'static str, u64)> {
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         let snapshot = Snapshot {
-            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_010_250) + totals.clock,
+            time: SystemTime::UNIX_EPOCH
+                + Duration::from_millis(1_010_250)
+                + Duration::from_nanos(totals.clock),
             interval: Duration::from_secs(10),
-            statistics: statistics(),
+            policies: Arc::clone(&totals.policies),
             rows: rows.into_iter().collect(),
             events: Vec::new(),
             overview: Overview::default(),
@@ -140,7 +149,7 @@ pub(super) mod tests {
 
     #[test]
     fn totals_run_and_percentiles_are_those_of_the_latest_interval() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         for value in [100.0, 300.0] {
             let rows = vec![
                 row(Kind::Timing, "api.latency", &[("env", "prod")], value),
@@ -168,7 +177,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_page_of_many_pieces_is_whole() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         let rows = (0..5000).map(|n| row(Kind::Counter, &format!("c.{n:04}"), &[], f64::from(n))).collect();
         add(&mut totals, rows);
         let page = page(&totals);
@@ -180,7 +189,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_histogram_has_running_buckets_and_the_one_without_bound() {
-        let mut totals = totals(Naming::StatsdExporter, Timings::Histogram);
+        let mut totals = totals(Naming::StatsdExporter, Form::Histogram);
         (0..2).for_each(|_| _ = add(&mut totals, vec![row(Kind::Distribution, "d", &[], 0.5)]));
         assert_eq!(
             page(&totals),
@@ -191,7 +200,7 @@ pub(super) mod tests {
 
     #[test]
     fn counters_that_become_one_are_added_up_and_anything_else_is_kept_out() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         let rows = vec![
             row(Kind::Counter, "a-b", &[], 1.0),
             row(Kind::Counter, "a.b", &[], 2.0),
@@ -211,7 +220,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_family_has_one_type() {
-        let mut totals = totals(Naming::StatsdExporter, Timings::Summary);
+        let mut totals = totals(Naming::StatsdExporter, Form::Summary);
         let rows = vec![row(Kind::Counter, "x", &[], 1.0), row(Kind::Gauge, "x", &[("a", "b")], 2.0)];
         assert_eq!(add(&mut totals, rows), [("type_conflict", 1)]);
         assert_eq!(page(&totals).matches("# TYPE x ").count(), 1);
@@ -219,8 +228,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_belongs_to_a_distribution_is_no_other_family_whichever_came_first() {
-        for timings in [Timings::Summary, Timings::Histogram] {
-            let mut totals = totals(Naming::StatsdExporter, timings);
+        for form in [Form::Summary, Form::Histogram] {
+            let mut totals = totals(Naming::StatsdExporter, form);
             assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
             let rows = vec![
                 row(Kind::Timing, "x", &[], 5.0),
@@ -237,7 +246,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_counter_never_falls() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         add(&mut totals, vec![row(Kind::Counter, "c", &[], 5.0)]);
         assert_eq!(add(&mut totals, vec![row(Kind::Counter, "c", &[], -1.0)]), [("negative_increase", 1)]);
         assert!(page(&totals).contains("c_total 5\n"));
@@ -245,7 +254,7 @@ pub(super) mod tests {
 
     #[test]
     fn totals_stay_finite() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         for _ in 0..3 {
             add(
                 &mut totals,
@@ -258,7 +267,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_client_cannot_add_to_tallyds_own_metrics() {
-        let mut totals = totals(Naming::Prometheus, Timings::Summary);
+        let mut totals = totals(Naming::Prometheus, Form::Summary);
         let rows =
             vec![row(Kind::Counter, "tallyd.lines", &[], 1.0), row(Kind::Counter, "tallyd_lines", &[], 9.0)];
         assert_eq!(add(&mut totals, rows), [("reserved_name", 1)]);
@@ -267,7 +276,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_idle_leaves_the_page_and_its_names_are_free_again() {
-        let mut totals = totals(Naming::StatsdExporter, Timings::Summary);
+        let mut totals = totals(Naming::StatsdExporter, Form::Summary);
         add(&mut totals, vec![row(Kind::Timing, "x", &[], 5.0), row(Kind::Gauge, "g", &[], 1.0)]);
         add(&mut totals, Vec::new());
         let after_one = page(&totals);

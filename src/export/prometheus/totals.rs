@@ -1,38 +1,19 @@
 //! Adds snapshots up, and drops what the page would otherwise show for ever.
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::merge::merge;
-use super::page::{Distribution, Member, Page, Total};
+use super::page::{Distribution, Family, Member, Page, Shape, Total};
 use super::{Merge, Naming, Quarantine};
-use crate::aggregate::{Statistics, Summary, finite};
+use crate::aggregate::{Summary, finite};
 use crate::export::Exported;
+use crate::policy::{Assigned, Policies, Policy, PolicyId};
 use crate::protocol::Kind;
 use crate::series::Series;
-use crate::snapshot::{Snapshot, Value};
-
-/// How timings, histograms and distributions are exposed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Timings {
-    /// Percentiles of the latest interval, running count and sum.
-    Summary,
-    /// Running counts in buckets.
-    Histogram,
-}
-
-/// How snapshots become families.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How metrics are named.
-    pub naming: Naming,
-    /// How distributions are exposed.
-    pub timings: Timings,
-    /// How long a series without samples stays, by [`Kind`].
-    pub expire_after: [Duration; Kind::ALL.len()],
-}
+use crate::snapshot::{Row, Snapshot, Value};
 
 /// Where a series of the snapshots stands on the page.
 #[derive(Debug)]
@@ -54,31 +35,32 @@ pub(super) enum Stand {
 /// What all series came to since they began, in families.
 #[derive(Debug)]
 pub struct Totals {
-    pub(super) settings: Settings,
+    pub(super) naming: Naming,
     pub(super) page: Page,
     /// Whether a family gave way in this interval.
     pub(super) gave_way: bool,
     /// In the order of the series.
     places: Vec<Place>,
-    /// The sum of all intervals.
-    pub(super) clock: Duration,
+    /// The sum of all intervals, in nanoseconds.
+    pub(super) clock: u64,
     /// The start of the latest interval, in seconds since 1970.
     pub(super) interval_began: f64,
-    pub(super) statistics: Arc<Statistics>,
+    /// Those of the latest snapshot.
+    pub(super) policies: Arc<Policies>,
 }
 
 impl Totals {
     /// Without families.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(naming: Naming) -> Self {
         Self {
-            settings,
+            naming,
             page: Page::default(),
             gave_way: false,
             places: Vec::new(),
-            clock: Duration::ZERO,
+            clock: 0,
             interval_began: 0.0,
-            statistics: Arc::default(),
+            policies: Arc::default(),
         }
     }
 
@@ -86,9 +68,12 @@ impl Totals {
     ///
     /// Rows and places are in the order of the series, so one walk over both finds the places of all rows.
     pub fn add(&mut self, snapshot: &Snapshot) -> Exported {
-        self.clock += snapshot.interval;
+        self.clock += nanoseconds(snapshot.interval);
         self.interval_began = began(snapshot);
-        self.statistics = Arc::clone(&snapshot.statistics);
+        self.policies = Arc::clone(&snapshot.policies);
+        if snapshot.rows.have_new_policies {
+            self.follow(snapshot);
+        }
         let mut exported = Exported::default();
         let places = mem::take(&mut self.places);
         let mut known = &places[..];
@@ -97,11 +82,11 @@ impl Totals {
         let mut idle = Vec::new();
         for row in &snapshot.rows {
             let stand = find(&mut known, row.series, &mut idle).unwrap_or_else(|| {
-                let stand = self.admit(row.series);
+                let stand = self.admit(row.series, row.policy);
                 new.push(Place { series: row.series.clone(), stand });
                 stand
             });
-            if let Err(reason) = self.add_to(stand, row.value, &mut exported) {
+            if let Err(reason) = self.add_to(stand, row, &mut exported) {
                 exported.quarantined[reason as usize] += 1;
                 idle.extend(stand.member());
             }
@@ -122,7 +107,23 @@ impl Totals {
         })
     }
 
-    fn add_to(&mut self, stand: Stand, value: &Value, exported: &mut Exported) -> Result<(), Quarantine> {
+    /// Drops families that have another type now, so that their series come again as new ones; other rules were read. Of
+    /// those that were kept off the page, all are judged anew.
+    fn follow(&mut self, snapshot: &Snapshot) {
+        let mut known = &self.places[..];
+        let mut other_type = HashSet::new();
+        for row in &snapshot.rows {
+            if let Some(Stand::At { member, .. }) = find(&mut known, row.series, &mut Vec::new()) {
+                let family = self.page.family_of(member);
+                if family.shape != Shape::of(family.kind, snapshot.policy(&row).form) {
+                    other_type.insert(self.page.member(member).family);
+                }
+            }
+        }
+        self.drop_members(|_, member| !other_type.contains(&member.family), false);
+    }
+
+    fn add_to(&mut self, stand: Stand, row: Row<'_>, exported: &mut Exported) -> Result<(), Quarantine> {
         let (number, merges) = match stand {
             Stand::At { member, merges } => (member, merges),
             Stand::Nowhere(reason) => return Err(reason),
@@ -132,9 +133,13 @@ impl Totals {
         }
         exported.merged.iter_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
         let member = self.page.member_mut(number);
+        if member.policy != row.policy {
+            self.adopt(number, row.policy);
+        }
+        let member = self.page.member_mut(number);
         // Divided, not multiplied by 0.001, which no f64 is: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { 1e3 } else { 1.0 };
-        match (&mut member.total, value) {
+        match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
                 if *increase < 0.0 {
                     return Err(Quarantine::NegativeIncrease);
@@ -147,15 +152,9 @@ impl Totals {
                 let Summary { percentiles, buckets: new, .. } = &**summary;
                 *count = finite(*count + summary.count);
                 *sum = finite(*sum + summary.sum / divisor);
-                match self.settings.timings {
-                    Timings::Summary => {
-                        quantiles.clear();
-                        quantiles.extend(percentiles.iter().map(|value| value / divisor));
-                    }
-                    Timings::Histogram => {
-                        buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
-                    }
-                }
+                quantiles.clear();
+                quantiles.extend(percentiles.iter().map(|value| value / divisor));
+                buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
             }
             _ => {}
         }
@@ -163,19 +162,44 @@ impl Totals {
         Ok(())
     }
 
+    /// Gives a member another policy, if it prevails; of several counters that are added up, each may have one of its own.
+    /// What was counted in other buckets cannot go on: it begins anew.
+    #[cold]
+    fn adopt(&mut self, number: u32, policy: PolicyId) {
+        let assigned = Assigned { policy, first: self.policies.first() };
+        let family = self.page.member(number).family;
+        let family = self.page.family_mut(family);
+        if assigned.prevails_over(family.policy) {
+            family.policy = policy;
+        }
+        let member = self.page.member_mut(number);
+        if !assigned.prevails_over(member.policy) {
+            return;
+        }
+        let [old, new] = [member.policy, policy].map(|policy| self.policies.get(policy));
+        member.policy = policy;
+        if let Total::Distribution(total) = &mut member.total
+            && old.statistics.bounds != new.statistics.bounds
+        {
+            **total = Distribution::new(new);
+            member.began = self.interval_began;
+        }
+    }
+
     /// Drops what gave way, and what the page would otherwise show for ever. Gauges and sets are in every snapshot while
     /// they are alive; others keep their totals for a while.
     fn expire(&mut self, idle: &[u32]) {
-        let Self { settings: Settings { expire_after, .. }, clock, .. } = *self;
-        let unseen = |member: &Member| clock.saturating_sub(member.seen);
+        let clock = self.clock;
+        let policies = Arc::clone(&self.policies);
+        let unseen = |member: &Member| clock - member.seen;
         let is_alive = |member: &Member| match member.total {
-            Total::Gauge(_) => unseen(member) == Duration::ZERO,
-            _ => unseen(member) < expire_after[member.kind as usize],
+            Total::Gauge(_) => unseen(member) == 0,
+            _ => unseen(member) < nanoseconds(policies.get(member.policy).expire_after[member.kind as usize]),
         };
         let mut expired = false;
         for &number in idle {
             let member = self.page.member_mut(number);
-            if unseen(member) > Duration::ZERO
+            if unseen(member) > 0
                 && let Total::Distribution(total) = &mut member.total
             {
                 total.quantiles.clear();
@@ -191,13 +215,24 @@ impl Totals {
                 place.stand = Stand::Nowhere(Quarantine::NameTaken);
             }
         }
-        let numbers = self.page.retain(|family, member| !family.gave_way && is_alive(member));
+        // Where something left, those kept out are judged anew when they come again.
+        self.drop_members(|family, member| !family.gave_way && is_alive(member), !expired);
+    }
+
+    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keep_out: bool) {
+        let numbers = self.page.retain(stays);
         self.places.retain_mut(|place| match &mut place.stand {
             Stand::At { member, .. } => numbers.renumber(member),
-            // Those kept out are judged anew when they come again.
-            Stand::Nowhere(_) => !expired,
+            Stand::Nowhere(_) => keep_out,
         });
         self.places.shrink_to(2 * self.places.len());
+    }
+}
+
+impl Distribution {
+    /// Of no values, as it is wanted.
+    pub(super) fn new(policy: &Policy) -> Self {
+        Self { buckets: vec![0.0; policy.statistics.bounds.len()].into(), ..Self::default() }
     }
 }
 
@@ -208,6 +243,11 @@ impl Stand {
             Stand::Nowhere(_) => None,
         }
     }
+}
+
+/// 584 years of them at most.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// When an interval began, in seconds since 1970, to the millisecond.

@@ -1,0 +1,112 @@
+//! What the options of rules, their defaults and the configuration together want of series.
+
+use std::time::Duration;
+
+use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleText, SummaryOptions, Ttl};
+use crate::aggregate::{Percentile, Statistics};
+use crate::policy::{Assigned, Form, Policy, PolicyId};
+use crate::protocol::Kind;
+
+/// The numbers of the policies of a mapping.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Numbers {
+    /// The first.
+    first: PolicyId,
+    /// Of series without a rule, counted from the first.
+    of_no_rule: u32,
+}
+
+impl Mapping {
+    /// The policies of series that these rules name, in the order of the rules and each of them once; at the end that of
+    /// series without a rule. What neither a rule nor the defaults of the rules say is as in `fallback`, and for histograms
+    /// as in `histograms`, where nothing is left open.
+    #[must_use]
+    pub fn govern(&mut self, fallback: &Policy, histograms: &HistogramOptions) -> Vec<Policy> {
+        let of_no_rule = policy(fallback, histograms, &self.defaults, None);
+        let mut policies = Vec::new();
+        for rule in &mut self.rules {
+            let own = policy(fallback, histograms, &self.defaults, Some(&rule.text));
+            let known = policies.iter().position(|known| *known == own);
+            // u32::MAX stands for the last one, whose number is not known yet.
+            rule.policy = known.map_or(u32::MAX, |number| number as u32);
+            if known.is_none() && own != of_no_rule {
+                rule.policy = policies.len() as u32;
+                policies.push(own);
+            }
+        }
+        self.numbers.of_no_rule = policies.len() as u32;
+        policies.push(of_no_rule);
+        self.rules.iter_mut().for_each(|rule| rule.policy = rule.policy.min(self.numbers.of_no_rule));
+        policies
+    }
+
+    /// Sets the number that the first of its policies has among all that were ever in force.
+    pub(crate) fn number_from(&mut self, first: PolicyId) {
+        self.numbers.first = first;
+    }
+
+    /// What a series gets that a rule named, or none.
+    pub(crate) fn assign(&self, mapped: Option<&Mapped<'_>>) -> Assigned {
+        let Numbers { first, of_no_rule } = self.numbers;
+        Assigned { policy: first.plus(mapped.map_or(of_no_rule, |mapped| mapped.rule.policy)), first }
+    }
+}
+
+fn policy(
+    fallback: &Policy,
+    histograms: &HistogramOptions,
+    defaults: &Defaults,
+    rule: Option<&RuleText>,
+) -> Policy {
+    let observer_type = match rule.map(|rule| rule.observer_type) {
+        None | Some(ObserverType::Unset) => defaults.observer_type,
+        Some(given) => given,
+    };
+    let form = match observer_type {
+        ObserverType::Unset => fallback.form,
+        ObserverType::Summary => Form::Summary,
+        ObserverType::Histogram => Form::Histogram,
+        ObserverType::Native => Form::Native,
+    };
+    let summary = rule.and_then(|rule| rule.summary_options.as_ref());
+    let histogram = rule.and_then(|rule| rule.histogram_options.as_ref());
+    let bounds = match form {
+        Form::Histogram => {
+            let given = [histogram, Some(&defaults.histogram_options)].into_iter().flatten();
+            let mut given = given.map(|HistogramOptions { buckets, .. }| buckets);
+            given.find(|buckets| !buckets.is_empty()).unwrap_or(&histograms.buckets).clone()
+        }
+        Form::Summary | Form::Native => Vec::new(),
+    };
+    let ttl = rule.map(|rule| rule.ttl).filter(|ttl| *ttl != Ttl::default()).unwrap_or(defaults.ttl);
+    Policy {
+        help: rule.map_or_else(Box::default, |rule| rule.help.as_str().into()),
+        statistics: Statistics {
+            percentiles: percentiles(summary, defaults)
+                .unwrap_or_else(|| fallback.statistics.percentiles.clone()),
+            timing_bounds: bounds.iter().map(|seconds| seconds * 1e3).collect(),
+            bounds,
+            ..Statistics::default()
+        },
+        form,
+        expire_after: if ttl == Ttl::default() {
+            fallback.expire_after
+        } else {
+            // Series are remembered for whole seconds.
+            [Duration::from_secs(ttl.0.as_secs_f64().ceil() as u64); Kind::ALL.len()]
+        },
+    }
+}
+
+/// Those that a rule or the defaults of the rules ask for, in ascending order.
+fn percentiles(summary: Option<&SummaryOptions>, defaults: &Defaults) -> Option<Vec<Percentile>> {
+    let given = [summary, Some(&defaults.summary_options)].into_iter().flatten();
+    let quantiles = given.map(|options| &options.quantiles).find(|quantiles| !quantiles.is_empty())?;
+    // 0.999 as 99.9, not as the product of two f64, which has more digits.
+    let percent = |quantile: f64| (quantile * 1e12).round() / 1e10;
+    let mut percentiles: Vec<_> =
+        quantiles.iter().filter_map(|quantile| Percentile::new(percent(quantile.quantile))).collect();
+    percentiles.sort_by(|a, b| a.percent().total_cmp(&b.percent()));
+    percentiles.dedup();
+    Some(percentiles)
+}

@@ -1,0 +1,166 @@
+//! What is wanted of series: what is computed of their values, how Prometheus is shown it, and how long they live.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::Statistics;
+use crate::protocol::Kind;
+
+/// What is wanted of a series, by the rule that gave it its name, or else by the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// What Prometheus is told of the family; empty if it is told the type.
+    pub help: Box<str>,
+    /// What is computed of the values of timings, histograms and distributions.
+    pub statistics: Statistics,
+    /// How Prometheus is shown them.
+    pub form: Form,
+    /// How long a series without samples is remembered, by [`Kind`]; in whole seconds.
+    pub expire_after: [Duration; Kind::ALL.len()],
+}
+
+/// What the shipped configuration says, but for statistics, of which there are none.
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            help: Box::default(),
+            statistics: Statistics::default(),
+            form: Form::default(),
+            expire_after: [Duration::from_hours(1); Kind::ALL.len()],
+        }
+    }
+}
+
+/// How timings, histograms and distributions are exposed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Percentiles of the latest interval, running count and sum.
+    #[default]
+    Summary,
+    /// Running counts in buckets.
+    Histogram,
+    /// Running counts in exponential buckets, which only Prometheus' protobuf format can tell.
+    Native,
+}
+
+/// The number of a policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyId(u32);
+
+/// All policies that were in force since the start, in the order of their numbers: series that have no samples since the
+/// rules were changed still have an old one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policies {
+    /// Those in force come last, and the last one is that of series without a rule.
+    all: Vec<Policy>,
+    /// The number of the first one in force.
+    first: usize,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self::new(vec![Policy::default()])
+    }
+}
+
+/// One for all series.
+impl From<Statistics> for Policies {
+    fn from(statistics: Statistics) -> Self {
+        Self::new(vec![Policy { statistics, ..Policy::default() }])
+    }
+}
+
+impl Policies {
+    /// Those of rules in the order of the rules, and at the end that of series without a rule.
+    #[must_use]
+    pub fn new(policies: Vec<Policy>) -> Self {
+        debug_assert!(!policies.is_empty(), "there is one of series without a rule");
+        Self { all: policies, first: 0 }
+    }
+
+    /// Puts others in force.
+    #[must_use]
+    pub(crate) fn renewed(&self, policies: Vec<Policy>) -> Self {
+        let first = self.all.len();
+        Self { all: [&self.all[..], &policies].concat(), first }
+    }
+
+    /// Those in force.
+    pub(crate) fn in_force(&self) -> &[Policy] {
+        &self.all[self.first..]
+    }
+
+    /// The number of the first one in force.
+    pub(crate) fn first(&self) -> PolicyId {
+        PolicyId(self.first as u32)
+    }
+
+    /// The number of that of series without a rule.
+    pub(crate) fn of_no_rule(&self) -> PolicyId {
+        PolicyId(self.all.len() as u32 - 1)
+    }
+
+    /// What of each policy, in the order of their numbers.
+    pub(crate) fn map<T>(&self, what: impl FnMut(&Policy) -> T) -> Vec<T> {
+        self.all.iter().map(what).collect()
+    }
+
+    /// The policy with a number.
+    #[must_use]
+    pub fn get(&self, id: PolicyId) -> &Policy {
+        &self.all[id.index()]
+    }
+}
+
+impl PolicyId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The number of the policy that is this many behind.
+    pub(crate) fn plus(self, count: u32) -> Self {
+        Self(self.0 + count)
+    }
+}
+
+/// What a line says of its series' policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Assigned {
+    pub(crate) policy: PolicyId,
+    /// The first one that came into force together with it.
+    pub(crate) first: PolicyId,
+}
+
+impl Assigned {
+    /// Whether a series gets this policy that had another one: a newer one prevails, and of those that several rules give to
+    /// one series, that of the first rule.
+    pub(crate) fn prevails_over(self, known: PolicyId) -> bool {
+        known < self.first || self.policy < known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_prevails_and_newer_rules_over_older_ones() {
+        let assigned = |policy, first| Assigned { policy: PolicyId(policy), first: PolicyId(first) };
+        let cases = [(3, 2, 3, false), (2, 2, 3, true), (3, 2, 2, false), (3, 2, 1, true), (3, 2, 0, true)];
+        for (policy, first, known, prevails) in cases {
+            assert_eq!(assigned(policy, first).prevails_over(PolicyId(known)), prevails, "{policy} {known}");
+        }
+    }
+
+    #[test]
+    fn policies_that_were_in_force_keep_their_numbers() {
+        let policy = |help: &str| Policy { help: help.into(), ..Policy::default() };
+        let old = Policies::new(vec![policy("rule"), policy("none")]);
+        let new = old.renewed(vec![policy("other"), policy("no other")]);
+        assert_eq!(*new.get(old.of_no_rule()).help, *"none");
+        assert_eq!((new.first(), new.of_no_rule()), (PolicyId(2), PolicyId(3)));
+        assert_eq!(new.in_force(), [policy("other"), policy("no other")]);
+    }
+}
