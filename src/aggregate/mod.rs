@@ -17,6 +17,7 @@ mod distribution;
 mod events;
 mod forms;
 mod gauges;
+mod grid;
 mod histogram;
 mod identify;
 mod members;
