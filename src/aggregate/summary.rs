@@ -88,8 +88,8 @@ impl Summarizer {
     /// Series that are summarized at a time.
     pub(crate) const BATCH: usize = 16;
 
-    pub(crate) fn new(statistics: Statistics, digits: u8) -> Self {
-        Self { statistics, exact: Default::default(), whole: Distribution::new(digits) }
+    pub(crate) fn new(statistics: Statistics, digits: u8, unit: f64) -> Self {
+        Self { statistics, exact: Default::default(), whole: Distribution::new(digits, unit) }
     }
 
     /// Makes the summaries of a batch of series, of which `are_timings` tells the kinds. `each` also gets how many values are outside the range of the
@@ -126,7 +126,7 @@ impl Summarizer {
                     whole.fold(words, weight);
                 }
             }
-            each(index, question.count_up(&whole.moments, whole.histogram.iter()), whole.clamped);
+            each(index, question.count_up(&whole.moments, whole.iter()), whole.clamped);
         }
     }
 }
@@ -271,14 +271,14 @@ mod tests {
     }
 
     fn summarize(values: &[(f64, f64)], exact_values: usize, parts: usize) -> Summary {
-        let mut buffers = Buffers::new(Distribution::new(2), exact_values);
+        let mut buffers = Buffers::new(Distribution::new(2, 1.0), exact_values);
         let cells: Vec<_> = (0..parts).map(|_| buffers.open(SeriesId(0), 1.0)).collect();
         for (index, &(value, weight)) in values.iter().enumerate() {
             buffers.push_weighted(cells[index % parts], value.to_bits(), weight);
         }
         let parts: Vec<_> = cells.iter().map(|&cell| (0, buffers.contents(cell))).collect();
         let mut summaries = Vec::new();
-        Summarizer::new(statistics(exact_values), 2)
+        Summarizer::new(statistics(exact_values), 2, 1.0)
             .summarize(&parts, &[false], |_, summary, _| summaries.push(summary));
         assert_eq!(summaries.len(), 1);
         summaries.remove(0)

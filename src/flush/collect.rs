@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::catalog::Catalog;
 use crate::aggregate::{
-    Class, Columns, Members, Parameters, RefusedNames, SeriesId, Shared, Statistics, Summarizer, Tally,
-    finite,
+    Class, Columns, MILLISECONDS, Members, Parameters, RefusedNames, SeriesId, Shared, Statistics,
+    Summarizer, Tally, finite,
 };
 use crate::protocol::{self, Kind, Line};
 use crate::snapshot::{Event, Rows, Value};
@@ -48,7 +48,8 @@ pub(crate) struct Collected {
 pub(crate) struct Collector {
     shared: Arc<Shared>,
     idle: Idle,
-    summarizer: Summarizer,
+    /// Of each class that has distributions.
+    summarizers: [(Class, Summarizer); 2],
     union: Members,
     catalog: Catalog,
     /// Series that have been told to the registry as dying.
@@ -75,8 +76,9 @@ enum Sweep {
 impl Collector {
     pub(crate) fn new(shared: Arc<Shared>, statistics: Statistics, idle: Idle) -> Self {
         let parameters = &shared.parameters;
+        let summarizer = |unit| Summarizer::new(statistics.clone(), parameters.digits, unit);
         Self {
-            summarizer: Summarizer::new(statistics, parameters.digits),
+            summarizers: [(Class::Timing, summarizer(MILLISECONDS)), (Class::Distribution, summarizer(1.0))],
             union: Members::new(parameters.exact_members),
             catalog: Catalog::default(),
             sweep: Sweep::Idle,
@@ -168,25 +170,25 @@ impl Collector {
         now: Duration,
         values: &mut [Option<Value>],
     ) -> u64 {
-        let Self { catalog, summarizer, .. } = self;
-        let class = Class::Distribution;
+        let Self { catalog, summarizers, .. } = self;
         let mut clamped = 0;
-        let parts = parts(columns, |columns| columns.values.occupied());
-        let series: Vec<_> = parts.chunk_by(|a, b| a.id == b.id).collect();
-        for batch in series.chunks(Summarizer::BATCH) {
-            let mut parts = Vec::with_capacity(batch.len());
-            for (number, cells) in batch.iter().enumerate() {
-                parts.extend(
-                    cells.iter().map(|part| (number, columns[part.shard].values.contents(part.cell))),
-                );
+        for (class, summarizer) in summarizers {
+            let class = *class;
+            let parts = parts(columns, |columns| columns.distributions(class).occupied());
+            let series: Vec<_> = parts.chunk_by(|a, b| a.id == b.id).collect();
+            for batch in series.chunks(Summarizer::BATCH) {
+                let mut parts = Vec::with_capacity(batch.len());
+                for (number, cells) in batch.iter().enumerate() {
+                    let contents = |part: &Part| columns[part.shard].distributions(class).contents(part.cell);
+                    parts.extend(cells.iter().map(|part| (number, contents(part))));
+                }
+                let are_timings = vec![class == Class::Timing; batch.len()];
+                summarizer.summarize(&parts, &are_timings, |number, summary, outside| {
+                    let place = catalog.see(class, batch[number][0].id, seconds(now));
+                    values[place] = Some(Value::Summary(Box::new(summary)));
+                    clamped += outside;
+                });
             }
-            let are_timings: Vec<_> =
-                batch.iter().map(|cells| catalog.kind(class, cells[0].id) == Kind::Timing).collect();
-            summarizer.summarize(&parts, &are_timings, |number, summary, outside| {
-                let place = catalog.see(class, batch[number][0].id, seconds(now));
-                values[place] = Some(Value::Summary(Box::new(summary)));
-                clamped += outside;
-            });
         }
         clamped
     }
