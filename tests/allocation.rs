@@ -31,11 +31,10 @@ fn datagrams() -> Vec<String> {
 #[test]
 fn receiving_known_series_allocates_nothing_over_many_intervals() {
     let parameters = Parameters { max_series: 1000, ..Parameters::default() };
-    let statistics = Statistics { exact_values: 512, ..Statistics::default() };
     let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
     let shared = Shared::mapped(parameters, Mapping::from_yaml(rules).unwrap());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics, Idle::default());
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Statistics::default(), Idle::default());
     let datagrams = datagrams();
     let mut allocations = Vec::new();
     for _interval in 0..8 {

@@ -40,7 +40,6 @@ impl Pipeline {
     fn with_idle(shards: usize, parameters: Parameters, idle: Idle) -> Self {
         let statistics = Statistics {
             percentiles: PERCENTILES.into_iter().filter_map(Percentile::new).collect(),
-            exact_values: parameters.exact_values,
             ..Statistics::default()
         };
         let shared = Shared::new(parameters);

@@ -35,8 +35,6 @@ fuzz_target!(|datagram: &[u8]| {
     let statistics = Statistics {
         percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
         bounds: vec![0.1, 1.0],
-        timing_bounds: vec![100.0, 1000.0],
-        exact_values: 4,
     };
     let parameters = Parameters { exact_values: 4, exact_members: 4, ..Parameters::default() };
     let shared = Shared::new(parameters);

@@ -315,12 +315,7 @@ impl Config {
         let shows_pages = prometheus.start_http_server || textfile.enabled;
         let wants_buckets = shows_pages && prometheus.timings == Timings::Histogram;
         let bounds = if wants_buckets { prometheus.buckets.clone() } else { Vec::new() };
-        Statistics {
-            percentiles,
-            timing_bounds: bounds.iter().map(|seconds| seconds * 1e3).collect(),
-            bounds,
-            exact_values: self.aggregation.exact_values,
-        }
+        Statistics { percentiles, bounds }
     }
 
     /// What happens to series without samples.

@@ -50,6 +50,7 @@ pub(crate) struct Collector {
     idle: Idle,
     /// Of each class that has distributions.
     summarizers: [(Class, Summarizer); 2],
+    statistics: Statistics,
     union: Members,
     catalog: Catalog,
     /// Series that have been told to the registry as dying.
@@ -75,11 +76,12 @@ enum Sweep {
 
 impl Collector {
     pub(crate) fn new(shared: Arc<Shared>, statistics: Statistics, idle: Idle) -> Self {
-        let parameters = &shared.parameters;
-        let summarizer = |unit| Summarizer::new(statistics.clone(), parameters.digits, unit);
+        let Parameters { digits, exact_values, exact_members, .. } = shared.parameters;
+        let summarizer = |unit| Summarizer::new(digits, exact_values, unit);
         Self {
             summarizers: [(Class::Timing, summarizer(MILLISECONDS)), (Class::Distribution, summarizer(1.0))],
-            union: Members::new(parameters.exact_members),
+            statistics,
+            union: Members::new(exact_members),
             catalog: Catalog::default(),
             sweep: Sweep::Idle,
             next_sweep: Duration::ZERO,
@@ -170,7 +172,8 @@ impl Collector {
         now: Duration,
         values: &mut [Option<Value>],
     ) -> u64 {
-        let Self { catalog, summarizers, .. } = self;
+        let Self { catalog, summarizers, statistics, .. } = self;
+        let asked = [&*statistics; Summarizer::BATCH];
         let mut clamped = 0;
         for (class, summarizer) in summarizers {
             let class = *class;
@@ -182,8 +185,7 @@ impl Collector {
                     let contents = |part: &Part| columns[part.shard].distributions(class).contents(part.cell);
                     parts.extend(cells.iter().map(|part| (number, contents(part))));
                 }
-                let are_timings = vec![class == Class::Timing; batch.len()];
-                summarizer.summarize(&parts, &are_timings, |number, summary, outside| {
+                summarizer.summarize(&parts, &asked[..batch.len()], |number, summary, outside| {
                     let place = catalog.see(class, batch[number][0].id, seconds(now));
                     values[place] = Some(Value::Summary(Box::new(summary)));
                     clamped += outside;

@@ -256,8 +256,6 @@ fn snapshot(interval: Duration, rows: Rows) -> Snapshot {
         statistics: Arc::new(Statistics {
             percentiles: Percentile::new(PERCENTILE).into_iter().collect(),
             bounds: vec![BOUND],
-            timing_bounds: vec![BOUND * 1e3],
-            exact_values: 512,
         }),
         rows,
         events: Vec::new(),

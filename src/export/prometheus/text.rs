@@ -82,8 +82,6 @@ pub(super) mod tests {
         Arc::new(Statistics {
             percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
             bounds: vec![0.1, 1.0],
-            timing_bounds: vec![100.0, 1000.0],
-            exact_values: 512,
         })
     }
 
