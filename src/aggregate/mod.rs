@@ -21,6 +21,7 @@ mod grid;
 mod histogram;
 mod identify;
 mod members;
+mod native;
 mod pages;
 mod raw;
 mod registry;
@@ -29,6 +30,7 @@ mod summary;
 mod tally;
 
 pub use histogram::{Histogram, LARGEST, SMALLEST};
+pub use native::{Native, NativeSettings};
 pub use shard::{Parameters, RESERVED_PREFIX, Shard, Shared};
 pub use summary::{Percentile, Statistics, Summary};
 pub use tally::{Refusal, RefusedNames, Tally};
