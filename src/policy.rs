@@ -82,9 +82,9 @@ impl Policies {
 
     /// Puts others in force.
     #[must_use]
-    pub(crate) fn renewed(&self, policies: Vec<Policy>) -> Self {
+    pub(crate) fn renewed(&self, policies: &[Policy]) -> Self {
         let first = self.all.len();
-        Self { all: [&self.all[..], &policies].concat(), first }
+        Self { all: [&self.all[..], policies].concat(), first }
     }
 
     /// Those in force.
@@ -158,7 +158,7 @@ mod tests {
     fn policies_that_were_in_force_keep_their_numbers() {
         let policy = |help: &str| Policy { help: help.into(), ..Policy::default() };
         let old = Policies::new(vec![policy("rule"), policy("none")]);
-        let new = old.renewed(vec![policy("other"), policy("no other")]);
+        let new = old.renewed(&[policy("other"), policy("no other")]);
         assert_eq!(*new.get(old.of_no_rule()).help, *"none");
         assert_eq!((new.first(), new.of_no_rule()), (PolicyId(2), PolicyId(3)));
         assert_eq!(new.in_force(), [policy("other"), policy("no other")]);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tallyd::aggregate::{Parameters, Shard, Shared, Statistics};
+use tallyd::aggregate::{Parameters, Shard, Shared};
 use tallyd::flush::{Cutter, Idle};
 use tallyd::mapping::Mapping;
+use tallyd::policy::Policies;
 
 /// Lines of all kinds, of which each series has some dozens in an interval, and some more than stay exact.
 fn datagrams() -> Vec<String> {
@@ -31,11 +32,10 @@ fn datagrams() -> Vec<String> {
 #[test]
 fn receiving_known_series_allocates_nothing_over_many_intervals() {
     let parameters = Parameters { max_series: 1000, ..Parameters::default() };
-    let statistics = Statistics { exact_values: 512, ..Statistics::default() };
     let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
     let shared = Shared::mapped(parameters, Mapping::from_yaml(rules).unwrap());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.into(), Idle::default());
+    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::default(), Idle::default());
     let datagrams = datagrams();
     let mut allocations = Vec::new();
     for _interval in 0..8 {

@@ -31,7 +31,7 @@ impl Exporter {
         let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(mapping).unwrap());
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let percentiles = vec![Percentile::new(50.0).unwrap()];
-        let statistics = Statistics { percentiles, exact_values: 512, ..Statistics::default() };
+        let statistics = Statistics { percentiles, ..Statistics::default() };
         let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.into(), Idle::default());
         Self { shard, cutter, totals: Totals::new(Naming::StatsdExporter) }
     }

@@ -39,7 +39,6 @@ impl Pipeline {
     fn with_idle(shards: usize, parameters: Parameters, expire_after: [Duration; 6], idle: Idle) -> Self {
         let statistics = Statistics {
             percentiles: PERCENTILES.into_iter().filter_map(Percentile::new).collect(),
-            exact_values: parameters.exact_values,
             ..Statistics::default()
         };
         let policy = Policy { statistics, expire_after, ..Policy::default() };

@@ -191,8 +191,7 @@ fn expected(metric: &Metric) -> Option<String> {
 fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
     let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(yaml).unwrap());
     let shards: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-    let statistics = Statistics { exact_values: 512, ..Statistics::default() };
-    let mut cutter = Cutter::new(shared, shards.clone(), statistics.into(), Idle::default());
+    let mut cutter = Cutter::new(shared, shards.clone(), Policies::default(), Idle::default());
     for (line, shard) in lines.iter().zip(shards.iter().cycle()) {
         shard.lock().record(line.as_bytes());
     }

@@ -42,7 +42,7 @@ impl Pipeline {
 
 fn statistics() -> Statistics {
     let percentiles = [50.0, 90.0, 95.0, 99.0, 99.9].into_iter().filter_map(Percentile::new).collect();
-    Statistics { percentiles, exact_values: 512, ..Statistics::default() }
+    Statistics { percentiles, ..Statistics::default() }
 }
 
 /// Each series once.

@@ -169,6 +169,15 @@ impl<T: Fold> Buffers<T> {
         self.cells.get(cell as usize).map_or(0, |cell| u64::from(cell.len))
     }
 
+    /// Appends a value; `weight` is that of the cell if it is not given.
+    #[inline(always)]
+    pub(crate) fn push_as(&mut self, index: u32, word: u64, weight: Option<f64>) {
+        match weight {
+            None => self.push(index, word),
+            Some(weight) => self.push_weighted(index, word, weight),
+        }
+    }
+
     /// Appends a value of any weight.
     pub(crate) fn push_weighted(&mut self, index: u32, word: u64, weight: f64) {
         let back = &mut self.backs[index as usize];

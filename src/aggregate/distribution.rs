@@ -6,17 +6,33 @@ use super::histogram::Histogram;
 /// Weighted moments, and a histogram for percentiles.
 #[derive(Debug, Clone)]
 pub(crate) struct Distribution {
+    /// What the buckets of the histogram are laid over is `value / unit`.
+    unit: f64,
     /// Values, not weighted.
     pub(crate) values: u64,
     /// Values among them that the histogram holds at the end of its range.
     pub(crate) clamped: u64,
     pub(crate) moments: Moments,
-    pub(crate) histogram: Histogram,
+    histogram: Histogram,
 }
 
+/// Milliseconds of timings in a second, in which Prometheus is shown them.
+pub(crate) const MILLISECONDS: f64 = 1e3;
+
 impl Distribution {
-    pub(crate) fn new(digits: u8) -> Self {
-        Self { values: 0, clamped: 0, moments: Moments::default(), histogram: Histogram::new(digits) }
+    /// Buckets are those of seconds where `unit` is [`MILLISECONDS`]: no power of two, so they are other ones than those
+    /// of milliseconds. `digits` are those of [`Histogram::new`].
+    pub(crate) fn new(digits: u8, unit: f64) -> Self {
+        Self::on(Histogram::new(digits), unit)
+    }
+
+    fn on(histogram: Histogram, unit: f64) -> Self {
+        Self { unit, values: 0, clamped: 0, moments: Moments::default(), histogram }
+    }
+
+    /// A value for each bucket, and the weight in it, in ascending order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.histogram.iter().map(|(middle, weight)| (middle * self.unit, weight))
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -29,14 +45,15 @@ impl Distribution {
 
 impl Fold for Distribution {
     fn empty(&self) -> Self {
-        Self { values: 0, clamped: 0, moments: Moments::default(), histogram: self.histogram.empty() }
+        Self::on(self.histogram.empty(), self.unit)
     }
 
     fn fold(&mut self, words: &[u64], weight: f64) {
         self.values += words.len() as u64;
         self.moments.merge(&Moments::of(words.iter().map(|&word| (f64::from_bits(word), weight))));
         for &word in words {
-            self.clamped += u64::from(self.histogram.add(f64::from_bits(word), weight));
+            // Divided, not multiplied: 570 / 1e3 is 0.57, and 570 * 0.001 is not.
+            self.clamped += u64::from(self.histogram.add(f64::from_bits(word) / self.unit, weight));
         }
     }
 
@@ -117,6 +134,17 @@ mod tests {
         assert_eq!((moments.count, moments.sum, moments.mean), (4.0, 19.0, 4.75));
         assert_eq!((moments.min, moments.max), (2.0, 9.0));
         assert!((moments.stddev() - (26.75_f64 / 4.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn timings_are_counted_in_seconds_and_reported_in_milliseconds() {
+        let mut timings = Distribution::new(2, MILLISECONDS);
+        timings.fold(&[570_f64.to_bits()], 1.0);
+        let mut seconds = Histogram::new(2);
+        seconds.add(0.57, 1.0);
+        assert_eq!(timings.histogram, seconds);
+        let (reported, _) = timings.iter().next().unwrap();
+        assert!((reported / 570.0 - 1.0).abs() < 0.01, "{reported}");
     }
 
     #[test]

@@ -1,30 +1,26 @@
 //! An HDR histogram of floating-point values.
 
+use super::grid::Grid;
+
 /// The smallest magnitude told apart from smaller ones.
 pub const SMALLEST: f64 = 1e-9;
 /// The largest magnitude told apart from larger ones.
 pub const LARGEST: f64 = 1e12;
 
-/// Weights counted in buckets whose width is proportional to their value: log-linear buckets, as in Gil Tene's
-/// `HdrHistogram`, but laid over the bits of an f64 instead of an integer.
+/// Weights counted in buckets whose width is proportional to their value: a histogram of high dynamic range, as Gil Tene's
+/// `HdrHistogram` is one, but with exponential buckets (`grid.rs`) instead of log-linear ones.
 ///
-/// A positive f64 is its exponent followed by its mantissa, so its leading bits are already the number of a log-linear
-/// bucket: with `b` mantissa bits kept, every power of two is cut into 2^b buckets of equal width. A bucket is
-/// reported by its middle, which is at most 2^-(b+1) of a value away from it.
-///
-/// ```text
-///    0 10000000010 011101...         5.84
-///    ^ `---------------' kept:       bucket 1026 * 2^b + 0111.. (b bits)
-///    sign: negative values have buckets of their own
-/// ```
+/// A bucket is reported by its middle, and every value in it is within the error of the digits. That error is the same
+/// everywhere, where log-linear buckets are twice as fine at one end of a power of two as at the other. And the bounds are
+/// those of Prometheus' native histograms: one of those is made of whole buckets, so that no value is on the wrong side of
+/// a bound.
 ///
 /// The crate `hdrhistogram` holds integers with integer counts. Fractions of a millisecond and fractions of a second
 /// (1e-9 to 1e12 is more than 64 bits), negative values and weights such as 1/0.3 would each have needed a scheme of
 /// its own on top of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// Mantissa bits kept.
-    bits: u32,
+    grid: &'static Grid,
     positive: Buckets,
     negative: Buckets,
     zero: f64,
@@ -34,20 +30,17 @@ impl Histogram {
     /// An empty histogram that reports values within a relative error of `10^-digits`; `digits` from 1 to 4.
     #[must_use]
     pub fn new(digits: u8) -> Self {
-        // The smallest b such that 2^-(b+1) <= 10^-digits.
-        let bits = match digits {
-            0 | 1 => 3,
-            2 => 6,
-            3 => 9,
-            _ => 13,
-        };
-        Self { bits, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
+        Self::on(Grid::of_digits(digits))
     }
 
     /// An empty histogram with the same error.
     #[must_use]
     pub fn empty(&self) -> Self {
-        Self { bits: self.bits, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
+        Self::on(self.grid)
+    }
+
+    fn on(grid: &'static Grid) -> Self {
+        Self { grid, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
     }
 
     /// Counts a finite value. Magnitudes outside [`SMALLEST`] to [`LARGEST`] count as the nearer of the two; whether
@@ -60,15 +53,14 @@ impl Histogram {
             return false;
         }
         let clamped = magnitude.clamp(SMALLEST, LARGEST);
-        let bucket = (clamped.to_bits() >> (52 - self.bits)) as u32;
         let side = if value < 0.0 { &mut self.negative } else { &mut self.positive };
-        side.add(bucket, weight);
+        side.add(self.grid.bucket(clamped), weight);
         clamped.to_bits() != magnitude.to_bits()
     }
 
     /// Adds all of another histogram of the same error.
     pub fn merge(&mut self, other: &Self) {
-        debug_assert_eq!(self.bits, other.bits, "histograms of one configuration");
+        debug_assert_eq!(self.grid.schema(), other.grid.schema(), "histograms of one configuration");
         self.zero += other.zero;
         for (own, others) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
             for (bucket, weight) in others.iter() {
@@ -86,15 +78,10 @@ impl Histogram {
 
     /// The middle of each bucket that holds something, and the weight in it, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
-        let negative = self.negative.iter().rev().map(|(bucket, weight)| (-self.middle(bucket), weight));
+        let negative = self.negative.iter().rev().map(|(bucket, weight)| (-self.grid.middle(bucket), weight));
         let zero = (self.zero > 0.0).then_some((0.0, self.zero));
-        let positive = self.positive.iter().map(|(bucket, weight)| (self.middle(bucket), weight));
+        let positive = self.positive.iter().map(|(bucket, weight)| (self.grid.middle(bucket), weight));
         negative.chain(zero).chain(positive)
-    }
-
-    fn middle(&self, bucket: u32) -> f64 {
-        let edge = |bucket: u32| f64::from_bits(u64::from(bucket) << (52 - self.bits));
-        f64::midpoint(edge(bucket), edge(bucket + 1))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Adds samples up: raw lines in, the columns of an interval out.
 //!
 //! ```text
-//!                 known form                   +-> counters        a sum a cell
-//!  line --> forms -----------------------------+-> values, members chunks of values a cell
-//!             |  unknown                       +-> gauges          shared by all shards
+//!                 known form                   +-> counters                 a sum a cell
+//!  line --> forms -----------------------------+-> timings, values, members chunks of values a cell
+//!             |  unknown                       +-> gauges                   shared by all shards
 //!             +-> protocol::parse -> series -> registry (shared): a number for each series
 //!                              '--> events: as they are
 //! ```
@@ -17,9 +17,11 @@ mod distribution;
 mod events;
 mod forms;
 mod gauges;
+mod grid;
 mod histogram;
 mod identify;
 mod members;
+mod native;
 mod pages;
 mod raw;
 mod registry;
@@ -28,10 +30,12 @@ mod summary;
 mod tally;
 
 pub use histogram::{Histogram, LARGEST, SMALLEST};
+pub use native::{Native, NativeSettings};
 pub use shard::{Parameters, RESERVED_PREFIX, Shard, Shared};
 pub use summary::{Percentile, Statistics, Summary};
 pub use tally::{Refusal, RefusedNames, Tally};
 
+pub(crate) use distribution::MILLISECONDS;
 pub(crate) use identify::{identify, map};
 pub(crate) use members::Members;
 pub(crate) use registry::{Class, SeriesId};

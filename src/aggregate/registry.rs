@@ -17,19 +17,23 @@ use crate::series::Series;
 pub(crate) enum Class {
     Counter,
     Gauge,
-    /// Timings, histograms and distributions.
+    /// Milliseconds, which are shown in seconds.
+    Timing,
+    /// Histograms and distributions.
     Distribution,
     Set,
 }
 
 impl Class {
-    pub(crate) const ALL: [Class; 4] = [Class::Counter, Class::Gauge, Class::Distribution, Class::Set];
+    pub(crate) const ALL: [Class; 5] =
+        [Class::Counter, Class::Gauge, Class::Timing, Class::Distribution, Class::Set];
 
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
             Kind::Counter => Class::Counter,
             Kind::Gauge => Class::Gauge,
-            Kind::Timing | Kind::Histogram | Kind::Distribution => Class::Distribution,
+            Kind::Timing => Class::Timing,
+            Kind::Histogram | Kind::Distribution => Class::Distribution,
             Kind::Set => Class::Set,
         }
     }
@@ -83,7 +87,7 @@ struct Inner {
     bytes: usize,
     /// Their identities.
     pages: Pages,
-    classes: [Numbers; 4],
+    classes: [Numbers; Class::ALL.len()],
 }
 
 /// Tables that the numbers of a class are dealt out to by their hash. One table of a million takes 100 ms to grow, while

@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::buffers::{Buffers, Supplies};
 use super::counters::Counters;
-use super::distribution::Distribution;
+use super::distribution::{Distribution, MILLISECONDS};
 use super::events::Events;
 use super::finite;
 use super::forms::{Form, Forms, Ruled, Slot, Target};
@@ -132,6 +132,8 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Columns {
     pub(crate) counters: Counters,
+    pub(crate) timings: Buffers<Distribution>,
+    /// Of histograms and distributions.
     pub(crate) values: Buffers<Distribution>,
     pub(crate) members: Buffers<Members>,
     pub(crate) events: Events,
@@ -142,15 +144,18 @@ pub(crate) struct Columns {
 /// Memory that the flush is done with.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    timings: Supplies<Distribution>,
     values: Supplies<Distribution>,
     members: Supplies<Members>,
 }
 
 impl Columns {
     pub(crate) fn new(parameters: &Parameters) -> Self {
+        let values = |unit| Buffers::new(Distribution::new(parameters.digits, unit), parameters.exact_values);
         Self {
             counters: Counters::default(),
-            values: Buffers::new(Distribution::new(parameters.digits), parameters.exact_values),
+            timings: values(MILLISECONDS),
+            values: values(1.0),
             members: Buffers::new(Members::new(parameters.exact_members), 0),
             events: Events::new(parameters.event_buffer),
             tally: Tally::default(),
@@ -161,6 +166,7 @@ impl Columns {
     /// Makes room for cells, so that opening them moves nothing.
     pub(crate) fn make_room(&mut self, size: Size) {
         self.counters.make_room(size.counters);
+        self.timings.make_room(size.timings);
         self.values.make_room(size.values);
         self.members.make_room(size.members);
     }
@@ -168,15 +174,28 @@ impl Columns {
     /// Opens up to `limit` cells of each kind that `other` has and this one has not. Whether none is missing after that.
     fn catch_up(&mut self, other: &Self, limit: usize) -> bool {
         self.counters.catch_up(&other.counters, limit)
+            & self.timings.catch_up(&other.timings, limit)
             & self.values.catch_up(&other.values, limit)
             & self.members.catch_up(&other.members, limit)
+    }
+
+    /// The values of a class that has a [`Distribution`] for each series.
+    pub(crate) fn distributions(&self, class: Class) -> &Buffers<Distribution> {
+        if class == Class::Timing { &self.timings } else { &self.values }
+    }
+
+    /// Takes over the memory that `other` holds in reserve.
+    fn take_reserve(&mut self, other: &mut Self) {
+        self.timings.take_reserve(&mut other.timings);
+        self.values.take_reserve(&mut other.values);
+        self.members.take_reserve(&mut other.members);
     }
 
     /// Forgets all values of timings and sets, and events. Hands out the memory that held the values.
     pub(crate) fn clear(&mut self) -> Memory {
         self.tally = Tally::default();
         self.events.clear();
-        Memory { values: self.values.clear(), members: self.members.clear() }
+        Memory { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
     }
 }
 
@@ -232,6 +251,7 @@ pub(crate) struct Size {
     key_bytes: usize,
     /// Cells of each kind.
     counters: usize,
+    timings: usize,
     values: usize,
     members: usize,
 }
@@ -240,11 +260,12 @@ impl Size {
     /// A part of it.
     pub(crate) fn times(self, part: f64) -> Self {
         let times = |count: usize| (count as f64 * part) as usize;
-        let Self { forms, key_bytes, counters, values, members } = self;
+        let Self { forms, key_bytes, counters, timings, values, members } = self;
         Self {
             forms: times(forms),
             key_bytes: times(key_bytes),
             counters: times(counters),
+            timings: times(timings),
             values: times(values),
             members: times(members),
         }
@@ -340,12 +361,13 @@ impl Shard {
         for (guess, &(_, hash)) in guesses.iter_mut().zip(batch) {
             *guess = self.forms.guess(hash);
         }
-        let Columns { counters, values, members, .. } = &self.columns;
+        let Columns { counters, timings, values, members, .. } = &self.columns;
         let read = guesses.iter().fold(0, |read, guess| {
             let Form { target, cell, .. } = guess.form();
             let of_cell = match target {
                 Target::Counter => counters.touch(cell),
-                Target::Timing | Target::Histogram | Target::Distribution => values.touch(cell),
+                Target::Timing => timings.touch(cell),
+                Target::Histogram | Target::Distribution => values.touch(cell),
                 Target::Set => members.touch(cell),
                 // Those of gauges are behind locks, and those of rules are few.
                 Target::Gauge | Target::AbsoluteGauge | Target::Ruled => 0,
@@ -409,17 +431,15 @@ impl Shard {
             Value::Number(number) | Value::Signed(number) => number.to_bits(),
             Value::Member(member) => self.shared.member_hasher.hash_one(member),
         };
-        let Columns { counters, values, members, tally, .. } = &mut self.columns;
+        let Columns { counters, timings, values, members, tally, .. } = &mut self.columns;
         let gauge = || (&self.shared.gauges, SeriesId(form.cell), self.interval);
         match form.target {
             Target::Counter => {
                 let weight = weight.unwrap_or_else(|| self.forms.weight(form));
                 counters.add(form.cell, f64::from_bits(word) * weight);
             }
-            Target::Timing | Target::Histogram | Target::Distribution => match weight {
-                None => values.push(form.cell, word),
-                Some(weight) => values.push_weighted(form.cell, word, weight),
-            },
+            Target::Timing => timings.push_as(form.cell, word, weight),
+            Target::Histogram | Target::Distribution => values.push_as(form.cell, word, weight),
             Target::Set => members.push(form.cell, word),
             Target::Gauge if matches!(value, Value::Signed(_)) => {
                 let (gauges, id, interval) = gauge();
@@ -598,6 +618,7 @@ impl Shard {
         })?;
         Ok(match class {
             Class::Counter => self.columns.counters.open(owner),
+            Class::Timing => self.columns.timings.open(owner, weight),
             Class::Distribution => self.columns.values.open(owner, weight),
             Class::Set => self.columns.members.open(owner, 1.0),
             Class::Gauge => owner.0,
@@ -613,8 +634,7 @@ impl Shard {
     /// Ends the interval: its columns, for `next`, which are empty and become those of the following interval.
     pub(crate) fn cut(&mut self, mut next: Columns) -> Columns {
         while !next.catch_up(&self.columns, usize::MAX) {}
-        next.values.take_reserve(&mut self.columns.values);
-        next.members.take_reserve(&mut self.columns.members);
+        next.take_reserve(&mut self.columns);
         self.interval += 1;
         std::mem::replace(&mut self.columns, next)
     }
@@ -622,8 +642,7 @@ impl Shard {
     /// Ends the interval and forgets all forms, which are learned anew from the lines to come. What the shard held goes
     /// into `renewal`, in exchange for what that held.
     pub(crate) fn cut_anew(&mut self, renewal: &mut Renewal) {
-        renewal.columns.values.take_reserve(&mut self.columns.values);
-        renewal.columns.members.take_reserve(&mut self.columns.members);
+        renewal.columns.take_reserve(&mut self.columns);
         self.interval += 1;
         std::mem::swap(&mut self.columns, &mut renewal.columns);
         std::mem::swap(&mut self.forms, &mut renewal.forms);
@@ -637,6 +656,7 @@ impl Shard {
             forms: self.forms.len(),
             key_bytes: self.forms.key_bytes(),
             counters: self.columns.counters.len(),
+            timings: self.columns.timings.len(),
             values: self.columns.values.len(),
             members: self.columns.members.len(),
         }
@@ -657,6 +677,7 @@ impl Shard {
     /// Takes back memory that the flush is done with; what is left over is to be freed.
     pub(crate) fn resupply(&mut self, memory: Memory) -> Memory {
         Memory {
+            timings: self.columns.timings.resupply(memory.timings),
             values: self.columns.values.resupply(memory.values),
             members: self.columns.members.resupply(memory.members),
         }

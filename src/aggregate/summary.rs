@@ -29,17 +29,14 @@ impl Percentile {
     }
 }
 
-/// What is asked of every distribution.
+/// What is asked of a distribution.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Statistics {
     /// In ascending order.
     pub percentiles: Vec<Percentile>,
-    /// Upper bounds of classic histogram buckets in ascending order, in the unit of the values.
+    /// Upper bounds of classic histogram buckets in ascending order, in the unit in which values are exposed: seconds for
+    /// timings, which are aggregated in milliseconds.
     pub bounds: Vec<f64>,
-    /// Likewise for timings, in milliseconds.
-    pub timing_bounds: Vec<f64>,
-    /// Values up to which percentiles are exact.
-    pub exact_values: usize,
 }
 
 impl Statistics {
@@ -79,7 +76,8 @@ pub(crate) type Part<'a> = (usize, Contents<'a, Distribution>);
 /// Turns the values of series, wherever they were kept, into a [`Summary`] each, in buffers that are used again.
 #[derive(Debug)]
 pub(crate) struct Summarizer {
-    statistics: Statistics,
+    exact_values: usize,
+    unit: f64,
     exact: [Exact; Self::BATCH],
     whole: Distribution,
 }
@@ -88,12 +86,14 @@ impl Summarizer {
     /// Series that are summarized at a time.
     pub(crate) const BATCH: usize = 16;
 
-    pub(crate) fn new(statistics: Statistics, digits: u8) -> Self {
-        Self { statistics, exact: Default::default(), whole: Distribution::new(digits) }
+    /// Up to `exact_values` values, percentiles are exact; `digits` and `unit` are those of [`Distribution::new`].
+    pub(crate) fn new(digits: u8, exact_values: usize, unit: f64) -> Self {
+        let whole = Distribution::new(digits, unit);
+        Self { exact_values, unit, exact: Default::default(), whole }
     }
 
-    /// Makes the summaries of a batch of series, of which `are_timings` tells the kinds. `each` also gets how many values are outside the range of the
-    /// histogram.
+    /// Makes the summaries of a batch of series, of each of which something is asked. `each` also gets how many values are
+    /// outside the range of the histogram.
     ///
     /// Up to `exact_values` values a summary is computed from the values themselves, sorted, so that it does not depend
     /// on how they were spread over the parts. Beyond that percentiles come from a histogram; the number of values alone
@@ -101,19 +101,18 @@ impl Summarizer {
     pub(crate) fn summarize(
         &mut self,
         parts: &[Part<'_>],
-        are_timings: &[bool],
+        asked: &[&Statistics],
         mut each: impl FnMut(usize, Summary, u64),
     ) {
-        let Self { statistics, exact, whole } = self;
+        let Self { exact_values, unit, exact, whole } = self;
         exact.iter_mut().for_each(Exact::clear);
         interleave(parts.iter().map(|(_, contents)| contents), |part, words, weight| {
-            exact[parts[part].0].extend(words, weight, statistics.exact_values);
+            exact[parts[part].0].extend(words, weight, *exact_values);
         });
-        for (index, (exact, is_timing)) in exact.iter_mut().zip(are_timings).enumerate() {
-            let bounds = if *is_timing { &statistics.timing_bounds } else { &statistics.bounds };
-            let question = Question { percentiles: &statistics.percentiles, bounds };
+        for (index, (exact, statistics)) in exact.iter_mut().zip(asked).enumerate() {
+            let question = Question { statistics, unit: *unit };
             let contents = || parts.iter().filter(|part| part.0 == index).map(|part| &part.1);
-            if exact.values.len() <= statistics.exact_values && contents().all(|part| part.folded.is_none()) {
+            if exact.values.len() <= *exact_values && contents().all(|part| part.folded.is_none()) {
                 each(index, exact.answer(&question), 0);
                 continue;
             }
@@ -126,7 +125,7 @@ impl Summarizer {
                     whole.fold(words, weight);
                 }
             }
-            each(index, question.count_up(&whole.moments, whole.histogram.iter()), whole.clamped);
+            each(index, question.count_up(&whole.moments, whole.iter()), whole.clamped);
         }
     }
 }
@@ -190,26 +189,29 @@ fn in_value(ordered: i64) -> f64 {
 
 /// What is asked of the values of one series.
 struct Question<'a> {
-    percentiles: &'a [Percentile],
-    bounds: &'a [f64],
+    statistics: &'a Statistics,
+    /// Of bounds, in that of the values.
+    unit: f64,
 }
 
 impl Question<'_> {
     /// From sorted values of one weight: what [`count_up`](Self::count_up) gives.
     fn look_up(&self, sorted: &[i64], weight: f64) -> Summary {
+        let Statistics { percentiles, bounds } = self.statistics;
         let moments = Moments::of(sorted.iter().map(|&value| (in_value(value), weight)));
         let at_rank = |percentile: &Percentile| {
             let rank = (percentile.rank(moments.count) / weight).ceil() as usize;
             in_value(sorted[rank.clamp(1, sorted.len()) - 1])
         };
         // Zero has two signs, and a bound of either holds both.
-        let up_to = |bound: &f64| sorted.partition_point(|&value| in_value(value) <= *bound) as f64 * weight;
-        summary(&moments, self.percentiles.iter().map(at_rank), self.bounds.iter().map(up_to))
+        let is_within = |value, bound| in_value(value) / self.unit <= bound;
+        let up_to = |bound: &f64| sorted.partition_point(|&value| is_within(value, *bound)) as f64 * weight;
+        summary(&moments, percentiles.iter().map(at_rank), bounds.iter().map(up_to))
     }
 
     /// From values in ascending order and their weights, exact or the middles of buckets.
     fn count_up(&self, moments: &Moments, ascending: impl Iterator<Item = (f64, f64)>) -> Summary {
-        let Self { percentiles, bounds } = self;
+        let Statistics { percentiles, bounds } = self.statistics;
         let mut values = Vec::with_capacity(percentiles.len());
         let mut buckets = Vec::with_capacity(bounds.len());
         let mut below = 0.0;
@@ -217,7 +219,7 @@ impl Question<'_> {
             // The extremes are known exactly, so no middle of a bucket need lie outside them.
             let value = value.clamp(moments.min, moments.max);
             while let Some(&bound) = bounds.get(buckets.len())
-                && value > bound
+                && value / self.unit > bound
             {
                 buckets.push(below);
             }
@@ -258,28 +260,26 @@ mod tests {
     use super::super::registry::SeriesId;
     use super::*;
 
-    fn statistics(exact_values: usize) -> Statistics {
+    fn statistics() -> Statistics {
         Statistics {
             percentiles: [50.0, 90.0, 95.0, 99.0, 99.9, 100.0]
                 .into_iter()
                 .filter_map(Percentile::new)
                 .collect(),
             bounds: vec![10.0, 50.0, 1000.0],
-            timing_bounds: vec![25.0],
-            exact_values,
         }
     }
 
     fn summarize(values: &[(f64, f64)], exact_values: usize, parts: usize) -> Summary {
-        let mut buffers = Buffers::new(Distribution::new(2), exact_values);
+        let mut buffers = Buffers::new(Distribution::new(2, 1.0), exact_values);
         let cells: Vec<_> = (0..parts).map(|_| buffers.open(SeriesId(0), 1.0)).collect();
         for (index, &(value, weight)) in values.iter().enumerate() {
             buffers.push_weighted(cells[index % parts], value.to_bits(), weight);
         }
         let parts: Vec<_> = cells.iter().map(|&cell| (0, buffers.contents(cell))).collect();
         let mut summaries = Vec::new();
-        Summarizer::new(statistics(exact_values), 2)
-            .summarize(&parts, &[false], |_, summary, _| summaries.push(summary));
+        Summarizer::new(2, exact_values, 1.0)
+            .summarize(&parts, &[&statistics()], |_, summary, _| summaries.push(summary));
         assert_eq!(summaries.len(), 1);
         summaries.remove(0)
     }
@@ -332,8 +332,8 @@ mod tests {
 
     #[test]
     fn values_of_one_weight_are_looked_up_where_others_are_counted_up_to() {
-        let statistics = statistics(512);
-        let question = Question { percentiles: &statistics.percentiles, bounds: &statistics.bounds };
+        let statistics = statistics();
+        let question = Question { statistics: &statistics, unit: 1.0 };
         for weight in [1.0, 10.0, 1.0 / 0.3] {
             for count in 1..200 {
                 let values = (0..count).map(|n| (f64::from(n * 7919 % 101) - 20.0, weight));
@@ -397,7 +397,7 @@ mod tests {
         for (shape, values) in shapes {
             for parts in [1, 4] {
                 let summary = summarize(&values, 512, parts);
-                for (percentile, got) in statistics(0).percentiles.iter().zip(&summary.percentiles) {
+                for (percentile, got) in statistics().percentiles.iter().zip(&summary.percentiles) {
                     let exact = nearest_rank(&values, percentile.percent());
                     let error = (got - exact).abs();
                     // Below the smallest magnitude values are not told apart.

@@ -219,13 +219,13 @@ mod tests {
     fn every_series_is_found_in_its_place_as_others_come_and_go() {
         let mut catalog = catalog(&["c", "a", "d", "b"]);
         let timing = Series::new(Kind::Timing, "bb", &[]);
-        catalog.add(Class::Distribution, vec![(SeriesId(0), timing, policy(9))], 9);
+        catalog.add(Class::Timing, vec![(SeriesId(0), timing, policy(9))], 9);
         assert_eq!(names(&catalog), ["a", "b", "bb", "c", "d"]);
         assert_eq!(
             (0..4).map(|id| catalog.place(Class::Counter, SeriesId(id))).collect::<Vec<_>>(),
             [3, 0, 4, 1]
         );
-        assert_eq!(catalog.kind(Class::Distribution, SeriesId(0)), Kind::Timing);
+        assert_eq!(catalog.kind(Class::Timing, SeriesId(0)), Kind::Timing);
         let before = Arc::clone(&catalog.series);
         let elsewhere = Series::new(Kind::Counter, "d", &[]);
         catalog.remove(Class::Counter, &[SeriesId(0), SeriesId(1)], &[(SeriesId(2), elsewhere)]);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::catalog::Catalog;
 use crate::aggregate::{
-    Class, Columns, Members, Parameters, RefusedNames, SeriesId, Shared, Summarizer, Tally, finite,
+    Class, Columns, MILLISECONDS, Members, Parameters, RefusedNames, SeriesId, Shared, Summarizer, Tally,
+    finite,
 };
 use crate::policy::{Policies, PolicyId};
 use crate::protocol::{self, Kind, Line};
@@ -46,7 +47,8 @@ pub(crate) struct Collector {
     shared: Arc<Shared>,
     policies: Arc<Policies>,
     idle: Idle,
-    summarizer: Summarizer,
+    /// Of each class that has distributions.
+    summarizers: [(Class, Summarizer); 2],
     union: Members,
     catalog: Catalog,
     /// Series that have been told to the registry as dying.
@@ -72,12 +74,11 @@ enum Sweep {
 
 impl Collector {
     pub(crate) fn new(shared: Arc<Shared>, policies: Policies, idle: Idle) -> Self {
-        let parameters = &shared.parameters;
-        let mut statistics = policies.get(policies.of_no_rule()).statistics.clone();
-        statistics.exact_values = parameters.exact_values;
+        let Parameters { digits, exact_values, exact_members, .. } = shared.parameters;
+        let summarizer = |unit| Summarizer::new(digits, exact_values, unit);
         Self {
-            summarizer: Summarizer::new(statistics, parameters.digits),
-            union: Members::new(parameters.exact_members),
+            summarizers: [(Class::Timing, summarizer(MILLISECONDS)), (Class::Distribution, summarizer(1.0))],
+            union: Members::new(exact_members),
             catalog: Catalog::default(),
             sweep: Sweep::Idle,
             next_sweep: Duration::ZERO,
@@ -186,25 +187,27 @@ impl Collector {
         now: Duration,
         values: &mut [Option<Value>],
     ) -> u64 {
-        let Self { catalog, summarizer, .. } = self;
-        let class = Class::Distribution;
+        let Self { catalog, summarizers, policies, .. } = self;
         let mut clamped = 0;
-        let parts = parts(columns, |columns| columns.values.occupied());
-        let series: Vec<_> = parts.chunk_by(|a, b| a.id == b.id).collect();
-        for batch in series.chunks(Summarizer::BATCH) {
-            let mut parts = Vec::with_capacity(batch.len());
-            for (number, cells) in batch.iter().enumerate() {
-                parts.extend(
-                    cells.iter().map(|part| (number, columns[part.shard].values.contents(part.cell))),
-                );
+        for (class, summarizer) in summarizers {
+            let class = *class;
+            let parts = parts(columns, |columns| columns.distributions(class).occupied());
+            let series: Vec<_> = parts.chunk_by(|a, b| a.id == b.id).collect();
+            for batch in series.chunks(Summarizer::BATCH) {
+                let mut parts = Vec::with_capacity(batch.len());
+                for (number, cells) in batch.iter().enumerate() {
+                    let contents = |part: &Part| columns[part.shard].distributions(class).contents(part.cell);
+                    parts.extend(cells.iter().map(|part| (number, contents(part))));
+                }
+                let places: Vec<_> =
+                    batch.iter().map(|cells| catalog.see(class, cells[0].id, seconds(now))).collect();
+                let asked: Vec<_> =
+                    places.iter().map(|place| &policies.get(catalog.policies()[*place]).statistics).collect();
+                summarizer.summarize(&parts, &asked, |number, summary, outside| {
+                    values[places[number]] = Some(Value::Summary(Box::new(summary)));
+                    clamped += outside;
+                });
             }
-            let are_timings: Vec<_> =
-                batch.iter().map(|cells| catalog.kind(class, cells[0].id) == Kind::Timing).collect();
-            summarizer.summarize(&parts, &are_timings, |number, summary, outside| {
-                let place = catalog.see(class, batch[number][0].id, seconds(now));
-                values[place] = Some(Value::Summary(Box::new(summary)));
-                clamped += outside;
-            });
         }
         clamped
     }

@@ -89,7 +89,7 @@ impl Cutter {
     pub fn renew(&mut self, Terms { mut mapping, policies, idle }: Terms) {
         let present = self.collector.policies();
         let have_changed = present.in_force() != policies;
-        let all = if have_changed { present.renewed(policies) } else { Policies::clone(present) };
+        let all = if have_changed { present.renewed(&policies) } else { Policies::clone(present) };
         mapping.number_from(all.first());
         self.collector.renew(all, idle);
         if have_changed || mapping != *self.mapping {

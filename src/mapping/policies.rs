@@ -84,7 +84,6 @@ fn policy(
         statistics: Statistics {
             percentiles: percentiles(summary, defaults)
                 .unwrap_or_else(|| fallback.statistics.percentiles.clone()),
-            timing_bounds: bounds.iter().map(|seconds| seconds * 1e3).collect(),
             bounds,
             ..Statistics::default()
         },

@@ -34,14 +34,11 @@ impl Replay {
             exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
             ..Parameters::default()
         };
+        let of_timings = bounds.iter().map(|bound| seconds(*bound, in_seconds));
         let statistics = Statistics {
             percentiles: ascending(percentiles).into_iter().filter_map(Percentile::new).collect(),
-            bounds: ascending(bounds),
-            timing_bounds: ascending(bounds)
-                .into_iter()
-                .map(|bound| bound * milliseconds(in_seconds))
-                .collect(),
-            exact_values: parameters.exact_values,
+            bounds: ascending(&bounds.iter().copied().chain(of_timings).collect::<Vec<_>>()),
+            ..Statistics::default()
         };
         let expire_after = [EXPIRE_AFTER; Kind::ALL.len()];
         let policy = Policy { statistics, expire_after, ..Policy::default() };
@@ -114,9 +111,8 @@ impl Replay {
         if bound == f64::INFINITY {
             return summary.count;
         }
-        let Statistics { bounds, timing_bounds, .. } = self.statistics();
-        let bounds = if kind == Kind::Timing { timing_bounds } else { bounds };
-        let place = bounds.iter().position(|asked| *asked == bound * self.unit(kind));
+        let bound = if kind == Kind::Timing { seconds(bound, self.in_seconds) } else { bound };
+        let place = self.statistics().bounds.iter().position(|asked| *asked == bound);
         summary.buckets[place.expect("a bound that was asked for")]
     }
 
@@ -124,6 +120,11 @@ impl Replay {
     pub(crate) fn unit(&self, kind: Kind) -> f64 {
         if kind == Kind::Timing { milliseconds(self.in_seconds) } else { 1.0 }
     }
+}
+
+/// A bound of timings, as tallyd is asked for it.
+fn seconds(bound: f64, in_seconds: bool) -> f64 {
+    if in_seconds { bound } else { bound / 1000.0 }
 }
 
 fn milliseconds(in_seconds: bool) -> f64 {

@@ -148,7 +148,8 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
         return Some(Between(f64::NEG_INFINITY, bound));
     }
     if field == "zero_count" {
-        return Some(Between(0_f64.next_down(), 0.0));
+        // Less than that is nothing once it is turned into seconds.
+        return Some(Between(-f64::MIN_POSITIVE, 0.0));
     }
     let (list, index) = element(field)?;
     match list {
