@@ -13,6 +13,7 @@ use tokio::sync::{mpsc as channel, oneshot};
 
 use crate::aggregate::Shared;
 use crate::config::{Config, Loaded};
+use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Outlet, Reload, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Order, Schedule, Terms};
 use crate::listen::{self, Listeners};
@@ -247,7 +248,8 @@ fn start_exporters(
     let naming = config.exporters.prometheus.naming;
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
-        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, naming);
+        let totals = Totals::new(naming).reserving(textfile.reserved_prefixes.clone());
+        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, totals);
         outlets.push(Outlet::start(exporter, reopens)?);
     }
     let mut endpoint = None;

@@ -101,6 +101,23 @@ fn node_exporter_shows_totals_since_the_start_where_the_console_shows_intervals(
 }
 
 #[test]
+#[ignore = "needs prometheus-node-exporter; run make test"]
+fn no_client_can_take_the_place_of_what_node_exporter_measures_itself() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    daemon.send("node_load1:12345|g\ngo_goroutines:12345|g\nup:12345|g\nprocess_open_fds:12345|g\nnodes:5|g");
+    let rows = daemon.stop().rows;
+    assert!(rows.iter().any(|row| row["name"] == "node_load1"), "other outputs show it");
+    let exporter = NodeExporter::start(place.directory());
+    let page = exporter.scrape();
+    assert_eq!(page.value("nodes", &[]), Some(5.0));
+    for own in ["node_load1", "go_goroutines", "process_open_fds"] {
+        assert!(page.value(own, &[]).is_some_and(|value| value != 12345.0), "{own}");
+    }
+    assert_eq!(page.value("up", &[]), None, "Prometheus says that itself");
+}
+
+#[test]
 #[ignore = "needs promtool; run make test"]
 fn promtool_has_nothing_to_say_about_sensible_names() {
     for timings in ["summary", "histogram"] {
@@ -299,7 +316,8 @@ impl NodeExporter {
             let log = tempfile::tempfile().unwrap();
             let mut command = Command::new("prometheus-node-exporter");
             command
-                .args(["--collector.disable-defaults", "--collector.textfile", "--log.level=error"])
+                .args(["--collector.disable-defaults", "--collector.textfile", "--collector.loadavg"])
+                .arg("--log.level=error")
                 .arg(format!("--collector.textfile.directory={}", directory.display()))
                 .arg(format!("--web.listen-address={address}"))
                 .stderr(log.try_clone().unwrap());

@@ -130,7 +130,7 @@ sections! {
         buckets: Vec<f64>,
         naming: Naming,
     }
-    TextfileSection { enabled: bool, path: PathBuf, on_exit: OnExit, }
+    TextfileSection { enabled: bool, path: PathBuf, on_exit: OnExit, reserved_prefixes: Vec<String>, }
     TelemetrySection { enabled: bool, }
     LoggingSection { level: LogLevel, format: LogFormat, output: Vec<LogOutput>, file_path: PathBuf, }
 }

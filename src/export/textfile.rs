@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::number::push_number;
-use super::prometheus::{Format, Naming, Totals};
+use super::prometheus::{Format, Totals};
 use super::{ExportError, Exported, Exporter};
 use crate::snapshot::Snapshot;
 
@@ -30,10 +30,10 @@ pub struct Textfile {
 }
 
 impl Textfile {
-    /// Replaces the file at `path`, which must end in `.prom`, with each snapshot.
+    /// Replaces the file at `path`, which must end in `.prom`, with the page of these totals after each snapshot.
     #[must_use]
-    pub fn new(path: PathBuf, on_exit: OnExit, naming: Naming) -> Self {
-        Self { path, on_exit, totals: Totals::new(naming) }
+    pub fn new(path: PathBuf, on_exit: OnExit, totals: Totals) -> Self {
+        Self { path, on_exit, totals }
     }
 
     /// Readers see the old page or the new one, never a part: it is written beside the file, under a name that

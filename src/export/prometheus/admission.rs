@@ -1,10 +1,9 @@
-//! Which series may be on the page: a family has one type, no series stands twice, and tallyd's own names are its own.
+//! Which series may be on the page: a family has one type, no series stands twice, and names of others are theirs.
 
 use super::Quarantine;
 use super::names::labels;
 use super::page::{Distribution, Family, Member, Shape, Total};
 use super::totals::{Stand, Totals};
-use crate::aggregate::RESERVED_PREFIX;
 use crate::policy::PolicyId;
 use crate::protocol::Kind;
 use crate::series::Series;
@@ -17,12 +16,10 @@ impl Totals {
         match self.member(series, policy, &name, labels) {
             Ok((member, series_merge)) => Stand::At { member, merges: [labels_merge, series_merge] },
             Err(reason) => {
-                tracing::warn!(
-                    ?series,
-                    family = name,
-                    reason = reason.name(),
-                    "a series is kept off the page"
-                );
+                if self.news.is_new((series, reason)) {
+                    let reason = reason.name();
+                    tracing::warn!(?series, family = name, reason, "a series is kept off the page");
+                }
                 Stand::Nowhere(reason)
             }
         }
@@ -37,7 +34,7 @@ impl Totals {
         labels: String,
     ) -> Result<(u32, bool), Quarantine> {
         let kind = series.kind();
-        if name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
+        if self.reserved.forbids(name, series) {
             return Err(Quarantine::ReservedName);
         }
         let wanted = self.policies.get(policy);
@@ -89,7 +86,13 @@ impl Totals {
         }
         for line in lines {
             if let Some(number) = self.page.find(&line) {
-                tracing::warn!(family = line, of = name, "a family gives way to a line of a distribution");
+                if self.news.is_new((&line, name)) {
+                    tracing::warn!(
+                        family = line,
+                        of = name,
+                        "a family gives way to a line of a distribution"
+                    );
+                }
                 self.page.family_mut(number).gave_way = true;
                 self.gave_way = true;
             }

@@ -13,12 +13,14 @@ mod format;
 mod line;
 mod merge;
 mod names;
+mod news;
 mod openmetrics;
 mod page;
 #[cfg(test)]
 mod plain;
 mod quarantine;
 mod renumbering;
+mod reserved;
 mod text;
 mod totals;
 

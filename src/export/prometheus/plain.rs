@@ -67,7 +67,7 @@ impl Plain {
     fn admit(&mut self, series: &Series) -> Result<(String, String, [bool; 2]), Quarantine> {
         let name = self.naming.family(series);
         let (labels, labels_merge) = labels(series);
-        if name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
+        if name == "up" || name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
             return Err(Quarantine::ReservedName);
         }
         let kind = series.kind();
@@ -211,7 +211,7 @@ impl Member {
 
 /// Names, kinds and tags that get into each other's way.
 fn series() -> impl Strategy<Value = Series> {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         "a",
         "a.b",
         "a-b",
@@ -226,6 +226,7 @@ fn series() -> impl Strategy<Value = Series> {
         "a_count_sum",
         "tallyd.a",
         "tallyd_a",
+        "up",
         "z",
     ];
     const TAGS: [&[(&str, &str)]; 5] =

@@ -1,7 +1,7 @@
 //! What is not on the page as it was sent, and why.
 
 /// Why a row of a snapshot is not on the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quarantine {
     /// Its family has another type.
     TypeConflict,
@@ -11,7 +11,7 @@ pub enum Quarantine {
     DuplicateSeries,
     /// A counter's samples came to less than zero; a counter on the page may not fall.
     NegativeIncrease,
-    /// Its name would be one of tallyd's own.
+    /// Its name is one of tallyd's, Prometheus' or node_exporter's own.
     ReservedName,
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::merge::merge;
+use super::news::News;
 use super::page::{Distribution, Family, Member, Page, Shape, Total};
+use super::reserved::Reserved;
 use super::{Merge, Naming, Quarantine};
 use crate::aggregate::{Summary, finite};
 use crate::export::Exported;
@@ -36,6 +38,8 @@ pub(super) enum Stand {
 #[derive(Debug)]
 pub struct Totals {
     pub(super) naming: Naming,
+    pub(super) reserved: Reserved,
+    pub(super) news: News,
     pub(super) page: Page,
     /// Whether a family gave way in this interval.
     pub(super) gave_way: bool,
@@ -55,6 +59,8 @@ impl Totals {
     pub fn new(naming: Naming) -> Self {
         Self {
             naming,
+            reserved: Reserved::default(),
+            news: News::default(),
             page: Page::default(),
             gave_way: false,
             places: Vec::new(),
@@ -62,6 +68,12 @@ impl Totals {
             interval_began: 0.0,
             policies: Arc::default(),
         }
+    }
+
+    /// Keeps families off the page whose names begin with one of these, because somebody beside tallyd has them.
+    #[must_use]
+    pub fn reserving(self, prefixes: Vec<String>) -> Self {
+        Self { reserved: Reserved { prefixes }, ..self }
     }
 
     /// Adds an interval's rows, and counts those that are not on the page as they were sent.
@@ -96,6 +108,13 @@ impl Totals {
         merge(&mut self.places, new, |known, new| known.series < new.series);
         self.page.settle();
         self.expire(&idle);
+        let untold = self.news.end();
+        if untold > 0 {
+            tracing::warn!(
+                untold,
+                "more series are kept off the page; `tallyd check --dry-run` lists those of a file of lines"
+            );
+        }
         exported
     }
 
