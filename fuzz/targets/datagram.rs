@@ -35,6 +35,7 @@ fuzz_target!(|datagram: &[u8]| {
     let statistics = Statistics {
         percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
         bounds: vec![0.1, 1.0],
+        native: None,
     };
     let parameters = Parameters { exact_values: 4, exact_members: 4, ..Parameters::default() };
     let shared = Shared::new(parameters);

@@ -315,7 +315,7 @@ impl Config {
         let shows_pages = prometheus.start_http_server || textfile.enabled;
         let wants_buckets = shows_pages && prometheus.timings == Timings::Histogram;
         let bounds = if wants_buckets { prometheus.buckets.clone() } else { Vec::new() };
-        Statistics { percentiles, bounds }
+        Statistics { percentiles, bounds, native: None }
     }
 
     /// What happens to series without samples.

@@ -37,6 +37,7 @@ impl Replay {
         let statistics = Arc::new(Statistics {
             percentiles: ascending(percentiles).into_iter().filter_map(Percentile::new).collect(),
             bounds: ascending(&bounds.iter().copied().chain(of_timings).collect::<Vec<_>>()),
+            native: None,
         });
         let shared = Shared::new(parameters);
         let shards: Vec<_> =

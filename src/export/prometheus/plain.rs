@@ -256,6 +256,7 @@ fn snapshot(interval: Duration, rows: Rows) -> Snapshot {
         statistics: Arc::new(Statistics {
             percentiles: Percentile::new(PERCENTILE).into_iter().collect(),
             bounds: vec![BOUND],
+            native: None,
         }),
         rows,
         events: Vec::new(),

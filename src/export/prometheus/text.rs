@@ -82,6 +82,7 @@ pub(super) mod tests {
         Arc::new(Statistics {
             percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
             bounds: vec![0.1, 1.0],
+            native: None,
         })
     }
 
