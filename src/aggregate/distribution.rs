@@ -2,6 +2,7 @@
 
 use super::buffers::Fold;
 use super::histogram::Histogram;
+use super::native::Native;
 
 /// Weighted moments, and a histogram for percentiles.
 #[derive(Debug, Clone)]
@@ -33,6 +34,16 @@ impl Distribution {
     /// A value for each bucket, and the weight in it, in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
         self.histogram.iter().map(|(middle, weight)| (middle * self.unit, weight))
+    }
+
+    /// A native histogram over `value / unit`, as [`Histogram::native`] makes it.
+    pub(crate) fn native(&self, schema: i8) -> Native {
+        self.histogram.native(schema)
+    }
+
+    /// Likewise, of other values, which ascend; and how many of them are out of range.
+    pub(crate) fn native_of(&self, schema: i8, ascending: impl Iterator<Item = (f64, f64)>) -> (Native, u64) {
+        self.histogram.native_of(schema, ascending.map(|(value, weight)| (value / self.unit, weight)))
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {

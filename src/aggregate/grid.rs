@@ -4,11 +4,12 @@ use std::f64::consts::SQRT_2;
 use std::sync::LazyLock;
 use std::{fmt, iter};
 
+use super::native::{Native, coarser};
+
 /// Bits of an f64's mantissa.
 const MANTISSA_BITS: u32 = 52;
 const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
 /// The exponent that the bits of 1.0 hold.
-#[cfg(test)]
 const BIAS: u32 = 1023;
 
 /// Buckets of a schema: bucket `i` of schema `S` holds magnitudes above 2^((i-1)/2^S), up to and with 2^(i/2^S), so every
@@ -84,9 +85,26 @@ impl Grid {
     }
 
     /// Prometheus' index of a bucket: that of the bucket whose upper bound is 1 is 0.
-    #[cfg(test)]
-    pub(super) fn index(&self, bucket: u32) -> i32 {
+    fn index(&self, bucket: u32) -> i32 {
         bucket.cast_signed() - (BIAS << self.schema).cast_signed()
+    }
+
+    /// Buckets of these magnitudes as those of a native histogram of a schema, or of this one if that is coarser. Both sides
+    /// ascend.
+    pub(super) fn native(
+        &self,
+        schema: i8,
+        zero: f64,
+        positive: impl IntoIterator<Item = (u32, f64)>,
+        negative: impl IntoIterator<Item = (u32, f64)>,
+    ) -> Native {
+        // At most 12.
+        let own = self.schema as i8;
+        let schema = schema.min(own);
+        let index = |(bucket, weight)| (self.index(bucket), weight);
+        let positive = coarser(positive.into_iter().map(index), own - schema);
+        let negative = coarser(negative.into_iter().map(index), own - schema);
+        Native::new(schema, zero, positive, negative)
     }
 
     /// The value for which a bucket stands, as far from one bound as from the other: their harmonic mean.
@@ -111,7 +129,7 @@ impl fmt::Debug for Grid {
 /// The bounds of a schema from 0.5 to below 1, to the last bit those of `nativeHistogramBounds` in Prometheus'
 /// `client_golang`, and calculated like them: each second one is one of the schema before, so that its buckets are whole
 /// numbers of these; those between are the ones before them times 2^(2^-schema).
-fn bounds(schema: u32) -> Vec<f64> {
+pub(super) fn bounds(schema: u32) -> Vec<f64> {
     // By Go's `math.Exp2`, the first factor is the f64 before the one that is nearest to the square root of 2. Square roots
     // are rounded alike on all machines, which powers are not.
     let further = iter::successors(Some(SQRT_2.sqrt()), |factor| Some(factor.sqrt()));

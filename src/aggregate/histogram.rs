@@ -1,6 +1,7 @@
 //! An HDR histogram of floating-point values.
 
 use super::grid::Grid;
+use super::native::Native;
 
 /// The smallest magnitude told apart from smaller ones.
 pub const SMALLEST: f64 = 1e-9;
@@ -52,10 +53,17 @@ impl Histogram {
             self.zero += weight;
             return false;
         }
-        let clamped = magnitude.clamp(SMALLEST, LARGEST);
+        let (bucket, is_clamped) = self.bucket(magnitude);
         let side = if value < 0.0 { &mut self.negative } else { &mut self.positive };
-        side.add(self.grid.bucket(clamped), weight);
-        clamped.to_bits() != magnitude.to_bits()
+        side.add(bucket, weight);
+        is_clamped
+    }
+
+    /// The bucket of a magnitude above 0, and whether that is one that the magnitude lies outside of.
+    #[inline(always)]
+    fn bucket(&self, magnitude: f64) -> (u32, bool) {
+        let clamped = magnitude.clamp(SMALLEST, LARGEST);
+        (self.grid.bucket(clamped), clamped.to_bits() != magnitude.to_bits())
     }
 
     /// Adds all of another histogram of the same error.
@@ -82,6 +90,34 @@ impl Histogram {
         let zero = (self.zero > 0.0).then_some((0.0, self.zero));
         let positive = self.positive.iter().map(|(bucket, weight)| (self.grid.middle(bucket), weight));
         negative.chain(zero).chain(positive)
+    }
+
+    /// What it holds as a native histogram of a schema, or of its own one if that is coarser.
+    pub(crate) fn native(&self, schema: i8) -> Native {
+        self.grid.native(schema, self.zero, self.positive.iter(), self.negative.iter())
+    }
+
+    /// What [`native`](Self::native) would give if it held these values, which ascend, and their weights; and how many of
+    /// them are out of range. For few values that is faster than to count them in buckets of which most stay empty.
+    pub(crate) fn native_of(
+        &self,
+        schema: i8,
+        ascending: impl IntoIterator<Item = (f64, f64)>,
+    ) -> (Native, u64) {
+        let (mut zero, mut clamped) = (0.0, 0);
+        let (mut positive, mut negative) = (Vec::new(), Vec::new());
+        for (value, weight) in ascending {
+            if value == 0.0 {
+                zero += weight;
+                continue;
+            }
+            let (bucket, is_clamped) = self.bucket(value.abs());
+            clamped += u64::from(is_clamped);
+            let side = if value < 0.0 { &mut negative } else { &mut positive };
+            side.push((bucket, weight));
+        }
+        negative.reverse();
+        (self.grid.native(schema, zero, positive, negative), clamped)
     }
 }
 

@@ -14,6 +14,13 @@ pub struct NativeSettings {
     pub max_buckets: usize,
 }
 
+impl NativeSettings {
+    pub(super) fn limit(self, mut native: Native) -> Native {
+        native.limit(self.max_buckets);
+        native
+    }
+}
+
 /// A native (sparse, exponential) histogram with weights for counts.
 ///
 /// Bucket `i` of schema `n` holds what is above 2^((i-1) * 2^-n), up to and with 2^(i * 2^-n); those of negative values have

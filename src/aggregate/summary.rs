@@ -2,6 +2,7 @@
 
 use super::buffers::{Contents, Fold, interleave};
 use super::distribution::{Distribution, Moments};
+use super::native::{Native, NativeSettings};
 
 /// A percentile that is reported: above 0, at most 100.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -37,6 +38,8 @@ pub struct Statistics {
     /// Upper bounds of classic histogram buckets in ascending order, in the unit in which values are exposed: seconds for
     /// timings, which are aggregated in milliseconds.
     pub bounds: Vec<f64>,
+    /// Whether there is a native histogram, and which one. It is laid over the unit in which values are exposed, too.
+    pub native: Option<NativeSettings>,
 }
 
 impl Statistics {
@@ -68,6 +71,8 @@ pub struct Summary {
     pub percentiles: Box<[f64]>,
     /// For each bound, the weight of the values that do not exceed it.
     pub buckets: Box<[f64]>,
+    /// If it was asked for: of that schema at most, nor finer than what keeps many values, as the digits say.
+    pub native: Option<Box<Native>>,
 }
 
 /// A cell with values of a series, which has this number in its batch.
@@ -113,7 +118,8 @@ impl Summarizer {
             let question = Question { statistics, unit: *unit };
             let contents = || parts.iter().filter(|part| part.0 == index).map(|part| &part.1);
             if exact.values.len() <= *exact_values && contents().all(|part| part.folded.is_none()) {
-                each(index, exact.answer(&question), 0);
+                let (summary, clamped) = exact.answer(&question, whole);
+                each(index, summary, clamped);
                 continue;
             }
             whole.clear();
@@ -125,7 +131,9 @@ impl Summarizer {
                     whole.fold(words, weight);
                 }
             }
-            each(index, question.count_up(&whole.moments, whole.iter()), whole.clamped);
+            let mut summary = question.count_up(&whole.moments, whole.iter());
+            summary.native = statistics.native.map(|asked| Box::new(asked.limit(whole.native(asked.schema))));
+            each(index, summary, whole.clamped);
         }
     }
 }
@@ -162,18 +170,22 @@ impl Exact {
         }
     }
 
-    fn answer(&mut self, question: &Question<'_>) -> Summary {
+    /// Also, how many values are out of the range of a native histogram.
+    fn answer(&mut self, question: &Question<'_>, model: &Distribution) -> (Summary, u64) {
         let Self { values, runs, pairs } = self;
         if let [(_, weight)] = **runs {
             values.sort_unstable();
-            return question.look_up(values, weight);
+            let summary = question.look_up(values, weight);
+            let values = values.iter().map(|&value| (in_value(value), weight));
+            return question.with_native(summary, model, values);
         }
         pairs.clear();
         for &(end, weight) in &*runs {
             pairs.extend(values[pairs.len()..end].iter().map(|&value| (in_value(value), weight)));
         }
         pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        question.count_up(&Moments::of(pairs.iter().copied()), pairs.iter().copied())
+        let summary = question.count_up(&Moments::of(pairs.iter().copied()), pairs.iter().copied());
+        question.with_native(summary, model, pairs.iter().copied())
     }
 }
 
@@ -197,7 +209,7 @@ struct Question<'a> {
 impl Question<'_> {
     /// From sorted values of one weight: what [`count_up`](Self::count_up) gives.
     fn look_up(&self, sorted: &[i64], weight: f64) -> Summary {
-        let Statistics { percentiles, bounds } = self.statistics;
+        let Statistics { percentiles, bounds, .. } = self.statistics;
         let moments = Moments::of(sorted.iter().map(|&value| (in_value(value), weight)));
         let at_rank = |percentile: &Percentile| {
             let rank = (percentile.rank(moments.count) / weight).ceil() as usize;
@@ -211,7 +223,7 @@ impl Question<'_> {
 
     /// From values in ascending order and their weights, exact or the middles of buckets.
     fn count_up(&self, moments: &Moments, ascending: impl Iterator<Item = (f64, f64)>) -> Summary {
-        let Statistics { percentiles, bounds } = self.statistics;
+        let Statistics { percentiles, bounds, .. } = self.statistics;
         let mut values = Vec::with_capacity(percentiles.len());
         let mut buckets = Vec::with_capacity(bounds.len());
         let mut below = 0.0;
@@ -234,6 +246,19 @@ impl Question<'_> {
         buckets.resize(bounds.len(), below);
         summary(moments, values, buckets)
     }
+
+    /// Adds what buckets of `model` make a native histogram of few values, if it is asked for.
+    fn with_native(
+        &self,
+        mut summary: Summary,
+        model: &Distribution,
+        ascending: impl Iterator<Item = (f64, f64)>,
+    ) -> (Summary, u64) {
+        let Some(asked) = self.statistics.native else { return (summary, 0) };
+        let (native, clamped) = model.native_of(asked.schema, ascending);
+        summary.native = Some(Box::new(asked.limit(native)));
+        (summary, clamped)
+    }
 }
 
 fn summary(
@@ -251,12 +276,20 @@ fn summary(
         stddev: super::finite(moments.stddev()),
         percentiles: percentiles.into_iter().collect(),
         buckets: buckets.into_iter().collect(),
+        native: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::super::buffers::Buffers;
+    use super::super::distribution::MILLISECONDS;
+    use super::super::grid;
+    use super::super::histogram::{LARGEST, SMALLEST};
     use super::super::registry::SeriesId;
     use super::*;
 
@@ -267,19 +300,31 @@ mod tests {
                 .filter_map(Percentile::new)
                 .collect(),
             bounds: vec![10.0, 50.0, 1000.0],
+            native: None,
         }
     }
 
     fn summarize(values: &[(f64, f64)], exact_values: usize, parts: usize) -> Summary {
-        let mut buffers = Buffers::new(Distribution::new(2, 1.0), exact_values);
+        summarize_in(1.0, 2, &statistics(), values, exact_values, parts)
+    }
+
+    fn summarize_in(
+        unit: f64,
+        digits: u8,
+        asked: &Statistics,
+        values: &[(f64, f64)],
+        exact_values: usize,
+        parts: usize,
+    ) -> Summary {
+        let mut buffers = Buffers::new(Distribution::new(digits, unit), exact_values);
         let cells: Vec<_> = (0..parts).map(|_| buffers.open(SeriesId(0), 1.0)).collect();
         for (index, &(value, weight)) in values.iter().enumerate() {
             buffers.push_weighted(cells[index % parts], value.to_bits(), weight);
         }
         let parts: Vec<_> = cells.iter().map(|&cell| (0, buffers.contents(cell))).collect();
         let mut summaries = Vec::new();
-        Summarizer::new(2, exact_values, 1.0)
-            .summarize(&parts, &[&statistics()], |_, summary, _| summaries.push(summary));
+        Summarizer::new(digits, exact_values, unit)
+            .summarize(&parts, &[asked], |_, summary, _| summaries.push(summary));
         assert_eq!(summaries.len(), 1);
         summaries.remove(0)
     }
@@ -415,6 +460,133 @@ mod tests {
                 );
                 assert_eq!((summary.min, summary.max), (moments.min, moments.max), "{shape}");
             }
+        }
+    }
+
+    #[test]
+    fn bounds_are_compared_in_the_unit_in_which_values_are_exposed() {
+        let asked = Statistics { bounds: vec![0.57, 0.571], ..statistics() };
+        let values = [(570.0, 1.0), (570.5, 1.0), (571.0, 1.0), (572.0, 1.0)];
+        let summary = summarize_in(MILLISECONDS, 2, &asked, &values, 512, 1);
+        assert_eq!(*summary.buckets, [1.0, 3.0]);
+        assert_eq!(summary.percentiles[0], 570.5);
+        let many: Vec<_> = (0..3000).map(|n| (f64::from(n), 1.0)).collect();
+        let below: Vec<_> = summarize_in(MILLISECONDS, 4, &asked, &many, 512, 1).buckets.into();
+        assert!(below[0] > 569.0 && below[0] <= below[1] && below[1] < 573.0, "{below:?}");
+    }
+
+    /// The definition itself: each value in the first bucket whose upper bound it does not exceed.
+    fn plain_native(schema: i8, unit: f64, values: &[(f64, f64)]) -> Native {
+        let bounds = grid::bounds(u32::from(schema.max(0).unsigned_abs()));
+        let upper_bound = |index: i32| {
+            let each = 1 << schema.max(0);
+            match schema {
+                0.. => bounds[index.rem_euclid(each) as usize] * 2_f64.powi(index.div_euclid(each) + 1),
+                _ => 2_f64.powi(index << -schema),
+            }
+        };
+        let mut sides = [BTreeMap::new(), BTreeMap::new()];
+        let mut zero = 0.0;
+        for &(value, weight) in values {
+            let value = value / unit;
+            if value == 0.0 {
+                zero += weight;
+                continue;
+            }
+            let magnitude = value.abs().clamp(SMALLEST, LARGEST);
+            // By logarithms, which may be off by one.
+            let near = (magnitude.log2() * f64::from(schema).exp2()).ceil() as i32;
+            let index = (near - 1..=near + 1).find(|&index| magnitude <= upper_bound(index)).unwrap();
+            *sides[usize::from(value < 0.0)].entry(index).or_insert(0.0) += weight;
+        }
+        let [positive, negative] = sides;
+        Native::new(schema, zero, positive, negative)
+    }
+
+    fn any_values() -> impl Strategy<Value = Vec<(f64, f64)>> {
+        let value = prop_oneof![
+            (-11.0..15.0, any::<bool>()).prop_map(|(exponent, is_negative)| {
+                let magnitude = 10_f64.powf(exponent);
+                if is_negative { -magnitude } else { magnitude }
+            }),
+            // On bounds.
+            (-20..20).prop_map(|exponent| 2_f64.powi(exponent)),
+            prop::sample::select(grid::bounds(6)).prop_map(|bound| bound * 1e3),
+            (1..2000).prop_map(f64::from),
+            prop::sample::select(&[0.0, -0.0, f64::MIN_POSITIVE, 5e-324, f64::MAX, -f64::MAX][..]),
+        ];
+        let weight = prop::sample::select(&[1.0, 1.0, 2.0, 10.0][..]);
+        proptest::collection::vec((value, weight), 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn a_native_histogram_has_each_value_in_its_bucket_however_many_they_are(
+            values in any_values(),
+            asked in Native::SCHEMAS,
+            digits in 1_u8..=4,
+            unit in prop::sample::select(&[1.0, MILLISECONDS][..]),
+            parts in 1_usize..4,
+        ) {
+            let native = Some(NativeSettings { schema: asked, max_buckets: 0 });
+            let asked = Statistics { native, ..Statistics::default() };
+            for exact_values in [0, 50, 512] {
+                let summary = summarize_in(unit, digits, &asked, &values, exact_values, parts);
+                let native = summary.native.unwrap();
+                prop_assert_eq!(native.weight(), summary.count);
+                prop_assert_eq!(&*native, &plain_native(native.schema, unit, &values));
+            }
+        }
+
+        #[test]
+        fn the_native_histogram_of_the_whole_is_the_sum_of_those_of_its_parts(
+            values in any_values(),
+            cut in 0_usize..200,
+            asked in Native::SCHEMAS,
+            exact_values in 0_usize..200,
+            max_buckets in 0_usize..40,
+        ) {
+            let native = |values: &[_], max_buckets| {
+                let native = Some(NativeSettings { schema: asked, max_buckets });
+                let asked = Statistics { native, ..Statistics::default() };
+                *summarize_in(MILLISECONDS, 2, &asked, values, exact_values, 2).native.unwrap()
+            };
+            let (cut, whole) = (cut % values.len(), native(&values, 0));
+            if cut > 0 {
+                let mut sum = native(&values[..cut], 0);
+                sum.add(&native(&values[cut..], 0));
+                prop_assert_eq!(&sum, &whole);
+            }
+            let mut limited = whole;
+            limited.limit(max_buckets);
+            prop_assert_eq!(limited, native(&values, max_buckets));
+        }
+    }
+
+    #[test]
+    fn a_native_histogram_is_no_finer_than_what_keeps_many_values() {
+        for (digits, finest) in [(1, 2), (2, 6), (3, 8), (4, 8)] {
+            let native = Some(NativeSettings { schema: 8, max_buckets: 0 });
+            let asked = Statistics { native, ..Statistics::default() };
+            for count in [1, 1000] {
+                let summary = summarize_in(1.0, digits, &asked, &vec![(1.0, 1.0); count], 512, 1);
+                let native = Native::new(finest, 0.0, [(0, count as f64)], []);
+                assert_eq!(summary.native.as_deref(), Some(&native), "{digits} digits");
+            }
+        }
+    }
+
+    #[test]
+    fn few_values_out_of_the_range_of_a_native_histogram_are_told() {
+        let mut buffers = Buffers::new(Distribution::new(2, 1.0), 512);
+        let cell = buffers.open(SeriesId(0), 1.0);
+        [1e-12, -1e15, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(cell, value.to_bits()));
+        for (native, told) in [(None, 0), (Some(NativeSettings { schema: 3, max_buckets: 0 }), 2)] {
+            let asked = Statistics { native, ..Statistics::default() };
+            let mut summarizer = Summarizer::new(2, 512, 1.0);
+            summarizer.summarize(&[(0, buffers.contents(cell))], &[&asked], |_, _, clamped| {
+                assert_eq!(clamped, told);
+            });
         }
     }
 }

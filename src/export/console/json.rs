@@ -179,6 +179,7 @@ mod tests {
             stddev: 0.816,
             percentiles: [2.0, 3.0].into(),
             buckets: [].into(),
+            native: None,
         };
         let head = r#"{"time":"2026-11-22T12:00:10Z","interval_s":10.0,"#;
         let cases = [

@@ -248,6 +248,7 @@ mod tests {
             stddev: 0.816,
             percentiles: [2.0, 3.0].into(),
             buckets: [].into(),
+            native: None,
         };
         let timing = (Series::new(Kind::Timing, "t", &[]), Value::Summary(Box::new(summary)));
         let long = "x".repeat(NAME_WIDTH + 5);
