@@ -22,7 +22,9 @@ pub(super) fn problem(exporters: &ExportersSection) -> Option<Problem> {
             "does not end in \".prom\"; node_exporter reads no other file",
         );
     }
-    let PrometheusSection { max_connections, timeout, buckets, .. } = prometheus;
+    let PrometheusSection {
+        max_connections, timeout, buckets, native_histogram_bucket_factor: factor, ..
+    } = prometheus;
     if !(1..=65_536).contains(max_connections) {
         return problem("exporters.prometheus.max_connections", "not between 1 and 65_536");
     }
@@ -34,6 +36,15 @@ pub(super) fn problem(exporters: &ExportersSection) -> Option<Problem> {
             "exporters.prometheus.buckets",
             "not an ascending list of at most 200 finite numbers",
         );
+    }
+    if !(*factor > 1.0 && *factor <= 65_536.0) {
+        return problem(
+            "exporters.prometheus.native_histogram_bucket_factor",
+            "not above 1 and up to 65_536",
+        );
+    }
+    if !(1..=10_000).contains(&prometheus.native_histogram_max_buckets) {
+        return problem("exporters.prometheus.native_histogram_max_buckets", "not between 1 and 10_000");
     }
     None
 }

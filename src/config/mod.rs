@@ -128,6 +128,8 @@ sections! {
         enable_reload: bool,
         timings: Form,
         buckets: Vec<f64>,
+        native_histogram_bucket_factor: f64,
+        native_histogram_max_buckets: u32,
         naming: Naming,
     }
     TextfileSection { enabled: bool, path: PathBuf, on_exit: OnExit, reserved_prefixes: Vec<String>, }
@@ -265,8 +267,15 @@ impl Config {
         in_force.flush.percentiles.clone_from(&self.flush.percentiles);
         in_force.aggregation.idle.clone_from(&self.aggregation.idle);
         in_force.aggregation.expire_after.clone_from(&self.aggregation.expire_after);
-        in_force.exporters.prometheus.timings = self.exporters.prometheus.timings;
-        in_force.exporters.prometheus.buckets.clone_from(&self.exporters.prometheus.buckets);
+        let HistogramOptions { buckets, native_histogram_bucket_factor, native_histogram_max_buckets } =
+            self.histogram_options();
+        in_force.exporters.prometheus = PrometheusSection {
+            timings: self.exporters.prometheus.timings,
+            buckets,
+            native_histogram_bucket_factor,
+            native_histogram_max_buckets,
+            ..in_force.exporters.prometheus
+        };
         // Taken apart, so that a new section cannot be forgotten.
         let Self {
             flush,
@@ -319,7 +328,10 @@ impl Config {
         let ExportersSection { prometheus, textfile, .. } = &self.exporters;
         if !prometheus.start_http_server && !textfile.enabled {
             // Nobody would see what is in buckets.
-            policies.iter_mut().for_each(|policy| policy.statistics.bounds.clear());
+            for Policy { statistics, .. } in &mut policies {
+                statistics.bounds.clear();
+                statistics.native = None;
+            }
         }
         Terms { mapping, policies, idle: self.idle() }
     }
@@ -339,7 +351,14 @@ impl Config {
 
     /// Of histograms where rules say nothing.
     fn histogram_options(&self) -> HistogramOptions {
-        HistogramOptions { buckets: self.exporters.prometheus.buckets.clone(), ..HistogramOptions::default() }
+        let PrometheusSection {
+            buckets, native_histogram_bucket_factor, native_histogram_max_buckets, ..
+        } = &self.exporters.prometheus;
+        HistogramOptions {
+            buckets: buckets.clone(),
+            native_histogram_bucket_factor: *native_histogram_bucket_factor,
+            native_histogram_max_buckets: *native_histogram_max_buckets,
+        }
     }
 
     fn idle(&self) -> Idle {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleText, SummaryOptions, Ttl};
-use crate::aggregate::{Percentile, Statistics};
+use crate::aggregate::{Native, NativeSettings, Percentile, Statistics};
 use crate::policy::{Assigned, Form, Policy, PolicyId};
 use crate::protocol::Kind;
 
@@ -70,14 +70,26 @@ fn policy(
     };
     let summary = rule.and_then(|rule| rule.summary_options.as_ref());
     let histogram = rule.and_then(|rule| rule.histogram_options.as_ref());
+    let given = || [histogram, Some(&defaults.histogram_options)].into_iter().flatten();
     let bounds = match form {
         Form::Histogram => {
-            let given = [histogram, Some(&defaults.histogram_options)].into_iter().flatten();
-            let mut given = given.map(|HistogramOptions { buckets, .. }| buckets);
-            given.find(|buckets| !buckets.is_empty()).unwrap_or(&histograms.buckets).clone()
+            let buckets = given().map(|options| &options.buckets).find(|buckets| !buckets.is_empty());
+            buckets.unwrap_or(&histograms.buckets).clone()
         }
         Form::Summary | Form::Native => Vec::new(),
     };
+    let factor = given().map(|options| options.native_histogram_bucket_factor).find(|factor| *factor > 0.0);
+    let factor = match form {
+        Form::Summary => None,
+        // Prometheus keeps the native one of the two, if it takes it: so it is there where it is asked for.
+        Form::Histogram => factor,
+        Form::Native => Some(factor.unwrap_or(histograms.native_histogram_bucket_factor)),
+    };
+    let max_buckets = given().map(|options| options.native_histogram_max_buckets).find(|limit| *limit > 0);
+    let native = factor.map(|factor| NativeSettings {
+        schema: Native::schema_of(factor),
+        max_buckets: max_buckets.unwrap_or(histograms.native_histogram_max_buckets) as usize,
+    });
     let ttl = rule.map(|rule| rule.ttl).filter(|ttl| *ttl != Ttl::default()).unwrap_or(defaults.ttl);
     Policy {
         help: rule.map_or_else(Box::default, |rule| rule.help.as_str().into()),
@@ -85,7 +97,7 @@ fn policy(
             percentiles: percentiles(summary, defaults)
                 .unwrap_or_else(|| fallback.statistics.percentiles.clone()),
             bounds,
-            ..Statistics::default()
+            native,
         },
         form,
         expire_after: if ttl == Ttl::default() {

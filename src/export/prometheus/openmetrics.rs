@@ -101,7 +101,7 @@ impl Writer {
         match &member.total {
             Total::Counter(value) | Total::Gauge(value) => push(None, *value),
             Total::Distribution(total) => {
-                let Distribution { count, sum, quantiles, buckets } = &**total;
+                let Distribution { count, sum, quantiles, buckets, .. } = &**total;
                 let extras = &self.extras[member.policy.index()];
                 match part {
                     Part::Own => {
@@ -180,7 +180,7 @@ impl Types<'_> {
 /// Whether a distribution counts in whole numbers, and holds nothing negative.
 fn is_whole(member: &Member) -> bool {
     let Total::Distribution(total) = &member.total else { return false };
-    let Distribution { count, sum, quantiles, buckets } = &**total;
+    let Distribution { count, sum, quantiles, buckets, .. } = &**total;
     let is_whole = |number: &f64| number.fract() == 0.0;
     is_whole(count)
         && *sum >= 0.0

@@ -9,6 +9,7 @@ use hashbrown::hash_table::Entry;
 
 use super::merge::merge;
 use super::renumbering::Renumbering;
+use crate::aggregate::Native;
 use crate::policy::{Form, PolicyId};
 use crate::protocol::Kind;
 
@@ -88,6 +89,8 @@ pub(super) struct Distribution {
     pub(super) quantiles: Vec<f64>,
     /// Weights up to each bound, of which a summary has none.
     pub(super) buckets: Box<[f64]>,
+    /// Weights in exponential buckets, if they are wanted.
+    pub(super) native: Option<Box<Native>>,
 }
 
 /// All families and members. Each has a number below 2^32 until [`retain`](Self::retain) numbers them anew.

@@ -30,7 +30,7 @@ pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(
                     push_line(&mut text, [name, ""], labels, None, *value);
                 }
                 Total::Distribution(total) => {
-                    let Distribution { count, sum, quantiles: values, buckets } = &**total;
+                    let Distribution { count, sum, quantiles: values, buckets, .. } = &**total;
                     let Extras { quantiles, bounds } = &extras[member.policy.index()];
                     if family.shape == Shape::Histogram {
                         for (bound, value) in bounds.iter().zip(buckets) {

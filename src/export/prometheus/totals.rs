@@ -10,7 +10,7 @@ use super::news::News;
 use super::page::{Distribution, Family, Member, Page, Shape, Total};
 use super::reserved::Reserved;
 use super::{Merge, Naming, Quarantine};
-use crate::aggregate::{Summary, finite};
+use crate::aggregate::{Native, NativeSettings, Statistics, Summary, finite};
 use crate::export::Exported;
 use crate::policy::{Assigned, Policies, Policy, PolicyId};
 use crate::protocol::Kind;
@@ -167,13 +167,18 @@ impl Totals {
             }
             (Total::Gauge(present), Value::Gauge(value) | Value::Set(value)) => *present = *value,
             (Total::Distribution(total), Value::Summary(summary)) => {
-                let Distribution { count, sum, quantiles, buckets } = &mut **total;
-                let Summary { percentiles, buckets: new, .. } = &**summary;
+                let Distribution { count, sum, quantiles, buckets, native } = &mut **total;
+                let Summary { percentiles, buckets: new, native: new_native, .. } = &**summary;
                 *count = finite(*count + summary.count);
                 *sum = finite(*sum + summary.sum / divisor);
                 quantiles.clear();
                 quantiles.extend(percentiles.iter().map(|value| value / divisor));
                 buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
+                if let (Some(total), Some(new)) = (native, new_native) {
+                    total.add(new);
+                    let settings = self.policies.get(member.policy).statistics.native;
+                    total.limit(settings.map_or(0, |settings| settings.max_buckets));
+                }
             }
             _ => {}
         }
@@ -198,7 +203,8 @@ impl Totals {
         let [old, new] = [member.policy, policy].map(|policy| self.policies.get(policy));
         member.policy = policy;
         if let Total::Distribution(total) = &mut member.total
-            && old.statistics.bounds != new.statistics.bounds
+            && (&old.statistics.bounds, old.statistics.native)
+                != (&new.statistics.bounds, new.statistics.native)
         {
             **total = Distribution::new(new);
             member.began = self.interval_began;
@@ -251,7 +257,12 @@ impl Totals {
 impl Distribution {
     /// Of no values, as it is wanted.
     pub(super) fn new(policy: &Policy) -> Self {
-        Self { buckets: vec![0.0; policy.statistics.bounds.len()].into(), ..Self::default() }
+        let Statistics { bounds, native, .. } = &policy.statistics;
+        Self {
+            buckets: vec![0.0; bounds.len()].into(),
+            native: native.map(|NativeSettings { schema, .. }| Box::new(Native::new(schema, 0.0, [], []))),
+            ..Self::default()
+        }
     }
 }
 
