@@ -59,18 +59,14 @@ fn rendering(criterion: &mut Criterion) {
         }
         let mut totals = Totals::new(Naming::Prometheus);
         let mut page = std::io::sink();
-        group.bench_function(format!("prometheus_text/{name}"), |bencher| {
-            bencher.iter(|| {
-                totals.add(&snapshot);
-                prometheus::Format::Text.render(&totals, |piece| page.write_all(piece.as_bytes()))
+        for format in prometheus::Format::ALL {
+            group.bench_function(format!("prometheus_{}/{name}", format.name()), |bencher| {
+                bencher.iter(|| {
+                    totals.add(&snapshot);
+                    format.render(&totals, |piece| page.write_all(piece))
+                });
             });
-        });
-        group.bench_function(format!("prometheus_openmetrics/{name}"), |bencher| {
-            bencher.iter(|| {
-                totals.add(&snapshot);
-                prometheus::Format::OpenMetrics.render(&totals, |piece| page.write_all(piece.as_bytes()))
-            });
-        });
+        }
         // The first snapshot, of which each series is given a place.
         group.bench_function(format!("prometheus_first/{name}"), |bencher| {
             bencher.iter_with_large_drop(|| {

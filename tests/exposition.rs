@@ -50,13 +50,13 @@ impl Exporter {
     }
 
     fn page(&self) -> String {
-        let mut page = String::new();
+        let mut page = Vec::new();
         let written = Format::Text.render(&self.totals, |piece| {
-            page.push_str(piece);
+            page.extend_from_slice(piece);
             Ok::<_, std::convert::Infallible>(())
         });
         written.unwrap();
-        page
+        String::from_utf8(page).unwrap()
     }
 
     /// Name and type of each family.

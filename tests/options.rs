@@ -63,12 +63,12 @@ impl Exporter {
     }
 
     fn page(&self, format: Format) -> String {
-        let mut page = String::new();
+        let mut page = Vec::new();
         let Ok(()) = format.render(&self.totals, |piece| -> Result<(), std::convert::Infallible> {
-            page.push_str(piece);
+            page.extend_from_slice(piece);
             Ok(())
         });
-        page
+        String::from_utf8(page).unwrap()
     }
 
     fn text(&self) -> String {

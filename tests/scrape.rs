@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -23,6 +24,11 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
+const PROTOBUF: &str =
+    "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+/// Makes Prometheus ask for protobuf; tallyd's classic histograms are taken as what they are.
+const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histograms"];
 
 /// Starts a tallyd that can be scraped, and says where.
 fn start(settings: &[&str]) -> (Daemon, SocketAddr) {
@@ -52,6 +58,7 @@ fn before_the_first_interval_has_ended_the_page_is_empty_and_tallyd_is_not_ready
     let page = get(address, "/metrics");
     assert_eq!((page.code, page.text()), (200, ""));
     assert_eq!(ask(address, "GET", "/metrics", &[OPENMETRICS]).text(), "# EOF\n");
+    assert_eq!(ask(address, "GET", "/metrics", &[PROTOBUF]).body, b"");
     assert_eq!(get(address, "/-/healthy").code, 200);
     let ready = get(address, "/-/ready");
     assert_eq!(ready.code, 503);
@@ -78,10 +85,11 @@ fn every_request_is_answered_and_counted() {
     let refused = ask(address, "POST", "/metrics", &["Content-Length: 1000000"]);
     assert_eq!((refused.code, refused.header("allow")), (405, Some("get, head")));
     ask(address, "GET", "/metrics", &[OPENMETRICS]);
+    ask(address, "GET", "/metrics", &[PROTOBUF]);
     for code in ["200", "404", "405"] {
         wait_for_count(&mut daemon, "tallyd.http_requests", ("code", code));
     }
-    for format in ["text", "openmetrics"] {
+    for format in ["text", "openmetrics", "protobuf"] {
         wait_for_count(&mut daemon, "tallyd.scrapes", ("format", format));
     }
 }
@@ -95,12 +103,16 @@ fn a_scraper_gets_the_format_and_the_encoding_that_it_asks_for() {
                 # HELP stock StatsD gauge.\n# TYPE stock gauge\nstock -1.5\n";
     let plain = "text/plain; version=0.0.4; charset=utf-8";
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let cases: [(&[&str], _, bool); 5] = [
+    let protobuf =
+        "application/vnd.google.protobuf; proto=io.prometheus.client.metricfamily; encoding=delimited";
+    let cases: [(&[&str], _, bool); 7] = [
         (&[], plain, false),
         (&["Accept: */*", "Accept-Encoding: gzip"], plain, true),
         (&["Accept: application/openmetrics-text;q=0.5,text/plain;q=0.6"], plain, false),
         (&[OPENMETRICS, "Accept-Encoding: br, gzip;q=0"], openmetrics, false),
         (&["Accept: text/plain;q=0.1", OPENMETRICS, "Accept-Encoding: gzip;q=0.5"], openmetrics, true),
+        (&[PROTOBUF], protobuf, false),
+        (&["Accept: text/plain;q=0.1", PROTOBUF, "Accept-Encoding: gzip"], protobuf, true),
     ];
     for (headers, content_type, compressed) in cases {
         let answer = ask(address, "GET", "/metrics", headers);
@@ -110,10 +122,18 @@ fn a_scraper_gets_the_format_and_the_encoding_that_it_asks_for() {
         assert_eq!(answer.header("vary"), Some("accept, accept-encoding"));
         let length = answer.header("content-length").map(str::to_owned);
         assert_eq!(length, Some(answer.body.len().to_string()));
-        let page = if compressed { unzip(&answer) } else { answer.text().to_owned() };
-        if content_type == plain {
-            assert_eq!(page, text);
+        let page = if compressed { unzip(&answer) } else { answer.body };
+        if content_type == protobuf {
+            let stock = [
+                &b"\x25\x0a\x05stock\x12\x0dStatsD gauge.\x18\x01\x22\x0b\x12\x09\x09"[..],
+                &(-1.5_f64).to_le_bytes(),
+            ];
+            assert!(page.ends_with(&stock.concat()), "{page:?}");
+            assert!(page[1..].starts_with(b"\x0a\x0corders_total\x12\x0fStatsD counter."), "{page:?}");
+        } else if content_type == plain {
+            assert_eq!(String::from_utf8(page).unwrap(), text);
         } else {
+            let page = String::from_utf8(page).unwrap();
             assert!(
                 page.starts_with("# TYPE orders counter\n") && page.ends_with("stock -1.5\n# EOF\n"),
                 "{page}"
@@ -128,10 +148,10 @@ fn a_scraper_gets_the_format_and_the_encoding_that_it_asks_for() {
     }
 }
 
-fn unzip(answer: &Answer) -> String {
-    let mut text = String::new();
-    GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
-    text
+fn unzip(answer: &Answer) -> Vec<u8> {
+    let mut page = Vec::new();
+    GzDecoder::new(&answer.body[..]).read_to_end(&mut page).unwrap();
+    page
 }
 
 #[test]
@@ -367,8 +387,7 @@ fn promtool_has_nothing_to_say_about_what_is_scraped() {
 #[test]
 #[ignore = "needs prometheus, and Python with its client from PyPI; run make test"]
 fn no_client_can_make_the_page_invalid_in_openmetrics() {
-    let combinations = combinations();
-    let combinations: Vec<_> = combinations.chunks(40).map(|chunk| chunk.join(&b'\n')).collect();
+    let combinations = datagrams_of_combinations();
     let mut daemons = Vec::new();
     for naming in ["prometheus", "statsd_exporter"] {
         for timings in ["summary", "histogram"] {
@@ -396,6 +415,55 @@ fn no_client_can_make_the_page_invalid_in_openmetrics() {
     assert_eq!(prometheus.ask("min(up)"), Some(1.0));
 }
 
+fn datagrams_of_combinations() -> Vec<Vec<u8>> {
+    combinations().chunks(40).map(|chunk| chunk.join(&b'\n')).collect()
+}
+
+#[test]
+#[ignore = "needs prometheus; run make test"]
+fn prometheus_takes_the_same_values_from_protobuf_as_from_text_whatever_clients_send() {
+    let mut daemons = Vec::new();
+    for naming in ["prometheus", "statsd_exporter"] {
+        for timings in ["summary", "histogram"] {
+            let (daemon, address) = start(&[
+                "flush.interval=100ms",
+                "telemetry.enabled=false",
+                &format!("exporters.prometheus.naming={naming}"),
+                &format!("exporters.prometheus.timings={timings}"),
+            ]);
+            for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
+                part.iter().for_each(|datagram| daemon.send(datagram));
+                wait_for_value(address, marker, 1.0);
+            }
+            SHOP.iter().for_each(|datagram| daemon.send(datagram));
+            datagrams_of_combinations().iter().for_each(|datagram| daemon.send(datagram));
+            daemon.send("parts:0.25|h|@0.3\nthird.part:1|g");
+            wait_for_value(address, "third_part", 1.0);
+            daemons.push((format!("{naming}_{timings}"), daemon, address));
+        }
+    }
+    let jobs = |place: fn(SocketAddr) -> SocketAddr| {
+        daemons.iter().map(|(form, _, address)| (form.as_str(), place(*address))).collect::<Vec<_>>()
+    };
+    let [text, protobuf] = [
+        Prometheus::start(&jobs(only_text)),
+        Prometheus::start_with(NATIVE_HISTOGRAMS, &jobs(|address| address)),
+    ]
+    .map(|prometheus| {
+        // Of a page with one wrong line or message, Prometheus takes nothing, and `up` is 0.
+        prometheus.wait_for("sum(up)", |all| all == 4.0);
+        prometheus.values("{form!='',__name__!~'scrape_duration_seconds|scrape_series_added'}")
+    });
+    assert!(text.len() > 4000, "{}", text.len());
+    assert_eq!(protobuf.len(), text.len());
+    for (series, value) in &text {
+        // It has no fractions, for the Prometheus that reads it has no field for them.
+        let is_rounded = series["__name__"] == "parts_count" || series["__name__"] == "parts_bucket";
+        let expected = if is_rounded { value.round() } else { *value };
+        assert_eq!(protobuf.get(series), Some(&expected), "{series:?}");
+    }
+}
+
 /// The parser of Prometheus' client for Python takes the page.
 fn assert_is_openmetrics(address: SocketAddr) {
     let page = ask(address, "GET", "/metrics", &[OPENMETRICS]);
@@ -410,7 +478,7 @@ fn assert_is_openmetrics(address: SocketAddr) {
 
 #[test]
 #[ignore = "needs prometheus; run make test"]
-fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_either_format() {
+fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_each_format() {
     const BUCKETS: &str = "exporters.prometheus.buckets=[0.01, 0.02, 0.05, 0.1]";
     let (summary, summary_address) = start(&["flush.interval=500ms"]);
     let (histogram, histogram_address) =
@@ -422,12 +490,17 @@ fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_either_format()
         ("text", only_text(summary_address)),
         ("text", only_text(histogram_address)),
     ]);
+    let native = Prometheus::start_with(
+        NATIVE_HISTOGRAMS,
+        &[("protobuf", summary_address), ("protobuf", histogram_address)],
+    );
+    let servers = [("openmetrics", &prometheus), ("text", &prometheus), ("protobuf", &native)];
     let finished = AtomicBool::new(false);
     let daemons = [summary.address, histogram.address];
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| sell_on(daemons, &finished));
         let end = End(&finished);
-        for form in ["openmetrics", "text"] {
+        for (form, prometheus) in servers {
             let of = |query: &str| query.replace("FORM", &format!("form=\"{form}\""));
             let is_about =
                 |value: f64, expected: f64, error: f64| (value - expected).abs() <= expected * error;
@@ -456,19 +529,22 @@ fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_either_format()
         let created = prometheus.ask("min(orders_created{form=\"openmetrics\"})").unwrap();
         assert!((begin - 2.0..begin + PATIENCE.as_secs_f64()).contains(&created), "{created}, {begin}");
         assert_eq!(prometheus.ask("orders_created{form=\"text\"}"), None);
+        assert_eq!(native.ask("orders_created"), None);
         drop(end);
         stream.join().unwrap()
     });
-    for form in ["openmetrics", "text"] {
+    for (form, prometheus) in servers {
         // Each was scraped as was meant.
         for aggregate in ["min", "max"] {
             let total = format!("{aggregate}(orders_total{{form=\"{form}\"}})");
             prometheus.wait_for(&total, |total| total == sent);
         }
-        let scrapes = format!("min(tallyd_scrapes_total{{form=\"openmetrics\",format=\"{form}\"}})");
+        let scrapes = format!("min(tallyd_scrapes_total{{form=\"{form}\",format=\"{form}\"}})");
         prometheus.wait_for(&scrapes, |scrapes| scrapes >= 10.0);
     }
-    assert_eq!(prometheus.ask("min(min_over_time(up[5m]))"), Some(1.0));
+    for prometheus in [prometheus, native] {
+        assert_eq!(prometheus.ask("min(min_over_time(up[5m]))"), Some(1.0));
+    }
 }
 
 /// Sells ten orders and times ten checkouts every tenth of a second, by the clock; how many orders there were.
@@ -524,6 +600,10 @@ struct Prometheus {
 impl Prometheus {
     /// `targets`: their label `form`, and where they are.
     fn start(targets: &[(&str, SocketAddr)]) -> Self {
+        Self::start_with(&[], targets)
+    }
+
+    fn start_with(flags: &[&str], targets: &[(&str, SocketAddr)]) -> Self {
         let folder = TempDir::new().unwrap();
         let config = folder.path().join("prometheus.yml");
         let targets: Vec<_> = targets
@@ -547,6 +627,7 @@ impl Prometheus {
                 .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
                 .arg(format!("--web.listen-address={address}"))
                 .args(["--log.level=error"])
+                .args(flags)
                 .stdin(Stdio::null());
             let mut running = Running(spawn(&mut command));
             let is_up = wait_for(|| match running.0.try_wait().unwrap() {
@@ -561,17 +642,40 @@ impl Prometheus {
 
     /// The value of a query, if it has one. A query must have no more.
     fn ask(&self, query: &str) -> Option<f64> {
+        let answer = self.answer(query);
+        assert!(answer.len() < 2, "{query}: {answer:?}");
+        answer.first().map(value_of)
+    }
+
+    /// The values of a query by their labels, without the target's address. Bounds and quantiles are numbers, which formats
+    /// write each in its own way.
+    fn values(&self, query: &str) -> BTreeMap<BTreeMap<String, String>, f64> {
+        let answer = self.answer(query);
+        let values = answer.iter().map(|series| {
+            let labels = series["metric"].as_object().unwrap().iter();
+            let labels = labels.filter(|(label, _)| *label != "instance").map(|(label, text)| {
+                let text = text.as_str().unwrap();
+                let is_number = label == "le" || label == "quantile";
+                let number = text.parse::<f64>().ok().filter(|_| is_number);
+                (label.clone(), number.map_or(text.to_owned(), |number| number.to_string()))
+            });
+            (labels.collect(), value_of(series))
+        });
+        values.collect()
+    }
+
+    /// The series that a query answers.
+    fn answer(&self, query: &str) -> Vec<Value> {
         let encoded: Vec<_> = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         // Version 1.0, for an answer in one piece.
         let mut connection = connect(self.address);
         write!(connection, "GET /api/v1/query?query={} HTTP/1.0\r\n\r\n", encoded.concat()).unwrap();
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer).unwrap();
-        let answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
+        let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
         assert_eq!(answer["status"], "success", "{answer}");
-        let series = answer["data"]["result"].as_array().unwrap();
-        assert!(series.len() < 2, "{query}: {answer}");
-        series.first().map(|series| series["value"][1].as_str().unwrap().parse().unwrap())
+        let Value::Array(series) = answer["data"]["result"].take() else { panic!("{query}: {answer}") };
+        series
     }
 
     /// Waits until a query has the right value.
@@ -586,4 +690,8 @@ impl Prometheus {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+fn value_of(series: &Value) -> f64 {
+    series["value"][1].as_str().unwrap().parse().unwrap()
 }

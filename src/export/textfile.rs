@@ -44,7 +44,7 @@ impl Textfile {
             let mut file = File::create(&beside)?;
             // node_exporter runs as another user, whatever our umask is.
             file.set_permissions(Permissions::from_mode(0o644))?;
-            Format::Text.render(&self.totals, |piece| file.write_all(piece.as_bytes()))?;
+            Format::Text.render(&self.totals, |piece| file.write_all(piece))?;
             file.write_all(heartbeat(snapshot).as_bytes())?;
             // A rename that survives a crash must not name a file whose content did not.
             file.sync_data()?;

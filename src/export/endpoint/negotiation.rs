@@ -17,16 +17,21 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
     lines.join(",")
 }
 
-/// OpenMetrics where it is asked for by name, and more than the text format.
+/// The format that is wanted most, the first of several: text unless another one is asked for by name, and protobuf by the
+/// messages and the encoding, too, since it can be written in others.
 fn format(accept: &str) -> Format {
-    let openmetrics = Wish::of(accept, ("application", "openmetrics-text"), "1.0.0");
-    let text = Wish::of(accept, ("text", "plain"), "0.0.4");
-    match openmetrics {
-        Some(wish) if wish.precision >= Wish::NAMED && wish.quality > 0.0 && Some(wish) > text => {
-            Format::OpenMetrics
+    let mut best = (Format::Text, Wish::of(accept, &TEXT));
+    let others = [
+        (Format::OpenMetrics, &OPENMETRICS, Wish::NAMED),
+        (Format::Protobuf, &PROTOBUF, Wish::NAMED_IN_FULL),
+    ];
+    for (format, media_type, precision) in others {
+        let wish = Wish::of(accept, media_type);
+        if wish.is_some_and(|wish| wish.precision >= precision && wish.quality > 0.0) && wish > best.1 {
+            best = (format, wish);
         }
-        _ => Format::Text,
     }
+    best.0
 }
 
 /// gzip where it is asked for, and not less than the page as it is.
@@ -40,32 +45,58 @@ fn encoding(accept: &str) -> Encoding {
     }
 }
 
+/// A media type, and what its parameters are if they are given. Others mean nothing here.
+struct MediaType {
+    name: (&'static str, &'static str),
+    parameters: &'static [(&'static str, &'static str)],
+}
+
+const TEXT: MediaType = MediaType { name: ("text", "plain"), parameters: &[("version", "0.0.4")] };
+
+const OPENMETRICS: MediaType =
+    MediaType { name: ("application", "openmetrics-text"), parameters: &[("version", "1.0.0")] };
+
+const PROTOBUF: MediaType = MediaType {
+    name: ("application", "vnd.google.protobuf"),
+    parameters: &[("proto", "io.prometheus.client.MetricFamily"), ("encoding", "delimited")],
+};
+
 /// How much a media type is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 struct Wish {
     quality: f64,
-    /// How precisely the entry names the media type: with its version, by its name, by a part of it, or not at all.
+    /// How precisely the entry names the media type: with all parameters, by its name, by a part of it, or not at all.
     precision: u8,
 }
 
 impl Wish {
-    const VERSION: u8 = 3;
+    const NAMED_IN_FULL: u8 = 3;
     const NAMED: u8 = 2;
     const IN_PART: u8 = 1;
     const ANY: u8 = 0;
 
     /// The most precise entry decides.
-    fn of(accept: &str, (kind, subtype): (&str, &str), version: &str) -> Option<Self> {
+    fn of(accept: &str, media_type: &MediaType) -> Option<Self> {
+        let (kind, subtype) = media_type.name;
         let wishes = Entry::all(accept).filter_map(|entry| {
             let (entry_kind, entry_subtype) = entry.name.split_once('/')?;
             let is_kind = entry_kind.eq_ignore_ascii_case(kind);
-            let precision = match (entry_subtype, entry.version) {
-                ("*", _) if entry_kind == "*" => Self::ANY,
-                ("*", _) if is_kind => Self::IN_PART,
-                (other, _) if !is_kind || !other.eq_ignore_ascii_case(subtype) => return None,
-                (_, None) => Self::NAMED,
-                (_, Some(wanted)) if wanted == version => Self::VERSION,
-                _ => return None,
+            let precision = match entry_subtype {
+                "*" if entry_kind == "*" => Self::ANY,
+                "*" if is_kind => Self::IN_PART,
+                other if !is_kind || !other.eq_ignore_ascii_case(subtype) => return None,
+                _ => {
+                    let wanted = |key| entry.parameter(key);
+                    let given = || media_type.parameters.iter().map(|&(key, value)| (wanted(key), value));
+                    if given().any(|(wanted, value)| wanted.is_some_and(|wanted| wanted != value)) {
+                        return None;
+                    }
+                    if given().all(|(wanted, _)| wanted.is_some()) {
+                        Self::NAMED_IN_FULL
+                    } else {
+                        Self::NAMED
+                    }
+                }
             };
             Some(Self { quality: entry.quality, precision })
         });
@@ -76,7 +107,8 @@ impl Wish {
 /// One entry of a list: `text/plain;version=0.0.4;q=0.5`.
 struct Entry<'a> {
     name: &'a str,
-    version: Option<&'a str>,
+    /// What stands behind the name.
+    parameters: &'a str,
     /// 0 to 1, and 0 where it is none.
     quality: f64,
 }
@@ -84,21 +116,20 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn all(list: &'a str) -> impl Iterator<Item = Self> {
         list.split(',').map(|entry| {
-            let mut parts = entry.split(';').map(str::trim);
-            let mut entry = Self { name: parts.next().unwrap_or(""), version: None, quality: 1.0 };
-            for (key, value) in parts.filter_map(|part| part.split_once('=')) {
-                match &*key.trim_end().to_ascii_lowercase() {
-                    "q" => {
-                        let quality = value.trim_start().parse().ok();
-                        entry.quality =
-                            quality.filter(|quality| (0.0..=1.0).contains(quality)).unwrap_or(0.0);
-                    }
-                    "version" => entry.version = Some(value.trim_start().trim_matches('"')),
-                    _ => {}
-                }
+            let (name, parameters) = entry.split_once(';').unwrap_or((entry, ""));
+            let mut entry = Self { name: name.trim(), parameters, quality: 1.0 };
+            if let Some(quality) = entry.parameter("q") {
+                let quality = quality.parse().ok().filter(|quality| (0.0..=1.0).contains(quality));
+                entry.quality = quality.unwrap_or(0.0);
             }
             entry
         })
+    }
+
+    fn parameter(&self, key: &str) -> Option<&'a str> {
+        let mut parameters = self.parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+        let (_, value) = parameters.rfind(|(other, _)| other.trim().eq_ignore_ascii_case(key))?;
+        Some(value.trim().trim_matches('"'))
     }
 }
 
@@ -109,13 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openmetrics_is_for_those_who_ask_for_it_by_name_and_rather_than_for_text() {
+    fn a_format_is_for_those_who_ask_for_it_by_name_and_rather_than_for_the_others() {
         let cases = [
             ("", Format::Text),
             ("*/*", Format::Text),
             ("application/*", Format::Text),
             ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text),
-            ("text/plain", Format::Text),
             ("application/openmetrics-text", Format::OpenMetrics),
             ("Application/OpenMetrics-Text; Version=1.0.0", Format::OpenMetrics),
             ("application/openmetrics-text; version=\"1.0.0\"; charset=utf-8", Format::OpenMetrics),
@@ -129,16 +159,90 @@ mod tests {
             ("application/openmetrics-text;q=0.5,*/*;q=0.9,text/plain;q=0.1", Format::OpenMetrics),
             ("application/openmetrics-text,text/plain", Format::Text),
             (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+                Format::Protobuf,
+            ),
+            (
+                "Application/Vnd.Google.Protobuf ; Proto=\"io.prometheus.client.MetricFamily\" ; Encoding = delimited",
+                Format::Protobuf,
+            ),
+            ("application/vnd.google.protobuf", Format::Text),
+            ("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily", Format::Text),
+            ("application/vnd.google.protobuf;encoding=delimited", Format::Text),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=compact-text",
+                Format::Text,
+            ),
+            ("application/vnd.google.protobuf;proto=other.Message;encoding=delimited", Format::Text),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0,*/*",
+                Format::Text,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 text/plain;version=0.0.4",
+                Format::Text,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 application/openmetrics-text;version=1.0.0",
+                Format::OpenMetrics,
+            ),
+            (
                 // Prometheus 2.42.
                 "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                  text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
                 Format::OpenMetrics,
             ),
             (
+                // Prometheus 2.42 with native histograms.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+            (
+                // Prometheus 3.9.
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                Format::OpenMetrics,
+            ),
+            (
+                // Prometheus 3.0, and 3.9, with native histograms.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;\
+                 escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;escaping=allow-utf-8;q=0.4,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                 text/plain;version=0.0.4;escaping=allow-utf-8;q=0.2,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+                 application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+            (
                 // Prometheus 3, set to scrape text.
                 "text/plain;version=0.0.4;escaping=allow-utf-8;q=0.6,\
                  application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.2",
                 Format::Text,
+            ),
+            // VictoriaMetrics.
+            ("text/plain;version=0.0.4;q=1,*/*;q=0.1", Format::Text),
+            // Datadog's openmetrics check, as it is and with `use_latest_spec`; curl's is the second row.
+            ("text/plain", Format::Text),
+            (
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1",
+                Format::OpenMetrics,
+            ),
+            (
+                // Telegraf.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
+                 text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+                Format::Protobuf,
             ),
         ];
         for (accept, expected) in cases {

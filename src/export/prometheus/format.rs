@@ -1,6 +1,6 @@
 //! The formats of the page.
 
-use super::{Totals, openmetrics, text};
+use super::{Totals, openmetrics, protobuf, text};
 
 /// How the page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,11 +9,13 @@ pub enum Format {
     Text,
     /// The text format of OpenMetrics, version 1.0.
     OpenMetrics,
+    /// Messages of Prometheus' protobuf format, each with its length before it.
+    Protobuf,
 }
 
 impl Format {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Format; 2] = [Format::Text, Format::OpenMetrics];
+    pub const ALL: [Format; 3] = [Format::Text, Format::OpenMetrics, Format::Protobuf];
 
     /// The name by which telemetry counts it.
     #[must_use]
@@ -21,6 +23,7 @@ impl Format {
         match self {
             Format::Text => "text",
             Format::OpenMetrics => "openmetrics",
+            Format::Protobuf => "protobuf",
         }
     }
 
@@ -30,6 +33,9 @@ impl Format {
         match self {
             Format::Text => "text/plain; version=0.0.4; charset=utf-8",
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 
@@ -38,10 +44,11 @@ impl Format {
     /// # Errors
     ///
     /// The first one of `write`.
-    pub fn render<E>(self, totals: &Totals, write: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    pub fn render<E>(self, totals: &Totals, mut write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         match self {
-            Format::Text => text::render(totals, write),
-            Format::OpenMetrics => openmetrics::render(totals, write),
+            Format::Text => text::render(totals, |piece| write(piece.as_bytes())),
+            Format::OpenMetrics => openmetrics::render(totals, |piece| write(piece.as_bytes())),
+            Format::Protobuf => protobuf::render(totals, write),
         }
     }
 }

@@ -95,6 +95,6 @@ fn help_of(kind: Kind) -> &'static str {
 }
 
 /// A percentile as a quantile: 99.9 as 0.999, not as the quotient of two f64, which has more digits.
-fn quantile(percent: f64) -> f64 {
+pub(super) fn quantile(percent: f64) -> f64 {
     (percent * 1e10).round() / 1e12
 }

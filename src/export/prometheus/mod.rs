@@ -1,7 +1,7 @@
-//! Prometheus' view of snapshots: running totals in families with legal names, and their text.
+//! Prometheus' view of snapshots: running totals in families with legal names, and the formats of their page.
 //!
 //! ```text
-//!  snapshot --> totals: known series --------------------------> page: families, members --> text
+//!  snapshot --> totals: known series --------------------------> page: families, members --> format
 //!                          |                                        ^
 //!                          +-> new: names --> admission ------------+
 //!                                                |
@@ -18,6 +18,7 @@ mod openmetrics;
 mod page;
 #[cfg(test)]
 mod plain;
+mod protobuf;
 mod quarantine;
 mod renumbering;
 mod reserved;

@@ -1,5 +1,10 @@
 //! Legal metric and label names, whatever clients send.
 
+use std::borrow::Cow;
+use std::iter;
+
+use memchr::memchr2;
+
 use crate::legal::{self, push_legal};
 use crate::protocol::Kind;
 use crate::series::Series;
@@ -76,16 +81,19 @@ pub(super) fn labels(series: &Series) -> (String, bool) {
     for of_one_name in labels.chunk_by(|a, b| a.0 == b.0) {
         merged |= of_one_name.len() > 1;
         let (name, value) = &of_one_name[of_one_name.len() - 1];
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.push_str(name);
-        text.push_str("=\"");
         // A label without value is no label.
-        push_escaped(&mut text, if value.is_empty() { "true" } else { value });
-        text.push('"');
+        push_label(&mut text, name, if value.is_empty() { "true" } else { value });
     }
     (text, merged)
+}
+
+fn push_label(text: &mut String, name: &str, value: &str) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    text.extend([name, "=\""]);
+    push_escaped(text, value);
+    text.push('"');
 }
 
 fn push_escaped(text: &mut String, value: &str) {
@@ -99,8 +107,47 @@ fn push_escaped(text: &mut String, value: &str) {
     }
 }
 
+/// The names and values of labels as they stand between the braces.
+pub(super) fn pairs(labels: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    let mut rest = labels;
+    iter::from_fn(move || {
+        let (name, quoted) = rest.split_once('=')?;
+        let quoted = quoted.strip_prefix('"')?;
+        let mut end = 0;
+        let mut is_escaped = false;
+        loop {
+            end += memchr2(b'"', b'\\', quoted.as_bytes().get(end..)?)?;
+            if quoted.as_bytes()[end] == b'"' {
+                break;
+            }
+            is_escaped = true;
+            end += 2;
+        }
+        let value = &quoted[..end];
+        rest = &quoted[end + 1..];
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+        Some((name, if is_escaped { unescaped(value).into() } else { value.into() }))
+    })
+}
+
+fn unescaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        let is_escape = character == '\\';
+        text.push(match if is_escape { characters.next() } else { None } {
+            Some('n') => '\n',
+            Some(escaped) => escaped,
+            None => character,
+        });
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn series(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Series {
@@ -152,6 +199,38 @@ mod tests {
         ];
         for (kind, tags, expected, merged) in cases {
             assert_eq!(of(kind, tags), (expected.to_owned(), merged), "{tags:?}");
+        }
+    }
+    fn written(labels: &[(&str, &str)]) -> String {
+        let mut text = String::new();
+        labels.iter().for_each(|(name, value)| push_label(&mut text, name, value));
+        text
+    }
+
+    #[test]
+    fn labels_are_read_as_they_were_written() {
+        const VALUES: [&str; 19] = [
+            "", "1", "\"", "\"\"", "\\", "\\\\", "\n", "\\n", "\\\n", "\"\\", "\\\"", "\",x=\"", ",", "=",
+            "}", "\r", "\0", "\u{feff}", "é🦀",
+        ];
+        for (first, second) in VALUES.iter().flat_map(|first| VALUES.map(|second| (*first, second))) {
+            let text = written(&[("a", first), ("b", second), ("c", "2")]);
+            let expected = [("a", first.into()), ("b", second.into()), ("c", "2".into())];
+            assert_eq!(pairs(&text).collect::<Vec<_>>(), expected, "{text}");
+        }
+        assert_eq!(pairs("").next(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_labels_are_read_as_they_were_written(
+            labels in prop::collection::vec(("[a-z_]{1,3}", "[\"\\\\n\n,={}é]{0,8}|(?s).{0,4}"), 0..4),
+        ) {
+            let labels: Vec<_> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let text = written(&labels);
+            let read: Vec<_> = pairs(&text).collect();
+            let read: Vec<_> = read.iter().map(|(name, value)| (*name, &**value)).collect();
+            prop_assert_eq!(read, labels);
         }
     }
 }

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::names::labels;
-use super::{Format, Naming, Quarantine, Totals};
+use super::{Format, Naming, Quarantine, Totals, protobuf};
 use crate::aggregate::{Percentile, RESERVED_PREFIX, Statistics, Summary, finite};
 use crate::export::Exported;
 use crate::export::number::push_number;
@@ -270,9 +270,13 @@ fn page(totals: &Totals) -> String {
 }
 
 fn text(totals: &Totals, format: Format) -> String {
-    let mut page = String::new();
+    String::from_utf8(bytes(totals, format)).unwrap()
+}
+
+fn bytes(totals: &Totals, format: Format) -> Vec<u8> {
+    let mut page = Vec::new();
     let Ok(()) = format.render(totals, |piece| -> Result<(), std::convert::Infallible> {
-        page.push_str(piece);
+        page.extend_from_slice(piece);
         Ok(())
     });
     page
@@ -342,6 +346,8 @@ proptest! {
             let mut lines: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
             lines.sort_unstable();
             prop_assert_eq!(lines_of_openmetrics(&text(&totals, Format::OpenMetrics)), lines);
+            let messages = bytes(&totals, Format::Protobuf);
+            prop_assert_eq!(protobuf::tests::as_text(&messages), text(&totals, Format::Text));
         }
     }
 }

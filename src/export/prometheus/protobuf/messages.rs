@@ -1,0 +1,151 @@
+//! The messages of Prometheus' client_model (`io/prometheus/client/metrics.proto`), as far as the page has them.
+//!
+//! Numbers are declared as in Prometheus' own copy of that file: one that is 0 is not written, and what is not there is read as
+//! 0. A field ending in `_float` stands for the one without it where it is not 0.
+
+use prost::{Enumeration, Message};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
+#[repr(i32)]
+pub(super) enum MetricType {
+    Counter = 0,
+    Gauge = 1,
+    Summary = 2,
+    Histogram = 4,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct MetricFamily {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) help: String,
+    #[prost(enumeration = "MetricType", tag = "3")]
+    pub(super) r#type: i32,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) metric: Vec<Metric>,
+}
+
+/// A series; it has the value of its family's type.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Metric {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) label: Vec<LabelPair>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) gauge: Option<Gauge>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) counter: Option<Counter>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) summary: Option<Summary>,
+    #[prost(message, optional, tag = "7")]
+    pub(super) histogram: Option<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LabelPair {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Gauge {
+    #[prost(double, tag = "1")]
+    pub(super) value: f64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Counter {
+    #[prost(double, tag = "1")]
+    pub(super) value: f64,
+    #[prost(message, optional, tag = "3")]
+    pub(super) created_timestamp: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Summary {
+    #[prost(uint64, tag = "1")]
+    pub(super) sample_count: u64,
+    #[prost(double, tag = "2")]
+    pub(super) sample_sum: f64,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) quantile: Vec<Quantile>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) created_timestamp: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Quantile {
+    #[prost(double, tag = "1")]
+    pub(super) quantile: f64,
+    #[prost(double, tag = "2")]
+    pub(super) value: f64,
+}
+
+/// A classic histogram, which has `bucket`, or a native one, which has `zero_threshold`; a native one counts in `_delta`, or in
+/// `_count` and `_float`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Histogram {
+    #[prost(uint64, tag = "1")]
+    pub(super) sample_count: u64,
+    #[prost(double, tag = "4")]
+    pub(super) sample_count_float: f64,
+    #[prost(double, tag = "2")]
+    pub(super) sample_sum: f64,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) bucket: Vec<Bucket>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) created_timestamp: Option<Timestamp>,
+    /// A bucket's upper bound is 2^(2^-schema) times its lower one; -4 to 8.
+    #[prost(sint32, tag = "5")]
+    pub(super) schema: i32,
+    #[prost(double, tag = "6")]
+    pub(super) zero_threshold: f64,
+    #[prost(uint64, tag = "7")]
+    pub(super) zero_count: u64,
+    #[prost(double, tag = "8")]
+    pub(super) zero_count_float: f64,
+    #[prost(message, repeated, tag = "9")]
+    pub(super) negative_span: Vec<BucketSpan>,
+    /// What a bucket has more than the one before it, of all spans; the first one, than 0.
+    #[prost(sint64, repeated, tag = "10")]
+    pub(super) negative_delta: Vec<i64>,
+    #[prost(double, repeated, tag = "11")]
+    pub(super) negative_count: Vec<f64>,
+    #[prost(message, repeated, tag = "12")]
+    pub(super) positive_span: Vec<BucketSpan>,
+    #[prost(sint64, repeated, tag = "13")]
+    pub(super) positive_delta: Vec<i64>,
+    #[prost(double, repeated, tag = "14")]
+    pub(super) positive_count: Vec<f64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Bucket {
+    #[prost(uint64, tag = "1")]
+    pub(super) cumulative_count: u64,
+    #[prost(double, tag = "4")]
+    pub(super) cumulative_count_float: f64,
+    #[prost(double, tag = "2")]
+    pub(super) upper_bound: f64,
+}
+
+/// Buckets of a native histogram without a gap.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct BucketSpan {
+    /// How many buckets the span before it is away; of the first span, its first bucket's index.
+    #[prost(sint32, tag = "1")]
+    pub(super) offset: i32,
+    #[prost(uint32, tag = "2")]
+    pub(super) length: u32,
+}
+
+/// `google.protobuf.Timestamp`: since 1970.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Timestamp {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
