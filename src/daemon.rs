@@ -13,7 +13,7 @@ use tokio::sync::{mpsc as channel, oneshot};
 
 use crate::aggregate::Shared;
 use crate::config::{Config, Loaded};
-use crate::export::{Console, Endpoint, Outlet, Reload, Requests, Textfile};
+use crate::export::{Console, Endpoint, Outlet, Protection, Reload, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Order, Schedule};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
@@ -138,8 +138,12 @@ impl Pipeline {
             flusher.run(&received)
         })?;
         announcement.log();
-        if let Some(address) = address {
-            tracing::info!(%address, "serving /metrics");
+        match address {
+            Some((address, Some(Protection { tls, users }))) => {
+                tracing::info!(%address, tls, users, "serving /metrics");
+            }
+            Some((address, None)) => tracing::info!(%address, "serving /metrics"),
+            None => {}
         }
         let timeout = config.shutdown.timeout.get();
         Ok(Self { listeners, orders, flusher, flusher_ended, reopens, reloads, timeout })
@@ -230,8 +234,8 @@ impl Pipeline {
 /// All exporters that are enabled, running.
 struct Exporters {
     outlets: Vec<Outlet>,
-    /// Where Prometheus may scrape, and what counts that.
-    endpoint: Option<(SocketAddr, Arc<Requests>)>,
+    /// Where Prometheus may scrape, what protects that, and what counts it.
+    endpoint: Option<((SocketAddr, Option<Protection>), Arc<Requests>)>,
 }
 
 fn start_exporters(
@@ -253,7 +257,7 @@ fn start_exporters(
     if let Some(serving) = config.serving() {
         let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
         let exporter = Endpoint::start(&serving, config.page_settings(), reloads)?;
-        endpoint = Some((exporter.address(), exporter.requests()));
+        endpoint = Some(((exporter.address(), exporter.protection()), exporter.requests()));
         outlets.push(Outlet::start(exporter, reopens)?);
     }
     Ok(Exporters { outlets, endpoint })

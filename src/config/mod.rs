@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Parameters, Percentile, Statistics};
 use crate::explain::{self, Explainer};
 use crate::export::prometheus::{Naming, Settings, Timings};
-use crate::export::{Format, OnExit, Serving};
+use crate::export::{self, Format, OnExit, Serving, WebError};
 use crate::flush::Idle;
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
 use crate::mapping::{self, Mapping, MappingError, RuleText};
@@ -126,6 +126,7 @@ sections! {
         max_connections: usize,
         timeout: HumanDuration,
         enable_reload: bool,
+        web_config_file: PathBuf,
         timings: Timings,
         buckets: Vec<f64>,
         naming: Naming,
@@ -257,6 +258,25 @@ impl Config {
         Mapping::from_yaml(&text).map_err(|MappingError { line, problem }| refused(line, problem))
     }
 
+    /// Checks the web configuration file, if there is one, and the certificates that it names.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check_web(&self) -> Result<(), ConfigError> {
+        let Some(path) = self.web_config_file() else { return Ok(()) };
+        export::check_web(&path).map_err(|WebError { path, line, problem }| ConfigError {
+            place: Place::File { path, line: line.map(|line| line as usize) },
+            key: String::new(),
+            problem,
+        })
+    }
+
+    fn web_config_file(&self) -> Option<PathBuf> {
+        let path = &self.exporters.prometheus.web_config_file;
+        (!path.as_os_str().is_empty()).then(|| path.clone())
+    }
+
     /// The sections that differ from those in force, and that only a restart takes up.
     #[must_use]
     pub fn needs_restart(&self, in_force: &Self) -> Vec<&'static str> {
@@ -372,6 +392,7 @@ impl Config {
             address: (address.get(), port).into(),
             max_connections,
             timeout: timeout.get(),
+            web_config_file: self.web_config_file(),
         })
     }
 
