@@ -14,7 +14,7 @@ use tokio::sync::{mpsc as channel, oneshot};
 use crate::aggregate::Shared;
 use crate::config::{Config, Loaded};
 use crate::export::prometheus::Totals;
-use crate::export::{Console, Endpoint, Outlet, Reload, Requests, Textfile};
+use crate::export::{Console, Endpoint, Outlet, Protection, Reload, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Order, Schedule, Terms};
 use crate::listen::{self, Listeners};
 use crate::log::LogFile;
@@ -139,8 +139,12 @@ impl Pipeline {
             flusher.run(&received)
         })?;
         announcement.log();
-        if let Some(address) = address {
-            tracing::info!(%address, "serving /metrics");
+        match address {
+            Some((address, Some(Protection { tls, users }))) => {
+                tracing::info!(%address, tls, users, "serving /metrics");
+            }
+            Some((address, None)) => tracing::info!(%address, "serving /metrics"),
+            None => {}
         }
         let timeout = config.shutdown.timeout.get();
         Ok(Self { listeners, orders, flusher, flusher_ended, reopens, reloads, timeout })
@@ -231,8 +235,8 @@ impl Pipeline {
 /// All exporters that are enabled, running.
 struct Exporters {
     outlets: Vec<Outlet>,
-    /// Where Prometheus may scrape, and what counts that.
-    endpoint: Option<(SocketAddr, Arc<Requests>)>,
+    /// Where Prometheus may scrape, what protects that, and what counts it.
+    endpoint: Option<((SocketAddr, Option<Protection>), Arc<Requests>)>,
 }
 
 fn start_exporters(
@@ -256,7 +260,7 @@ fn start_exporters(
     if let Some(serving) = config.serving() {
         let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
         let exporter = Endpoint::start(&serving, naming, reloads)?;
-        endpoint = Some((exporter.address(), exporter.requests()));
+        endpoint = Some(((exporter.address(), exporter.protection()), exporter.requests()));
         outlets.push(Outlet::start(exporter, reopens)?);
     }
     Ok(Exporters { outlets, endpoint })

@@ -33,7 +33,14 @@ fn main() -> ExitCode {
         let mapping = config.mapping()?;
         Ok((config, mapping))
     };
-    let (config, mapping) = match load() {
+    // Not for those who only explain, and need not be able to read the keys that it names.
+    let load_all = || {
+        let loaded: (Config, Mapping) = load()?;
+        loaded.0.check_web()?;
+        Ok(loaded)
+    };
+    let loaded = if matches!(command, Command::Run | Command::Check(_)) { load_all() } else { load() };
+    let (config, mapping) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("tallyd: {error}");
@@ -47,7 +54,7 @@ fn main() -> ExitCode {
         }
         Command::Check(CheckArgs { dry_run: Some(file) }) => dry_run(&config, mapping, &file),
         Command::Explain(arguments) => explain(&config, mapping, &arguments),
-        Command::Run | Command::Send(_) => run(&config, mapping, load),
+        Command::Run | Command::Send(_) => run(&config, mapping, load_all),
     }
 }
 

@@ -37,6 +37,7 @@ missing_packages() {
     while read -r package brings; do
         type -P "$brings" >/dev/null || [ -e "$brings" ] || echo "$package"
     done <<-PACKAGES
+	curl curl
 	g++ c++
 	gcc cc
 	gccgo-go go

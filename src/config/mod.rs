@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::{Parameters, Percentile, Statistics};
 use crate::explain::{self, Explainer};
 use crate::export::prometheus::Naming;
-use crate::export::{Format, OnExit, Serving};
+use crate::export::{self, Format, OnExit, Serving, WebError};
 use crate::flush::{Idle, Terms};
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
 use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleText};
@@ -126,6 +126,7 @@ sections! {
         max_connections: usize,
         timeout: HumanDuration,
         enable_reload: bool,
+        web_config_file: PathBuf,
         timings: Form,
         buckets: Vec<f64>,
         native_histogram_bucket_factor: f64,
@@ -259,6 +260,25 @@ impl Config {
         Mapping::from_yaml(&text).map_err(|MappingError { line, problem }| refused(line, problem))
     }
 
+    /// Checks the web configuration file, if there is one, and the certificates that it names.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check_web(&self) -> Result<(), ConfigError> {
+        let Some(path) = self.web_config_file() else { return Ok(()) };
+        export::check_web(&path).map_err(|WebError { path, line, problem }| ConfigError {
+            place: Place::File { path, line: line.map(|line| line as usize) },
+            key: String::new(),
+            problem,
+        })
+    }
+
+    fn web_config_file(&self) -> Option<PathBuf> {
+        let path = &self.exporters.prometheus.web_config_file;
+        (!path.as_os_str().is_empty()).then(|| path.clone())
+    }
+
     /// The sections that differ from those in force, and that only a restart takes up.
     #[must_use]
     pub fn needs_restart(&self, in_force: &Self) -> Vec<&'static str> {
@@ -274,7 +294,7 @@ impl Config {
             buckets,
             native_histogram_bucket_factor,
             native_histogram_max_buckets,
-            ..in_force.exporters.prometheus
+            ..in_force.exporters.prometheus.clone()
         };
         // Taken apart, so that a new section cannot be forgotten.
         let Self {
@@ -402,11 +422,12 @@ impl Config {
     #[must_use]
     pub fn serving(&self) -> Option<Serving> {
         let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
-            self.exporters.prometheus;
+            self.exporters.prometheus.clone();
         start_http_server.then(|| Serving {
             address: (address.get(), port).into(),
             max_connections,
             timeout: timeout.get(),
+            web_config_file: self.web_config_file(),
         })
     }
 }

@@ -9,7 +9,9 @@ pub mod prometheus;
 mod textfile;
 
 pub use console::{Console, Format};
-pub use endpoint::{Closing, Endpoint, Reload, RequestCounts, Requests, Serving};
+pub use endpoint::{
+    Closing, Endpoint, Protection, Reload, RequestCounts, Requests, Serving, WebError, check_web,
+};
 pub use outlet::{Counts, Outlet};
 pub use prometheus::{Merge, Quarantine};
 pub use textfile::{OnExit, Textfile};

@@ -14,6 +14,7 @@ use serde_json::Value;
 pub mod http;
 pub mod prometheus;
 pub mod shop;
+pub mod tls;
 
 /// How long a fact is waited for before the test fails.
 pub const PATIENCE: Duration = Duration::from_mins(1);

@@ -1,9 +1,10 @@
 //! What is answered to a request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -30,12 +31,38 @@ const LANDING: &str = "<!DOCTYPE html>
 const HTML: &str = "text/html; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Answers, and counts that. The request's body, if it has one, is not looked at.
-pub(super) async fn answer<B>(request: &Request<B>, clerk: &Clerk) -> Response<Page> {
+/// Answers who comes from this address, and counts that. The request's body, if it has one, is not looked at.
+pub(super) async fn answer<B>(request: &Request<B>, clerk: &Clerk, address: IpAddr) -> Response<Page> {
+    let response = match &clerk.gate {
+        None => answer_admitted(request, clerk).await,
+        Some(gate) => {
+            let (admitted, headers) = gate.admit(request.headers(), address).await;
+            let mut response = match admitted {
+                Ok(()) => answer_admitted(request, clerk).await,
+                Err(code) => not_admitted(code),
+            };
+            response.headers_mut().extend(headers);
+            response
+        }
+    };
+    clerk.requests.answer(response.status());
+    response
+}
+
+fn not_admitted(code: StatusCode) -> Response<Page> {
+    if code != StatusCode::UNAUTHORIZED {
+        return text(code, PLAIN, "too many requests\n");
+    }
+    let mut response = text(code, PLAIN, "a user and a password are asked for\n");
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    response
+}
+
+async fn answer_admitted<B>(request: &Request<B>, clerk: &Clerk) -> Response<Page> {
     let pages = &clerk.pages;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let writes = matches!(*request.method(), Method::POST | Method::PUT);
-    let response = match request.uri().path() {
+    match request.uri().path() {
         "/" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => not_allowed("GET, HEAD"),
         "/-/reload" if !writes => not_allowed("POST, PUT"),
         "/-/reload" => reload(clerk).await,
@@ -48,9 +75,7 @@ pub(super) async fn answer<B>(request: &Request<B>, clerk: &Clerk) -> Response<P
             text(StatusCode::SERVICE_UNAVAILABLE, PLAIN, why)
         }
         _ => text(StatusCode::NOT_FOUND, PLAIN, "not found: there are /metrics, /-/healthy and /-/ready\n"),
-    };
-    clerk.requests.answer(response.status());
-    response
+    }
 }
 
 fn not_allowed(allowed: &'static str) -> Response<Page> {

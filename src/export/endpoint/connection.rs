@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
@@ -24,6 +26,7 @@ use super::answer::answer;
 use super::pages::{Page, Pages};
 use super::progress::Progress;
 use super::server::Stopping;
+use super::web::{Gate, handshake};
 use super::{Closing, Reload, Requests};
 
 /// The longest header of a request, in bytes. Prometheus' takes some 500.
@@ -38,14 +41,38 @@ pub(super) struct Clerk {
     pub(super) timeout: Duration,
     /// Whom to ask to read the configuration again, if clients may.
     pub(super) reloads: Option<mpsc::Sender<Reload>>,
+    /// What clients have to pass, if there is anything.
+    pub(super) gate: Option<Gate>,
 }
 
 impl Clerk {
-    /// Answers what is asked until the connection ends, or is to be ended; then closes it, and says why.
-    pub(super) async fn serve(&self, stream: TcpStream, mut stop: Stopping) -> Closing {
+    /// Answers what is asked from this address until the connection ends, or is to be ended; then closes it, and says why.
+    pub(super) async fn serve(&self, stream: TcpStream, address: IpAddr, mut stop: Stopping) -> Closing {
         let progress = Rc::new(Progress::new(self.timeout));
+        let Some(tls) = self.gate.as_ref().and_then(Gate::tls) else {
+            return self.converse(stream, address, progress, stop).await;
+        };
+        let shaken = tokio::select! {
+            biased;
+            shaken = handshake(stream, tls) => shaken,
+            () = sleep_until(progress.deadline()) => return Closing::HandshakeTimeout,
+            _ = stop.wait_for(Option::is_some) => return Closing::Stop,
+        };
+        match shaken {
+            Ok(stream) => self.converse(stream, address, progress, stop).await,
+            Err(closing) => closing,
+        }
+    }
+
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        address: IpAddr,
+        progress: Rc<Progress>,
+        mut stop: Stopping,
+    ) -> Closing {
         let socket = Socket { stream: TokioIo::new(stream), progress: Rc::clone(&progress) };
-        let service = service_fn(|request| self.answer(request, Rc::clone(&progress)));
+        let service = service_fn(|request| self.answer(request, address, Rc::clone(&progress)));
         let mut server = http1::Builder::new();
         let connection = server.max_buf_size(MAX_HEADER).serve_connection(socket, service);
         let mut connection = pin!(connection);
@@ -75,10 +102,11 @@ impl Clerk {
     async fn answer(
         &self,
         request: Request<Incoming>,
+        address: IpAddr,
         progress: Rc<Progress>,
     ) -> Result<Response<Answer>, Infallible> {
         progress.asked();
-        let response = answer(&request, self).await;
+        let response = answer(&request, self, address).await;
         Ok(response.map(|page| Answer::new(page, progress)))
     }
 }
@@ -137,12 +165,12 @@ impl Drop for Answer {
 }
 
 /// A socket that tells what happens on it.
-struct Socket {
-    stream: TokioIo<TcpStream>,
+struct Socket<S> {
+    stream: TokioIo<S>,
     progress: Rc<Progress>,
 }
 
-impl Read for Socket {
+impl<S: AsyncRead + Unpin> Read for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -156,7 +184,7 @@ impl Read for Socket {
     }
 }
 
-impl Write for Socket {
+impl<S: AsyncWrite + Unpin> Write for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

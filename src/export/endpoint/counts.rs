@@ -20,6 +20,10 @@ pub enum Closing {
     HeaderTimeout,
     /// The client did not take an answer in time.
     AnswerTimeout,
+    /// TLS did not come about: what came was no TLS, or offered nothing in common, or a certificate was refused.
+    BadHandshake,
+    /// TLS did not come about in time.
+    HandshakeTimeout,
     /// Nothing was asked for a long time after an answer.
     Idle,
     /// tallyd stopped.
@@ -28,12 +32,14 @@ pub enum Closing {
 
 impl Closing {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Closing; 7] = [
+    pub const ALL: [Closing; 9] = [
         Closing::End,
         Closing::Broken,
         Closing::BadRequest,
         Closing::HeaderTimeout,
         Closing::AnswerTimeout,
+        Closing::BadHandshake,
+        Closing::HandshakeTimeout,
         Closing::Idle,
         Closing::Stop,
     ];
@@ -47,6 +53,8 @@ impl Closing {
             Closing::BadRequest => "bad_request",
             Closing::HeaderTimeout => "header_timeout",
             Closing::AnswerTimeout => "answer_timeout",
+            Closing::BadHandshake => "bad_handshake",
+            Closing::HandshakeTimeout => "handshake_timeout",
             Closing::Idle => "idle",
             Closing::Stop => "stop",
         }
@@ -74,11 +82,13 @@ pub struct RequestCounts {
 
 impl RequestCounts {
     /// The status codes of all answers.
-    pub const CODES: [StatusCode; 6] = [
+    pub const CODES: [StatusCode; 8] = [
         StatusCode::OK,
+        StatusCode::UNAUTHORIZED,
         StatusCode::FORBIDDEN,
         StatusCode::NOT_FOUND,
         StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::TOO_MANY_REQUESTS,
         StatusCode::INTERNAL_SERVER_ERROR,
         StatusCode::SERVICE_UNAVAILABLE,
     ];

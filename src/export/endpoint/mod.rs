@@ -16,11 +16,14 @@ mod negotiation;
 mod pages;
 mod progress;
 mod server;
+mod web;
 
 pub use counts::{Closing, RequestCounts, Requests};
+pub use web::{WebError, check as check_web};
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use crate::snapshot::Snapshot;
 use connection::Clerk;
 use pages::Pages;
 use server::Server;
+use web::Gate;
 
 /// What scrapers may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,17 @@ pub struct Serving {
     pub max_connections: usize,
     /// How long a connection may take to send the header of a request, and to take the answer.
     pub timeout: Duration,
+    /// A file of exporter-toolkit that says what protects the endpoint.
+    pub web_config_file: Option<PathBuf>,
+}
+
+/// What protects the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// Whether connections are encrypted.
+    pub tls: bool,
+    /// How many users there are.
+    pub users: usize,
 }
 
 /// A wish that the configuration be read again. How that went is told to whoever has it.
@@ -54,6 +69,7 @@ pub struct Endpoint {
     address: SocketAddr,
     pages: Arc<Pages>,
     requests: Arc<Requests>,
+    protection: Option<Protection>,
     /// Until the end.
     server: Option<Server>,
 }
@@ -63,12 +79,15 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// If the address cannot be had, among others because another process has it; or if the system gives no thread.
+    /// If the web configuration file is wrong; if the address cannot be had, among others because another process has it; or
+    /// if the system gives no thread.
     pub fn start(
         serving: &Serving,
         naming: Naming,
         reloads: Option<mpsc::Sender<Reload>>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let gate = serving.web_config_file.clone().map(Gate::open).transpose()?;
+        let protection = gate.as_ref().map(Gate::protection);
         let socket = listen::bind_tcp(Protocol::Http, serving.address)?;
         let address = socket.local_addr()?;
         let (pages, requests) = (Arc::new(Pages::new(naming)), Arc::new(Requests::default()));
@@ -77,15 +96,22 @@ impl Endpoint {
             requests: Arc::clone(&requests),
             timeout: serving.timeout,
             reloads,
+            gate,
         };
         let server = Some(Server::start(socket, serving.max_connections, clerk)?);
-        Ok(Self { address, pages, requests, server })
+        Ok(Self { address, pages, requests, protection, server })
     }
 
     /// Where it serves.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What protects it at the start, if there is a file that says so.
+    #[must_use]
+    pub fn protection(&self) -> Option<Protection> {
+        self.protection
     }
 
     /// Its counters.

@@ -1,7 +1,7 @@
 //! The thread that accepts connections and answers them all.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Work {
                 _ = stopping.wait_for(Option::is_some) => break,
                 Some(ended) = open.join_next() => self.note_end(ended),
                 accepted = acceptor.accept() => match accepted {
-                    Ok((stream, _)) => self.serve(stream, &mut open),
+                    Ok((stream, peer)) => self.serve(stream, peer.ip(), &mut open),
                     Err(error) => back_off.wait(&error).await,
                 },
             }
@@ -90,7 +90,7 @@ impl Work {
         }
     }
 
-    fn serve(&self, stream: TcpStream, open: &mut JoinSet<Closing>) {
+    fn serve(&self, stream: TcpStream, address: IpAddr, open: &mut JoinSet<Closing>) {
         let connections = &self.clerk.requests.connections;
         if open.len() >= self.max_connections {
             connections.refuse();
@@ -98,7 +98,7 @@ impl Work {
         }
         connections.open();
         let (clerk, stopping) = (Rc::clone(&self.clerk), self.stopping.clone());
-        open.spawn_local(async move { clerk.serve(stream, stopping).await });
+        open.spawn_local(async move { clerk.serve(stream, address, stopping).await });
     }
 
     fn note_end(&self, ended: Result<Closing, JoinError>) {

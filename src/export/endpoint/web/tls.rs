@@ -1,0 +1,316 @@
+//! What a web configuration file asks of TLS, put into rustls' terms.
+//!
+//! What rustls does not offer is left out, as long as something stays that is asked for; nothing that is weaker is put in its
+//! place.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{
+    Error, InconsistentKeys, NamedGroup, RootCertStore, ServerConfig, SupportedCipherSuite,
+    SupportedProtocolVersion, version,
+};
+use serde_saphyr::Spanned;
+
+use super::Problem;
+use super::clients::{AnyCertificate, Name, Named};
+use super::file::{Text, TlsSection, given};
+use super::files::Files;
+
+/// How connections are encrypted.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) config: Arc<ServerConfig>,
+    /// What the file names and is not offered.
+    pub(super) left_out: Vec<String>,
+}
+
+/// In their order; of the first two, rustls has none.
+const VERSIONS: [&str; 4] = ["TLS10", "TLS11", "TLS12", "TLS13"];
+
+/// Names that Go knows, and that may so stand in a file. Of these suites, none authenticates what it encrypts or gives
+/// forward secrecy, or neither.
+const SUITES_LEFT_OUT: [&str; 8] = [
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+];
+
+const CURVES: [(&str, NamedGroup); 3] = [
+    ("X25519", NamedGroup::X25519),
+    ("CurveP256", NamedGroup::secp256r1),
+    ("CurveP384", NamedGroup::secp384r1),
+];
+
+const CURVES_LEFT_OUT: [&str; 1] = ["CurveP521"];
+
+impl Tls {
+    /// Of a section that says something.
+    pub(super) fn read(
+        section: &Spanned<TlsSection>,
+        folder: &Path,
+        files: &mut Files,
+    ) -> Result<Self, Problem> {
+        let tls = &section.value;
+        let mut sources = Sources { folder, files };
+        let missing =
+            |key: &str| Problem::at(section, format!("tls_server_config: no {key}_file and no {key}"));
+        let chain = sources.find("cert", &tls.cert, &tls.cert_file)?.ok_or_else(|| missing("cert"))?;
+        let key = sources.find("key", &tls.key, &tls.key_file)?.ok_or_else(|| missing("key"))?;
+        let mut left_out = Vec::new();
+        let suites = suites(tls, &mut left_out)?;
+        let versions = versions(tls, &suites, &mut left_out)?;
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: suites,
+            kx_groups: curves(tls, &mut left_out)?,
+            ..ring::default_provider()
+        });
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder
+            .with_protocol_versions(&versions)
+            .map_err(|error| Problem::at(section, format!("tls_server_config: {error}")))?;
+        let builder = match clients(tls, &mut sources, &provider)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let private = PrivateKeyDer::from_pem_slice(&key.pem)
+            .map_err(|_| key.problem("no private key in it, or one that is encrypted (PEM is read)"))?;
+        let mut config =
+            builder.with_single_cert(chain.certificates()?, private).map_err(|error| match error {
+                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    key.problem("it is not the key of the certificate")
+                }
+                Error::InvalidCertificate(error) => chain.problem(&format!("a wrong certificate: {error}")),
+                error => key.problem(&error.to_string()),
+            })?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ignore_client_order = tls.prefer_server_cipher_suites.unwrap_or(true);
+        Ok(Self { config: Arc::new(config), left_out })
+    }
+}
+
+/// Reads PEM from where the file says.
+struct Sources<'a> {
+    folder: &'a Path,
+    files: &'a mut Files,
+}
+
+/// Something that was found, and where.
+struct Source<'a> {
+    place: &'a Spanned<String>,
+    /// The key, with the path of the file if it is one.
+    name: String,
+    pem: Vec<u8>,
+}
+
+impl Sources<'_> {
+    /// `None` where nothing is given.
+    fn find<'a>(&mut self, key: &str, text: &'a Text, file: &'a Text) -> Result<Option<Source<'a>>, Problem> {
+        if let Some(place) = given(file) {
+            let path = self.folder.join(&place.value);
+            let name = format!("{key}_file: {}", path.display());
+            match self.files.read(&path) {
+                Ok(pem) => Ok(Some(Source { place, name, pem })),
+                Err(error) => Err(Problem::at(place, format!("{name}: cannot be read: {error}"))),
+            }
+        } else {
+            let source = |place: &'a Spanned<String>| Source {
+                place,
+                name: key.to_owned(),
+                pem: place.value.clone().into_bytes(),
+            };
+            Ok(given(text).map(source))
+        }
+    }
+}
+
+impl Source<'_> {
+    fn problem(&self, text: &str) -> Problem {
+        Problem::at(self.place, format!("{}: {text}", self.name))
+    }
+
+    /// One at least.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Problem> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.pem).collect();
+        match certificates {
+            Ok(certificates) if certificates.is_empty() => {
+                Err(self.problem("no certificate in it (PEM is read)"))
+            }
+            Ok(certificates) => Ok(certificates),
+            Err(error) => Err(self.problem(&error.to_string())),
+        }
+    }
+}
+
+/// The suites of TLS 1.3, which there, too, cannot be chosen from, and those of TLS 1.2 that are asked for, in that order.
+fn suites(tls: &TlsSection, left_out: &mut Vec<String>) -> Result<Vec<SupportedCipherSuite>, Problem> {
+    let asked = tls.cipher_suites.as_deref().unwrap_or_default();
+    if asked.is_empty() {
+        return Ok(ring::ALL_CIPHER_SUITES.to_vec());
+    }
+    let is_new = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+    let mut suites: Vec<_> = ring::ALL_CIPHER_SUITES.iter().copied().filter(is_new).collect();
+    for name in asked {
+        let mut offered = ring::ALL_CIPHER_SUITES.iter().copied();
+        match offered.find(|suite| go_name(*suite) == name.value) {
+            Some(suite) if !suites.contains(&suite) => suites.push(suite),
+            Some(_) => {}
+            None if SUITES_LEFT_OUT.contains(&&*name.value) => left_out.push(name.value.clone()),
+            None => {
+                let known: Vec<_> = ring::ALL_CIPHER_SUITES.iter().map(|suite| go_name(*suite)).collect();
+                let problem =
+                    format!("cipher_suites: unknown {:?}; offered: {}", name.value, known.join(", "));
+                return Err(Problem::at(name, problem));
+            }
+        }
+    }
+    Ok(suites)
+}
+
+/// Go does without the version.
+fn go_name(suite: SupportedCipherSuite) -> String {
+    let name = suite.suite().as_str().unwrap_or_default();
+    name.replacen("TLS13_", "TLS_", 1)
+}
+
+fn versions(
+    tls: &TlsSection,
+    suites: &[SupportedCipherSuite],
+    left_out: &mut Vec<String>,
+) -> Result<Vec<&'static SupportedProtocolVersion>, Problem> {
+    let find = |key: &str, text: &Text, default: usize| match given(text) {
+        None => Ok(default),
+        Some(text) => VERSIONS.iter().position(|version| *version == text.value).ok_or_else(|| {
+            Problem::at(text, format!("{key}: {:?} is not one of {}", text.value, VERSIONS.join(", ")))
+        }),
+    };
+    let least = find("min_version", &tls.min_version, 2)?;
+    let most = find("max_version", &tls.max_version, 3)?;
+    let asked = least..=most;
+    left_out.extend(VERSIONS[..2].iter().skip(least).map(|version| (*version).to_owned()));
+    let has_old_suite = suites.iter().any(|suite| suite.tls13().is_none());
+    let offered = [(2, &version::TLS12, has_old_suite), (3, &version::TLS13, true)];
+    let versions: Vec<_> = offered
+        .into_iter()
+        .filter(|(version, _, has_suite)| asked.contains(version) && *has_suite)
+        .map(|(_, version, _)| version)
+        .collect();
+    if versions.is_empty() {
+        // TLS 1.3 is left unless there is one.
+        let line = given(&tls.max_version).map(|place| place.referenced.line());
+        let text = "max_version: nothing is left to offer; there are TLS12, if cipher_suites has one for it, and TLS13";
+        return Err(Problem { line, text: text.to_owned() });
+    }
+    Ok(versions)
+}
+
+fn curves(
+    tls: &TlsSection,
+    left_out: &mut Vec<String>,
+) -> Result<Vec<&'static dyn SupportedKxGroup>, Problem> {
+    let asked = tls.curve_preferences.as_deref().unwrap_or_default();
+    let mut groups = Vec::new();
+    let find = |group: NamedGroup| ring::ALL_KX_GROUPS.iter().copied().find(|known| known.name() == group);
+    for name in asked {
+        match CURVES.iter().find(|(known, _)| *known == name.value) {
+            Some((_, group)) => groups.extend(find(*group)),
+            None if CURVES_LEFT_OUT.contains(&&*name.value) => left_out.push(name.value.clone()),
+            None => {
+                let known = CURVES.map(|(known, _)| known).join(", ");
+                let problem = format!("curve_preferences: unknown {:?}; offered: {known}", name.value);
+                return Err(Problem::at(name, problem));
+            }
+        }
+    }
+    match asked.first() {
+        None => Ok(ring::ALL_KX_GROUPS.to_vec()),
+        Some(first) if groups.is_empty() => {
+            let known = CURVES.map(|(known, _)| known).join(", ");
+            Err(Problem::at(first, format!("curve_preferences: none of them is offered; offered: {known}")))
+        }
+        Some(_) => Ok(groups),
+    }
+}
+
+/// What is asked of clients' certificates, if anything is.
+fn clients(
+    tls: &TlsSection,
+    sources: &mut Sources<'_>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, Problem> {
+    let authorities = sources.find("client_ca", &tls.client_ca, &tls.client_ca_file)?;
+    let names = tls.client_allowed_sans.as_deref().unwrap_or_default();
+    let policy = given(&tls.client_auth_type);
+    let kind = policy.map_or("NoClientCert", |policy| &*policy.value);
+    // An authority whose certificates nobody asks for would be mistaken for a protection.
+    if let Some(authorities) = &authorities
+        && !matches!(kind, "VerifyClientCertIfGiven" | "RequireAndVerifyClientCert")
+    {
+        return Err(authorities.problem(&format!(
+            "client_auth_type {kind} verifies nothing by it; write RequireAndVerifyClientCert"
+        )));
+    }
+    if let Some(name) = names.first()
+        && !matches!(kind, "RequireAnyClientCert" | "RequireClientCert" | "RequireAndVerifyClientCert")
+    {
+        return Err(Problem::at(
+            name,
+            format!(
+                "client_allowed_sans: client_auth_type {kind} lets clients in that have no certificate; write \
+                     RequireAndVerifyClientCert"
+            ),
+        ));
+    }
+    let any = |mandatory| -> Arc<dyn ClientCertVerifier> {
+        Arc::new(AnyCertificate { mandatory, provider: Arc::clone(provider) })
+    };
+    let verifier = match (kind, policy) {
+        ("NoClientCert", _) => return Ok(None),
+        ("RequestClientCert", _) => any(false),
+        // The second is an old name of the first.
+        ("RequireAnyClientCert" | "RequireClientCert", _) => any(true),
+        ("VerifyClientCertIfGiven" | "RequireAndVerifyClientCert", Some(policy)) => {
+            let Some(authorities) = authorities else {
+                let problem = format!("client_auth_type: {kind} needs client_ca_file or client_ca");
+                return Err(Problem::at(policy, problem));
+            };
+            let mut roots = RootCertStore::empty();
+            for certificate in authorities.certificates()? {
+                roots.add(certificate).map_err(|error| authorities.problem(&error.to_string()))?;
+            }
+            let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
+            let builder =
+                if kind == "VerifyClientCertIfGiven" { builder.allow_unauthenticated() } else { builder };
+            builder.build().map_err(|error| authorities.problem(&error.to_string()))?
+        }
+        (_, Some(policy)) => {
+            return Err(Problem::at(
+                policy,
+                format!(
+                    "client_auth_type: {kind:?} is not one of NoClientCert, RequestClientCert, \
+                         RequireAnyClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert"
+                ),
+            ));
+        }
+        (_, None) => return Ok(None),
+    };
+    if names.is_empty() {
+        return Ok(Some(verifier));
+    }
+    let names = names.iter().map(|name| {
+        let problem = "an e-mail address cannot be compared; name a host, an IP address or a URI";
+        let problem = || Problem::at(name, format!("client_allowed_sans: {:?}: {problem}", name.value));
+        Name::of(&name.value).ok_or_else(problem)
+    });
+    Ok(Some(Arc::new(Named { inner: verifier, names: names.collect::<Result<_, _>>()? })))
+}

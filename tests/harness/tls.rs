@@ -1,0 +1,143 @@
+//! Certificates, and HTTP over TLS.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
+
+use super::PATIENCE;
+use super::http::Answer;
+
+/// Issues certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate, in PEM.
+    pub pem: String,
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub struct Identity {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate for a name, and for 127.0.0.1.
+    pub fn issue(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Identity { certificate, key: key.serialize_pem() }
+    }
+}
+
+impl Identity {
+    /// Writes both as files `NAME.crt` and `NAME.key`, each of which takes the place of one that is there.
+    pub fn write(&self, folder: &Path, name: &str) -> [PathBuf; 2] {
+        [("crt", &self.certificate), ("key", &self.key)].map(|(extension, pem)| {
+            let path = folder.join(name).with_extension(extension);
+            let new = path.with_extension("new");
+            std::fs::write(&new, pem).unwrap();
+            std::fs::rename(new, &path).unwrap();
+            path
+        })
+    }
+
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
+    }
+}
+
+/// A client that trusts an authority, and may have a certificate of its own.
+pub struct Client {
+    config: Arc<ClientConfig>,
+    address: Ipv4Addr,
+}
+
+/// An open connection.
+pub struct Connection(StreamOwned<ClientConnection, TcpStream>);
+
+impl Client {
+    pub fn new(authority: &Authority, identity: Option<&Identity>) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(own) => {
+                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![own.der()], key).unwrap()
+            }
+        };
+        // As Prometheus has it.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self { config: Arc::new(config), address: Ipv4Addr::LOCALHOST }
+    }
+
+    /// The same client, that connects from another address of this machine.
+    pub fn at(self, address: Ipv4Addr) -> Self {
+        Self { address, ..self }
+    }
+
+    pub fn connect(&self, address: SocketAddr) -> io::Result<Connection> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((self.address, 0)).into())?;
+        socket.connect(&address.into())?;
+        let mut socket = TcpStream::from(socket);
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let name = ServerName::from(Ipv4Addr::LOCALHOST);
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        assert_eq!(connection.alpn_protocol(), Some(&b"http/1.1"[..]));
+        Ok(Connection(StreamOwned::new(connection, socket)))
+    }
+
+    pub fn get(&self, address: SocketAddr, path: &str, headers: &[&str]) -> io::Result<Answer> {
+        self.connect(address)?.get(path, headers)
+    }
+}
+
+impl Connection {
+    pub fn get(&mut self, path: &str, headers: &[&str]) -> io::Result<Answer> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test");
+        let request = [&[request.as_str()][..], headers, &["\r\n"]].concat().join("\r\n");
+        self.0.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte)?;
+            answer.push(byte[0]);
+        }
+        let mut answer = Answer::parse(&answer);
+        answer.body = vec![0; answer.header("content-length").unwrap().parse().unwrap()];
+        self.0.read_exact(&mut answer.body)?;
+        Ok(answer)
+    }
+
+    /// What the server has shown.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.0.conn.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+}
