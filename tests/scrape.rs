@@ -547,6 +547,43 @@ fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_each_format() {
     }
 }
 
+#[test]
+#[ignore = "needs prometheus; run make test"]
+fn percentiles_over_machines_are_those_of_all_values_within_the_error_of_native_histograms() {
+    const VALUES: usize = 20_000;
+    // The largest that does not exceed 1.1: 2^(1/8).
+    let factor = 2_f64.powf(0.125);
+    let native = ["flush.interval=200ms", "exporters.prometheus.timings=native"];
+    let daemons = [start(&native), start(&native)];
+    let jobs = daemons.each_ref().map(|(_, address)| ("native", *address));
+    let prometheus = Prometheus::start_with(NATIVE_HISTOGRAMS, &jobs);
+    // A long tail, in milliseconds: the quantile function of a log-logistic distribution, in no order.
+    let value = |number: usize| {
+        let share = ((number * 7919) % VALUES) as f64 / VALUES as f64 + 0.5 / VALUES as f64;
+        (20.0 * (share / (1.0 - share)).powf(0.6) * 1e4).round() / 1e4
+    };
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut values: Vec<_> = (0..VALUES).map(value).collect();
+    for (datagram, (daemon, _)) in values.chunks(100).zip(daemons.iter().cycle()) {
+        let packed: Vec<_> = datagram.iter().map(f64::to_string).collect();
+        socket.send_to(format!("api.latency:{}|ms", packed.join(":")).as_bytes(), daemon.address).unwrap();
+    }
+    values.sort_by(f64::total_cmp);
+    prometheus.wait_for("histogram_count(sum(api_latency_seconds))", |count| count == VALUES as f64);
+    for (quantile, rank) in [("0.5", 10_000), ("0.9", 18_000), ("0.99", 19_800), ("0.999", 19_980)] {
+        let exact = values[rank - 1] / 1e3;
+        let query = format!("histogram_quantile({quantile}, sum(api_latency_seconds))");
+        let got = prometheus.ask(&query).unwrap();
+        assert!((exact / factor..=exact * factor).contains(&got), "{quantile}: {got}, exactly {exact}");
+    }
+    let sum = prometheus.ask("histogram_sum(sum(api_latency_seconds))").unwrap();
+    let exact = values.iter().sum::<f64>() / 1e3;
+    assert!((sum - exact).abs() <= exact * 1e-9, "{sum}, exactly {exact}");
+    // Each was scraped in the format that has them.
+    let scrapes = "min(tallyd_scrapes_total{format=\"protobuf\"})";
+    prometheus.wait_for(scrapes, |scrapes| scrapes >= 1.0);
+}
+
 /// Sells ten orders and times ten checkouts every tenth of a second, by the clock; how many orders there were.
 fn sell_on(daemons: [SocketAddr; 2], finished: &AtomicBool) -> f64 {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

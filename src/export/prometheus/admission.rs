@@ -2,7 +2,7 @@
 
 use super::Quarantine;
 use super::names::labels;
-use super::page::{Distribution, Family, Member, Shape, Total};
+use super::page::{Distribution, Family, Member, Nature, Shape, Total};
 use super::totals::{Stand, Totals};
 use crate::policy::PolicyId;
 use crate::protocol::Kind;
@@ -46,7 +46,7 @@ impl Totals {
         };
         let known = self.page.find(name).filter(|number| !self.page.family(*number).gave_way);
         let family = match known {
-            Some(number) if self.page.family(number).shape != shape => {
+            Some(number) if self.nature(self.page.family(number)) != Nature::of(kind, wanted) => {
                 return Err(Quarantine::TypeConflict);
             }
             Some(number) => number,

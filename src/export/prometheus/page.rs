@@ -10,7 +10,7 @@ use hashbrown::hash_table::Entry;
 use super::merge::merge;
 use super::renumbering::Renumbering;
 use crate::aggregate::Native;
-use crate::policy::{Form, PolicyId};
+use crate::policy::{Form, Policy, PolicyId};
 use crate::protocol::Kind;
 
 /// The type of a family, as Prometheus has it.
@@ -40,6 +40,22 @@ impl Shape {
             Shape::Summary => &["_sum", "_count"],
             Shape::Histogram => &["_sum", "_count", "_bucket"],
         }
+    }
+}
+
+/// What all members of a family have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Nature {
+    shape: Shape,
+    /// Whether they have exponential buckets: Prometheus 2.42 looks at the first member alone to see whether all have.
+    is_native: bool,
+}
+
+impl Nature {
+    /// Of series of a kind that have a policy.
+    pub(super) fn of(kind: Kind, policy: &Policy) -> Self {
+        let shape = Shape::of(kind, policy.form);
+        Self { shape, is_native: shape == Shape::Histogram && policy.statistics.native.is_some() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::merge::merge;
 use super::news::News;
-use super::page::{Distribution, Family, Member, Page, Shape, Total};
+use super::page::{Distribution, Family, Member, Nature, Page, Total};
 use super::reserved::Reserved;
 use super::{Merge, Naming, Quarantine};
 use crate::aggregate::{Native, NativeSettings, Statistics, Summary, finite};
@@ -134,12 +134,17 @@ impl Totals {
         for row in &snapshot.rows {
             if let Some(Stand::At { member, .. }) = find(&mut known, row.series, &mut Vec::new()) {
                 let family = self.page.family_of(member);
-                if family.shape != Shape::of(family.kind, snapshot.policy(&row).form) {
+                let wanted = snapshot.policy(&row);
+                if self.nature(family) != Nature::of(family.kind, wanted) {
                     other_type.insert(self.page.member(member).family);
                 }
             }
         }
         self.drop_members(|_, member| !other_type.contains(&member.family), false);
+    }
+
+    pub(super) fn nature(&self, family: &Family) -> Nature {
+        Nature::of(family.kind, self.policies.get(family.policy))
     }
 
     fn add_to(&mut self, stand: Stand, row: Row<'_>, exported: &mut Exported) -> Result<(), Quarantine> {
