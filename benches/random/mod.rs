@@ -1,7 +1,7 @@
 //! The order in which series come in the benches: scattered, and the same in every run.
 //!
 //! If they came as they came first, or in steps of one size, a receiver would walk through its memory in a way that the
-//! processor foresees, which no real stream does: 200,000 counters took 30 ns a line by steps of 7,919, and 49 ns so.
+//! processor foresees, which no real stream does.
 
 /// A linear congruential generator (Knuth's MMIX).
 #[derive(Debug)]
