@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 use harness::http::{Answer, ask, connect, get, try_ask};
+use harness::meanwhile::{End, count_on};
 use harness::prometheus::*;
 use harness::{Daemon, PATIENCE, shop};
 use serde_json::Value;
@@ -270,15 +271,6 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
     assert!(finished.log.contains("exporters.prometheus.max_connections"), "{}", finished.log);
 }
 
-/// Tells a thread to end, by a failure of the test, too.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 /// Answers, if it is not refused.
 fn try_get(address: SocketAddr) -> Option<Answer> {
     let answer = try_ask(address, "GET", "/-/ready", &[]).ok()?;
@@ -306,18 +298,6 @@ fn fill(path: &Path) {
         socket.send_to(lines.join("\n").as_bytes(), path).unwrap();
     }
     socket.send_to(b"filler.last:1|c", path).unwrap();
-}
-
-/// Sends samples until it is to end; their number.
-fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
-    let socket = UnixDatagram::unbound().unwrap();
-    let mut sent = 0.0;
-    while !finished.load(Ordering::SeqCst) {
-        socket.send_to(b"meanwhile:1|c", path).unwrap();
-        sent += 1.0;
-        thread::sleep(Duration::from_micros(100));
-    }
-    sent
 }
 
 /// Waits for the end of a connection, however it comes.

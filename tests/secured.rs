@@ -7,8 +7,7 @@ mod harness;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -17,6 +16,7 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use harness::Daemon;
 use harness::http::{Answer, connect, get, try_ask};
+use harness::meanwhile::{End, count_on};
 use harness::prometheus::{Running, spawn, wait_for};
 use harness::tls::{Authority, Client};
 use serde_json::Value;
@@ -321,27 +321,6 @@ fn guess(client: &Client, address: SocketAddr, number: usize, finished: &AtomicB
                 break;
             }
         }
-    }
-}
-
-/// Sends samples until it is to end; their number.
-fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
-    let socket = UnixDatagram::unbound().unwrap();
-    let mut sent = 0.0;
-    while !finished.load(Ordering::SeqCst) {
-        socket.send_to(b"meanwhile:1|c", path).unwrap();
-        sent += 1.0;
-        thread::sleep(Duration::from_micros(100));
-    }
-    sent
-}
-
-/// Tells threads to end, by a failure of the test, too.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -1,0 +1,28 @@
+//! Samples that are sent while something else happens, of which none may be lost.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Sends samples of the counter `meanwhile` until it is to end; their number.
+pub fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
+    let socket = UnixDatagram::unbound().unwrap();
+    let mut sent = 0.0;
+    while !finished.load(Ordering::SeqCst) {
+        socket.send_to(b"meanwhile:1|c", path).unwrap();
+        sent += 1.0;
+        thread::sleep(Duration::from_micros(100));
+    }
+    sent
+}
+
+/// Tells threads to end, by a failure of the test, too.
+pub struct End<'a>(pub &'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
