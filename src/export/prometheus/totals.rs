@@ -156,8 +156,7 @@ impl Totals {
             return Err(Quarantine::NameTaken);
         }
         exported.merged.iter_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
-        let member = self.page.member_mut(number);
-        if member.policy != row.policy {
+        if self.page.member(number).policy != row.policy {
             self.adopt(number, row.policy);
         }
         let member = self.page.member_mut(number);
