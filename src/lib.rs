@@ -40,3 +40,4 @@ pub mod send;
 pub mod series;
 pub mod snapshot;
 mod terminal;
+mod yaml;

@@ -11,6 +11,7 @@ use super::rule::Rule;
 use super::template::Template;
 use super::{Defaults, HistogramOptions, MatchType, ObserverType, Quantile, RuleText, SummaryOptions};
 use crate::aggregate::Statistics;
+use crate::yaml::{self, YamlError};
 
 /// A mapping that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +41,10 @@ impl std::error::Error for MappingError {}
 
 /// An empty file, or one with nothing but comments, has no rules.
 pub(super) fn read_yaml(text: &str) -> Result<MappingFile<Spanned<RuleText>>, MappingError> {
-    let file: Result<Option<_>, _> = serde_saphyr::from_str(text);
-    let empty = || MappingFile { defaults: Defaults::default(), mappings: Vec::new() };
-    file.map(|file| file.unwrap_or_else(empty)).map_err(|error| MappingError {
-        line: error.location().map(|location| location.line()),
-        problem: error.without_snippet().to_string(),
-    })
+    match yaml::parse(text) {
+        Ok(file) => Ok(file.unwrap_or(MappingFile { defaults: Defaults::default(), mappings: Vec::new() })),
+        Err(YamlError { line, problem }) => Err(MappingError { line, problem }),
+    }
 }
 
 /// What a text must look like, as a pattern and in words.

@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::Problem;
 use crate::mapping::Ttl;
+use crate::yaml::{self, YamlError};
 
 /// All of a file.
 #[derive(Debug, Default, Deserialize)]
@@ -103,9 +104,8 @@ pub(super) fn given(text: &Text) -> Option<&Spanned<String>> {
 
 /// An empty file asks for nothing.
 pub(super) fn parse(text: &str) -> Result<WebFile, Problem> {
-    let file: Result<Option<WebFile>, _> = serde_saphyr::from_str(text);
-    file.map(Option::unwrap_or_default).map_err(|error| Problem {
-        line: error.location().map(|location| location.line()),
-        text: error.without_snippet().to_string(),
-    })
+    match yaml::parse(text) {
+        Ok(file) => Ok(file.unwrap_or_default()),
+        Err(YamlError { line, problem }) => Err(Problem { line, text: problem }),
+    }
 }
