@@ -1,5 +1,6 @@
 //! All series that are alive, in sorted order, and what is known of each.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::aggregate::{Class, SeriesId};
@@ -160,29 +161,29 @@ impl Catalog {
     /// Removes the series with some numbers of a class, and puts others, whose texts moved, in place of those that have
     /// the same number. Both are sorted by number.
     pub(super) fn remove(&mut self, class: Class, dropped: &[SeriesId], moved: &[(SeriesId, Series)]) {
-        let mut stays = self
-            .entries
-            .iter()
-            .map(|entry| entry.class() != class || dropped.binary_search(&entry.id).is_err());
-        Arc::make_mut(&mut self.policies).retain(|_| stays.next() == Some(true));
-        Arc::make_mut(&mut self.policies).shrink_to_fit();
-        let entries = std::mem::take(&mut self.entries).into_iter();
-        let old = entries.zip(Arc::unwrap_or_clone(std::mem::take(&mut self.series)));
-        let kept = old.filter_map(|(entry, series)| {
+        let entries = mem::take(&mut self.entries).into_iter();
+        let series = Arc::unwrap_or_clone(mem::take(&mut self.series));
+        let policies = Arc::unwrap_or_clone(mem::take(&mut self.policies));
+        let kept = entries.zip(series).zip(policies).filter_map(|((entry, series), policy)| {
             if entry.class() != class {
-                return Some((entry, series));
+                return Some((entry, series, policy));
             }
             if dropped.binary_search(&entry.id).is_ok() {
                 return None;
             }
             let moved_to = moved.binary_search_by_key(&entry.id, |(id, _)| *id).ok();
-            Some((entry, moved_to.map_or(series, |at| moved[at].1.clone())))
+            Some((entry, moved_to.map_or(series, |at| moved[at].1.clone()), policy))
         });
-        let (entries, mut series): (Vec<_>, Vec<_>) = kept.unzip();
+        let (mut entries, mut series, mut policies): (Vec<_>, Vec<_>, Vec<_>) = kept.collect();
+        entries.shrink_to_fit();
         series.shrink_to_fit();
-        self.entries = entries;
-        self.entries.shrink_to_fit();
-        self.series = Arc::new(series);
+        policies.shrink_to_fit();
+        *self = Self {
+            entries,
+            series: Arc::new(series),
+            policies: Arc::new(policies),
+            lives: mem::take(&mut self.lives),
+        };
         self.number();
     }
 
