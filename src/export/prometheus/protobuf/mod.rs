@@ -4,8 +4,8 @@
 //! keeps a family from its type: Prometheus makes lines of what it reads, and those of two families never have one name
 //! ([`admission`](super::admission)).
 //!
-//! A family may have a million members, and its length comes first. So its members are walked through twice, to be measured and
-//! to be written, in one message that is used for all of them, and no family is in memory as a whole.
+//! A family may have a million members, and its length comes first. So the members beyond the first piece are walked through
+//! twice, to be measured and to be written, in one message that is used for all of them, and no family is in memory as a whole.
 //!
 //! Where sample rates make parts of one, a summary's count is rounded, since it has no field but for integers, and so are a
 //! histogram's for Prometheus before 2.45, which knows no others; later ones find them as they are beside.
@@ -33,10 +33,11 @@ use crate::policy::{Policies, Policy};
 ///
 /// The first one of `write`.
 pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-    let mut bytes = Vec::with_capacity(2 * PIECE);
+    let mut bytes = Vec::with_capacity(3 * PIECE);
+    let mut start = Vec::with_capacity(2 * PIECE);
     let mut head = MetricFamily::default();
     let mut entry = Entry::new(totals);
-    for (family, members) in totals.page.families() {
+    for (family, mut members) in totals.page.families() {
         head.name.clear();
         head.name.push_str(&family.name);
         head.help.clear();
@@ -47,10 +48,23 @@ pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&[u8]) -> Result<
             Shape::Summary => MetricType::Summary,
             Shape::Histogram => MetricType::Histogram,
         });
+        // Most families are no more than this piece.
+        start.clear();
+        for member in members.by_ref() {
+            entry.of(family.shape, member).encode(&mut start).expect(GROWS);
+            if start.len() >= PIECE {
+                break;
+            }
+        }
         let measure = |member| entry.of(family.shape, member).encoded_len();
-        let length = head.encoded_len() + members.clone().map(measure).sum::<usize>();
+        let length = head.encoded_len() + start.len() + members.clone().map(measure).sum::<usize>();
+        if bytes.len() >= PIECE {
+            write(&bytes)?;
+            bytes.clear();
+        }
         prost::encode_length_delimiter(length, &mut bytes).expect(GROWS);
         head.encode(&mut bytes).expect(GROWS);
+        bytes.extend_from_slice(&start);
         for member in members {
             if bytes.len() >= PIECE {
                 write(&bytes)?;
