@@ -76,15 +76,17 @@ impl Outlet {
 
     /// Leaves a snapshot for the exporter, and never waits: if the queue is full, the oldest one in it is lost.
     pub fn offer(&self, snapshot: &Arc<Snapshot>) {
-        // The only error is a closed queue, and the queue is closed by `finish` alone.
-        if let Ok(Some(_lost)) = self.queue.force_send(Arc::clone(snapshot)) {
-            let lost = self.state.snapshots_dropped.fetch_add(1, Relaxed) + 1;
-            tracing::error!(
-                exporter = self.name,
-                lost,
-                "the exporter does not keep up and lost its oldest snapshot"
-            );
+        let sent = self.queue.force_send(Arc::clone(snapshot));
+        if matches!(sent, Ok(None)) {
+            return;
         }
+        let lost = self.state.snapshots_dropped.fetch_add(1, Relaxed) + 1;
+        let why = if sent.is_ok() {
+            "the exporter does not keep up and lost its oldest snapshot"
+        } else {
+            "the exporter ended by a panic, and loses all snapshots until tallyd is started again"
+        };
+        tracing::error!(exporter = self.name, lost, "{why}");
     }
 
     /// What was not delivered since the last call.
@@ -218,6 +220,18 @@ mod tests {
         outlet.offer(&snapshot(3));
         assert_eq!(takes.recv(), Ok(3));
         assert_eq!(outlet.take_counts().errors, 2);
+    }
+
+    #[test]
+    fn snapshots_for_an_exporter_that_ended_by_a_panic_are_counted_as_dropped() {
+        let (outlet, takes, go) = puppet();
+        drop(takes);
+        drop(go);
+        // It cannot tell that it took the first one.
+        outlet.offer(&snapshot(0));
+        assert_eq!(outlet.ended.recv(), Err(mpsc::RecvError));
+        (1..=3).for_each(|number| outlet.offer(&snapshot(number)));
+        assert_eq!(outlet.take_counts().snapshots_dropped, 3);
     }
 
     #[test]

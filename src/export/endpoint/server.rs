@@ -46,6 +46,11 @@ impl Server {
         Ok(Self { stop, thread })
     }
 
+    /// Whether its thread is there; it ends by a panic alone, but for [`stop`](Self::stop).
+    pub(super) fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
     /// Lets nobody more in, and waits up to `patience` until answers that are on their way are there. Whether it ended
     /// without a panic.
     pub(super) fn stop(self, patience: Duration) -> bool {
