@@ -71,6 +71,30 @@ fn an_object_a_line_has_the_documented_form() {
 }
 
 #[test]
+fn programs_are_told_which_rule_matched_and_what_came_of_it() {
+    const RULES: &str = r#"mapping.mappings=[
+        { match = "checkout.*.latency", name = "checkout", labels = { region = "$1" }, scale = 0.5 },
+        { match = "debug.*", name = "debug", action = "drop" }]"#;
+    let lines = ["checkout.eu.latency:5|ms|#a:b", "debug.x:1|c", "other:1|c"];
+    let output = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+        .args(["--set", RULES, "explain", "--format", "json"])
+        .args(lines)
+        .output()
+        .unwrap();
+    let rules: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(rule_of).collect();
+    let expected = [
+        json!({"number":1,"match":"checkout.*.latency","name":"checkout","tags":[["a","b"],["region","eu"]],"scale":0.5}),
+        json!({"number":2,"match":"debug.*","refused":"mapping_drop"}),
+        Json::Null,
+    ];
+    assert_eq!(rules, expected);
+}
+
+fn rule_of(object: &str) -> Json {
+    serde_json::from_str::<Json>(object).unwrap()["samples"][0]["rule"].clone()
+}
+
+#[test]
 fn standard_input_is_read_line_by_line_as_a_receiver_does() {
     let long = "x".repeat(70_000);
     let input = format!("a:1|c\r\n\n{long}:1|c\nb:1|c").into_bytes();

@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use crate::aggregate::Parameters;
-use crate::protocol::{Event, Line, Metric, Origin, Reason, ServiceCheck, Value};
+use crate::aggregate::{Parameters, identify, map};
+use crate::mapping::{Mapping, Rule};
+use crate::protocol::{Event, Kind, Line, Metric, Origin, Reason, ServiceCheck, Value};
+use crate::series::{IdentityBuilder, Series};
 use crate::snapshot::{lossy, sorted};
 
 /// What tallyd makes of a line.
@@ -51,6 +53,27 @@ pub(super) struct SampleMeaning {
     external_data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cardinality: Option<&'static str>,
+    /// Of the mapping, if one matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<RuleMeaning>,
+}
+
+/// What a rule makes of a sample.
+#[derive(Debug, Serialize)]
+struct RuleMeaning {
+    /// Its place among the rules, from 1.
+    number: usize,
+    #[serde(rename = "match")]
+    pattern: String,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Series { name: String, tags: Vec<(String, String)>, scale: f64 },
+    Refused { refused: &'static str },
 }
 
 /// A number, or a set's member.
@@ -88,10 +111,10 @@ pub(super) struct CheckMeaning {
 
 impl Meaning {
     /// Of a line that was parsed.
-    pub(super) fn of(line: &Line<'_>, parameters: &Parameters) -> Self {
+    pub(super) fn of(line: &Line<'_>, parameters: &Parameters, mapping: &Mapping) -> Self {
         let (mut samples, mut events, mut service_checks) = (Vec::new(), Vec::new(), Vec::new());
         match line {
-            Line::Metric(metric) => samples = samples_of(metric, parameters),
+            Line::Metric(metric) => samples = samples_of(metric, parameters, mapping),
             Line::Event(event) => events.push(event_of(event)),
             Line::ServiceCheck(check) => service_checks.push(check_of(check)),
         }
@@ -104,7 +127,7 @@ impl Meaning {
     }
 }
 
-fn samples_of(metric: &Metric<'_>, parameters: &Parameters) -> Vec<SampleMeaning> {
+fn samples_of(metric: &Metric<'_>, parameters: &Parameters, mapping: &Mapping) -> Vec<SampleMeaning> {
     let is_absolute = parameters.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
     let Origin { container_id, external_data, cardinality } = metric.origin();
@@ -126,9 +149,30 @@ fn samples_of(metric: &Metric<'_>, parameters: &Parameters) -> Vec<SampleMeaning
             container_id: given(container_id),
             external_data: given(external_data),
             cardinality: cardinality.map(crate::protocol::Cardinality::name),
+            rule: rule_of(metric, sample.kind, parameters, mapping),
         }
     };
     metric.samples().map(meaning).collect()
+}
+
+fn rule_of(
+    metric: &Metric<'_>,
+    kind: Kind,
+    parameters: &Parameters,
+    mapping: &Mapping,
+) -> Option<RuleMeaning> {
+    let mapped = map(mapping, kind, metric)?;
+    let mut identities = IdentityBuilder::new(parameters.container_id_tag);
+    let outcome = match identify(&mut identities, Some(&mapped), kind, metric) {
+        Ok(scale) => {
+            let series = Series::from_identity(identities.identity());
+            let tags = series.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            Outcome::Series { name: series.name().to_owned(), tags, scale }
+        }
+        Err(refusal) => Outcome::Refused { refused: refusal.name() },
+    };
+    let Rule { number, text, .. } = mapped.rule;
+    Some(RuleMeaning { number: number + 1, pattern: text.pattern.clone(), outcome })
 }
 
 fn event_of(event: &Event<'_>) -> EventMeaning {

@@ -96,7 +96,9 @@ impl Explainer {
         }
         match protocol::parse(line, self.parameters.dialects) {
             Err(error) => self.reject(line, error.reason(), error.offset()),
-            Ok(parsed) if self.format == Format::Json => json(&Meaning::of(&parsed, &self.parameters)),
+            Ok(parsed) if self.format == Format::Json => {
+                json(&Meaning::of(&parsed, &self.parameters, &self.mapping))
+            }
             Ok(parsed) => self.describe(line, &parsed),
         }
     }
