@@ -259,7 +259,8 @@ fn start_exporters(
     let mut endpoint = None;
     if let Some(serving) = config.serving() {
         let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
-        let exporter = Endpoint::start(&serving, naming, reloads)?;
+        let totals = Totals::new(naming).telling_created(config.exporters.prometheus.openmetrics_created);
+        let exporter = Endpoint::start(&serving, totals, reloads)?;
         endpoint = Some(((exporter.address(), exporter.protection()), exporter.requests()));
         outlets.push(Outlet::start(exporter, reopens)?);
     }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::aggregate::{Refusal, Shard, Shared, Tally};
 use crate::config::Config;
-use crate::export::prometheus::{Quarantine, Totals};
+use crate::export::prometheus::{Merge, Totals};
 use crate::flush::{Cutter, Terms};
 use crate::mapping::Mapping;
 use crate::policy::Policies;
@@ -52,8 +52,17 @@ pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Re
     let patterns = mapping.rules().iter().map(|rule| &*rule.text.pattern);
     push_table(&mut text, "rules", patterns.zip(uses.of_rules.iter().copied()));
     push_table(&mut text, "names without a rule", uses.unmatched());
-    let kept_out = totals.kept_out().map(|(series, reason)| (format!("{series:?}"), reason));
-    push_conflicts(&mut text, kept_out);
+    let kept_out = totals.kept_out().map(|(series, reason)| (reason.name(), format!("{series:?}")));
+    push_conflicts(&mut text, "kept off the page of Prometheus", kept_out);
+    let naming = config.exporters.prometheus.naming;
+    let merged = totals.merged().map(|(series, merge)| {
+        let what = match merge {
+            Merge::Labels => "two tags, one label",
+            Merge::Series => "added up",
+        };
+        (what, format!("{series:?} in {}", naming.exposed(series)))
+    });
+    push_conflicts(&mut text, "on the page in another way than they were sent", merged);
     Ok(text)
 }
 
@@ -111,11 +120,10 @@ fn push_table<'a>(text: &mut String, title: &str, rows: impl Iterator<Item = (&'
     }
 }
 
-fn push_conflicts(text: &mut String, kept_out: impl Iterator<Item = (String, Quarantine)>) {
-    let mut kept_out = kept_out.peekable();
-    if kept_out.peek().is_some() {
-        text.push_str("\nkept off the page of Prometheus\n");
-        kept_out
-            .for_each(|(series, reason)| _ = writeln!(text, "{:>18}  {}", reason.name(), visible(&series)));
+fn push_conflicts(text: &mut String, title: &str, rows: impl Iterator<Item = (&'static str, String)>) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_some() {
+        _ = writeln!(text, "\n{title}");
+        rows.for_each(|(reason, series)| _ = writeln!(text, "{reason:>20}  {}", visible(&series)));
     }
 }

@@ -132,6 +132,7 @@ sections! {
         native_histogram_bucket_factor: f64,
         native_histogram_max_buckets: u32,
         naming: Naming,
+        openmetrics_created: bool,
     }
     TextfileSection { enabled: bool, path: PathBuf, on_exit: OnExit, reserved_prefixes: Vec<String>, }
     TelemetrySection { enabled: bool, }

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::prometheus::Naming;
+use super::prometheus::Totals;
 use super::{ExportError, Exported, Exporter};
 use crate::listen::{self, Protocol};
 use crate::snapshot::Snapshot;
@@ -75,7 +75,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Serves what it is given from then on. Clients may ask for a reload if there is somebody to ask.
+    /// Serves what it is given from then on, added to `totals`. Clients may ask for a reload if there is somebody to ask.
     ///
     /// # Errors
     ///
@@ -83,14 +83,14 @@ impl Endpoint {
     /// if the system gives no thread.
     pub fn start(
         serving: &Serving,
-        naming: Naming,
+        totals: Totals,
         reloads: Option<mpsc::Sender<Reload>>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let gate = serving.web_config_file.clone().map(Gate::open).transpose()?;
         let protection = gate.as_ref().map(Gate::protection);
         let socket = listen::bind_tcp(Protocol::Http, serving.address)?;
         let address = socket.local_addr()?;
-        let (pages, requests) = (Arc::new(Pages::new(naming)), Arc::new(Requests::default()));
+        let (pages, requests) = (Arc::new(Pages::new(totals)), Arc::new(Requests::default()));
         let clerk = Clerk {
             pages: Arc::clone(&pages),
             requests: Arc::clone(&requests),
@@ -127,7 +127,8 @@ impl Exporter for Endpoint {
     }
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
-        Ok(self.pages.add(snapshot))
+        let exported = self.pages.add(snapshot);
+        if self.server.as_ref().is_some_and(Server::is_running) { Ok(exported) } else { Err(panicked()) }
     }
 
     fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {
@@ -135,7 +136,11 @@ impl Exporter for Endpoint {
         if self.server.take().is_none_or(|server| server.stop(patience * 9 / 10)) {
             Ok(())
         } else {
-            Err(ExportError::new("the endpoint ended by a panic", io::Error::other("see the log above")))
+            Err(panicked())
         }
     }
+}
+
+fn panicked() -> ExportError {
+    ExportError::new("the endpoint ended by a panic", io::Error::other("restart tallyd; see the log above"))
 }

@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::export::Exported;
-use crate::export::prometheus::{Format, Naming, Totals};
+use crate::export::prometheus::{Format, Totals};
 use crate::snapshot::Snapshot;
 
 /// How a page is encoded on its way.
@@ -46,12 +46,8 @@ struct Made {
 }
 
 impl Pages {
-    pub(super) fn new(naming: Naming) -> Self {
-        Self {
-            totals: RwLock::new(Totals::new(naming)),
-            snapshots: AtomicU64::new(0),
-            made: Default::default(),
-        }
+    pub(super) fn new(totals: Totals) -> Self {
+        Self { totals: RwLock::new(totals), snapshots: AtomicU64::new(0), made: Default::default() }
     }
 
     /// Adds an interval's rows. Pages of the time before are let go, as far as nobody is being sent them.
@@ -144,12 +140,13 @@ mod tests {
     use memchr::memmem;
 
     use super::*;
+    use crate::export::prometheus::Naming;
     use crate::protocol::Kind;
     use crate::series::Series;
     use crate::snapshot::{Overview, Value};
 
     fn pages() -> Pages {
-        Pages::new(Naming::Prometheus)
+        Pages::new(Totals::new(Naming::Prometheus))
     }
 
     fn hits(count: u32) -> Snapshot {

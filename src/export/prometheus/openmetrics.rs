@@ -61,7 +61,7 @@ pub(super) fn render<E>(totals: &Totals, mut write: impl FnMut(&str) -> Result<(
                     text.clear();
                 }
                 parts.iter().for_each(|part| writer.push(&mut text, name, *part, member));
-                if family.shape != Shape::Gauge {
+                if family.shape != Shape::Gauge && totals.tells_created {
                     push_line(&mut text, [typed, "_created"], &member.labels, None, member.began);
                 }
             }
@@ -246,6 +246,13 @@ mod tests {
              queue -1.5\n\
              # EOF\n"
         );
+    }
+
+    #[test]
+    fn times_of_beginning_can_be_left_out() {
+        let mut totals = totals(Naming::Prometheus, Form::Summary).telling_created(false);
+        add(&mut totals, vec![row(Kind::Counter, "hits", &[], 5.0)]);
+        assert_eq!(page(&totals), "# TYPE hits counter\n# HELP hits StatsD counter.\nhits_total 5\n# EOF\n");
     }
 
     #[test]

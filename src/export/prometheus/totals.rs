@@ -10,7 +10,7 @@ use super::news::News;
 use super::page::{Distribution, Family, Member, Nature, Page, Total};
 use super::reserved::Reserved;
 use super::{Merge, Naming, Quarantine};
-use crate::aggregate::{Native, NativeSettings, Statistics, Summary, finite};
+use crate::aggregate::{MILLISECONDS, Native, NativeSettings, Statistics, Summary, finite};
 use crate::export::Exported;
 use crate::policy::{Assigned, Policies, Policy, PolicyId};
 use crate::protocol::Kind;
@@ -38,6 +38,8 @@ pub(super) enum Stand {
 #[derive(Debug)]
 pub struct Totals {
     pub(super) naming: Naming,
+    /// Whether OpenMetrics has lines that tell when series began.
+    pub(super) tells_created: bool,
     pub(super) reserved: Reserved,
     pub(super) news: News,
     pub(super) page: Page,
@@ -59,6 +61,7 @@ impl Totals {
     pub fn new(naming: Naming) -> Self {
         Self {
             naming,
+            tells_created: true,
             reserved: Reserved::default(),
             news: News::default(),
             page: Page::default(),
@@ -68,6 +71,12 @@ impl Totals {
             interval_began: 0.0,
             policies: Arc::default(),
         }
+    }
+
+    /// Whether OpenMetrics tells when each counter, summary and histogram began, with a line `_created` for each.
+    #[must_use]
+    pub fn telling_created(self, tells_created: bool) -> Self {
+        Self { tells_created, ..self }
     }
 
     /// Keeps families off the page whose names begin with one of these, because somebody beside tallyd has them.
@@ -126,6 +135,18 @@ impl Totals {
         })
     }
 
+    /// The series that are on the page in another way than they were sent.
+    pub fn merged(&self) -> impl Iterator<Item = (&Series, Merge)> {
+        self.places.iter().flat_map(|place| {
+            let merges = match place.stand {
+                Stand::At { merges, .. } => merges,
+                Stand::Nowhere(_) => Default::default(),
+            };
+            let merges = Merge::ALL.into_iter().zip(merges).filter(|(_, merges)| *merges);
+            merges.map(|(merge, _)| (&place.series, merge))
+        })
+    }
+
     /// Drops families that have another type now, so that their series come again as new ones; other rules were read. Of
     /// those that were kept off the page, all are judged anew.
     fn follow(&mut self, snapshot: &Snapshot) {
@@ -161,7 +182,7 @@ impl Totals {
         }
         let member = self.page.member_mut(number);
         // Divided, not multiplied by 0.001, which no f64 is: 13 ms are 0.013 s.
-        let divisor = if member.kind == Kind::Timing { 1e3 } else { 1.0 };
+        let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
         match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
                 if *increase < 0.0 {
