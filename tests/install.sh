@@ -58,6 +58,7 @@ missing_packages() {
 	systemd systemd-analyze
 	uwsgi-core uwsgi-core
 	valgrind valgrind
+	victoria-metrics victoria-metrics
 	PACKAGES
     # Node from elsewhere brings its own npm, with which Debian's would be at odds.
     type -P node >/dev/null || echo nodejs
@@ -97,6 +98,7 @@ install_packages() {
 	nginx-light nginx
 	prometheus prometheus
 	prometheus-node-exporter prometheus-node-exporter
+	victoria-metrics victoria-metrics
 	SERVICES
 }
 

@@ -7,12 +7,13 @@ mod harness;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use harness::prometheus::*;
+use harness::server::{Server, start_on_free_port};
 use harness::{Daemon, PATIENCE};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -198,6 +199,24 @@ fn assert_valid(place: &Place) {
 }
 
 #[test]
+#[ignore = "needs prometheus and prometheus-node-exporter; run make test"]
+fn prometheus_behind_node_exporter_has_the_totals_of_all_that_was_sent() {
+    let place = Place::new();
+    let daemon = place.start(&["flush.interval=200ms"]);
+    wait_for(|| place.read());
+    let exporter = NodeExporter::start(place.directory());
+    let prometheus = Server::prometheus(&[("textfile", exporter.address)]);
+    for sent in 1..=5 {
+        daemon.send("orders:10|c\ncheckout:15:40|ms");
+        prometheus.wait_for("orders_total", |total| total == 10.0 * f64::from(sent));
+    }
+    prometheus.wait_for("checkout_seconds_sum", |sum| (sum - 5.0 * 0.055).abs() < 1e-9);
+    // The first value of a counter is no increase.
+    prometheus.wait_for("increase(orders_total[1m]) > bool 0", |grew| grew == 1.0);
+    prometheus.wait_for("time() - tallyd_textfile_timestamp_seconds < bool 10", |is_fresh| is_fresh == 1.0);
+}
+
+#[test]
 fn everyone_may_read_the_file_whatever_the_umask() {
     let place = Place::new();
     let settings = place.settings();
@@ -309,11 +328,8 @@ struct NodeExporter {
 
 impl NodeExporter {
     fn start(directory: &Path) -> Self {
-        // Between the choice of a port and its use another program may take it: then the next one is tried.
-        wait_for(|| {
-            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let address = TcpListener::bind(any).and_then(|listener| listener.local_addr()).unwrap();
-            let log = tempfile::tempfile().unwrap();
+        let log = tempfile::tempfile().unwrap();
+        let (running, address) = start_on_free_port(|address| {
             let mut command = Command::new("prometheus-node-exporter");
             command
                 .args(["--collector.disable-defaults", "--collector.textfile", "--collector.loadavg"])
@@ -321,13 +337,9 @@ impl NodeExporter {
                 .arg(format!("--collector.textfile.directory={}", directory.display()))
                 .arg(format!("--web.listen-address={address}"))
                 .stderr(log.try_clone().unwrap());
-            let mut running = Running(spawn(&mut command));
-            let is_up = wait_for(|| match running.0.try_wait().unwrap() {
-                Some(_) => Some(false),
-                None => TcpStream::connect(address).ok().map(|_| true),
-            });
-            is_up.then_some(Self { _running: running, address, log })
-        })
+            command
+        });
+        Self { _running: running, address, log }
     }
 
     /// What it shows now.

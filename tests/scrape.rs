@@ -4,21 +4,21 @@
 
 mod harness;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 use harness::http::{Answer, ask, connect, get, try_ask};
 use harness::meanwhile::{End, count_on};
 use harness::prometheus::*;
+use harness::scraped::*;
+use harness::server::Server;
 use harness::{Daemon, PATIENCE, shop};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -27,25 +27,6 @@ use tempfile::TempDir;
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
 const PROTOBUF: &str =
     "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-
-/// Makes Prometheus ask for protobuf; tallyd's classic histograms are taken as what they are.
-const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histograms"];
-
-/// Starts a tallyd that can be scraped, and says where.
-fn start(settings: &[&str]) -> (Daemon, SocketAddr) {
-    let own = ["exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
-    let daemon = Daemon::start(&[&own[..], settings].concat());
-    let address = daemon.place("http").parse().unwrap();
-    (daemon, address)
-}
-
-fn scrape(address: SocketAddr) -> Page {
-    Page::parse(get(address, "/metrics").text())
-}
-
-fn wait_for_value(address: SocketAddr, name: &str, value: f64) {
-    wait_for(|| (scrape(address).value(name, &[]) == Some(value)).then_some(()));
-}
 
 /// Waits for a counter of tallyd's own in the rows, which is not 0.
 fn wait_for_count(daemon: &mut Daemon, name: &str, tag: (&str, &str)) {
@@ -389,59 +370,10 @@ fn no_client_can_make_the_page_invalid_in_openmetrics() {
         }
     }
     let jobs: Vec<_> = daemons.iter().map(|(_, address)| ("hostile", *address)).collect();
-    let prometheus = Prometheus::start(&jobs);
+    let prometheus = Server::prometheus(&jobs);
     // Of a page with one wrong line, Prometheus takes nothing, and `up` is 0.
     prometheus.wait_for("count(scrape_samples_post_metric_relabeling > 1000)", |all| all == 4.0);
     assert_eq!(prometheus.ask("min(up)"), Some(1.0));
-}
-
-fn datagrams_of_combinations() -> Vec<Vec<u8>> {
-    combinations().chunks(40).map(|chunk| chunk.join(&b'\n')).collect()
-}
-
-#[test]
-#[ignore = "needs prometheus; run make test"]
-fn prometheus_takes_the_same_values_from_protobuf_as_from_text_whatever_clients_send() {
-    let mut daemons = Vec::new();
-    for naming in ["prometheus", "statsd_exporter"] {
-        for timings in ["summary", "histogram"] {
-            let (daemon, address) = start(&[
-                "flush.interval=100ms",
-                "telemetry.enabled=false",
-                &format!("exporters.prometheus.naming={naming}"),
-                &format!("exporters.prometheus.timings={timings}"),
-            ]);
-            for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
-                part.iter().for_each(|datagram| daemon.send(datagram));
-                wait_for_value(address, marker, 1.0);
-            }
-            SHOP.iter().for_each(|datagram| daemon.send(datagram));
-            datagrams_of_combinations().iter().for_each(|datagram| daemon.send(datagram));
-            daemon.send("parts:0.25|h|@0.3\nthird.part:1|g");
-            wait_for_value(address, "third_part", 1.0);
-            daemons.push((format!("{naming}_{timings}"), daemon, address));
-        }
-    }
-    let jobs = |place: fn(SocketAddr) -> SocketAddr| {
-        daemons.iter().map(|(form, _, address)| (form.as_str(), place(*address))).collect::<Vec<_>>()
-    };
-    let [text, protobuf] = [
-        Prometheus::start(&jobs(only_text)),
-        Prometheus::start_with(NATIVE_HISTOGRAMS, &jobs(|address| address)),
-    ]
-    .map(|prometheus| {
-        // Of a page with one wrong line or message, Prometheus takes nothing, and `up` is 0.
-        prometheus.wait_for("sum(up)", |all| all == 4.0);
-        prometheus.values("{form!='',__name__!~'scrape_duration_seconds|scrape_series_added'}")
-    });
-    assert!(text.len() > 4000, "{}", text.len());
-    assert_eq!(protobuf.len(), text.len());
-    for (series, value) in &text {
-        // It has no fractions, for the Prometheus that reads it has no field for them.
-        let is_rounded = series["__name__"] == "parts_count" || series["__name__"] == "parts_bucket";
-        let expected = if is_rounded { value.round() } else { *value };
-        assert_eq!(protobuf.get(series), Some(&expected), "{series:?}");
-    }
 }
 
 /// The parser of Prometheus' client for Python takes the page.
@@ -454,261 +386,4 @@ fn assert_is_openmetrics(address: SocketAddr) {
     let output = judge.wait_with_output().unwrap();
     let remarks = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{remarks}\n{}", page.text());
-}
-
-#[test]
-#[ignore = "needs prometheus; run make test"]
-fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_each_format() {
-    const BUCKETS: &str = "exporters.prometheus.buckets=[0.01, 0.02, 0.05, 0.1]";
-    let (summary, summary_address) = start(&["flush.interval=500ms"]);
-    let (histogram, histogram_address) =
-        start(&["flush.interval=500ms", "exporters.prometheus.timings=histogram", BUCKETS]);
-    let begin = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
-    let prometheus = Prometheus::start(&[
-        ("openmetrics", summary_address),
-        ("openmetrics", histogram_address),
-        ("text", only_text(summary_address)),
-        ("text", only_text(histogram_address)),
-    ]);
-    let native = Prometheus::start_with(
-        NATIVE_HISTOGRAMS,
-        &[("protobuf", summary_address), ("protobuf", histogram_address)],
-    );
-    let servers = [("openmetrics", &prometheus), ("text", &prometheus), ("protobuf", &native)];
-    let finished = AtomicBool::new(false);
-    let daemons = [summary.address, histogram.address];
-    let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| sell_on(daemons, &finished));
-        let end = End(&finished);
-        for (form, prometheus) in servers {
-            let of = |query: &str| query.replace("FORM", &format!("form=\"{form}\""));
-            let is_about =
-                |value: f64, expected: f64, error: f64| (value - expected).abs() <= expected * error;
-            // A hundred a second, as far as the scrapes of ten seconds can tell.
-            prometheus
-                .wait_for(&of("min(count_over_time(orders_total{FORM}[10s]))"), |scrapes| scrapes >= 9.0);
-            prometheus.wait_for(&of("min(rate(orders_total{FORM}[10s]))"), |rate| is_about(rate, 100.0, 0.1));
-            prometheus
-                .wait_for(&of("max(increase(orders_total{FORM}[10s]))"), |more| is_about(more, 1000.0, 0.1));
-            prometheus.wait_for(&of("min(stock{FORM})"), |stock| stock == 42.5);
-            for (quantile, seconds) in [("0.5", 0.015), ("0.9", 0.04), ("0.999", 0.08)] {
-                let query = format!("checkout_seconds{{FORM,quantile=\"{quantile}\"}}");
-                prometheus.wait_for(&of(&query), |value| value == seconds);
-            }
-            // Linear between the bounds: five of ten up to 20 ms, nine up to 50 ms.
-            for (quantile, seconds) in [("0.5", 0.02), ("0.7", 0.035), ("1", 0.1)] {
-                let rates = "sum by (le) (rate(checkout_seconds_bucket{FORM}[10s]))";
-                let query = of(&format!("histogram_quantile({quantile}, {rates})"));
-                prometheus.wait_for(&query, |value| is_about(value, seconds, 1e-9));
-            }
-            prometheus.wait_for(
-                &of("max(rate(checkout_seconds_sum{FORM}[10s]) / rate(checkout_seconds_count{FORM}[10s]))"),
-                |mean| is_about(mean, 0.0315, 1e-9),
-            );
-        }
-        let created = prometheus.ask("min(orders_created{form=\"openmetrics\"})").unwrap();
-        assert!((begin - 2.0..begin + PATIENCE.as_secs_f64()).contains(&created), "{created}, {begin}");
-        assert_eq!(prometheus.ask("orders_created{form=\"text\"}"), None);
-        assert_eq!(native.ask("orders_created"), None);
-        drop(end);
-        stream.join().unwrap()
-    });
-    for (form, prometheus) in servers {
-        // Each was scraped as was meant.
-        for aggregate in ["min", "max"] {
-            let total = format!("{aggregate}(orders_total{{form=\"{form}\"}})");
-            prometheus.wait_for(&total, |total| total == sent);
-        }
-        let scrapes = format!("min(tallyd_scrapes_total{{form=\"{form}\",format=\"{form}\"}})");
-        prometheus.wait_for(&scrapes, |scrapes| scrapes >= 10.0);
-    }
-    for prometheus in [prometheus, native] {
-        assert_eq!(prometheus.ask("min(min_over_time(up[5m]))"), Some(1.0));
-    }
-}
-
-#[test]
-#[ignore = "needs prometheus; run make test"]
-fn percentiles_over_machines_are_those_of_all_values_within_the_error_of_native_histograms() {
-    const VALUES: usize = 20_000;
-    // The largest that does not exceed 1.1: 2^(1/8).
-    let factor = 2_f64.powf(0.125);
-    let native = ["flush.interval=200ms", "exporters.prometheus.timings=native"];
-    let daemons = [start(&native), start(&native)];
-    let jobs = daemons.each_ref().map(|(_, address)| ("native", *address));
-    let prometheus = Prometheus::start_with(NATIVE_HISTOGRAMS, &jobs);
-    // A long tail, in milliseconds: the quantile function of a log-logistic distribution, in no order.
-    let value = |number: usize| {
-        let share = ((number * 7919) % VALUES) as f64 / VALUES as f64 + 0.5 / VALUES as f64;
-        (20.0 * (share / (1.0 - share)).powf(0.6) * 1e4).round() / 1e4
-    };
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let mut values: Vec<_> = (0..VALUES).map(value).collect();
-    for (datagram, (daemon, _)) in values.chunks(100).zip(daemons.iter().cycle()) {
-        let packed: Vec<_> = datagram.iter().map(f64::to_string).collect();
-        socket.send_to(format!("api.latency:{}|ms", packed.join(":")).as_bytes(), daemon.address).unwrap();
-    }
-    values.sort_by(f64::total_cmp);
-    prometheus.wait_for("histogram_count(sum(api_latency_seconds))", |count| count == VALUES as f64);
-    for (quantile, rank) in [("0.5", 10_000), ("0.9", 18_000), ("0.99", 19_800), ("0.999", 19_980)] {
-        let exact = values[rank - 1] / 1e3;
-        let query = format!("histogram_quantile({quantile}, sum(api_latency_seconds))");
-        let got = prometheus.ask(&query).unwrap();
-        assert!((exact / factor..=exact * factor).contains(&got), "{quantile}: {got}, exactly {exact}");
-    }
-    let sum = prometheus.ask("histogram_sum(sum(api_latency_seconds))").unwrap();
-    let exact = values.iter().sum::<f64>() / 1e3;
-    assert!((sum - exact).abs() <= exact * 1e-9, "{sum}, exactly {exact}");
-    // Each was scraped in the format that has them.
-    let scrapes = "min(tallyd_scrapes_total{format=\"protobuf\"})";
-    prometheus.wait_for(scrapes, |scrapes| scrapes >= 1.0);
-}
-
-/// Sells ten orders and times ten checkouts every tenth of a second, by the clock; how many orders there were.
-fn sell_on(daemons: [SocketAddr; 2], finished: &AtomicBool) -> f64 {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let begin = Instant::now();
-    let mut ticks = 0_u32;
-    while !finished.load(Ordering::SeqCst) {
-        for daemon in daemons {
-            let datagram = b"orders:10|c\nstock:42.5|g\ncheckout:15:15:15:15:15:40:40:40:40:80|ms";
-            socket.send_to(datagram, daemon).unwrap();
-        }
-        ticks += 1;
-        thread::sleep((begin + Duration::from_millis(100) * ticks).saturating_duration_since(Instant::now()));
-    }
-    f64::from(10 * ticks)
-}
-
-/// An address at which the page of another one can be had, but as text alone, whatever is asked for. Prometheus asks for
-/// OpenMetrics, and can be told otherwise only since 2.49.
-fn only_text(address: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let own = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for connection in listener.incoming() {
-            let mut connection = connection.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                connection.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
-            // Once tallyd has ended there is nothing to answer.
-            let Ok(mut tallyd) = TcpStream::connect(address) else { continue };
-            tallyd
-                .write_all(
-                    b"GET /metrics HTTP/1.1\r\nHost: test\r\nAccept: text/plain\r\nConnection: close\r\n\r\n",
-                )
-                .unwrap();
-            _ = std::io::copy(&mut tallyd, &mut connection);
-        }
-    });
-    own
-}
-
-/// A Prometheus that scrapes every second.
-struct Prometheus {
-    _running: Running,
-    _folder: TempDir,
-    address: SocketAddr,
-}
-
-impl Prometheus {
-    /// `targets`: their label `form`, and where they are.
-    fn start(targets: &[(&str, SocketAddr)]) -> Self {
-        Self::start_with(&[], targets)
-    }
-
-    fn start_with(flags: &[&str], targets: &[(&str, SocketAddr)]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let config = folder.path().join("prometheus.yml");
-        let targets: Vec<_> = targets
-            .iter()
-            .map(|(form, address)| format!("  - {{targets: ['{address}'], labels: {{form: {form}}}}}\n"))
-            .collect();
-        let text = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: tallyd\n  \
-             static_configs:\n{}",
-            targets.concat()
-        );
-        fs::write(&config, text).unwrap();
-        // Between the choice of a port and its use another program may take it: then the next one is tried.
-        let (running, address) = wait_for(|| {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let address = listener.local_addr().unwrap();
-            drop(listener);
-            let mut command = Command::new("prometheus");
-            command
-                .arg(format!("--config.file={}", config.display()))
-                .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-                .arg(format!("--web.listen-address={address}"))
-                .args(["--log.level=error"])
-                .args(flags)
-                .stdin(Stdio::null());
-            let mut running = Running(spawn(&mut command));
-            let is_up = wait_for(|| match running.0.try_wait().unwrap() {
-                Some(_) => Some(false),
-                None => TcpStream::connect(address).ok().map(|_| true),
-            });
-            is_up.then_some((running, address))
-        });
-        wait_for(|| (get(address, "/-/ready").code == 200).then_some(()));
-        Self { _running: running, _folder: folder, address }
-    }
-
-    /// The value of a query, if it has one. A query must have no more.
-    fn ask(&self, query: &str) -> Option<f64> {
-        let answer = self.answer(query);
-        assert!(answer.len() < 2, "{query}: {answer:?}");
-        answer.first().map(value_of)
-    }
-
-    /// The values of a query by their labels, without the target's address. Bounds and quantiles are numbers, which formats
-    /// write each in its own way.
-    fn values(&self, query: &str) -> BTreeMap<BTreeMap<String, String>, f64> {
-        let answer = self.answer(query);
-        let values = answer.iter().map(|series| {
-            let labels = series["metric"].as_object().unwrap().iter();
-            let labels = labels.filter(|(label, _)| *label != "instance").map(|(label, text)| {
-                let text = text.as_str().unwrap();
-                let is_number = label == "le" || label == "quantile";
-                let number = text.parse::<f64>().ok().filter(|_| is_number);
-                (label.clone(), number.map_or(text.to_owned(), |number| number.to_string()))
-            });
-            (labels.collect(), value_of(series))
-        });
-        values.collect()
-    }
-
-    /// The series that a query answers.
-    fn answer(&self, query: &str) -> Vec<Value> {
-        let encoded: Vec<_> = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        // Version 1.0, for an answer in one piece.
-        let mut connection = connect(self.address);
-        write!(connection, "GET /api/v1/query?query={} HTTP/1.0\r\n\r\n", encoded.concat()).unwrap();
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).unwrap();
-        let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
-        assert_eq!(answer["status"], "success", "{answer}");
-        let Value::Array(series) = answer["data"]["result"].take() else { panic!("{query}: {answer}") };
-        series
-    }
-
-    /// Waits until a query has the right value.
-    fn wait_for(&self, query: &str, is_right: impl Fn(f64) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let value = self.ask(query);
-            if value.is_some_and(&is_right) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{query} is {value:?} after {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-fn value_of(series: &Value) -> f64 {
-    series["value"][1].as_str().unwrap().parse().unwrap()
 }

@@ -14,6 +14,8 @@ use serde_json::Value;
 pub mod http;
 pub mod meanwhile;
 pub mod prometheus;
+pub mod scraped;
+pub mod server;
 pub mod shop;
 pub mod tls;
 
