@@ -17,6 +17,10 @@ pub(crate) struct Distribution {
     histogram: Histogram,
 }
 
+/// Values that are calculated with side by side: where one is added after the other, each waits for the one before. Of
+/// 6,000 values in each of 50 cells, one took 37 ns so, and 36 ns with lanes.
+const LANES: usize = 8;
+
 /// Milliseconds of timings in a second, in which Prometheus is shown them.
 pub(crate) const MILLISECONDS: f64 = 1e3;
 
@@ -61,10 +65,17 @@ impl Fold for Distribution {
 
     fn fold(&mut self, words: &[u64], weight: f64) {
         self.values += words.len() as u64;
-        self.moments.merge(&Moments::of(words.iter().map(|&word| (f64::from_bits(word), weight))));
-        for &word in words {
-            // Divided, not multiplied: 570 / 1e3 is 0.57, and 570 * 0.001 is not.
-            self.clamped += u64::from(self.histogram.add(f64::from_bits(word) / self.unit, weight));
+        self.moments.merge(&Moments::of_run(words, weight));
+        // Divided, not multiplied: 570 / 1e3 is 0.57, and 570 * 0.001 is not.
+        let of_unit = |word: u64| f64::from_bits(word) / self.unit;
+        let (runs, rest) = words.as_chunks::<LANES>();
+        for run in runs {
+            for value in run.map(of_unit) {
+                self.clamped += u64::from(self.histogram.add(value, weight));
+            }
+        }
+        for &word in rest {
+            self.clamped += u64::from(self.histogram.add(of_unit(word), weight));
         }
     }
 
@@ -110,6 +121,42 @@ impl Moments {
             moments.squares = pairs.map(|(value, weight)| weight * (value - moments.mean).powi(2)).sum();
         }
         moments
+    }
+
+    /// [`of`](Self::of) values that each have the same weight, in lanes.
+    fn of_run(words: &[u64], weight: f64) -> Self {
+        if words.is_empty() {
+            return Self::default();
+        }
+        let (runs, rest) = words.as_chunks::<LANES>();
+        let mut sums = [0.0; LANES];
+        let (mut least, mut most) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+        let mut look = |lane: usize, word: u64| {
+            let value = f64::from_bits(word);
+            sums[lane] += value;
+            least[lane] = if value < least[lane] { value } else { least[lane] };
+            most[lane] = if value > most[lane] { value } else { most[lane] };
+        };
+        for run in runs {
+            (0..LANES).for_each(|lane| look(lane, run[lane]));
+        }
+        (0..rest.len()).for_each(|lane| look(lane, rest[lane]));
+        let sum: f64 = sums.iter().sum();
+        let mean = sum / words.len() as f64;
+        let mut squares = [0.0; LANES];
+        let mut add = |lane: usize, word: u64| squares[lane] += (f64::from_bits(word) - mean).powi(2);
+        for run in runs {
+            (0..LANES).for_each(|lane| add(lane, run[lane]));
+        }
+        (0..rest.len()).for_each(|lane| add(lane, rest[lane]));
+        Self {
+            count: words.len() as f64 * weight,
+            sum: sum * weight,
+            min: least.into_iter().fold(f64::INFINITY, f64::min),
+            max: most.into_iter().fold(f64::NEG_INFINITY, f64::max),
+            mean,
+            squares: squares.iter().sum::<f64>() * weight,
+        }
     }
 
     /// Chan, Golub, LeVeque: *Updating formulae and a pairwise algorithm for computing sample variances* (1979).
@@ -168,6 +215,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn moments_of_a_run_are_those_of_its_pairs(values in proptest::collection::vec(-1e6..1e6, 0..40), weight in 1.0..20.0) {
+            let words: Vec<_> = values.iter().map(|value: &f64| value.to_bits()).collect();
+            let run = Moments::of_run(&words, weight);
+            let pairs = Moments::of(values.iter().map(|&value| (value, weight)));
+            prop_assert_eq!((run.min, run.max), (pairs.min, pairs.max));
+            for (got, expected) in [(run.count, pairs.count), (run.sum, pairs.sum), (run.stddev(), pairs.stddev())] {
+                prop_assert!((got - expected).abs() <= 1e-9 * pairs.count * 1e6, "{} for {}", got, expected);
+            }
+            prop_assert!(values.is_empty() || (run.mean - pairs.mean).abs() <= 1e-3);
+        }
+
         #[test]
         fn merged_moments_are_the_moments_of_the_whole(values in proptest::collection::vec((-1e6..1e6, 1.0..20.0), 1..100), cut in 0_usize..100) {
             let cut = cut.min(values.len());
