@@ -17,7 +17,7 @@ use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Outlet, Protection, Reload, Requests, Textfile};
 use crate::flush::{Cutter, Flusher, Order, Schedule, Terms};
 use crate::listen::{self, Listeners};
-use crate::log::LogFile;
+use crate::log::Log;
 use crate::mapping::Mapping;
 use crate::policy::Policies;
 
@@ -32,17 +32,12 @@ const IMPATIENCE: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// If it could not start, or had to end by itself.
-pub fn run(
-    config: &Config,
-    mapping: Mapping,
-    reload: impl Fn() -> Loaded,
-    log_file: Option<&LogFile>,
-) -> Result<(), Failure> {
+pub fn run(config: &Config, mapping: Mapping, reload: impl Fn() -> Loaded, log: &Log) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // Before anything else, so that an early signal is not lost.
         let mut signals = Signals::new()?;
         let mut pipeline = Pipeline::start(config, mapping)?;
-        pipeline.wait_for_stop(&mut signals, config, reload, log_file).await?;
+        pipeline.wait_for_stop(&mut signals, config, reload, log).await?;
         tracing::info!("stopping");
         let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
         tokio::select! {
@@ -115,7 +110,7 @@ impl Pipeline {
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
-        let Terms { mapping, policies, idle } = config.terms(mapping);
+        let Terms { mapping, policies, idle, .. } = config.terms(mapping);
         let shared = Shared::mapped(config.parameters(), mapping);
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
@@ -156,7 +151,7 @@ impl Pipeline {
         signals: &mut Signals,
         config: &Config,
         reload: impl Fn() -> Loaded,
-        log_file: Option<&LogFile>,
+        log: &Log,
     ) -> Result<(), Failure> {
         loop {
             tokio::select! {
@@ -165,23 +160,23 @@ impl Pipeline {
                 _ = &mut self.flusher_ended => return Err("the flush ended by a panic; see the log above".into()),
                 _ = signals.hang_up.recv() => {
                     self.reopens.fetch_add(1, Ordering::Relaxed);
-                    if let Some(Err(error)) = log_file.map(LogFile::reopen) {
+                    if let Err(error) = log.reopen() {
                         tracing::warn!(%error, "cannot open the log file again; the log goes on in the old one");
                     }
                     tracing::info!("files are opened again");
                     // It is logged.
-                    _ = self.take(reload(), config);
+                    _ = self.take(reload(), config, log);
                 }
                 Some(wish) = self.reloads.recv() => {
                     // Whoever wished it may have gone.
-                    _ = wish.send(self.take(reload(), config));
+                    _ = wish.send(self.take(reload(), config, log));
                 }
             }
         }
     }
 
     /// Puts what was read anew in force, or refuses all of it and says why.
-    fn take(&self, reloaded: Loaded, config: &Config) -> Result<(), String> {
+    fn take(&mut self, reloaded: Loaded, config: &Config, log: &Log) -> Result<(), String> {
         let (order, outcome) = match reloaded {
             Ok((new, mapping)) => {
                 let waiting = new.needs_restart(config);
@@ -196,7 +191,11 @@ impl Pipeline {
                     rules = mapping.rules().len(),
                     "mapping rules were read; they hold from the next interval on"
                 );
-                (Order::Renew(Box::new(new.terms(mapping))), Ok(()))
+                log.set_level(new.logging.level);
+                self.timeout = new.shutdown.timeout.get();
+                let terms = Box::new(new.terms(mapping));
+                let (interval, telemetry) = (new.flush.interval.get(), new.telemetry.enabled);
+                (Order::Renew { terms, interval, telemetry }, Ok(()))
             }
             Err(error) => {
                 tracing::error!("the configuration is refused, what was in force stays: {error}");

@@ -30,7 +30,7 @@ use crate::terminal::visible;
 pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
-    let Terms { mapping, policies, idle } = config.terms(mapping);
+    let Terms { mapping, policies, idle, .. } = config.terms(mapping);
     let shared = Shared::mapped(config.parameters(), mapping);
     let mapping = Arc::clone(shared.mapping());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));

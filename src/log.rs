@@ -1,35 +1,59 @@
 //! The log: to standard error, to a file, or to both.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, filter};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, LogOutput, LoggingSection};
 
-/// A log file that can be opened again after somebody rotated it.
-#[derive(Debug, Clone)]
-pub struct LogFile {
-    path: PathBuf,
-    file: Arc<Mutex<File>>,
+/// Where the log goes, and how much of it.
+type Outputs = Layered<Vec<Box<dyn Layer<Registry> + Send + Sync>>, Registry>;
+
+/// What can be changed of a log that was started.
+pub struct Log {
+    file: Option<LogFile>,
+    level: reload::Handle<LevelFilter, Outputs>,
 }
 
-impl LogFile {
-    /// Appends to the file that then has the path.
+impl Log {
+    /// Appends to the file that then has the path, if the log goes to a file: somebody may have rotated it.
     ///
     /// # Errors
     ///
     /// If it cannot be opened; the log goes on in the old one.
     pub fn reopen(&self) -> io::Result<()> {
-        *self.file.lock() = open(&self.path)?;
+        let Some(LogFile { path, file }) = &self.file else { return Ok(()) };
+        *file.lock() = open(path)?;
         Ok(())
     }
+
+    /// Logs more or less from now on.
+    pub fn set_level(&self, level: LogLevel) {
+        // Only fails where the log was not started, as in tests of this library.
+        _ = self.level.reload(filter(level));
+    }
+}
+
+/// Without what has no form of its own.
+impl fmt::Debug for Log {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Log").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct LogFile {
+    path: PathBuf,
+    file: Arc<Mutex<File>>,
 }
 
 impl<'a> MakeWriter<'a> for LogFile {
@@ -50,20 +74,13 @@ impl Write for LogFile {
     }
 }
 
-/// Starts logging as configured; the file, if there is one.
+/// Starts logging as configured.
 ///
 /// # Errors
 ///
 /// If the file cannot be opened.
-pub fn start(logging: &LoggingSection) -> io::Result<Option<LogFile>> {
+pub fn start(logging: &LoggingSection) -> io::Result<Log> {
     let LoggingSection { level, format, output, file_path } = logging;
-    let level = match level {
-        LogLevel::Error => filter::LevelFilter::ERROR,
-        LogLevel::Warn => filter::LevelFilter::WARN,
-        LogLevel::Info => filter::LevelFilter::INFO,
-        LogLevel::Debug => filter::LevelFilter::DEBUG,
-        LogLevel::Trace => filter::LevelFilter::TRACE,
-    };
     let file = if output.contains(&LogOutput::File) {
         Some(LogFile { path: file_path.clone(), file: Arc::new(Mutex::new(open(file_path)?)) })
     } else {
@@ -72,9 +89,20 @@ pub fn start(logging: &LoggingSection) -> io::Result<Option<LogFile>> {
     let console = output.contains(&LogOutput::Console).then(|| layer(*format, io::stderr));
     let to_file = file.clone().map(|file| layer(*format, file));
     let layers: Vec<_> = console.into_iter().chain(to_file).collect();
+    let (filter, level) = reload::Layer::new(filter(*level));
     // Only fails if a log was started before, as in tests of this library.
-    _ = Registry::default().with(layers).with(level).try_init();
-    Ok(file)
+    _ = Registry::default().with(layers).with(filter).try_init();
+    Ok(Log { file, level })
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }
 
 fn layer<W>(format: LogFormat, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>

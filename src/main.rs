@@ -78,7 +78,7 @@ fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
 
 fn run(config: &Config, mapping: Mapping, reload: impl Fn() -> Loaded) -> ExitCode {
     match log::start(&config.logging) {
-        Ok(log_file) => match daemon::run(config, mapping, reload, log_file.as_ref()) {
+        Ok(log) => match daemon::run(config, mapping, reload, &log) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");

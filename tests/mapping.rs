@@ -256,7 +256,7 @@ fn values_are_scaled_whether_their_form_is_known_or_not() {
 /// With all else as the shipped configuration has it.
 fn terms(mut mapping: Mapping) -> Terms {
     let policies = mapping.govern(&Policy::default(), &HistogramOptions::default());
-    Terms { mapping, policies, idle: Idle::default() }
+    Terms { mapping, policies, idle: Idle::default(), limits: Parameters::default().limits() }
 }
 
 #[test]

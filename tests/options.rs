@@ -35,12 +35,12 @@ fn terms(yaml: &str) -> Terms {
     };
     let histograms = HistogramOptions { buckets: vec![0.5, 1.0], ..HistogramOptions::default() };
     let policies = mapping.govern(&fallback, &histograms);
-    Terms { mapping, policies, idle: Idle::default() }
+    Terms { mapping, policies, idle: Idle::default(), limits: Parameters::default().limits() }
 }
 
 impl Exporter {
     fn new(yaml: &str) -> Self {
-        let Terms { mapping, policies, idle } = terms(yaml);
+        let Terms { mapping, policies, idle, .. } = terms(yaml);
         let shared = Shared::mapped(Parameters::default(), mapping);
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);

@@ -31,6 +31,7 @@ mod tally;
 
 pub use histogram::{Histogram, LARGEST, SMALLEST};
 pub use native::{Native, NativeSettings};
+pub use registry::Limits;
 pub use shard::{Parameters, RESERVED_PREFIX, Shard, Shared};
 pub use summary::{Percentile, Statistics, Summary};
 pub use tally::{Refusal, RefusedNames, Tally};

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -51,10 +53,11 @@ impl SeriesId {
 
 /// How many series there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) series: usize,
-    /// Of all identities: names, tags and kinds.
-    pub(crate) bytes: usize,
+pub struct Limits {
+    /// Series that may be alive at a time; below 2^32.
+    pub series: usize,
+    /// Bytes that the names and tags of all series may take.
+    pub bytes: usize,
 }
 
 /// Which limit a further series would exceed.
@@ -71,6 +74,8 @@ pub(crate) enum Full {
 pub(crate) struct Registry {
     /// Keyed afresh for each process.
     hasher: RandomState,
+    max_series: AtomicUsize,
+    max_bytes: AtomicUsize,
     inner: RwLock<Inner>,
 }
 
@@ -80,7 +85,6 @@ const SERIES_A_STEP: usize = 256;
 
 #[derive(Debug)]
 struct Inner {
-    limits: Limits,
     /// Those that are alive.
     series: usize,
     /// Of their identities.
@@ -130,10 +134,24 @@ fn table_of(hash: u64) -> usize {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let inner =
-            Inner { limits, series: 0, bytes: 0, pages: Pages::default(), classes: Default::default() };
-        Self { hasher: RandomState::default(), inner: RwLock::new(inner) }
+    pub(crate) fn new(Limits { series, bytes }: Limits) -> Self {
+        let inner = Inner { series: 0, bytes: 0, pages: Pages::default(), classes: Default::default() };
+        Self {
+            hasher: RandomState::default(),
+            max_series: AtomicUsize::new(series),
+            max_bytes: AtomicUsize::new(bytes),
+            inner: RwLock::new(inner),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { series: self.max_series.load(Relaxed), bytes: self.max_bytes.load(Relaxed) }
+    }
+
+    /// Where there are more series already, all of them stay.
+    pub(crate) fn limit(&self, Limits { series, bytes }: Limits) {
+        self.max_series.store(series, Relaxed);
+        self.max_bytes.store(bytes, Relaxed);
     }
 
     /// The number of a series, which is registered if it is new, and gets this policy if it prevails.
@@ -143,7 +161,7 @@ impl Registry {
             let inner = self.inner.read();
             match inner.find(class, hash, identity) {
                 Some(id) if inner.classes[class as usize].has_settled(id, assigned) => return Ok(id),
-                None => inner.has_room_for(identity)?,
+                None => inner.has_room_for(identity, self.limits())?,
                 _ => {}
             }
         }
@@ -152,7 +170,7 @@ impl Registry {
             inner.classes[class as usize].settle(id, assigned);
             return Ok(id);
         }
-        inner.has_room_for(identity)?;
+        inner.has_room_for(identity, self.limits())?;
         Ok(inner.register(class, hash, identity, assigned.policy, &self.hasher))
     }
 
@@ -269,11 +287,11 @@ impl Numbers {
 }
 
 impl Inner {
-    fn has_room_for(&self, identity: &str) -> Result<(), Full> {
-        if self.series >= self.limits.series {
+    fn has_room_for(&self, identity: &str, limits: Limits) -> Result<(), Full> {
+        if self.series >= limits.series {
             return Err(Full::Series);
         }
-        if self.bytes + identity.len() > self.limits.bytes { Err(Full::Bytes) } else { Ok(()) }
+        if self.bytes + identity.len() > limits.bytes { Err(Full::Bytes) } else { Ok(()) }
     }
 
     fn find(&self, class: Class, hash: u64, identity: &str) -> Option<SeriesId> {

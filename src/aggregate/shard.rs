@@ -30,9 +30,9 @@ pub const RESERVED_PREFIX: &str = "tallyd.";
 /// How lines are read and samples aggregated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
-    /// Series that may be alive at a time; below 2^32.
+    /// Series that may be alive at a time, until [`Limits`] say otherwise; below 2^32.
     pub max_series: usize,
-    /// Bytes that the names and tags of all series may take.
+    /// Likewise, bytes that the names and tags of all series may take.
     pub max_series_bytes: usize,
     /// Percentiles of many values are within a relative error of `10^-digits`; 1 to 4.
     pub digits: u8,
@@ -77,16 +77,22 @@ impl Parameters {
         self.absolute_gauges || self.absolute_gauge_prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 
-    /// Forms that a shard learns, so that clients which vary their tags' order or their sample rate cannot fill the
-    /// memory. Lines of other forms are parsed each time; to be found they need one more form a series at most.
-    fn max_forms(&self) -> usize {
-        2 * self.max_series + 65_536
+    /// How many series there may be.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { series: self.max_series, bytes: self.max_series_bytes }
     }
+}
 
-    /// Likewise, bytes of forms; those by which series are found come on top, as long as their identities are.
-    fn max_key_bytes(&self) -> usize {
-        128 * self.max_forms()
-    }
+/// Forms that a shard learns, so that clients which vary their tags' order or their sample rate cannot fill the memory.
+/// Lines of other forms are parsed each time; to be found they need one more form a series at most.
+fn max_forms(limits: Limits) -> usize {
+    2 * limits.series + 65_536
+}
+
+/// Likewise, bytes of forms; those by which series are found come on top, as long as their identities are.
+fn max_key_bytes(limits: Limits) -> usize {
+    128 * max_forms(limits)
 }
 
 /// What all shards share: numbers of series, and gauges.
@@ -112,10 +118,7 @@ impl Shared {
     #[must_use]
     pub fn mapped(parameters: Parameters, mapping: Mapping) -> Arc<Self> {
         Arc::new(Self {
-            registry: Registry::new(Limits {
-                series: parameters.max_series,
-                bytes: parameters.max_series_bytes,
-            }),
+            registry: Registry::new(parameters.limits()),
             gauges: Gauges::new(),
             member_hasher: RandomState::default(),
             mapping: Arc::new(mapping),
@@ -667,8 +670,8 @@ impl Shard {
 
     /// Whether new forms are still learned.
     fn has_room_for_forms(&self) -> bool {
-        let parameters = &self.shared.parameters;
-        self.forms.len() < parameters.max_forms() && self.forms.key_bytes() < parameters.max_key_bytes()
+        let limits = self.shared.registry.limits();
+        self.forms.len() < max_forms(limits) && self.forms.key_bytes() < max_key_bytes(limits)
     }
 
     /// Whether the shard should start anew: because it learns no more forms, or because one is too long to be remembered,
@@ -715,7 +718,7 @@ mod tests {
     #[test]
     fn forms_are_limited_in_bytes_too_and_series_are_found_all_the_same() {
         let parameters = Parameters { max_series: 10, ..Parameters::default() };
-        let (limit, longest) = (parameters.max_key_bytes(), 60_000);
+        let (limit, longest) = (max_key_bytes(parameters.limits()), 60_000);
         let mut shard = Shard::new(Shared::new(parameters));
         let lines = limit / longest + 100;
         for container in 0..lines {
@@ -746,7 +749,7 @@ mod tests {
     #[test]
     fn forms_are_limited_and_forgotten_when_they_are_too_many() {
         let parameters = Parameters { max_series: 10, ..Parameters::default() };
-        let limit = parameters.max_forms();
+        let limit = max_forms(parameters.limits());
         let mut shard = Shard::new(Shared::new(parameters));
         for container in 0..limit + 1000 {
             assert_eq!(shard.is_full_of_forms(), container >= limit);

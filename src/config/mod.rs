@@ -283,11 +283,13 @@ impl Config {
     /// The sections that differ from those in force, and that only a restart takes up.
     #[must_use]
     pub fn needs_restart(&self, in_force: &Self) -> Vec<&'static str> {
-        // What `terms` gives is taken up as it is.
+        // What `terms` gives is taken up as it is, and so are some single keys.
         let mut in_force = in_force.clone();
-        in_force.flush.percentiles.clone_from(&self.flush.percentiles);
+        in_force.aggregation.max_series = self.aggregation.max_series;
+        in_force.aggregation.max_series_bytes = self.aggregation.max_series_bytes;
         in_force.aggregation.idle.clone_from(&self.aggregation.idle);
         in_force.aggregation.expire_after.clone_from(&self.aggregation.expire_after);
+        in_force.logging.level = self.logging.level;
         let HistogramOptions { buckets, native_histogram_bucket_factor, native_histogram_max_buckets } =
             self.histogram_options();
         in_force.exporters.prometheus = PrometheusSection {
@@ -299,24 +301,21 @@ impl Config {
         };
         // Taken apart, so that a new section cannot be forgotten.
         let Self {
-            flush,
-            shutdown,
+            flush: _,
+            shutdown: _,
             listeners,
             protocol,
             mapping: _,
             aggregation,
             exporters,
-            telemetry,
+            telemetry: _,
             logging,
         } = self;
         let differs = [
-            ("flush", *flush != in_force.flush),
-            ("shutdown", *shutdown != in_force.shutdown),
             ("listeners", *listeners != in_force.listeners),
             ("protocol", *protocol != in_force.protocol),
             ("aggregation", *aggregation != in_force.aggregation),
             ("exporters", *exporters != in_force.exporters),
-            ("telemetry", *telemetry != in_force.telemetry),
             ("logging", *logging != in_force.logging),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()
@@ -354,7 +353,7 @@ impl Config {
                 statistics.native = None;
             }
         }
-        Terms { mapping, policies, idle: self.idle() }
+        Terms { mapping, policies, idle: self.idle(), limits: self.parameters().limits() }
     }
 
     /// What is wanted of series where rules say nothing.
@@ -464,8 +463,16 @@ mod tests {
         let load = |argument: &str| load(None, &Environment::default(), &[argument.to_owned()]).unwrap();
         let in_force = load("flush.interval=10s");
         assert_eq!(load("mapping.mapping_file=other.yml").needs_restart(&in_force), [""; 0]);
-        assert_eq!(load("flush.interval=1s").needs_restart(&in_force), ["flush"]);
-        assert_eq!(load("logging.level=debug").needs_restart(&in_force), ["logging"]);
+        for taken_up in [
+            "flush.interval=1s",
+            "aggregation.max_series=5",
+            "telemetry.enabled=false",
+            "logging.level=debug",
+        ] {
+            assert_eq!(load(taken_up).needs_restart(&in_force), [""; 0], "{taken_up}");
+        }
+        assert_eq!(load("listeners.tcp.enabled=true").needs_restart(&in_force), ["listeners"]);
+        assert_eq!(load("logging.format=json").needs_restart(&in_force), ["logging"]);
     }
 
     #[test]

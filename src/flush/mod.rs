@@ -14,14 +14,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::aggregate::{Columns, RefusedNames, Renewal, Shard, Shared, Tally};
+use crate::aggregate::{Columns, Limits, RefusedNames, Renewal, Shard, Shared, Tally};
 use crate::export::{Outlet, RequestCounts, Requests};
 use crate::listen::{DropCounter, StreamConnections};
 use crate::mapping::Mapping;
 use crate::policy::{Policies, Policy};
 use crate::snapshot::{Event, Overview, Rows, Snapshot};
 use collect::{Collected, Collector};
-use telemetry::{Report, StreamCounts};
+use telemetry::{Reloads, Report, StreamCounts};
 
 /// Cells prepared under one hold of a shard's lock, which takes some microseconds.
 const CELLS_A_STEP: usize = 4096;
@@ -85,8 +85,9 @@ impl Cutter {
     }
 
     /// Gives series the names and policies that these rules say, from the next interval on. Shards forget their forms then,
-    /// unless the rules are those that they have.
-    pub fn renew(&mut self, Terms { mut mapping, policies, idle }: Terms) {
+    /// unless the rules are those that they have. Limits hold at once.
+    pub fn renew(&mut self, Terms { mut mapping, policies, idle, limits }: Terms) {
+        self.shared.registry.limit(limits);
         let present = self.collector.policies();
         let have_changed = present.in_force() != policies;
         let all = if have_changed { present.renewed(&policies) } else { Policies::clone(present) };
@@ -157,13 +158,22 @@ pub struct Terms {
     pub policies: Vec<Policy>,
     /// What is reported of those without samples.
     pub idle: Idle,
+    /// How many there may be.
+    pub limits: Limits,
 }
 
 /// What the flush is told while it runs.
 #[derive(Debug)]
 pub enum Order {
-    /// A configuration was taken, with these terms.
-    Renew(Box<Terms>),
+    /// A configuration was taken.
+    Renew {
+        /// What holds for series.
+        terms: Box<Terms>,
+        /// How long intervals are.
+        interval: Duration,
+        /// Whether tallyd's own metrics are among the results.
+        telemetry: bool,
+    },
     /// A configuration was refused, so what was in force stays.
     CountRefusedReload,
 }
@@ -194,17 +204,19 @@ impl Flusher {
     pub fn run(mut self, orders: &Receiver<Order>) -> Vec<Outlet> {
         let begin = Instant::now();
         let mut previous = Duration::ZERO;
-        let mut last_reload_successful = true;
+        let mut reloads = Reloads::none(true);
         loop {
             let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
             let stopped = match orders.recv_timeout(wait) {
-                Ok(Order::Renew(terms)) => {
+                Ok(Order::Renew { terms, interval, telemetry }) => {
                     self.cutter.renew(*terms);
-                    last_reload_successful = true;
+                    self.schedule.renew(interval, Instant::now(), SystemTime::now());
+                    self.telemetry = telemetry;
+                    reloads = Reloads { taken: reloads.taken + 1, last_was_taken: true, ..reloads };
                     continue;
                 }
                 Ok(Order::CountRefusedReload) => {
-                    last_reload_successful = false;
+                    reloads = Reloads { refused: reloads.refused + 1, last_was_taken: false, ..reloads };
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => false,
@@ -212,7 +224,8 @@ impl Flusher {
             };
             let start = Instant::now();
             let ended = self.schedule.end(start, SystemTime::now());
-            self.flush(begin.elapsed(), ended, previous, last_reload_successful);
+            self.flush(begin.elapsed(), ended, previous, reloads);
+            reloads = Reloads::none(reloads.last_was_taken);
             previous = start.elapsed();
             tracing::debug!(duration = ?previous, late = ended.late, "flushed");
             if stopped {
@@ -221,7 +234,7 @@ impl Flusher {
         }
     }
 
-    fn flush(&mut self, now: Duration, ended: Ended, flush_duration: Duration, last_reload_successful: bool) {
+    fn flush(&mut self, now: Duration, ended: Ended, flush_duration: Duration, reloads: Reloads) {
         if ended.late {
             tracing::warn!(length = ?ended.length, "a flush was late: the interval is longer, its rates are right");
         }
@@ -250,7 +263,7 @@ impl Flusher {
                 exports: &exports,
                 requests: requests.as_ref(),
                 flush_duration,
-                last_reload_successful,
+                reloads,
                 flush_late: ended.late,
                 time: ended.time,
             };

@@ -39,6 +39,14 @@ impl Schedule {
         self.deadline
     }
 
+    /// Makes intervals longer or shorter. The open one ends at the next multiple of its new length.
+    pub fn renew(&mut self, interval: Duration, now: Instant, wall: SystemTime) {
+        if interval != self.interval {
+            self.interval = interval;
+            self.aim(now, wall, self.next_multiple(wall, Duration::ZERO));
+        }
+    }
+
     /// Ends the open interval at `now` and starts the next.
     ///
     /// Each deadline is aimed at anew from the wall clock, so neither delays add up nor does a clock that was set

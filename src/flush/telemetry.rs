@@ -30,9 +30,24 @@ pub(super) struct Report<'a> {
     /// How long the previous flush took.
     pub(super) flush_duration: Duration,
     pub(super) flush_late: bool,
-    /// Whether the configuration that was read last is in force.
-    pub(super) last_reload_successful: bool,
+    pub(super) reloads: Reloads,
     pub(super) time: SystemTime,
+}
+
+/// How often the configuration was read again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reloads {
+    pub(super) taken: u64,
+    pub(super) refused: u64,
+    /// Whether the one that was read last is in force.
+    pub(super) last_was_taken: bool,
+}
+
+impl Reloads {
+    /// Of an interval after which nothing was read yet.
+    pub(super) fn none(last_was_taken: bool) -> Self {
+        Self { taken: 0, refused: 0, last_was_taken }
+    }
 }
 
 impl Report<'_> {
@@ -109,8 +124,9 @@ impl Report<'_> {
         }
         rows.gauge("flush_duration_seconds", &[], self.flush_duration.as_secs_f64());
         rows.counter("flush_late", &[], u64::from(self.flush_late));
-        let successful = f64::from(u8::from(self.last_reload_successful));
-        rows.gauge("config_last_reload_successful", &[], successful);
+        let Reloads { taken, refused, last_was_taken } = self.reloads;
+        rows.counters("config_reloads", "outcome", [("taken", taken), ("refused", refused)]);
+        rows.gauge("config_last_reload_successful", &[], f64::from(u8::from(last_was_taken)));
         let unix = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         rows.gauge("last_flush_timestamp_seconds", &[], unix.as_secs_f64());
         rows.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -138,7 +154,7 @@ impl Rows {
         }
     }
 
-    fn counters(&mut self, name: &str, tag: &str, counts: impl Iterator<Item = (&'static str, u64)>) {
+    fn counters(&mut self, name: &str, tag: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) {
         for (value, count) in counts {
             self.counter(name, &[(tag, value)], count);
         }

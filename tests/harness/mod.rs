@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -54,19 +55,28 @@ impl Daemon {
 
     /// Starts it likewise, by a command that runs what follows its own arguments.
     pub fn start_in(wrapper: &[&str], settings: &[&str]) -> Self {
-        let defaults = [
-            "listeners.udp.bind=127.0.0.1:0",
-            "listeners.udp.receivers=1",
-            "flush.interval=1h",
-            "exporters.console.format=json",
-        ];
         if !settings.iter().any(|setting| setting.starts_with("flush.interval=")) {
             stay_clear_of_the_hour();
         }
+        Self::launch(&[wrapper, &[env!("CARGO_BIN_EXE_tallyd")]].concat(), "flush.interval=1h", settings)
+    }
+
+    /// Starts it with a configuration file, and with settings that win over it.
+    pub fn start_from(file: &Path, settings: &[&str]) -> Self {
+        let command = [env!("CARGO_BIN_EXE_tallyd"), "--config", file.to_str().unwrap()];
+        Self::launch(&command, "listeners.udp.enabled=true", settings)
+    }
+
+    fn launch(command: &[&str], default: &str, settings: &[&str]) -> Self {
+        let defaults = [
+            "listeners.udp.bind=127.0.0.1:0",
+            "listeners.udp.receivers=1",
+            "exporters.console.format=json",
+            default,
+        ];
         let arguments = defaults.iter().chain(settings).flat_map(|setting| ["--set", *setting]);
-        let mut command = wrapper.iter().chain(&[env!("CARGO_BIN_EXE_tallyd")]);
-        let mut child = Command::new(command.next().unwrap())
-            .args(command)
+        let mut child = Command::new(command[0])
+            .args(&command[1..])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
