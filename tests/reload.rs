@@ -99,7 +99,7 @@ fn a_page_has_another_form_from_a_reload_on_and_counters_go_on() {
 #[test]
 fn no_sample_is_lost_while_the_configuration_is_read_again_and_again() {
     let text = |times: usize| {
-        let [interval, limit] = if times % 2 == 0 { ["100ms", "1000"] } else { ["250ms", "2000"] };
+        let [interval, limit] = if times.is_multiple_of(2) { ["100ms", "1000"] } else { ["250ms", "2000"] };
         let rule = format!("[[mapping.mappings]]\nmatch = \"other.*\"\nname = \"other_{times}\"\n");
         format!("flush.interval = \"{interval}\"\naggregation.max_series = {limit}\n{rule}")
     };

@@ -122,6 +122,17 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_that_is_open_ends_as_one_of_its_new_length_would() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(3_000));
+        schedule.renew(ms(500), start + ms(100), at(3_100));
+        let ended = schedule.end(start + ms(500), at(3_500));
+        assert_eq!(ended, Ended { time: at(3_500), length: ms(500), late: false });
+        schedule.renew(TEN, start + ms(600), at(3_600));
+        assert_eq!(schedule.deadline(), start + ms(7_000));
+    }
+
+    #[test]
     fn lengths_are_those_that_really_passed_and_add_up_to_all_time() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(1_000));
