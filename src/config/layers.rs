@@ -334,6 +334,12 @@ mod tests {
                 "exporters.prometheus.max_connections",
                 "between 1",
             ),
+            (
+                "[mapping.defaults.summary_options]\nquantiles = [{ quantile = 2 }]\n",
+                1,
+                "mapping.defaults",
+                "quantile 2",
+            ),
             ("[logging]\noutput = [\"file\"]\nfile_path = \"\"\n", 3, "logging.file_path", "empty"),
             ("[shutdown]\ntimeout = \"1h\"\n", 2, "shutdown.timeout", "10m"),
             ("[flush]\ninterval = \n", 2, "", ""),

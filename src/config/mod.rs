@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_but_that_of_rules_waits_for_a_restart() {
+    fn what_a_reload_does_not_take_up_is_said_to_wait_for_a_restart() {
         let load = |argument: &str| load(None, &Environment::default(), &[argument.to_owned()]).unwrap();
         let in_force = load("flush.interval=10s");
         assert_eq!(load("mapping.mapping_file=other.yml").needs_restart(&in_force), [""; 0]);
@@ -473,6 +473,22 @@ mod tests {
         }
         assert_eq!(load("listeners.tcp.enabled=true").needs_restart(&in_force), ["listeners"]);
         assert_eq!(load("logging.format=json").needs_restart(&in_force), ["logging"]);
+    }
+
+    #[test]
+    fn defaults_of_rules_mean_the_same_here_and_in_a_file_of_their_own() {
+        let text = "[mapping.defaults]\nobserver_type = \"histogram\"\nttl = \"90s\"\n\
+                    summary_options = { quantiles = [{ quantile = 0.99, error = 0.001 }], max_age = \"1m\" }\n\
+                    [mapping.defaults.histogram_options]\nbuckets = [1, 2]\nnative_histogram_max_buckets = 9\n";
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        let here = load(Some(file.path()), &Environment::default(), &[]).unwrap();
+        let there = Mapping::from_yaml(
+            "defaults:\n  observer_type: histogram\n  ttl: 90s\n  \
+             summary_options: {quantiles: [{quantile: 0.99, error: 0.001}], max_age: 1m}\n  \
+             histogram_options: {buckets: [1, 2], native_histogram_max_buckets: 9}\n",
+        );
+        assert_eq!(here.mapping().unwrap(), there.unwrap());
     }
 
     #[test]

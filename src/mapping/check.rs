@@ -82,11 +82,11 @@ static LABEL: Syntax = Syntax {
     words: "a label's name: two characters at least, letters, digits and \"_\", and no digit first",
 };
 
-/// Whether the options of all rules are such that a series can be exposed by them.
-pub(super) fn defaults(defaults: &Defaults) -> Result<(), MappingError> {
-    let Defaults { summary_options, histogram_options, .. } = defaults;
-    check_options(summary_options, histogram_options)
-        .map_err(|problem| MappingError { line: None, problem: format!("defaults: {problem}") })
+impl Defaults {
+    /// Whether the options of all rules are such that a series can be exposed by them.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        check_options(&self.summary_options, &self.histogram_options)
+    }
 }
 
 /// A rule that can be applied.

@@ -82,7 +82,9 @@ impl Mapping {
         defaults: &Defaults,
         rules: impl IntoIterator<Item = (Option<u64>, &'a RuleText)>,
     ) -> Result<Self, MappingError> {
-        check::defaults(defaults)?;
+        defaults
+            .check()
+            .map_err(|problem| MappingError { line: None, problem: format!("defaults: {problem}") })?;
         let mut mapping = Self {
             rules: Vec::new(),
             globs: Globs::new(defaults.glob_disable_ordering),
