@@ -17,7 +17,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use harness::http::{Answer, connect, get, try_ask};
 use harness::meanwhile::{End, count_on};
 use harness::prometheus::{Page, Running, spawn, wait_for};
-use harness::tls::{Authority, Client};
+use harness::tls::{Authority, Client, Identity};
 use harness::{Daemon, scraped};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -185,6 +185,23 @@ fn clients_need_a_certificate_that_is_verified_and_has_an_allowed_name() {
     ] {
         site.configure(&format!("{TLS}{rest}"));
         wait_for(|| (all.map(gets_in) == expected).then_some(()));
+    }
+}
+
+#[test]
+fn a_client_may_sign_its_certificate_itself_unless_it_is_verified_and_marked_as_that_of_an_authority() {
+    let Secured { daemon: _daemon, address, site } = start(TLS, &[]);
+    let own = [false, true].map(|is_authority| Identity::self_signed("scraper", is_authority));
+    fs::write(site.path("clients.crt"), own.each_ref().map(|own| own.certificate.as_str()).concat()).unwrap();
+    let clients = own.each_ref().map(|own| Client::new(&site.authority, Some(own)));
+    let gets_in = |client: &Client| client.get(address, "/metrics", &[]).is_ok();
+    for (kind, authorities, expected) in [
+        ("RequireAndVerifyClientCert", "clients.crt", [true, false]),
+        ("RequireAnyClientCert", "\"\"", [true, true]),
+        ("VerifyClientCertIfGiven", "clients.crt", [true, false]),
+    ] {
+        site.configure(&format!("{TLS}  client_auth_type: {kind}\n  client_ca_file: {authorities}\n"));
+        wait_for(|| (clients.each_ref().map(gets_in) == expected).then_some(()));
     }
 }
 

@@ -55,6 +55,17 @@ impl Authority {
 }
 
 impl Identity {
+    /// Issued by itself, and marked as an authority's (basicConstraints) or not.
+    pub fn self_signed(name: &str, is_authority: bool) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca =
+            if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Self { certificate, key: key.serialize_pem() }
+    }
+
     /// Writes both as files `NAME.crt` and `NAME.key`, each of which takes the place of one that is there.
     pub fn write(&self, folder: &Path, name: &str) -> [PathBuf; 2] {
         [("crt", &self.certificate), ("key", &self.key)].map(|(extension, pem)| {
