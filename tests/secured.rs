@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -291,6 +292,39 @@ fn telemetry_has_no_certificate_without_tls_and_no_web_configuration_where_none_
     let (_daemon, address) = scraped::start(&["flush.interval=100ms"]);
     let page = scrape(address);
     assert_eq!([CONFIG_GAUGE, EXPIRY_GAUGE].map(|name| page.value(name, &[])), [None, None]);
+}
+
+/// What stands between backquotes in the first column of README's table of telemetry, as `name{keys of tags}`.
+fn documented() -> BTreeSet<String> {
+    let page = include_str!("../README.md");
+    let table = page.split("**Telemetry**").nth(1).unwrap().lines().skip_while(|line| !line.starts_with('|'));
+    let cells = table.take_while(|line| line.starts_with('|')).map(|line| line.split('|').nth(1).unwrap());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readme_lists_every_series_of_telemetry_with_its_tags_and_no_other() {
+    let folder = TempDir::new().unwrap();
+    let path = |key: &str, name: &str| format!("{key}={}", folder.path().join(name).display());
+    let Secured { daemon, site: _site, .. } = start(
+        TLS,
+        &[
+            "listeners.tcp.enabled=true",
+            "listeners.tcp.bind=127.0.0.1:0",
+            "exporters.textfile.enabled=true",
+            &path("exporters.textfile.path", "tallyd.prom"),
+        ],
+    );
+    let finished = daemon.stop();
+    let is_own = |row: &&Value| row["name"].as_str().is_some_and(|name| name.starts_with("tallyd."));
+    let exported = finished.rows.iter().filter(is_own).map(|row| {
+        // In the order of the alphabet, but for what an exporter did, where the exporter comes first.
+        let mut keys: Vec<_> = row["tags"].as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_by_key(|key| (*key != "exporter", *key));
+        let tags = if keys.is_empty() { String::new() } else { format!("{{{}}}", keys.join(",")) };
+        format!("{}{tags}", row["name"].as_str().unwrap())
+    });
+    assert_eq!(exported.collect::<BTreeSet<_>>(), documented());
 }
 
 #[test]
