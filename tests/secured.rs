@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,11 +15,11 @@ use std::thread;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use harness::Daemon;
 use harness::http::{Answer, connect, get, try_ask};
 use harness::meanwhile::{End, count_on};
-use harness::prometheus::{Running, spawn, wait_for};
-use harness::tls::{Authority, Client};
+use harness::prometheus::{Page, Running, spawn, wait_for};
+use harness::tls::{Authority, Client, Identity};
+use harness::{Daemon, scraped};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,6 +40,9 @@ struct Site {
     folder: TempDir,
     authority: Authority,
 }
+
+const CONFIG_GAUGE: &str = "tallyd_web_config_last_reload_successful";
+const EXPIRY_GAUGE: &str = "tallyd_tls_certificate_expiry_timestamp_seconds";
 
 /// Asks for a certificate of the server that `Site` has.
 const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
@@ -69,7 +73,11 @@ impl Site {
 
 /// Starts a tallyd that can be scraped, with this web configuration and further settings.
 fn start(yaml: &str, settings: &[&str]) -> Secured {
-    let site = Site::new();
+    start_at(Site::new(), yaml, settings)
+}
+
+/// Likewise, with these files.
+fn start_at(site: Site, yaml: &str, settings: &[&str]) -> Secured {
     site.configure(yaml);
     let own = [
         "flush.interval=100ms",
@@ -182,6 +190,23 @@ fn clients_need_a_certificate_that_is_verified_and_has_an_allowed_name() {
 }
 
 #[test]
+fn a_client_may_sign_its_certificate_itself_unless_it_is_verified_and_marked_as_that_of_an_authority() {
+    let Secured { daemon: _daemon, address, site } = start(TLS, &[]);
+    let own = [false, true].map(|is_authority| Identity::self_signed("scraper", is_authority));
+    fs::write(site.path("clients.crt"), own.each_ref().map(|own| own.certificate.as_str()).concat()).unwrap();
+    let clients = own.each_ref().map(|own| Client::new(&site.authority, Some(own)));
+    let gets_in = |client: &Client| client.get(address, "/metrics", &[]).is_ok();
+    for (kind, authorities, expected) in [
+        ("RequireAndVerifyClientCert", "clients.crt", [true, false]),
+        ("RequireAnyClientCert", "\"\"", [true, true]),
+        ("VerifyClientCertIfGiven", "clients.crt", [true, false]),
+    ] {
+        site.configure(&format!("{TLS}  client_auth_type: {kind}\n  client_ca_file: {authorities}\n"));
+        wait_for(|| (clients.each_ref().map(gets_in) == expected).then_some(()));
+    }
+}
+
+#[test]
 fn a_renewed_certificate_and_changed_users_are_taken_up_and_what_is_wrong_is_not() {
     let users = |hash: &str| format!("{TLS}basic_auth_users:\n  ann: {hash}\n");
     let log = TempDir::new().unwrap();
@@ -224,6 +249,105 @@ fn a_renewed_certificate_and_changed_users_are_taken_up_and_what_is_wrong_is_not
     let log = daemon.stop().log;
     assert!(log.contains("web.yml:4: unknown field `nonsense`"), "{log}");
     assert!(log.contains("without certificates") && log.contains("without users"), "{log}");
+}
+
+#[test]
+fn telemetry_says_whether_the_file_is_in_force_and_when_the_certificate_expires() {
+    // By `date -d 2041-01-01T00:00Z +%s`.
+    const YEAR_2041: f64 = 2_240_611_200.0;
+    const YEAR_2042: f64 = 2_272_147_200.0;
+    let Secured { daemon: _daemon, address, site } = start(TLS, &[]);
+    let client = site.client();
+    let renew = |year| site.authority.issue_until("localhost", year).write(site.folder.path(), "server");
+    let wait_until = |in_force, expiry| {
+        wait_for(|| {
+            let page = Page::parse(client.get(address, "/metrics", &[]).unwrap().text());
+            let gauges = [CONFIG_GAUGE, EXPIRY_GAUGE].map(|name| page.value(name, &[]));
+            (gauges == [Some(in_force), Some(expiry)]).then_some(())
+        });
+    };
+    renew(2041);
+    wait_until(1.0, YEAR_2041);
+    site.configure(&format!("{TLS}nonsense: 1\n"));
+    wait_until(0.0, YEAR_2041);
+    site.configure(TLS);
+    wait_until(1.0, YEAR_2041);
+    fs::write(site.path("server.crt"), "no certificate").unwrap();
+    wait_until(0.0, YEAR_2041);
+    renew(2042);
+    wait_until(1.0, YEAR_2042);
+}
+
+#[test]
+fn telemetry_has_no_certificate_without_tls_and_no_web_configuration_where_none_is_named() {
+    let scrape = |address| {
+        wait_for(|| {
+            let page = scraped::scrape(address);
+            page.value("tallyd_datagrams_total", &[]).map(|_| page)
+        })
+    };
+    let Secured { daemon: _daemon, address, site: _site } = start("", &[]);
+    let page = scrape(address);
+    assert_eq!([CONFIG_GAUGE, EXPIRY_GAUGE].map(|name| page.value(name, &[])), [Some(1.0), None]);
+    let (_daemon, address) = scraped::start(&["flush.interval=100ms"]);
+    let page = scrape(address);
+    assert_eq!([CONFIG_GAUGE, EXPIRY_GAUGE].map(|name| page.value(name, &[])), [None, None]);
+}
+
+/// What stands between backquotes in the first column of README's table of telemetry, as `name{keys of tags}`.
+fn documented() -> BTreeSet<String> {
+    let page = include_str!("../README.md");
+    let table = page.split("**Telemetry**").nth(1).unwrap().lines().skip_while(|line| !line.starts_with('|'));
+    let cells = table.take_while(|line| line.starts_with('|')).map(|line| line.split('|').nth(1).unwrap());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readme_lists_every_series_of_telemetry_with_its_tags_and_no_other() {
+    let folder = TempDir::new().unwrap();
+    let path = |key: &str, name: &str| format!("{key}={}", folder.path().join(name).display());
+    let Secured { daemon, site: _site, .. } = start(
+        TLS,
+        &[
+            "listeners.tcp.enabled=true",
+            "listeners.tcp.bind=127.0.0.1:0",
+            "exporters.textfile.enabled=true",
+            &path("exporters.textfile.path", "tallyd.prom"),
+        ],
+    );
+    let finished = daemon.stop();
+    let is_own = |row: &&Value| row["name"].as_str().is_some_and(|name| name.starts_with("tallyd."));
+    let exported = finished.rows.iter().filter(is_own).map(|row| {
+        // In the order of the alphabet, but for what an exporter did, where the exporter comes first.
+        let mut keys: Vec<_> = row["tags"].as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_by_key(|key| (*key != "exporter", *key));
+        let tags = if keys.is_empty() { String::new() } else { format!("{{{}}}", keys.join(",")) };
+        format!("{}{tags}", row["name"].as_str().unwrap())
+    });
+    assert_eq!(exported.collect::<BTreeSet<_>>(), documented());
+}
+
+#[test]
+fn a_certificate_that_is_expired_is_served_and_warned_of_once_at_the_start_and_when_it_is_taken_up() {
+    let site = Site::new();
+    let client = site.client();
+    let renew =
+        |site: &Site, year| site.authority.issue_until("localhost", year).write(site.folder.path(), "server");
+    renew(&site, 2001);
+    let Secured { daemon, address, site } = start_at(site, TLS, &[]);
+    let gets_in = || client.get(address, "/-/healthy", &[]).is_ok();
+    assert!(!gets_in());
+    renew(&site, 2041);
+    wait_for(|| gets_in().then_some(()));
+    renew(&site, 2002);
+    wait_for(|| (!gets_in()).then_some(()));
+    let log = daemon.stop().log;
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("is expired")).collect();
+    assert_eq!(warnings.len(), 2, "{log}");
+    for (warning, date) in warnings.iter().zip(["2001-01-01T00:00:00Z", "2002-01-01T00:00:00Z"]) {
+        assert!(warning.contains("WARN") && warning.contains(date), "{warning}");
+        assert!(warning.contains(site.path("server.crt").to_str().unwrap()), "{warning}");
+    }
 }
 
 #[test]

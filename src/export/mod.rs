@@ -10,7 +10,7 @@ mod textfile;
 
 pub use console::{Console, Format};
 pub use endpoint::{
-    Closing, Endpoint, Protection, Reload, RequestCounts, Requests, Serving, WebError, check_web,
+    Closing, Endpoint, Protection, Reload, RequestCounts, Requests, Serving, WebError, WebState, check_web,
 };
 pub use outlet::{Counts, Outlet};
 pub use prometheus::{Merge, Quarantine};

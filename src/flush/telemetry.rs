@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::aggregate::{RESERVED_PREFIX, Refusal, Tally};
 use crate::export::prometheus::Format;
-use crate::export::{Closing, Counts, Merge, Quarantine, RequestCounts};
+use crate::export::{Closing, Counts, Merge, Quarantine, RequestCounts, WebState};
 use crate::listen::{Closed, ConnectionCounts, Drops};
 use crate::protocol::{AlertType, Kind, Note, Priority, Reason, Status};
 use crate::series::Series;
@@ -115,18 +115,24 @@ impl Report<'_> {
                 rows.counter("series_merged", &[tag, ("by", merge.name())], count);
             }
         }
-        if let Some(RequestCounts { answered, scrapes, connections }) = self.requests {
+        if let Some(RequestCounts { answered, scrapes, connections, web }) = self.requests {
             for (code, count) in RequestCounts::CODES.into_iter().zip(*answered) {
                 rows.counter("http_requests", &[("code", code.as_str())], count);
             }
             rows.counters("scrapes", "format", Format::ALL.map(Format::name).into_iter().zip(*scrapes));
             rows.connections("http_connections", &[], connections, Closing::ALL.map(Closing::name));
+            if let Some(WebState { last_reload_successful, certificate_expiry }) = *web {
+                rows.truth("web_config_last_reload_successful", last_reload_successful);
+                if let Some(expiry) = certificate_expiry {
+                    rows.gauge("tls_certificate_expiry_timestamp_seconds", &[], expiry as f64);
+                }
+            }
         }
         rows.gauge("flush_duration_seconds", &[], self.flush_duration.as_secs_f64());
         rows.counter("flush_late", &[], u64::from(self.flush_late));
         let Reloads { taken, refused, last_was_taken } = self.reloads;
         rows.counters("config_reloads", "outcome", [("taken", taken), ("refused", refused)]);
-        rows.gauge("config_last_reload_successful", &[], f64::from(u8::from(last_was_taken)));
+        rows.truth("config_last_reload_successful", last_was_taken);
         let unix = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         rows.gauge("last_flush_timestamp_seconds", &[], unix.as_secs_f64());
         rows.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -162,6 +168,11 @@ impl Rows {
 
     fn counter(&mut self, name: &str, tags: &[(&str, &str)], count: u64) {
         self.push(Kind::Counter, name, tags, Value::Counter(count as f64));
+    }
+
+    /// A gauge that is 1 or 0.
+    fn truth(&mut self, name: &str, is_true: bool) {
+        self.gauge(name, &[], f64::from(u8::from(is_true)));
     }
 
     fn gauge(&mut self, name: &str, tags: &[(&str, &str)], value: f64) {

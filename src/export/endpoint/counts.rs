@@ -1,8 +1,9 @@
-//! Counts the requests and the connections of the endpoint.
+//! Counts the requests and the connections of the endpoint, and keeps how its web configuration file stands.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
+use parking_lot::Mutex;
 
 use crate::export::prometheus::Format;
 use crate::listen::{ConnectionCounts, Connections};
@@ -61,15 +62,25 @@ impl Closing {
     }
 }
 
-/// The counters of the endpoint: its thread counts, the flush reads.
+/// How a web configuration file stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebState {
+    /// Whether the file, and those that it names, are in force as they were when they were read last.
+    pub last_reload_successful: bool,
+    /// When the first of the certificates that clients are shown expires, in seconds since 1970. `None` without TLS.
+    pub certificate_expiry: Option<u64>,
+}
+
+/// The counters of the endpoint, and how its web configuration file stands: its thread counts and tells, the flush reads.
 #[derive(Debug, Default)]
 pub struct Requests {
     answered: [AtomicU64; RequestCounts::CODES.len()],
     scrapes: [AtomicU64; Format::ALL.len()],
     pub(super) connections: Connections<{ Closing::ALL.len() }>,
+    web: Mutex<Option<WebState>>,
 }
 
-/// What became of requests and connections since the last reading.
+/// What became of requests and connections since the last reading, and how the web configuration file stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestCounts {
     /// Requests, by what they were answered with: [`CODES`](Self::CODES).
@@ -78,6 +89,8 @@ pub struct RequestCounts {
     pub scrapes: [u64; Format::ALL.len()],
     /// Connections, which are closed by [`Closing`].
     pub connections: ConnectionCounts<{ Closing::ALL.len() }>,
+    /// How the web configuration file stands now, if there is one.
+    pub web: Option<WebState>,
 }
 
 impl RequestCounts {
@@ -104,7 +117,11 @@ impl Requests {
         add(&self.scrapes[format as usize]);
     }
 
-    /// What is open now, and what was counted since the last call.
+    pub(super) fn tell(&self, web: WebState) {
+        *self.web.lock() = Some(web);
+    }
+
+    /// What is open and in force now, and what was counted since the last call.
     #[must_use]
     pub fn take(&self) -> RequestCounts {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
@@ -112,6 +129,7 @@ impl Requests {
             answered: self.answered.each_ref().map(take),
             scrapes: self.scrapes.each_ref().map(take),
             connections: self.connections.take(),
+            web: *self.web.lock(),
         }
     }
 }

@@ -18,7 +18,7 @@ mod progress;
 mod server;
 mod web;
 
-pub use counts::{Closing, RequestCounts, Requests};
+pub use counts::{Closing, RequestCounts, Requests, WebState};
 pub use web::{WebError, check as check_web};
 
 use std::io;
@@ -86,11 +86,12 @@ impl Endpoint {
         totals: Totals,
         reloads: Option<mpsc::Sender<Reload>>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let gate = serving.web_config_file.clone().map(Gate::open).transpose()?;
+        let (pages, requests) = (Arc::new(Pages::new(totals)), Arc::new(Requests::default()));
+        let open = |path| Gate::open(path, Arc::clone(&requests));
+        let gate = serving.web_config_file.clone().map(open).transpose()?;
         let protection = gate.as_ref().map(Gate::protection);
         let socket = listen::bind_tcp(Protocol::Http, serving.address)?;
         let address = socket.local_addr()?;
-        let (pages, requests) = (Arc::new(Pages::new(totals)), Arc::new(Requests::default()));
         let clerk = Clerk {
             pages: Arc::clone(&pages),
             requests: Arc::clone(&requests),
@@ -114,7 +115,7 @@ impl Endpoint {
         self.protection
     }
 
-    /// Its counters.
+    /// Its counters, and how its web configuration file stands.
     #[must_use]
     pub fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)

@@ -8,7 +8,7 @@ use std::time::Instant;
 use hyper::{HeaderMap, StatusCode};
 use rustls::ServerConfig;
 
-use super::super::Protection;
+use super::super::{Protection, Requests};
 use super::Web;
 use super::users::Credentials;
 use super::verifier::Verifier;
@@ -22,9 +22,12 @@ pub(in super::super) struct Gate {
 }
 
 impl Gate {
-    /// Reads the file.
-    pub(in super::super) fn open(path: PathBuf) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Self { watch: Watch::start(path)?, verifier: Verifier::start()? })
+    /// Reads the file. `requests` is told how it stands, now and later.
+    pub(in super::super) fn open(
+        path: PathBuf,
+        requests: Arc<Requests>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self { watch: Watch::start(path, requests)?, verifier: Verifier::start()? })
     }
 
     /// How connections are encrypted, if they are.

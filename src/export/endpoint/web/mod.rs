@@ -7,6 +7,7 @@
 //! ```
 
 mod clients;
+mod expiry;
 mod file;
 mod files;
 mod gate;
@@ -125,7 +126,7 @@ impl Web {
 mod tests {
     use std::fs;
 
-    use rcgen::{CertifiedKey, KeyPair};
+    use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
     use tempfile::TempDir;
 
     use super::*;
@@ -211,6 +212,24 @@ mod tests {
         }
         let missing = check(&folder.path().join("missing.yml")).unwrap_err().to_string();
         assert!(missing.contains("missing.yml: cannot be read: "), "{missing}");
+    }
+
+    #[test]
+    fn of_a_chain_the_certificate_counts_that_expires_first() {
+        let folder = folder();
+        let key = KeyPair::generate().unwrap();
+        fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        for years in [[2035, 2040], [2040, 2035]] {
+            let pem = years.map(|year| {
+                let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+                params.not_after = date_time_ymd(year, 1, 1);
+                params.self_signed(&key).unwrap().pem()
+            });
+            fs::write(folder.path().join("cert.pem"), pem.concat()).unwrap();
+            let expiry = read(&folder, CERTIFIED).unwrap().tls.unwrap().expiry.unwrap();
+            let expected = date_time_ymd(2035, 1, 1).unix_timestamp();
+            assert_eq!(i64::try_from(expiry.as_secs()), Ok(expected), "{years:?}");
+        }
     }
 
     #[test]

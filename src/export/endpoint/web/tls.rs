@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{
@@ -19,6 +19,7 @@ use serde_saphyr::Spanned;
 
 use super::Problem;
 use super::clients::{AnyCertificate, Name, Named};
+use super::expiry::expiry;
 use super::file::{Text, TlsSection, given};
 use super::files::Files;
 
@@ -28,6 +29,10 @@ pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
     /// What the file names and is not offered.
     pub(super) left_out: Vec<String>,
+    /// Where the certificates of the server stand: the key, with the path of the file if it is one.
+    pub(super) source: String,
+    /// When the first of them expires. `None` if that cannot be read of any.
+    pub(super) expiry: Option<UnixTime>,
 }
 
 /// In their order; of the first two, rustls has none.
@@ -85,17 +90,18 @@ impl Tls {
         };
         let private = PrivateKeyDer::from_pem_slice(&key.pem)
             .map_err(|_| key.problem("no private key in it, or one that is encrypted (PEM is read)"))?;
-        let mut config =
-            builder.with_single_cert(chain.certificates()?, private).map_err(|error| match error {
-                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    key.problem("it is not the key of the certificate")
-                }
-                Error::InvalidCertificate(error) => chain.problem(&format!("a wrong certificate: {error}")),
-                error => key.problem(&error.to_string()),
-            })?;
+        let certificates = chain.certificates()?;
+        let expiry = certificates.iter().filter_map(expiry).min();
+        let mut config = builder.with_single_cert(certificates, private).map_err(|error| match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                key.problem("it is not the key of the certificate")
+            }
+            Error::InvalidCertificate(error) => chain.problem(&format!("a wrong certificate: {error}")),
+            error => key.problem(&error.to_string()),
+        })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = tls.prefer_server_cipher_suites.unwrap_or(true);
-        Ok(Self { config: Arc::new(config), left_out })
+        Ok(Self { config: Arc::new(config), left_out, source: chain.name, expiry })
     }
 }
 

@@ -3,8 +3,11 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use rustls::pki_types::UnixTime;
+
+use super::super::{Requests, WebState};
 use super::files::Files;
 use super::{Web, WebError};
 
@@ -15,6 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Watch {
     path: PathBuf,
+    /// Who is told how the file stands.
+    requests: Arc<Requests>,
     state: RefCell<State>,
 }
 
@@ -27,12 +32,13 @@ struct State {
 }
 
 impl Watch {
-    pub(super) fn start(path: PathBuf) -> Result<Self, WebError> {
+    pub(super) fn start(path: PathBuf, requests: Arc<Requests>) -> Result<Self, WebError> {
         let mut files = Files::default();
         let in_force = Arc::new(Web::read(&path, &mut files)?);
-        in_force.tell_what_is_left_out();
+        in_force.warn();
+        requests.tell(in_force.state(true));
         let state = RefCell::new(State { in_force, files, looked_at: Instant::now() });
-        Ok(Self { path, state })
+        Ok(Self { path, requests, state })
     }
 
     /// What is in force, which is what the files say if they can be put in force.
@@ -51,16 +57,18 @@ impl Watch {
     fn take_up(&self, state: &mut State) {
         let State { in_force, files, .. } = state;
         let read = Web::read(&self.path, files).and_then(|web| in_force.succeeded_by(web, &self.path));
+        let successful = read.is_ok();
         match read {
             Ok(web) => {
                 tracing::info!(path = %self.path.display(), "the web configuration was read again");
-                web.tell_what_is_left_out();
+                web.warn();
                 *in_force = Arc::new(web);
             }
             Err(error) => {
                 tracing::error!("the web configuration is refused, what was in force stays: {error}");
             }
         }
+        self.requests.tell(in_force.state(successful));
     }
 }
 
@@ -84,10 +92,26 @@ impl Web {
         Ok(next)
     }
 
-    fn tell_what_is_left_out(&self) {
-        if let Some(tls) = self.tls.as_ref().filter(|tls| !tls.left_out.is_empty()) {
+    /// Tells the log what an operator may not expect.
+    fn warn(&self) {
+        let Some(tls) = &self.tls else { return };
+        if !tls.left_out.is_empty() {
             let left_out = tls.left_out.join(", ");
             tracing::warn!(left_out, "TLS is not offered with all that tls_server_config names");
         }
+        if let Some(expiry) = tls.expiry.filter(|expiry| *expiry < UnixTime::now()) {
+            let expiry = UNIX_EPOCH + Duration::from_secs(expiry.as_secs());
+            let expired = humantime::format_rfc3339_seconds(expiry);
+            tracing::warn!(
+                certificate = tls.source,
+                %expired,
+                "the certificate that clients are shown is expired, or one of its chain; renew it"
+            );
+        }
+    }
+
+    fn state(&self, last_reload_successful: bool) -> WebState {
+        let expiry = self.tls.as_ref().and_then(|tls| tls.expiry);
+        WebState { last_reload_successful, certificate_expiry: expiry.map(|expiry| expiry.as_secs()) }
     }
 }
