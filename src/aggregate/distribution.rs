@@ -18,8 +18,10 @@ pub(crate) struct Distribution {
 }
 
 /// Values that are calculated with side by side: where one is added after the other, each waits for the one before. Of
-/// 6,000 values in each of 50 cells, one took 37 ns so, and 36 ns with lanes.
+/// 1,000 values in each of 50 cells, one took 40 ns so, and 37 ns with lanes.
 const LANES: usize = 8;
+/// Values that are divided before they are counted.
+const RUN: usize = 64;
 
 /// Milliseconds of timings in a second, in which Prometheus is shown them.
 pub(crate) const MILLISECONDS: f64 = 1e3;
@@ -66,16 +68,13 @@ impl Fold for Distribution {
     fn fold(&mut self, words: &[u64], weight: f64) {
         self.values += words.len() as u64;
         self.moments.merge(&Moments::of_run(words, weight));
-        // Divided, not multiplied: 570 / 1e3 is 0.57, and 570 * 0.001 is not.
-        let of_unit = |word: u64| f64::from_bits(word) / self.unit;
-        let (runs, rest) = words.as_chunks::<LANES>();
-        for run in runs {
-            for value in run.map(of_unit) {
-                self.clamped += u64::from(self.histogram.add(value, weight));
+        for run in words.chunks(RUN) {
+            let mut values = [0.0; RUN];
+            for (value, &word) in values.iter_mut().zip(run) {
+                // Divided, not multiplied: 570 / 1e3 is 0.57, and 570 * 0.001 is not.
+                *value = f64::from_bits(word) / self.unit;
             }
-        }
-        for &word in rest {
-            self.clamped += u64::from(self.histogram.add(of_unit(word), weight));
+            self.clamped += self.histogram.add_all(&values[..run.len()], weight);
         }
     }
 

@@ -59,6 +59,31 @@ impl Histogram {
         is_clamped
     }
 
+    /// Counts finite values of one weight, as [`add`](Self::add) does one by one; how many were out of range.
+    ///
+    /// Of many series, buckets are not in the cache. So those of a run are found first, and then the weights are added, in a
+    /// loop so short that the processor waits for many of them at the same time. Of 1,000 timings that came flat out, the whole
+    /// daemon took 125 ns a line one by one, and 112 ns so.
+    pub(super) fn add_all(&mut self, values: &[f64], weight: f64) -> u64 {
+        let mut clamped = 0;
+        for run in values.chunks(RUN) {
+            let mut buckets = [0; RUN];
+            let mut found = 0;
+            for &value in run {
+                if value > 0.0 {
+                    let (bucket, is_clamped) = self.bucket(value);
+                    buckets[found] = bucket;
+                    found += 1;
+                    clamped += u64::from(is_clamped);
+                } else {
+                    clamped += u64::from(self.add(value, weight));
+                }
+            }
+            self.positive.add_all(&buckets[..found], weight);
+        }
+        clamped
+    }
+
     /// The bucket of a magnitude above 0, and whether that is one that the magnitude lies outside of.
     #[inline(always)]
     fn bucket(&self, magnitude: f64) -> (u32, bool) {
@@ -128,22 +153,37 @@ struct Buckets {
     weights: Vec<f64>,
 }
 
+/// Values whose buckets are found before weights are added.
+const RUN: usize = 64;
 /// Buckets added beyond one that does not fit, so that values that creep outwards move the array seldom.
 const SLACK: u32 = 32;
 
 impl Buckets {
     #[inline]
     fn add(&mut self, bucket: u32, weight: f64) {
-        // A bucket before the first wraps to an index beyond the last.
-        let index = bucket.wrapping_sub(self.first) as usize;
-        match self.weights.get_mut(index) {
-            Some(sum) => *sum += weight,
-            None => self.extend(bucket, weight),
+        self.reach(bucket);
+        self.weights[(bucket - self.first) as usize] += weight;
+    }
+
+    fn add_all(&mut self, buckets: &[u32], weight: f64) {
+        let (Some(&least), Some(&most)) = (buckets.iter().min(), buckets.iter().max()) else { return };
+        self.reach(least);
+        self.reach(most);
+        for bucket in buckets {
+            self.weights[(bucket - self.first) as usize] += weight;
+        }
+    }
+
+    #[inline]
+    fn reach(&mut self, bucket: u32) {
+        // One before the first wraps to an index beyond the last.
+        if bucket.wrapping_sub(self.first) as usize >= self.weights.len() {
+            self.extend(bucket);
         }
     }
 
     #[cold]
-    fn extend(&mut self, bucket: u32, weight: f64) {
+    fn extend(&mut self, bucket: u32) {
         if self.weights.is_empty() {
             self.first = bucket;
         }
@@ -155,7 +195,6 @@ impl Buckets {
         } else {
             self.weights.resize((bucket - self.first + 1 + SLACK) as usize, 0.0);
         }
-        self.weights[(bucket - self.first) as usize] += weight;
     }
 
     fn clear(&mut self) {
@@ -187,6 +226,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_run_of_values_counts_as_each_of_them_does(
+            values in prop::collection::vec(any_value().prop_map(|value| value * 10.0), 0..200),
+            digits in 1_u8..=3,
+        ) {
+            let (mut one_by_one, mut together) = (Histogram::new(digits), Histogram::new(digits));
+            let clamped = values.iter().filter(|&&value| one_by_one.add(value, 2.5)).count() as u64;
+            prop_assert_eq!(together.add_all(&values, 2.5), clamped);
+            prop_assert!(together.iter().eq(one_by_one.iter()));
+        }
+
         #[test]
         fn every_value_is_reported_within_the_error_of_the_digits(value in any_value(), digits in 1_u8..=4) {
             let mut histogram = Histogram::new(digits);
