@@ -65,7 +65,10 @@ impl Totals {
             began: self.interval_began,
         };
         match self.page.join(member) {
-            Ok(member) => Ok((member, false)),
+            Ok(member) => {
+                self.tell(family, policy);
+                Ok((member, false))
+            }
             // Only counters can be added up: percentiles of two series do not make one.
             Err(twin) if kind == Kind::Counter => Ok((twin, true)),
             Err(_) => Err(Quarantine::DuplicateSeries),

@@ -12,7 +12,7 @@ use super::reserved::Reserved;
 use super::{Merge, Naming, Quarantine};
 use crate::aggregate::{MILLISECONDS, Native, NativeSettings, Statistics, Summary, finite};
 use crate::export::Exported;
-use crate::policy::{Assigned, Policies, Policy, PolicyId};
+use crate::policy::{Policies, Policy, PolicyId};
 use crate::protocol::Kind;
 use crate::series::Series;
 use crate::snapshot::{Row, Snapshot, Value};
@@ -211,18 +211,14 @@ impl Totals {
         Ok(())
     }
 
-    /// Gives a member another policy, if it prevails; of several counters that are added up, each may have one of its own.
-    /// What was counted in other buckets cannot go on: it begins anew.
+    /// Gives a member another policy. Of several counters that are added up, each may have one of its own, and that which
+    /// prevails is the member's; what else is shown was computed as its row's policy wants it. What was counted in other
+    /// buckets cannot go on: it begins anew.
     #[cold]
     fn adopt(&mut self, number: u32, policy: PolicyId) {
-        let assigned = Assigned { policy, first: self.policies.first() };
-        let family = self.page.member(number).family;
-        let family = self.page.family_mut(family);
-        if assigned.prevails_over(family.policy) {
-            family.policy = policy;
-        }
+        self.tell(self.page.member(number).family, policy);
         let member = self.page.member_mut(number);
-        if !assigned.prevails_over(member.policy) {
+        if member.kind == Kind::Counter && !self.policies.prevails(policy, member.policy) {
             return;
         }
         let [old, new] = [member.policy, policy].map(|policy| self.policies.get(policy));
@@ -233,6 +229,14 @@ impl Totals {
         {
             **total = Distribution::new(new);
             member.began = self.interval_began;
+        }
+    }
+
+    /// Tells of a family what this policy of a member says, if it prevails.
+    pub(super) fn tell(&mut self, family: u32, policy: PolicyId) {
+        let family = self.page.family_mut(family);
+        if self.policies.prevails(policy, family.policy) {
+            family.policy = policy;
         }
     }
 
