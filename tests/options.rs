@@ -274,6 +274,37 @@ fn of_counters_that_are_added_up_an_idle_one_does_not_bring_old_rules_back() {
     }
 }
 
+#[test]
+fn a_family_begins_anew_also_where_only_new_series_want_another_form() {
+    let mut exporter = Exporter::new("mappings: [{ match: a.*, name: x, labels: { old: $1 } }]");
+    let lines = "a.one:1|h\na.two:1|h";
+    exporter.add(lines);
+    exporter
+        .cutter
+        .renew(terms("mappings: [{ match: a.*, name: x, labels: { new: $1 }, observer_type: histogram }]"));
+    exporter.add(lines);
+    assert_eq!(exporter.add(lines), type_conflicts(2));
+    assert_eq!(exporter.add(lines), Exported::default());
+    let page = exporter.text();
+    assert!(page.contains("# TYPE x histogram\n") && page.contains("x_count{new=\"one\"} 1\n"), "{page}");
+    assert!(!page.contains("old"), "{page}");
+}
+
+#[test]
+fn a_family_begins_anew_also_where_the_exporter_lost_the_snapshot_that_said_so() {
+    let yaml = |options: &str| format!("mappings: [{{ match: a, name: x, {options} }}]");
+    let mut exporter = Exporter::new(&yaml("observer_type: summary"));
+    exporter.add("a:1|h");
+    exporter.cutter.renew(terms(&yaml("observer_type: histogram")));
+    exporter.add("a:1|h");
+    _ = exporter.snapshot("a:1|h");
+    assert_eq!(exporter.add("a:1|h"), type_conflicts(1));
+    assert!(exporter.text().contains("x_count 2\n"), "{}", exporter.text());
+    assert_eq!(exporter.add("a:1|h"), Exported::default());
+    let page = exporter.text();
+    assert!(page.contains("# TYPE x histogram\n") && page.contains("x_bucket{le=\"1\"} 1\n"), "{page}");
+}
+
 /// The exporter does not know of the time that it lost, in which the series expired.
 #[test]
 fn what_comes_back_by_another_rule_is_counted_in_the_buckets_of_that_rule() {
