@@ -1,5 +1,6 @@
 //! What is wanted of series: what is computed of their values, how Prometheus is shown it, and how long they live.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -55,8 +56,8 @@ pub struct PolicyId(u32);
 pub struct Policies {
     /// Those in force come last, and the last one is that of series without a rule.
     all: Vec<Policy>,
-    /// The number of the first one in force.
-    first: usize,
+    /// The number of the first one of all that came into force together; the last number is that of the first one in force.
+    firsts: Vec<PolicyId>,
 }
 
 impl Default for Policies {
@@ -77,24 +78,36 @@ impl Policies {
     #[must_use]
     pub fn new(policies: Vec<Policy>) -> Self {
         debug_assert!(!policies.is_empty(), "there is one of series without a rule");
-        Self { all: policies, first: 0 }
+        Self { all: policies, firsts: vec![PolicyId::default()] }
     }
 
     /// Puts others in force.
     #[must_use]
     pub(crate) fn renewed(&self, policies: &[Policy]) -> Self {
-        let first = self.all.len();
-        Self { all: [&self.all[..], policies].concat(), first }
+        let first = PolicyId(self.all.len() as u32);
+        Self { all: [&self.all[..], policies].concat(), firsts: [&self.firsts[..], &[first]].concat() }
     }
 
     /// Those in force.
     pub(crate) fn in_force(&self) -> &[Policy] {
-        &self.all[self.first..]
+        &self.all[self.first().index()..]
     }
 
     /// The number of the first one in force.
     pub(crate) fn first(&self) -> PolicyId {
-        PolicyId(self.first as u32)
+        self.firsts[self.firsts.len() - 1]
+    }
+
+    /// How many times policies had come into force when this one did.
+    pub(crate) fn generation(&self, id: PolicyId) -> usize {
+        self.firsts.partition_point(|first| *first <= id)
+    }
+
+    /// Whether something that two policies are given to has the one rather than the other: newer ones prevail over older ones,
+    /// and of those that came into force together the first one.
+    pub(crate) fn prevails(&self, one: PolicyId, other: PolicyId) -> bool {
+        let rank = |id| (self.generation(id), Reverse(id));
+        rank(one) > rank(other)
     }
 
     /// The number of that of series without a rule.
@@ -134,8 +147,7 @@ pub(crate) struct Assigned {
 }
 
 impl Assigned {
-    /// Whether a series gets this policy that had another one: a newer one prevails, and of those that several rules give to
-    /// one series, that of the first rule.
+    /// Whether a series gets this policy that had another one, of which none is newer: as with [`Policies::prevails`].
     pub(crate) fn prevails_over(self, known: PolicyId) -> bool {
         known < self.first || self.policy < known
     }
@@ -162,5 +174,16 @@ mod tests {
         assert_eq!(*new.get(old.of_no_rule()).help, *"none");
         assert_eq!((new.first(), new.of_no_rule()), (PolicyId(2), PolicyId(3)));
         assert_eq!(new.in_force(), [policy("other"), policy("no other")]);
+    }
+
+    #[test]
+    fn of_all_policies_there_ever_were_the_newest_prevail_and_of_those_the_first() {
+        let policies = [2, 1, 2].map(|count| vec![Policy::default(); count]);
+        let [first, second, third] = policies;
+        let policies = Policies::new(first).renewed(&second).renewed(&third);
+        let mut order: Vec<_> = (0..5).map(PolicyId).collect();
+        order.sort_by(|a, b| policies.prevails(*b, *a).cmp(&policies.prevails(*a, *b)));
+        assert_eq!(order, [3, 4, 2, 0, 1].map(PolicyId));
+        assert!(order.iter().all(|id| !policies.prevails(*id, *id)));
     }
 }

@@ -49,17 +49,23 @@ impl Exporter {
 
     /// An interval with these lines.
     fn add(&mut self, lines: &str) -> Exported {
+        let snapshot = self.snapshot(lines);
+        self.totals.add(&snapshot)
+    }
+
+    /// Likewise, whose snapshot is not added.
+    fn snapshot(&mut self, lines: &str) -> Snapshot {
         self.shard.lock().record(lines.as_bytes());
         self.now += INTERVAL;
         let cut = self.cutter.cut(self.now);
-        self.totals.add(&Snapshot {
+        Snapshot {
             time: SystemTime::UNIX_EPOCH + self.now,
             interval: INTERVAL,
             policies: self.cutter.policies(),
             rows: cut.rows().clone(),
             events: Vec::new(),
             overview: Overview::default(),
-        })
+        }
     }
 
     fn page(&self, format: Format) -> String {
@@ -170,9 +176,7 @@ fn rules_that_give_one_family_two_types_are_told_as_a_conflict() {
          - { match: a.*, name: x, labels: { by: a }, observer_type: histogram }\n\
          - { match: b.*, name: x, labels: { by: b } }",
     );
-    let mut expected = Exported::default();
-    expected.quarantined[Quarantine::TypeConflict as usize] = 1;
-    (0..2).for_each(|_| assert_eq!(exporter.add("a.a:1|h\nb.b:1|h"), expected));
+    (0..2).for_each(|_| assert_eq!(exporter.add("a.a:1|h\nb.b:1|h"), type_conflicts(1)));
 }
 
 #[test]
@@ -226,4 +230,91 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
     exporter.add(lines);
     assert_eq!(exporter.add(lines), Exported::default());
     assert!(exporter.text().contains("\na_one{quantile=\"0.5\"} 1\n"), "{}", exporter.text());
+}
+
+/// As many series are kept off the page because their family is shown in another way.
+fn type_conflicts(count: u64) -> Exported {
+    let mut exported = Exported::default();
+    exported.quarantined[Quarantine::TypeConflict as usize] = count;
+    exported
+}
+
+#[test]
+fn help_is_that_of_newer_rules_also_where_only_new_series_have_them() {
+    let yaml = |of: &str, help: &str| {
+        format!("mappings: [{{ match: {of}.*, name: x, labels: {{ by: $1 }}, help: {help} }}]")
+    };
+    let mut exporter = Exporter::new(&yaml("a", "first"));
+    exporter.add("a.one:1|h");
+    exporter.cutter.renew(terms(&yaml("b", "second")));
+    exporter.add("");
+    assert!(exporter.text().contains("# HELP x first\n"), "{}", exporter.text());
+    exporter.add("b.two:1|h");
+    let page = exporter.text();
+    assert!(page.contains("# HELP x second\n") && page.contains("x_count{by=\"one\"} 1\n"), "{page}");
+}
+
+/// `a_b` stands behind `a.b` in each snapshot, and is 0 under the old rule.
+#[test]
+fn of_counters_that_are_added_up_an_idle_one_does_not_bring_old_rules_back() {
+    let terms = |help: &str| {
+        let rule = format!("mappings: [{{ match: '^(.*)$', match_type: regex, name: $1, help: {help} }}]");
+        Terms { idle: Idle { zero_counters: true, ..Idle::default() }, ..terms(&rule) }
+    };
+    let mut exporter = Exporter::new("");
+    exporter.cutter.renew(terms("first"));
+    exporter.add("");
+    exporter.add("a.b:1|c\na_b:1|c");
+    exporter.cutter.renew(terms("second"));
+    exporter.add("");
+    for _ in 0..2 {
+        exporter.add("a.b:1|c");
+        assert!(exporter.text().contains("# HELP a_b second\n"), "{}", exporter.text());
+    }
+}
+
+#[test]
+fn a_family_begins_anew_also_where_only_new_series_want_another_form() {
+    let mut exporter = Exporter::new("mappings: [{ match: a.*, name: x, labels: { old: $1 } }]");
+    let lines = "a.one:1|h\na.two:1|h";
+    exporter.add(lines);
+    exporter
+        .cutter
+        .renew(terms("mappings: [{ match: a.*, name: x, labels: { new: $1 }, observer_type: histogram }]"));
+    exporter.add(lines);
+    assert_eq!(exporter.add(lines), type_conflicts(2));
+    assert_eq!(exporter.add(lines), Exported::default());
+    let page = exporter.text();
+    assert!(page.contains("# TYPE x histogram\n") && page.contains("x_count{new=\"one\"} 1\n"), "{page}");
+    assert!(!page.contains("old"), "{page}");
+}
+
+#[test]
+fn a_family_begins_anew_also_where_the_exporter_lost_the_snapshot_that_said_so() {
+    let yaml = |options: &str| format!("mappings: [{{ match: a, name: x, {options} }}]");
+    let mut exporter = Exporter::new(&yaml("observer_type: summary"));
+    exporter.add("a:1|h");
+    exporter.cutter.renew(terms(&yaml("observer_type: histogram")));
+    exporter.add("a:1|h");
+    _ = exporter.snapshot("a:1|h");
+    assert_eq!(exporter.add("a:1|h"), type_conflicts(1));
+    assert!(exporter.text().contains("x_count 2\n"), "{}", exporter.text());
+    assert_eq!(exporter.add("a:1|h"), Exported::default());
+    let page = exporter.text();
+    assert!(page.contains("# TYPE x histogram\n") && page.contains("x_bucket{le=\"1\"} 1\n"), "{page}");
+}
+
+/// The exporter does not know of the time that it lost, in which the series expired.
+#[test]
+fn what_comes_back_by_another_rule_is_counted_in_the_buckets_of_that_rule() {
+    let yaml = "mappings:\n\
+                - { match: a, name: x, observer_type: histogram, histogram_options: { buckets: [1] }, ttl: 20s }\n\
+                - { match: b, name: x, observer_type: histogram, histogram_options: { buckets: [2] }, ttl: 20s }";
+    let mut exporter = Exporter::new(yaml);
+    exporter.add("a:0.5|h");
+    (0..5).for_each(|_| _ = exporter.snapshot(""));
+    exporter.add("b:1.5|h");
+    let page = exporter.text();
+    assert!(page.contains("x_bucket{le=\"2\"} 1\nx_bucket{le=\"+Inf\"} 1\n"), "{page}");
+    assert!(!page.contains("le=\"1\""), "{page}");
 }

@@ -14,6 +14,7 @@ use std::process::Command;
 
 use harness::prometheus::*;
 use harness::server::{Server, start_on_free_port};
+use harness::strict;
 use harness::{Daemon, PATIENCE};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -308,7 +309,10 @@ impl Place {
     /// The page, if there is one yet.
     fn read(&self) -> Option<Page> {
         match fs::read_to_string(self.file()) {
-            Ok(text) => Some(Page::parse(&text)),
+            Ok(text) => {
+                assert_eq!(strict::check(&text), Ok(()), "{text}");
+                Some(Page::parse(&text))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => panic!("{error}"),
         }

@@ -7,6 +7,8 @@
 mod model;
 #[path = "../../tests/plain/mod.rs"]
 mod plain;
+#[path = "../../tests/harness/strict.rs"]
+mod strict;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -62,9 +64,11 @@ fuzz_target!(|datagram: &[u8]| {
         _ = totals.add(&snapshot);
         prometheus::Format::ALL.into_iter().for_each(|format| {
             let page = page(&totals, format);
-            // The other one is no text.
-            if format != prometheus::Format::Protobuf {
-                assert_is_a_page(&String::from_utf8(page).expect("text"));
+            let text = || std::str::from_utf8(&page).expect("text");
+            match format {
+                prometheus::Format::Text => assert_eq!(strict::check(text()), Ok(())),
+                prometheus::Format::OpenMetrics => assert_is_a_page(text()),
+                prometheus::Format::Protobuf => {}
             }
         });
     }

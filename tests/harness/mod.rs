@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod scraped;
 pub mod server;
 pub mod shop;
+pub mod strict;
 pub mod tls;
 
 /// How long a fact is waited for before the test fails.

@@ -2,7 +2,7 @@
 
 use super::Quarantine;
 use super::names::labels;
-use super::page::{Distribution, Family, Member, Nature, Shape, Total};
+use super::page::{Distribution, Family, Member, Shape, Total};
 use super::totals::{Stand, Totals};
 use crate::policy::PolicyId;
 use crate::protocol::Kind;
@@ -46,13 +46,12 @@ impl Totals {
         };
         let known = self.page.find(name).filter(|number| !self.page.family(*number).gave_way);
         let family = match known {
-            Some(number) if self.nature(self.page.family(number)) != Nature::of(kind, wanted) => {
-                return Err(Quarantine::TypeConflict);
-            }
-            Some(number) => number,
+            Some(number) if self.takes_in(number, kind, policy) => number,
+            Some(_) => return Err(Quarantine::TypeConflict),
             None => {
                 self.claim(name, shape)?;
-                self.page.open(Family { name: name.into(), shape, kind, policy, gave_way: false })
+                let name = name.into();
+                self.page.open(Family { name, shape, kind, policy, gave_way: false, is_outdated: false })
             }
         };
         let member = Member {
@@ -65,7 +64,10 @@ impl Totals {
             began: self.interval_began,
         };
         match self.page.join(member) {
-            Ok(member) => Ok((member, false)),
+            Ok(member) => {
+                self.tell(family, policy);
+                Ok((member, false))
+            }
             // Only counters can be added up: percentiles of two series do not make one.
             Err(twin) if kind == Kind::Counter => Ok((twin, true)),
             Err(_) => Err(Quarantine::DuplicateSeries),
@@ -76,7 +78,7 @@ impl Totals {
     /// counter or gauge of that name gives way.
     fn claim(&mut self, name: &str, shape: Shape) -> Result<(), Quarantine> {
         let lines: Vec<_> = shape.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
-        let is_distribution = |number| !self.page.family(number).shape.suffixes().is_empty();
+        let is_distribution = |number| self.page.family(number).shape.is_distribution();
         let is_taken = self.is_line_of_distribution(name)
             || lines.iter().any(|line| {
                 self.is_line_of_distribution(line) || self.page.find(line).is_some_and(is_distribution)

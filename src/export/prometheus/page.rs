@@ -41,6 +41,10 @@ impl Shape {
             Shape::Histogram => &["_sum", "_count", "_bucket"],
         }
     }
+
+    pub(super) fn is_distribution(self) -> bool {
+        !self.suffixes().is_empty()
+    }
 }
 
 /// What all members of a family have in common.
@@ -57,6 +61,10 @@ impl Nature {
         let shape = Shape::of(kind, policy.form);
         Self { shape, is_native: shape == Shape::Histogram && policy.statistics.native.is_some() }
     }
+
+    pub(super) fn is_distribution(self) -> bool {
+        self.shape.is_distribution()
+    }
 }
 
 /// One metric of the page.
@@ -69,6 +77,8 @@ pub(super) struct Family {
     pub(super) policy: PolicyId,
     /// Whether it gave way to a line of a distribution, and is about to leave the page.
     pub(super) gave_way: bool,
+    /// Whether it is about to begin anew, in the way in which newer rules want it shown.
+    pub(super) is_outdated: bool,
 }
 
 /// One series of the page.

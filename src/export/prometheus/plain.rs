@@ -1,102 +1,175 @@
 //! What [`Totals`] must come to, as short as it can be said: sorted maps, and everything looked at again each time.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::names::labels;
 use super::{Format, Naming, Quarantine, Totals, protobuf};
-use crate::aggregate::{Percentile, RESERVED_PREFIX, Statistics, Summary, finite};
+use crate::aggregate::{Native, NativeSettings, Percentile, RESERVED_PREFIX, Statistics, Summary, finite};
 use crate::export::Exported;
 use crate::export::number::push_number;
-use crate::policy::{Form, Policies, Policy};
+use crate::policy::{Form, Policies, Policy, PolicyId};
 use crate::protocol::Kind;
 use crate::series::Series;
 use crate::snapshot::{Overview, Row, Rows, Snapshot, Value};
 
-const PERCENTILE: f64 = 50.0;
-const BOUND: f64 = 2.0;
-
 struct Plain {
     naming: Naming,
-    /// Of all series.
-    policy: Policy,
+    /// The sum of all intervals.
     clock: Duration,
-    /// By name, then by labels.
-    families: BTreeMap<String, (&'static str, BTreeMap<String, Member>)>,
-    /// By series: name of the family, labels, and whether labels or series were merged.
-    places: BTreeMap<Series, Result<(String, String, [bool; 2]), Quarantine>>,
+    /// Whether a family was outdated in the latest interval.
+    had_outdated: bool,
+    /// By name.
+    families: BTreeMap<String, Family>,
+    places: BTreeMap<Series, Result<Place, Quarantine>>,
+}
+
+struct Family {
+    nature: Nature,
+    /// Whose HELP is told.
+    policy: PolicyId,
+    /// Whether it begins anew with the next interval.
+    is_outdated: bool,
+    /// By labels.
+    members: BTreeMap<String, Member>,
+}
+
+/// The type of a family, and whether it has exponential buckets: all members have one nature.
+type Nature = (&'static str, bool);
+
+#[derive(Clone)]
+struct Place {
+    family: String,
+    labels: String,
+    /// Whether labels or series were merged.
+    merges: [bool; 2],
 }
 
 struct Member {
     kind: Kind,
+    policy: PolicyId,
     seen: Duration,
+    /// When the first interval began that is counted in.
+    began: Duration,
     /// A counter's total, or a gauge's value.
     value: f64,
     count: f64,
     sum: f64,
-    quantile: Option<f64>,
-    bucket: f64,
+    quantiles: Vec<f64>,
+    buckets: Vec<f64>,
+}
+
+fn nature(kind: Kind, policy: &Policy) -> Nature {
+    match (kind, policy.form) {
+        (Kind::Counter, _) => ("counter", false),
+        (Kind::Gauge | Kind::Set, _) => ("gauge", false),
+        (_, Form::Summary) => ("summary", false),
+        (_, Form::Histogram | Form::Native) => ("histogram", policy.statistics.native.is_some()),
+    }
+}
+
+/// The newer one of two policies, and of those that came into force together the first one.
+fn prevailing(policies: &Policies, one: PolicyId, other: PolicyId) -> PolicyId {
+    match policies.generation(one).cmp(&policies.generation(other)) {
+        Ordering::Less => other,
+        Ordering::Equal => one.min(other),
+        Ordering::Greater => one,
+    }
 }
 
 impl Plain {
     fn add(&mut self, snapshot: &Snapshot) -> Exported {
+        let end = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let began = end.saturating_sub(snapshot.interval);
         self.clock += snapshot.interval;
+        if snapshot.rows.have_new_policies || self.had_outdated {
+            self.follow(snapshot);
+        }
+        let policies = &*snapshot.policies;
         let mut exported = Exported::default();
-        for Row { series, value, .. } in &snapshot.rows {
-            if !self.places.contains_key(series) {
-                let place = self.admit(series);
-                self.places.insert(series.clone(), place);
+        for row in &snapshot.rows {
+            if !self.places.contains_key(row.series) {
+                let place = self.admit(row, policies, began);
+                self.places.insert(row.series.clone(), place);
             }
-            let added = self.places[series].clone().and_then(|(family, labels, merges)| {
+            let added = self.places[row.series].clone().and_then(|Place { family, labels, merges }| {
+                let family = self.families.get_mut(&family).unwrap();
+                if !family.takes_in(row, policies) {
+                    return Err(Quarantine::TypeConflict);
+                }
                 exported.merged.iter_mut().zip(merges).for_each(|(sum, merged)| *sum += u64::from(merged));
-                let member = self.families.get_mut(&family).unwrap().1.get_mut(&labels).unwrap();
-                member.add(value).map(|()| member.seen = self.clock)
+                family.policy = prevailing(policies, family.policy, row.policy);
+                let member = family.members.get_mut(&labels).unwrap();
+                member.adopt(row.policy, policies, began);
+                member.add(row.value).map(|()| member.seen = self.clock)
             });
             if let Err(reason) = added {
                 exported.quarantined[reason as usize] += 1;
             }
         }
-        self.expire();
+        self.had_outdated = self.families.values().any(|family| family.is_outdated);
+        self.expire(policies);
         exported
     }
 
-    fn admit(&mut self, series: &Series) -> Result<(String, String, [bool; 2]), Quarantine> {
+    /// A family begins anew if one of its series wants another nature, and what was kept off the page is judged anew.
+    fn follow(&mut self, snapshot: &Snapshot) {
+        let policies = &*snapshot.policies;
+        let places = &self.places;
+        for (name, family) in &mut self.families {
+            let is_of_it =
+                |row: &Row<'_>| matches!(places.get(row.series), Some(Ok(place)) if place.family == *name);
+            for row in snapshot.rows.iter().filter(is_of_it) {
+                if nature(row.series.kind(), policies.get(row.policy)) == family.nature {
+                    family.policy = prevailing(policies, family.policy, row.policy);
+                } else {
+                    family.is_outdated = true;
+                }
+            }
+        }
+        self.families.retain(|_, family| !family.is_outdated);
+        self.forget();
+    }
+
+    /// Of what has no place on the page, nothing is known any more.
+    fn forget(&mut self) {
+        let families = &self.families;
+        self.places.retain(|_, place| {
+            place.as_ref().is_ok_and(|Place { family, labels, .. }| {
+                families.get(family).is_some_and(|family| family.members.contains_key(labels))
+            })
+        });
+    }
+
+    fn admit(&mut self, row: Row<'_>, policies: &Policies, began: Duration) -> Result<Place, Quarantine> {
+        let Row { series, policy, .. } = row;
         let name = self.naming.family(series);
         let (labels, labels_merge) = labels(series);
         if name == "up" || name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
             return Err(Quarantine::ReservedName);
         }
         let kind = series.kind();
-        let shape = match (kind, self.policy.form) {
-            (Kind::Counter, _) => "counter",
-            (Kind::Gauge | Kind::Set, _) => "gauge",
-            (_, Form::Summary) => "summary",
-            (_, Form::Histogram | Form::Native) => "histogram",
-        };
-        match self.families.get(&name) {
-            Some((other, _)) if *other != shape => return Err(Quarantine::TypeConflict),
-            Some(_) => {}
-            None => self.claim(&name, shape)?,
+        let nature = nature(kind, policies.get(policy));
+        match self.families.get_mut(&name).map(|family| family.takes_in(row, policies)) {
+            Some(true) => {}
+            Some(false) => return Err(Quarantine::TypeConflict),
+            None => self.claim(&name, nature.0)?,
         }
-        let members = &mut self.families.entry(name.clone()).or_insert((shape, BTreeMap::new())).1;
-        let series_merge = members.contains_key(&labels);
+        let new = Family { nature, policy, is_outdated: false, members: BTreeMap::new() };
+        let family = self.families.entry(name.clone()).or_insert(new);
+        let series_merge = family.members.contains_key(&labels);
         if series_merge && kind != Kind::Counter {
             return Err(Quarantine::DuplicateSeries);
         }
-        members.entry(labels.clone()).or_insert(Member {
-            kind,
-            seen: self.clock,
-            value: 0.0,
-            count: 0.0,
-            sum: 0.0,
-            quantile: None,
-            bucket: 0.0,
-        });
-        Ok((name, labels, [labels_merge, series_merge]))
+        let new = || Member { seen: self.clock, ..Member::new(kind, policy, policies, began) };
+        family.members.entry(labels.clone()).or_insert_with(new);
+        Ok(Place { family: name, labels, merges: [labels_merge, series_merge] })
     }
 
     /// Distributions take the names of all their lines, and only from what is none.
@@ -109,8 +182,8 @@ impl Plain {
             _ => Vec::new(),
         };
         let own = lines(name, shape);
-        for (other, (other_shape, _)) in &self.families {
-            let theirs = lines(other, other_shape);
+        for (other, family) in &self.families {
+            let theirs = lines(other, family.nature.0);
             let is_distribution = !theirs.is_empty();
             if theirs.iter().any(|line| line == name || own.contains(line))
                 || is_distribution && own.contains(other)
@@ -121,7 +194,7 @@ impl Plain {
         for line in own {
             if self.families.remove(&line).is_some() {
                 for place in self.places.values_mut() {
-                    if matches!(place, Ok((family, ..)) if *family == line) {
+                    if matches!(place, Ok(place) if place.family == line) {
                         *place = Err(Quarantine::NameTaken);
                     }
                 }
@@ -130,52 +203,50 @@ impl Plain {
         Ok(())
     }
 
-    fn expire(&mut self) {
+    fn expire(&mut self, policies: &Policies) {
         let mut dropped = false;
-        for (_, members) in self.families.values_mut() {
-            members.retain(|_, member| {
+        for family in self.families.values_mut() {
+            family.members.retain(|_, member| {
                 let unseen = self.clock.saturating_sub(member.seen);
                 if unseen > Duration::ZERO {
-                    member.quantile = None;
+                    member.quantiles.clear();
                 }
                 let is_alive = match member.kind {
                     Kind::Gauge | Kind::Set => unseen == Duration::ZERO,
-                    kind => unseen < self.policy.expire_after[kind as usize],
+                    kind => unseen < policies.get(member.policy).expire_after[kind as usize],
                 };
                 dropped |= !is_alive;
                 is_alive
             });
         }
-        self.families.retain(|_, (_, members)| !members.is_empty());
+        self.families.retain(|_, family| !family.members.is_empty());
         if dropped {
-            let families = &self.families;
-            self.places.retain(|_, place| {
-                place.as_ref().is_ok_and(|(family, labels, _)| {
-                    families.get(family).is_some_and(|(_, members)| members.contains_key(labels))
-                })
-            });
+            self.forget();
         }
     }
 
-    fn page(&self) -> String {
+    fn page(&self, policies: &Policies) -> String {
         let mut page = Vec::new();
-        for (name, (shape, members)) in &self.families {
-            page.push(format!("# TYPE {name} {shape}\n"));
+        for (name, Family { nature: (shape, _), policy, members, .. }) in &self.families {
+            page.push(format!("# HELP {name} {}\n# TYPE {name} {shape}\n", policies.get(*policy).help));
             for (labels, member) in members {
+                let Statistics { percentiles, bounds, .. } = &policies.get(member.policy).statistics;
                 let mut line = |suffix: &str, extra: &str, value: f64| {
                     let comma = if labels.is_empty() || extra.is_empty() { "" } else { "," };
                     let labels = format!("{{{labels}{comma}{extra}}}");
-                    let mut number = String::new();
-                    push_number(&mut number, value);
                     let labels = if labels == "{}" { "" } else { &labels };
-                    page.push(format!("{name}{suffix}{labels} {number}\n"));
+                    page.push(format!("{name}{suffix}{labels} {}\n", number(value)));
                 };
                 match *shape {
                     "summary" => {
-                        member.quantile.into_iter().for_each(|value| line("", "quantile=\"0.5\"", value));
+                        for (percentile, value) in percentiles.iter().zip(&member.quantiles) {
+                            line("", &format!("quantile=\"{}\"", percentile.percent() / 100.0), *value);
+                        }
                     }
                     "histogram" => {
-                        line("_bucket", "le=\"2\"", member.bucket);
+                        for (bound, weight) in bounds.iter().zip(&member.buckets) {
+                            line("_bucket", &format!("le=\"{bound}\""), *weight);
+                        }
                         line("_bucket", "le=\"+Inf\"", member.count);
                     }
                     _ => {
@@ -189,9 +260,83 @@ impl Plain {
         }
         page.concat()
     }
+
+    /// The lines that may tell in OpenMetrics when members began.
+    fn times_of_beginning(&self) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        for (name, Family { nature: (shape, _), members, .. }) in &self.families {
+            let stem = if *shape == "counter" { name.strip_suffix("_total").unwrap_or(name) } else { name };
+            for (labels, member) in members {
+                let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+                lines.insert(format!("{stem}_created{labels} {}", number(member.began.as_secs_f64())));
+            }
+        }
+        lines
+    }
+
+    /// The schema of each member of the histograms that have exponential buckets, `None` of others.
+    fn schemas(&self, policies: &Policies) -> Vec<(String, Vec<Option<i32>>)> {
+        let histograms = self.families.iter().filter(|(_, family)| family.nature.0 == "histogram");
+        let schema = |member: &Member| {
+            policies.get(member.policy).statistics.native.map(|settings| settings.schema.into())
+        };
+        histograms
+            .map(|(name, family)| (name.clone(), family.members.values().map(schema).collect()))
+            .collect()
+    }
+}
+
+fn number(value: f64) -> String {
+    let mut text = String::new();
+    push_number(&mut text, value);
+    text
+}
+
+impl Family {
+    /// All members have one nature. A distribution of which no member has a policy that is as new as one that wants another
+    /// nature is outdated.
+    fn takes_in(&mut self, Row { series, policy, .. }: Row<'_>, policies: &Policies) -> bool {
+        let wanted = nature(series.kind(), policies.get(policy));
+        let are_distributions =
+            [wanted, self.nature].iter().all(|(shape, _)| ["summary", "histogram"].contains(shape));
+        self.is_outdated |= wanted != self.nature
+            && are_distributions
+            && policies.generation(policy) > policies.generation(self.policy);
+        wanted == self.nature
+    }
 }
 
 impl Member {
+    fn new(kind: Kind, policy: PolicyId, policies: &Policies, began: Duration) -> Self {
+        Self {
+            kind,
+            policy,
+            seen: began,
+            began,
+            value: 0.0,
+            count: 0.0,
+            sum: 0.0,
+            quantiles: Vec::new(),
+            buckets: vec![0.0; policies.get(policy).statistics.bounds.len()],
+        }
+    }
+
+    /// A member has the policy of its series, and that which prevails if several counters are added up. What is counted in
+    /// other buckets from now on begins anew.
+    fn adopt(&mut self, policy: PolicyId, policies: &Policies, began: Duration) {
+        let is_counter = self.kind == Kind::Counter;
+        let policy = if is_counter { prevailing(policies, self.policy, policy) } else { policy };
+        let buckets = |policy| {
+            let Statistics { bounds, native, .. } = &policies.get(policy).statistics;
+            (bounds, native)
+        };
+        let are_others = !is_counter && buckets(policy) != buckets(self.policy);
+        if are_others {
+            *self = Self::new(self.kind, policy, policies, began);
+        }
+        self.policy = policy;
+    }
+
     fn add(&mut self, value: &Value) -> Result<(), Quarantine> {
         match value {
             Value::Counter(increase) if *increase < 0.0 => return Err(Quarantine::NegativeIncrease),
@@ -201,8 +346,9 @@ impl Member {
                 let divisor = if self.kind == Kind::Timing { 1e3 } else { 1.0 };
                 self.count = finite(self.count + summary.count);
                 self.sum = finite(self.sum + summary.sum / divisor);
-                self.quantile = Some(summary.percentiles[0] / divisor);
-                self.bucket = finite(self.bucket + summary.buckets[0]);
+                self.quantiles = summary.percentiles.iter().map(|value| value / divisor).collect();
+                self.buckets =
+                    self.buckets.iter().zip(&summary.buckets).map(|(a, b)| finite(a + b)).collect();
             }
         }
         Ok(())
@@ -236,37 +382,144 @@ fn series() -> impl Strategy<Value = Series> {
         .prop_map(|(kind, name, tags)| Series::new(kind, name, tags))
 }
 
-/// A row of a series that may have a sample in this interval.
-fn row(series: &Series, number: f64) -> (Series, Value) {
-    let value = match series.kind() {
+/// All that rules may want.
+fn policy() -> impl Strategy<Value = Policy> {
+    const PERCENTILES: [&[f64]; 4] = [&[], &[50.0], &[25.0, 50.0], &[50.0, 99.0]];
+    const BOUNDS: [&[f64]; 5] = [&[], &[2.0], &[5.0], &[2.0, 5.0], &[-1.0, 2.0, 7.0, 9.0]];
+    let form = select(&[Form::Summary, Form::Histogram, Form::Native][..]);
+    let schema = prop_oneof![2 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(3))];
+    let expire_after = prop::array::uniform6((1..40_u64).prop_map(Duration::from_secs));
+    (form, select(&PERCENTILES[..]), select(&BOUNDS[..]), schema, expire_after, "[a-c]").prop_map(
+        |(form, percentiles, bounds, schema, expire_after, help)| {
+            let bounds = if form == Form::Histogram { bounds.to_vec() } else { Vec::new() };
+            let schema = match form {
+                Form::Summary => None,
+                Form::Histogram => schema,
+                Form::Native => Some(schema.unwrap_or(1)),
+            };
+            let native = schema.map(|schema| NativeSettings { schema, max_buckets: 0 });
+            let percentiles = percentiles.iter().copied().filter_map(Percentile::new).collect();
+            let statistics = Statistics { percentiles, bounds, native };
+            Policy { help: help.into(), statistics, form, expire_after }
+        },
+    )
+}
+
+/// What happens in an interval.
+#[derive(Debug, Clone)]
+struct Interval {
+    seconds: u64,
+    /// Whether others of the rules come into force at its end.
+    reloads: bool,
+    /// Whether the exporter does not keep up, and never sees the snapshot.
+    is_lost: bool,
+    /// Of each series, if it has a row.
+    sent: Vec<Option<Sent>>,
+}
+
+#[derive(Debug, Clone)]
+struct Sent {
+    number: f64,
+    /// Which rule a line came by. Otherwise there was none, and the series is reported all the same.
+    rule: Option<usize>,
+    /// Whether it was dropped and comes as a new one: time that the exporter lost is missing on its clock.
+    was_dropped: bool,
+}
+
+fn interval() -> impl Strategy<Value = Interval> {
+    let number = prop_oneof![4 => 0.0..9.0, 1 => -3.0..0.0, 1 => Just(1e308)];
+    let rule = prop::option::weighted(0.8, 0..3_usize);
+    let sent = (number, rule, prop::bool::weighted(0.05)).prop_map(|(number, rule, was_dropped)| Sent {
+        number,
+        rule,
+        was_dropped,
+    });
+    (1..20_u64, prop::bool::weighted(0.2), prop::bool::weighted(0.1), vec(prop::option::of(sent), 20))
+        .prop_map(|(seconds, reloads, is_lost, sent)| Interval { seconds, reloads, is_lost, sent })
+}
+
+/// Makes snapshots as the flush does.
+struct Flush {
+    policies: Policies,
+    /// That come into force one after the other.
+    reloads: std::vec::IntoIter<Vec<Policy>>,
+    /// What each series has, by its latest line.
+    known: BTreeMap<Series, PolicyId>,
+    time: Duration,
+}
+
+impl Flush {
+    fn snapshot(
+        &mut self,
+        pool: &BTreeSet<Series>,
+        Interval { seconds, reloads, sent, .. }: Interval,
+    ) -> Snapshot {
+        let mut rows = Vec::new();
+        let mut have_new_policies = false;
+        for (series, sent) in pool.iter().zip(sent) {
+            let Some(Sent { number, rule, was_dropped }) = sent else { continue };
+            if was_dropped {
+                self.known.remove(series);
+            }
+            let known = self.known.get(series).copied();
+            let policy = match (rule, known) {
+                (Some(rule), _) => {
+                    let rules = self.policies.in_force().len();
+                    let policy = self.policies.first().plus((rule % rules) as u32);
+                    known.map_or(policy, |known| prevailing(&self.policies, known, policy))
+                }
+                (None, Some(known)) if !has_summary(series) => known,
+                _ => continue,
+            };
+            have_new_policies |= known.is_some_and(|known| known != policy);
+            self.known.insert(series.clone(), policy);
+            rows.push((series.clone(), value(series, number, self.policies.get(policy)), policy));
+        }
+        // Rules that were read in this interval hold from the next one on, but the snapshot has their policies already.
+        if reloads && let Some(policies) = self.reloads.next() {
+            self.policies = self.policies.renewed(&policies);
+        }
+        let interval = Duration::from_secs(seconds);
+        self.time += interval;
+        let mut all = Rows::new(
+            Arc::new(rows.iter().map(|(series, ..)| series.clone()).collect()),
+            Arc::new(rows.iter().map(|(.., policy)| *policy).collect()),
+            rows.into_iter().map(|(_, value, _)| Some(value)).collect(),
+        );
+        all.have_new_policies = have_new_policies;
+        Snapshot {
+            time: SystemTime::UNIX_EPOCH + self.time,
+            interval,
+            policies: Arc::new(self.policies.clone()),
+            rows: all,
+            events: Vec::new(),
+            overview: Overview::default(),
+        }
+    }
+}
+
+fn has_summary(series: &Series) -> bool {
+    matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution)
+}
+
+/// What a series' samples came to, with what its policy asks for.
+fn value(series: &Series, number: f64, policy: &Policy) -> Value {
+    let Statistics { percentiles, bounds, native } = &policy.statistics;
+    match series.kind() {
         Kind::Counter => Value::Counter(number),
         Kind::Gauge => Value::Gauge(number),
         Kind::Set => Value::Set(number),
         Kind::Timing | Kind::Histogram | Kind::Distribution => Value::Summary(Box::new(Summary {
             count: 3.0,
             sum: 3.0 * number,
-            percentiles: [number].into(),
-            buckets: [2.0].into(),
+            percentiles: percentiles.iter().map(|percentile| number + percentile.percent()).collect(),
+            buckets: (1..=bounds.len()).map(|place| place.min(3) as f64).collect(),
+            native: native.map(|NativeSettings { schema, .. }| {
+                Box::new(Native::new(schema, 1.0, [(number as i32 % 100, 2.0)], []))
+            }),
             ..Summary::default()
         })),
-    };
-    (series.clone(), value)
-}
-
-fn snapshot(interval: Duration, policy: &Policy, rows: Rows) -> Snapshot {
-    Snapshot {
-        time: SystemTime::UNIX_EPOCH,
-        interval,
-        policies: Arc::new(Policies::new(vec![policy.clone()])),
-        rows,
-        events: Vec::new(),
-        overview: Overview::default(),
     }
-}
-
-/// The page without its HELP.
-fn page(totals: &Totals) -> String {
-    text(totals, Format::Text).split_inclusive('\n').filter(|line| !line.starts_with("# HELP ")).collect()
 }
 
 fn text(totals: &Totals, format: Format) -> String {
@@ -282,12 +535,13 @@ fn bytes(totals: &Totals, format: Format) -> Vec<u8> {
     page
 }
 
-/// The lines with values of a page in OpenMetrics, as the text format has them: without times, and with another bound.
-/// Checks on the way that no family could have a line of another one.
-fn lines_of_openmetrics(page: &str) -> Vec<String> {
+/// The lines with values of a page in OpenMetrics, sorted, with bounds as the text format has them; and, apart from them, those
+/// that tell when members began. Checks on the way that families are contiguous, and that none could have a line of another one.
+fn lines_of_openmetrics(page: &str) -> [Vec<String>; 2] {
     let mut claimed = BTreeSet::new();
+    let mut own = Vec::new();
     let mut time = None;
-    let mut lines = Vec::new();
+    let [mut lines, mut times] = [Vec::new(), Vec::new()];
     let body = page.strip_suffix("# EOF\n").unwrap();
     for line in body.lines().filter(|line| !line.starts_with("# HELP ")) {
         if let Some(family) = line.strip_prefix("# TYPE ") {
@@ -298,56 +552,68 @@ fn lines_of_openmetrics(page: &str) -> Vec<String> {
                 "histogram" => &["", "_bucket", "_sum", "_count", "_created"],
                 _ => &[""],
             };
-            for suffix in suffixes {
-                assert!(claimed.insert(format!("{name}{suffix}")), "{name}{suffix} clashes: {page}");
+            own = suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect();
+            for name in &own {
+                assert!(claimed.insert(name.clone()), "{name} clashes: {page}");
             }
             time = suffixes.contains(&"_created").then(|| format!("{name}_created"));
-        } else if line.split(['{', ' ']).next() != time.as_deref() {
-            lines.push(line.replace("le=\"2.0\"", "le=\"2\""));
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert!(own.iter().any(|own| own == name), "{line} is not of {own:?}: {page}");
+            let lines = if Some(name) == time.as_deref() { &mut times } else { &mut lines };
+            lines.push(line.replace(".0\"", "\""));
         }
     }
     lines.sort();
-    lines
+    [lines, times]
 }
 
 proptest! {
+    // A case takes half a millisecond, and what policies do to each other takes many.
+    #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn totals_come_to_what_the_plain_ones_come_to(
-        naming in prop::sample::select(&[Naming::Prometheus, Naming::StatsdExporter][..]),
-        form in prop::sample::select(&[Form::Summary, Form::Histogram][..]),
-        expire_after in prop::array::uniform6((1..40_u64).prop_map(Duration::from_secs)),
+        naming in select(&[Naming::Prometheus, Naming::StatsdExporter][..]),
         pool in vec(series(), 1..20),
-        intervals in vec(
-            (1..20_u64, vec(prop::option::of(prop_oneof![4 => 0.0..9.0, 1 => -3.0..0.0, 1 => Just(1e308)]), 20)),
-            1..12,
-        ),
+        rules in vec(vec(policy(), 1..4), 1..4),
+        intervals in vec(interval(), 1..12),
     ) {
         let pool: BTreeSet<_> = pool.into_iter().collect();
-        let statistics = Statistics {
-            percentiles: Percentile::new(PERCENTILE).into_iter().collect(),
-            bounds: if form == Form::Histogram { vec![BOUND] } else { Vec::new() },
-            ..Statistics::default()
+        let mut rules = rules.into_iter();
+        let policies = Policies::new(rules.next().unwrap());
+        let mut flush = Flush {
+            policies,
+            reloads: rules,
+            known: BTreeMap::new(),
+            time: Duration::ZERO,
         };
-        let policy = Policy { statistics, form, expire_after, ..Policy::default() };
         let mut plain = Plain {
             naming,
-            policy: policy.clone(),
             clock: Duration::ZERO,
+            had_outdated: false,
             families: BTreeMap::new(),
             places: BTreeMap::new(),
         };
         let mut totals = Totals::new(naming);
-        for (seconds, numbers) in intervals {
-            let rows = pool.iter().zip(numbers).filter_map(|(series, number)| Some(row(series, number?)));
-            let snapshot = snapshot(Duration::from_secs(seconds), &policy, rows.collect());
+        for interval in intervals {
+            let is_lost = interval.is_lost;
+            let snapshot = flush.snapshot(&pool, interval);
+            if is_lost {
+                continue;
+            }
+            let policies = &*snapshot.policies;
             prop_assert_eq!(totals.add(&snapshot), plain.add(&snapshot));
-            prop_assert_eq!(page(&totals), plain.page());
-            let page = page(&totals);
+            let page = text(&totals, Format::Text);
+            prop_assert_eq!(&page, &plain.page(policies));
             let mut lines: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
             lines.sort_unstable();
-            prop_assert_eq!(lines_of_openmetrics(&text(&totals, Format::OpenMetrics)), lines);
+            let [values, times] = lines_of_openmetrics(&text(&totals, Format::OpenMetrics));
+            prop_assert_eq!(values, lines);
+            let expected = plain.times_of_beginning();
+            prop_assert!(times.iter().all(|line| expected.contains(line)), "{:?} {:?}", times, expected);
             let messages = bytes(&totals, Format::Protobuf);
-            prop_assert_eq!(protobuf::tests::as_text(&messages), text(&totals, Format::Text));
+            prop_assert_eq!(protobuf::tests::as_text(&messages), page);
+            prop_assert_eq!(protobuf::tests::schemas(&messages), plain.schemas(policies));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::reserved::Reserved;
 use super::{Merge, Naming, Quarantine};
 use crate::aggregate::{MILLISECONDS, Native, NativeSettings, Statistics, Summary, finite};
 use crate::export::Exported;
-use crate::policy::{Assigned, Policies, Policy, PolicyId};
+use crate::policy::{Policies, Policy, PolicyId};
 use crate::protocol::Kind;
 use crate::series::Series;
 use crate::snapshot::{Row, Snapshot, Value};
@@ -53,6 +53,8 @@ pub struct Totals {
     pub(super) interval_began: f64,
     /// Those of the latest snapshot.
     pub(super) policies: Arc<Policies>,
+    /// Whether a family is outdated.
+    has_outdated: bool,
 }
 
 impl Totals {
@@ -70,6 +72,7 @@ impl Totals {
             clock: 0,
             interval_began: 0.0,
             policies: Arc::default(),
+            has_outdated: false,
         }
     }
 
@@ -92,7 +95,7 @@ impl Totals {
         self.clock += nanoseconds(snapshot.interval);
         self.interval_began = began(snapshot);
         self.policies = Arc::clone(&snapshot.policies);
-        if snapshot.rows.have_new_policies {
+        if mem::take(&mut self.has_outdated) || snapshot.rows.have_new_policies {
             self.follow(snapshot);
         }
         let mut exported = Exported::default();
@@ -147,21 +150,43 @@ impl Totals {
         })
     }
 
-    /// Drops families that have another type now, so that their series come again as new ones; other rules were read. Of
+    /// Drops families that have another nature now, so that their series come again as new ones; other rules were read. Of
     /// those that were kept off the page, all are judged anew.
     fn follow(&mut self, snapshot: &Snapshot) {
-        let mut known = &self.places[..];
-        let mut other_type = HashSet::new();
+        let places = mem::take(&mut self.places);
+        let mut known = &places[..];
+        let mut other_nature = HashSet::new();
         for row in &snapshot.rows {
             if let Some(Stand::At { member, .. }) = find(&mut known, row.series, &mut Vec::new()) {
-                let family = self.page.family_of(member);
-                let wanted = snapshot.policy(&row);
-                if self.nature(family) != Nature::of(family.kind, wanted) {
-                    other_type.insert(self.page.member(member).family);
+                let number = self.page.member(member).family;
+                let family = self.page.family(number);
+                if self.nature(family) == Nature::of(family.kind, snapshot.policy(&row)) {
+                    self.tell(number, row.policy);
+                } else {
+                    other_nature.insert(number);
                 }
             }
         }
-        self.drop_members(|_, member| !other_type.contains(&member.family), false);
+        self.places = places;
+        let stays = |family: &Family, number| !family.is_outdated && !other_nature.contains(&number);
+        self.drop_members(|family, member| stays(family, member.family), false);
+    }
+
+    /// Whether a family can take in series of a kind that have a policy. If it cannot, and newer rules were read than any that
+    /// its series have, those are idle, and the family begins anew with the next interval: it is not known before which of them
+    /// have samples.
+    pub(super) fn takes_in(&mut self, number: u32, kind: Kind, policy: PolicyId) -> bool {
+        let family = self.page.family(number);
+        let wanted = Nature::of(kind, self.policies.get(policy));
+        if self.nature(family) == wanted {
+            return true;
+        }
+        let is_newer = self.policies.generation(policy) > self.policies.generation(family.policy);
+        if is_newer && family.shape.is_distribution() && wanted.is_distribution() {
+            self.page.family_mut(number).is_outdated = true;
+            self.has_outdated = true;
+        }
+        false
     }
 
     pub(super) fn nature(&self, family: &Family) -> Nature {
@@ -176,10 +201,10 @@ impl Totals {
         if self.gave_way && self.page.family_of(number).gave_way {
             return Err(Quarantine::NameTaken);
         }
-        exported.merged.iter_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
         if self.page.member(number).policy != row.policy {
-            self.adopt(number, row.policy);
+            self.adopt(number, row.policy)?;
         }
+        exported.merged.iter_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
         let member = self.page.member_mut(number);
         // Divided, not multiplied by 0.001, which no f64 is: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
@@ -211,19 +236,21 @@ impl Totals {
         Ok(())
     }
 
-    /// Gives a member another policy, if it prevails; of several counters that are added up, each may have one of its own.
-    /// What was counted in other buckets cannot go on: it begins anew.
+    /// Gives a member another policy. Of several counters that are added up, each may have one of its own, and that which
+    /// prevails is the member's; what else is shown was computed as its row's policy wants it. What was counted in other
+    /// buckets cannot go on: it begins anew.
+    ///
+    /// Fails if the family is shown in another way, which can be where a snapshot was lost whose rows had new policies.
     #[cold]
-    fn adopt(&mut self, number: u32, policy: PolicyId) {
-        let assigned = Assigned { policy, first: self.policies.first() };
-        let family = self.page.member(number).family;
-        let family = self.page.family_mut(family);
-        if assigned.prevails_over(family.policy) {
-            family.policy = policy;
+    fn adopt(&mut self, number: u32, policy: PolicyId) -> Result<(), Quarantine> {
+        let Member { family, kind, .. } = *self.page.member(number);
+        if !self.takes_in(family, kind, policy) {
+            return Err(Quarantine::TypeConflict);
         }
+        self.tell(family, policy);
         let member = self.page.member_mut(number);
-        if !assigned.prevails_over(member.policy) {
-            return;
+        if member.kind == Kind::Counter && !self.policies.prevails(policy, member.policy) {
+            return Ok(());
         }
         let [old, new] = [member.policy, policy].map(|policy| self.policies.get(policy));
         member.policy = policy;
@@ -233,6 +260,15 @@ impl Totals {
         {
             **total = Distribution::new(new);
             member.began = self.interval_began;
+        }
+        Ok(())
+    }
+
+    /// Tells of a family what this policy of a member says, if it prevails.
+    pub(super) fn tell(&mut self, family: u32, policy: PolicyId) {
+        let family = self.page.family_mut(family);
+        if self.policies.prevails(policy, family.policy) {
+            family.policy = policy;
         }
     }
 

@@ -272,6 +272,20 @@ pub(super) mod tests {
         text
     }
 
+    /// The name of each histogram, and the schema of each of its members that has exponential buckets.
+    pub(in super::super) fn schemas(page: &[u8]) -> Vec<(String, Vec<Option<i32>>)> {
+        let schema = |metric: &Metric| {
+            let histogram = metric.histogram.as_ref()?;
+            // As Prometheus tells them apart.
+            let is_native = histogram.zero_threshold > 0.0
+                || !histogram.positive_span.is_empty()
+                || !histogram.negative_span.is_empty();
+            is_native.then_some(histogram.schema)
+        };
+        let histograms = families(page).into_iter().filter(|family| family.r#type() == MetricType::Histogram);
+        histograms.map(|family| (family.name, family.metric.iter().map(schema).collect())).collect()
+    }
+
     fn assert_is_the_text_page(totals: &Totals) {
         let text = String::from_utf8(page(totals, Format::Text)).unwrap();
         assert_eq!(as_text(&page(totals, Format::Protobuf)), text);

@@ -1,0 +1,243 @@
+//! The text format of Prometheus, version 0.0.4, read as strictly as its description allows, and without any of tallyd's code.
+//!
+//! What the format allows and tallyd never writes is refused, too: times, comments, types that are not known, and values that are
+//! no finite numbers. Of the lines of one series of a summary or a histogram, the order is the one in which clients write them.
+#![allow(unreachable_pub, reason = "a module of tests")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeSet;
+
+/// What is wrong with a page, and where.
+pub type Wrong = String;
+
+/// Names and values.
+type Labels = Vec<(String, String)>;
+
+/// One family of a page.
+struct Family<'a> {
+    name: &'a str,
+    type_name: &'a str,
+    samples: Vec<Sample<'a>>,
+}
+
+/// One line with a value.
+struct Sample<'a> {
+    line: &'a str,
+    name: &'a str,
+    labels: Labels,
+    value: f64,
+}
+
+/// Says what is wrong with a page, if something is.
+pub fn check(page: &str) -> Result<(), Wrong> {
+    if page.is_empty() {
+        return Ok(());
+    }
+    let lines = page.strip_suffix('\n').ok_or("no line feed at the end")?;
+    let mut names = BTreeSet::new();
+    let mut lines = lines.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        let of = |why| format!("{why}: {line}");
+        let about = line.strip_prefix("# HELP ").ok_or_else(|| of("no HELP of a family"))?;
+        let (name, help) = about.split_once(' ').ok_or_else(|| of("no text"))?;
+        unescape(help, &['\\', 'n']).map_err(of)?;
+        let type_line = lines.next().unwrap_or_default();
+        let type_name = type_line.strip_prefix("# TYPE ").and_then(|line| line.strip_prefix(name));
+        let type_name =
+            type_name.and_then(|rest| rest.strip_prefix(' ')).ok_or_else(|| of("no TYPE behind"))?;
+        let mut samples = Vec::new();
+        while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
+            samples.push(sample(line).map_err(|why| format!("{why}: {line}"))?);
+        }
+        let family = Family { name, type_name, samples };
+        for name in family.names().map_err(of)? {
+            if !is_name(&name, ":") {
+                return Err(of("no name"));
+            }
+            if !names.insert(name) {
+                return Err(of("two families with lines of one name"));
+            }
+        }
+        family.check()?;
+    }
+    Ok(())
+}
+
+impl<'a> Family<'a> {
+    /// Of all lines that it may have.
+    fn names(&self) -> Result<Vec<String>, &'static str> {
+        let suffixes: &[&str] = match self.type_name {
+            "counter" | "gauge" => &[""],
+            "summary" => &["", "_sum", "_count"],
+            "histogram" => &["", "_bucket", "_sum", "_count"],
+            _ => return Err("no type"),
+        };
+        Ok(suffixes.iter().map(|suffix| format!("{}{suffix}", self.name)).collect())
+    }
+
+    fn check(&self) -> Result<(), Wrong> {
+        if self.samples.is_empty() {
+            return Err(format!("a family without lines: {}", self.name));
+        }
+        let mut seen = BTreeSet::new();
+        let mut rest = &self.samples[..];
+        while let Some(first) = rest.first() {
+            let taken = match self.type_name {
+                "summary" => self.take_distribution(rest, "", "quantile"),
+                "histogram" => self.take_distribution(rest, "_bucket", "le"),
+                _ => self.take_value(first),
+            };
+            let (labels, taken) = taken.map_err(|why| format!("{why}: {}", first.line))?;
+            if !seen.insert(sorted(labels)) {
+                return Err(format!("twice: {}", first.line));
+            }
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// The labels of the member that begins here, and how many lines it has.
+    fn take_value(&self, first: &Sample<'a>) -> Result<(Labels, usize), &'static str> {
+        if first.name != self.name {
+            return Err("a line of another family");
+        }
+        if self.type_name == "counter" && first.value < 0.0 {
+            return Err("a counter below zero");
+        }
+        Ok((first.labels.clone(), 1))
+    }
+
+    /// Likewise: some lines with one more label, in ascending order of it, then the sum and the count.
+    fn take_distribution(
+        &self,
+        samples: &[Sample<'a>],
+        suffix: &str,
+        extra: &str,
+    ) -> Result<(Labels, usize), &'static str> {
+        let has_suffix = |sample: &Sample<'_>, suffix| sample.name.strip_prefix(self.name) == Some(suffix);
+        let parts = samples.iter().take_while(|sample| has_suffix(sample, suffix)).take_while(|sample| {
+            // Those of the next member follow behind its own sum and count.
+            without(&sample.labels, extra) == without(&samples[0].labels, extra)
+        });
+        let parts: Vec<_> = parts.collect();
+        let [sum, count, ..] = &samples[parts.len()..] else { return Err("no sum and count") };
+        if !has_suffix(sum, "_sum") || !has_suffix(count, "_count") {
+            return Err("no sum and count behind its other lines");
+        }
+        let labels = without(&samples[0].labels, extra);
+        if sum.labels != labels || count.labels != labels {
+            return Err("sum and count have other labels");
+        }
+        if count.value < 0.0 {
+            return Err("a count below zero");
+        }
+        let mut before: Option<(f64, f64)> = None;
+        for part in &parts {
+            let mut values = part.labels.iter().filter(|(name, _)| name == extra);
+            let (Some((_, text)), None) = (values.next(), values.next()) else {
+                return Err("a line without its label");
+            };
+            let place = match text.as_str() {
+                "+Inf" if extra == "le" => f64::INFINITY,
+                text => number(text)?,
+            };
+            if extra == "quantile" && !(0.0..=1.0).contains(&place) {
+                return Err("a quantile beyond 1");
+            }
+            if before.is_some_and(|(place_before, _)| place_before >= place) {
+                return Err("lines are not in ascending order");
+            }
+            if before.is_some_and(|(_, value_before)| value_before > part.value) {
+                return Err("values fall");
+            }
+            before = Some((place, part.value));
+        }
+        if extra == "le" && before != Some((f64::INFINITY, count.value)) {
+            return Err("the last bucket does not hold all");
+        }
+        Ok((labels, parts.len() + 2))
+    }
+}
+
+/// Reads `name{label="value",label="value"} value`.
+fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
+    let (name, rest) = line.split_at(line.find(['{', ' ']).ok_or("no value")?);
+    let (labels, rest) = match rest.strip_prefix('{') {
+        Some(rest) => labels(rest)?,
+        None => (Labels::new(), rest),
+    };
+    let value = number(rest.strip_prefix(' ').ok_or("no space before the value")?)?;
+    Ok(Sample { line, name, labels, value })
+}
+
+/// The labels up to the brace that closes them, and what stands behind it.
+fn labels(text: &str) -> Result<(Labels, &str), &'static str> {
+    let mut labels = Labels::new();
+    let mut rest = text;
+    loop {
+        let (name, quoted) = rest.split_once("=\"").ok_or("no label")?;
+        if !is_name(name, "") || name.starts_with("__") {
+            return Err("no name of a label");
+        }
+        let mut is_escaped = false;
+        let end = quoted.find(|character| {
+            let ends = character == '"' && !is_escaped;
+            is_escaped = character == '\\' && !is_escaped;
+            ends
+        });
+        let (value, behind) = quoted.split_at(end.ok_or("no end of a label's value")?);
+        if value.is_empty() {
+            return Err("a label without value is none");
+        }
+        if labels.iter().any(|(known, _)| known == name) {
+            return Err("a label twice");
+        }
+        labels.push((name.to_owned(), unescape(value, &['\\', '"', 'n'])?));
+        rest = &behind[1..];
+        if let Some(rest) = rest.strip_prefix("} ") {
+            // The space belongs to the value.
+            return Ok((labels, &text[text.len() - rest.len() - 1..]));
+        }
+        rest = rest.strip_prefix(',').ok_or("neither a comma nor a brace behind a label")?;
+    }
+}
+
+/// What stands for itself or behind a backslash, where only these may stand.
+fn unescape(text: &str, escaped: &[char]) -> Result<String, &'static str> {
+    let mut plain = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        plain.push(match character {
+            '\\' => match characters.next() {
+                Some('n') => '\n',
+                Some(character) if escaped.contains(&character) => character,
+                _ => return Err("a backslash that escapes nothing"),
+            },
+            _ => character,
+        });
+    }
+    Ok(plain)
+}
+
+/// A finite number in digits: Rust's own reading takes more than the format has, such as `infinity`.
+fn number(text: &str) -> Result<f64, &'static str> {
+    let is_of_digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    text.parse().ok().filter(|number: &f64| is_of_digits && number.is_finite()).ok_or("no finite number")
+}
+
+/// Letters, digits that are not the first, `_`, and what else may stand.
+fn is_name(name: &str, others: &str) -> bool {
+    let is_letter =
+        |character: char| character.is_ascii_alphabetic() || character == '_' || others.contains(character);
+    name.starts_with(is_letter)
+        && name.chars().all(|character| is_letter(character) || character.is_ascii_digit())
+}
+
+fn without(labels: &Labels, extra: &str) -> Labels {
+    labels.iter().filter(|(name, _)| name != extra).cloned().collect()
+}
+
+fn sorted(mut labels: Labels) -> Labels {
+    labels.sort();
+    labels
+}
