@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use harness::prometheus::*;
 use harness::server::{Server, start_on_free_port};
@@ -215,6 +215,42 @@ fn prometheus_behind_node_exporter_has_the_totals_of_all_that_was_sent() {
     // The first value of a counter is no increase.
     prometheus.wait_for("increase(orders_total[1m]) > bool 0", |grew| grew == 1.0);
     prometheus.wait_for("time() - tallyd_textfile_timestamp_seconds < bool 10", |is_fresh| is_fresh == 1.0);
+}
+
+#[test]
+#[ignore = "needs promtool; run make test"]
+fn each_alert_fires_when_it_should_and_not_otherwise() {
+    const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/alerts_test.yml");
+    let output = spawn(
+        Command::new("promtool").args(["test", "rules", TESTS]).stdout(Stdio::piped()).stderr(Stdio::piped()),
+    )
+    .wait_with_output()
+    .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // Each is in a test, and fires in one.
+    let [alerts, tests] = ["alerts.yml", "alerts_test.yml"]
+        .map(|file| fs::read_to_string(Path::new(TESTS).with_file_name(file)).unwrap());
+    let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert_eq!(names.len(), 10);
+    for name in names {
+        assert!(tests.contains(&format!("    alertname: {name}\n    exp_alerts:")), "{name}");
+    }
+}
+
+/// README's table has all that there is, to which another test holds it.
+#[test]
+fn alerts_are_about_telemetry_that_there_is() {
+    let alerts = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/alerts.yml")).unwrap();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let words = alerts.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+    let names =
+        words.filter_map(|word| word.strip_prefix("tallyd_")).map(|name| name.trim_end_matches("_total"));
+    let mut count = 0;
+    for name in names.filter(|name| *name != "textfile_timestamp_seconds") {
+        assert!(readme.contains(&format!("tallyd.{name}")), "{name}");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
 }
 
 #[test]

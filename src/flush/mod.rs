@@ -258,6 +258,7 @@ impl Flusher {
             let own = Report {
                 tally: &tally,
                 live: &live,
+                series_limit: self.cutter.shared.registry.limits().series,
                 drops: &drops,
                 connections: &connections,
                 exports: &exports,

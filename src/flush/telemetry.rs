@@ -19,6 +19,8 @@ pub(super) struct Report<'a> {
     pub(super) tally: &'a Tally,
     /// Series alive, by [`Kind`].
     pub(super) live: &'a [u64; Kind::ALL.len()],
+    /// How many may be.
+    pub(super) series_limit: usize,
     /// By socket.
     pub(super) drops: &'a [Drops],
     /// By stream listener.
@@ -91,6 +93,7 @@ impl Report<'_> {
         for (kind, live) in Kind::ALL.into_iter().zip(self.live) {
             rows.gauge("series", &[("type", kind.name())], *live as f64);
         }
+        rows.gauge("series_limit", &[], self.series_limit as f64);
         for Drops { listener, receiver, datagrams, buffer_bytes } in self.drops {
             let tags = [("listener", *listener), ("receiver", receiver.as_str())];
             rows.counter("datagrams_dropped", &tags, *datagrams);
