@@ -1,0 +1,90 @@
+//! What a call costs the thread that makes it: `stage/input`, in nanoseconds a call.
+//!
+//! Datagrams go to a socket that nobody reads, so that the kernel's part of sending them is in it, too.
+
+use std::hint::black_box;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use tallyd_client::{Config, Metrics, MetricsCollector, timed};
+
+fn sending(config: Config) -> (Arc<Metrics>, UdpSocket) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = socket.local_addr().expect("it is bound");
+    let config =
+        config.statsd_address(format!("udp://{address}")).statsd_flush_interval(Duration::from_secs(1));
+    (Metrics::start(&config).expect("it is right"), socket)
+}
+
+/// Before anything is configured: what a library costs whose application has no metrics.
+fn disabled(criterion: &mut Criterion) {
+    static METRICS: MetricsCollector = MetricsCollector::new("Library");
+
+    #[timed]
+    fn plain(value: u64) -> u64 {
+        black_box(value) + 1
+    }
+
+    criterion.bench_function("disabled/counter", |bencher| {
+        bencher.iter(|| METRICS.increment_counter(black_box("calls"), 1, &[("source", "upload")]));
+    });
+    criterion.bench_function("disabled/timed", |bencher| bencher.iter(|| plain(black_box(1))));
+}
+
+fn enabled(criterion: &mut Criterion) {
+    let (metrics, _socket) = sending(Config::new());
+    let collector = metrics.collector("Parser");
+    criterion.bench_function("statsd/counter", |bencher| {
+        bencher.iter(|| collector.increment_counter(black_box("resumes"), 1, &[]));
+    });
+    criterion.bench_function("statsd/counter_two_tags", |bencher| {
+        bencher.iter(|| {
+            collector.increment_counter(black_box("resumes"), 1, &[("source", "upload"), ("env", "prod")]);
+        });
+    });
+    criterion.bench_function("statsd/timing", |bencher| {
+        bencher.iter(|| collector.record_timing(black_box("time"), black_box(12.345), &[]));
+    });
+    let sampled = collector.clone().sampled(0.01);
+    criterion.bench_function("statsd/counter_sampled", |bencher| {
+        bencher.iter(|| sampled.increment_counter(black_box("resumes"), 1, &[]));
+    });
+    criterion.bench_function("statsd/timer", |bencher| {
+        bencher.iter(|| collector.start_timer(black_box("time"), &[]));
+    });
+}
+
+/// `#[timed]` uses the application's exporters, so this comes last: they cannot be taken back.
+fn attribute(criterion: &mut Criterion) {
+    #[timed(component = "Parser")]
+    fn plain(value: u64) -> u64 {
+        black_box(value) + 1
+    }
+    #[timed(component = "Parser", outcome)]
+    fn with_outcome(value: u64) -> Result<u64, ()> {
+        if black_box(value) == 0 { Err(()) } else { Ok(value) }
+    }
+    struct Parser;
+    impl Parser {
+        #[timed]
+        fn method(&self, value: u64) -> u64 {
+            black_box(value) + 1
+        }
+        #[timed(sample_rate = 0.01)]
+        fn sampled(&self, value: u64) -> u64 {
+            black_box(value) + 1
+        }
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = socket.local_addr().expect("it is bound");
+    tallyd_client::configure(&Config::new().statsd_address(format!("udp://{address}"))).expect("it is right");
+    criterion.bench_function("timed/function", |bencher| bencher.iter(|| plain(black_box(1))));
+    criterion.bench_function("timed/function_outcome", |bencher| bencher.iter(|| with_outcome(black_box(1))));
+    criterion.bench_function("timed/method", |bencher| bencher.iter(|| Parser.method(black_box(1))));
+    criterion.bench_function("timed/method_sampled", |bencher| bencher.iter(|| Parser.sampled(black_box(1))));
+}
+
+criterion_group!(benches, disabled, enabled, attribute);
+criterion_main!(benches);

@@ -1,0 +1,129 @@
+//! What a measurement looks like on the wire: `component.name:value|type|@rate|#key:value,key:value`.
+
+use crate::exporters::text::{push_key, push_member, push_name, push_value};
+use crate::measurement::{Measurement, Value};
+
+/// Writes the line of a measurement in place of what was in it; whatever is in its texts, the line means what it says.
+///
+/// A negative value of a gauge takes two lines, which must come in one datagram: a sign alone would make it a change.
+pub(super) fn write_line(line: &mut String, prefix: &str, measurement: &Measurement<'_>) {
+    line.clear();
+    match measurement.value {
+        Value::Gauge(value) if value < 0.0 => {
+            push_line(line, prefix, measurement, Value::Gauge(0.0));
+            line.push('\n');
+        }
+        _ => {}
+    }
+    push_line(line, prefix, measurement, measurement.value);
+}
+
+fn push_line(line: &mut String, prefix: &str, measurement: &Measurement<'_>, value: Value<'_>) {
+    line.push_str(prefix);
+    push_name(line, measurement.component);
+    line.push('.');
+    push_name(line, measurement.name);
+    line.push(':');
+    let kind = match value {
+        Value::Counter(value) => {
+            line.push_str(itoa::Buffer::new().format(value));
+            "|c"
+        }
+        Value::Gauge(value) => {
+            push_number(line, value);
+            "|g"
+        }
+        Value::Timing(value) => {
+            push_number(line, value);
+            "|ms"
+        }
+        Value::Histogram(value) => {
+            push_number(line, value);
+            "|h"
+        }
+        Value::Distribution(value) => {
+            push_number(line, value);
+            "|d"
+        }
+        Value::Set(member) => {
+            push_member(line, member);
+            "|s"
+        }
+    };
+    line.push_str(kind);
+    if measurement.rate < 1.0 {
+        line.push_str("|@");
+        push_number(line, measurement.rate);
+    }
+    let mut before = "|#";
+    for (key, value) in measurement.tags() {
+        line.push_str(before);
+        push_key(line, key);
+        line.push(':');
+        push_value(line, value);
+        before = ",";
+    }
+}
+
+/// The shortest text that reads back as the same number, as servers read it: they know no `1e16` with a point in it.
+fn push_number(line: &mut String, number: f64) {
+    if number.fract() == 0.0 && number.abs() < 1e15 {
+        line.push_str(itoa::Buffer::new().format(number as i64));
+    } else {
+        line.push_str(zmij::Buffer::new().format_finite(number));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tag;
+    use crate::measurement::Tags;
+
+    fn line(prefix: &str, name: &str, value: Value<'_>, rate: f64, tags: &[Tag<'_>]) -> String {
+        let tags = [Tags::Given(&[]), Tags::Given(&[]), Tags::Given(tags)];
+        let mut line = "what was there".to_owned();
+        write_line(&mut line, prefix, &Measurement { component: "Parser", name, value, tags, rate });
+        line
+    }
+
+    #[test]
+    fn each_kind_of_value_has_the_type_that_servers_know() {
+        let cases = [
+            (Value::Counter(u64::MAX), "Parser.n:18446744073709551615|c"),
+            (Value::Gauge(17.0), "Parser.n:17|g"),
+            (Value::Gauge(-0.5), "Parser.n:0|g\nParser.n:-0.5|g"),
+            (Value::Gauge(-0.0), "Parser.n:0|g"),
+            (Value::Timing(12.5), "Parser.n:12.5|ms"),
+            (Value::Timing(1e-6), "Parser.n:1e-6|ms"),
+            (Value::Histogram(1e20), "Parser.n:1e+20|h"),
+            (Value::Distribution(0.1), "Parser.n:0.1|d"),
+            (Value::Set("ann:1"), "Parser.n:ann:1|s"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(line("", "n", value, 1.0, &[]), expected);
+        }
+    }
+
+    #[test]
+    fn rates_tags_and_prefixes_have_their_places() {
+        let tags = [("source", "upload"), ("empty", "")];
+        assert_eq!(
+            line("shop.", "n", Value::Counter(1), 0.1, &tags),
+            "shop.Parser.n:1|c|@0.1|#source:upload,empty:"
+        );
+    }
+
+    #[test]
+    fn nothing_in_a_text_ends_it_or_begins_another_one() {
+        let tags = [("a:b,c|d\n", "x:y,z|\n#@")];
+        assert_eq!(
+            line("", "a:b|c\nd@e#f,g;h=i[j]", Value::Set("a|b\nc"), 1.0, &tags),
+            "Parser.a_b_c_d_e_f_g_h_i_j_:a_b_c|s|#a_b_c_d_:x:y_z__#@"
+        );
+        assert_eq!(
+            line("", "größe", Value::Counter(1), 1.0, &[("stra|ße", "ü")]),
+            "Parser.größe:1|c|#stra_ße:ü"
+        );
+    }
+}

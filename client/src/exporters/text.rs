@@ -1,0 +1,57 @@
+//! Names, tags and members as they are on the wire and on the page: what cannot be on the one is on neither.
+
+/// Appends a name, in which nothing stands that any server would read as its end or as tags.
+pub(super) fn push_name(text: &mut String, name: &str) {
+    push(text, name, NAME);
+}
+
+/// Appends the key of a tag.
+pub(super) fn push_key(text: &mut String, key: &str) {
+    push(text, key, KEY);
+}
+
+/// Appends the value of a tag.
+pub(super) fn push_value(text: &mut String, value: &str) {
+    push(text, value, VALUE);
+}
+
+/// Appends a member of a set.
+pub(super) fn push_member(text: &mut String, member: &str) {
+    push(text, member, MEMBER);
+}
+
+const NAME: u8 = 1;
+const KEY: u8 = 2;
+const VALUE: u8 = 4;
+const MEMBER: u8 = 8;
+
+/// In what each byte may not be. Where each was compared with all that are wrong, a call of a timed function took 275 ns
+/// instead of 246.
+const WRONG: [u8; 256] = {
+    let mut wrong = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        wrong[byte] = match byte as u8 {
+            // What ends a part of a line, or the line.
+            b'|' | ..b' ' | 0x7f => NAME | KEY | VALUE | MEMBER,
+            b',' => NAME | KEY | VALUE,
+            b':' => NAME | KEY,
+            b'@' | b'#' | b';' | b'=' | b'[' | b']' => NAME,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    wrong
+};
+
+/// Appends a text with `_` in place of each byte that may not be in it; those are ASCII, so it stays UTF-8.
+fn push(text: &mut String, other: &str, place: u8) {
+    let all = other.bytes().fold(0, |all, byte| all | WRONG[usize::from(byte)]);
+    if all & place == 0 {
+        return text.push_str(other);
+    }
+    text.extend(other.chars().map(|character| {
+        let is_wrong = character.is_ascii() && WRONG[character as usize] & place != 0;
+        if is_wrong { '_' } else { character }
+    }));
+}

@@ -1,0 +1,6 @@
+#[tallyd_client::timed]
+const fn constant() {}
+
+fn main() {
+    constant();
+}

@@ -1,0 +1,6 @@
+#[tallyd_client::timed]
+struct Structure;
+
+fn main() {
+    let _ = Structure;
+}

@@ -1,0 +1,6 @@
+#[tallyd_client::timed(component = "a", component = "b")]
+fn function() {}
+
+fn main() {
+    function();
+}

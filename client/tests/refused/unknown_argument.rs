@@ -1,0 +1,6 @@
+#[tallyd_client::timed(name = "x")]
+fn function() {}
+
+fn main() {
+    function();
+}

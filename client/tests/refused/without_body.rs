@@ -1,0 +1,6 @@
+trait Parse {
+    #[tallyd_client::timed]
+    fn parse(&self);
+}
+
+fn main() {}

@@ -1,0 +1,231 @@
+//! What `#[timed]` records of functions of every kind, whichever way they end; and that it changes nothing else of them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod harness;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use harness::{GLOBAL, timing};
+use tallyd_client::timed;
+
+/// The lines of a metric, of which there are as many; each is a time of at least so many milliseconds and ends so.
+fn assert_timed(name: &str, ends: &[&str]) {
+    let lines = GLOBAL.wait_for(name, ends.len());
+    for (line, end) in lines.iter().zip(ends) {
+        let (milliseconds, rest) = timing(line);
+        assert!((0.0..60_000.0).contains(&milliseconds), "{line}");
+        assert_eq!(rest, *end, "{line}");
+    }
+}
+
+/// Polls a future once.
+fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+struct Parser<T>(T);
+
+trait Parse {
+    fn parse(&self) -> usize;
+
+    #[timed]
+    fn parse_twice(&self) -> usize {
+        2 * self.parse()
+    }
+}
+
+impl<T: Display> Parse for Parser<T> {
+    #[timed]
+    fn parse(&self) -> usize {
+        self.0.to_string().len()
+    }
+}
+
+impl<T> Parser<T> {
+    #[timed]
+    fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    #[timed]
+    fn into_value(self) -> T {
+        self.0
+    }
+
+    #[timed]
+    fn value_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+
+    #[timed(outcome)]
+    fn value_mut_or(&mut self, is_there: bool) -> Result<&mut T, &'static str> {
+        if !is_there {
+            return Err("none");
+        }
+        Ok(&mut self.0)
+    }
+
+    #[timed]
+    async fn value(&self) -> &T {
+        &self.0
+    }
+}
+
+#[test]
+fn a_method_is_timed_under_its_type_and_a_function_under_its_module() {
+    LazyForce::all();
+    let mut parser = Parser::new(vec![String::new()]);
+    parser.value_mut().push(String::new());
+    assert_eq!(parser.value_mut_or(true).unwrap().len(), 2);
+    assert_eq!(parser.value_mut_or(false).unwrap_err(), "none");
+    assert!(matches!(poll(parser.value()), Poll::Ready(_)));
+    assert_eq!(parser.into_value().len(), 2);
+    assert_eq!(Parser("four").parse_twice(), 8);
+    for name in ["new", "value_mut", "value", "into_value", "parse", "parse_twice"] {
+        assert_timed(&format!("Parser.{name}.execution_time"), &[""]);
+    }
+    assert_timed("Parser.value_mut_or.execution_time", &["|#outcome:ok", "|#outcome:error"]);
+
+    #[timed]
+    fn free() {}
+    free();
+    assert_timed("timed.free.execution_time", &[""]);
+}
+
+/// Names the server before the first call, which would find no exporters otherwise.
+struct LazyForce;
+
+impl LazyForce {
+    fn all() {
+        std::sync::LazyLock::force(&GLOBAL);
+    }
+}
+
+#[test]
+fn names_tags_and_rates_are_those_of_the_attribute() {
+    LazyForce::all();
+    #[timed(
+        metric_name = "extract_candidate_data.time",
+        component = "Resume",
+        tags(source = "upload", a::b = "c")
+    )]
+    fn extract() {}
+    extract();
+    assert_timed("Resume.extract_candidate_data.time", &["|#source:upload,a.b:c"]);
+
+    #[timed(component = "Resume", sample_rate = 0.25)]
+    fn hot() {}
+    (0..10_000).for_each(|_| hot());
+    // Each stands for four; five standard deviations are 217 of 2,500.
+    tallyd_client::flush();
+    let lines = {
+        let mut before = 0;
+        loop {
+            let lines = GLOBAL.of("Resume.hot.execution_time");
+            if lines.len() == before && before > 2000 {
+                break lines;
+            }
+            before = lines.len();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    assert!((2283..2717).contains(&lines.len()), "{}", lines.len());
+    assert!(lines.iter().all(|line| timing(line).1 == "|@0.25"), "{lines:?}");
+}
+
+#[test]
+fn a_call_is_recorded_whichever_way_it_ends() {
+    LazyForce::all();
+    #[timed(component = "Ways", outcome)]
+    fn result(text: &str) -> Result<u8, std::num::ParseIntError> {
+        assert!(text != "panic", "as it was told");
+        let number = text.parse()?;
+        Ok(number)
+    }
+    assert_eq!(result("7"), Ok(7));
+    assert!(result("x").is_err());
+    assert!(std::panic::catch_unwind(|| result("panic")).is_err());
+    let tags = ["ok", "error", "panic"].map(|outcome| format!("|#outcome:{outcome}"));
+    assert_timed("Ways.result.execution_time", &tags.each_ref().map(String::as_str));
+
+    #[timed(component = "Ways")]
+    fn plain(text: &str) -> Option<u8> {
+        assert!(text != "panic", "as it was told");
+        let number = text.parse().ok()?;
+        if number == 0 {
+            return None;
+        }
+        Some(number)
+    }
+    assert_eq!([plain("7"), plain("x"), plain("0")], [Some(7), None, None]);
+    assert!(std::panic::catch_unwind(|| plain("panic")).is_err());
+    assert_timed("Ways.plain.execution_time", &[""; 4]);
+}
+
+#[test]
+fn a_future_that_is_dropped_is_recorded_and_told_from_one_that_ends() {
+    LazyForce::all();
+    #[timed(component = "Futures", outcome, tags(kind = "async"))]
+    async fn wait(forever: bool) -> Result<(), ()> {
+        if forever {
+            std::future::pending::<()>().await;
+        }
+        Err(())?;
+        Ok(())
+    }
+    assert_eq!(poll(wait(false)), Poll::Ready(Err(())));
+    assert_eq!(poll(wait(true)), Poll::Pending);
+    drop(wait(true));
+    assert_timed(
+        "Futures.wait.execution_time",
+        &["|#kind:async,outcome:error", "|#kind:async,outcome:dropped"],
+    );
+
+    #[timed(component = "Futures")]
+    async fn plain() {
+        std::future::pending::<()>().await;
+    }
+    assert_eq!(poll(plain()), Poll::Pending);
+    assert_timed("Futures.plain.execution_time", &[""]);
+}
+
+/// It says what it does.
+#[timed(component = "Shapes", outcome)]
+#[must_use]
+pub(crate) fn shapes<'a, T, const N: usize>(
+    values: &'a [T; N],
+    mut more: Vec<&'a T>,
+) -> impl Iterator<Item = &'a T> + use<'a, T, N>
+where
+    T: Ord + 'a,
+{
+    more.extend(values);
+    more.sort();
+    more.into_iter()
+}
+
+#[timed(component = "Shapes", outcome)]
+async fn fallible_impl(fails: bool) -> Result<impl Display, String> {
+    if fails { Err("told so".to_owned()) } else { Ok(5) }
+}
+
+#[timed(component = "Shapes", outcome)]
+extern "C" fn foreign(value: i32) -> i32 {
+    value + 1
+}
+
+#[test]
+fn generics_lifetimes_impl_trait_where_clauses_and_attributes_survive() {
+    LazyForce::all();
+    assert_eq!(shapes(&[3, 1], vec![&2]).copied().collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(foreign(1), 2);
+    assert!(matches!(poll(fallible_impl(true)), Poll::Ready(Err(_))));
+    assert_timed("Shapes.shapes.execution_time", &["|#outcome:ok"]);
+    assert_timed("Shapes.foreign.execution_time", &["|#outcome:ok"]);
+    assert_timed("Shapes.fallible_impl.execution_time", &["|#outcome:error"]);
+}

@@ -1,0 +1,71 @@
+//! The client crate and the daemon, together.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use harness::http::{Answer, try_ask};
+use harness::prometheus::{Page, wait_for};
+use harness::scraped::start;
+use tallyd_client::{Config, Exporter, Metrics};
+
+#[test]
+fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
+    let (daemon, tallyd) = start(&["flush.interval=100ms", "telemetry.enabled=false"]);
+    let own = free_address();
+    let config = Config::new()
+        .exporters([Exporter::Statsd, Exporter::Prometheus])
+        .statsd_address(format!("udp://{}", daemon.address))
+        .prometheus_address(own)
+        .prefix("shop")
+        .tag("env", "test");
+    let metrics = Metrics::start(&config).unwrap();
+    let collector = metrics.collector("ResumeParser").with_tag("team.name", "a");
+    let tags = [("source", "up\"lo|ad,\n"), ("empty", "")];
+    collector.increment_counter("resumes", 3, &tags);
+    collector.increment_counter("resumes", 4, &tags);
+    collector.increment_counter("jobs:[all]_total", 1, &[]);
+    collector.record_gauge("queue-length", -2.5, &tags);
+    collector.record_timing("parse.time", Duration::from_millis(20), &[("quantile", "x"), ("le", "y")]);
+    collector.record_timing("parse.time", 40, &[("quantile", "x"), ("le", "y")]);
+    collector.record_histogram("size", 0.25, &[("9", "digit")]);
+    collector.record_distribution("spread", 7, &[("__name__", "z")]);
+    collector.record_set("users", "ann", &tags);
+    collector.record_set("users", "bob", &tags);
+    collector.record_set("users", "ann", &tags);
+    metrics.flush();
+    // A set is shown at the end of its interval, which is ten seconds here.
+    let is_whole = |address| {
+        let answer = try_ask(address, "GET", "/metrics", &[]).ok().filter(|answer| !answer.is_empty())?;
+        let text = Answer::parse(&answer).text().to_owned();
+        text.contains("\nshop_ResumeParser_users{").then_some(text)
+    };
+    let through_tallyd = wait_for(|| is_whole(tallyd));
+    let in_process = wait_for(|| is_whole(own));
+    assert_eq!(types(&in_process), types(&through_tallyd));
+    let [through_tallyd, in_process] = [through_tallyd, in_process].map(|text| Page::parse(&text));
+    let series = |page: &Page| page.0.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(series(&in_process), series(&through_tallyd));
+    for (name, value) in &through_tallyd.0 {
+        // Percentiles are computed in other ways, and over another time.
+        if !name.1.contains_key("quantile") {
+            let own = in_process.0[name];
+            assert!((own - value).abs() <= value.abs() * 1e-9, "{name:?}: {own} instead of {value}");
+        }
+    }
+    assert_eq!(metrics.lost(), 0);
+}
+
+/// What TYPE lines say.
+fn types(page: &str) -> BTreeSet<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect()
+}
+
+/// One that nobody has, at this moment.
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
