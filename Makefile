@@ -1,7 +1,7 @@
 # `make` alone says what there is. Everything works without make, too: these are the commands to type.
 
 .DEFAULT_GOAL := help
-.PHONY: help test bench guard lint fuzz install-test-tools
+.PHONY: help test bench guard lint fuzz demo install-test-tools
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -24,6 +24,9 @@ fuzz: export RUSTC_BOOTSTRAP = 1
 fuzz: ## Fuzz each target for SECONDS=60, from the conformance cases on.
 	cd fuzz && cargo run --quiet --bin seed
 	for target in datagram stream; do cargo fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) -max_len=1024 || exit 1; done
+
+demo: install-test-tools ## Run an example application with tallyd and a real Prometheus, and ask for its percentiles.
+	examples/demo.sh
 
 # Warnings stay warnings while one works, and are errors here.
 lint: ## Check formatting, lints and documentation.

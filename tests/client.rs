@@ -6,6 +6,7 @@ mod harness;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
 use harness::http::{Answer, try_ask};
@@ -58,6 +59,30 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
         }
     }
     assert_eq!(metrics.lost(), 0);
+}
+
+#[test]
+#[ignore = "needs prometheus and promtool; run make test"]
+fn the_demo_ends_with_percentiles_that_prometheus_has_of_the_example_application() {
+    let [statsd, page, prometheus] = [(); 3].map(|()| free_address().to_string());
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo.sh"))
+        .arg("6")
+        .envs([("STATSD", statsd), ("PAGE", page), ("PROMETHEUS", prometheus)])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("0 samples were lost"), "{said}");
+    let value = |series: &str| -> f64 {
+        let line = said.lines().find_map(|line| line.trim().strip_prefix(series)?.strip_prefix(" => "));
+        line.unwrap_or_else(|| panic!("no {series} in {said}")).trim().parse().unwrap()
+    };
+    // The model thinks 5 to 20 ms, or one time in twenty up to 200.
+    assert!((0.005..0.03).contains(&value("{quantile=\"0.5\"}")), "{said}");
+    assert!((0.01..1.0).contains(&value("{quantile=\"0.99\"}")), "{said}");
+    let all = said.lines().find_map(|line| line.split_once(" résumés were processed")).unwrap().0;
+    let by_source = ["{source=\"mail\"}", "{source=\"upload\"}"].map(value);
+    assert_eq!(by_source.iter().sum::<f64>(), all.parse::<f64>().unwrap(), "{said}");
 }
 
 /// What TYPE lines say.
