@@ -17,6 +17,7 @@ use harness::meanwhile::End;
 use harness::prometheus::wait_for;
 use harness::scraped::*;
 use harness::server::{NATIVE_HISTOGRAMS, Server};
+use serde_json::Value;
 use tempfile::TempDir;
 
 #[test]
@@ -252,6 +253,37 @@ fn percentiles_over_machines_are_those_of_all_values_within_the_error_of_native_
     // Each was scraped in the format that has them.
     let scrapes = "min(tallyd_scrapes_total{format=\"protobuf\"})";
     prometheus.wait_for(scrapes, |scrapes| scrapes >= 1.0);
+}
+
+#[test]
+#[ignore = "needs prometheus; run make test"]
+fn every_panel_of_the_dashboard_shows_something() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/tallyd.json");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
+    // As Grafana fills them in.
+    let queries: Vec<_> = targets
+        .map(|target| {
+            let query = target["expr"].as_str().unwrap();
+            let query = query.replace("$__rate_interval", "10s").replace("$instance", ".*");
+            let query =
+                query.replace("${timing}", "api_latency_seconds").replace("$timing", "api_latency_seconds");
+            query.replace("$counter", "orders_total")
+        })
+        .collect();
+    assert!(queries.len() > 15 && queries.iter().all(|query| !query.contains('$')), "{queries:#?}");
+
+    let (daemon, address) = start(&["flush.interval=500ms"]);
+    let prometheus = Server::prometheus(&[("tallyd", address)]);
+    for query in &queries {
+        wait_for(|| {
+            daemon.send("orders:1|c\napi.latency:5:90|ms|#outcome:ok\napi.latency:7|ms|#outcome:error");
+            let values = prometheus.values(query);
+            let shows = !values.is_empty() && values.values().all(|value| value.is_finite());
+            shows.then_some(())
+        });
+    }
 }
 
 fn is_about(value: f64, expected: f64, error: f64) -> bool {
