@@ -32,6 +32,29 @@ impl Value<'_> {
         }
     }
 
+    /// Its type on the wire.
+    pub(crate) fn wire(self) -> &'static str {
+        match self {
+            Value::Counter(_) => "c",
+            Value::Gauge(_) => "g",
+            Value::Timing(_) => "ms",
+            Value::Histogram(_) => "h",
+            Value::Distribution(_) => "d",
+            Value::Set(_) => "s",
+        }
+    }
+
+    /// Whether it says something: infinities and NaN do not.
+    pub(crate) fn is_meaningful(self) -> bool {
+        match self {
+            Value::Counter(_) | Value::Set(_) => true,
+            Value::Gauge(number)
+            | Value::Timing(number)
+            | Value::Histogram(number)
+            | Value::Distribution(number) => number.is_finite(),
+        }
+    }
+
     /// Whether a part of the calls can stand for all of them.
     pub(crate) fn can_be_sampled(self) -> bool {
         !matches!(self, Value::Gauge(_) | Value::Set(_))

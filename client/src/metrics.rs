@@ -67,7 +67,7 @@ impl Metrics {
         let settings = config.settings()?;
         let flush_interval = settings.flush_interval;
         let metrics = Arc::new(Self::of(settings));
-        if metrics.exporters.have_buffers() {
+        if metrics.exporters.need_care() {
             let flushed = Arc::downgrade(&metrics);
             let flusher = thread::Builder::new().name("tallyd-client".to_owned());
             if let Err(error) = flusher.spawn(move || flush_again_and_again(&flushed, flush_interval)) {

@@ -154,7 +154,7 @@ struct Buckets {
 }
 
 /// Values whose buckets are found before weights are added.
-const RUN: usize = 64;
+pub(super) const RUN: usize = 64;
 /// Buckets added beyond one that does not fit, so that values that creep outwards move the array seldom.
 const SLACK: u32 = 32;
 

@@ -13,7 +13,7 @@ use self::console::Console;
 use self::prometheus::Prometheus;
 use self::statsd::Statsd;
 use crate::config::{Exporter, Settings};
-use crate::measurement::{Measurement, Value};
+use crate::measurement::Measurement;
 
 /// All that were started. Each takes what it is given, whatever becomes of it elsewhere.
 #[derive(Default)]
@@ -57,22 +57,16 @@ impl Exporters {
         none
     }
 
-    pub(crate) fn have_buffers(&self) -> bool {
-        let have = self.statsd.is_some();
+    /// Whether anything waits in one, or is done by [`maintain`](Self::maintain).
+    pub(crate) fn need_care(&self) -> bool {
+        let need = self.statsd.is_some();
         #[cfg(feature = "prometheus")]
-        let have = have || self.prometheus.is_some();
-        have
+        let need = need || self.prometheus.is_some();
+        need
     }
 
     pub(crate) fn record(&self, measurement: &Measurement<'_>) {
-        let number = match measurement.value {
-            Value::Gauge(number)
-            | Value::Timing(number)
-            | Value::Histogram(number)
-            | Value::Distribution(number) => number,
-            Value::Counter(_) | Value::Set(_) => 0.0,
-        };
-        if !number.is_finite() {
+        if !measurement.value.is_meaningful() {
             self.meaningless.fetch_add(1, Ordering::Relaxed);
             return;
         }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::text::{push_key, push_name, push_value};
+use super::text::{before_names, push_key, push_name, push_value};
 use crate::measurement::{Measurement, Value};
 
 /// tallyd's own, as its configuration is shipped.
@@ -51,13 +51,8 @@ impl Prometheus {
             Some(address) => serve(builder.with_http_listener(address))?,
             None => builder.build_recorder(),
         };
-        let mut own = String::new();
-        if !prefix.is_empty() {
-            push_name(&mut own, prefix);
-            own.push('.');
-        }
         Ok(Self {
-            prefix: own,
+            prefix: before_names(prefix),
             handle: recorder.handle(),
             recorder,
             sets: Mutex::new(Sets {

@@ -1,5 +1,15 @@
 //! Names, tags and members as they are on the wire and on the page: what cannot be on the one is on neither.
 
+/// What stands before all names: the prefix with a dot behind it, if there is one.
+pub(super) fn before_names(prefix: &str) -> String {
+    let mut text = String::new();
+    if !prefix.is_empty() {
+        push_name(&mut text, prefix);
+        text.push('.');
+    }
+    text
+}
+
 /// Appends a name, in which nothing stands that any server would read as its end or as tags.
 pub(super) fn push_name(text: &mut String, name: &str) {
     push(text, name, NAME);

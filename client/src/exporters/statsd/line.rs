@@ -8,12 +8,9 @@ use crate::measurement::{Measurement, Value};
 /// A negative value of a gauge takes two lines, which must come in one datagram: a sign alone would make it a change.
 pub(super) fn write_line(line: &mut String, prefix: &str, measurement: &Measurement<'_>) {
     line.clear();
-    match measurement.value {
-        Value::Gauge(value) if value < 0.0 => {
-            push_line(line, prefix, measurement, Value::Gauge(0.0));
-            line.push('\n');
-        }
-        _ => {}
+    if matches!(measurement.value, Value::Gauge(value) if value < 0.0) {
+        push_line(line, prefix, measurement, Value::Gauge(0.0));
+        line.push('\n');
     }
     push_line(line, prefix, measurement, measurement.value);
 }
@@ -24,33 +21,15 @@ fn push_line(line: &mut String, prefix: &str, measurement: &Measurement<'_>, val
     line.push('.');
     push_name(line, measurement.name);
     line.push(':');
-    let kind = match value {
-        Value::Counter(value) => {
-            line.push_str(itoa::Buffer::new().format(value));
-            "|c"
-        }
-        Value::Gauge(value) => {
+    match value {
+        Value::Counter(value) => line.push_str(itoa::Buffer::new().format(value)),
+        Value::Gauge(value) | Value::Timing(value) | Value::Histogram(value) | Value::Distribution(value) => {
             push_number(line, value);
-            "|g"
         }
-        Value::Timing(value) => {
-            push_number(line, value);
-            "|ms"
-        }
-        Value::Histogram(value) => {
-            push_number(line, value);
-            "|h"
-        }
-        Value::Distribution(value) => {
-            push_number(line, value);
-            "|d"
-        }
-        Value::Set(member) => {
-            push_member(line, member);
-            "|s"
-        }
-    };
-    line.push_str(kind);
+        Value::Set(member) => push_member(line, member),
+    }
+    line.push('|');
+    line.push_str(value.wire());
     if measurement.rate < 1.0 {
         line.push_str("|@");
         push_number(line, measurement.rate);

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use self::buffer::Buffer;
 use self::line::write_line;
-use super::text::push_name;
+use super::text::before_names;
 use crate::config::Target;
 use crate::measurement::Measurement;
 
@@ -26,12 +26,7 @@ pub(super) struct Statsd {
 
 impl Statsd {
     pub(super) fn new(prefix: &str, target: Target) -> Self {
-        let mut own = String::new();
-        if !prefix.is_empty() {
-            push_name(&mut own, prefix);
-            own.push('.');
-        }
-        Self { prefix: own, buffer: Buffer::new(target) }
+        Self { prefix: before_names(prefix), buffer: Buffer::new(target) }
     }
 
     pub(super) fn record(&self, measurement: &Measurement<'_>) {
