@@ -23,7 +23,7 @@ use tempfile::TempDir;
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn prometheus_takes_the_same_values_from_protobuf_as_from_text_whatever_clients_send() {
-    let daemons = start_with_all_that_clients_send();
+    let daemons = start_with_all_that_clients_send(&["telemetry.enabled=false"], |_| ());
     let jobs = |place: fn(SocketAddr) -> SocketAddr| {
         daemons.iter().map(|(form, _, address)| (form.as_str(), place(*address))).collect::<Vec<_>>()
     };
@@ -118,7 +118,7 @@ fn prometheus_computes_the_right_numbers_from_what_it_scrapes_in_each_format() {
 #[test]
 #[ignore = "needs prometheus and victoria-metrics; run make test"]
 fn victoria_metrics_takes_the_same_values_as_prometheus_whatever_clients_send() {
-    let daemons = start_with_all_that_clients_send();
+    let daemons = start_with_all_that_clients_send(&["telemetry.enabled=false"], |_| ());
     let jobs: Vec<_> = daemons.iter().map(|(form, _, address)| (form.as_str(), *address)).collect();
     let texts: Vec<_> =
         daemons.iter().map(|(form, _, address)| (form.as_str(), only_text(*address))).collect();

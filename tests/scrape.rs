@@ -348,28 +348,8 @@ fn promtool_has_nothing_to_say_about_what_is_scraped() {
 #[test]
 #[ignore = "needs prometheus, and Python with its client from PyPI; run make test"]
 fn no_client_can_make_the_page_invalid_in_openmetrics() {
-    let combinations = datagrams_of_combinations();
-    let mut daemons = Vec::new();
-    for naming in ["prometheus", "statsd_exporter"] {
-        for timings in ["summary", "histogram"] {
-            let (daemon, address) = start(&[
-                "flush.interval=100ms",
-                &format!("exporters.prometheus.naming={naming}"),
-                &format!("exporters.prometheus.timings={timings}"),
-            ]);
-            for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
-                part.iter().for_each(|datagram| daemon.send(datagram));
-                wait_for_value(address, marker, 1.0);
-                assert_is_openmetrics(address);
-            }
-            combinations.iter().for_each(|datagram| daemon.send(datagram));
-            daemon.send("third.part:1|g");
-            wait_for_value(address, "third_part", 1.0);
-            assert_is_openmetrics(address);
-            daemons.push((daemon, address));
-        }
-    }
-    let jobs: Vec<_> = daemons.iter().map(|(_, address)| ("hostile", *address)).collect();
+    let daemons = start_with_all_that_clients_send(&[], assert_is_openmetrics);
+    let jobs: Vec<_> = daemons.iter().map(|(_, _, address)| ("hostile", *address)).collect();
     let prometheus = Server::prometheus(&jobs);
     // Of a page with one wrong line, Prometheus takes nothing, and `up` is 0.
     prometheus.wait_for("count(scrape_samples_post_metric_relabeling > 1000)", |all| all == 4.0);

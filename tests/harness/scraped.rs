@@ -22,30 +22,35 @@ pub fn wait_for_value(address: SocketAddr, name: &str, value: f64) {
     wait_for(|| (scrape(address).value(name, &[]) == Some(value)).then_some(()));
 }
 
-pub fn datagrams_of_combinations() -> Vec<Vec<u8>> {
+fn datagrams_of_combinations() -> Vec<Vec<u8>> {
     combinations().chunks(40).map(|chunk| chunk.join(&b'\n')).collect()
 }
 
-/// Starts one for each naming style and each of two forms, and sends it all that clients may, to please or to spite it. Each
-/// has a name.
-pub fn start_with_all_that_clients_send() -> Vec<(String, Daemon, SocketAddr)> {
+/// Starts one for each naming style and each of two forms, with these settings besides, and sends it all that clients may, to
+/// please or to spite it; its page is looked at after each part of that. Each has a name.
+pub fn start_with_all_that_clients_send(
+    settings: &[&str],
+    look_at: impl Fn(SocketAddr),
+) -> Vec<(String, Daemon, SocketAddr)> {
     let mut daemons = Vec::new();
     for naming in ["prometheus", "statsd_exporter"] {
         for timings in ["summary", "histogram"] {
-            let (daemon, address) = start(&[
+            let own = [
                 "flush.interval=100ms",
-                "telemetry.enabled=false",
                 &format!("exporters.prometheus.naming={naming}"),
                 &format!("exporters.prometheus.timings={timings}"),
-            ]);
+            ];
+            let (daemon, address) = start(&[&own[..], settings].concat());
             for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
                 part.iter().for_each(|datagram| daemon.send(datagram));
                 wait_for_value(address, marker, 1.0);
+                look_at(address);
             }
             SHOP.iter().for_each(|datagram| daemon.send(datagram));
             datagrams_of_combinations().iter().for_each(|datagram| daemon.send(datagram));
             daemon.send("parts:0.25|h|@0.3\nthird.part:1|g");
             wait_for_value(address, "third_part", 1.0);
+            look_at(address);
             daemons.push((format!("{naming}_{timings}"), daemon, address));
         }
     }
