@@ -5,13 +5,13 @@
 mod harness;
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
 use harness::http::{Answer, try_ask};
 use harness::prometheus::{Page, wait_for};
 use harness::scraped::start;
+use harness::server::free_address;
 use tallyd_client::{Config, Exporter, Metrics};
 
 #[test]
@@ -88,9 +88,4 @@ fn the_demo_ends_with_percentiles_that_prometheus_has_of_the_example_application
 /// What TYPE lines say.
 fn types(page: &str) -> BTreeSet<&str> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect()
-}
-
-/// One that nobody has, at this moment.
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use cadence::prelude::*;
 use cadence::{BufferedUdpMetricSink, BufferedUnixMetricSink, StatsdClient};
+use harness::document::Document;
 use harness::shop::*;
 use harness::{Daemon, Finished, PATIENCE};
 use serde_json::{Value, json};
 
-const PAGE: &str = include_str!("../docs/clients.md");
+const PAGE: Document = Document { path: "docs/clients.md", text: include_str!("../docs/clients.md") };
 
 /// The blocks that a test runs, by what stands after the backquotes.
 const RUN: [&str; 21] = [
@@ -55,13 +56,9 @@ const NOT_RUN: [&str; 5] = [
 
 #[test]
 fn each_block_of_the_page_is_run_or_known_not_to_be() {
-    let fences = PAGE.lines().filter_map(|line| line.strip_prefix("```")).filter(|info| !info.is_empty());
-    let mut shown: Vec<_> = fences.collect();
-    let mut known = [&RUN[..], &NOT_RUN].concat();
-    shown.sort_unstable();
-    known.sort_unstable();
-    assert_eq!(shown, known);
-    let marks = PAGE.lines().filter(|line| line.contains("*not run*") || line.contains("*Not run.*")).count();
+    PAGE.assert_shows_just(&[&RUN[..], &NOT_RUN].concat());
+    let marks =
+        PAGE.text.lines().filter(|line| line.contains("*not run*") || line.contains("*Not run.*")).count();
     // One on top says what it means, one is of what has no block, and one of a table.
     assert_eq!(marks, NOT_RUN.len() + 3);
 }
@@ -81,7 +78,7 @@ const OVER_OTHERS: [(&str, &str); 9] = [
 
 /// The cells of each row of that table.
 fn rows_over_others() -> Vec<[&'static str; 4]> {
-    let (_, table) = PAGE.split_once("| client | listener | instead of | write |\n").unwrap();
+    let (_, table) = PAGE.text.split_once("| client | listener | instead of | write |\n").unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
@@ -551,10 +548,7 @@ fn what_is_shown_of_tallyds_own_configuration_is_valid() {
 
 /// A block of the page, with another port.
 fn shown(info: &str, port: &str) -> String {
-    let fence = format!("```{info}\n");
-    let block = PAGE.split_once(&fence).and_then(|(_, rest)| rest.split_once("```"));
-    let (block, _) = block.unwrap_or_else(|| panic!("docs/clients.md does not show {info}"));
-    block.replace("8125", port)
+    PAGE.block(info).replace("8125", port)
 }
 
 /// A program that runs a text.

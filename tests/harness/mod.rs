@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+pub mod document;
 pub mod http;
 pub mod meanwhile;
 pub mod prometheus;

@@ -18,14 +18,17 @@ use super::prometheus::{Running, spawn, wait_for};
 /// Makes Prometheus ask for protobuf; classic histograms are taken as what they are.
 pub const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histograms"];
 
+/// One that nobody has, at this moment.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
 /// Starts a program that serves at an address which it is given, and waits until it can be reached.
 ///
 /// Between the choice of a port and its use another program may take it: then the next one is tried.
 pub fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, SocketAddr) {
     wait_for(|| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let address = free_address();
         let mut running = Running(spawn(&mut command(address)));
         let is_up = wait_for(|| match running.0.try_wait().unwrap() {
             Some(_) => Some(false),
