@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::http::{Answer, try_ask};
-use harness::prometheus::{Page, wait_for};
-use harness::scraped::start;
+use harness::prometheus::{Name, Page, wait_for};
+use harness::scraped::{scrape, start};
 use harness::server::free_address;
 use tallyd_client::{Config, Exporter, Metrics};
 
@@ -35,6 +35,11 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
     collector.record_timing("parse.time", 40, &[("quantile", "x"), ("le", "y")]);
     collector.record_histogram("size", 0.25, &[("9", "digit")]);
     collector.record_distribution("spread", 7, &[("__name__", "z")]);
+    collector.increment_counter(
+        "labels",
+        1,
+        &[("a.b", "2"), ("a_b", "1"), ("", "v"), ("twice", "1"), ("twice", "2")],
+    );
     collector.record_set("users", "ann", &tags);
     collector.record_set("users", "bob", &tags);
     collector.record_set("users", "ann", &tags);
@@ -59,6 +64,29 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
         }
     }
     assert_eq!(metrics.lost(), 0);
+
+    // What cannot stand on one page with it: neither Prometheus nor promtool takes a page with both.
+    collector.record_gauge("jobs:[all]_total", 1, &[]);
+    collector.record_gauge("parse.time_seconds", 1, &[]);
+    collector.record_gauge("parse_time_seconds_count", 1, &[]);
+    collector.record_gauge("size", 1, &[]);
+    collector.record_gauge("queue.length", 1, &tags);
+    collector.record_timing("queue-length_seconds", 1, &[]);
+    collector.record_histogram("resumes_total", 1, &[]);
+    metrics.flush();
+    // Sets are shown only after an interval in which there were some.
+    let series = |address| -> BTreeSet<Name> {
+        scrape(address).0.into_keys().filter(|(name, _)| !name.ends_with("_users")).collect()
+    };
+    let is_there = |page: &BTreeSet<Name>| page.iter().any(|(name, _)| name.ends_with("length_seconds_sum"));
+    let [through_tallyd, in_process] =
+        [tallyd, own].map(|address| wait_for(|| Some(series(address)).filter(is_there)));
+    // Percentiles of an interval without samples are not shown by tallyd.
+    let without_quantiles = |page: BTreeSet<Name>| -> BTreeSet<Name> {
+        page.into_iter().filter(|(_, labels)| !labels.contains_key("quantile")).collect()
+    };
+    assert_eq!(without_quantiles(in_process), without_quantiles(through_tallyd));
+    assert_eq!(metrics.lost(), 6);
 }
 
 #[test]

@@ -5,9 +5,12 @@
 use std::hint::black_box;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+#[cfg(feature = "prometheus")]
+use tallyd_client::Exporter;
 use tallyd_client::{Config, Metrics, MetricsCollector, timed};
 
 fn sending(config: Config) -> (Arc<Metrics>, UdpSocket) {
@@ -47,7 +50,7 @@ fn enabled(criterion: &mut Criterion) {
     criterion.bench_function("statsd/timing", |bencher| {
         bencher.iter(|| collector.record_timing(black_box("time"), black_box(12.345), &[]));
     });
-    let sampled = collector.clone().sampled(0.01);
+    let sampled = collector.clone().with_sample_rate(0.01);
     criterion.bench_function("statsd/counter_sampled", |bencher| {
         bencher.iter(|| sampled.increment_counter(black_box("resumes"), 1, &[]));
     });
@@ -55,6 +58,50 @@ fn enabled(criterion: &mut Criterion) {
         bencher.iter(|| collector.start_timer(black_box("time"), &[]));
     });
 }
+
+/// Several threads at once: how long each waits for its call, in turn with as many others as there are more than processors.
+fn threads(criterion: &mut Criterion) {
+    let (metrics, _socket) = sending(Config::new());
+    let collector = metrics.collector("Parser");
+    for threads in [1, 2, 4, 8] {
+        criterion.bench_function(&format!("statsd/counter_threads/{threads}"), |bencher| {
+            bencher.iter_custom(|calls| {
+                let began = Instant::now();
+                thread::scope(|scope| {
+                    for _ in 0..threads {
+                        scope.spawn(|| {
+                            (0..calls)
+                                .for_each(|_| collector.increment_counter(black_box("resumes"), 1, &[]));
+                        });
+                    }
+                });
+                began.elapsed()
+            });
+        });
+    }
+}
+
+/// The page in the application.
+#[cfg(feature = "prometheus")]
+fn page(criterion: &mut Criterion) {
+    let config = Config::new().exporters([Exporter::Prometheus]).prometheus_start_http_server(false);
+    let metrics = Metrics::start(&config).expect("it is right");
+    let collector = metrics.collector("Parser");
+    criterion.bench_function("prometheus/counter", |bencher| {
+        bencher.iter(|| collector.increment_counter(black_box("resumes"), 1, &[]));
+    });
+    criterion.bench_function("prometheus/counter_two_tags", |bencher| {
+        bencher.iter(|| {
+            collector.increment_counter(black_box("resumes"), 1, &[("source", "upload"), ("env", "prod")]);
+        });
+    });
+    criterion.bench_function("prometheus/timing", |bencher| {
+        bencher.iter(|| collector.record_timing(black_box("time"), black_box(12.345), &[]));
+    });
+}
+
+#[cfg(not(feature = "prometheus"))]
+fn page(_criterion: &mut Criterion) {}
 
 /// `#[timed]` uses the application's exporters, so this comes last: they cannot be taken back.
 fn attribute(criterion: &mut Criterion) {
@@ -86,5 +133,5 @@ fn attribute(criterion: &mut Criterion) {
     criterion.bench_function("timed/method_sampled", |bencher| bencher.iter(|| Parser.sampled(black_box(1))));
 }
 
-criterion_group!(benches, disabled, enabled, attribute);
+criterion_group!(benches, disabled, enabled, threads, page, attribute);
 criterion_main!(benches);

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::measurement::{Measurement, Tags, Value};
 use crate::metrics::{Metrics, global};
+use crate::sample::{Sample, Tags, Value};
 use crate::{Number, Tag, Timer};
 
 /// Measures one component of an application. Its name stands before those of its metrics: `ResumeParser.resumes`.
@@ -55,40 +55,42 @@ impl MetricsCollector {
         self
     }
 
-    /// Takes only this share of the calls of counters, timings, histograms and distributions, each of which then stands for
-    /// several: for paths so hot that it would cost too much to send all of them. Above 0 and up to 1; what lies outside
-    /// counts as the nearer end, and 0 as the smallest share there is.
+    /// Sends only this share of the calls of counters, timings, histograms and distributions, each of which then stands for
+    /// several: for paths so hot that it would cost too much to send all of them. Between 0, which sends none, and 1; what lies
+    /// outside counts as the nearer end. The rate in the configuration is multiplied by it. The exporter `prometheus`, which
+    /// sends nothing, has all calls.
     #[must_use]
-    pub fn sampled(mut self, rate: f64) -> Self {
-        self.sample_rate = if rate > 0.0 { rate.min(1.0) } else { f64::MIN_POSITIVE };
+    pub fn with_sample_rate(mut self, rate: f64) -> Self {
+        self.sample_rate = rate.clamp(0.0, 1.0);
         self
     }
 
-    /// Counts `value` more.
+    /// Adds `value` to a counter.
     #[inline]
     pub fn increment_counter(&self, name: &str, value: u64, tags: &[Tag<'_>]) {
         self.record(name, Value::Counter(value), tags);
     }
 
-    /// Says what a value is from now on, such as the length of a queue.
+    /// Sets a gauge, such as the length of a queue. A [`Duration`] is in milliseconds.
     #[inline]
     pub fn record_gauge(&self, name: &str, value: impl Number, tags: &[Tag<'_>]) {
         self.record(name, Value::Gauge(value.number()), tags);
     }
 
-    /// Says how long something took, in milliseconds or as a [`Duration`](std::time::Duration).
+    /// Adds to a timing how long something took, in milliseconds or as a [`Duration`].
     #[inline]
     pub fn record_timing(&self, name: &str, value_ms: impl Number, tags: &[Tag<'_>]) {
         self.record(name, Value::Timing(value_ms.number()), tags);
     }
 
-    /// Adds a value to a histogram, such as the size of a request.
+    /// Adds a value to a histogram, such as the size of a request. A [`Duration`] is in milliseconds.
     #[inline]
     pub fn record_histogram(&self, name: &str, value: impl Number, tags: &[Tag<'_>]) {
         self.record(name, Value::Histogram(value.number()), tags);
     }
 
-    /// Adds a value to a distribution: what Datadog calls a histogram whose percentiles are those of all machines.
+    /// Adds a value to a distribution: what Datadog calls a histogram whose percentiles are those of all machines. A
+    /// [`Duration`] is in milliseconds.
     #[inline]
     pub fn record_distribution(&self, name: &str, value: impl Number, tags: &[Tag<'_>]) {
         self.record(name, Value::Distribution(value.number()), tags);
@@ -100,13 +102,14 @@ impl MetricsCollector {
         self.record(name, Value::Set(member), tags);
     }
 
-    /// Starts a timer that records when it is dropped.
+    /// Starts a timer that records when it is dropped, or [stopped](Timer::stop). Tags that are made while the application runs
+    /// must outlive it: `let tags = [("source", source)];` on a line of its own, before this one.
     #[inline]
     pub fn start_timer<'a>(&'a self, name: &'a str, tags: &'a [Tag<'a>]) -> Timer<'a> {
         Timer::start(self, name, tags)
     }
 
-    /// Whether a call of a timing that begins now is taken, and the share that it then stands for.
+    /// Whether anything becomes of a call of a timing that begins now: the rate of its sample.
     #[inline]
     pub(crate) fn take(&self) -> Option<f64> {
         self.metrics()?.take(self.sample_rate)
@@ -117,25 +120,25 @@ impl MetricsCollector {
         let Some(metrics) = self.metrics() else { return };
         let rate = if value.can_be_sampled() { metrics.take(self.sample_rate) } else { Some(1.0) };
         if let Some(rate) = rate {
-            self.record_taken(metrics, name, value, tags, rate);
+            self.hand_on(metrics, name, value, [tags, &[]], rate);
         }
     }
 
-    /// Records a timing for which [`take`](Self::take) gave this share.
-    pub(crate) fn record_taken_timing(&self, name: &str, elapsed: Duration, tags: &[Tag<'_>], rate: f64) {
+    /// Records a timing for which [`take`](Self::take) gave this rate, with tags from its start and from its end.
+    pub(crate) fn record_timer(&self, name: &str, elapsed: Duration, tags: [&[Tag<'_>]; 2], rate: f64) {
         if let Some(metrics) = self.metrics() {
-            self.record_taken(metrics, name, Value::Timing(elapsed.number()), tags, rate);
+            self.hand_on(metrics, name, Value::Timing(elapsed.number()), tags, rate);
         }
     }
 
     /// Not inlined, so that a call site is small.
     #[inline(never)]
-    fn record_taken(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: &[Tag<'_>], rate: f64) {
-        metrics.record(Measurement {
+    fn hand_on(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: f64) {
+        metrics.record(Sample {
             component: &self.component,
             name,
             value,
-            tags: [Tags::Given(&[]), Tags::Kept(&self.tags), Tags::Given(tags)],
+            tags: [Tags::NONE, Tags::Kept(&self.tags), Tags::Given(tags[0]), Tags::Given(tags[1])],
             rate,
         });
     }

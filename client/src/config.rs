@@ -15,7 +15,7 @@ use std::time::Duration;
 /// | `exporters` | `["statsd"]` | where to: `statsd`, `console`, `prometheus`, or several of them |
 /// | `prefix` | none | stands before the names of all components, with a dot behind it |
 /// | `tags` | none | go with each metric |
-/// | `sample_rate` | `1.0` | the share of calls that are taken, but for gauges and sets |
+/// | `sample_rate` | `1.0` | the share of calls that are sent, but for gauges and sets |
 /// | `statsd.address` | `"udp://127.0.0.1:8125"` | where tallyd listens; or `"unix:///run/tallyd/tallyd.sock"` |
 /// | `statsd.flush_interval_ms` | `1000` | how long a sample waits for others to fill a datagram with, at most |
 /// | `prometheus.start_http_server` | `true` | whether the exporter `prometheus` can be scraped |
@@ -54,8 +54,7 @@ pub enum Exporter {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(feature = "toml", derive(serde::Deserialize))]
 #[cfg_attr(feature = "toml", serde(default, deny_unknown_fields))]
-#[must_use]
-pub struct StatsdConfig {
+struct StatsdConfig {
     address: Option<String>,
     flush_interval_ms: Option<u64>,
 }
@@ -64,8 +63,7 @@ pub struct StatsdConfig {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(feature = "toml", derive(serde::Deserialize))]
 #[cfg_attr(feature = "toml", serde(default, deny_unknown_fields))]
-#[must_use]
-pub struct PrometheusConfig {
+struct PrometheusConfig {
     start_http_server: Option<bool>,
     address: Option<IpAddr>,
     port: Option<u16>,
@@ -129,7 +127,7 @@ impl Config {
         self
     }
 
-    /// The share of calls that are taken, above 0 and up to 1. The rates of collectors are multiplied by it.
+    /// The share of calls that are sent, above 0 and up to 1. The rates of collectors are multiplied by it.
     pub fn sample_rate(mut self, rate: f64) -> Self {
         self.sample_rate = Some(rate);
         self
@@ -151,6 +149,14 @@ impl Config {
     pub fn prometheus_address(mut self, address: SocketAddr) -> Self {
         self.prometheus.address = Some(address.ip());
         self.prometheus.port = Some(address.port());
+        self
+    }
+
+    /// Whether the exporter `prometheus` can be scraped; if not, an application serves
+    #[cfg_attr(feature = "prometheus", doc = "[its page](crate::render_prometheus) itself.")]
+    #[cfg_attr(not(feature = "prometheus"), doc = "its page itself.")]
+    pub fn prometheus_start_http_server(mut self, start: bool) -> Self {
+        self.prometheus.start_http_server = Some(start);
         self
     }
 
@@ -185,7 +191,7 @@ impl Config {
     /// If it is no TOML, or for a key that does not exist or a value of the wrong type.
     #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::new("", error.message()))
+        toml::from_str(text).map_err(|error| ConfigError::new("", error.to_string().trim_end()))
     }
 
     /// Reads what the environment says, in variables that begin with `TALLYD_CLIENT_`.
@@ -218,7 +224,7 @@ impl Config {
                 }
                 "PREFIX" => config.prefix = Some(value),
                 "TAGS" => {
-                    for tag in value.split(',').filter(|tag| !tag.is_empty()) {
+                    for tag in value.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
                         let (key, value) = tag
                             .split_once(':')
                             .ok_or_else(|| not("a list of tags such as env:prod,region:eu"))?;
@@ -255,6 +261,12 @@ impl Config {
                            tallyd-client = { features = [\"prometheus\"] }";
             return Err(ConfigError::new("exporters", problem));
         }
+        let prefix = prefix.clone().unwrap_or_default();
+        if prefix == "tallyd" || prefix.starts_with("tallyd.") {
+            let problem =
+                "names that begin with tallyd. are tallyd's own, which refuses them; choose another one";
+            return Err(ConfigError::new("prefix", problem));
+        }
         let sample_rate = sample_rate.unwrap_or(1.0);
         if !(sample_rate > 0.0 && sample_rate <= 1.0) {
             return Err(ConfigError::new("sample_rate", format!("{sample_rate} is not above 0 and up to 1")));
@@ -267,9 +279,13 @@ impl Config {
         let address = statsd.address.as_deref().unwrap_or("udp://127.0.0.1:8125");
         let target = Target::parse(address).map_err(|problem| ConfigError::new("statsd.address", problem))?;
         let address = prometheus.address.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        let port = prometheus.port.unwrap_or(9103);
+        if port == 0 {
+            return Err(ConfigError::new("prometheus.port", "0 is no port that could be scraped"));
+        }
         Ok(Settings {
             exporters,
-            prefix: prefix.clone().unwrap_or_default(),
+            prefix,
             tags: tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             sample_rate,
             target,
@@ -277,7 +293,7 @@ impl Config {
             scraped_at: prometheus
                 .start_http_server
                 .unwrap_or(true)
-                .then(|| SocketAddr::from((address, prometheus.port.unwrap_or(9103)))),
+                .then(|| SocketAddr::from((address, port))),
         })
     }
 }
@@ -321,18 +337,20 @@ pub(crate) enum Target {
 
 impl Target {
     fn parse(address: &str) -> Result<Self, String> {
-        #[cfg(unix)]
         let unix = ["unix://", "unixgram://"].into_iter().find_map(|scheme| address.strip_prefix(scheme));
         if let Some(path) = unix.filter(|path| !path.is_empty()) {
             return Ok(Self::Unix(path.into()));
         }
         let udp = address.strip_prefix("udp://").unwrap_or(address);
-        let port =
-            udp.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-        match port {
-            Some(Ok(1..)) if !udp.contains("//") => Ok(Self::Udp(udp.to_owned())),
-            _ => Err(format!("{address:?} is not of the form udp://host:port or unix:///path")),
+        let has_port = udp.rsplit_once(':').is_some_and(|(host, port)| {
+            let is_numeric = host.starts_with('[') && host.ends_with(']');
+            let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+            is_host && (is_numeric || !host.contains(':')) && matches!(port.parse::<u16>(), Ok(1..))
+        });
+        if has_port {
+            return Ok(Self::Udp(udp.to_owned()));
         }
+        Err(format!("{address:?} is not of the form udp://host:port, udp://[::1]:port or unix:///path"))
     }
 }
 

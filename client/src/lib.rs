@@ -28,7 +28,7 @@
 //! A call never blocks and never fails: what cannot be sent is dropped, and [`lost`] counts it.
 //!
 //! ```text
-//!  call --> measurement --+--> statsd: lines --> buffer --> socket --> tallyd
+//!  call --> sample --+--> statsd: lines --> buffer --> socket --> tallyd
 //!                         +--> console: a record of the log
 //!                         +--> prometheus: a registry --> scrapes
 //! ```
@@ -36,15 +36,17 @@
 mod collector;
 mod config;
 mod exporters;
-mod measurement;
 mod metrics;
 mod number;
 mod outcome;
+mod sample;
 mod span;
 mod timer;
 
 pub use collector::MetricsCollector;
-pub use config::{Config, ConfigError, Exporter, PrometheusConfig, StatsdConfig};
+pub use config::{Config, ConfigError, Exporter};
+#[cfg(feature = "prometheus")]
+pub use metrics::render_prometheus;
 pub use metrics::{Metrics, configure, flush, lost};
 pub use number::Number;
 pub use tallyd_client_macros::timed;
@@ -65,7 +67,7 @@ pub mod __private {
     pub use crate::span::{Site, Span};
 }
 
-/// Times a block, and is what the block is.
+/// Times a block or another expression, and is what that is; also where it is left by `?`, `return` or `break`.
 ///
 /// ```
 /// # use tallyd_client::{MetricsCollector, time};
@@ -77,11 +79,13 @@ pub mod __private {
 /// ```
 #[macro_export]
 macro_rules! time {
-    ($collector:expr, $name:expr, $block:block) => {
-        $crate::time!($collector, $name, &[], $block)
+    ($collector:expr, $name:expr, $work:expr $(,)?) => {
+        $crate::time!($collector, $name, &[], $work)
     };
-    ($collector:expr, $name:expr, $tags:expr, $block:block) => {{
-        let _timer = $collector.start_timer($name, $tags);
-        $block
-    }};
+    ($collector:expr, $name:expr, $tags:expr, $work:expr $(,)?) => {
+        // What the name and the tags are made of lives as long as the timer.
+        match $collector.start_timer($name, $tags) {
+            _timer => $work,
+        }
+    };
 }

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::Instant;
 
-use crate::measurement::{Measurement, Tags, Value};
 use crate::metrics::global;
 use crate::outcome::Outcome;
+use crate::sample::{Sample, Tags, Value};
 use crate::{Number, Tag};
 
 /// What is said of a function in its attribute.
@@ -28,7 +28,7 @@ pub struct Span {
     site: &'static Site,
     /// A type's name with its path, or a name that was given.
     component: &'static str,
-    /// And the share that it stands for; `None` where nothing would become of it.
+    /// And the rate of its sample; `None` where nothing would become of it.
     started: Option<(Instant, f64)>,
     /// Of a function that came to its end.
     outcome: Option<Outcome>,
@@ -55,12 +55,13 @@ impl Span {
         let Some(metrics) = global() else { return };
         let Site { name, tags, tells_outcome, .. } = *self.site;
         let outcome = [("outcome", self.outcome().name())];
-        metrics.record(Measurement {
+        metrics.record(Sample {
             component: short(self.component),
             name,
             value: Value::Timing(elapsed.number()),
             tags: [
-                Tags::Given(&[]),
+                Tags::NONE,
+                Tags::NONE,
                 Tags::Given(tags),
                 Tags::Given(if tells_outcome { &outcome } else { &[] }),
             ],

@@ -22,7 +22,7 @@ pub struct Timer<'a> {
     collector: &'a MetricsCollector,
     name: &'a str,
     tags: &'a [Tag<'a>],
-    /// And the share that it stands for; `None` where nothing would become of it.
+    /// And the rate of its sample; `None` where nothing would become of it.
     started: Option<(Instant, f64)>,
 }
 
@@ -32,16 +32,34 @@ impl<'a> Timer<'a> {
         Self { collector, name, tags, started }
     }
 
+    /// Records now, with tags that only the end knows.
+    ///
+    /// ```
+    /// # use tallyd_client::MetricsCollector;
+    /// # static METRICS: MetricsCollector = MetricsCollector::new("ResumeParser");
+    /// # fn fetch() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// let timer = METRICS.start_timer("fetch.time", &[]);
+    /// let fetched = fetch();
+    /// timer.stop(&[("outcome", if fetched.is_ok() { "ok" } else { "error" })]);
+    /// ```
+    pub fn stop(mut self, tags: &[Tag<'_>]) {
+        self.record(tags);
+    }
+
     /// Records nothing.
     pub fn cancel(mut self) {
         self.started = None;
+    }
+
+    fn record(&mut self, tags: &[Tag<'_>]) {
+        if let Some((started, rate)) = self.started.take() {
+            self.collector.record_timer(self.name, started.elapsed(), [self.tags, tags], rate);
+        }
     }
 }
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
-        if let Some((started, rate)) = self.started {
-            self.collector.record_taken_timing(self.name, started.elapsed(), self.tags, rate);
-        }
+        self.record(&[]);
     }
 }

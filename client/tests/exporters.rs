@@ -4,11 +4,16 @@
 
 mod harness;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
-use harness::Server;
+use harness::{Server, timing};
 use tallyd_client::{Config, Exporter, Metrics, MetricsCollector, time};
 
 #[test]
@@ -106,7 +111,195 @@ fn what_cannot_be_sent_is_counted_and_sending_goes_on_once_somebody_listens() {
     count(3);
     assert_eq!(metrics.lost(), 10_000 + lost + 3, "nobody listens any more");
     collector.record_gauge("g", f64::NAN, &[]);
-    assert_eq!(metrics.lost(), 10_000 + lost + 4, "what means nothing cannot be sent");
+    collector.record_set("s", "", &[]);
+    assert_eq!(metrics.lost(), 10_000 + lost + 5, "what no server takes is not sent");
+    metrics.flush();
+    assert_eq!(metrics.lost(), 10_000 + lost + 5);
+}
+
+#[test]
+fn what_nobody_listens_for_over_udp_is_counted_and_sending_goes_on_once_somebody_does() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let config = Config::new()
+        .statsd_address(format!("udp://{address}"))
+        .statsd_flush_interval(Duration::from_hours(1));
+    let metrics = Metrics::start(&config).unwrap();
+    let count = |times: u64| {
+        (0..times).for_each(|_| metrics.collector("A").increment_counter("n", 1, &[]));
+        metrics.flush();
+    };
+    let read = |socket: &UdpSocket| {
+        let mut datagram = vec![0; 65536];
+        let length = socket.recv(&mut datagram).unwrap();
+        datagram[..length].split(|byte| *byte == b'\n').count()
+    };
+    count(3);
+    assert_eq!((read(&socket), metrics.lost()), (3, 0));
+    drop(socket);
+    count(10_000);
+    assert_eq!(metrics.lost(), 10_000);
+    let socket = UdpSocket::bind(address).unwrap();
+    count(5);
+    assert_eq!((read(&socket), metrics.lost()), (5, 10_000));
+}
+
+#[test]
+fn of_what_many_threads_send_each_sample_is_received_or_counted_as_lost_and_in_its_threads_order() {
+    const THREADS: usize = 16;
+    const CALLS: u32 = 5000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tallyd.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let metrics =
+        Metrics::start(&Config::new().statsd_address(format!("unix://{}", path.display()))).unwrap();
+    let is_done = AtomicBool::new(false);
+    let received = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut received: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+            let mut datagram = vec![0; 65536];
+            loop {
+                let Ok(length) = socket.recv(&mut datagram) else {
+                    if is_done.load(Ordering::SeqCst) {
+                        return received;
+                    }
+                    continue;
+                };
+                for line in std::str::from_utf8(&datagram[..length]).unwrap().lines() {
+                    let (name, rest) = line.split_once(':').unwrap();
+                    let value = rest.strip_suffix("|g").unwrap().parse().unwrap();
+                    received.entry(name.to_owned()).or_default().push(value);
+                }
+            }
+        });
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let collector = metrics.collector(format!("Thread{thread}"));
+                scope.spawn(move || {
+                    (0..CALLS).for_each(|call| collector.record_gauge("call", call, &[]));
+                });
+            }
+        });
+        metrics.flush();
+        is_done.store(true, Ordering::SeqCst);
+        reader.join().unwrap()
+    });
+    let total: usize = received.values().map(Vec::len).sum();
+    assert_eq!(total as u64 + metrics.lost(), THREADS as u64 * u64::from(CALLS));
+    assert!(received.values().all(|calls| calls.is_sorted()));
+}
+
+#[test]
+fn datagrams_hold_whole_lines_and_a_line_that_is_longer_goes_alone() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let config = Config::new().statsd_address(format!("udp://{}", socket.local_addr().unwrap()));
+    let metrics = Metrics::start(&config).unwrap();
+    let collector = metrics.collector("A");
+    let long = "x".repeat(20_000);
+    (0..1000).for_each(|_| collector.increment_counter("n", 1, &[]));
+    collector.record_set("long", &long, &[]);
+    collector.increment_counter("n", 1, &[]);
+    collector.record_set("longer_than_any_datagram", &"x".repeat(70_000), &[]);
+    metrics.flush();
+    let mut datagram = vec![0; 65536];
+    let (mut counted, mut alone) = (0, 0);
+    while counted < 1001 || alone < 1 {
+        let length = socket.recv(&mut datagram).unwrap();
+        let text = std::str::from_utf8(&datagram[..length]).unwrap();
+        if text == format!("A.long:{long}|s") {
+            alone += 1;
+        } else {
+            assert!(length <= 8192 && text.lines().all(|line| line == "A.n:1|c"), "{text}");
+            counted += text.lines().count();
+        }
+    }
+    assert_eq!((counted, alone, metrics.lost()), (1001, 1, 1));
+}
+
+#[test]
+fn a_share_of_the_calls_stands_for_all_of_them_but_of_gauges_and_sets() {
+    let server = Server::start();
+    let metrics = Metrics::start(&server.config().sample_rate(0.5)).unwrap();
+    let collector = metrics.collector("A").with_sample_rate(0.5);
+    let none = collector.clone().with_sample_rate(0.0);
+    for _ in 0..1000 {
+        collector.increment_counter("counter", 1, &[]);
+        collector.record_timing("timing", 1, &[]);
+        collector.start_timer("timer", &[]).stop(&[]);
+        collector.record_gauge("gauge", 1, &[]);
+        collector.record_set("set", "ann", &[]);
+        none.increment_counter("none", 1, &[]);
+        none.record_gauge("gauge_of_none", 1, &[]);
+    }
+    metrics.flush();
+    for name in ["A.gauge", "A.set", "A.gauge_of_none"] {
+        server.wait_for(name, 1000);
+    }
+    assert_eq!(server.of("A.none"), [""; 0]);
+    for name in ["A.counter", "A.timing", "A.timer"] {
+        let lines = server.of(name);
+        // Of a thousand with a probability of a quarter: ten times the standard deviation off is one of 10^23.
+        assert!((110..390).contains(&lines.len()), "{name}: {}", lines.len());
+        assert!(lines.iter().all(|line| line.ends_with("|@0.25")), "{lines:?}");
+    }
+}
+
+#[test]
+fn timers_record_when_they_are_dropped_or_stopped_with_the_tags_of_their_end_unless_they_are_cancelled() {
+    let server = Server::start();
+    let metrics = server.metrics();
+    let collector = metrics.collector("A");
+    let source = String::from("upload");
+    let tags = [("source", source.as_str()), ("outcome", "unknown")];
+    drop(collector.start_timer("dropped", &tags));
+    collector.start_timer("stopped", &tags).stop(&[("outcome", "ok")]);
+    collector.start_timer("cancelled", &tags).cancel();
+    let fails = || -> Option<u8> {
+        time!(collector, "left", &[("source", &source)], {
+            None?;
+            Some(1)
+        })
+    };
+    assert_eq!(fails(), None);
+    assert_eq!(time!(collector, &format!("made_{}", 1), source.len(),), 6);
+    metrics.flush();
+    for (name, tags) in [
+        ("dropped", "|#source:upload,outcome:unknown"),
+        ("stopped", "|#source:upload,outcome:ok"),
+        ("left", "|#source:upload"),
+        ("made_1", ""),
+    ] {
+        assert_eq!(timing(&server.wait_for(&format!("A.{name}"), 1)[0]).1, tags, "{name}");
+    }
+    assert_eq!(server.of("A.cancelled"), [""; 0]);
+}
+
+#[test]
+fn a_thread_that_ends_may_still_measure() {
+    struct Measures(MetricsCollector);
+    impl Drop for Measures {
+        fn drop(&mut self) {
+            self.0.increment_counter("ends", 1, &[]);
+        }
+    }
+    thread_local! {
+        static BEFORE: RefCell<Option<Measures>> = const { RefCell::new(None) };
+        static AFTER: RefCell<Option<Measures>> = const { RefCell::new(None) };
+    }
+    let server = Server::start();
+    let metrics = server.metrics();
+    let collector = metrics.collector("A");
+    let ending = || {
+        // Dropped in the order in which they were used or against it: one of them after what the crate keeps.
+        BEFORE.set(Some(Measures(collector.clone())));
+        collector.increment_counter("ends", 1, &[]);
+        AFTER.set(Some(Measures(collector.clone())));
+    };
+    thread::scope(|scope| scope.spawn(ending).join().unwrap());
+    metrics.flush();
+    server.wait_for("A.ends", 3);
 }
 
 #[test]
@@ -144,12 +337,17 @@ fn the_console_has_a_structured_record_for_each_metric_whatever_becomes_of_other
         let config = Config::new()
             .exporters([Exporter::Statsd, Exporter::Console])
             .statsd_address("unix:///nonexistent/tallyd.sock")
+            .prefix("shop")
             .tag("env", "test");
         let metrics = Metrics::start(&config).unwrap();
         let parser = metrics.collector("ResumeParser");
         parser.increment_counter("resumes", 3, &[("source", "upload")]);
-        parser.record_set("users", "ann", &[]);
-        metrics.flush();
+        parser.record_set("users", "a\nb", &[("a,b", "c|d")]);
+        (0..50).for_each(|_| {
+            metrics.flush();
+            parser.record_gauge("queue:length", 2.5, &[]);
+            parser.record_gauge("queue:length", 2.5, &[]);
+        });
     });
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let records: Vec<serde_json::Value> =
@@ -157,18 +355,21 @@ fn the_console_has_a_structured_record_for_each_metric_whatever_becomes_of_other
     let of = |message: &str| {
         records.iter().find(|record| record["message"] == message).unwrap_or_else(|| panic!("{text}"))
     };
-    let resumes = of("METRIC: ResumeParser.resumes");
+    let resumes = of("METRIC: shop.ResumeParser.resumes");
     for (field, expected) in [
         ("level", "INFO".into()),
         ("component", "ResumeParser".into()),
         ("name", "resumes".into()),
-        ("kind", "counter".into()),
+        ("type", "counter".into()),
         ("value", 3.into()),
         ("rate", 1.0.into()),
         ("tags", serde_json::Value::from("env:test,source:upload")),
     ] {
         assert_eq!(resumes[field], expected, "{field} of {resumes}");
     }
-    assert_eq!(of("METRIC: ResumeParser.users")["value"], "ann");
-    assert_eq!(of("metrics cannot be sent and are dropped; the application goes on")["lost"], 2);
+    let users = of("METRIC: shop.ResumeParser.users");
+    assert_eq!((&users["value"], &users["tags"]), (&"a\nb".into(), &"env:test,a_b:c_d".into()));
+    assert_eq!(of("METRIC: shop.ResumeParser.queue_length")["value"], 2.5);
+    let lost: Vec<_> = records.iter().filter_map(|record| record["lost"].as_u64()).collect();
+    assert_eq!(lost, [2, 4, 8, 16, 32, 64], "once, and then ever more seldom");
 }

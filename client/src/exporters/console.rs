@@ -1,27 +1,43 @@
-//! Writes each measurement into the log.
+//! Writes each sample into the log.
 
-use crate::measurement::{Measurement, Value};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One record of the log for each measurement: `METRIC: {component}.{name}`, with the metric as its fields.
+use super::text::{before_names, push_metric, push_tags};
+use crate::sample::{Sample, Value};
+
+thread_local! {
+    /// Whether this thread writes a sample into the log right now.
+    static LOGS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// One record of the log for each sample: `METRIC: {component}.{name}`, with the sample as its fields.
 #[derive(Debug)]
 pub(super) struct Console {
-    prefix: String,
+    before_names: String,
+    lost: AtomicU64,
 }
 
 impl Console {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}.") } }
+        Self { before_names: before_names(prefix), lost: AtomicU64::new(0) }
     }
 
-    pub(super) fn record(&self, measurement: &Measurement<'_>) {
-        let Measurement { component, name, value, rate, .. } = *measurement;
-        let component = format_args!("{}{component}", self.prefix);
-        let kind = value.kind();
-        let tags = Tags(measurement);
+    pub(super) fn record(&self, sample: &Sample<'_>) {
+        // A log that counts its records must not count those of its own counter, for ever.
+        if LOGS.replace(true) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let _guard = Guard;
+        let (mut metric, mut tags) = (String::new(), String::new());
+        push_metric(&mut metric, &self.before_names, sample);
+        push_tags(&mut tags, "", sample);
+        let Sample { component, name, value, rate, .. } = *sample;
         // A field has one type, and `tracing` wants to know it where the record is written.
         macro_rules! write {
             ($value:expr) => {
-                tracing::info!(target: "tallyd_client", %component, name, kind, value = $value, rate, %tags, "METRIC: {component}.{name}")
+                tracing::info!(target: "tallyd_client", component, name, "type" = value.type_name(), value = $value, rate, tags, "METRIC: {metric}")
             };
         }
         match value {
@@ -35,19 +51,17 @@ impl Console {
             Value::Set(member) => write!(member),
         }
     }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
 }
 
-/// `key:value,key:value`
-struct Tags<'a>(&'a Measurement<'a>);
+/// Also where the log panics.
+struct Guard;
 
-impl std::fmt::Display for Tags<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (place, (key, value)) in self.0.tags().enumerate() {
-            formatter.write_str(if place == 0 { "" } else { "," })?;
-            formatter.write_str(key)?;
-            formatter.write_str(":")?;
-            formatter.write_str(value)?;
-        }
-        Ok(())
+impl Drop for Guard {
+    fn drop(&mut self) {
+        LOGS.set(false);
     }
 }

@@ -1,4 +1,4 @@
-//! Where measurements go.
+//! Where samples go.
 
 mod console;
 #[cfg(feature = "prometheus")]
@@ -13,7 +13,7 @@ use self::console::Console;
 use self::prometheus::Prometheus;
 use self::statsd::Statsd;
 use crate::config::{Exporter, Settings};
-use crate::measurement::Measurement;
+use crate::sample::{NOT_SENT, Sample};
 
 /// All that were started. Each takes what it is given, whatever becomes of it elsewhere.
 #[derive(Default)]
@@ -22,8 +22,8 @@ pub(crate) struct Exporters {
     console: Option<Console>,
     #[cfg(feature = "prometheus")]
     prometheus: Option<Prometheus>,
-    /// Values that are no numbers, which no exporter could say.
-    meaningless: AtomicU64,
+    /// Samples that no exporter could say, such as a gauge that is no number.
+    invalid: AtomicU64,
 }
 
 impl Exporters {
@@ -38,7 +38,8 @@ impl Exporters {
                 Exporter::Prometheus => match Prometheus::start(&settings.prefix, settings.scraped_at) {
                     Ok(prometheus) => all.prometheus = Some(prometheus),
                     Err(error) => {
-                        tracing::warn!(%error, "metrics cannot be scraped here; the other exporters go on");
+                        let address = settings.scraped_at.map(tracing::field::display);
+                        tracing::warn!(address, %error, "metrics cannot be scraped here; the other exporters go on");
                     }
                 },
                 // Refused with the configuration.
@@ -51,34 +52,41 @@ impl Exporters {
 
     #[inline]
     pub(crate) fn are_none(&self) -> bool {
-        let none = self.statsd.is_none() && self.console.is_none();
-        #[cfg(feature = "prometheus")]
-        let none = none && self.prometheus.is_none();
-        none
+        self.statsd.is_none() && self.console.is_none() && !self.want_all()
     }
 
-    /// Whether anything waits in one, or is done by [`maintain`](Self::maintain).
-    pub(crate) fn need_care(&self) -> bool {
-        let need = self.statsd.is_some();
+    /// Whether calls are wanted also where they are sampled and not among those that are sent: the page in the application has
+    /// them all, for nothing is sent there.
+    #[inline]
+    #[cfg_attr(not(feature = "prometheus"), allow(clippy::unused_self, reason = "there is no such exporter"))]
+    pub(crate) fn want_all(&self) -> bool {
         #[cfg(feature = "prometheus")]
-        let need = need || self.prometheus.is_some();
-        need
+        return self.prometheus.is_some();
+        #[cfg(not(feature = "prometheus"))]
+        false
     }
 
-    pub(crate) fn record(&self, measurement: &Measurement<'_>) {
-        if !measurement.value.is_meaningful() {
-            self.meaningless.fetch_add(1, Ordering::Relaxed);
+    /// Whether [`maintain`](Self::maintain) and [`flush`](Self::flush) do anything.
+    pub(crate) fn need_upkeep(&self) -> bool {
+        self.statsd.is_some() || self.want_all()
+    }
+
+    pub(crate) fn record(&self, sample: &Sample<'_>) {
+        if !sample.value.is_valid() {
+            self.invalid.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if let Some(statsd) = &self.statsd {
-            statsd.record(measurement);
-        }
-        if let Some(console) = &self.console {
-            console.record(measurement);
+        if sample.rate > NOT_SENT {
+            if let Some(statsd) = &self.statsd {
+                statsd.record(sample);
+            }
+            if let Some(console) = &self.console {
+                console.record(sample);
+            }
         }
         #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
-            prometheus.record(measurement);
+            prometheus.record(sample);
         }
     }
 
@@ -100,7 +108,18 @@ impl Exporters {
     }
 
     pub(crate) fn lost(&self) -> u64 {
-        let unsent = self.statsd.as_ref().map_or(0, Statsd::lost);
-        unsent + self.meaningless.load(Ordering::Relaxed)
+        let by_statsd = self.statsd.as_ref().map_or(0, Statsd::lost);
+        let by_console = self.console.as_ref().map_or(0, Console::lost);
+        #[cfg(feature = "prometheus")]
+        let by_prometheus = self.prometheus.as_ref().map_or(0, Prometheus::lost);
+        #[cfg(not(feature = "prometheus"))]
+        let by_prometheus = 0;
+        self.invalid.load(Ordering::Relaxed) + by_statsd + by_console + by_prometheus
+    }
+
+    /// The page for Prometheus, if there is that exporter.
+    #[cfg(feature = "prometheus")]
+    pub(crate) fn page(&self) -> Option<String> {
+        self.prometheus.as_ref().map(Prometheus::render)
     }
 }

@@ -1,17 +1,62 @@
-//! Names, tags and members as they are on the wire and on the page: what cannot be on the one is on neither.
+//! Names, tags and members as all exporters write them: what cannot be on the wire or on the page is nowhere.
+
+use std::cell::RefCell;
+
+use crate::sample::Sample;
+
+thread_local! {
+    static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Lends an empty text that this thread keeps, so that calls allocate none.
+pub(super) fn with_text<T>(write: impl Fn(&mut String) -> T) -> T {
+    let written = TEXT.try_with(|text| {
+        let mut text = text.try_borrow_mut().ok()?;
+        text.clear();
+        Some(write(&mut text))
+    });
+    // A thread that ends may have dropped it, and it is lent already where the log measures what it is told.
+    written.ok().flatten().unwrap_or_else(|| write(&mut String::new()))
+}
 
 /// What stands before all names: the prefix with a dot behind it, if there is one.
 pub(super) fn before_names(prefix: &str) -> String {
     let mut text = String::new();
-    if !prefix.is_empty() {
-        push_name(&mut text, prefix);
-        text.push('.');
-    }
+    push_with_dot(&mut text, prefix);
     text
 }
 
-/// Appends a name, in which nothing stands that any server would read as its end or as tags.
-pub(super) fn push_name(text: &mut String, name: &str) {
+/// Appends the name of a sample's metric: `prefix.component.name`.
+#[inline]
+pub(super) fn push_metric(text: &mut String, before_names: &str, sample: &Sample<'_>) {
+    text.push_str(before_names);
+    push_with_dot(text, sample.component);
+    push_name(text, sample.name);
+}
+
+/// Appends the tags of a sample: `key:value,key:value`.
+#[inline]
+pub(super) fn push_tags(text: &mut String, before_first: &str, sample: &Sample<'_>) {
+    let mut before = before_first;
+    sample.each_tag(|key, value| {
+        text.push_str(before);
+        push_key(text, key);
+        text.push(':');
+        push_value(text, value);
+        before = ",";
+    });
+}
+
+#[inline]
+fn push_with_dot(text: &mut String, part: &str) {
+    if !part.is_empty() {
+        push_name(text, part);
+        text.push('.');
+    }
+}
+
+/// Appends a name, in which nothing stands that any server would read as its end, as tags or as an event.
+fn push_name(text: &mut String, name: &str) {
     push(text, name, NAME);
 }
 
@@ -46,7 +91,7 @@ const WRONG: [u8; 256] = {
             b'|' | ..b' ' | 0x7f => NAME | KEY | VALUE | MEMBER,
             b',' => NAME | KEY | VALUE,
             b':' => NAME | KEY,
-            b'@' | b'#' | b';' | b'=' | b'[' | b']' => NAME,
+            b'@' | b'#' | b';' | b'=' | b'[' | b']' | b'{' | b'}' => NAME,
             _ => 0,
         };
         byte += 1;

@@ -1,21 +1,14 @@
 //! Lines that wait for others, to be sent in one datagram.
-//!
-//! cadence has such buffers, too. But what they cannot send they keep, refuse each new sample for it, ask the kernel again at
-//! each one, and count the bytes as dropped each time, though they may be sent later: while tallyd is being restarted on a
-//! Unix socket, each call would cost a system call, and nobody could say how many samples were lost. So its sockets are used,
-//! and the buffer is this one: what cannot be sent is dropped at once, and counted.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::socket::{self, Socket};
-use crate::config::Target;
+use super::socket::{Address, NETWORK_DATAGRAM, Socket};
 
+/// A cache line of its own for each, as threads write to several of them at a time.
+#[repr(align(128))]
 pub(super) struct Buffer {
-    target: Target,
-    /// Bytes of a datagram at most, but for a line that is longer.
-    capacity: usize,
     waiting: Mutex<Waiting>,
     lost: AtomicU64,
 }
@@ -23,73 +16,69 @@ pub(super) struct Buffer {
 struct Waiting {
     /// `None` as long as it could not be opened.
     socket: Option<Socket>,
+    /// Bytes of a datagram at most, but for a line that is longer.
+    capacity: usize,
     lines: String,
+    /// How many samples these lines are.
     samples: u64,
+    /// And those of the last datagram that was sent, which may yet be refused.
+    sent: u64,
+}
+
+/// Why samples were lost.
+struct Loss {
+    samples: u64,
+    error: io::Error,
 }
 
 impl Buffer {
-    pub(super) fn new(target: Target) -> Self {
-        let capacity = match target {
-            // What fits into an Ethernet frame, so that no datagram is cut into pieces.
-            Target::Udp(_) => 1432,
-            Target::Unix(_) => 8192,
-        };
-        let waiting = Waiting { socket: None, lines: String::with_capacity(capacity), samples: 0 };
-        let own = Self { target, capacity, waiting: Mutex::new(waiting), lost: AtomicU64::new(0) };
-        own.open();
-        own
+    pub(super) fn new() -> Self {
+        let waiting =
+            Waiting { socket: None, capacity: NETWORK_DATAGRAM, lines: String::new(), samples: 0, sent: 0 };
+        Self { waiting: Mutex::new(waiting), lost: AtomicU64::new(0) }
     }
 
-    /// Opens the socket, if it is not open. This may wait for the name of a host, and keeps nobody else waiting.
-    pub(super) fn open(&self) {
-        if self.lock().socket.is_none() {
-            match socket::open(&self.target) {
-                Ok(socket) => self.lock().socket = Some(socket),
-                Err(error) => tracing::debug!(%error, "metrics cannot be sent yet"),
-            }
-        }
+    /// From now on, sends there.
+    pub(super) fn open(&self, address: &Address) -> io::Result<()> {
+        let socket = Socket::open(address)?;
+        let mut waiting = self.lock();
+        waiting.capacity = socket.datagram();
+        waiting.socket = Some(socket);
+        waiting.sent = 0;
+        Ok(())
     }
 
     /// Adds the line of a sample, or the lines.
     pub(super) fn push(&self, line: &str) {
         let mut waiting = self.lock();
+        let mut loss = None;
         if !waiting.lines.is_empty() {
-            if waiting.lines.len() + 1 + line.len() > self.capacity {
-                self.send(&mut waiting);
+            if waiting.lines.len() + 1 + line.len() > waiting.capacity {
+                loss = waiting.send();
             } else {
                 waiting.lines.push('\n');
             }
         }
         waiting.lines.push_str(line);
         waiting.samples += 1;
+        drop(waiting);
+        self.tell(loss);
     }
 
     pub(super) fn flush(&self) {
-        self.send(&mut self.lock());
+        let loss = self.lock().send();
+        self.tell(loss);
     }
 
-    /// Sends all that waits; the kernel takes it or not, without waiting.
-    fn send(&self, waiting: &mut Waiting) {
-        let Waiting { socket, lines, samples } = waiting;
-        if *samples == 0 {
-            return;
+    /// Counts what was lost, and logs it. No lock is held: the log may be slow, and may itself be measured.
+    fn tell(&self, loss: Option<Loss>) {
+        let Some(Loss { samples, error }) = loss else { return };
+        let before = self.lost.fetch_add(samples, Ordering::Relaxed);
+        let lost = before + samples;
+        // The first time, and then ever more seldom: whenever the number has one more binary digit.
+        if before.checked_ilog2() != lost.checked_ilog2() {
+            tracing::warn!(%error, lost, "metrics cannot be sent and are dropped; the application goes on");
         }
-        let sent = match socket {
-            Some(socket) => socket.emit(lines),
-            None => {
-                Err(io::Error::new(io::ErrorKind::NotConnected, "the host is not known, or has no address"))
-            }
-        };
-        if let Err(error) = sent {
-            let before = self.lost.fetch_add(*samples, Ordering::Relaxed);
-            let lost = before + *samples;
-            // The first time, and then ever more seldom: whenever the number has one more binary digit.
-            if before.checked_ilog2() != lost.checked_ilog2() {
-                tracing::warn!(%error, lost, "metrics cannot be sent and are dropped; the application goes on");
-            }
-        }
-        lines.clear();
-        *samples = 0;
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -99,6 +88,39 @@ impl Buffer {
     /// A thread that panicked with the lock held may have left a part of a line, which the server rejects and counts.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Sends all that waits. What the kernel does not take is dropped: who kept it would have to refuse new samples for it.
+    fn send(&mut self) -> Option<Loss> {
+        let samples = std::mem::take(&mut self.samples);
+        let Some(socket) = &self.socket else {
+            self.lines.clear();
+            let error =
+                io::Error::new(io::ErrorKind::NotConnected, "the host is not known, or has no address");
+            return (samples > 0).then_some(Loss { samples, error });
+        };
+        let mut loss: Option<Loss> = None;
+        let mut lose = |samples: u64, error| {
+            let before = loss.take().map_or(0, |loss| loss.samples);
+            loss = Some(Loss { samples: before + samples, error });
+        };
+        // First of the datagram before, which another machine may have refused since.
+        if let Some(error) = socket.refusal() {
+            lose(std::mem::take(&mut self.sent), error);
+        }
+        if samples > 0 {
+            match socket.send(self.lines.as_bytes()) {
+                Ok(()) => self.sent = samples,
+                Err(error) => lose(samples, error),
+            }
+            if let Some(error) = socket.refusal() {
+                lose(std::mem::take(&mut self.sent), error);
+            }
+            self.lines.clear();
+        }
+        loss.filter(|loss| loss.samples > 0)
     }
 }
 

@@ -1,25 +1,21 @@
-//! What a measurement looks like on the wire: `component.name:value|type|@rate|#key:value,key:value`.
+//! What a sample looks like on the wire: `component.name:value|type|@rate|#key:value,key:value`.
 
-use crate::exporters::text::{push_key, push_member, push_name, push_value};
-use crate::measurement::{Measurement, Value};
+use crate::exporters::text::{push_member, push_metric, push_tags};
+use crate::sample::{Sample, Value};
 
-/// Writes the line of a measurement in place of what was in it; whatever is in its texts, the line means what it says.
+/// Writes the line of a sample; whatever is in its texts, the line means what it says.
 ///
 /// A negative value of a gauge takes two lines, which must come in one datagram: a sign alone would make it a change.
-pub(super) fn write_line(line: &mut String, prefix: &str, measurement: &Measurement<'_>) {
-    line.clear();
-    if matches!(measurement.value, Value::Gauge(value) if value < 0.0) {
-        push_line(line, prefix, measurement, Value::Gauge(0.0));
+pub(super) fn push_line(line: &mut String, before_names: &str, sample: &Sample<'_>) {
+    if matches!(sample.value, Value::Gauge(value) if value < 0.0) {
+        push_one_line(line, before_names, sample, Value::Gauge(0.0));
         line.push('\n');
     }
-    push_line(line, prefix, measurement, measurement.value);
+    push_one_line(line, before_names, sample, sample.value);
 }
 
-fn push_line(line: &mut String, prefix: &str, measurement: &Measurement<'_>, value: Value<'_>) {
-    line.push_str(prefix);
-    push_name(line, measurement.component);
-    line.push('.');
-    push_name(line, measurement.name);
+fn push_one_line(line: &mut String, before_names: &str, sample: &Sample<'_>, value: Value<'_>) {
+    push_metric(line, before_names, sample);
     line.push(':');
     match value {
         Value::Counter(value) => line.push_str(itoa::Buffer::new().format(value)),
@@ -29,22 +25,15 @@ fn push_line(line: &mut String, prefix: &str, measurement: &Measurement<'_>, val
         Value::Set(member) => push_member(line, member),
     }
     line.push('|');
-    line.push_str(value.wire());
-    if measurement.rate < 1.0 {
+    line.push_str(value.wire_type());
+    if sample.rate < 1.0 {
         line.push_str("|@");
-        push_number(line, measurement.rate);
+        push_number(line, sample.rate);
     }
-    let mut before = "|#";
-    for (key, value) in measurement.tags() {
-        line.push_str(before);
-        push_key(line, key);
-        line.push(':');
-        push_value(line, value);
-        before = ",";
-    }
+    push_tags(line, "|#", sample);
 }
 
-/// The shortest text that reads back as the same number, as servers read it: they know no `1e16` with a point in it.
+/// The shortest text that reads back as the same number: `16` rather than `16.0`, `1e20` rather than twenty zeros.
 fn push_number(line: &mut String, number: f64) {
     if number.fract() == 0.0 && number.abs() < 1e15 {
         line.push_str(itoa::Buffer::new().format(number as i64));
@@ -57,12 +46,12 @@ fn push_number(line: &mut String, number: f64) {
 mod tests {
     use super::*;
     use crate::Tag;
-    use crate::measurement::Tags;
+    use crate::sample::Tags;
 
     fn line(prefix: &str, name: &str, value: Value<'_>, rate: f64, tags: &[Tag<'_>]) -> String {
-        let tags = [Tags::Given(&[]), Tags::Given(&[]), Tags::Given(tags)];
-        let mut line = "what was there".to_owned();
-        write_line(&mut line, prefix, &Measurement { component: "Parser", name, value, tags, rate });
+        let tags = [Tags::NONE, Tags::NONE, Tags::Given(tags), Tags::NONE];
+        let mut line = String::new();
+        push_line(&mut line, prefix, &Sample { component: "Parser", name, value, tags, rate });
         line
     }
 
@@ -97,8 +86,8 @@ mod tests {
     fn nothing_in_a_text_ends_it_or_begins_another_one() {
         let tags = [("a:b,c|d\n", "x:y,z|\n#@")];
         assert_eq!(
-            line("", "a:b|c\nd@e#f,g;h=i[j]", Value::Set("a|b\nc"), 1.0, &tags),
-            "Parser.a_b_c_d_e_f_g_h_i_j_:a_b_c|s|#a_b_c_d_:x:y_z__#@"
+            line("", "a:b|c\nd@e#f,g;h=i[j]{k}", Value::Set("a|b\nc"), 1.0, &tags),
+            "Parser.a_b_c_d_e_f_g_h_i_j__k_:a_b_c|s|#a_b_c_d_:x:y_z__#@"
         );
         assert_eq!(
             line("", "größe", Value::Counter(1), 1.0, &[("stra|ße", "ü")]),

@@ -1,55 +1,98 @@
-//! Sends measurements as lines of the `StatsD` protocol, many in a datagram.
+//! Sends samples as lines of the `StatsD` protocol, many in a datagram.
 
 mod buffer;
 mod line;
 mod socket;
 
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use self::buffer::Buffer;
-use self::line::write_line;
-use super::text::before_names;
+use self::line::push_line;
+use self::socket::Address;
+use super::text::{before_names, with_text};
 use crate::config::Target;
-use crate::measurement::Measurement;
+use crate::sample::Sample;
+
+/// How often sockets are opened anew, for the host may have moved, or this machine.
+const OPENED_EVERY: Duration = Duration::from_mins(1);
+/// More threads than this share buffers.
+const BUFFERS: usize = 8;
 
 thread_local! {
-    /// Where a line is put together, so that nothing is allocated for it and no lock is held.
-    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Which buffer this thread writes to: always the same one, so that its gauges come in their order.
+    static OWN: Cell<Option<usize>> = const { Cell::new(None) };
 }
+/// For the next thread.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// The exporter.
 pub(super) struct Statsd {
-    /// With a dot behind it, if there is one.
-    prefix: String,
-    buffer: Buffer,
+    before_names: String,
+    target: Target,
+    /// As many as processors, so that threads seldom wait for each other.
+    buffers: Box<[Buffer]>,
+    /// When the sockets were opened; `None` until that succeeds.
+    opened: Mutex<Option<Instant>>,
 }
 
 impl Statsd {
     pub(super) fn new(prefix: &str, target: Target) -> Self {
-        Self { prefix: before_names(prefix), buffer: Buffer::new(target) }
+        let buffers = thread::available_parallelism().map_or(1, usize::from).min(BUFFERS);
+        let own = Self {
+            before_names: before_names(prefix),
+            target,
+            buffers: (0..buffers).map(|_| Buffer::new()).collect(),
+            opened: Mutex::new(None),
+        };
+        own.open();
+        own
     }
 
-    pub(super) fn record(&self, measurement: &Measurement<'_>) {
-        let write = |line: &mut String| {
-            write_line(line, &self.prefix, measurement);
-            self.buffer.push(line);
-        };
-        // A thread that ends may have dropped its line already.
-        let written = LINE.try_with(|line| line.try_borrow_mut().map(|mut line| write(&mut line)));
-        if !matches!(written, Ok(Ok(()))) {
-            write(&mut String::new());
-        }
+    pub(super) fn record(&self, sample: &Sample<'_>) {
+        with_text(|line| {
+            push_line(line, &self.before_names, sample);
+            self.buffer().push(line);
+        });
+    }
+
+    /// This thread's.
+    #[inline]
+    fn buffer(&self) -> &Buffer {
+        let own = OWN.with(|own| {
+            own.get().unwrap_or_else(|| {
+                let next = NEXT.fetch_add(1, Ordering::Relaxed);
+                own.set(Some(next));
+                next
+            })
+        });
+        &self.buffers[own % self.buffers.len()]
     }
 
     pub(super) fn flush(&self) {
-        self.buffer.flush();
+        self.buffers.iter().for_each(Buffer::flush);
     }
 
+    /// Opens the sockets, if they are not open or were opened long ago. This may wait for the name of the host; calls go on
+    /// meanwhile.
     pub(super) fn open(&self) {
-        self.buffer.open();
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.is_some_and(|opened| opened.elapsed() < OPENED_EVERY) {
+            return;
+        }
+        let open = |address| self.buffers.iter().try_for_each(|buffer| buffer.open(&address));
+        match Address::of(&self.target).and_then(open) {
+            Ok(()) => *opened = Some(Instant::now()),
+            Err(error) => {
+                tracing::debug!(%error, "metrics cannot be sent yet, or only where they were before");
+            }
+        }
     }
 
     pub(super) fn lost(&self) -> u64 {
-        self.buffer.lost()
+        self.buffers.iter().map(Buffer::lost).sum()
     }
 }
