@@ -21,6 +21,16 @@ use crate::{Number, Tag, Timer};
 /// METRICS.record_gauge("queue.length", 17, &[]);
 /// METRICS.record_timing("parse.time", 12.5, &[]);
 /// ```
+///
+/// One that has more than a name is made at its first use:
+///
+/// ```
+/// # use std::sync::LazyLock;
+/// # use tallyd_client::MetricsCollector;
+/// static METRICS: LazyLock<MetricsCollector> =
+///     LazyLock::new(|| MetricsCollector::new("ResumeParser").with_tag("team", "cv").with_sample_rate(0.1));
+/// # METRICS.increment_counter("resumes", 1, &[]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct MetricsCollector {
     component: Cow<'static, str>,

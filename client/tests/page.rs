@@ -99,4 +99,5 @@ fn the_number_of_series_is_limited_and_what_is_beyond_is_counted() {
     assert_eq!(metrics.lost(), 10);
     collector.increment_counter("n", 1, &[("series", "5")]);
     assert_eq!(metrics.lost(), 10, "those that are there go on");
+    assert_eq!(metrics.render_prometheus().unwrap().matches("\nA_n_total{").count(), 100_000);
 }

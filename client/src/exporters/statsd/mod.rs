@@ -15,7 +15,7 @@ use self::line::push_line;
 use self::socket::Address;
 use super::text::{before_names, with_text};
 use crate::config::Target;
-use crate::sample::Sample;
+use crate::sample::{Sample, Value};
 
 /// How often sockets are opened anew, for the host may have moved, or this machine.
 const OPENED_EVERY: Duration = Duration::from_mins(1);
@@ -23,7 +23,7 @@ const OPENED_EVERY: Duration = Duration::from_mins(1);
 const BUFFERS: usize = 8;
 
 thread_local! {
-    /// Which buffer this thread writes to: always the same one, so that its gauges come in their order.
+    /// Which buffer this thread writes to.
     static OWN: Cell<Option<usize>> = const { Cell::new(None) };
 }
 /// For the next thread.
@@ -55,13 +55,16 @@ impl Statsd {
     pub(super) fn record(&self, sample: &Sample<'_>) {
         with_text(|line| {
             push_line(line, &self.before_names, sample);
-            self.buffer().push(line);
+            self.buffer(sample.value).push(line);
         });
     }
 
-    /// This thread's.
+    /// This thread's; or for gauges, of which the last one counts, the one that keeps the order in which all threads set them.
     #[inline]
-    fn buffer(&self) -> &Buffer {
+    fn buffer(&self, value: Value<'_>) -> &Buffer {
+        if matches!(value, Value::Gauge(_)) {
+            return &self.buffers[0];
+        }
         let own = OWN.with(|own| {
             own.get().unwrap_or_else(|| {
                 let next = NEXT.fetch_add(1, Ordering::Relaxed);
