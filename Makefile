@@ -7,9 +7,11 @@ help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 # Tests of real clients and of Prometheus' programs are ignored by a plain `cargo test`, which so needs nothing but
-# Rust; here they run, and fail where a program is missing. Those in the documentation run along.
+# Rust; here they run, and fail where a program is missing. Those in the documentation run along, and the client's without its
+# features, which the workspace as a whole turns on.
 test: install-test-tools ## Run all tests, with real clients and Prometheus' own programs.
 	cargo test --workspace -- --include-ignored
+	cargo test -p tallyd-client --no-default-features
 
 bench: ## Measure; takes minutes. `cargo bench --bench NAME` measures one stage.
 	cargo bench --workspace

@@ -53,7 +53,7 @@ pub use tallyd_client_macros::timed;
 pub use timer::Timer;
 
 /// Its example runs with the others.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "toml"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
