@@ -118,6 +118,11 @@ fn names_tags_and_rates_are_those_of_the_attribute() {
     extract();
     assert_timed("Resume.extract_candidate_data.time", &["|#source:upload,a.b:c"]);
 
+    #[timed(component = "Keys", tags(type = "y", r#fn = "f", "http.method" = "GET", r#in::crate = "z"))]
+    fn keys() {}
+    keys();
+    assert_timed("Keys.keys.execution_time", &["|#type:y,fn:f,http.method:GET,in.crate:z"]);
+
     #[timed(component = "Resume", sample_rate = 0.25)]
     fn hot() {}
     (0..10_000).for_each(|_| hot());
@@ -228,4 +233,23 @@ fn generics_lifetimes_impl_trait_where_clauses_and_attributes_survive() {
     assert_timed("Shapes.shapes.execution_time", &["|#outcome:ok"]);
     assert_timed("Shapes.foreign.execution_time", &["|#outcome:ok"]);
     assert_timed("Shapes.fallible_impl.execution_time", &["|#outcome:error"]);
+}
+
+mod exports {
+    pub(super) use ::tallyd_client as client;
+}
+
+#[timed(component = "Exports", crate = "exports::client")]
+fn relative_path() {}
+
+#[timed(component = "Exports", crate = "crate::exports::client", outcome)]
+fn absolute_path() {}
+
+#[test]
+fn the_crate_is_found_by_the_path_that_is_given() {
+    LazyForce::all();
+    relative_path();
+    absolute_path();
+    assert_timed("Exports.relative_path.execution_time", &[""]);
+    assert_timed("Exports.absolute_path.execution_time", &["|#outcome:ok"]);
 }

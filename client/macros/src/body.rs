@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    Attribute, Block, Error, Ident, LitStr, PathSegment, ReturnType, Safety, Signature, Token, Type,
+    Attribute, Block, Error, Ident, LitStr, Path, PathSegment, ReturnType, Safety, Signature, Token, Type,
     Visibility,
 };
 
@@ -43,19 +43,20 @@ impl Parse for Function {
 /// The function with a timer in it.
 pub(crate) fn timed(arguments: &Arguments, item: TokenStream) -> syn::Result<TokenStream> {
     let Function { attributes, visibility, signature, block } = syn::parse2(item)?;
+    let home = &arguments.home;
     let span = Ident::new("span", Span::mixed_site());
     let start = start(arguments, &signature);
     let statements = &block.stmts;
     let body = if arguments.outcome {
-        let whole = whole(&signature, &block);
+        let whole = whole(home, &signature, &block);
         let result = Ident::new("result", Span::mixed_site());
         quote! {
             let #span = #start;
             let #result = #whole;
             {
                 #[allow(unused_imports)]
-                use ::tallyd_client::__private::{Fallible as _, Returned as _};
-                #span.end((&&::tallyd_client::__private::Subject(&#result)).outcome());
+                use #home::__private::{Fallible as _, Returned as _};
+                #span.end((&&#home::__private::Subject(&#result)).outcome());
             }
             #result
         }
@@ -76,7 +77,7 @@ pub(crate) fn timed(arguments: &Arguments, item: TokenStream) -> syn::Result<Tok
 
 /// An expression that starts the timer.
 fn start(arguments: &Arguments, signature: &Signature) -> TokenStream {
-    let Arguments { metric_name, component, tags, sample_rate, outcome } = arguments;
+    let Arguments { metric_name, component, tags, sample_rate, outcome, home } = arguments;
     let own_name = || {
         let function = signature.ident.to_string();
         let function = function.strip_prefix("r#").unwrap_or(&function).to_owned();
@@ -89,11 +90,10 @@ fn start(arguments: &Arguments, signature: &Signature) -> TokenStream {
         None => quote!(::core::module_path!()),
     };
     let (keys, values): (Vec<_>, Vec<_>) = tags.iter().map(|(key, value)| (key, value)).unzip();
-    let sample_rate = sample_rate.unwrap_or(1.0);
     quote! {
-        ::tallyd_client::__private::Span::start(
+        #home::__private::Span::start(
             {
-                static SITE: ::tallyd_client::__private::Site = ::tallyd_client::__private::Site {
+                static SITE: #home::__private::Site = #home::__private::Site {
                     name: #name,
                     tags: &[#((#keys, #values)),*],
                     sample_rate: #sample_rate,
@@ -107,7 +107,7 @@ fn start(arguments: &Arguments, signature: &Signature) -> TokenStream {
 }
 
 /// The body as one expression, that comes to what the function returns by whichever way.
-fn whole(signature: &Signature, block: &Block) -> TokenStream {
+fn whole(home: &Path, signature: &Signature, block: &Block) -> TokenStream {
     let block = if matches!(signature.safety, Safety::Unsafe(_)) {
         quote!({ #[allow(unused_unsafe)] unsafe #block })
     } else {
@@ -125,7 +125,7 @@ fn whole(signature: &Signature, block: &Block) -> TokenStream {
         let result = Ident::new("result", Span::mixed_site());
         quote!({ let #result: #returned = async move #block.await; #result })
     } else {
-        quote!(::tallyd_client::__private::call(move || -> #returned #block))
+        quote!(#home::__private::call(move || -> #returned #block))
     }
 }
 
