@@ -97,6 +97,33 @@ fn a_method_is_timed_under_its_type_and_a_function_under_its_module() {
     assert_timed("timed.free.execution_time", &[""]);
 }
 
+impl Parse for dyn Display + Send {
+    #[timed]
+    fn parse(&self) -> usize {
+        0
+    }
+}
+
+mod r#mod {
+    #[tallyd_client::timed]
+    pub(crate) fn r#fn() {}
+}
+
+#[test]
+fn names_that_are_found_are_short_and_names_that_are_given_are_kept() {
+    LazyForce::all();
+    let any: &(dyn Display + Send) = &5;
+    any.parse();
+    assert_timed("Display.parse.execution_time", &[""]);
+    r#mod::r#fn();
+    assert_timed("mod.fn.execution_time", &[""]);
+
+    #[timed(component = "C++ + Rust.Vec<u8>")]
+    fn kept() {}
+    kept();
+    assert_timed("C++ + Rust.Vec<u8>.kept.execution_time", &[""]);
+}
+
 /// Names the server before the first call, which would find no exporters otherwise.
 struct LazyForce;
 

@@ -84,10 +84,14 @@ fn start(arguments: &Arguments, signature: &Signature) -> TokenStream {
         LitStr::new(&format!("{function}.execution_time"), signature.ident.span())
     };
     let name = metric_name.clone().unwrap_or_else(own_name);
-    let component = match component {
-        Some(component) => component.to_token_stream(),
-        None if is_of_type(signature) => quote!(::core::any::type_name::<Self>()),
-        None => quote!(::core::module_path!()),
+    let component = component.as_ref().map_or_else(
+        || quote!(::core::option::Option::None),
+        |component| quote!(::core::option::Option::Some(#component)),
+    );
+    let place = if is_of_type(signature) {
+        quote!(::core::any::type_name::<Self>())
+    } else {
+        quote!(::core::module_path!())
     };
     let (keys, values): (Vec<_>, Vec<_>) = tags.iter().map(|(key, value)| (key, value)).unzip();
     quote! {
@@ -95,13 +99,14 @@ fn start(arguments: &Arguments, signature: &Signature) -> TokenStream {
             {
                 static SITE: #home::__private::Site = #home::__private::Site {
                     name: #name,
+                    component: #component,
                     tags: &[#((#keys, #values)),*],
                     sample_rate: #sample_rate,
                     tells_outcome: #outcome,
                 };
                 &SITE
             },
-            #component,
+            #place,
         )
     }
 }
