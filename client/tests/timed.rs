@@ -97,6 +97,15 @@ fn a_method_is_timed_under_its_type_and_a_function_under_its_module() {
     assert_timed("timed.free.execution_time", &[""]);
 }
 
+struct Lexer;
+
+impl Lexer {
+    #[timed]
+    fn create() -> Lexer {
+        Self
+    }
+}
+
 impl Parse for dyn Display + Send {
     #[timed]
     fn parse(&self) -> usize {
@@ -107,6 +116,26 @@ impl Parse for dyn Display + Send {
 mod r#mod {
     #[tallyd_client::timed]
     pub(crate) fn r#fn() {}
+}
+
+#[test]
+fn a_function_is_of_a_type_if_self_stands_in_its_body_but_not_in_an_item_there() {
+    LazyForce::all();
+    Lexer::create();
+    assert_timed("Lexer.create.execution_time", &[""]);
+
+    #[timed]
+    fn with_items() -> u8 {
+        struct Inner(u8);
+        impl Inner {
+            fn five() -> Self {
+                Self(5)
+            }
+        }
+        Inner::five().0
+    }
+    assert_eq!(with_items(), 5);
+    assert_timed("timed.with_items.execution_time", &[""]);
 }
 
 #[test]
@@ -197,6 +226,24 @@ fn a_call_is_recorded_whichever_way_it_ends() {
     assert_eq!([plain("7"), plain("x"), plain("0")], [Some(7), None, None]);
     assert!(std::panic::catch_unwind(|| plain("panic")).is_err());
     assert_timed("Ways.plain.execution_time", &[""; 4]);
+
+    #[timed(component = "Ways", outcome)]
+    fn never() -> ! {
+        panic!("as it was told")
+    }
+    assert!(std::panic::catch_unwind(|| never()).is_err());
+    assert_timed("Ways.never.execution_time", &["|#outcome:panic"]);
+}
+
+#[test]
+fn of_a_type_parameter_nothing_is_known_so_that_an_error_is_ok() {
+    LazyForce::all();
+    #[timed(component = "Unknown", outcome)]
+    fn same<T>(value: T) -> T {
+        value
+    }
+    assert_eq!(same(Err::<(), _>(5)), Err(5));
+    assert_timed("Unknown.same.execution_time", &["|#outcome:ok"]);
 }
 
 #[test]
@@ -260,6 +307,22 @@ fn generics_lifetimes_impl_trait_where_clauses_and_attributes_survive() {
     assert_timed("Shapes.shapes.execution_time", &["|#outcome:ok"]);
     assert_timed("Shapes.foreign.execution_time", &["|#outcome:ok"]);
     assert_timed("Shapes.fallible_impl.execution_time", &["|#outcome:error"]);
+}
+
+#[timed(component = "Inner")]
+fn inner_attributes() -> u8 {
+    //! Documentation may stand here, too.
+    #![deny(warnings)]
+    #![allow(unused_variables)]
+    let unused = 5;
+    6
+}
+
+#[test]
+fn attributes_within_the_body_stay() {
+    LazyForce::all();
+    assert_eq!(inner_attributes(), 6);
+    assert_timed("Inner.inner_attributes.execution_time", &[""]);
 }
 
 mod exports {
