@@ -6,10 +6,12 @@ mod harness;
 
 use std::fmt::Display;
 use std::future::Future;
-use std::pin::pin;
+use std::num::ParseIntError;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use harness::{GLOBAL, timing};
 use tallyd_client::timed;
 
@@ -203,7 +205,7 @@ fn names_tags_and_rates_are_those_of_the_attribute() {
 fn a_call_is_recorded_whichever_way_it_ends() {
     LazyForce::all();
     #[timed(component = "Ways", outcome)]
-    fn result(text: &str) -> Result<u8, std::num::ParseIntError> {
+    fn result(text: &str) -> Result<u8, ParseIntError> {
         assert!(text != "panic", "as it was told");
         let number = text.parse()?;
         Ok(number)
@@ -271,6 +273,85 @@ fn a_future_that_is_dropped_is_recorded_and_told_from_one_that_ends() {
     }
     assert_eq!(poll(plain()), Poll::Pending);
     assert_timed("Futures.plain.execution_time", &[""]);
+}
+
+/// How long it works.
+const WORK: Duration = Duration::from_millis(20);
+
+#[async_trait]
+trait Fetch: Sync {
+    async fn fetch(&self, text: &str) -> Result<u8, ParseIntError>;
+
+    #[timed(outcome)]
+    async fn fetch_twice(&self, text: &str) -> Result<u8, ParseIntError> {
+        Ok(2 * self.fetch(text).await?)
+    }
+
+    #[timed]
+    async fn fetch_forever(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+struct Remote;
+
+#[async_trait]
+impl Fetch for Remote {
+    #[timed(outcome, tags(by = "async_trait"))]
+    async fn fetch(&self, text: &str) -> Result<u8, ParseIntError> {
+        if text.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        std::thread::sleep(WORK);
+        text.parse()
+    }
+}
+
+#[test]
+fn a_method_under_async_trait_is_timed_from_its_first_poll_to_its_end() {
+    LazyForce::all();
+    let remote: &dyn Fetch = &Remote;
+    drop(remote.fetch("never polled"));
+    assert_eq!(poll(remote.fetch_twice("4")), Poll::Ready(Ok(8)));
+    assert!(matches!(poll(remote.fetch_twice("x")), Poll::Ready(Err(_))));
+    assert_eq!(poll(remote.fetch_twice("")), Poll::Pending);
+    assert_eq!(poll(remote.fetch_forever()), Poll::Pending);
+    let tags = ["ok", "error", "dropped"].map(|outcome| format!("|#outcome:{outcome}"));
+    assert_timed("Remote.fetch_twice.execution_time", &tags.each_ref().map(String::as_str));
+    assert_timed("Remote.fetch_forever.execution_time", &[""]);
+    let tags = ["ok", "error", "dropped"].map(|outcome| format!("|#by:async_trait,outcome:{outcome}"));
+    assert_timed("Remote.fetch.execution_time", &tags.each_ref().map(String::as_str));
+    let lines = GLOBAL.of("Remote.fetch.execution_time");
+    for line in &lines[..2] {
+        assert!(timing(line).0 >= WORK.as_secs_f64() * 1e3, "{line}");
+    }
+}
+
+#[test]
+fn a_function_that_returns_the_future_of_a_block_is_timed_as_if_it_were_async() {
+    LazyForce::all();
+    #[timed(component = "Blocks", outcome)]
+    fn boxed(text: &str) -> Pin<Box<dyn Future<Output = Result<u8, ParseIntError>> + '_>> {
+        let text = text.trim();
+        std::boxed::Box::pin(async move {
+            std::thread::sleep(WORK);
+            let number = text.parse()?;
+            Ok(number)
+        })
+    }
+    assert!(matches!(poll(boxed("x")), Poll::Ready(Err(_))));
+    drop(boxed("never polled"));
+    assert_timed("Blocks.boxed.execution_time", &["|#outcome:error"]);
+    assert!(timing(&GLOBAL.of("Blocks.boxed.execution_time")[0]).0 >= WORK.as_secs_f64() * 1e3);
+
+    #[timed(component = "Blocks", outcome)]
+    fn block(text: &str) -> impl Future<Output = Option<u8>> {
+        let text = text.trim();
+        async move { text.parse().ok() }
+    }
+    assert_eq!(poll(block(" 5 ")), Poll::Ready(Some(5)));
+    drop(block("never polled"));
+    assert_timed("Blocks.block.execution_time", &["|#outcome:ok"]);
 }
 
 /// It says what it does.

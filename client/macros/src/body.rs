@@ -7,15 +7,18 @@ use syn::{Block, Expr, Ident, Stmt, Token, Type, parse_quote};
 
 use crate::arguments::Arguments;
 use crate::function::Function;
-use crate::start;
+use crate::{future, start};
 
-/// Has a function timed.
+/// Has a function timed: its body, or the async block whose future it returns.
 pub(crate) fn put_timer(arguments: &Arguments, function: &mut Function) {
     let timer = Timer { arguments, start: start::expression(arguments, function) };
     let returned = function.returned();
     let Function { signature, block, .. } = function;
     if signature.asyncness.is_some() {
         timer.put(block, returned, &Work::Future { capture: Some(parse_quote!(move)) });
+    } else if let Some(future) = future::returned_by(block) {
+        let capture = future.capture;
+        timer.put(&mut future.block, future::output_of(&returned), &Work::Future { capture });
     } else {
         timer.put(block, returned, &Work::Call);
     }
@@ -116,7 +119,8 @@ mod tests {
 
     #[test]
     fn everything_is_found_by_the_path_of_the_crate_that_is_given() {
-        let functions = ["fn f() {}", "fn f(&self) -> u8 { 5 }", "async fn f() {}"];
+        let functions =
+            ["fn f() {}", "fn f(&self) -> u8 { 5 }", "async fn f() {}", "fn f() -> F { Box::pin(async {}) }"];
         for (function, outcome) in
             functions.iter().flat_map(|function| [(function, ""), (function, ", outcome")])
         {

@@ -4,6 +4,7 @@ mod arguments;
 mod body;
 mod component;
 mod function;
+mod future;
 mod start;
 
 use proc_macro::TokenStream;
@@ -29,9 +30,12 @@ use function::Function;
 /// | `sample_rate = 0.1` | 1 | the share of calls that are taken, of which each then stands for several |
 /// | `outcome` | | adds the tag `outcome`: `ok`, `error` (an `Err` was returned), `panic`, or `dropped` (a future, before its end) |
 ///
-/// A function of a type without `self` is known to be one only if `Self` stands in its signature, or in its body
-/// outside macros; otherwise give its `component`. An `async` function is timed from the first time it is polled; a function that returns a future without
-/// being `async` only until it has returned that.
+/// A function of a type without `self` is known to be one only if `Self` stands in its signature, or in its body outside
+/// macros; otherwise give its `component`.
+///
+/// An `async` function is timed from the first time it is polled. So is a function whose last expression is an async block,
+/// alone or in `Box::pin`, as `#[async_trait]` writes methods. Another function that returns a future is timed only until it
+/// has returned that.
 #[proc_macro_attribute]
 pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as Arguments);
