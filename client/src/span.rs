@@ -13,9 +13,11 @@ use crate::{Number, Tag};
 pub struct Site {
     /// Of the metric.
     pub name: &'static str,
+    /// What stands before that, if it was given.
+    pub component: Option<&'static str>,
     /// Besides that of the outcome.
     pub tags: &'static [Tag<'static>],
-    /// The share of calls that are taken.
+    /// The share of calls that are sent.
     pub sample_rate: f64,
     /// Whether how it ended is a tag.
     pub tells_outcome: bool,
@@ -26,8 +28,8 @@ pub struct Site {
 #[must_use]
 pub struct Span {
     site: &'static Site,
-    /// A type's name with its path, or a name that was given.
-    component: &'static str,
+    /// The name of the function's type or module, with its path: of a generic type, `site` cannot know it.
+    place: &'static str,
     /// And the rate of its sample; `None` where nothing would become of it.
     started: Option<(Instant, f64)>,
     /// Of a function that came to its end.
@@ -37,10 +39,10 @@ pub struct Span {
 impl Span {
     /// The call begins.
     #[inline]
-    pub fn start(site: &'static Site, component: &'static str) -> Self {
+    pub fn start(site: &'static Site, place: &'static str) -> Self {
         let taken = global().and_then(|metrics| metrics.take(site.sample_rate));
         let started = taken.map(|rate| (Instant::now(), rate));
-        Self { site, component, started, outcome: None }
+        Self { site, place, started, outcome: None }
     }
 
     /// The call has come to its end, by whichever way but a panic.
@@ -53,10 +55,10 @@ impl Span {
     fn record(&self, started: Instant, rate: f64) {
         let elapsed = started.elapsed();
         let Some(metrics) = global() else { return };
-        let Site { name, tags, tells_outcome, .. } = *self.site;
+        let Site { name, component, tags, tells_outcome, .. } = *self.site;
         let outcome = [("outcome", self.outcome().name())];
         metrics.record(Sample {
-            component: short(self.component),
+            component: component.unwrap_or_else(|| short(self.place)),
             name,
             value: Value::Timing(elapsed.number()),
             tags: [
@@ -87,11 +89,12 @@ impl Drop for Span {
     }
 }
 
-/// A type's name without its path and its parameters: `Parser` of `resume::parse::Parser<alloc::string::String>`.
+/// A type's name without its path, its parameters and its bounds: `Parser` of `resume::Parser<u8>`, `Parse` of
+/// `dyn resume::Parse + core::marker::Send`; or a module's.
 fn short(name: &'static str) -> &'static str {
-    let name = name.strip_prefix("dyn ").unwrap_or(name).trim_start_matches('&');
     let name = name.split_once('<').map_or(name, |(name, _)| name);
-    name.rsplit_once("::").map_or(name, |(_, name)| name)
+    let name = name.split_once('+').map_or(name, |(name, _)| name.trim_end());
+    name.rsplit([':', ' ', '&', '#']).next().unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -105,8 +108,15 @@ mod tests {
             ("Parser", "Parser"),
             ("a::Parser<alloc::string::String>", "Parser"),
             ("a::Parser<b::C<d::E>>", "Parser"),
-            ("dyn a::Parse", "Parse"),
             ("&a::Parser", "Parser"),
+            ("&mut a::Parser", "Parser"),
+            ("&str", "str"),
+            ("dyn a::Parse", "Parse"),
+            ("&dyn a::Parse", "Parse"),
+            ("dyn a::Parse + core::marker::Send", "Parse"),
+            ("dyn a::Parse<'_> + core::marker::Send", "Parse"),
+            ("dyn a::Parse<Output = b::C> + core::marker::Send", "Parse"),
+            ("a::r#type", "type"),
         ];
         for (name, expected) in cases {
             assert_eq!(short(name), expected);

@@ -1,156 +1,134 @@
 //! Puts a timer into a function, and leaves all else as it is.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
-use syn::parse::{Parse, ParseStream};
-use syn::spanned::Spanned;
-use syn::visit::{self, Visit};
+use quote::quote;
 use syn::visit_mut::{self, VisitMut};
-use syn::{
-    Attribute, Block, Error, Ident, LitStr, PathSegment, ReturnType, Safety, Signature, Token, Type,
-    Visibility,
-};
+use syn::{Block, Expr, Ident, Stmt, Token, Type, parse_quote};
 
 use crate::arguments::Arguments;
+use crate::function::Function;
+use crate::{future, start};
 
-/// A function, wherever it stands: alone, in an implementation, or in a trait.
-struct Function {
-    attributes: Vec<Attribute>,
-    visibility: Visibility,
-    signature: Signature,
-    block: Block,
-}
-
-impl Parse for Function {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attributes = input.call(Attribute::parse_outer)?;
-        let visibility = input.parse()?;
-        let no_function = |error: Error| Error::new(error.span(), "#[timed] times functions and methods");
-        let signature: Signature = input.parse().map_err(no_function)?;
-        if let Some(constness) = &signature.constness {
-            return Err(Error::new(constness.span(), "a const fn has no clock; #[timed] cannot time it"));
-        }
-        if input.peek(Token![;]) {
-            return Err(Error::new(
-                signature.span(),
-                "there is no body to time; give #[timed] to what implements it",
-            ));
-        }
-        Ok(Self { attributes, visibility, signature, block: input.parse()? })
+/// Has a function timed: its body, or the async block whose future it returns.
+pub(crate) fn put_timer(arguments: &Arguments, function: &mut Function) {
+    let timer = Timer { arguments, start: start::expression(arguments, function) };
+    let returned = function.returned();
+    let Function { signature, block, .. } = function;
+    if signature.asyncness.is_some() {
+        timer.put(block, returned, &Work::Future { capture: Some(parse_quote!(move)) });
+    } else if let Some(future) = future::returned_by(block) {
+        let capture = future.capture;
+        timer.put(&mut future.block, future::output_of(&returned), &Work::Future { capture });
+    } else {
+        timer.put(block, returned, &Work::Call);
     }
 }
 
-/// The function with a timer in it.
-pub(crate) fn timed(arguments: &Arguments, item: TokenStream) -> syn::Result<TokenStream> {
-    let Function { attributes, visibility, signature, block } = syn::parse2(item)?;
-    let span = Ident::new("span", Span::mixed_site());
-    let start = start(arguments, &signature);
-    let statements = &block.stmts;
-    let body = if arguments.outcome {
-        let whole = whole(&signature, &block);
-        let result = Ident::new("result", Span::mixed_site());
-        quote! {
-            let #span = #start;
-            let #result = #whole;
-            {
-                #[allow(unused_imports)]
-                use ::tallyd_client::__private::{Fallible as _, Returned as _};
-                #span.end((&&::tallyd_client::__private::Subject(&#result)).outcome());
-            }
-            #result
-        }
-    } else {
-        // Dropped last, however the function is left.
+/// Who does what stands in a block.
+enum Work {
+    Call,
+    Future { capture: Option<Token![move]> },
+}
+
+struct Timer<'a> {
+    arguments: &'a Arguments,
+    /// An expression.
+    start: TokenStream,
+}
+
+impl Timer<'_> {
+    /// Has a block timed that comes to what is `returned`.
+    fn put(&self, block: &mut Block, returned: Type, work: &Work) {
+        // What never returns panics if it ends at all, which the timer sees by itself.
+        let timed = if self.arguments.outcome && !matches!(returned, Type::Never(_)) {
+            self.with_outcome(block, &nameable(returned), work)
+        } else {
+            self.plain(block)
+        };
+        block.stmts = vec![Stmt::Expr(Expr::Verbatim(timed), None)];
+    }
+
+    /// The timer is dropped last, however the block is left.
+    fn plain(&self, Block { stmts: statements, .. }: &Block) -> TokenStream {
+        let Self { start, .. } = self;
+        let span = internal("span");
         quote! {
             let #span = #start;
             #(#statements)*
         }
-    };
-    Ok(quote! {
-        #(#attributes)*
-        #visibility #signature {
-            #body
-        }
-    })
-}
+    }
 
-/// An expression that starts the timer.
-fn start(arguments: &Arguments, signature: &Signature) -> TokenStream {
-    let Arguments { metric_name, component, tags, sample_rate, outcome } = arguments;
-    let own_name = || {
-        let function = signature.ident.to_string();
-        let function = function.strip_prefix("r#").unwrap_or(&function).to_owned();
-        LitStr::new(&format!("{function}.execution_time"), signature.ident.span())
-    };
-    let name = metric_name.clone().unwrap_or_else(own_name);
-    let component = match component {
-        Some(component) => component.to_token_stream(),
-        None if is_of_type(signature) => quote!(::core::any::type_name::<Self>()),
-        None => quote!(::core::module_path!()),
-    };
-    let (keys, values): (Vec<_>, Vec<_>) = tags.iter().map(|(key, value)| (key, value)).unzip();
-    let sample_rate = sample_rate.unwrap_or(1.0);
-    quote! {
-        ::tallyd_client::__private::Span::start(
-            {
-                static SITE: ::tallyd_client::__private::Site = ::tallyd_client::__private::Site {
-                    name: #name,
-                    tags: &[#((#keys, #values)),*],
-                    sample_rate: #sample_rate,
-                    tells_outcome: #outcome,
-                };
-                &SITE
+    /// The block becomes one expression, so that what it comes to can be looked at, by whichever way it does.
+    fn with_outcome(&self, block: &Block, returned: &Type, work: &Work) -> TokenStream {
+        let Self { start, arguments: Arguments { home, .. } } = self;
+        let Block { stmts: statements, .. } = block;
+        let [span, result] = ["span", "result"].map(internal);
+        let whole = match work {
+            Work::Call => quote!(#home::__private::call(move || -> #returned #block)),
+            // An async block has no place for its type but a `return`.
+            Work::Future { capture } => quote! {
+                async #capture {
+                    if let ::core::option::Option::Some(#result) = ::core::option::Option::None::<#returned> {
+                        return #result;
+                    }
+                    #(#statements)*
+                }
+                .await
             },
-            #component,
-        )
-    }
-}
-
-/// The body as one expression, that comes to what the function returns by whichever way.
-fn whole(signature: &Signature, block: &Block) -> TokenStream {
-    let block = if matches!(signature.safety, Safety::Unsafe(_)) {
-        quote!({ #[allow(unused_unsafe)] unsafe #block })
-    } else {
-        block.to_token_stream()
-    };
-    let returned = match &signature.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, returned) => {
-            let mut returned = returned.clone();
-            Nameless.visit_type_mut(&mut returned);
-            returned.to_token_stream()
+        };
+        quote! {
+            let #span = #start;
+            let #result: #returned = #whole;
+            {
+                #[allow(unused_imports)]
+                use #home::__private::{Fallible as _, Returned as _};
+                #span.end((&&#home::__private::Subject(&#result)).outcome());
+            }
+            #result
         }
-    };
-    if signature.asyncness.is_some() {
-        let result = Ident::new("result", Span::mixed_site());
-        quote!({ let #result: #returned = async move #block.await; #result })
-    } else {
-        quote!(::tallyd_client::__private::call(move || -> #returned #block))
     }
 }
 
-/// Puts `_` in place of `impl Trait`, which has no name that could be written within a function.
-struct Nameless;
+/// A type as it is written within a function, where `impl Trait` has no name.
+fn nameable(mut of: Type) -> Type {
+    Nameable.visit_type_mut(&mut of);
+    of
+}
 
-impl VisitMut for Nameless {
+struct Nameable;
+
+impl VisitMut for Nameable {
     fn visit_type_mut(&mut self, of: &mut Type) {
         if matches!(of, Type::ImplTrait(_)) {
-            *of = syn::parse_quote!(_);
+            *of = parse_quote!(_);
         }
         visit_mut::visit_type_mut(self, of);
     }
 }
 
-/// Whether a function belongs to a type, as far as that shows.
-fn is_of_type(signature: &Signature) -> bool {
-    struct Search(bool);
-    impl Visit<'_> for Search {
-        fn visit_path_segment(&mut self, segment: &PathSegment) {
-            self.0 |= segment.ident == "Self";
-            visit::visit_path_segment(self, segment);
+/// A name that no name of the user's is mistaken for.
+fn internal(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::ToTokens;
+
+    use super::*;
+
+    #[test]
+    fn everything_is_found_by_the_path_of_the_crate_that_is_given() {
+        let functions =
+            ["fn f() {}", "fn f(&self) -> u8 { 5 }", "async fn f() {}", "fn f() -> F { Box::pin(async {}) }"];
+        for (function, outcome) in
+            functions.iter().flat_map(|function| [(function, ""), (function, ", outcome")])
+        {
+            let arguments: Arguments = syn::parse_str(&format!("crate = \"home\"{outcome}")).unwrap();
+            let mut function: Function = syn::parse_str(function).unwrap();
+            put_timer(&arguments, &mut function);
+            let written = function.into_token_stream().to_string();
+            assert!(written.contains("home :: __private") && !written.contains("tallyd"), "{written}");
         }
     }
-    let mut search = Search(signature.receiver().is_some());
-    search.visit_signature(signature);
-    search.0
 }

@@ -1,10 +1,16 @@
-#[tallyd_client::timed(sample_rate = 1.5)]
+use tallyd_client::timed;
+
+#[timed(sample_rate = 1.5)]
 fn too_much() {}
 
-#[tallyd_client::timed(sample_rate = "often")]
+#[timed(sample_rate = -0.5)]
+fn too_little() {}
+
+#[timed(sample_rate = "often")]
 fn no_number() {}
 
 fn main() {
     too_much();
+    too_little();
     no_number();
 }

@@ -1,6 +1,12 @@
-#[tallyd_client::timed(name = "x")]
+use tallyd_client::timed;
+
+#[timed(name = "x")]
 fn function() {}
+
+#[timed(type = "x")]
+fn keyword() {}
 
 fn main() {
     function();
+    keyword();
 }

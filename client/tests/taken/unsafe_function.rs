@@ -1,3 +1,4 @@
+#![deny(warnings)]
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use tallyd_client::timed;
@@ -15,8 +16,14 @@ unsafe fn with_outcome(pointer: *const i32) -> Result<i32, ()> {
     Ok(*pointer)
 }
 
+#[timed(outcome)]
+async unsafe fn future(pointer: *const i32) -> i32 {
+    *pointer
+}
+
 fn main() {
     let value = 5;
     assert_eq!(unsafe { plain(&value) }, 5);
     assert_eq!(unsafe { with_outcome(&value) }, Ok(5));
+    drop(unsafe { future(&value) });
 }

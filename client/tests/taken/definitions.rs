@@ -1,0 +1,130 @@
+//! How a function is defined: by a macro, by itself, under a name that is a keyword, for another language.
+
+use std::convert::Infallible;
+use std::panic::{Location, catch_unwind};
+
+use tallyd_client::timed;
+
+macro_rules! functions {
+    ($($attribute:meta, $visibility:vis $name:ident($argument:ident: $of:ty) -> $returned:ty $body:block)*) => {$(
+        #[$attribute]
+        $visibility fn $name($argument: $of) -> $returned $body
+    )*};
+}
+
+functions! {
+    timed, pub(super) double(value: u8) -> u8 { 2 * value }
+    timed(outcome), pub(super) double_outcome(value: u8) -> Option<u8> { value.checked_mul(2) }
+}
+
+macro_rules! named {
+    ($name:literal, $key:ident, $value:expr, $function:item) => {
+        #[timed(metric_name = $name, tags($key = $value), outcome)]
+        $function
+    };
+}
+
+named!(
+    "given",
+    key,
+    "value",
+    fn given() -> u8 {
+        5
+    }
+);
+
+#[timed]
+fn factorial(of: u64) -> u64 {
+    if of == 0 { 1 } else { of * factorial(of - 1) }
+}
+
+#[timed(outcome)]
+fn factorial_outcome(of: u64) -> Result<u64, ()> {
+    if of == 0 {
+        return Ok(1);
+    }
+    Ok(of * factorial_outcome(of - 1)?)
+}
+
+#[timed]
+fn r#fn() {}
+
+#[timed(outcome)]
+fn r#match() {}
+
+#[timed]
+extern "C" fn foreign(value: i32) -> i32 {
+    value + 1
+}
+
+#[timed(outcome)]
+extern "C" fn foreign_outcome(value: i32) -> i32 {
+    value + 1
+}
+
+#[timed]
+fn inner_attributes() -> u8 {
+    //! Documentation may stand here, too.
+    #![allow(unused_variables)]
+    let unused = 5;
+    6
+}
+
+#[timed(outcome)]
+fn inner_attributes_outcome() -> u8 {
+    #![allow(unused_variables)]
+    let unused = 5;
+    6
+}
+
+#[timed]
+fn never() -> ! {
+    panic!("it ends so")
+}
+
+#[timed(outcome)]
+fn never_outcome() -> ! {
+    panic!("it ends so")
+}
+
+#[timed(outcome)]
+fn infallible() -> Infallible {
+    panic!("it ends so")
+}
+
+#[timed(outcome)]
+fn diverges(value: u8) -> Result<u8, ()> {
+    match value {
+        0 => Err(()),
+        _ => panic!("it ends so"),
+    }
+}
+
+#[timed]
+#[track_caller]
+fn caller() -> &'static Location<'static> {
+    Location::caller()
+}
+
+#[test]
+fn a_function_is_timed_however_it_is_defined() {
+    assert_eq!((double(4), double_outcome(128), given()), (8, None, 5));
+    assert_eq!((factorial(5), factorial_outcome(5)), (120, Ok(120)));
+    assert_eq!((foreign(1), foreign_outcome(1)), (2, 2));
+    assert_eq!((inner_attributes(), inner_attributes_outcome()), (6, 6));
+    assert_eq!(diverges(0), Err(()));
+    r#fn();
+    r#match();
+}
+
+#[test]
+fn a_function_that_never_returns_panics_as_it_would() {
+    assert!(catch_unwind(|| never()).is_err());
+    assert!(catch_unwind(|| never_outcome()).is_err());
+    assert!(catch_unwind(infallible).is_err());
+}
+
+#[test]
+fn a_function_knows_its_caller_without_outcome() {
+    assert_eq!(caller().line(), line!());
+}
