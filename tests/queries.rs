@@ -5,6 +5,7 @@
 
 mod harness;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,10 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::PATIENCE;
+use harness::grafana::{Board, Chosen, any_of};
 use harness::meanwhile::End;
 use harness::prometheus::wait_for;
 use harness::scraped::*;
 use harness::server::{NATIVE_HISTOGRAMS, Server};
+use harness::tls::Authority;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -255,35 +258,142 @@ fn percentiles_over_machines_are_those_of_all_values_within_the_error_of_native_
     prometheus.wait_for(scrapes, |scrapes| scrapes >= 1.0);
 }
 
+fn dashboard() -> Value {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/tallyd.json");
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn every_panel_of_the_dashboard_shows_something() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/tallyd.json");
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap().iter();
-    let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
-    // As Grafana fills them in.
-    let queries: Vec<_> = targets
-        .map(|target| {
-            let query = target["expr"].as_str().unwrap();
-            let query = query.replace("$__rate_interval", "10s").replace("$instance", ".*");
-            let query =
-                query.replace("${timing}", "api_latency_seconds").replace("$timing", "api_latency_seconds");
-            query.replace("$counter", "orders_total")
-        })
-        .collect();
-    assert!(queries.len() > 15 && queries.iter().all(|query| !query.contains('$')), "{queries:#?}");
+    let folder = TempDir::new().unwrap();
+    Authority::new("tests").issue("localhost").write(folder.path(), "server");
+    let web = folder.path().join("web.yml");
+    fs::write(&web, "tls_server_config: {cert_file: server.crt, key_file: server.key}\n").unwrap();
+    // With streams and certificates there is all that tallyd may tell of itself.
+    let own = ["flush.interval=500ms", "listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
+    let (summary, summary_address) = start(&own);
+    let web = format!("exporters.prometheus.web_config_file={}", web.display());
+    let histogram = ["exporters.prometheus.timings=histogram", &web];
+    let (histogram, histogram_address) = start(&[&own[..], &histogram].concat());
+    let board = Board::start(dashboard(), &[("http", summary_address), ("https", histogram_address)]);
+    let send = |outcomes: &[&str]| {
+        let calls = outcomes.iter().map(|outcome| format!("\napi.latency:5:90|ms|#outcome:{outcome}"));
+        let calls: String = calls.collect();
+        for daemon in [&summary, &histogram] {
+            // What is called like node_exporter's own is not offered, and a call without outcome is no error.
+            daemon.send(format!("orders:1|c\nnode.disk:1|c\nnode.disk:1|ms\napi.latency:30|ms{calls}"));
+        }
+    };
 
-    let (daemon, address) = start(&["flush.interval=500ms"]);
-    let prometheus = Server::prometheus(&[("tallyd", address)]);
-    for query in &queries {
-        wait_for(|| {
-            daemon.send("orders:1|c\napi.latency:5:90|ms|#outcome:ok\napi.latency:7|ms|#outcome:error");
-            let values = prometheus.values(query);
-            let shows = !values.is_empty() && values.values().all(|value| value.is_finite());
-            shows.then_some(())
+    let both = wait_for(|| {
+        send(&["ok"]);
+        Some(board.offers("instance", &Chosen::new())).filter(|instances| instances.len() == 2)
+    });
+    let [all, of_summaries, of_histograms] =
+        [both, vec![summary_address.to_string()], vec![histogram_address.to_string()]].map(|instances| {
+            let mut chosen = Chosen::from([("instance", any_of(&instances))]);
+            for (variable, value) in [("timing", "api_latency_seconds"), ("counter", "orders_total")] {
+                // Prometheus has many of its own, and offers none of them.
+                wait_for(|| {
+                    send(&["ok"]);
+                    (board.offers(variable, &chosen) == [value]).then_some(())
+                });
+                chosen.insert(variable, value.to_owned());
+            }
+            chosen
         });
+
+    for panel in board.panels() {
+        let title = panel["title"].as_str().unwrap();
+        let targets = panel["targets"].as_array().unwrap();
+        // Each query of it, in one form at least, with all that its legend says.
+        for target in targets {
+            let legend = target["legendFormat"].as_str().unwrap();
+            let labels: Vec<_> =
+                legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()).collect();
+            let shown = wait_for(|| {
+                send(&["ok"]);
+                Some(board.shows(target, &all)).filter(|shown| !shown.is_empty())
+            });
+            for (series, _) in &shown {
+                assert!(labels.iter().all(|label| series[label].is_string()), "{title}: {series}");
+            }
+        }
+        for form in [&of_summaries, &of_histograms] {
+            if title == "Certificate" && form == &of_summaries {
+                continue;
+            }
+            wait_for(|| {
+                send(&["ok"]);
+                targets.iter().any(|target| !board.shows(target, form).is_empty()).then_some(())
+            });
+        }
     }
+
+    let values = |outcomes: &[&str], title: &str, number: usize, chosen: &Chosen| -> Vec<f64> {
+        let panel = board.panels().find(|panel| panel["title"] == title).unwrap();
+        wait_for(|| {
+            send(outcomes);
+            let shown = board.shows(&panel["targets"][number], chosen);
+            Some(shown.into_iter().map(|(_, value)| value).collect::<Vec<_>>())
+                .filter(|values| !values.is_empty())
+        })
+    };
+    // Of a summary, the highest value; of a histogram, one between the bounds of the bucket in which that is.
+    let percentiles = values(&["ok"], "$timing: percentiles", 0, &of_summaries);
+    assert_eq!(percentiles.into_iter().fold(0.0, f64::max), 0.09);
+    for chosen in [&all, &of_histograms] {
+        let [highest] = values(&["ok"], "$timing: percentiles", 4, chosen)[..] else { panic!() };
+        assert!(highest > 0.05 && highest <= 0.1, "{highest}");
+    }
+    let share = |outcomes: &[&str], outcome: usize, chosen: &Chosen| {
+        let [share] = values(outcomes, "$timing: errors", outcome, chosen)[..] else { panic!() };
+        share
+    };
+    let [error, panic, dropped] = [0, 1, 2];
+    // As long as there are none, their share is 0, and not unknown.
+    for chosen in [&all, &of_summaries, &of_histograms] {
+        assert_eq!([error, panic, dropped].map(|outcome| share(&["ok"], outcome, chosen)), [0.0; 3]);
+    }
+    let wait_for_share = |outcomes: &[&str], outcome| {
+        wait_for(|| Some(share(outcomes, outcome, &all)).filter(|share| *share > 0.0 && *share < 0.5));
+    };
+    // A future that was cancelled is no error.
+    wait_for_share(&["ok", "dropped"], dropped);
+    assert_eq!([error, panic].map(|outcome| share(&["ok"], outcome, &all)), [0.0; 2]);
+    wait_for_share(&["ok", "error", "panic"], error);
+    wait_for_share(&["ok", "error", "panic"], panic);
+}
+
+#[test]
+fn every_panel_of_the_dashboard_has_a_place_and_says_what_it_shows() {
+    const WIDTH: usize = 24;
+    let dashboard = dashboard();
+    let mut taken: BTreeMap<(usize, usize), &Value> = BTreeMap::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = &panel["title"];
+        let [x, y, width, height] =
+            ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap() as usize);
+        assert!(x + width <= WIDTH, "{title}");
+        for place in (y..y + height).flat_map(|y| (x..x + width).map(move |x| (y, x))) {
+            let other = taken.insert(place, title);
+            assert_eq!(other, None, "{title}, too");
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        let description = panel["description"].as_str().unwrap();
+        assert!(description.contains("If ") || description.contains("Near "), "what to do? {title}");
+        if panel["type"] == "timeseries" {
+            let legend = &panel["options"]["legend"];
+            assert_eq!(legend["showLegend"], true, "{title}");
+            assert_eq!(legend["calcs"], Value::Array(Vec::new()), "{title}");
+        }
+    }
+    // From the first place to the last, none is free.
+    let (&(last, _), _) = taken.last_key_value().unwrap();
+    assert_eq!(taken.len(), (last + 1) * WIDTH);
 }
 
 fn is_about(value: f64, expected: f64, error: f64) -> bool {

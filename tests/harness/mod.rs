@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 pub mod document;
+pub mod grafana;
 pub mod http;
 pub mod meanwhile;
 pub mod prometheus;

@@ -1,0 +1,130 @@
+//! What Grafana does with a dashboard, without Grafana: it asks Prometheus for the values of variables, and fills them in.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write as _};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use regex::Regex;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::http::{Answer, connect, get};
+use super::prometheus::{Running, wait_for};
+use super::server::start_on_free_port;
+
+/// The text that stands for each variable in queries.
+pub type Chosen = BTreeMap<&'static str, String>;
+
+/// A dashboard, and the Prometheus that it asks.
+pub struct Board {
+    dashboard: Value,
+    prometheus: SocketAddr,
+    _running: Running,
+    _folder: TempDir,
+}
+
+impl Board {
+    /// Starts a Prometheus that scrapes these targets every second, each by `http` or `https`, and itself; all of them once
+    /// before this returns.
+    pub fn start(dashboard: Value, targets: &[(&str, SocketAddr)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (running, prometheus) = start_on_free_port(|address| {
+            let mut config = format!(
+                "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: all\n  \
+                 tls_config: {{insecure_skip_verify: true}}\n  static_configs:\n  - {{targets: ['{address}']}}\n"
+            );
+            for (scheme, target) in targets {
+                writeln!(config, "  - {{targets: ['{target}'], labels: {{__scheme__: {scheme}}}}}").unwrap();
+            }
+            fs::write(folder.path().join("scrape.yml"), config).unwrap();
+            let mut command = Command::new("prometheus");
+            command
+                .current_dir(folder.path())
+                .args(["--config.file=scrape.yml", "--storage.tsdb.path=data", "--log.level=error"])
+                .arg(format!("--web.listen-address={address}"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
+            command
+        });
+        wait_for(|| (get(prometheus, "/-/ready").code == 200).then_some(()));
+        let board = Self { dashboard, prometheus, _running: running, _folder: folder };
+        let up = || board.ask("query?query=up")["result"].as_array().unwrap().len();
+        wait_for(|| (up() > targets.len()).then_some(()));
+        board
+    }
+
+    /// All panels that show something; not rows.
+    pub fn panels(&self) -> impl Iterator<Item = &Value> {
+        self.dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
+    }
+
+    /// The values that a variable offers: those of a label, of which its regular expression may leave a part.
+    pub fn offers(&self, variable: &str, chosen: &Chosen) -> Vec<String> {
+        let variables = self.dashboard["templating"]["list"].as_array().unwrap();
+        let variable = variables.iter().find(|other| other["name"] == variable).unwrap();
+        let query = fill_in(variable["query"]["query"].as_str().unwrap(), chosen);
+        let arguments = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).unwrap();
+        let (selector, label) = arguments.rsplit_once(", ").unwrap();
+        let values = self.ask(&format!("label/{label}/values?match[]={}", encode(selector)));
+        let values = values.as_array().unwrap().iter().map(|value| value.as_str().unwrap());
+        let regex = variable["regex"].as_str().unwrap_or_default();
+        if regex.is_empty() {
+            return values.map(str::to_owned).collect();
+        }
+        let regex = Regex::new(regex.strip_prefix('/').unwrap().strip_suffix('/').unwrap()).unwrap();
+        let parts = values.filter_map(|value| {
+            let groups = regex.captures(value)?;
+            groups.get(1).or_else(|| groups.get(0)).map(|part| part.as_str().to_owned())
+        });
+        parts.collect()
+    }
+
+    /// What a target of a panel shows: values by their labels, and `NaN` is nothing.
+    pub fn shows(&self, target: &Value, chosen: &Chosen) -> Vec<(Value, f64)> {
+        let query = fill_in(target["expr"].as_str().unwrap(), chosen);
+        let answer = self.ask(&format!("query?query={}", encode(&query)));
+        let series = answer["result"].as_array().unwrap().iter();
+        let values = series.map(|series| {
+            let value: f64 = series["value"][1].as_str().unwrap().parse().unwrap();
+            (series["metric"].clone(), value)
+        });
+        values.filter(|(_, value)| !value.is_nan()).collect()
+    }
+
+    fn ask(&self, path: &str) -> Value {
+        // Version 1.0, for an answer in one piece.
+        let mut connection = connect(self.prometheus);
+        write!(connection, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
+        assert_eq!(answer["status"], "success", "{path}: {answer}");
+        answer["data"].take()
+    }
+}
+
+/// Several values that are chosen at once, as Grafana writes them: a regular expression in a string of `PromQL`.
+pub fn any_of(values: &[String]) -> String {
+    let escaped: Vec<_> = values.iter().map(|value| regex::escape(value).replace('\\', "\\\\")).collect();
+    if let [one] = &escaped[..] { one.clone() } else { format!("({})", escaped.join("|")) }
+}
+
+fn fill_in(query: &str, chosen: &Chosen) -> String {
+    // Several scrapes, which Grafana sees to.
+    let mut query = query.replace("$__rate_interval", "10s");
+    for (name, value) in chosen {
+        query = query.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
+    }
+    assert!(!query.contains('$'), "{query}");
+    query
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut text, byte| {
+        write!(text, "%{byte:02X}").unwrap();
+        text
+    })
+}
