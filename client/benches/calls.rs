@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cadence::prelude::*;
+use cadence::{BufferedUdpMetricSink, StatsdClient};
 use criterion::{Criterion, criterion_group, criterion_main};
 #[cfg(feature = "prometheus")]
 use tallyd_client::Exporter;
@@ -56,6 +58,30 @@ fn enabled(criterion: &mut Criterion) {
     });
     criterion.bench_function("statsd/timer", |bencher| {
         bencher.iter(|| collector.start_timer(black_box("time"), &[]));
+    });
+}
+
+/// The client that most Rust applications have, with datagrams as long.
+fn cadence(criterion: &mut Criterion) {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = server.local_addr().expect("it is bound");
+    let sink = BufferedUdpMetricSink::with_capacity(address, socket, 8192).expect("it is an address");
+    let client = StatsdClient::from_sink("Parser", sink);
+    criterion.bench_function("cadence/counter", |bencher| {
+        bencher.iter(|| _ = client.count(black_box("resumes"), 1));
+    });
+    criterion.bench_function("cadence/counter_two_tags", |bencher| {
+        bencher.iter(|| {
+            client
+                .count_with_tags(black_box("resumes"), 1)
+                .with_tag("source", "upload")
+                .with_tag("env", "prod")
+                .send();
+        });
+    });
+    criterion.bench_function("cadence/timing", |bencher| {
+        bencher.iter(|| _ = client.time(black_box("time"), black_box(12)));
     });
 }
 
@@ -133,5 +159,5 @@ fn attribute(criterion: &mut Criterion) {
     criterion.bench_function("timed/method_sampled", |bencher| bencher.iter(|| Parser.sampled(black_box(1))));
 }
 
-criterion_group!(benches, disabled, enabled, threads, page, attribute);
+criterion_group!(benches, disabled, enabled, cadence, threads, page, attribute);
 criterion_main!(benches);
