@@ -41,3 +41,8 @@ pub mod series;
 pub mod snapshot;
 mod terminal;
 mod yaml;
+
+/// Its example runs with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! A call never blocks and never fails: what cannot be sent is dropped, and [`lost`] counts it.
+//! A call never fails, and never waits for a socket: what cannot be sent is dropped, and [`lost`] counts it.
 //!
 //! ```text
 //!  call --> sample --+--> statsd: lines --> buffer --> socket --> tallyd
