@@ -106,19 +106,19 @@ impl Waiting {
             let before = loss.take().map_or(0, |loss| loss.samples);
             loss = Some(Loss { samples: before + samples, error });
         };
-        // First of the datagram before, which another machine may have refused since.
-        if let Some(error) = socket.refusal() {
-            lose(std::mem::take(&mut self.sent), error);
-        }
         if samples > 0 {
-            match socket.send(self.lines.as_bytes()) {
+            let (sent, refused) = socket.send(self.lines.as_bytes());
+            self.lines.clear();
+            if let Some(error) = refused {
+                lose(std::mem::take(&mut self.sent), error);
+            }
+            match sent {
                 Ok(()) => self.sent = samples,
                 Err(error) => lose(samples, error),
             }
-            if let Some(error) = socket.refusal() {
-                lose(std::mem::take(&mut self.sent), error);
-            }
-            self.lines.clear();
+        }
+        if let Some(error) = socket.refusal() {
+            lose(std::mem::take(&mut self.sent), error);
         }
         loss.filter(|loss| loss.samples > 0)
     }

@@ -67,14 +67,21 @@ impl Socket {
         }
     }
 
-    pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
+    /// What became of a datagram, and of the one before if that was refused since.
+    pub(super) fn send(&self, datagram: &[u8]) -> (io::Result<()>, Option<io::Error>) {
         match self {
-            Self::Udp(socket, _) => socket.send(datagram).map(|_| ()),
-            Self::Unix(socket, path) => socket.send_to(datagram, path).map(|_| ()),
+            Self::Udp(socket, _) => match socket.send(datagram) {
+                // Of the one before. This one was not sent.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    (socket.send(datagram).map(|_| ()), Some(error))
+                }
+                sent => (sent.map(|_| ()), None),
+            },
+            Self::Unix(socket, path) => (socket.send_to(datagram, path).map(|_| ()), None),
         }
     }
 
-    /// What became known of a datagram after it was sent: that it was refused. On one machine it is known at once.
+    /// Whether the last datagram that was sent is known to be refused, as it is at once on one machine.
     pub(super) fn refusal(&self) -> Option<io::Error> {
         match self {
             Self::Udp(socket, _) => socket.take_error().ok().flatten(),
