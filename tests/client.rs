@@ -40,6 +40,14 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
         1,
         &[("a.b", "2"), ("a_b", "1"), ("", "v"), ("twice", "1"), ("twice", "2")],
     );
+    // One series, in whatever order its tags come.
+    let ordered: [[(&str, &str); 2]; 2] = [[("x", "1"), ("y", "2")], [("y", "2"), ("x", "1")]];
+    for (tags, value) in ordered.iter().zip([1, 2]) {
+        collector.record_gauge("ordered.gauge", value, tags);
+        collector.record_timing("ordered.timing", value, tags);
+        collector.record_histogram("ordered.histogram", value, tags);
+        collector.increment_counter("ordered.counter", 1, tags);
+    }
     collector.record_set("users", "ann", &tags);
     collector.record_set("users", "bob", &tags);
     collector.record_set("users", "ann", &tags);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ pub struct Config {
 
 /// Where metrics go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 #[cfg_attr(feature = "toml", derive(serde::Deserialize))]
 #[cfg_attr(feature = "toml", serde(rename_all = "lowercase"))]
 pub enum Exporter {
@@ -251,20 +252,31 @@ impl Config {
     /// What is to be done, or what is wrong.
     pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
         let Self { enabled, exporters, prefix, tags, sample_rate, statsd, prometheus } = self;
-        let exporters = match (enabled.unwrap_or(true), exporters) {
-            (false, _) => Vec::new(),
-            (true, None) => vec![Exporter::Statsd],
-            (true, Some(exporters)) => exporters.clone(),
+        let wanted = match (enabled.unwrap_or(true), exporters) {
+            (false, _) => &[],
+            (true, None) => &[Exporter::Statsd][..],
+            (true, Some(exporters)) => exporters,
         };
+        let mut exporters = Vec::new();
+        for exporter in wanted {
+            if !exporters.contains(exporter) {
+                exporters.push(*exporter);
+            }
+        }
         if exporters.contains(&Exporter::Prometheus) && !cfg!(feature = "prometheus") {
             let problem = "prometheus needs the cargo feature of that name: \
                            tallyd-client = { features = [\"prometheus\"] }";
             return Err(ConfigError::new("exporters", problem));
         }
-        let prefix = prefix.clone().unwrap_or_default();
-        if prefix == "tallyd" || prefix.starts_with("tallyd.") {
+        let prefix = prefix.as_deref().unwrap_or_default();
+        // As other clients want it.
+        let prefix = prefix.strip_suffix('.').unwrap_or(prefix);
+        let begins_with_tallyd = prefix
+            .strip_prefix("tallyd")
+            .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == ':'));
+        if begins_with_tallyd {
             let problem =
-                "names that begin with tallyd. are tallyd's own, which refuses them; choose another one";
+                "names that begin with tallyd are tallyd's own, which refuses them; choose another one";
             return Err(ConfigError::new("prefix", problem));
         }
         let sample_rate = sample_rate.unwrap_or(1.0);
@@ -285,7 +297,7 @@ impl Config {
         }
         Ok(Settings {
             exporters,
-            prefix,
+            prefix: prefix.to_owned(),
             tags: tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             sample_rate,
             target,
@@ -339,13 +351,21 @@ impl Target {
     fn parse(address: &str) -> Result<Self, String> {
         let unix = ["unix://", "unixgram://"].into_iter().find_map(|scheme| address.strip_prefix(scheme));
         if let Some(path) = unix.filter(|path| !path.is_empty()) {
+            if path.len() > 107 {
+                return Err(format!(
+                    "{path:?} is longer than 107 bytes, which is all that a socket's path may have"
+                ));
+            }
             return Ok(Self::Unix(path.into()));
         }
         let udp = address.strip_prefix("udp://").unwrap_or(address);
         let has_port = udp.rsplit_once(':').is_some_and(|(host, port)| {
-            let is_numeric = host.starts_with('[') && host.ends_with(']');
-            let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
-            is_host && (is_numeric || !host.contains(':')) && matches!(port.parse::<u16>(), Ok(1..))
+            let number = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            let is_host = match number {
+                Some(number) => number.parse::<Ipv6Addr>().is_ok(),
+                None => !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/:[]".contains(c)),
+            };
+            is_host && matches!(port.parse::<u16>(), Ok(1..))
         });
         if has_port {
             return Ok(Self::Udp(udp.to_owned()));
@@ -367,6 +387,11 @@ mod tests {
         assert_eq!(settings.flush_interval, Duration::from_secs(1));
         assert_eq!(settings.scraped_at, Some(SocketAddr::from(([127, 0, 0, 1], 9103))));
         assert_eq!(Config::new().enabled(false).settings().unwrap().exporters, []);
+        for (prefix, expected) in [("shop.", "shop"), ("tallydesk", "tallydesk")] {
+            assert_eq!(Config::new().prefix(prefix).settings().unwrap().prefix, expected);
+        }
+        let twice = Config::new().exporters([Exporter::Console, Exporter::Statsd, Exporter::Console]);
+        assert_eq!(twice.settings().unwrap().exporters, [Exporter::Console, Exporter::Statsd]);
     }
 
     #[test]
@@ -440,6 +465,16 @@ mod tests {
             (
                 Config::new().statsd_address("tcp://tallyd:8125"),
                 "statsd.address: \"tcp://tallyd:8125\" is not",
+            ),
+            (Config::new().statsd_address("udp://::1:8125"), "statsd.address: \"udp://::1:8125\" is not"),
+            (Config::new().statsd_address("[a]:8125"), "statsd.address: \"[a]:8125\" is not"),
+            (Config::new().statsd_address("a b:8125"), "statsd.address: \"a b:8125\" is not"),
+            (Config::new().statsd_address(format!("unix:///{}", "x".repeat(107))), "statsd.address: \"/xxx"),
+            (Config::new().prefix("tallyd"), "prefix: names that begin with tallyd"),
+            (Config::new().prefix("tallyd-x"), "prefix: names that begin with tallyd"),
+            (
+                Config::new().prometheus_address(SocketAddr::from(([127, 0, 0, 1], 0))),
+                "prometheus.port: 0 is no port",
             ),
             (Config::new().statsd_address("unix://"), "statsd.address: \"unix://\" is not"),
             (Config::new().statsd_address("tallyd:0"), "statsd.address: \"tallyd:0\" is not"),

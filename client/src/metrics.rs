@@ -1,18 +1,21 @@
 //! The exporters of an application, and where calls find them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::MetricsCollector;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Settings};
 use crate::exporters::Exporters;
 use crate::sample::{NOT_SENT, Sample, Tags};
 
-/// How often, at least, hosts that were not found are looked up, and pages are brought up to date.
+/// How often what was observed is moved into the page.
 const UPKEEP: Duration = Duration::from_secs(1);
+/// How often sockets are opened anew, for the host may have moved, or this machine.
+const OPENED_EVERY: Duration = Duration::from_mins(1);
 
 /// Those of the application.
 static GLOBAL: OnceLock<Arc<Metrics>> = OnceLock::new();
@@ -22,12 +25,12 @@ static GLOBAL: OnceLock<Arc<Metrics>> = OnceLock::new();
 /// Most applications have one set of them, which [`configure`] starts and which every [`MetricsCollector`] uses. Tests, and
 /// applications that want more, start others, and make collectors for them.
 pub struct Metrics {
-    exporters: Exporters,
+    exporters: Arc<Exporters>,
     tags: Vec<(String, String)>,
     /// By which the rates of calls are multiplied.
     sample_rate: f64,
-    /// The thread that tends the exporters ends when this is dropped.
-    _tended: Sender<()>,
+    /// The threads that tend the exporters end when these are dropped.
+    _tended: Vec<Sender<()>>,
 }
 
 /// Lets all collectors export, from then on. An application does this once, where it starts and after it forked, if it does; a
@@ -39,12 +42,18 @@ pub struct Metrics {
 ///
 /// If something in the configuration is wrong, or if this was called before. That something cannot be exported is no error.
 pub fn configure(config: &Config) -> Result<(), ConfigError> {
-    static CONFIGURING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = CONFIGURING.lock().unwrap_or_else(PoisonError::into_inner);
-    if GLOBAL.get().is_some() {
+    // No lock, which a log that configures metrics would wait for.
+    static IS_CONFIGURED: AtomicBool = AtomicBool::new(false);
+    if IS_CONFIGURED.swap(true, Ordering::SeqCst) {
         return Err(ConfigError::configured_before());
     }
-    GLOBAL.set(Metrics::start(config)?).map_err(|_| ConfigError::configured_before())
+    match Metrics::start(config) {
+        Ok(metrics) => GLOBAL.set(metrics).map_err(|_| ConfigError::configured_before()),
+        Err(error) => {
+            IS_CONFIGURED.store(false, Ordering::SeqCst);
+            Err(error)
+        }
+    }
 }
 
 /// Sends what waits in buffers. That happens without this, too, every second or as configured, but not any more once `main`
@@ -56,10 +65,12 @@ pub fn flush() {
 }
 
 /// How many samples were dropped so far: those that could not be sent or were refused, those that no server takes (a gauge that
-/// is no number, a set's member without a character), and those of a series that has no place on the application's page.
+/// is no number, a set's member without a character), and those of a series that has no place on the application's page. A
+/// sample that several exporters dropped counts several times.
 ///
-/// That nobody listens is noticed of `unix://` addresses and on one machine; other machines may or may not tell. What waits in a
-/// buffer is not counted, nor what is lost on the way.
+/// That nobody listens is noticed of `unix://` addresses and on one machine; other machines may or may not tell. Over UDP nobody
+/// tells that a server's receive buffer is full: there, tallyd counts what the kernel dropped. What waits in a buffer is not
+/// counted.
 #[must_use]
 pub fn lost() -> u64 {
     GLOBAL.get().map_or(0, |metrics| metrics.lost())
@@ -87,21 +98,27 @@ impl Metrics {
     /// If something in the configuration is wrong.
     pub fn start(config: &Config) -> Result<Arc<Self>, ConfigError> {
         let settings = config.settings()?;
-        let (tended, ended) = channel();
-        let metrics = Arc::new(Self {
-            exporters: Exporters::start(&settings),
-            tags: settings.tags,
-            sample_rate: settings.sample_rate,
-            _tended: tended,
-        });
-        if metrics.exporters.need_upkeep() {
-            let weak = Arc::downgrade(&metrics);
-            let tender = thread::Builder::new().name("tallyd-client".to_owned());
-            if let Err(error) = tender.spawn(move || tend(&ended, &weak, settings.flush_interval)) {
-                tracing::warn!(%error, "no thread for metrics: they are sent only when a datagram is full");
+        let exporters = Arc::new(Exporters::start(&settings));
+        let mut tended = Vec::new();
+        let mut tend = |name: &str, work: fn(&Exporters, Duration, &Receiver<()>)| {
+            let (sender, ended) = channel();
+            let exporters = Arc::clone(&exporters);
+            let thread = thread::Builder::new().name(name.to_owned());
+            match thread.spawn(move || work(&exporters, settings.flush_interval, &ended)) {
+                Ok(_) => tended.push(sender),
+                Err(error) => {
+                    tracing::error!(%error, "no thread for metrics: they are sent only when a datagram is full");
+                }
             }
+        };
+        if exporters.need_upkeep() {
+            tend("tallyd-client", keep_up);
         }
-        Ok(metrics)
+        if exporters.need_sockets() {
+            tend("tallyd-client-open", open_again);
+        }
+        let Settings { tags, sample_rate, .. } = settings;
+        Ok(Arc::new(Self { exporters, tags, sample_rate, _tended: tended }))
     }
 
     /// A collector that uses these exporters instead of those of the application.
@@ -158,15 +175,41 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Flushes at this interval and keeps all else up, until nothing refers to the exporters any more.
-fn tend(ended: &Receiver<()>, metrics: &Weak<Metrics>, flush_interval: Duration) {
-    let mut flushed = Instant::now();
-    while ended.recv_timeout(flush_interval.min(UPKEEP)) == Err(RecvTimeoutError::Timeout) {
-        let Some(metrics) = metrics.upgrade() else { return };
-        if flushed.elapsed() >= flush_interval {
-            flushed = Instant::now();
-            metrics.flush();
+/// They may be in use by the threads that tend them, which see only later that there is nothing left to tend.
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.exporters.stop();
+    }
+}
+
+/// Sends what waits, and brings pages up to date.
+fn keep_up(exporters: &Exporters, flush_interval: Duration, ended: &Receiver<()>) {
+    let now = Instant::now();
+    let (mut next_flush, mut next_upkeep) = (now + flush_interval, now + UPKEEP);
+    loop {
+        let next = next_flush.min(next_upkeep);
+        if ended.recv_timeout(next.saturating_duration_since(Instant::now()))
+            != Err(RecvTimeoutError::Timeout)
+        {
+            return;
         }
-        metrics.exporters.maintain();
+        let now = Instant::now();
+        if now >= next_flush {
+            exporters.flush();
+            next_flush = now + flush_interval;
+        }
+        if now >= next_upkeep {
+            exporters.keep_up(now);
+            next_upkeep = now + UPKEEP;
+        }
+    }
+}
+
+/// Opens sockets that could not be opened, and others in their place now and then. On a thread of its own, for to look up the
+/// name of a host may take long.
+fn open_again(exporters: &Exporters, _: Duration, ended: &Receiver<()>) {
+    let mut wait = if exporters.are_open() { OPENED_EVERY } else { Duration::from_secs(1) };
+    while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+        wait = if exporters.open() { OPENED_EVERY } else { (2 * wait).min(OPENED_EVERY) };
     }
 }

@@ -44,18 +44,6 @@ impl Value<'_> {
         }
     }
 
-    /// Whether servers take it: they reject infinities, NaN and members without a character.
-    pub(crate) fn is_valid(self) -> bool {
-        match self {
-            Value::Counter(_) => true,
-            Value::Set(member) => !member.is_empty(),
-            Value::Gauge(number)
-            | Value::Timing(number)
-            | Value::Histogram(number)
-            | Value::Distribution(number) => number.is_finite(),
-        }
-    }
-
     /// Whether a part of the calls can stand for all of them.
     pub(crate) fn can_be_sampled(self) -> bool {
         !matches!(self, Value::Gauge(_) | Value::Set(_))
@@ -112,6 +100,19 @@ impl<'a> Tags<'a> {
 }
 
 impl<'a> Sample<'a> {
+    /// Whether servers take it: they reject infinities and NaN, members of sets without a character, and names without one.
+    pub(crate) fn is_valid(&self) -> bool {
+        let has_valid_value = match self.value {
+            Value::Counter(_) => true,
+            Value::Set(member) => !member.is_empty(),
+            Value::Gauge(number)
+            | Value::Timing(number)
+            | Value::Histogram(number)
+            | Value::Distribution(number) => number.is_finite(),
+        };
+        has_valid_value && !self.name.is_empty()
+    }
+
     /// Hands over each key once, with its value.
     ///
     /// Loops, for iterators that are chained cost 40 ns a tag here, a third of a call.

@@ -92,9 +92,28 @@ impl Drop for Span {
 /// A type's name without its path, its parameters and its bounds: `Parser` of `resume::Parser<u8>`, `Parse` of
 /// `dyn resume::Parse + core::marker::Send`; or a module's.
 fn short(name: &'static str) -> &'static str {
-    let name = name.split_once('<').map_or(name, |(name, _)| name);
-    let name = name.split_once('+').map_or(name, |(name, _)| name.trim_end());
-    name.rsplit([':', ' ', '&', '#']).next().unwrap_or(name)
+    let name = name.split_once(" + ").map_or(name, |(name, _)| name);
+    let parts = without_parameters(name).rsplit(|c: char| !(c.is_alphanumeric() || c == '_'));
+    parts
+        .filter(|part| !part.starts_with(|c: char| c.is_ascii_digit()))
+        .find(|part| !part.is_empty())
+        .unwrap_or(name)
+}
+
+/// What stands before the parameters at the end: `a::B` of `a::B<c::D<e>>`.
+fn without_parameters(name: &str) -> &str {
+    let mut depth = 0;
+    for (place, character) in name.char_indices().rev() {
+        match character {
+            '>' => depth += 1,
+            '<' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return &name[..place + if character == '<' { 0 } else { character.len_utf8() }];
+        }
+    }
+    name
 }
 
 #[cfg(test)]
@@ -117,6 +136,9 @@ mod tests {
             ("dyn a::Parse<'_> + core::marker::Send", "Parse"),
             ("dyn a::Parse<Output = b::C> + core::marker::Send", "Parse"),
             ("a::r#type", "type"),
+            ("(u8, alloc::string::String)", "String"),
+            ("[alloc::string::String; 2]", "String"),
+            ("<a::Parser<u8> as a::Parse>::parse::Local", "Local"),
         ];
         for (name, expected) in cases {
             assert_eq!(short(name), expected);

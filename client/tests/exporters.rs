@@ -232,7 +232,8 @@ fn a_share_of_the_calls_stands_for_all_of_them_but_of_gauges_and_sets() {
     let metrics = Metrics::start(&server.config().sample_rate(0.5)).unwrap();
     let collector = metrics.collector("A").with_sample_rate(0.5);
     let none = collector.clone().with_sample_rate(0.0);
-    for _ in 0..1000 {
+    // Few enough for the server's receive buffer, which nobody may be reading just then.
+    for _ in 0..300 {
         collector.increment_counter("counter", 1, &[]);
         collector.record_timing("timing", 1, &[]);
         collector.start_timer("timer", &[]).stop(&[]);
@@ -243,13 +244,13 @@ fn a_share_of_the_calls_stands_for_all_of_them_but_of_gauges_and_sets() {
     }
     metrics.flush();
     for name in ["A.gauge", "A.set", "A.gauge_of_none"] {
-        server.wait_for(name, 1000);
+        server.wait_for(name, 300);
     }
     assert_eq!(server.of("A.none"), [""; 0]);
     for name in ["A.counter", "A.timing", "A.timer"] {
         let lines = server.of(name);
-        // Of a thousand with a probability of a quarter: ten times the standard deviation off is one of 10^23.
-        assert!((110..390).contains(&lines.len()), "{name}: {}", lines.len());
+        // Of 300 with a probability of a quarter: 75, and eight times the standard deviation is 60.
+        assert!((15..135).contains(&lines.len()), "{name}: {}", lines.len());
         assert!(lines.iter().all(|line| line.ends_with("|@0.25")), "{lines:?}");
     }
 }
@@ -351,11 +352,11 @@ fn the_console_has_a_structured_record_for_each_metric_whatever_becomes_of_other
         let parser = metrics.collector("ResumeParser");
         parser.increment_counter("resumes", 3, &[("source", "upload")]);
         parser.record_set("users", "a\nb", &[("a,b", "c|d")]);
-        (0..50).for_each(|_| {
+        for _ in 0..50 {
             metrics.flush();
             parser.record_gauge("queue:length", 2.5, &[]);
             parser.record_gauge("queue:length", 2.5, &[]);
-        });
+        }
     });
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let records: Vec<serde_json::Value> =

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::cell::RefCell;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -22,9 +23,24 @@ impl<S: Subscriber> Layer<S> for Counts {
     }
 }
 
+/// Measures when a thread ends.
+struct Measures;
+
+impl Drop for Measures {
+    fn drop(&mut self) {
+        LOG.increment_counter("ends", 1, &[]);
+    }
+}
+
+thread_local! {
+    static BEFORE: RefCell<Option<Measures>> = const { RefCell::new(None) };
+    static AFTER: RefCell<Option<Measures>> = const { RefCell::new(None) };
+}
+
 #[test]
-fn a_log_that_counts_its_records_neither_hangs_nor_runs_away() {
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Counts)).unwrap();
+fn a_log_that_counts_its_records_neither_hangs_nor_runs_away_nor_brings_a_thread_down_that_ends() {
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log).with(Counts)).unwrap();
     #[cfg_attr(not(feature = "prometheus"), allow(unused_mut, reason = "there is one more with it"))]
     let mut exporters = vec![Exporter::Statsd, Exporter::Console];
     #[cfg(feature = "prometheus")]
@@ -39,6 +55,15 @@ fn a_log_that_counts_its_records_neither_hangs_nor_runs_away() {
             // Of another type, which is refused and logged where there is a page.
             application.record_gauge("calls_total", 1, &[]);
             tallyd_client::flush();
+        }
+        for _ in 0..100 {
+            let ending = thread::spawn(|| {
+                // One is dropped before what the log keeps of the thread, and one after.
+                BEFORE.set(Some(Measures));
+                LOG.increment_counter("calls", 1, &[]);
+                AFTER.set(Some(Measures));
+            });
+            ending.join().unwrap();
         }
         done.send(()).unwrap();
     });

@@ -6,9 +6,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::text::{before_names, push_metric, push_tags};
 use crate::sample::{Sample, Value};
 
+/// What a thread does with the log.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// It has not logged a sample yet.
+    New,
+    Idle,
+    /// It writes a sample into the log right now.
+    Logs,
+    /// It ends, and what the log keeps of it may be gone.
+    Ends,
+}
+
+/// Dropped when the thread ends; before what the log keeps, which was used first.
+struct Sentinel;
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        STATE.set(State::Ends);
+    }
+}
+
 thread_local! {
-    /// Whether this thread writes a sample into the log right now.
-    static LOGS: Cell<bool> = const { Cell::new(false) };
+    static STATE: Cell<State> = const { Cell::new(State::New) };
+    static SENTINEL: Sentinel = const { Sentinel };
 }
 
 /// One record of the log for each sample: `METRIC: {component}.{name}`, with the sample as its fields.
@@ -25,11 +46,11 @@ impl Console {
 
     pub(super) fn record(&self, sample: &Sample<'_>) {
         // A log that counts its records must not count those of its own counter, for ever.
-        if LOGS.replace(true) {
+        if matches!(STATE.get(), State::Logs | State::Ends) {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let _guard = Guard;
+        let _guard = Guard::new();
         let (mut metric, mut tags) = (String::new(), String::new());
         push_metric(&mut metric, &self.before_names, sample);
         push_tags(&mut tags, "", sample);
@@ -57,11 +78,23 @@ impl Console {
     }
 }
 
-/// Also where the log panics.
-struct Guard;
+/// While a sample is written; also where the log panics.
+struct Guard {
+    is_first: bool,
+}
+
+impl Guard {
+    fn new() -> Self {
+        Self { is_first: STATE.replace(State::Logs) == State::New }
+    }
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        LOGS.set(false);
+        if self.is_first {
+            // Used after the log was, and so dropped before it.
+            SENTINEL.with(|_| ());
+        }
+        STATE.set(State::Idle);
     }
 }

@@ -7,6 +7,7 @@ mod statsd;
 mod text;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use self::console::Console;
 #[cfg(feature = "prometheus")]
@@ -39,7 +40,7 @@ impl Exporters {
                     Ok(prometheus) => all.prometheus = Some(prometheus),
                     Err(error) => {
                         let address = settings.scraped_at.map(tracing::field::display);
-                        tracing::warn!(address, %error, "metrics cannot be scraped here; the other exporters go on");
+                        tracing::error!(address, %error, "metrics cannot be scraped here; the other exporters go on");
                     }
                 },
                 // Refused with the configuration.
@@ -66,13 +67,18 @@ impl Exporters {
         false
     }
 
-    /// Whether [`maintain`](Self::maintain) and [`flush`](Self::flush) do anything.
+    /// Whether [`flush`](Self::flush) and [`keep_up`](Self::keep_up) do anything.
     pub(crate) fn need_upkeep(&self) -> bool {
         self.statsd.is_some() || self.want_all()
     }
 
+    /// Whether [`open`](Self::open) does anything.
+    pub(crate) fn need_sockets(&self) -> bool {
+        self.statsd.is_some()
+    }
+
     pub(crate) fn record(&self, sample: &Sample<'_>) {
-        if !sample.value.is_valid() {
+        if !sample.is_valid() {
             self.invalid.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -96,14 +102,33 @@ impl Exporters {
         }
     }
 
-    /// What takes time and is not done in calls.
-    pub(crate) fn maintain(&self) {
-        if let Some(statsd) = &self.statsd {
-            statsd.open();
-        }
+    /// Brings the page up to date.
+    #[cfg_attr(not(feature = "prometheus"), allow(clippy::unused_self, reason = "there is no such exporter"))]
+    pub(crate) fn keep_up(&self, now: Instant) {
         #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
-            prometheus.maintain();
+            prometheus.keep_up(now);
+        }
+        #[cfg(not(feature = "prometheus"))]
+        let _ = now;
+    }
+
+    /// Whether the sockets were opened.
+    pub(crate) fn are_open(&self) -> bool {
+        self.statsd.as_ref().is_none_or(Statsd::is_open)
+    }
+
+    /// Opens the sockets, in place of those that are open; whether that succeeded.
+    pub(crate) fn open(&self) -> bool {
+        self.statsd.as_ref().is_none_or(Statsd::open)
+    }
+
+    /// Sends what waits, and serves no page any more.
+    pub(crate) fn stop(&self) {
+        self.flush();
+        #[cfg(feature = "prometheus")]
+        if let Some(prometheus) = &self.prometheus {
+            prometheus.stop();
         }
     }
 

@@ -90,8 +90,8 @@ const WRONG: [u8; 256] = {
             // What ends a part of a line, or the line.
             b'|' | ..b' ' | 0x7f => NAME | KEY | VALUE | MEMBER,
             b',' => NAME | KEY | VALUE,
-            b':' => NAME | KEY,
-            b'@' | b'#' | b';' | b'=' | b'[' | b']' | b'{' | b'}' => NAME,
+            b':' | b'#' => NAME | KEY,
+            b'@' | b';' | b'=' | b'[' | b']' | b'{' | b'}' => NAME,
             _ => 0,
         };
         byte += 1;

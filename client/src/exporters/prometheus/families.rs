@@ -7,6 +7,20 @@ use metrics::Key;
 
 use crate::sample::Value;
 
+/// What Prometheus records itself of each target, and of its alerts.
+const OF_PROMETHEUS: [&str; 10] = [
+    "ALERTS",
+    "ALERTS_FOR_STATE",
+    "scrape_body_size_bytes",
+    "scrape_duration_seconds",
+    "scrape_sample_limit",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_samples_scraped",
+    "scrape_series_added",
+    "scrape_timeout_seconds",
+    "up",
+];
+
 /// What is on the page.
 #[derive(Debug, Default)]
 pub(super) struct Families {
@@ -24,8 +38,8 @@ struct Family {
 impl Families {
     /// Takes a series in, or says why not.
     pub(super) fn admit(&mut self, family: &str, key: &Key, value: Value<'_>) -> Result<(), &'static str> {
-        if family.starts_with("tallyd_") {
-            return Err("names that begin with tallyd are tallyd's own");
+        if family.starts_with("tallyd_") || OF_PROMETHEUS.contains(&family) {
+            return Err("tallyd and Prometheus have metrics of that name themselves");
         }
         // Only counters can be added up: percentiles of two series do not make one.
         if !matches!(value, Value::Counter(_)) && self.series.contains(key) {

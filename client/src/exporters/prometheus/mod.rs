@@ -19,7 +19,7 @@ use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
@@ -49,20 +49,26 @@ pub(super) struct Prometheus {
     registry: RwLock<Registry>,
     hasher: RandomState,
     interval_began: Mutex<Instant>,
-    /// Series that were kept off the page, which the log is told of ever more seldom.
-    refused: AtomicU64,
+    /// The last series that was kept off the page, and why.
+    refused: Mutex<Option<(String, &'static str)>>,
     lost: AtomicU64,
-    /// Runs as long as this.
-    _server: Option<Server>,
+    /// How many lost samples the log was told of.
+    told: AtomicU64,
+    server: Mutex<Option<Server>>,
 }
 
 /// What was measured so far.
 #[derive(Default)]
 struct Registry {
-    /// By the metric, the type and the tags of a series, as they are on the wire.
-    series: HashMap<String, Series>,
+    /// By the metric, the type and the tags, as calls have given them: in each order in which they did.
+    series: HashMap<String, Arc<Series>>,
     families: Families,
+    /// Those that are shown at the end of an interval.
+    sets: Vec<(Key, Arc<Members>)>,
 }
+
+/// Hashes of the different members in the present interval.
+type Members = Mutex<HashSet<u64>>;
 
 /// Where the samples of one series go.
 enum Series {
@@ -71,8 +77,8 @@ enum Series {
     /// Milliseconds come in, and seconds are shown.
     Timing(Histogram),
     Observed(Histogram),
-    /// Hashes of the members in the present interval. It has no gauge until one has ended.
-    Set(Key, Mutex<HashSet<u64>>),
+    /// It has no gauge until an interval has ended.
+    Set(Arc<Members>),
     /// It has no place on the page.
     Nowhere,
 }
@@ -95,9 +101,10 @@ impl Prometheus {
             registry: RwLock::default(),
             hasher: RandomState::new(),
             interval_began: Mutex::new(Instant::now()),
-            refused: AtomicU64::new(0),
+            refused: Mutex::default(),
             lost: AtomicU64::new(0),
-            _server: server,
+            told: AtomicU64::new(0),
+            server: Mutex::new(server),
         })
     }
 
@@ -108,54 +115,52 @@ impl Prometheus {
             text.push_str(sample.value.wire_type());
             push_tags(text, "|", sample);
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(series) = registry.series.get(&**text) {
-                return self.add(series, sample.value);
+            let known = registry.series.get(&**text);
+            // Those beyond the limit are refused each time: to remember them would be to have no limit.
+            if known.is_some() || registry.series.len() >= MAX_SERIES {
+                return self.add(known.map_or(&Series::Nowhere, |series| series), sample.value);
             }
             drop(registry);
-            self.add_first(text, sample);
+            self.add(&self.find(text, sample), sample.value);
         });
     }
 
-    /// Adds the first sample of a series, as far as this thread knows.
-    fn add_first(&self, series: &str, sample: &Sample<'_>) {
+    /// The series of a sample that comes for the first time, or for the first time with its tags in this order.
+    fn find(&self, given: &str, sample: &Sample<'_>) -> Arc<Series> {
+        let tags = names::sorted_tags(sample);
+        let mut sorted = String::new();
+        push_metric(&mut sorted, &self.before_names, sample);
+        sorted.extend(["|", sample.value.wire_type()]);
+        for (place, (key, value)) in tags.iter().enumerate() {
+            sorted.extend([if place == 0 { "|" } else { "," }, key, ":", value]);
+        }
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        let Registry { series: all, families } = &mut *registry;
-        let mut refused = None;
-        if !all.contains_key(series) {
-            let registered = if all.len() < MAX_SERIES {
-                self.register(families, sample)
-            } else {
-                Err("there are too many series already")
-            };
-            let place = registered.unwrap_or_else(|why| {
-                refused = Some(why);
+        let Registry { series: all, families, sets } = &mut *registry;
+        let known = all.get(&sorted).map(Arc::clone);
+        let series = known.unwrap_or_else(|| {
+            Arc::new(self.register(families, sets, sample, tags).unwrap_or_else(|why| {
+                *lock(&self.refused) = Some((given.to_owned(), why));
                 Series::Nowhere
-            });
-            // Those beyond the limit are refused each time: to remember them would be to have no limit.
-            if all.len() < MAX_SERIES {
-                all.insert(series.to_owned(), place);
-            }
+            }))
+        });
+        for text in [given.to_owned(), sorted] {
+            all.entry(text).or_insert_with(|| Arc::clone(&series));
         }
-        self.add(all.get(series).unwrap_or(&Series::Nowhere), sample.value);
-        // Only now, for the log may itself be measured.
-        drop(registry);
-        if let Some(why) = refused
-            && (self.refused.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two()
-        {
-            tracing::warn!(
-                series,
-                why,
-                "a series is kept off the page for Prometheus, and its samples are dropped"
-            );
-        }
+        series
     }
 
     /// Gives a series a place, or says why it has none.
-    fn register(&self, families: &mut Families, sample: &Sample<'_>) -> Result<Series, &'static str> {
+    fn register(
+        &self,
+        families: &mut Families,
+        sets: &mut Vec<(Key, Arc<Members>)>,
+        sample: &Sample<'_>,
+        tags: Vec<(String, String)>,
+    ) -> Result<Series, &'static str> {
         let mut metric = String::new();
         push_metric(&mut metric, &self.before_names, sample);
         let family = names::family(&metric, sample.value);
-        let key = Key::from_parts(family.clone(), names::labels(sample));
+        let key = Key::from_parts(family.clone(), names::labels(tags, sample.value));
         families.admit(&family, &key, sample.value)?;
         Ok(match sample.value {
             Value::Counter(_) => Series::Counter(self.recorder.register_counter(&key, &METADATA)),
@@ -164,7 +169,11 @@ impl Prometheus {
             Value::Histogram(_) | Value::Distribution(_) => {
                 Series::Observed(self.recorder.register_histogram(&key, &METADATA))
             }
-            Value::Set(_) => Series::Set(key, Mutex::default()),
+            Value::Set(_) => {
+                let members = Arc::default();
+                sets.push((key, Arc::clone(&members)));
+                Series::Set(members)
+            }
         })
     }
 
@@ -176,7 +185,7 @@ impl Prometheus {
             (Series::Observed(summary), Value::Histogram(value) | Value::Distribution(value)) => {
                 summary.record(value);
             }
-            (Series::Set(_, members), Value::Set(member)) => {
+            (Series::Set(members), Value::Set(member)) => {
                 lock(members).insert(self.hasher.hash_one(member));
             }
             _ => {
@@ -186,20 +195,43 @@ impl Prometheus {
     }
 
     /// Moves what was observed into summaries, and shows sets whose interval has ended.
-    pub(super) fn maintain(&self) {
+    pub(super) fn keep_up(&self, now: Instant) {
         self.handle.run_upkeep();
+        self.tell();
         let mut began = lock(&self.interval_began);
-        if began.elapsed() < INTERVAL {
+        if now.saturating_duration_since(*began) < INTERVAL {
             return;
         }
-        *began = Instant::now();
+        *began = now;
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        for series in registry.series.values() {
-            if let Series::Set(key, members) = series {
-                let members = std::mem::take(&mut *lock(members));
-                self.recorder.register_gauge(key, &METADATA).set(members.len() as f64);
-            }
+        for (key, members) in &registry.sets {
+            let mut members = lock(members);
+            self.recorder.register_gauge(key, &METADATA).set(members.len() as f64);
+            members.clear();
         }
+    }
+
+    /// Logs that samples were lost: the first time, and then ever more seldom. Not within a call, for the log may be measured.
+    fn tell(&self) {
+        let lost = self.lost();
+        let told = self.told.swap(lost, Ordering::Relaxed);
+        if told.checked_ilog2() == lost.checked_ilog2() {
+            return;
+        }
+        let (series, why) = lock(&self.refused)
+            .take()
+            .unwrap_or_else(|| (String::new(), "of them and others, there are too many series"));
+        tracing::error!(
+            lost,
+            series,
+            why,
+            "samples of series that are kept off the page for Prometheus are dropped"
+        );
+    }
+
+    /// Ends the server.
+    pub(super) fn stop(&self) {
+        drop(lock(&self.server).take());
     }
 
     /// The page.

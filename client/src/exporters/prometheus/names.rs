@@ -19,24 +19,29 @@ pub(super) fn family(metric: &str, value: Value<'_>) -> String {
     name
 }
 
-/// Sorted, and each name once: of several tags that become one label the last counts, in the order of their keys.
-pub(super) fn labels(sample: &Sample<'_>) -> Vec<Label> {
-    let has_quantiles =
-        matches!(sample.value, Value::Timing(_) | Value::Histogram(_) | Value::Distribution(_));
+/// The tags of a sample as they are on the wire, in the order of their keys.
+pub(super) fn sorted_tags(sample: &Sample<'_>) -> Vec<(String, String)> {
     let mut tags = Vec::new();
     sample.each_tag(|key, value| {
         let (mut own_key, mut own_value) = (String::new(), String::new());
         push_key(&mut own_key, key);
-        // A label without a value is no label.
-        push_value(&mut own_value, if value.is_empty() { "true" } else { value });
+        push_value(&mut own_value, value);
         tags.push((own_key, own_value));
     });
     tags.sort();
+    tags
+}
+
+/// Sorted, and each name once: of several tags that become one label, the last of the sorted ones counts.
+pub(super) fn labels(sorted_tags: Vec<(String, String)>, value: Value<'_>) -> Vec<Label> {
+    let has_quantiles = matches!(value, Value::Timing(_) | Value::Histogram(_) | Value::Distribution(_));
     let mut labels: Vec<_> =
-        tags.into_iter().map(|(key, value)| (label(&key, has_quantiles), value)).collect();
+        sorted_tags.into_iter().map(|(key, value)| (label(&key, has_quantiles), value)).collect();
     labels.sort_by(|a, b| a.0.cmp(&b.0));
     let last_of_each = labels.chunk_by(|a, b| a.0 == b.0).filter_map(<[_]>::last);
-    last_of_each.map(|(name, value)| Label::new(name.clone(), value.clone())).collect()
+    // A label without a value is no label.
+    let shown = |value: &String| if value.is_empty() { "true".to_owned() } else { value.clone() };
+    last_of_each.map(|(name, value)| Label::new(name.clone(), shown(value))).collect()
 }
 
 /// `_` stands for each character that is not legal, and before a digit that begins.

@@ -5,10 +5,10 @@ mod line;
 mod socket;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use self::buffer::Buffer;
 use self::line::push_line;
@@ -17,8 +17,6 @@ use super::text::{before_names, with_text};
 use crate::config::Target;
 use crate::sample::{Sample, Value};
 
-/// How often sockets are opened anew, for the host may have moved, or this machine.
-const OPENED_EVERY: Duration = Duration::from_mins(1);
 /// More threads than this share buffers.
 const BUFFERS: usize = 8;
 
@@ -33,10 +31,12 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Statsd {
     before_names: String,
     target: Target,
-    /// As many as processors, so that threads seldom wait for each other.
+    /// As many as processors, up to eight, so that threads seldom wait for each other.
     buffers: Box<[Buffer]>,
-    /// When the sockets were opened; `None` until that succeeds.
-    opened: Mutex<Option<Instant>>,
+    /// Why the sockets are not open.
+    unopened: Mutex<Option<io::Error>>,
+    /// How many lost samples the log was told of.
+    told: AtomicU64,
 }
 
 impl Statsd {
@@ -46,7 +46,8 @@ impl Statsd {
             before_names: before_names(prefix),
             target,
             buffers: (0..buffers).map(|_| Buffer::new()).collect(),
-            opened: Mutex::new(None),
+            unopened: Mutex::new(None),
+            told: AtomicU64::new(0),
         };
         own.open();
         own
@@ -75,24 +76,37 @@ impl Statsd {
         &self.buffers[own % self.buffers.len()]
     }
 
+    /// Sends what waits, and logs that samples were lost: the first time, and then ever more seldom, whenever their number has one
+    /// more binary digit.
     pub(super) fn flush(&self) {
         self.buffers.iter().for_each(Buffer::flush);
-    }
-
-    /// Opens the sockets, if they are not open or were opened long ago. This may wait for the name of the host; calls go on
-    /// meanwhile.
-    pub(super) fn open(&self) {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if opened.is_some_and(|opened| opened.elapsed() < OPENED_EVERY) {
+        let lost = self.lost();
+        let told = self.told.swap(lost, Ordering::Relaxed);
+        if told.checked_ilog2() == lost.checked_ilog2() {
             return;
         }
+        let unopened = self.unopened().as_ref().map(io::Error::to_string);
+        let unsent = self.buffers.iter().filter_map(Buffer::take_error).last();
+        let error = unopened.or(unsent.map(|error| error.to_string())).unwrap_or_default();
+        tracing::error!(lost, error, "metrics cannot be sent and are dropped; the application goes on");
+    }
+
+    /// Opens the sockets, in place of those that are open; whether that succeeded. This may wait for the name of the host; calls go
+    /// on meanwhile.
+    pub(super) fn open(&self) -> bool {
         let open = |address| self.buffers.iter().try_for_each(|buffer| buffer.open(&address));
-        match Address::of(&self.target).and_then(open) {
-            Ok(()) => *opened = Some(Instant::now()),
-            Err(error) => {
-                tracing::debug!(%error, "metrics cannot be sent yet, or only where they were before");
-            }
-        }
+        let opened = Address::of(&self.target).and_then(open);
+        let is_open = opened.is_ok();
+        *self.unopened() = opened.err();
+        is_open
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.unopened().is_none()
+    }
+
+    fn unopened(&self) -> MutexGuard<'_, Option<io::Error>> {
+        self.unopened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lost(&self) -> u64 {

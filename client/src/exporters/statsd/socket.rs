@@ -19,7 +19,12 @@ impl Address {
     /// Looking up a name may take seconds.
     pub(super) fn of(target: &Target) -> io::Result<Self> {
         Ok(match target {
-            Target::Udp(host) => Self::Udp(host.to_socket_addrs()?.collect()),
+            Target::Udp(host) => {
+                let mut addresses: Vec<_> = host.to_socket_addrs()?.collect();
+                // `localhost` is ::1, too, where tallyd listens only if it is told to.
+                addresses.sort_by_key(SocketAddr::is_ipv6);
+                Self::Udp(addresses)
+            }
             Target::Unix(path) => Self::Unix(path.clone()),
         })
     }
