@@ -27,7 +27,7 @@ fuzz: ## Fuzz each target for SECONDS=60, from the conformance cases on.
 	cd fuzz && cargo run --quiet --bin seed
 	for target in datagram stream; do cargo fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) -max_len=1024 || exit 1; done
 
-demo: install-test-tools ## Run an example application with tallyd and a real Prometheus, and ask for its percentiles.
+demo: ## Run an example application with tallyd and a real Prometheus, and ask for its percentiles.
 	examples/demo.sh
 
 # Warnings stay warnings while one works, and are errors here.

@@ -8,6 +8,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+for program in prometheus promtool curl; do
+    if ! type -P "$program" >/dev/null; then
+        echo "examples/demo.sh needs $program, which is not here; Debian has it: apt-get install prometheus curl" >&2
+        exit 1
+    fi
+done
+
 seconds=${1:-20}
 statsd=${STATSD:-127.0.0.1:18125}
 page=${PAGE:-127.0.0.1:19102}
@@ -21,6 +28,7 @@ finish() {
 }
 trap finish EXIT
 
+echo 'Building tallyd and the example, which takes minutes the first time.'
 cargo build --quiet --bin tallyd --example resume_pipeline
 target=${CARGO_TARGET_DIR:-target}/debug
 
@@ -55,11 +63,11 @@ ask() {
     promtool query instant "http://$prometheus" "$2" | sed 's/^/  /; s/ @\[.*//'
 }
 ask 'Résumés, by where they came from:' 'sum by (source) (ResumeParser_resumes_processed_total)'
-ask 'Latency of the model in seconds, percentiles of the latest interval:' \
+ask 'Latency of the model in seconds, percentiles of the latest interval, which is of one second here:' \
     'max by (quantile) (last_over_time(LanguageModel_call_latency_seconds{outcome="ok"}[10s]))'
 ask 'And its mean over all of the time:' \
     'sum(LanguageModel_call_latency_seconds_sum) / sum(LanguageModel_call_latency_seconds_count)'
-ask 'Calls of the model that failed:' \
+ask 'Share of the calls of the model that failed:' \
     'sum(LanguageModel_call_latency_seconds_count{outcome="error"}) / sum(LanguageModel_call_latency_seconds_count)'
 ask 'Skills that were found of those that were claimed:' \
     'sum(ResumeParser_skills_found_total) / sum(ResumeParser_skills_claimed_total)'

@@ -71,7 +71,7 @@ struct PrometheusConfig {
 }
 
 /// What is wrong with a configuration, and what would be right.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     key: String,
     problem: String,
@@ -83,6 +83,13 @@ impl fmt::Display for ConfigError {
             write!(formatter, "{}: ", self.key)?;
         }
         formatter.write_str(&self.problem)
+    }
+}
+
+/// As for people, for that is what a `main` shows that returns it.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 
@@ -243,7 +250,13 @@ impl Config {
                     config.prometheus.address = Some(value.parse().map_err(|_| not("an IP address"))?);
                 }
                 "PROMETHEUS_PORT" => config.prometheus.port = Some(value.parse().map_err(|_| not("a port"))?),
-                _ => return Err(error("no such variable; the documentation of Config lists them")),
+                _ => {
+                    return Err(error(
+                        "no such variable; there are ENABLED, EXPORTERS, PREFIX, TAGS, SAMPLE_RATE, STATSD_ADDRESS, \
+                         STATSD_FLUSH_INTERVAL_MS, PROMETHEUS_START_HTTP_SERVER, PROMETHEUS_ADDRESS and PROMETHEUS_PORT behind \
+                         TALLYD_CLIENT_",
+                    ));
+                }
             }
         }
         Ok(config)
@@ -345,6 +358,15 @@ pub(crate) enum Target {
     /// A host, by name or number, and a port.
     Udp(String),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(host) => write!(formatter, "udp://{host}"),
+            Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
+        }
+    }
 }
 
 impl Target {

@@ -40,7 +40,7 @@ impl Exporters {
                     Ok(prometheus) => all.prometheus = Some(prometheus),
                     Err(error) => {
                         let address = settings.scraped_at.map(tracing::field::display);
-                        tracing::error!(address, %error, "metrics cannot be scraped here; the other exporters go on");
+                        tracing::error!(address, %error, "metrics cannot be scraped here, and are lost to the exporter prometheus; choose another prometheus.port if this one is taken");
                     }
                 },
                 // Refused with the configuration.

@@ -88,7 +88,13 @@ impl Statsd {
         let unopened = self.unopened().as_ref().map(io::Error::to_string);
         let unsent = self.buffers.iter().filter_map(Buffer::take_error).last();
         let error = unopened.or(unsent.map(|error| error.to_string())).unwrap_or_default();
-        tracing::error!(lost, error, "metrics cannot be sent and are dropped; the application goes on");
+        let address = tracing::field::display(&self.target);
+        tracing::error!(
+            lost,
+            address,
+            error,
+            "metrics cannot be sent and are dropped; is tallyd listening there?"
+        );
     }
 
     /// Opens the sockets, in place of those that are open; whether that succeeded. This may wait for the name of the host; calls go
