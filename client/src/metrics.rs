@@ -99,25 +99,15 @@ impl Metrics {
     pub fn start(config: &Config) -> Result<Arc<Self>, ConfigError> {
         let settings = config.settings()?;
         let exporters = Arc::new(Exporters::start(&settings));
+        let Settings { tags, sample_rate, flush_interval, .. } = settings;
         let mut tended = Vec::new();
-        let mut tend = |name: &str, work: fn(&Exporters, Duration, &Receiver<()>)| {
-            let (sender, ended) = channel();
-            let exporters = Arc::clone(&exporters);
-            let thread = thread::Builder::new().name(name.to_owned());
-            match thread.spawn(move || work(&exporters, settings.flush_interval, &ended)) {
-                Ok(_) => tended.push(sender),
-                Err(error) => {
-                    tracing::error!(%error, "no thread for metrics: they are sent only when a datagram is full");
-                }
-            }
-        };
         if exporters.need_upkeep() {
-            tend("tallyd-client", keep_up);
+            let keep_up = move |exporters: &Exporters, ended: &_| keep_up(exporters, flush_interval, ended);
+            tended.extend(tend("tallyd-client", &exporters, keep_up));
         }
         if exporters.need_sockets() {
-            tend("tallyd-client-open", open_again);
+            tended.extend(tend("tallyd-client-open", &exporters, open_again));
         }
-        let Settings { tags, sample_rate, .. } = settings;
         Ok(Arc::new(Self { exporters, tags, sample_rate, _tended: tended }))
     }
 
@@ -182,6 +172,24 @@ impl Drop for Metrics {
     }
 }
 
+/// Has a thread do something for exporters until what this returns is dropped.
+fn tend(
+    name: &str,
+    exporters: &Arc<Exporters>,
+    work: impl FnOnce(&Exporters, &Receiver<()>) + Send + 'static,
+) -> Option<Sender<()>> {
+    let (tended, ended) = channel();
+    let exporters = Arc::clone(exporters);
+    let thread = thread::Builder::new().name(name.to_owned());
+    match thread.spawn(move || work(&exporters, &ended)) {
+        Ok(_) => Some(tended),
+        Err(error) => {
+            tracing::error!(%error, "no thread {name}: metrics may be sent late, or not at all");
+            None
+        }
+    }
+}
+
 /// Sends what waits, and brings pages up to date.
 fn keep_up(exporters: &Exporters, flush_interval: Duration, ended: &Receiver<()>) {
     let now = Instant::now();
@@ -207,7 +215,7 @@ fn keep_up(exporters: &Exporters, flush_interval: Duration, ended: &Receiver<()>
 
 /// Opens sockets that could not be opened, and others in their place now and then. On a thread of its own, for to look up the
 /// name of a host may take long.
-fn open_again(exporters: &Exporters, _: Duration, ended: &Receiver<()>) {
+fn open_again(exporters: &Exporters, ended: &Receiver<()>) {
     let mut wait = if exporters.are_open() { OPENED_EVERY } else { Duration::from_secs(1) };
     while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
         wait = if exporters.open() { OPENED_EVERY } else { (2 * wait).min(OPENED_EVERY) };
