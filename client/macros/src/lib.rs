@@ -73,6 +73,7 @@ use function::Function;
 ///   that is an `Err`.
 /// - In a function with `#[track_caller]`, `Location::caller()` is a place in the function itself: no closure can have that
 ///   attribute.
+/// - A future that is dropped because its thread panics ends by `panic`, not by `dropped`.
 /// - A closure that is returned as `impl Fn(&str)` must say the types of its parameters: `|text: &str| …`.
 #[proc_macro_attribute]
 pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
