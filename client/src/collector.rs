@@ -67,8 +67,8 @@ impl MetricsCollector {
 
     /// Sends only this share of the calls of counters, timings, histograms and distributions, each of which then stands for
     /// several: for paths so hot that it would cost too much to send all of them. Between 0, which sends none, and 1; what lies
-    /// outside counts as the nearer end, and what is no number as 1. The rate in the configuration is multiplied by it. The exporter `prometheus`, which
-    /// sends nothing, has all calls.
+    /// outside counts as the nearer end, and what is no number as 1. The rate in the configuration is multiplied by it. The
+    /// exporter `prometheus`, which sends nothing, has all calls.
     #[must_use]
     pub fn with_sample_rate(mut self, rate: f64) -> Self {
         self.sample_rate = if rate.is_nan() { 1.0 } else { rate.clamp(0.0, 1.0) };

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
@@ -11,9 +10,9 @@ use regex::Regex;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::http::{Answer, connect, get};
+use super::http::get;
 use super::prometheus::{Running, wait_for};
-use super::server::start_on_free_port;
+use super::server::{ask_api, encode, start_on_free_port, value_of};
 
 /// The text that stands for each variable in queries.
 pub type Chosen = BTreeMap<&'static str, String>;
@@ -51,7 +50,7 @@ impl Board {
         });
         wait_for(|| (get(prometheus, "/-/ready").code == 200).then_some(()));
         let board = Self { dashboard, prometheus, _running: running, _folder: folder };
-        let up = || board.ask("query?query=up")["result"].as_array().unwrap().len();
+        let up = || ask_api(prometheus, "query?query=up")["result"].as_array().unwrap().len();
         wait_for(|| (up() > targets.len()).then_some(()));
         board
     }
@@ -68,7 +67,7 @@ impl Board {
         let query = fill_in(variable["query"]["query"].as_str().unwrap(), chosen);
         let arguments = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).unwrap();
         let (selector, label) = arguments.rsplit_once(", ").unwrap();
-        let values = self.ask(&format!("label/{label}/values?match[]={}", encode(selector)));
+        let values = ask_api(self.prometheus, &format!("label/{label}/values?match[]={}", encode(selector)));
         let values = values.as_array().unwrap().iter().map(|value| value.as_str().unwrap());
         let regex = variable["regex"].as_str().unwrap_or_default();
         if regex.is_empty() {
@@ -85,24 +84,10 @@ impl Board {
     /// What a target of a panel shows: values by their labels, and `NaN` is nothing.
     pub fn shows(&self, target: &Value, chosen: &Chosen) -> Vec<(Value, f64)> {
         let query = fill_in(target["expr"].as_str().unwrap(), chosen);
-        let answer = self.ask(&format!("query?query={}", encode(&query)));
+        let answer = ask_api(self.prometheus, &format!("query?query={}", encode(&query)));
         let series = answer["result"].as_array().unwrap().iter();
-        let values = series.map(|series| {
-            let value: f64 = series["value"][1].as_str().unwrap().parse().unwrap();
-            (series["metric"].clone(), value)
-        });
+        let values = series.map(|series| (series["metric"].clone(), value_of(series)));
         values.filter(|(_, value)| !value.is_nan()).collect()
-    }
-
-    fn ask(&self, path: &str) -> Value {
-        // Version 1.0, for an answer in one piece.
-        let mut connection = connect(self.prometheus);
-        write!(connection, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).unwrap();
-        let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
-        assert_eq!(answer["status"], "success", "{path}: {answer}");
-        answer["data"].take()
     }
 }
 
@@ -120,11 +105,4 @@ fn fill_in(query: &str, chosen: &Chosen) -> String {
     }
     assert!(!query.contains('$'), "{query}");
     query
-}
-
-fn encode(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut text, byte| {
-        write!(text, "%{byte:02X}").unwrap();
-        text
-    })
 }

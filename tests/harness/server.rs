@@ -38,6 +38,26 @@ pub fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, 
     })
 }
 
+/// What the API of a server answers to a path behind `/api/v1/`.
+pub fn ask_api(server: SocketAddr, path: &str) -> Value {
+    // Version 1.0, for an answer in one piece.
+    let mut connection = connect(server);
+    write!(connection, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).unwrap();
+    let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
+    assert_eq!(answer["status"], "success", "{path}: {answer}");
+    answer["data"].take()
+}
+
+/// A text as it may stand in such a path.
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut text, byte| {
+        write!(text, "%{byte:02X}").unwrap();
+        text
+    })
+}
+
 /// A server that scrapes every second.
 pub struct Server {
     _running: Running,
@@ -128,18 +148,8 @@ impl Server {
 
     /// The series that a query answers.
     fn answer(&self, query: &str) -> Vec<Value> {
-        let encoded: String = query.bytes().fold(String::new(), |mut text, byte| {
-            write!(text, "%{byte:02X}").unwrap();
-            text
-        });
-        // Version 1.0, for an answer in one piece.
-        let mut connection = connect(self.address);
-        write!(connection, "GET /api/v1/query?query={encoded} HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = Vec::new();
-        connection.read_to_end(&mut answer).unwrap();
-        let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
-        assert_eq!(answer["status"], "success", "{answer}");
-        let Value::Array(series) = answer["data"]["result"].take() else { panic!("{query}: {answer}") };
+        let mut answer = ask_api(self.address, &format!("query?query={}", encode(query)));
+        let Value::Array(series) = answer["result"].take() else { panic!("{query}: {answer}") };
         series
     }
 
@@ -166,6 +176,6 @@ impl Server {
     }
 }
 
-fn value_of(series: &Value) -> f64 {
+pub fn value_of(series: &Value) -> f64 {
     series["value"][1].as_str().unwrap().parse().unwrap()
 }

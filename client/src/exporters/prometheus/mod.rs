@@ -111,6 +111,7 @@ impl Prometheus {
     pub(super) fn record(&self, sample: &Sample<'_>) {
         with_text(|text| {
             push_metric(text, &self.before_names, sample);
+            let metric = text.len();
             text.push('|');
             text.push_str(sample.value.wire_type());
             push_tags(text, "|", sample);
@@ -121,16 +122,14 @@ impl Prometheus {
                 return self.add(known.map_or(&Series::Nowhere, |series| series), sample.value);
             }
             drop(registry);
-            self.add(&self.find(text, sample), sample.value);
+            self.add(&self.find(text, &text[..metric], sample), sample.value);
         });
     }
 
     /// The series of a sample that comes for the first time, or for the first time with its tags in this order.
-    fn find(&self, given: &str, sample: &Sample<'_>) -> Arc<Series> {
+    fn find(&self, given: &str, metric: &str, sample: &Sample<'_>) -> Arc<Series> {
         let tags = names::sorted_tags(sample);
-        let mut sorted = String::new();
-        push_metric(&mut sorted, &self.before_names, sample);
-        sorted.extend(["|", sample.value.wire_type()]);
+        let mut sorted = [metric, "|", sample.value.wire_type()].concat();
         for (place, (key, value)) in tags.iter().enumerate() {
             sorted.extend([if place == 0 { "|" } else { "," }, key, ":", value]);
         }
@@ -138,7 +137,7 @@ impl Prometheus {
         let Registry { series: all, families, sets } = &mut *registry;
         let known = all.get(&sorted).map(Arc::clone);
         let series = known.unwrap_or_else(|| {
-            Arc::new(self.register(families, sets, sample, tags).unwrap_or_else(|why| {
+            Arc::new(self.register(families, sets, metric, sample.value, tags).unwrap_or_else(|why| {
                 *lock(&self.refused) = Some((given.to_owned(), why));
                 Series::Nowhere
             }))
@@ -154,15 +153,14 @@ impl Prometheus {
         &self,
         families: &mut Families,
         sets: &mut Vec<(Key, Arc<Members>)>,
-        sample: &Sample<'_>,
+        metric: &str,
+        value: Value<'_>,
         tags: Vec<(String, String)>,
     ) -> Result<Series, &'static str> {
-        let mut metric = String::new();
-        push_metric(&mut metric, &self.before_names, sample);
-        let family = names::family(&metric, sample.value);
-        let key = Key::from_parts(family.clone(), names::labels(tags, sample.value));
-        families.admit(&family, &key, sample.value)?;
-        Ok(match sample.value {
+        let family = names::family(metric, value);
+        let key = Key::from_parts(family.clone(), names::labels(tags, value));
+        families.admit(&family, &key, value)?;
+        Ok(match value {
             Value::Counter(_) => Series::Counter(self.recorder.register_counter(&key, &METADATA)),
             Value::Gauge(_) => Series::Gauge(self.recorder.register_gauge(&key, &METADATA)),
             Value::Timing(_) => Series::Timing(self.recorder.register_histogram(&key, &METADATA)),

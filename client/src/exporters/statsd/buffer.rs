@@ -96,8 +96,7 @@ impl Waiting {
             };
             self.lines.clear();
             if let Some(error) = refused {
-                let refused = std::mem::take(&mut self.sent);
-                self.lose(refused, error);
+                self.lose_sent(error);
             }
             match sent {
                 Ok(()) => self.sent = samples,
@@ -109,9 +108,14 @@ impl Waiting {
 
     fn hear_of_refusal(&mut self) {
         if let Some(error) = self.socket.as_ref().and_then(Socket::refusal) {
-            let refused = std::mem::take(&mut self.sent);
-            self.lose(refused, error);
+            self.lose_sent(error);
         }
+    }
+
+    /// The last datagram that was sent was refused.
+    fn lose_sent(&mut self, error: io::Error) {
+        let samples = std::mem::take(&mut self.sent);
+        self.lose(samples, error);
     }
 
     /// Counts; it is [`Statsd`](super::Statsd) that logs, and never within a call: the log may wait for the caller, or be measured.
