@@ -23,24 +23,16 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod aggregate;
-pub mod cli;
-pub mod config;
-pub mod daemon;
-pub mod dry_run;
-pub mod explain;
+pub mod app;
 pub mod export;
 pub mod flush;
-mod legal;
 pub mod listen;
-pub mod log;
 pub mod mapping;
-pub mod policy;
+pub mod model;
+pub mod net;
 pub mod protocol;
-pub mod send;
-pub mod series;
-pub mod snapshot;
-mod terminal;
-mod yaml;
+pub mod resolve;
+mod text;
 
 /// Its example runs with the others.
 #[cfg(doctest)]

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tallyd::cli::{CheckArgs, Cli, Command, ExplainArgs, SendArgs};
-use tallyd::config::{self, Config, Environment, Loaded};
+use tallyd::app::cli::{CheckArgs, Cli, Command, ExplainArgs, SendArgs};
+use tallyd::app::config::{self, Config, Environment, Loaded};
+use tallyd::app::{daemon, log, send};
 use tallyd::mapping::Mapping;
-use tallyd::{daemon, log, send};
 
 /// See `Cargo.toml`.
 #[cfg(feature = "jemalloc")]
@@ -60,9 +60,9 @@ fn main() -> ExitCode {
 
 fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
     let report = if file == "-" {
-        tallyd::dry_run::report(config, mapping, io::stdin().lock())
+        tallyd::app::check::report(config, mapping, io::stdin().lock())
     } else {
-        File::open(file).and_then(|file| tallyd::dry_run::report(config, mapping, file))
+        File::open(file).and_then(|file| tallyd::app::check::report(config, mapping, file))
     };
     match report {
         Ok(report) => {

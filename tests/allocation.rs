@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tallyd::aggregate::{Parameters, Shard, Shared};
-use tallyd::flush::{Cutter, Idle};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::flush::{IdleReporting, Rotator};
 use tallyd::mapping::Mapping;
-use tallyd::policy::Policies;
+use tallyd::model::Policies;
 
 /// Lines of all kinds, of which each series has some dozens in an interval, and some more than stay exact.
 fn datagrams() -> Vec<String> {
@@ -31,11 +31,12 @@ fn datagrams() -> Vec<String> {
 
 #[test]
 fn receiving_known_series_allocates_nothing_over_many_intervals() {
-    let parameters = Parameters { max_series: 1000, ..Parameters::default() };
+    let parameters = AggregationOptions { max_series: 1000, ..AggregationOptions::default() };
     let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
-    let shared = Shared::mapped(parameters, Mapping::from_yaml(rules).unwrap());
+    let shared = SharedState::mapped(parameters, Mapping::from_yaml(rules).unwrap());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::default(), Idle::default());
+    let mut cutter =
+        Rotator::new(shared, vec![Arc::clone(&shard)], Policies::default(), IdleReporting::default());
     let datagrams = datagrams();
     let mut allocations = Vec::new();
     for _interval in 0..8 {

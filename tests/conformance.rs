@@ -1,7 +1,7 @@
 //! Lines from the test suites of twelve other servers, and what tallyd makes of each.
 
 use serde_json::Value as Json;
-use tallyd::explain::{Explainer, Format};
+use tallyd::app::explain::{Explainer, Format};
 use tallyd::protocol;
 
 /// A row is a datagram: its bytes as `hex`, and under `tallyd` what each of its lines means, in the form of

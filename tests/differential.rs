@@ -10,8 +10,8 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
-use tallyd::aggregate::Parameters;
-use tallyd::explain::{Explainer, Format};
+use tallyd::aggregate::AggregationOptions;
+use tallyd::app::explain::{Explainer, Format};
 use tallyd::protocol::{self, Dialect};
 
 /// A row is a datagram: its bytes as `hex`, and under `tallyd` what each of its lines means.
@@ -25,9 +25,9 @@ fn real(line: &[u8], dialects: Dialects) -> Json {
     let Dialects { influxdb, librato, signalfx, graphite } = dialects;
     let switches = Dialect::ALL.into_iter().zip([influxdb, librato, signalfx, graphite]);
     let explainer = Explainer {
-        parameters: Parameters {
+        parameters: AggregationOptions {
             dialects: protocol::Dialects::of(switches.filter_map(|(dialect, on)| on.then_some(dialect))),
-            ..Parameters::default()
+            ..AggregationOptions::default()
         },
         max_line: usize::MAX,
         format: Format::Json,

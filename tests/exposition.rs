@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde_json::Value as Json;
-use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
 use tallyd::export::prometheus::{Format, Naming, Totals};
-use tallyd::flush::{Cutter, Idle};
+use tallyd::flush::{IdleReporting, Rotator};
 use tallyd::mapping::Mapping;
-use tallyd::snapshot::{Overview, Snapshot};
+use tallyd::model::{Overview, Percentile, Snapshot, Statistics};
 
 /// Where tallyd means to differ, and why.
 const DEVIATIONS: [(&str, &str); 3] =
@@ -22,17 +22,18 @@ const GIVES_WAY: &str = "a counter x_sum or x_count gives way to the timing x, a
 /// Lines become intervals, intervals become a page.
 struct Exporter {
     shard: Arc<Mutex<Shard>>,
-    cutter: Cutter,
+    cutter: Rotator,
     totals: Totals,
 }
 
 impl Exporter {
     fn new(mapping: &str) -> Self {
-        let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(mapping).unwrap());
+        let shared = SharedState::mapped(AggregationOptions::default(), Mapping::from_yaml(mapping).unwrap());
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let percentiles = vec![Percentile::new(50.0).unwrap()];
         let statistics = Statistics { percentiles, ..Statistics::default() };
-        let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], statistics.into(), Idle::default());
+        let cutter =
+            Rotator::new(shared, vec![Arc::clone(&shard)], statistics.into(), IdleReporting::default());
         Self { shard, cutter, totals: Totals::new(Naming::StatsdExporter) }
     }
 

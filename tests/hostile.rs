@@ -15,12 +15,11 @@ use parking_lot::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
 use tallyd::export::prometheus::{Format, Naming, Totals};
-use tallyd::flush::{Cutter, Idle, Terms};
+use tallyd::flush::{IdleReporting, ReloadableSettings, Rotator};
 use tallyd::mapping::{HistogramOptions, Mapping};
-use tallyd::policy::{Form, Policies, Policy};
-use tallyd::snapshot::{Overview, Snapshot};
+use tallyd::model::{Exposition, Overview, Percentile, Policies, Policy, Snapshot, Statistics};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -42,10 +41,10 @@ mappings:
 ",
 ];
 
-fn terms(rules: &str, form: Form) -> Terms {
+fn terms(rules: &str, form: Exposition) -> ReloadableSettings {
     let mut mapping = Mapping::from_yaml(rules).unwrap();
     let percentiles = [0.1, 50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
-    let bounds = if form == Form::Histogram { vec![-1.0, 0.001, 1e6] } else { Vec::new() };
+    let bounds = if form == Exposition::Histogram { vec![-1.0, 0.001, 1e6] } else { Vec::new() };
     let fallback = Policy {
         statistics: Statistics { percentiles, bounds: bounds.clone(), ..Statistics::default() },
         form,
@@ -54,7 +53,12 @@ fn terms(rules: &str, form: Form) -> Terms {
     };
     let policies =
         mapping.govern(&fallback, &HistogramOptions { buckets: bounds, ..HistogramOptions::default() });
-    Terms { mapping, policies, idle: Idle::default(), limits: Parameters::default().limits() }
+    ReloadableSettings {
+        mapping,
+        policies,
+        idle: IdleReporting::default(),
+        limits: AggregationOptions::default().limits(),
+    }
 }
 
 /// What is sent in an interval, and the rules that hold from the next one on.
@@ -65,13 +69,14 @@ struct Interval {
 }
 
 /// Each page of a stream, in the text format.
-fn pages(naming: Naming, form: Form, intervals: &[Interval]) -> Vec<String> {
-    let Terms { mapping, policies, idle, .. } = terms("", form);
+fn pages(naming: Naming, form: Exposition, intervals: &[Interval]) -> Vec<String> {
+    let ReloadableSettings { mapping, policies, idle, .. } = terms("", form);
     // Few values are kept, so that some of the summaries are computed from histograms.
-    let parameters = Parameters { exact_values: 4, exact_members: 4, ..Parameters::default() };
-    let shared = Shared::mapped(parameters, mapping);
+    let parameters =
+        AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
+    let shared = SharedState::mapped(parameters, mapping);
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
+    let mut cutter = Rotator::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
     let mut totals = Totals::new(naming);
     let mut now = Duration::ZERO;
     let mut pages = Vec::new();
@@ -198,8 +203,8 @@ fn naming() -> impl Strategy<Value = Naming> {
     select(&[Naming::Prometheus, Naming::StatsdExporter][..])
 }
 
-fn form() -> impl Strategy<Value = Form> {
-    select(&[Form::Summary, Form::Histogram, Form::Native][..])
+fn form() -> impl Strategy<Value = Exposition> {
+    select(&[Exposition::Summary, Exposition::Histogram, Exposition::Native][..])
 }
 
 proptest! {

@@ -8,23 +8,22 @@ use std::time::Duration;
 use model::{Model, State, nearest_rank};
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use tallyd::aggregate::{Parameters, Percentile, Refusal, Shard, Shared, Statistics};
-use tallyd::flush::{Cut, Cutter, Idle};
-use tallyd::policy::{Policies, Policy};
-use tallyd::protocol::Kind;
-use tallyd::snapshot::{Rows, Value};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::flush::{IdleReporting, IntervalResults, Rotator};
+use tallyd::model::{Kind, Percentile, Policies, Policy, Rows, Statistics, Value};
+use tallyd::resolve::RefuseReason;
 
 const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 const HOUR: Duration = Duration::from_hours(1);
 
-fn parameters() -> Parameters {
-    Parameters { max_series: 10_000, ..Parameters::default() }
+fn parameters() -> AggregationOptions {
+    AggregationOptions { max_series: 10_000, ..AggregationOptions::default() }
 }
 
 /// Shards that share their series, and what cuts them.
 struct Pipeline {
     shards: Vec<Arc<Mutex<Shard>>>,
-    cutter: Cutter,
+    cutter: Rotator,
 }
 
 impl Pipeline {
@@ -32,27 +31,32 @@ impl Pipeline {
         Self::with(shards, parameters(), HOUR)
     }
 
-    fn with(shards: usize, parameters: Parameters, expire_after: Duration) -> Self {
-        Self::with_idle(shards, parameters, [expire_after; 6], Idle::default())
+    fn with(shards: usize, parameters: AggregationOptions, expire_after: Duration) -> Self {
+        Self::with_idle(shards, parameters, [expire_after; 6], IdleReporting::default())
     }
 
-    fn with_idle(shards: usize, parameters: Parameters, expire_after: [Duration; 6], idle: Idle) -> Self {
+    fn with_idle(
+        shards: usize,
+        parameters: AggregationOptions,
+        expire_after: [Duration; 6],
+        idle: IdleReporting,
+    ) -> Self {
         let statistics = Statistics {
             percentiles: PERCENTILES.into_iter().filter_map(Percentile::new).collect(),
             ..Statistics::default()
         };
         let policy = Policy { statistics, expire_after, ..Policy::default() };
-        let shared = Shared::new(parameters);
+        let shared = SharedState::new(parameters);
         let shards: Vec<_> =
             (0..shards).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-        Self { cutter: Cutter::new(shared, shards.clone(), Policies::new(vec![policy]), idle), shards }
+        Self { cutter: Rotator::new(shared, shards.clone(), Policies::new(vec![policy]), idle), shards }
     }
 
     fn record(&self, shard: usize, datagram: &[u8]) {
         self.shards[shard % self.shards.len()].lock().record(datagram);
     }
 
-    fn cut(&mut self) -> Cut {
+    fn cut(&mut self) -> IntervalResults {
         self.cutter.cut(Duration::ZERO)
     }
 }
@@ -234,7 +238,7 @@ proptest! {
     }
 }
 
-fn value<'a>(cut: &'a Cut, name: &str) -> Option<&'a Value> {
+fn value<'a>(cut: &'a IntervalResults, name: &str) -> Option<&'a Value> {
     cut.rows().iter().find(|row| row.series.name() == name).map(|row| row.value)
 }
 
@@ -259,7 +263,7 @@ fn a_sample_is_in_the_interval_in_which_it_was_recorded_and_in_no_other() {
 #[test]
 fn a_hundred_thousand_series_are_each_what_was_sent_of_them() {
     const SERIES: usize = 100_000;
-    let parameters = Parameters { max_series: SERIES, ..Parameters::default() };
+    let parameters = AggregationOptions { max_series: SERIES, ..AggregationOptions::default() };
     let mut pipeline = Pipeline::with(1, parameters, HOUR);
     for interval in 0..3 {
         let line = |id: usize| match id % 4 {
@@ -290,7 +294,7 @@ fn a_hundred_thousand_series_are_each_what_was_sent_of_them() {
 #[test]
 fn what_is_reported_of_idle_series_is_configured() {
     for (reports, names) in [(false, &["g"][..]), (true, &["c", "s"])] {
-        let idle = Idle { zero_counters: reports, zero_sets: reports, last_gauges: !reports };
+        let idle = IdleReporting { zero_counters: reports, zero_sets: reports, last_gauges: !reports };
         let mut pipeline = Pipeline::with_idle(1, parameters(), [Duration::from_secs(100); 6], idle);
         pipeline.record(0, b"c:1|c\ng:5|g\ns:x|s\nt:1|ms");
         assert_eq!(pipeline.cut().rows().len(), 4);
@@ -322,7 +326,7 @@ fn of_a_truncated_datagram_only_whole_lines_count_if_there_are_any() {
 
 #[test]
 fn values_whose_magnitude_a_histogram_does_not_tell_are_counted() {
-    let mut pipeline = Pipeline::with(2, Parameters { exact_values: 2, ..parameters() }, HOUR);
+    let mut pipeline = Pipeline::with(2, AggregationOptions { exact_values: 2, ..parameters() }, HOUR);
     pipeline.record(0, b"a:1e300:2:3:4|d\nb:1e300|d");
     pipeline.record(1, b"a:5:-1e300|d");
     assert_eq!(pipeline.cut().tally().clamped, 2);
@@ -365,36 +369,36 @@ fn work_for_a_line_is_in_proportion_to_its_length_whatever_stands_in_it() {
         assert!(took < 30 * plain, "{took:?} against {plain:?} for {}…", &line[..10]);
     }
     let cut = pipeline.cut();
-    assert_eq!(cut.tally().refused[Refusal::ReservedName as usize], 35 * 14_001);
+    assert_eq!(cut.tally().refused[RefuseReason::ReservedName as usize], 35 * 14_001);
 }
 
 #[test]
 fn beyond_max_series_new_ones_are_refused_counted_and_known_ones_go_on() {
-    let mut pipeline = Pipeline::with(1, Parameters { max_series: 2, ..parameters() }, HOUR);
+    let mut pipeline = Pipeline::with(1, AggregationOptions { max_series: 2, ..parameters() }, HOUR);
     pipeline.record(0, b"a:1|c\nb:1|c\nc:1|c\nc:1:2|ms\na:1|c");
     let cut = pipeline.cut();
     assert_eq!(cut.rows().len(), 2);
     assert_eq!(value(&cut, "a"), Some(&Value::Counter(2.0)));
-    assert_eq!(cut.tally().refused[Refusal::MaxSeries as usize], 3);
+    assert_eq!(cut.tally().refused[RefuseReason::MaxSeries as usize], 3);
     assert_eq!(cut.tally().samples[Kind::Counter as usize], 3);
 }
 
 #[test]
 fn names_and_tags_of_all_series_take_no_more_memory_than_configured() {
-    let mut pipeline = Pipeline::with(1, Parameters { max_series_bytes: 1000, ..parameters() }, HOUR);
+    let mut pipeline = Pipeline::with(1, AggregationOptions { max_series_bytes: 1000, ..parameters() }, HOUR);
     let long = "x".repeat(500);
     for n in 0..10 {
         pipeline.record(0, format!("a{n}:1|c|#{long}").as_bytes());
     }
     let cut = pipeline.cut();
     assert_eq!(cut.rows().len(), 1);
-    assert_eq!(cut.tally().refused[Refusal::MaxSeriesBytes as usize], 9);
+    assert_eq!(cut.tally().refused[RefuseReason::MaxSeriesBytes as usize], 9);
 }
 
 #[test]
 fn a_dropped_series_makes_room_for_a_new_one() {
     let mut pipeline =
-        Pipeline::with(1, Parameters { max_series: 1, ..parameters() }, Duration::from_secs(1));
+        Pipeline::with(1, AggregationOptions { max_series: 1, ..parameters() }, Duration::from_secs(1));
     pipeline.record(0, b"a:1|c");
     // At the second cut it has been idle for that long, and at the third it is dropped.
     (0..3).for_each(|second| _ = pipeline.cutter.cut(Duration::from_secs(second)));
@@ -402,14 +406,14 @@ fn a_dropped_series_makes_room_for_a_new_one() {
     let cut = pipeline.cutter.cut(Duration::from_secs(3));
     assert_eq!(value(&cut, "b"), Some(&Value::Counter(1.0)));
     assert_eq!(value(&cut, "a"), None);
-    assert_eq!(cut.tally().refused[Refusal::MaxSeries as usize], 1);
+    assert_eq!(cut.tally().refused[RefuseReason::MaxSeries as usize], 1);
 }
 
 /// There is room for no more than these four, so a newcomer would take the place of one that is dropped.
 #[test]
 fn a_series_of_any_kind_that_has_samples_in_time_is_never_dropped() {
     let mut pipeline =
-        Pipeline::with(1, Parameters { max_series: 4, ..parameters() }, Duration::from_secs(10));
+        Pipeline::with(1, AggregationOptions { max_series: 4, ..parameters() }, Duration::from_secs(10));
     let mut refused = 0;
     for second in 0..60 {
         if second % 5 == 0 {
@@ -417,7 +421,7 @@ fn a_series_of_any_kind_that_has_samples_in_time_is_never_dropped() {
         }
         pipeline.record(0, b"new:1|c");
         let cut = pipeline.cutter.cut(Duration::from_secs(second));
-        refused += cut.tally().refused[Refusal::MaxSeries as usize];
+        refused += cut.tally().refused[RefuseReason::MaxSeries as usize];
         assert_eq!(value(&cut, "g"), Some(&Value::Gauge((second / 5 + 1) as f64)));
     }
     assert_eq!(refused, 60);
@@ -441,12 +445,12 @@ fn events_are_kept_and_reported_once_also_by_shards_that_start_anew() {
 fn a_series_expires_by_its_own_kind_whatever_had_its_number_before() {
     let mut expire_after = [HOUR; Kind::ALL.len()];
     expire_after[Kind::Timing as usize] = Duration::from_secs(1);
-    let parameters = Parameters { max_series: 1, ..parameters() };
-    let mut pipeline = Pipeline::with_idle(1, parameters, expire_after, Idle::default());
+    let parameters = AggregationOptions { max_series: 1, ..parameters() };
+    let mut pipeline = Pipeline::with_idle(1, parameters, expire_after, IdleReporting::default());
     let mut cut = |line: &[u8], seconds: std::ops::Range<u64>| {
         pipeline.record(0, line);
         let cuts = seconds.map(|second| pipeline.cutter.cut(Duration::from_secs(second)));
-        cuts.map(|cut| cut.tally().refused[Refusal::MaxSeries as usize]).sum::<u64>()
+        cuts.map(|cut| cut.tally().refused[RefuseReason::MaxSeries as usize]).sum::<u64>()
     };
     assert_eq!(cut(b"a:1|ms", 0..3), 0);
     assert_eq!(cut(b"b:1|h", 3..7), 0);
@@ -470,12 +474,12 @@ fn names_that_tallyd_keeps_for_itself_are_refused() {
     pipeline.record(0, b"tallyd.lines:5|c\ntallyd:1|c");
     let cut = pipeline.cut();
     assert_eq!(cut.rows().len(), 1);
-    assert_eq!(cut.tally().refused[Refusal::ReservedName as usize], 1);
+    assert_eq!(cut.tally().refused[RefuseReason::ReservedName as usize], 1);
 }
 
 #[test]
 fn more_rates_and_forms_than_are_remembered_are_still_counted_right() {
-    let mut pipeline = Pipeline::with(1, Parameters { max_series: 10, ..parameters() }, HOUR);
+    let mut pipeline = Pipeline::with(1, AggregationOptions { max_series: 10, ..parameters() }, HOUR);
     // Twice, since it is the second line of a form that is not parsed.
     for n in (1..=2000).chain(1..=2000) {
         let rate = 1.0 / f64::from(n);
@@ -499,7 +503,7 @@ fn more_rates_and_forms_than_are_remembered_are_still_counted_right() {
 
 #[test]
 fn what_a_sign_means_to_a_gauge_can_be_configured_by_prefix() {
-    let parameters = Parameters { absolute_gauge_prefixes: vec!["abs.".into()], ..parameters() };
+    let parameters = AggregationOptions { absolute_gauge_prefixes: vec!["abs.".into()], ..parameters() };
     let mut pipeline = Pipeline::with(1, parameters, HOUR);
     for _ in 0..2 {
         pipeline.record(0, b"abs.a:+5|g\na:+5|g\nk:-3|kv\nabs.b:-2|g|T1\nb:+1|g|T1");
@@ -515,7 +519,7 @@ fn what_a_sign_means_to_a_gauge_can_be_configured_by_prefix() {
 /// The second line has no form of its own, and finds the gauge that the first one opened.
 #[test]
 fn what_a_sign_means_is_configured_for_the_gauges_of_service_checks_too() {
-    let mut pipeline = Pipeline::with(1, Parameters { absolute_gauges: true, ..parameters() }, HOUR);
+    let mut pipeline = Pipeline::with(1, AggregationOptions { absolute_gauges: true, ..parameters() }, HOUR);
     pipeline.record(0, b"_sc|up|2\nservice_check:-1|g|T1|#check:up");
     assert_eq!(value(&pipeline.cut(), "service_check"), Some(&Value::Gauge(-1.0)));
 }

@@ -7,14 +7,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use serde::Deserialize;
-use tallyd::aggregate::{Parameters, Percentile, Refusal, Shard, Shared, Statistics};
-use tallyd::explain::Explainer;
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::app::explain::Explainer;
 use tallyd::export::prometheus::Naming;
-use tallyd::flush::{Cutter, Idle, Terms};
+use tallyd::flush::{IdleReporting, ReloadableSettings, Rotator};
 use tallyd::mapping::{HistogramOptions, Mapping};
-use tallyd::policy::{Form, Policies, Policy};
-use tallyd::protocol::Kind;
-use tallyd::snapshot::Value;
+use tallyd::model::{Exposition, Kind, Percentile, Policies, Policy, Statistics, Value};
+use tallyd::resolve::RefuseReason;
 
 /// A mapping file, and what metrics become by it.
 #[derive(Debug, Deserialize)]
@@ -112,7 +111,8 @@ fn every_metric_has_the_options_that_statsd_exporter_gives_it() {
                 serde_json::from_value(metric.options.clone()).unwrap();
             let of = &format!("{} {}: {policy:?}", case.id, metric.statsd);
             if let Some(observer_type) = observer_type {
-                let form = if observer_type == "histogram" { Form::Histogram } else { Form::Summary };
+                let form =
+                    if observer_type == "histogram" { Exposition::Histogram } else { Exposition::Summary };
                 assert_eq!(policy.form, form, "{of}");
             }
             if let Some(quantiles) = quantiles {
@@ -143,9 +143,9 @@ struct Options {
 
 /// The policy of the series of a line.
 fn policy_of(mapping: Mapping, policies: Policies, line: &str) -> Policy {
-    let shared = Shared::mapped(Parameters::default(), mapping);
+    let shared = SharedState::mapped(AggregationOptions::default(), mapping);
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], policies, Idle::default());
+    let mut cutter = Rotator::new(shared, vec![Arc::clone(&shard)], policies, IdleReporting::default());
     shard.lock().record(line.as_bytes());
     let cut = cutter.cut(Duration::ZERO);
     let row = cut.rows().iter().next().expect("a series");
@@ -189,15 +189,15 @@ fn expected(metric: &Metric) -> Option<String> {
 
 /// Lines, recorded in two shards in turn by these rules: the rows of their snapshot, and what was refused.
 fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
-    let shared = Shared::mapped(Parameters::default(), Mapping::from_yaml(yaml).unwrap());
+    let shared = SharedState::mapped(AggregationOptions::default(), Mapping::from_yaml(yaml).unwrap());
     let shards: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-    let mut cutter = Cutter::new(shared, shards.clone(), Policies::default(), Idle::default());
+    let mut cutter = Rotator::new(shared, shards.clone(), Policies::default(), IdleReporting::default());
     for (line, shard) in lines.iter().zip(shards.iter().cycle()) {
         shard.lock().record(line.as_bytes());
     }
     let cut = cutter.cut(Duration::ZERO);
     let tally = cut.tally();
-    let refused = Refusal::ALL.map(Refusal::name).into_iter().zip(tally.refused);
+    let refused = RefuseReason::ALL.map(RefuseReason::name).into_iter().zip(tally.refused);
     let counted = tally.samples.iter().chain(&tally.refused).sum::<u64>();
     assert_eq!(counted, lines.len() as u64, "every sample is recorded or refused");
     let rows = cut.rows().iter().map(|row| (format!("{:?}", row.series), row.value.clone()));
@@ -254,17 +254,23 @@ fn values_are_scaled_whether_their_form_is_known_or_not() {
 }
 
 /// With all else as the shipped configuration has it.
-fn terms(mut mapping: Mapping) -> Terms {
+fn terms(mut mapping: Mapping) -> ReloadableSettings {
     let policies = mapping.govern(&Policy::default(), &HistogramOptions::default());
-    Terms { mapping, policies, idle: Idle::default(), limits: Parameters::default().limits() }
+    ReloadableSettings {
+        mapping,
+        policies,
+        idle: IdleReporting::default(),
+        limits: AggregationOptions::default().limits(),
+    }
 }
 
 #[test]
 fn new_rules_hold_from_the_next_interval_on_and_lose_no_sample_and_no_aggregate() {
     let by = |name: &str| Mapping::from_yaml(&format!("mappings: [{{ match: a.*, name: {name} }}]")).unwrap();
-    let shared = Shared::mapped(Parameters::default(), by("old"));
+    let shared = SharedState::mapped(AggregationOptions::default(), by("old"));
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::default(), Idle::default());
+    let mut cutter =
+        Rotator::new(shared, vec![Arc::clone(&shard)], Policies::default(), IdleReporting::default());
     let mut interval = |new: Option<Mapping>| {
         shard.lock().record(b"a.x:1|c\na.y:1|g");
         if let Some(mapping) = new {

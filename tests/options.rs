@@ -6,26 +6,25 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
-use tallyd::export::Exported;
-use tallyd::export::prometheus::{Format, Naming, Quarantine, Totals};
-use tallyd::flush::{Cutter, Idle, Terms};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::export::ExportOutcome;
+use tallyd::export::prometheus::{Format, Naming, QuarantineReason, Totals};
+use tallyd::flush::{IdleReporting, ReloadableSettings, Rotator};
 use tallyd::mapping::{HistogramOptions, Mapping};
-use tallyd::policy::{Policies, Policy};
-use tallyd::snapshot::{Overview, Snapshot};
+use tallyd::model::{Overview, Percentile, Policies, Policy, Snapshot, Statistics};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Lines become a page, interval by interval.
 struct Exporter {
     shard: Arc<Mutex<Shard>>,
-    cutter: Cutter,
+    cutter: Rotator,
     totals: Totals,
     now: Duration,
 }
 
 /// With percentiles, bounds and a time-to-live of a minute where rules say nothing.
-fn terms(yaml: &str) -> Terms {
+fn terms(yaml: &str) -> ReloadableSettings {
     let mut mapping = Mapping::from_yaml(yaml).unwrap();
     let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
     let fallback = Policy {
@@ -35,20 +34,25 @@ fn terms(yaml: &str) -> Terms {
     };
     let histograms = HistogramOptions { buckets: vec![0.5, 1.0], ..HistogramOptions::default() };
     let policies = mapping.govern(&fallback, &histograms);
-    Terms { mapping, policies, idle: Idle::default(), limits: Parameters::default().limits() }
+    ReloadableSettings {
+        mapping,
+        policies,
+        idle: IdleReporting::default(),
+        limits: AggregationOptions::default().limits(),
+    }
 }
 
 impl Exporter {
     fn new(yaml: &str) -> Self {
-        let Terms { mapping, policies, idle, .. } = terms(yaml);
-        let shared = Shared::mapped(Parameters::default(), mapping);
+        let ReloadableSettings { mapping, policies, idle, .. } = terms(yaml);
+        let shared = SharedState::mapped(AggregationOptions::default(), mapping);
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-        let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
+        let cutter = Rotator::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
         Self { shard, cutter, totals: Totals::new(Naming::StatsdExporter), now: Duration::ZERO }
     }
 
     /// An interval with these lines.
-    fn add(&mut self, lines: &str) -> Exported {
+    fn add(&mut self, lines: &str) -> ExportOutcome {
         let snapshot = self.snapshot(lines);
         self.totals.add(&snapshot)
     }
@@ -190,7 +194,7 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
 
     // Other percentiles and another HELP; totals go on.
     exporter.cutter.renew(terms(&yaml("help: second, summary_options: { quantiles: [{ quantile: 0.1 }] }")));
-    assert_eq!(exporter.add(lines), Exported::default(), "the interval that is open keeps its rules");
+    assert_eq!(exporter.add(lines), ExportOutcome::default(), "the interval that is open keeps its rules");
     assert!(exporter.text().contains("x{by=\"one\",quantile=\"0.5\"} 1\n"));
     exporter.add(lines);
     let page = exporter.text();
@@ -205,7 +209,7 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
     // Another form: the family begins anew, as soon as one of its series is seen; others that are idle are gone.
     exporter.cutter.renew(terms(&yaml("observer_type: histogram, histogram_options: { buckets: [1] }")));
     exporter.add(lines);
-    assert_eq!(exporter.add("a.one:1:2|h"), Exported::default());
+    assert_eq!(exporter.add("a.one:1:2|h"), ExportOutcome::default());
     let page = exporter.text();
     assert!(
         page.contains("# HELP x StatsD histogram.\n# TYPE x histogram\nx_bucket{by=\"one\",le=\"1\"} 1\n"),
@@ -228,14 +232,14 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
     // And back to where it began, without any rule.
     exporter.cutter.renew(terms(""));
     exporter.add(lines);
-    assert_eq!(exporter.add(lines), Exported::default());
+    assert_eq!(exporter.add(lines), ExportOutcome::default());
     assert!(exporter.text().contains("\na_one{quantile=\"0.5\"} 1\n"), "{}", exporter.text());
 }
 
 /// As many series are kept off the page because their family is shown in another way.
-fn type_conflicts(count: u64) -> Exported {
-    let mut exported = Exported::default();
-    exported.quarantined[Quarantine::TypeConflict as usize] = count;
+fn type_conflicts(count: u64) -> ExportOutcome {
+    let mut exported = ExportOutcome::default();
+    exported.quarantined[QuarantineReason::TypeConflict as usize] = count;
     exported
 }
 
@@ -259,7 +263,10 @@ fn help_is_that_of_newer_rules_also_where_only_new_series_have_them() {
 fn of_counters_that_are_added_up_an_idle_one_does_not_bring_old_rules_back() {
     let terms = |help: &str| {
         let rule = format!("mappings: [{{ match: '^(.*)$', match_type: regex, name: $1, help: {help} }}]");
-        Terms { idle: Idle { zero_counters: true, ..Idle::default() }, ..terms(&rule) }
+        ReloadableSettings {
+            idle: IdleReporting { zero_counters: true, ..IdleReporting::default() },
+            ..terms(&rule)
+        }
     };
     let mut exporter = Exporter::new("");
     exporter.cutter.renew(terms("first"));
@@ -283,7 +290,7 @@ fn a_family_begins_anew_also_where_only_new_series_want_another_form() {
         .renew(terms("mappings: [{ match: a.*, name: x, labels: { new: $1 }, observer_type: histogram }]"));
     exporter.add(lines);
     assert_eq!(exporter.add(lines), type_conflicts(2));
-    assert_eq!(exporter.add(lines), Exported::default());
+    assert_eq!(exporter.add(lines), ExportOutcome::default());
     let page = exporter.text();
     assert!(page.contains("# TYPE x histogram\n") && page.contains("x_count{new=\"one\"} 1\n"), "{page}");
     assert!(!page.contains("old"), "{page}");
@@ -299,7 +306,7 @@ fn a_family_begins_anew_also_where_the_exporter_lost_the_snapshot_that_said_so()
     _ = exporter.snapshot("a:1|h");
     assert_eq!(exporter.add("a:1|h"), type_conflicts(1));
     assert!(exporter.text().contains("x_count 2\n"), "{}", exporter.text());
-    assert_eq!(exporter.add("a:1|h"), Exported::default());
+    assert_eq!(exporter.add("a:1|h"), ExportOutcome::default());
     let page = exporter.text();
     assert!(page.contains("# TYPE x histogram\n") && page.contains("x_bucket{le=\"1\"} 1\n"), "{page}");
 }

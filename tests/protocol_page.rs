@@ -1,8 +1,8 @@
 //! Every row of the tables in `docs/protocol.md` is what the parser makes of its line.
 
 use serde_json::Value as Json;
-use tallyd::explain::{Explainer, Format};
-use tallyd::protocol::{self, Dialects, Line, Note, Reason};
+use tallyd::app::explain::{Explainer, Format};
+use tallyd::protocol::{self, Dialects, Line, Note, RejectReason};
 
 const PAGE: &str = include_str!("../docs/protocol.md");
 
@@ -102,7 +102,7 @@ fn braces(tags: &[Json]) -> String {
 fn each_reason_is_on_the_page_with_a_line_that_is_rejected_for_it() {
     let rows = rows("| reason | example |");
     let names: Vec<_> = rows.iter().map(|row| code(&row[0])).collect();
-    assert_eq!(names, Reason::ALL.map(Reason::name));
+    assert_eq!(names, RejectReason::ALL.map(RejectReason::name));
     for row in rows.iter().filter(|row| !row[1].is_empty()) {
         let line = code(&row[1]).replace('␀', "\0");
         assert_eq!(explain(&line)["reason"], code(&row[0]), "{line}");

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
-use tallyd::aggregate::{Parameters, Shard, Shared, Tally};
-use tallyd::protocol::Reason;
+use tallyd::aggregate::{AggregationOptions, IngestCounts, Shard, SharedState};
+use tallyd::protocol::RejectReason;
 
 /// A row has what a client sends as datagrams under `lines`, one character a byte.
 const ROWS: &str = include_str!("data/clients.jsonl");
@@ -16,27 +16,31 @@ const CLIENTS: usize = 78;
 const LINES: usize = 451;
 
 /// Lines that are wrong by the protocol, whoever sends them, and why. One that is taken must not stand here.
-const WRONG: [(&str, Reason, &str); 20] = [
-    ("_e{0,0}:|", Reason::BadEvent, "an event without title"),
-    ("_sc||0", Reason::BadServiceCheck, "a check without name"),
-    ("_sc|$name|$status", Reason::BadServiceCheck, "a template of the client's tests, filled in by nobody"),
-    ("gt:nan|g", Reason::BadValue, NOT_A_NUMBER),
-    ("gt:inf|g", Reason::BadValue, NOT_A_NUMBER),
-    ("gt:True|g", Reason::BadValue, NOT_A_NUMBER),
-    ("my.prefix.mygauge:NaN|g", Reason::BadValue, NOT_A_NUMBER),
-    ("app.x:--1|c|@1.0", Reason::BadValue, "gunicorn puts a minus before a value that has one"),
-    ("Statsd: foobar:1|c", Reason::BadValue, "what the client logs, not what it sends"),
-    (":some string value|s", Reason::EmptyName, "the client looks at no name"),
-    ("counter:1|c|@1.1", Reason::BadRate, ABOVE_ONE),
-    ("counter:1337|c|@12.2|#tag1:true,tag2", Reason::BadRate, ABOVE_ONE),
-    ("decrement:-1|c|@1.1", Reason::BadRate, ABOVE_ONE),
-    ("decrement:-1|c|@12.2|#tag1:true,tag2", Reason::BadRate, ABOVE_ONE),
-    ("histogram:42|h|@1.1", Reason::BadRate, ABOVE_ONE),
-    ("histogram:42|h|@1.1|#tag1:true,tag2", Reason::BadRate, ABOVE_ONE),
-    ("someevent:999|ms|@1.1", Reason::BadRate, ABOVE_ONE),
-    ("someevent:999|ms|@1.1|#tag1:true,tag2", Reason::BadRate, ABOVE_ONE),
-    ("distribution:42|d|@1.1", Reason::BadRate, ABOVE_ONE),
-    ("distribution:42|d|@1.1|#tag1:true,tag2", Reason::BadRate, ABOVE_ONE),
+const WRONG: [(&str, RejectReason, &str); 20] = [
+    ("_e{0,0}:|", RejectReason::BadEvent, "an event without title"),
+    ("_sc||0", RejectReason::BadServiceCheck, "a check without name"),
+    (
+        "_sc|$name|$status",
+        RejectReason::BadServiceCheck,
+        "a template of the client's tests, filled in by nobody",
+    ),
+    ("gt:nan|g", RejectReason::BadValue, NOT_A_NUMBER),
+    ("gt:inf|g", RejectReason::BadValue, NOT_A_NUMBER),
+    ("gt:True|g", RejectReason::BadValue, NOT_A_NUMBER),
+    ("my.prefix.mygauge:NaN|g", RejectReason::BadValue, NOT_A_NUMBER),
+    ("app.x:--1|c|@1.0", RejectReason::BadValue, "gunicorn puts a minus before a value that has one"),
+    ("Statsd: foobar:1|c", RejectReason::BadValue, "what the client logs, not what it sends"),
+    (":some string value|s", RejectReason::EmptyName, "the client looks at no name"),
+    ("counter:1|c|@1.1", RejectReason::BadRate, ABOVE_ONE),
+    ("counter:1337|c|@12.2|#tag1:true,tag2", RejectReason::BadRate, ABOVE_ONE),
+    ("decrement:-1|c|@1.1", RejectReason::BadRate, ABOVE_ONE),
+    ("decrement:-1|c|@12.2|#tag1:true,tag2", RejectReason::BadRate, ABOVE_ONE),
+    ("histogram:42|h|@1.1", RejectReason::BadRate, ABOVE_ONE),
+    ("histogram:42|h|@1.1|#tag1:true,tag2", RejectReason::BadRate, ABOVE_ONE),
+    ("someevent:999|ms|@1.1", RejectReason::BadRate, ABOVE_ONE),
+    ("someevent:999|ms|@1.1|#tag1:true,tag2", RejectReason::BadRate, ABOVE_ONE),
+    ("distribution:42|d|@1.1", RejectReason::BadRate, ABOVE_ONE),
+    ("distribution:42|d|@1.1|#tag1:true,tag2", RejectReason::BadRate, ABOVE_ONE),
 ];
 const NOT_A_NUMBER: &str = "a result must be finite and mean what it says";
 const ABOVE_ONE: &str = "a rate is a probability; what was sent more often than it happened is unknown";
@@ -115,16 +119,16 @@ fn reason_to_refuse(line: &[u8]) -> Option<&'static str> {
 }
 
 /// What a tallyd that knows no series yet counts of a datagram.
-fn recorded(datagram: &[u8]) -> Tally {
-    let parameters = Parameters { max_series: 100, ..Parameters::default() };
-    let mut shard = Shard::new(Shared::new(parameters));
+fn recorded(datagram: &[u8]) -> IngestCounts {
+    let parameters = AggregationOptions { max_series: 100, ..AggregationOptions::default() };
+    let mut shard = Shard::new(SharedState::new(parameters));
     shard.record(datagram);
     shard.tally().clone()
 }
 
 /// The reasons for which lines were rejected, one a line.
-fn rejected(tally: &Tally) -> Vec<&'static str> {
-    let counted = Reason::ALL.iter().zip(tally.rejected);
+fn rejected(tally: &IngestCounts) -> Vec<&'static str> {
+    let counted = RejectReason::ALL.iter().zip(tally.rejected);
     let mut reasons: Vec<_> =
         counted.flat_map(|(reason, lines)| std::iter::repeat_n(reason.name(), lines as usize)).collect();
     reasons.sort_unstable();

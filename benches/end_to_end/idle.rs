@@ -11,13 +11,14 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Failure;
 use crate::cores::Cores;
 use crate::generator::{self, Client};
+use crate::null_sink;
 use crate::process::Process;
 use crate::round::settle;
 use crate::streams::{Content, Pace, Ring, Stream};
 use crate::tallyd::{Tallyd, settings};
-use crate::{Failure, null_sink};
 
 /// For `--stream`.
 pub(crate) const NAME: &str = "idle";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
-use tallyd::config::{Environment, load};
+use tallyd::app::config::{Environment, load};
 use tallyd::listen::bind;
 
 use crate::Failure;

@@ -2,10 +2,12 @@
 
 use crate::arguments::Arguments;
 use crate::cores::Cores;
+use crate::idle;
+use crate::memory;
+use crate::peers;
 use crate::peers::Entry;
 use crate::round::{Round, Work};
 use crate::streams::Stream;
-use crate::{idle, memory, peers};
 
 /// Percent of the time. An idle machine lets the null sink wait for less than 3 %, of which some is tallyd's flush; one
 /// with another busy process for more than 15 %, and times are then up to twice as long.

@@ -18,13 +18,14 @@
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::Failure;
 use crate::arguments::Arguments;
 use crate::cores::Cores;
 use crate::generator::{self, Client};
+use crate::null_sink;
 use crate::process::Process;
 use crate::streams::{Pace, Ring, Stream};
 use crate::tallyd::{Tallyd, settings};
-use crate::{Failure, null_sink};
 
 /// What one receiver did in the measured part.
 #[derive(Debug, Clone, Copy)]

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use tallyd::export::Format::{Json, Text};
 
 use crate::pipeline::{counters, timings};
+use crate::receivers;
 use crate::stages::{console, cut, learn, of_counters, of_timings, prometheus, record};
-use crate::{receivers, streams};
+use crate::streams;
 
 /// Something that is counted.
 pub(crate) struct Case {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, Exporter, Format};
-use tallyd::snapshot::Snapshot;
+use tallyd::model::Snapshot;
 
 use crate::callgrind::counted;
 use crate::pipeline::{Pipeline, counters, timings};

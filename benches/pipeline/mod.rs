@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
-use tallyd::flush::{Cutter, Idle};
-use tallyd::snapshot::{Overview, Snapshot};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::flush::{IdleReporting, Rotator};
+use tallyd::model::{Overview, Percentile, Snapshot, Statistics};
 
 use crate::random::Random;
 
@@ -15,15 +15,15 @@ use crate::random::Random;
 pub(crate) struct Pipeline {
     /// One a receiver.
     pub(crate) shards: Vec<Arc<Mutex<Shard>>>,
-    pub(crate) cutter: Cutter,
+    pub(crate) cutter: Rotator,
 }
 
 impl Pipeline {
     pub(crate) fn new(receivers: usize) -> Self {
-        let shared = Shared::new(Parameters::default());
+        let shared = SharedState::new(AggregationOptions::default());
         let shard = |_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
         let shards: Vec<_> = (0..receivers).map(shard).collect();
-        let cutter = Cutter::new(shared, shards.clone(), statistics().into(), Idle::default());
+        let cutter = Rotator::new(shared, shards.clone(), statistics().into(), IdleReporting::default());
         Self { shards, cutter }
     }
 

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tallyd::aggregate::{Parameters, Shard, Shared};
-use tallyd::flush::{Cutter, Idle};
-use tallyd::policy::{Policies, Policy};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::flush::{IdleReporting, Rotator};
+use tallyd::model::{Policies, Policy};
 
 use receiver::Receiver;
 use report::Report;
@@ -80,18 +80,18 @@ fn live(datagrams: &Arc<[String]>, report: &mut Report) {
 }
 
 fn start(datagrams: &Arc<[String]>) -> (Receiver, Flush) {
-    let shared = Shared::new(Parameters::default());
+    let shared = SharedState::new(AggregationOptions::default());
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
     // Whatever is alive is reported, so that one sees what was dropped.
-    let idle = Idle { zero_counters: true, zero_sets: true, last_gauges: true };
+    let idle = IdleReporting { zero_counters: true, zero_sets: true, last_gauges: true };
     let policies = Policies::new(vec![Policy { expire_after: [INTERVAL; 6], ..Policy::default() }]);
-    let cutter = Cutter::new(shared, vec![Arc::clone(&shard)], policies, idle);
+    let cutter = Rotator::new(shared, vec![Arc::clone(&shard)], policies, idle);
     (Receiver::start(shard, Arc::clone(datagrams)), Flush { cutter, now: Duration::ZERO })
 }
 
 /// The side that cuts.
 struct Flush {
-    cutter: Cutter,
+    cutter: Rotator,
     now: Duration,
 }
 

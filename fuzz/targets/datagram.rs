@@ -17,13 +17,13 @@ use libfuzzer_sys::fuzz_target;
 use model::Model;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
-use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics};
-use tallyd::explain::{Explainer, Format};
+use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::app::explain::{Explainer, Format};
 use tallyd::export::prometheus::{self, Naming, Totals};
-use tallyd::flush::{Cut, Cutter, Idle};
-use tallyd::policy::{Form, Policies, Policy};
+use tallyd::flush::{IdleReporting, IntervalResults, Rotator};
+use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics};
+use tallyd::model::{Overview, Snapshot};
 use tallyd::protocol;
-use tallyd::snapshot::{Overview, Snapshot};
 
 fuzz_target!(|datagram: &[u8]| {
     // Under names of tallyd's own nothing is recorded, which the model does not know.
@@ -38,12 +38,13 @@ fuzz_target!(|datagram: &[u8]| {
         bounds: vec![0.1, 1.0],
         ..Statistics::default()
     };
-    let policy = Policy { statistics, form: Form::Histogram, ..Policy::default() };
-    let parameters = Parameters { exact_values: 4, exact_members: 4, ..Parameters::default() };
-    let shared = Shared::new(parameters);
+    let policy = Policy { statistics, form: Exposition::Histogram, ..Policy::default() };
+    let parameters =
+        AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
+    let shared = SharedState::new(parameters);
     let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
     let mut cutter =
-        Cutter::new(shared, vec![Arc::clone(&shard)], Policies::new(vec![policy]), Idle::default());
+        Rotator::new(shared, vec![Arc::clone(&shard)], Policies::new(vec![policy]), IdleReporting::default());
     let mut model = Model::default();
     let mut totals = Totals::new(Naming::Prometheus);
     // The second time all forms are known.
@@ -83,7 +84,7 @@ fn compare_with_the_plain_reading(line: &[u8]) {
     _ = Explainer { format: Format::Text, ..explainer }.explain(line);
 }
 
-fn assert_is_as_the_model_says(cut: &Cut, model: &mut Model) {
+fn assert_is_as_the_model_says(cut: &IntervalResults, model: &mut Model) {
     let series: Vec<_> = cut.rows().iter().map(|row| row.series).collect();
     assert_eq!(series, model.series.keys().collect::<Vec<_>>());
     model.events.sort();

@@ -15,7 +15,7 @@
 //! Chunks come in segments. A segment goes with the interval's values to the flush, and comes back when the flush is
 //! done with it, so memory for the values of one interval is enough for all of them.
 
-use super::registry::SeriesId;
+use crate::resolve::SeriesId;
 
 /// Values in a cell, and in a chunk: with what they need besides, each of both fills a cache line.
 const RUN: usize = 7;

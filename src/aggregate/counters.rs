@@ -1,6 +1,6 @@
 //! The open interval's counters of one shard.
 
-use super::registry::SeriesId;
+use crate::resolve::SeriesId;
 
 /// Marks a counter without samples. Adding to -0.0 gives the other number unchanged, and no sum of other numbers is
 /// -0.0, so the hot path neither checks nor sets a flag.

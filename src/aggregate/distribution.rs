@@ -2,7 +2,7 @@
 
 use super::buffers::Fold;
 use super::histogram::{Histogram, RUN};
-use super::native::Native;
+use crate::model::NativeHistogram;
 
 /// Weighted moments, and a histogram for percentiles.
 #[derive(Debug, Clone)]
@@ -21,9 +21,6 @@ pub(crate) struct Distribution {
 /// 1,000 values in each of 50 cells, one took 40 ns so, and 37 ns with lanes.
 const LANES: usize = 8;
 
-/// Milliseconds of timings in a second, in which Prometheus is shown them.
-pub(crate) const MILLISECONDS: f64 = 1e3;
-
 impl Distribution {
     /// Buckets are those of seconds where `unit` is [`MILLISECONDS`]: no power of two, so they are other ones than those
     /// of milliseconds. `digits` are those of [`Histogram::new`].
@@ -41,12 +38,16 @@ impl Distribution {
     }
 
     /// A native histogram over `value / unit`, as [`Histogram::native`] makes it.
-    pub(crate) fn native(&self, schema: i8) -> Native {
+    pub(crate) fn native(&self, schema: i8) -> NativeHistogram {
         self.histogram.native(schema)
     }
 
     /// Likewise, of other values, which ascend; and how many of them are out of range.
-    pub(crate) fn native_of(&self, schema: i8, ascending: impl Iterator<Item = (f64, f64)>) -> (Native, u64) {
+    pub(crate) fn native_of(
+        &self,
+        schema: i8,
+        ascending: impl Iterator<Item = (f64, f64)>,
+    ) -> (NativeHistogram, u64) {
         self.histogram.native_of(schema, ascending.map(|(value, weight)| (value / self.unit, weight)))
     }
 
@@ -182,6 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::MILLISECONDS;
 
     #[test]
     fn moments_are_those_of_the_population() {

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use super::registry::SeriesId;
+use crate::resolve::SeriesId;
 
 /// Series are dealt out to this many locks, so that two receivers seldom want the same one.
 const STRIPES: usize = 64;
@@ -46,7 +46,7 @@ impl Gauges {
     }
 
     pub(crate) fn add(&self, id: SeriesId, interval: u32, change: f64) {
-        self.update(id, interval, |value| super::finite(value + change));
+        self.update(id, interval, |value| crate::model::finite(value + change));
     }
 
     #[inline]

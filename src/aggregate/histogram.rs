@@ -1,7 +1,7 @@
 //! An HDR histogram of floating-point values.
 
-use super::grid::Grid;
-use super::native::Native;
+use super::layout::Grid;
+use crate::model::NativeHistogram;
 
 /// The smallest magnitude told apart from smaller ones.
 pub const SMALLEST: f64 = 1e-9;
@@ -118,7 +118,7 @@ impl Histogram {
     }
 
     /// What it holds as a native histogram of a schema, or of its own one if that is coarser.
-    pub(crate) fn native(&self, schema: i8) -> Native {
+    pub(crate) fn native(&self, schema: i8) -> NativeHistogram {
         self.grid.native(schema, self.zero, self.positive.iter(), self.negative.iter())
     }
 
@@ -128,7 +128,7 @@ impl Histogram {
         &self,
         schema: i8,
         ascending: impl IntoIterator<Item = (f64, f64)>,
-    ) -> (Native, u64) {
+    ) -> (NativeHistogram, u64) {
         let (mut zero, mut clamped) = (0.0, 0);
         let (mut positive, mut negative) = (Vec::new(), Vec::new());
         for (value, weight) in ascending {

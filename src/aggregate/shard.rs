@@ -7,29 +7,28 @@ use foldhash::quality::RandomState;
 
 use super::buffers::{Buffers, Supplies};
 use super::counters::Counters;
-use super::distribution::{Distribution, MILLISECONDS};
+use super::distribution::Distribution;
 use super::events::Events;
-use super::finite;
-use super::forms::{Form, Forms, Ruled, Slot, Target};
 use super::gauges::Gauges;
-use super::identify::{identify, map};
-use super::members::Members;
-use super::raw::{RawLine, RawLines};
-use super::registry::{Class, Full, Limits, Registry, SeriesId};
-use super::tally::{Refusal, RefusedNames, Tally};
-use crate::mapping::Mapping;
-use crate::policy::Assigned;
-use crate::protocol::{
-    self, Dialects, Event, Kind, Line, Metric, Name, Notes, Reason, Sample, ServiceCheck, Value, number,
+use crate::model::{MILLISECONDS, RESERVED_PREFIX, finite};
+use crate::resolve::{
+    AggregateKind, Entry, LimitExceeded, Limits, LineCache, LinePattern, RefuseReason, Registry, Ruled,
+    SeriesId, SplitLine, SplitLines, Target, identify, map,
 };
-use crate::series::{IdentityBuilder, SERVICE_CHECK};
 
-/// Names that begin with this are tallyd's own.
-pub const RESERVED_PREFIX: &str = "tallyd.";
+use super::members::Members;
+
+use super::counts::{IngestCounts, RefusedNames};
+use crate::mapping::Mapping;
+use crate::model::{Assignment, Kind, SERVICE_CHECK};
+use crate::protocol::{
+    self, Dialects, Event, Line, Metric, Name, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
+};
+use crate::resolve::IdentityBuilder;
 
 /// How lines are read and samples aggregated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Parameters {
+pub struct AggregationOptions {
     /// Series that may be alive at a time, until [`Limits`] say otherwise; below 2^32.
     pub max_series: usize,
     /// Likewise, bytes that the names and tags of all series may take.
@@ -53,7 +52,7 @@ pub struct Parameters {
 }
 
 /// What the shipped configuration says.
-impl Default for Parameters {
+impl Default for AggregationOptions {
     fn default() -> Self {
         Self {
             max_series: 1_000_000,
@@ -70,7 +69,7 @@ impl Default for Parameters {
     }
 }
 
-impl Parameters {
+impl AggregationOptions {
     /// Whether a signed value of a gauge of this name is a value, not a change.
     #[must_use]
     pub fn is_absolute(&self, name: Name<'_>) -> bool {
@@ -97,8 +96,8 @@ fn max_key_bytes(limits: Limits) -> usize {
 
 /// What all shards share: numbers of series, and gauges.
 #[derive(Debug)]
-pub struct Shared {
-    pub(crate) parameters: Parameters,
+pub struct SharedState {
+    pub(crate) parameters: AggregationOptions,
     pub(crate) registry: Registry,
     pub(crate) gauges: Gauges,
     /// The same for all shards, so that a member counts once.
@@ -107,16 +106,16 @@ pub struct Shared {
     mapping: Arc<Mapping>,
 }
 
-impl Shared {
+impl SharedState {
     /// Without series, and without rules.
     #[must_use]
-    pub fn new(parameters: Parameters) -> Arc<Self> {
+    pub fn new(parameters: AggregationOptions) -> Arc<Self> {
         Self::mapped(parameters, Mapping::default())
     }
 
     /// Without series, whose names and labels will be what the rules say.
     #[must_use]
-    pub fn mapped(parameters: Parameters, mapping: Mapping) -> Arc<Self> {
+    pub fn mapped(parameters: AggregationOptions, mapping: Mapping) -> Arc<Self> {
         Arc::new(Self {
             registry: Registry::new(parameters.limits()),
             gauges: Gauges::new(),
@@ -140,7 +139,7 @@ pub(crate) struct Columns {
     pub(crate) values: Buffers<Distribution>,
     pub(crate) members: Buffers<Members>,
     pub(crate) events: Events,
-    pub(crate) tally: Tally,
+    pub(crate) tally: IngestCounts,
     pub(crate) refused: RefusedNames,
 }
 
@@ -153,7 +152,7 @@ pub(crate) struct Memory {
 }
 
 impl Columns {
-    pub(crate) fn new(parameters: &Parameters) -> Self {
+    pub(crate) fn new(parameters: &AggregationOptions) -> Self {
         let values = |unit| Buffers::new(Distribution::new(parameters.digits, unit), parameters.exact_values);
         Self {
             counters: Counters::default(),
@@ -161,7 +160,7 @@ impl Columns {
             values: values(1.0),
             members: Buffers::new(Members::new(parameters.exact_members), 0),
             events: Events::new(parameters.event_buffer),
-            tally: Tally::default(),
+            tally: IngestCounts::default(),
             refused: RefusedNames::default(),
         }
     }
@@ -183,8 +182,8 @@ impl Columns {
     }
 
     /// The values of a class that has a [`Distribution`] for each series.
-    pub(crate) fn distributions(&self, class: Class) -> &Buffers<Distribution> {
-        if class == Class::Timing { &self.timings } else { &self.values }
+    pub(crate) fn distributions(&self, class: AggregateKind) -> &Buffers<Distribution> {
+        if class == AggregateKind::Timing { &self.timings } else { &self.values }
     }
 
     /// Takes over the memory that `other` holds in reserve.
@@ -196,7 +195,7 @@ impl Columns {
 
     /// Forgets all values of timings and sets, and events. Hands out the memory that held the values.
     pub(crate) fn clear(&mut self) -> Memory {
-        self.tally = Tally::default();
+        self.tally = IngestCounts::default();
         self.events.clear();
         Memory { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
     }
@@ -205,8 +204,8 @@ impl Columns {
 /// The aggregates of one receiver.
 #[derive(Debug)]
 pub struct Shard {
-    shared: Arc<Shared>,
-    forms: Forms,
+    shared: Arc<SharedState>,
+    forms: LineCache,
     /// Asked for forms that are not known.
     mapping: Arc<Mapping>,
     columns: Columns,
@@ -220,19 +219,19 @@ pub struct Shard {
 
 /// What a shard starts anew with: no forms, columns without cells, and rules.
 #[derive(Debug)]
-pub(crate) struct Renewal {
-    forms: Forms,
+pub(crate) struct ShardReset {
+    forms: LineCache,
     columns: Columns,
     /// If they are others than before.
     mapping: Option<Arc<Mapping>>,
 }
 
-impl Renewal {
+impl ShardReset {
     /// With room for as much.
-    pub(crate) fn new(parameters: &Parameters, size: Size, mapping: Option<Arc<Mapping>>) -> Self {
+    pub(crate) fn new(parameters: &AggregationOptions, size: Size, mapping: Option<Arc<Mapping>>) -> Self {
         let mut columns = Columns::new(parameters);
         columns.make_room(size);
-        Self { forms: Forms::with_capacity(size.forms, size.key_bytes), columns, mapping }
+        Self { forms: LineCache::with_capacity(size.forms, size.key_bytes), columns, mapping }
     }
 
     /// The columns of the interval that was ended with this.
@@ -278,10 +277,10 @@ impl Size {
 impl Shard {
     /// Without series, in interval 1.
     #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<SharedState>) -> Self {
         Self {
             columns: Columns::new(&shared.parameters),
-            forms: Forms::with_capacity(0, 0),
+            forms: LineCache::with_capacity(0, 0),
             mapping: Arc::clone(&shared.mapping),
             interval: 1,
             identities: IdentityBuilder::new(shared.parameters.container_id_tag),
@@ -315,7 +314,7 @@ impl Shard {
     }
 
     /// Counts a line that was dropped before anyone read it whole.
-    pub fn reject(&mut self, reason: Reason) {
+    pub fn reject(&mut self, reason: RejectReason) {
         self.columns.tally.lines += 1;
         self.columns.tally.rejected[reason as usize] += 1;
     }
@@ -327,13 +326,13 @@ impl Shard {
 
     /// What was counted in the open interval.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &IngestCounts {
         &self.columns.tally
     }
 
     fn record_lines(&mut self, lines: &[u8]) {
-        let mut lines = RawLines::of(lines);
-        let mut batch = [(RawLine::NONE, 0); AHEAD];
+        let mut lines = SplitLines::of(lines);
+        let mut batch = [(SplitLine::NONE, 0); AHEAD];
         loop {
             let mut len = 0;
             for (place, raw) in batch.iter_mut().zip(&mut lines) {
@@ -358,15 +357,15 @@ impl Shard {
     /// Of many forms, each line would wait for its slot, and then for its key and its cell. So all slots are asked for
     /// first, then all keys and cells, in loops so short that the processor waits for many of them at the same time.
     #[inline(never)]
-    fn look_ahead(&self, batch: &[(RawLine<'_>, u32)]) {
-        let mut guesses = [Slot::FREE; AHEAD];
+    fn look_ahead(&self, batch: &[(SplitLine<'_>, u32)]) {
+        let mut guesses = [Entry::FREE; AHEAD];
         let guesses = &mut guesses[..batch.len()];
         for (guess, &(_, hash)) in guesses.iter_mut().zip(batch) {
             *guess = self.forms.guess(hash);
         }
         let Columns { counters, timings, values, members, .. } = &self.columns;
         let read = guesses.iter().fold(0, |read, guess| {
-            let Form { target, cell, .. } = guess.form();
+            let LinePattern { target, cell, .. } = guess.form();
             let of_cell = match target {
                 Target::Counter => counters.touch(cell),
                 Target::Timing => timings.touch(cell),
@@ -382,7 +381,7 @@ impl Shard {
     }
 
     #[inline(always)]
-    fn record_line(&mut self, raw: RawLine<'_>, hash: u32) {
+    fn record_line(&mut self, raw: SplitLine<'_>, hash: u32) {
         self.columns.tally.lines += 1;
         if self.record_known(raw, hash).is_none() {
             self.record_parsed(raw);
@@ -391,19 +390,19 @@ impl Shard {
 
     /// The fast way: one plain value of a form that is known. `None`, and nothing done, for anything else.
     #[inline(always)]
-    fn record_known(&mut self, raw: RawLine<'_>, hash: u32) -> Option<()> {
+    fn record_known(&mut self, raw: SplitLine<'_>, hash: u32) -> Option<()> {
         if !raw.is_cut() {
             return None;
         }
         let form = self.forms.find(hash, raw.before(), raw.after())?;
         let value = match form.target {
             Target::Set if raw.value().is_empty() => return None,
-            Target::Set => Value::Member(raw.value()),
+            Target::Set => SampleValue::Member(raw.value()),
             Target::Gauge if matches!(raw.value().first(), Some(b'+' | b'-')) => {
-                Value::Signed(number(raw.value())?)
+                SampleValue::Signed(number(raw.value())?)
             }
             Target::Ruled => return self.record_ruled(form, raw.value()),
-            _ => Value::Number(number(raw.value())?),
+            _ => SampleValue::Number(number(raw.value())?),
         };
         self.record_value(form, value, None);
         Some(())
@@ -411,17 +410,17 @@ impl Shard {
 
     /// Likewise, where a rule wants more than another name. Changes of gauges, and sets, are parsed each time.
     #[inline(never)]
-    fn record_ruled(&mut self, form: Form, value: &[u8]) -> Option<()> {
+    fn record_ruled(&mut self, form: LinePattern, value: &[u8]) -> Option<()> {
         let number = number(value)?;
         match self.forms.ruled(form) {
-            Ruled::Dropped => self.columns.tally.refused[Refusal::Dropped as usize] += 1,
-            Ruled::Scaled { form: Form { target: Target::Gauge, .. }, .. }
+            Ruled::Dropped => self.columns.tally.refused[RefuseReason::Dropped as usize] += 1,
+            Ruled::Scaled { form: LinePattern { target: Target::Gauge, .. }, .. }
                 if matches!(value[0], b'+' | b'-') =>
             {
                 return None;
             }
             Ruled::Scaled { form, scale } => {
-                self.record_value(form, scaled(Value::Number(number), scale), None);
+                self.record_value(form, scaled(SampleValue::Number(number), scale), None);
             }
         }
         Some(())
@@ -429,10 +428,10 @@ impl Shard {
 
     /// `weight` is that of the form if it is not given.
     #[inline(always)]
-    fn record_value(&mut self, form: Form, value: Value<'_>, weight: Option<f64>) {
+    fn record_value(&mut self, form: LinePattern, value: SampleValue<'_>, weight: Option<f64>) {
         let word = match value {
-            Value::Number(number) | Value::Signed(number) => number.to_bits(),
-            Value::Member(member) => self.shared.member_hasher.hash_one(member),
+            SampleValue::Number(number) | SampleValue::Signed(number) => number.to_bits(),
+            SampleValue::Member(member) => self.shared.member_hasher.hash_one(member),
         };
         let Columns { counters, timings, values, members, tally, .. } = &mut self.columns;
         let gauge = || (&self.shared.gauges, SeriesId(form.cell), self.interval);
@@ -447,7 +446,7 @@ impl Shard {
                 column.push_as(form.cell, word, weight);
             }
             Target::Set => members.push(form.cell, word),
-            Target::Gauge if matches!(value, Value::Signed(_)) => {
+            Target::Gauge if matches!(value, SampleValue::Signed(_)) => {
                 let (gauges, id, interval) = gauge();
                 gauges.add(id, interval, f64::from_bits(word));
             }
@@ -465,7 +464,7 @@ impl Shard {
 
     /// The general way: parses the line, and does what it says.
     #[cold]
-    fn record_parsed(&mut self, raw: RawLine<'_>) {
+    fn record_parsed(&mut self, raw: SplitLine<'_>) {
         match protocol::parse(raw.line, self.shared.parameters.dialects) {
             Ok(Line::Metric(metric)) => self.record_metric(raw, &metric),
             Ok(Line::Event(event)) => self.record_event(raw.line, &event),
@@ -474,7 +473,7 @@ impl Shard {
         }
     }
 
-    fn record_metric(&mut self, raw: RawLine<'_>, metric: &Metric<'_>) {
+    fn record_metric(&mut self, raw: SplitLine<'_>, metric: &Metric<'_>) {
         self.count_notes(metric.notes());
         // Whatever costs in proportion to the line is done once, not once a sample: a line may hold thousands of them.
         let mut forms = [None; Kind::ALL.len()];
@@ -529,12 +528,12 @@ impl Shard {
     /// Finds or opens the cell for samples of a kind in a line; and what a rule multiplies their values by.
     fn form_of(
         &mut self,
-        raw: RawLine<'_>,
+        raw: SplitLine<'_>,
         metric: &Metric<'_>,
         sample: &Sample<'_>,
-    ) -> Result<(Form, f64), Refusal> {
+    ) -> Result<(LinePattern, f64), RefuseReason> {
         if metric.name().starts_with(RESERVED_PREFIX) {
-            return Err(Refusal::ReservedName);
+            return Err(RefuseReason::ReservedName);
         }
         let raw = (raw.is_cut() && metric.is_regular()).then_some(raw);
         if let Some(form) = raw.and_then(|raw| self.find_form(raw.before(), raw.after())) {
@@ -552,7 +551,7 @@ impl Shard {
         }
         let mapped = map(&self.mapping, sample.kind, metric);
         let identified = identify(&mut self.identities, mapped.as_ref(), sample.kind, metric);
-        if identified == Err(Refusal::Dropped) {
+        if identified == Err(RefuseReason::Dropped) {
             if let Some(raw) = raw {
                 self.forms.insert_ruled(raw.before(), raw.after(), Ruled::Dropped);
             } else if by_sent {
@@ -581,53 +580,58 @@ impl Shard {
         };
         let is_absolute = target == Target::Gauge && !metric.has_deltas();
         let target = if is_absolute { Target::AbsoluteGauge } else { target };
-        let form = Form { target, cell: self.open_cell(sample.kind, weight, assigned)?, rate };
+        let form = LinePattern { target, cell: self.open_cell(sample.kind, weight, assigned)?, rate };
         self.forms.insert_scaled(raw.before(), raw.after(), form, scale);
         Ok((form, scale))
     }
 
     /// A form that was found, and what a rule multiplies values by.
-    fn resolve(&self, form: Form) -> Result<(Form, f64), Refusal> {
+    fn resolve(&self, form: LinePattern) -> Result<(LinePattern, f64), RefuseReason> {
         match form.target {
             Target::Ruled => match self.forms.ruled(form) {
-                Ruled::Dropped => Err(Refusal::Dropped),
+                Ruled::Dropped => Err(RefuseReason::Dropped),
                 Ruled::Scaled { form, scale } => Ok((form, scale)),
             },
             _ => Ok((form, 1.0)),
         }
     }
 
-    fn find_form(&self, before: &[u8], after: &[u8]) -> Option<Form> {
+    fn find_form(&self, before: &[u8], after: &[u8]) -> Option<LinePattern> {
         self.forms.find(self.forms.hash(before, after), before, after)
     }
 
     /// Finds or opens the cell of the series whose identity was built last, for lines that have no form of their own.
-    fn form_by_identity(&mut self, target: Target, kind: Kind, assigned: Assigned) -> Result<Form, Refusal> {
+    fn form_by_identity(
+        &mut self,
+        target: Target,
+        kind: Kind,
+        assigned: Assignment,
+    ) -> Result<LinePattern, RefuseReason> {
         // No raw line holds a line feed and every identity does, so both kinds of key share one table.
         if let Some(form) = self.find_form(self.identities.identity().as_bytes(), b"") {
             // It may have been opened by a service check, which does not tell what a sign means to its gauge.
-            return Ok(Form { target, ..form });
+            return Ok(LinePattern { target, ..form });
         }
-        let form = Form { target, cell: self.open_cell(kind, 1.0, assigned)?, rate: 0 };
+        let form = LinePattern { target, cell: self.open_cell(kind, 1.0, assigned)?, rate: 0 };
         self.forms.insert(self.identities.identity().as_bytes(), b"", form);
         Ok(form)
     }
 
     /// A new cell of the series whose identity was built last, for samples of a weight; the series is registered if it is
     /// new.
-    fn open_cell(&mut self, kind: Kind, weight: f64, assigned: Assigned) -> Result<u32, Refusal> {
-        let class = Class::of(kind);
+    fn open_cell(&mut self, kind: Kind, weight: f64, assigned: Assignment) -> Result<u32, RefuseReason> {
+        let class = AggregateKind::of(kind);
         let identity = self.identities.identity();
         let owner = self.shared.registry.resolve(class, identity, assigned).map_err(|full| match full {
-            Full::Series => Refusal::MaxSeries,
-            Full::Bytes => Refusal::MaxSeriesBytes,
+            LimitExceeded::Series => RefuseReason::MaxSeries,
+            LimitExceeded::Bytes => RefuseReason::MaxSeriesBytes,
         })?;
         Ok(match class {
-            Class::Counter => self.columns.counters.open(owner),
-            Class::Timing => self.columns.timings.open(owner, weight),
-            Class::Distribution => self.columns.values.open(owner, weight),
-            Class::Set => self.columns.members.open(owner, 1.0),
-            Class::Gauge => owner.0,
+            AggregateKind::Counter => self.columns.counters.open(owner),
+            AggregateKind::Timing => self.columns.timings.open(owner, weight),
+            AggregateKind::Distribution => self.columns.values.open(owner, weight),
+            AggregateKind::Set => self.columns.members.open(owner, 1.0),
+            AggregateKind::Gauge => owner.0,
         })
     }
 
@@ -647,7 +651,7 @@ impl Shard {
 
     /// Ends the interval and forgets all forms, which are learned anew from the lines to come. What the shard held goes
     /// into `renewal`, in exchange for what that held.
-    pub(crate) fn cut_anew(&mut self, renewal: &mut Renewal) {
+    pub(crate) fn cut_anew(&mut self, renewal: &mut ShardReset) {
         renewal.columns.take_reserve(&mut self.columns);
         self.interval += 1;
         std::mem::swap(&mut self.columns, &mut renewal.columns);
@@ -691,12 +695,12 @@ impl Shard {
 }
 
 /// A value as a rule has it.
-fn scaled(value: Value<'_>, scale: f64) -> Value<'_> {
+fn scaled(value: SampleValue<'_>, scale: f64) -> SampleValue<'_> {
     match value {
         _ if scale == 1.0 => value,
-        Value::Number(number) => Value::Number(finite(number * scale)),
-        Value::Signed(number) => Value::Signed(finite(number * scale)),
-        Value::Member(_) => value,
+        SampleValue::Number(number) => SampleValue::Number(finite(number * scale)),
+        SampleValue::Signed(number) => SampleValue::Signed(finite(number * scale)),
+        SampleValue::Member(_) => value,
     }
 }
 
@@ -708,7 +712,7 @@ mod tests {
     #[test]
     fn known_counters_timings_and_sets_are_recorded_while_all_that_is_shared_is_locked() {
         let lines = b"a:1|c\na:1|ms|@0.1|#b\na:1|h\na:1|d\na:1|s";
-        let shared = Shared::new(Parameters::default());
+        let shared = SharedState::new(AggregationOptions::default());
         let mut shard = Shard::new(Arc::clone(&shared));
         shard.record(lines);
         shared.registry.locked(|| shared.gauges.locked(|| shard.record(lines)));
@@ -717,9 +721,9 @@ mod tests {
 
     #[test]
     fn forms_are_limited_in_bytes_too_and_series_are_found_all_the_same() {
-        let parameters = Parameters { max_series: 10, ..Parameters::default() };
+        let parameters = AggregationOptions { max_series: 10, ..AggregationOptions::default() };
         let (limit, longest) = (max_key_bytes(parameters.limits()), 60_000);
-        let mut shard = Shard::new(Shared::new(parameters));
+        let mut shard = Shard::new(SharedState::new(parameters));
         let lines = limit / longest + 100;
         for container in 0..lines {
             shard.record(format!("a:1|c|c:{container:0longest$}").as_bytes());
@@ -734,30 +738,30 @@ mod tests {
     /// Each byte that is not UTF-8 becomes three of the identity, which is longer than keys can be.
     #[test]
     fn a_series_that_no_form_can_name_is_recorded_and_takes_memory_for_an_interval_only() {
-        let mut shard = Shard::new(Shared::new(Parameters::default()));
+        let mut shard = Shard::new(SharedState::new(AggregationOptions::default()));
         let line = [b"a:1|c|#".to_vec(), vec![0xff; 30_000]].concat();
         assert!(!shard.is_full_of_forms());
         shard.record(&line);
         shard.record(&line);
         assert_eq!(shard.tally().samples[Kind::Counter as usize], 2);
         assert!(shard.is_full_of_forms());
-        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size(), None);
+        let mut renewal = ShardReset::new(&shard.shared.parameters, shard.size(), None);
         shard.cut_anew(&mut renewal);
         assert!(!shard.is_full_of_forms());
     }
 
     #[test]
     fn forms_are_limited_and_forgotten_when_they_are_too_many() {
-        let parameters = Parameters { max_series: 10, ..Parameters::default() };
+        let parameters = AggregationOptions { max_series: 10, ..AggregationOptions::default() };
         let limit = max_forms(parameters.limits());
-        let mut shard = Shard::new(Shared::new(parameters));
+        let mut shard = Shard::new(SharedState::new(parameters));
         for container in 0..limit + 1000 {
             assert_eq!(shard.is_full_of_forms(), container >= limit);
             shard.record(format!("a:1|c|c:{container}").as_bytes());
         }
         // One more, by which the series itself is found.
         assert_eq!(shard.forms.len(), limit + 1);
-        let mut renewal = Renewal::new(&shard.shared.parameters, shard.size(), None);
+        let mut renewal = ShardReset::new(&shard.shared.parameters, shard.size(), None);
         shard.cut_anew(&mut renewal);
         assert_eq!(shard.forms.len(), 0);
         let mut sum = 0.0;

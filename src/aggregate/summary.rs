@@ -2,78 +2,7 @@
 
 use super::buffers::{Contents, Fold, interleave};
 use super::distribution::{Distribution, Moments};
-use super::native::{Native, NativeSettings};
-
-/// A percentile that is reported: above 0, at most 100.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub struct Percentile(f64);
-
-impl Percentile {
-    /// `None` outside `(0, 100]`.
-    #[must_use]
-    pub fn new(percent: f64) -> Option<Self> {
-        (percent > 0.0 && percent <= 100.0).then_some(Self(percent))
-    }
-
-    /// In percent: 99.9.
-    #[must_use]
-    pub fn percent(self) -> f64 {
-        self.0
-    }
-
-    /// The rank among `count` weighted values: the reported value is the smallest one such that the weight of it and
-    /// of all below it reaches this (nearest rank).
-    ///
-    /// Weights such as 1/0.3 do not add up exactly; a rank that is missed by less than a billionth counts as reached.
-    fn rank(self, count: f64) -> f64 {
-        self.0 * count / 100.0 * (1.0 - 1e-9)
-    }
-}
-
-/// What is asked of a distribution.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Statistics {
-    /// In ascending order.
-    pub percentiles: Vec<Percentile>,
-    /// Upper bounds of classic histogram buckets in ascending order, in the unit in which values are exposed: seconds for
-    /// timings, which are aggregated in milliseconds.
-    pub bounds: Vec<f64>,
-    /// Whether there is a native histogram, and which one. It is laid over the unit in which values are exposed, too.
-    pub native: Option<NativeSettings>,
-}
-
-impl Statistics {
-    /// Whether these are bounds of buckets: finite, and in ascending order.
-    #[must_use]
-    pub fn are_bounds(bounds: &[f64]) -> bool {
-        bounds.is_sorted_by(|a, b| a < b) && bounds.iter().all(|bound| bound.is_finite())
-    }
-}
-
-/// The interval's values of one timing, histogram or distribution.
-///
-/// Count, sum, mean, standard deviation, percentiles and buckets are weighted: a sample at rate 0.1 counts as 10.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Summary {
-    /// The sum of the weights.
-    pub count: f64,
-    /// The weighted sum of the values.
-    pub sum: f64,
-    /// The smallest value.
-    pub min: f64,
-    /// The largest value.
-    pub max: f64,
-    /// `sum / count`.
-    pub mean: f64,
-    /// Of the population.
-    pub stddev: f64,
-    /// By the nearest rank, in the order of [`Statistics::percentiles`].
-    pub percentiles: Box<[f64]>,
-    /// For each bound, the weight of the values that do not exceed it.
-    pub buckets: Box<[f64]>,
-    /// If it was asked for: of that schema at most, nor finer than what keeps many values, as the digits say.
-    pub native: Option<Box<Native>>,
-}
+use crate::model::{Percentile, Statistics, Summary};
 
 /// A cell with values of a series, which has this number in its batch.
 pub(crate) type Part<'a> = (usize, Contents<'a, Distribution>);
@@ -267,13 +196,13 @@ fn summary(
     buckets: impl IntoIterator<Item = f64>,
 ) -> Summary {
     Summary {
-        count: super::finite(moments.count),
-        sum: super::finite(moments.sum),
+        count: crate::model::finite(moments.count),
+        sum: crate::model::finite(moments.sum),
         min: moments.min,
         max: moments.max,
         // A sum that overflowed says nothing of the mean.
         mean: moments.mean.clamp(moments.min, moments.max),
-        stddev: super::finite(moments.stddev()),
+        stddev: crate::model::finite(moments.stddev()),
         percentiles: percentiles.into_iter().collect(),
         buckets: buckets.into_iter().collect(),
         native: None,
@@ -287,11 +216,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::buffers::Buffers;
-    use super::super::distribution::MILLISECONDS;
-    use super::super::grid;
     use super::super::histogram::{LARGEST, SMALLEST};
-    use super::super::registry::SeriesId;
+    use super::super::layout;
     use super::*;
+    use crate::model::MILLISECONDS;
+    use crate::model::{NativeHistogram, NativeSettings};
+    use crate::resolve::SeriesId;
 
     fn statistics() -> Statistics {
         Statistics {
@@ -476,8 +406,8 @@ mod tests {
     }
 
     /// The definition itself: each value in the first bucket whose upper bound it does not exceed.
-    fn plain_native(schema: i8, unit: f64, values: &[(f64, f64)]) -> Native {
-        let bounds = grid::bounds(u32::from(schema.max(0).unsigned_abs()));
+    fn plain_native(schema: i8, unit: f64, values: &[(f64, f64)]) -> NativeHistogram {
+        let bounds = layout::bounds(u32::from(schema.max(0).unsigned_abs()));
         let upper_bound = |index: i32| {
             let each = 1 << schema.max(0);
             match schema {
@@ -500,7 +430,7 @@ mod tests {
             *sides[usize::from(value < 0.0)].entry(index).or_insert(0.0) += weight;
         }
         let [positive, negative] = sides;
-        Native::new(schema, zero, positive, negative)
+        NativeHistogram::new(schema, zero, positive, negative)
     }
 
     fn any_values() -> impl Strategy<Value = Vec<(f64, f64)>> {
@@ -511,7 +441,7 @@ mod tests {
             }),
             // On bounds.
             (-20..20).prop_map(|exponent| 2_f64.powi(exponent)),
-            prop::sample::select(grid::bounds(6)).prop_map(|bound| bound * 1e3),
+            prop::sample::select(layout::bounds(6)).prop_map(|bound| bound * 1e3),
             (1..2000).prop_map(f64::from),
             prop::sample::select(&[0.0, -0.0, f64::MIN_POSITIVE, 5e-324, f64::MAX, -f64::MAX][..]),
         ];
@@ -523,7 +453,7 @@ mod tests {
         #[test]
         fn a_native_histogram_has_each_value_in_its_bucket_however_many_they_are(
             values in any_values(),
-            asked in Native::SCHEMAS,
+            asked in NativeHistogram::SCHEMAS,
             digits in 1_u8..=4,
             unit in prop::sample::select(&[1.0, MILLISECONDS][..]),
             parts in 1_usize..4,
@@ -542,7 +472,7 @@ mod tests {
         fn the_native_histogram_of_the_whole_is_the_sum_of_those_of_its_parts(
             values in any_values(),
             cut in 0_usize..200,
-            asked in Native::SCHEMAS,
+            asked in NativeHistogram::SCHEMAS,
             exact_values in 0_usize..200,
             max_buckets in 0_usize..40,
         ) {
@@ -570,7 +500,7 @@ mod tests {
             let asked = Statistics { native, ..Statistics::default() };
             for count in [1, 1000] {
                 let summary = summarize_in(1.0, digits, &asked, &vec![(1.0, 1.0); count], 512, 1);
-                let native = Native::new(finest, 0.0, [(0, count as f64)], []);
+                let native = NativeHistogram::new(finest, 0.0, [(0, count as f64)], []);
                 assert_eq!(summary.native.as_deref(), Some(&native), "{digits} digits");
             }
         }

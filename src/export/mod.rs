@@ -3,7 +3,6 @@
 mod append;
 mod console;
 mod endpoint;
-pub(crate) mod number;
 mod outlet;
 pub mod prometheus;
 mod textfile;
@@ -12,15 +11,15 @@ pub use console::{Console, Format};
 pub use endpoint::{
     Closing, Endpoint, Protection, Reload, RequestCounts, Requests, Serving, WebError, WebState, check_web,
 };
-pub use outlet::{Counts, Outlet};
-pub use prometheus::{Merge, Quarantine};
+pub use outlet::{Counts, ExporterHandle};
+pub use prometheus::{MergeReason, QuarantineReason};
 pub use textfile::{OnExit, Textfile};
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::snapshot::Snapshot;
+use crate::model::Snapshot;
 
 /// Bytes that are rendered before they are written.
 const PIECE: usize = 64 << 10;
@@ -35,7 +34,7 @@ pub trait Exporter: Send + 'static {
     /// # Errors
     ///
     /// If the snapshot could not be delivered whole.
-    fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError>;
+    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError>;
 
     /// Opens its files again, because somebody moved them away.
     fn reopen(&mut self) {}
@@ -52,14 +51,14 @@ pub trait Exporter: Send + 'static {
 
 /// What became of a snapshot that was delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Exported {
-    /// Rows that could not be shown, by [`Quarantine`].
-    pub quarantined: [u64; Quarantine::ALL.len()],
-    /// Rows that are shown, but not as they were sent, by [`Merge`].
-    pub merged: [u64; Merge::ALL.len()],
+pub struct ExportOutcome {
+    /// Rows that could not be shown, by [`QuarantineReason`].
+    pub quarantined: [u64; QuarantineReason::ALL.len()],
+    /// Rows that are shown, but not as they were sent, by [`MergeReason`].
+    pub merged: [u64; MergeReason::ALL.len()],
 }
 
-impl Exported {
+impl ExportOutcome {
     fn add(&mut self, other: &Self) {
         let Self { quarantined, merged } = other;
         self.quarantined.iter_mut().zip(quarantined).for_each(|(own, other)| *own += other);

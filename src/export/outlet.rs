@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{Exported, Exporter};
-use crate::snapshot::Snapshot;
+use super::{ExportOutcome, Exporter};
+use crate::model::Snapshot;
 
 /// Snapshots that wait for a slow exporter; with one more it loses the oldest.
 const QUEUE: usize = 4;
 
 /// Where the flush leaves snapshots for one exporter.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct ExporterHandle {
     name: &'static str,
     queue: async_channel::Sender<Arc<Snapshot>>,
     state: Arc<State>,
@@ -29,8 +29,8 @@ pub struct Outlet {
 struct State {
     snapshots_dropped: AtomicU64,
     errors: AtomicU64,
-    /// What became of rows since [`Outlet::take_counts`].
-    exported: Mutex<Exported>,
+    /// What became of rows since [`ExporterHandle::take_counts`].
+    exported: Mutex<ExportOutcome>,
     /// How often files were to be opened again.
     reopens: Arc<AtomicU64>,
     /// How long the exporter is waited for, once it is to finish.
@@ -45,10 +45,10 @@ pub struct Counts {
     /// Snapshots that could not be delivered.
     pub errors: u64,
     /// What became of the rows of those that were delivered.
-    pub exported: Exported,
+    pub exported: ExportOutcome,
 }
 
-impl Outlet {
+impl ExporterHandle {
     /// Starts the exporter's thread. Whenever `reopens` has changed, the exporter opens its files again before the next
     /// snapshot.
     ///
@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::export::ExportError;
-    use crate::snapshot::{Overview, Rows};
+    use crate::model::{Overview, Rows};
 
     fn snapshot(number: u64) -> Arc<Snapshot> {
         Arc::new(Snapshot {
@@ -180,20 +180,20 @@ mod tests {
         fn name(&self) -> &'static str {
             "puppet"
         }
-        fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
+        fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
             let number = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
             self.taken.send(number).unwrap();
             match self.fail.recv() {
                 Ok(true) => Err(ExportError::new("puppet", io::Error::other("told to fail"))),
-                _ => Ok(Exported::default()),
+                _ => Ok(ExportOutcome::default()),
             }
         }
     }
 
-    fn puppet() -> (Outlet, Receiver<u64>, Sender<bool>) {
+    fn puppet() -> (ExporterHandle, Receiver<u64>, Sender<bool>) {
         let (taken, takes) = channel();
         let (go, fail) = channel();
-        (Outlet::start(Puppet { taken, fail }, &Arc::default()).unwrap(), takes, go)
+        (ExporterHandle::start(Puppet { taken, fail }, &Arc::default()).unwrap(), takes, go)
     }
 
     #[test]

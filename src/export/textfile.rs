@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::number::push_number;
 use super::prometheus::{Format, Totals};
-use super::{ExportError, Exported, Exporter};
-use crate::snapshot::Snapshot;
+use super::{ExportError, ExportOutcome, Exporter};
+use crate::model::Snapshot;
+use crate::text::number::push_number;
 
 /// What becomes of the file when tallyd stops. node_exporter serves a file that is left for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -63,7 +63,7 @@ impl Exporter for Textfile {
         "textfile"
     }
 
-    fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
+    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         let exported = self.totals.add(snapshot);
         self.replace(snapshot)
             .map(|()| exported)

@@ -3,10 +3,8 @@
 use std::mem;
 use std::sync::Arc;
 
-use crate::aggregate::{Class, SeriesId};
-use crate::policy::PolicyId;
-use crate::protocol::Kind;
-use crate::series::Series;
+use crate::model::{Kind, PolicyId, Series};
+use crate::resolve::{AggregateKind, SeriesId};
 
 /// Every series is found by its place in the sorted order, and by its number.
 #[derive(Debug, Default)]
@@ -17,8 +15,8 @@ pub(super) struct Catalog {
     policies: Arc<Vec<PolicyId>>,
     /// Of each series, in the same order.
     entries: Vec<Entry>,
-    /// By number, for each [`Class`].
-    lives: [Vec<Life>; Class::ALL.len()],
+    /// By number, for each [`AggregateKind`].
+    lives: [Vec<Life>; AggregateKind::ALL.len()],
 }
 
 /// What a series is.
@@ -29,8 +27,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn class(self) -> Class {
-        Class::of(self.kind)
+    fn class(self) -> AggregateKind {
+        AggregateKind::of(self.kind)
     }
 }
 
@@ -66,35 +64,35 @@ impl Catalog {
     }
 
     /// The place of the series with a number.
-    pub(super) fn place(&self, class: Class, id: SeriesId) -> usize {
+    pub(super) fn place(&self, class: AggregateKind, id: SeriesId) -> usize {
         self.lives[class as usize][id.index()].place as usize
     }
 
     /// The place of a series that has samples now, in seconds.
-    pub(super) fn see(&mut self, class: Class, id: SeriesId, now: u32) -> usize {
+    pub(super) fn see(&mut self, class: AggregateKind, id: SeriesId, now: u32) -> usize {
         let life = &mut self.lives[class as usize][id.index()];
         life.seen = now;
         life.place as usize
     }
 
     /// When a series last had samples, in seconds.
-    pub(super) fn seen(&self, class: Class, id: SeriesId) -> u32 {
+    pub(super) fn seen(&self, class: AggregateKind, id: SeriesId) -> u32 {
         self.lives[class as usize][id.index()].seen
     }
 
-    pub(super) fn kind(&self, class: Class, id: SeriesId) -> Kind {
+    pub(super) fn kind(&self, class: AggregateKind, id: SeriesId) -> Kind {
         self.entries[self.place(class, id)].kind
     }
 
     /// The policy of the series with a number.
-    pub(super) fn policy(&self, class: Class, id: SeriesId) -> PolicyId {
+    pub(super) fn policy(&self, class: AggregateKind, id: SeriesId) -> PolicyId {
         self.policies[self.place(class, id)]
     }
 
     /// The numbers of a class for which a condition holds, in the order of the series.
     pub(super) fn ids(
         &self,
-        class: Class,
+        class: AggregateKind,
         condition: impl Fn(SeriesId, Kind, PolicyId) -> bool,
     ) -> Vec<SeriesId> {
         let of_class = self.entries.iter().zip(&**self.policies).filter(|(entry, _)| entry.class() == class);
@@ -103,7 +101,7 @@ impl Catalog {
     }
 
     /// Gives series other policies.
-    pub(super) fn change(&mut self, class: Class, changed: Vec<(SeriesId, PolicyId)>) {
+    pub(super) fn change(&mut self, class: AggregateKind, changed: Vec<(SeriesId, PolicyId)>) {
         for (id, policy) in changed {
             let place = self.place(class, id);
             // Copied, the first time, if a snapshot is not exported yet.
@@ -112,7 +110,7 @@ impl Catalog {
     }
 
     /// Adds series that have samples now, in seconds, for the first time.
-    pub(super) fn add(&mut self, class: Class, new: Vec<(SeriesId, Series, PolicyId)>, now: u32) {
+    pub(super) fn add(&mut self, class: AggregateKind, new: Vec<(SeriesId, Series, PolicyId)>, now: u32) {
         if new.is_empty() {
             return;
         }
@@ -160,7 +158,12 @@ impl Catalog {
 
     /// Removes the series with some numbers of a class, and puts others, whose texts moved, in place of those that have
     /// the same number. Both are sorted by number.
-    pub(super) fn remove(&mut self, class: Class, dropped: &[SeriesId], moved: &[(SeriesId, Series)]) {
+    pub(super) fn remove(
+        &mut self,
+        class: AggregateKind,
+        dropped: &[SeriesId],
+        moved: &[(SeriesId, Series)],
+    ) {
         let entries = mem::take(&mut self.entries).into_iter();
         let series = Arc::unwrap_or_clone(mem::take(&mut self.series));
         let policies = Arc::unwrap_or_clone(mem::take(&mut self.policies));
@@ -203,7 +206,7 @@ mod tests {
         let mut catalog = Catalog::default();
         for (id, name) in (0..).zip(names) {
             let series = Series::new(Kind::Counter, name, &[]);
-            catalog.add(Class::Counter, vec![(SeriesId(id), series, policy(id))], id);
+            catalog.add(AggregateKind::Counter, vec![(SeriesId(id), series, policy(id))], id);
         }
         catalog
     }
@@ -220,20 +223,20 @@ mod tests {
     fn every_series_is_found_in_its_place_as_others_come_and_go() {
         let mut catalog = catalog(&["c", "a", "d", "b"]);
         let timing = Series::new(Kind::Timing, "bb", &[]);
-        catalog.add(Class::Timing, vec![(SeriesId(0), timing, policy(9))], 9);
+        catalog.add(AggregateKind::Timing, vec![(SeriesId(0), timing, policy(9))], 9);
         assert_eq!(names(&catalog), ["a", "b", "bb", "c", "d"]);
         assert_eq!(
-            (0..4).map(|id| catalog.place(Class::Counter, SeriesId(id))).collect::<Vec<_>>(),
+            (0..4).map(|id| catalog.place(AggregateKind::Counter, SeriesId(id))).collect::<Vec<_>>(),
             [3, 0, 4, 1]
         );
-        assert_eq!(catalog.kind(Class::Timing, SeriesId(0)), Kind::Timing);
+        assert_eq!(catalog.kind(AggregateKind::Timing, SeriesId(0)), Kind::Timing);
         let before = Arc::clone(&catalog.series);
         let elsewhere = Series::new(Kind::Counter, "d", &[]);
-        catalog.remove(Class::Counter, &[SeriesId(0), SeriesId(1)], &[(SeriesId(2), elsewhere)]);
+        catalog.remove(AggregateKind::Counter, &[SeriesId(0), SeriesId(1)], &[(SeriesId(2), elsewhere)]);
         assert_eq!(names(&catalog), ["b", "bb", "d"]);
-        assert_eq!(catalog.place(Class::Counter, SeriesId(2)), 2);
+        assert_eq!(catalog.place(AggregateKind::Counter, SeriesId(2)), 2);
         assert_eq!(**catalog.policies(), [3, 9, 2].map(policy));
-        catalog.change(Class::Counter, vec![(SeriesId(2), policy(7))]);
+        catalog.change(AggregateKind::Counter, vec![(SeriesId(2), policy(7))]);
         assert_eq!(**catalog.policies(), [3, 9, 7].map(policy));
         assert_eq!(before.len(), 5, "a snapshot keeps the list that it was made with");
     }
@@ -241,10 +244,10 @@ mod tests {
     #[test]
     fn it_is_known_when_a_series_last_had_samples() {
         let mut catalog = catalog(&["a", "b"]);
-        assert_eq!(catalog.see(Class::Counter, SeriesId(0), 20), 0);
-        let seen = |id| catalog.seen(Class::Counter, SeriesId(id));
+        assert_eq!(catalog.see(AggregateKind::Counter, SeriesId(0), 20), 0);
+        let seen = |id| catalog.seen(AggregateKind::Counter, SeriesId(id));
         assert_eq!((seen(0), seen(1)), (20, 1));
-        assert_eq!(catalog.ids(Class::Counter, |id, _, _| seen(id.0) < 10), [SeriesId(1)]);
-        assert!(catalog.ids(Class::Set, |_, _, _| true).is_empty());
+        assert_eq!(catalog.ids(AggregateKind::Counter, |id, _, _| seen(id.0) < 10), [SeriesId(1)]);
+        assert!(catalog.ids(AggregateKind::Set, |_, _, _| true).is_empty());
     }
 }

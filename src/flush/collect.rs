@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use super::catalog::Catalog;
 use crate::aggregate::{
-    Class, Columns, MILLISECONDS, Members, Parameters, RefusedNames, SeriesId, Shared, Summarizer, Tally,
-    finite,
+    AggregationOptions, Columns, IngestCounts, Members, RefusedNames, SharedState, Summarizer,
 };
-use crate::policy::{Policies, PolicyId};
-use crate::protocol::{self, Kind, Line};
-use crate::snapshot::{Event, Rows, Value};
+use crate::model::{Event, Kind, MILLISECONDS, Policies, PolicyId, Rows, Value, finite};
+use crate::protocol::{self, Line};
+use crate::resolve;
+use crate::resolve::{AggregateKind, SeriesId};
 
 /// What is reported of series without samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Idle {
+pub struct IdleReporting {
     /// Whether a counter without samples is reported as 0.
     pub zero_counters: bool,
     /// Whether a set without samples is reported as 0.
@@ -24,7 +24,7 @@ pub struct Idle {
 }
 
 /// What the shipped configuration says.
-impl Default for Idle {
+impl Default for IdleReporting {
     fn default() -> Self {
         Self { zero_counters: false, zero_sets: false, last_gauges: true }
     }
@@ -35,7 +35,7 @@ impl Default for Idle {
 pub(crate) struct Collected {
     pub(crate) rows: Rows,
     pub(crate) events: Vec<Event>,
-    pub(crate) tally: Tally,
+    pub(crate) tally: IngestCounts,
     pub(crate) refused: RefusedNames,
     /// Series that are alive, by [`Kind`].
     pub(crate) live: [u64; Kind::ALL.len()],
@@ -44,11 +44,11 @@ pub(crate) struct Collected {
 /// Makes the rows of each interval, and remembers which series have been idle for how long.
 #[derive(Debug)]
 pub(crate) struct Collector {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     policies: Arc<Policies>,
-    idle: Idle,
+    idle: IdleReporting,
     /// Of each class that has distributions.
-    summarizers: [(Class, Summarizer); 2],
+    summarizers: [(AggregateKind, Summarizer); 2],
     union: Members,
     catalog: Catalog,
     /// Series that have been told to the registry as dying.
@@ -73,11 +73,14 @@ enum Sweep {
 }
 
 impl Collector {
-    pub(crate) fn new(shared: Arc<Shared>, policies: Policies, idle: Idle) -> Self {
-        let Parameters { digits, exact_values, exact_members, .. } = shared.parameters;
+    pub(crate) fn new(shared: Arc<SharedState>, policies: Policies, idle: IdleReporting) -> Self {
+        let AggregationOptions { digits, exact_values, exact_members, .. } = shared.parameters;
         let summarizer = |unit| Summarizer::new(digits, exact_values, unit);
         Self {
-            summarizers: [(Class::Timing, summarizer(MILLISECONDS)), (Class::Distribution, summarizer(1.0))],
+            summarizers: [
+                (AggregateKind::Timing, summarizer(MILLISECONDS)),
+                (AggregateKind::Distribution, summarizer(1.0)),
+            ],
             union: Members::new(exact_members),
             catalog: Catalog::default(),
             sweep: Sweep::Idle,
@@ -94,7 +97,7 @@ impl Collector {
     }
 
     /// Puts others in force. Series keep those that they have until a line gives them another one.
-    pub(crate) fn renew(&mut self, policies: Policies, idle: Idle) {
+    pub(crate) fn renew(&mut self, policies: Policies, idle: IdleReporting) {
         self.policies = Arc::new(policies);
         self.idle = idle;
     }
@@ -122,13 +125,13 @@ impl Collector {
         renewed: bool,
     ) -> Collected {
         let mut have_new_policies = false;
-        for class in Class::ALL {
+        for class in AggregateKind::ALL {
             let changed = self.shared.registry.take_changed(class);
             self.catalog.add(class, self.shared.registry.take_added(class), seconds(now));
             have_new_policies |= !changed.is_empty();
             self.catalog.change(class, changed);
         }
-        let mut tally = Tally::default();
+        let mut tally = IngestCounts::default();
         let mut refused = RefusedNames::default();
         for columns in columns.iter_mut() {
             tally.add(&columns.tally);
@@ -155,7 +158,7 @@ impl Collector {
     fn add_counters(&mut self, columns: &mut [Columns], now: Duration, values: &mut [Option<Value>]) {
         for columns in columns {
             columns.counters.drain(|id, sum| {
-                let value = &mut values[self.catalog.see(Class::Counter, id, seconds(now))];
+                let value = &mut values[self.catalog.see(AggregateKind::Counter, id, seconds(now))];
                 let before = match value {
                     Some(Value::Counter(before)) => *before,
                     _ => 0.0,
@@ -171,9 +174,9 @@ impl Collector {
             let is_new = reading.interval == interval;
             if is_new || last_gauges {
                 let place = if is_new {
-                    self.catalog.see(Class::Gauge, id, seconds(now))
+                    self.catalog.see(AggregateKind::Gauge, id, seconds(now))
                 } else {
-                    self.catalog.place(Class::Gauge, id)
+                    self.catalog.place(AggregateKind::Gauge, id)
                 };
                 values[place] = Some(Value::Gauge(reading.value));
             }
@@ -217,17 +220,17 @@ impl Collector {
         for parts in parts.chunk_by(|a, b| a.id == b.id) {
             let contents = parts.iter().map(|part| columns[part.shard].members.contents(part.cell));
             let size = self.union.union(contents) as f64;
-            values[self.catalog.see(Class::Set, parts[0].id, seconds(now))] = Some(Value::Set(size));
+            values[self.catalog.see(AggregateKind::Set, parts[0].id, seconds(now))] = Some(Value::Set(size));
         }
     }
 
     /// Sorted, since which receiver took which is chance.
     fn events(&self, columns: &[Columns]) -> Vec<Event> {
-        let Parameters { dialects, container_id_tag, .. } = self.shared.parameters;
+        let AggregationOptions { dialects, container_id_tag, .. } = self.shared.parameters;
         let lines = columns.iter().flat_map(|columns| columns.events.iter());
         let mut events: Vec<Event> = lines
             .filter_map(|line| match protocol::parse(line, dialects) {
-                Ok(Line::Event(event)) => Some(Event::new(&event, container_id_tag)),
+                Ok(Line::Event(event)) => Some(resolve::event(&event, container_id_tag)),
                 // Nothing else was put there.
                 _ => None,
             })
@@ -238,7 +241,7 @@ impl Collector {
 
     /// Gives idle series the values that are wanted of them. Returns how many series are alive, by kind.
     fn settle(&self, values: &mut [Option<Value>]) -> [u64; Kind::ALL.len()] {
-        let Idle { zero_counters, zero_sets, .. } = self.idle;
+        let IdleReporting { zero_counters, zero_sets, .. } = self.idle;
         let mut live = [0; Kind::ALL.len()];
         for (entry, value) in self.catalog.entries().iter().zip(values) {
             live[entry.kind as usize] += 1;
@@ -256,34 +259,34 @@ impl Collector {
     fn announce_idle(&mut self, now: Duration) {
         let shortest = self.policies.in_force().iter().flat_map(|policy| policy.expire_after).min();
         self.next_sweep = now + shortest.unwrap_or_default() / 8;
-        let dying = Class::ALL.map(|class| {
+        let dying = AggregateKind::ALL.map(|class| {
             self.catalog.ids(class, |id, kind, policy| self.is_idle(class, id, kind, policy, now))
         });
         let count = dying.iter().map(Vec::len).sum();
         if count == 0 {
             return;
         }
-        for (class, ids) in Class::ALL.into_iter().zip(dying) {
+        for (class, ids) in AggregateKind::ALL.into_iter().zip(dying) {
             self.shared.registry.mark_dying(class, ids);
         }
         self.sweep = Sweep::Announced { dying: count, of: self.catalog.entries().len() };
     }
 
     fn drop_idle(&mut self, now: Duration) {
-        let Shared { registry, gauges, .. } = &*self.shared;
-        let dropped = Class::ALL.map(|class| {
+        let SharedState { registry, gauges, .. } = &*self.shared;
+        let dropped = AggregateKind::ALL.map(|class| {
             let is_idle = |id| {
                 let (kind, policy) = (self.catalog.kind(class, id), self.catalog.policy(class, id));
                 self.is_idle(class, id, kind, policy, now)
             };
             match class {
                 // Otherwise a new gauge of the same number could be forgotten with its first samples.
-                Class::Gauge => registry.drop_dying(class, is_idle, |id| gauges.forget(id)),
+                AggregateKind::Gauge => registry.drop_dying(class, is_idle, |id| gauges.forget(id)),
                 _ => registry.drop_dying(class, is_idle, |_| ()),
             }
         });
         if dropped.iter().any(|dropped| !dropped.is_empty()) {
-            for (class, dropped) in Class::ALL.into_iter().zip(dropped) {
+            for (class, dropped) in AggregateKind::ALL.into_iter().zip(dropped) {
                 let moved = registry.compact(class);
                 self.catalog.remove(class, &dropped, &moved);
             }
@@ -291,7 +294,14 @@ impl Collector {
         self.sweep = Sweep::Idle;
     }
 
-    fn is_idle(&self, class: Class, id: SeriesId, kind: Kind, policy: PolicyId, now: Duration) -> bool {
+    fn is_idle(
+        &self,
+        class: AggregateKind,
+        id: SeriesId,
+        kind: Kind,
+        policy: PolicyId,
+        now: Duration,
+    ) -> bool {
         let idle = seconds(now).saturating_sub(self.catalog.seen(class, id));
         u64::from(idle) >= self.policies.get(policy).expire_after[kind as usize].as_secs()
     }

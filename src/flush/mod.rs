@@ -5,7 +5,7 @@ mod collect;
 mod schedule;
 mod telemetry;
 
-pub use collect::Idle;
+pub use collect::IdleReporting;
 pub use schedule::{Ended, Schedule};
 
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::aggregate::{Columns, Limits, RefusedNames, Renewal, Shard, Shared, Tally};
-use crate::export::{Outlet, RequestCounts, Requests};
+use crate::aggregate::{Columns, IngestCounts, RefusedNames, Shard, ShardReset, SharedState};
+use crate::export::{ExporterHandle, RequestCounts, Requests};
 use crate::listen::{DropCounter, StreamConnections};
 use crate::mapping::Mapping;
-use crate::policy::{Policies, Policy};
-use crate::snapshot::{Event, Overview, Rows, Snapshot};
+use crate::model::{Event, Overview, Policies, Policy, Rows, Snapshot};
+use crate::resolve::Limits;
 use collect::{Collected, Collector};
 use telemetry::{Reloads, Report, StreamCounts};
 
@@ -28,8 +28,8 @@ const CELLS_A_STEP: usize = 4096;
 
 /// Cuts shards and makes snapshots; knows no clock and no exporter.
 #[derive(Debug)]
-pub struct Cutter {
-    shared: Arc<Shared>,
+pub struct Rotator {
+    shared: Arc<SharedState>,
     shards: Vec<Arc<Mutex<Shard>>>,
     /// Empty columns, one set a shard, in which the next interval is recorded.
     spares: Vec<Columns>,
@@ -44,11 +44,11 @@ pub struct Cutter {
 
 /// The merged results of an interval, before tallyd's own metrics are added.
 #[derive(Debug)]
-pub struct Cut {
+pub struct IntervalResults {
     collected: Collected,
 }
 
-impl Cut {
+impl IntervalResults {
     /// One row a series, sorted.
     #[must_use]
     pub fn rows(&self) -> &Rows {
@@ -63,15 +63,20 @@ impl Cut {
 
     /// What became of the interval's datagrams, lines and samples.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &IngestCounts {
         &self.collected.tally
     }
 }
 
-impl Cutter {
+impl Rotator {
     /// For shards that share `shared`, all in their first interval.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, shards: Vec<Arc<Mutex<Shard>>>, policies: Policies, idle: Idle) -> Self {
+    pub fn new(
+        shared: Arc<SharedState>,
+        shards: Vec<Arc<Mutex<Shard>>>,
+        policies: Policies,
+        idle: IdleReporting,
+    ) -> Self {
         let spares = shards.iter().map(|_| Columns::new(&shared.parameters)).collect();
         let collector = Collector::new(Arc::clone(&shared), policies, idle);
         let mapping = Arc::clone(shared.mapping());
@@ -86,7 +91,7 @@ impl Cutter {
 
     /// Gives series the names and policies that these rules say, from the next interval on. Shards forget their forms then,
     /// unless the rules are those that they have. Limits hold at once.
-    pub fn renew(&mut self, Terms { mut mapping, policies, idle, limits }: Terms) {
+    pub fn renew(&mut self, ReloadableSettings { mut mapping, policies, idle, limits }: ReloadableSettings) {
         self.shared.registry.limit(limits);
         let present = self.collector.policies();
         let have_changed = present.in_force() != policies;
@@ -101,7 +106,7 @@ impl Cutter {
 
     /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
     /// moment, and decides which series are idle.
-    pub fn cut(&mut self, now: Duration) -> Cut {
+    pub fn cut(&mut self, now: Duration) -> IntervalResults {
         let full_of_forms = self.shards.iter().any(|shard| shard.lock().is_full_of_forms());
         let renew = full_of_forms || self.next_mapping.is_some() || self.collector.wants_renewal();
         let mut columns = if renew { self.cut_anew() } else { self.cut_on() };
@@ -118,7 +123,7 @@ impl Cutter {
             columns.iter_mut().for_each(|columns| *columns = Columns::new(&self.shared.parameters));
         }
         self.spares = columns;
-        Cut { collected }
+        IntervalResults { collected }
     }
 
     /// The usual cut: the shards go on with the forms they know.
@@ -140,35 +145,35 @@ impl Cutter {
         let mut renewals = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             let size = shard.lock().size();
-            renewals.push(Renewal::new(&self.shared.parameters, size.times(kept), mapping.clone()));
+            renewals.push(ShardReset::new(&self.shared.parameters, size.times(kept), mapping.clone()));
         }
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
         shards.iter_mut().zip(&mut renewals).for_each(|(shard, renewal)| shard.cut_anew(renewal));
         drop(shards);
-        renewals.into_iter().map(Renewal::into_columns).collect()
+        renewals.into_iter().map(ShardReset::into_columns).collect()
     }
 }
 
 /// What holds for series, and can be changed while tallyd runs.
 #[derive(Debug)]
-pub struct Terms {
+pub struct ReloadableSettings {
     /// What names and labels they are given.
     pub mapping: Mapping,
     /// What is wanted of them, as [`Mapping::govern`] says.
     pub policies: Vec<Policy>,
     /// What is reported of those without samples.
-    pub idle: Idle,
+    pub idle: IdleReporting,
     /// How many there may be.
     pub limits: Limits,
 }
 
 /// What the flush is told while it runs.
 #[derive(Debug)]
-pub enum Order {
+pub enum FlushCommand {
     /// A configuration was taken.
     Renew {
         /// What holds for series.
-        terms: Box<Terms>,
+        terms: Box<ReloadableSettings>,
         /// How long intervals are.
         interval: Duration,
         /// Whether tallyd's own metrics are among the results.
@@ -182,7 +187,7 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Flusher {
     /// What it cuts.
-    pub cutter: Cutter,
+    pub cutter: Rotator,
     /// When intervals end. The first began before anything was received: rates divide by all of its time.
     pub schedule: Schedule,
     /// The sockets whose losses it reports.
@@ -190,7 +195,7 @@ pub struct Flusher {
     /// The connections that it reports, by stream listener.
     pub connections: Vec<(&'static str, Arc<StreamConnections>)>,
     /// Where snapshots go.
-    pub outlets: Vec<Outlet>,
+    pub outlets: Vec<ExporterHandle>,
     /// The requests that it reports, if there is an endpoint for them.
     pub requests: Option<Arc<Requests>>,
     /// Whether tallyd's own metrics are among them.
@@ -201,21 +206,21 @@ impl Flusher {
     /// Flushes at the end of every interval and does what it is told, until `orders` has no sender any more; then flushes
     /// what is open, and returns the outlets, which still hold what has not been exported yet.
     #[must_use]
-    pub fn run(mut self, orders: &Receiver<Order>) -> Vec<Outlet> {
+    pub fn run(mut self, orders: &Receiver<FlushCommand>) -> Vec<ExporterHandle> {
         let begin = Instant::now();
         let mut previous = Duration::ZERO;
         let mut reloads = Reloads::none(true);
         loop {
             let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
             let stopped = match orders.recv_timeout(wait) {
-                Ok(Order::Renew { terms, interval, telemetry }) => {
+                Ok(FlushCommand::Renew { terms, interval, telemetry }) => {
                     self.cutter.renew(*terms);
                     self.schedule.renew(interval, Instant::now(), SystemTime::now());
                     self.telemetry = telemetry;
                     reloads = Reloads { taken: reloads.taken + 1, last_was_taken: true, ..reloads };
                     continue;
                 }
-                Ok(Order::CountRefusedReload) => {
+                Ok(FlushCommand::CountRefusedReload) => {
                     reloads = Reloads { refused: reloads.refused + 1, last_was_taken: false, ..reloads };
                     continue;
                 }
@@ -285,7 +290,14 @@ impl Flusher {
             policies: self.cutter.policies(),
             rows,
             events,
-            overview: Overview { series: live.iter().sum(), tally, datagrams_dropped },
+            overview: Overview {
+                series: live.iter().sum(),
+                lines: tally.lines,
+                samples: tally.samples.iter().sum(),
+                rejected: tally.rejected.iter().sum(),
+                refused: tally.refused.iter().sum(),
+                datagrams_dropped,
+            },
         });
         for outlet in &self.outlets {
             outlet.offer(&snapshot);

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::aggregate::{RESERVED_PREFIX, Refusal, Tally};
+use crate::aggregate::IngestCounts;
 use crate::export::prometheus::Format;
-use crate::export::{Closing, Counts, Merge, Quarantine, RequestCounts, WebState};
-use crate::listen::{Closed, ConnectionCounts, Drops};
-use crate::protocol::{AlertType, Kind, Note, Priority, Reason, Status};
-use crate::series::Series;
-use crate::snapshot::Value;
+use crate::export::{Closing, Counts, MergeReason, QuarantineReason, RequestCounts, WebState};
+use crate::listen::{Closed, Drops};
+use crate::model::{AlertType, Kind, Priority, RESERVED_PREFIX, Series, Value};
+use crate::net::ConnectionCounts;
+use crate::protocol::{Note, RejectReason, Status};
+use crate::resolve::RefuseReason;
 
 /// What became of a stream listener's connections.
 pub(super) type StreamCounts = ConnectionCounts<{ Closed::ALL.len() }>;
@@ -16,7 +17,7 @@ pub(super) type StreamCounts = ConnectionCounts<{ Closed::ALL.len() }>;
 /// What tallyd has to say of itself at the end of an interval. Counts are those of the interval.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
-    pub(super) tally: &'a Tally,
+    pub(super) tally: &'a IngestCounts,
     /// Series alive, by [`Kind`].
     pub(super) live: &'a [u64; Kind::ALL.len()],
     /// How many may be.
@@ -56,7 +57,7 @@ impl Report<'_> {
     /// The metrics in sorted order. All of them are in every report, so that rates can be taken from the first one.
     pub(super) fn rows(&self) -> Vec<(Series, Value)> {
         let mut rows = Rows(Vec::new());
-        let Tally {
+        let IngestCounts {
             datagrams,
             bytes,
             truncated,
@@ -87,9 +88,17 @@ impl Report<'_> {
         rows.counter("events_dropped", &[], *events_dropped);
         let statuses = Status::ALL.map(Status::name).into_iter();
         rows.counters("service_checks", "status", statuses.zip(*service_checks));
-        rows.counters("lines_rejected", "reason", Reason::ALL.map(Reason::name).into_iter().zip(*rejected));
+        rows.counters(
+            "lines_rejected",
+            "reason",
+            RejectReason::ALL.map(RejectReason::name).into_iter().zip(*rejected),
+        );
         rows.counters("lines_noted", "note", Note::ALL.map(Note::name).into_iter().zip(*noted));
-        rows.counters("series_refused", "reason", Refusal::ALL.map(Refusal::name).into_iter().zip(*refused));
+        rows.counters(
+            "series_refused",
+            "reason",
+            RefuseReason::ALL.map(RefuseReason::name).into_iter().zip(*refused),
+        );
         for (kind, live) in Kind::ALL.into_iter().zip(self.live) {
             rows.gauge("series", &[("type", kind.name())], *live as f64);
         }
@@ -111,10 +120,10 @@ impl Report<'_> {
             let tag = ("exporter", *exporter);
             rows.counter("snapshots_dropped", &[tag], counts.snapshots_dropped);
             rows.counter("export_errors", &[tag], counts.errors);
-            for (reason, count) in Quarantine::ALL.into_iter().zip(counts.exported.quarantined) {
+            for (reason, count) in QuarantineReason::ALL.into_iter().zip(counts.exported.quarantined) {
                 rows.counter("series_quarantined", &[tag, ("reason", reason.name())], count);
             }
-            for (merge, count) in Merge::ALL.into_iter().zip(counts.exported.merged) {
+            for (merge, count) in MergeReason::ALL.into_iter().zip(counts.exported.merged) {
                 rows.counter("series_merged", &[tag, ("by", merge.name())], count);
             }
         }

@@ -11,10 +11,11 @@ use super::announcement::AnnouncedUdp;
 use super::streams::{StreamReceiver, StreamSocket, tcp};
 use super::unix::BoundFile;
 use super::{
-    Announcement, DatagramReceiver, DatagramSocket, DropCounter, Protocol, SocketFile, StreamConnections,
-    Streams, Udp, datagrams, unix,
+    Announcement, DatagramReceiver, DatagramSocket, DropCounter, SocketFile, StreamConnections, Streams, Udp,
+    datagrams, unix,
 };
-use crate::aggregate::{Shard, Shared};
+use crate::aggregate::{Shard, SharedState};
+use crate::net::Protocol;
 
 /// What to listen on. What is `None` is not enabled.
 #[derive(Debug, Clone, Default)]
@@ -110,7 +111,7 @@ impl Opened {
     /// # Errors
     ///
     /// If the system gives no thread.
-    pub fn start(self, shared: &Arc<Shared>) -> io::Result<Listeners> {
+    pub fn start(self, shared: &Arc<SharedState>) -> io::Result<Listeners> {
         let Listening { udp, tcp, unix_datagram, unix_stream } = self.listening;
         let mut listeners = Listeners::default();
         let longest = udp.map_or(0, |udp| udp.max_datagram);
@@ -135,7 +136,7 @@ impl Opened {
 impl Listeners {
     fn receive(
         &mut self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedState>,
         name: String,
         socket: DatagramSocket,
         max_datagram: usize,
@@ -147,7 +148,7 @@ impl Listeners {
 
     fn accept(
         &mut self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SharedState>,
         listener: &'static str,
         (socket, file): (StreamSocket, Option<BoundFile>),
         streams: &Streams,
@@ -157,7 +158,7 @@ impl Listeners {
         Ok(())
     }
 
-    fn new_shard(&mut self, shared: &Arc<Shared>) -> Arc<Mutex<Shard>> {
+    fn new_shard(&mut self, shared: &Arc<SharedState>) -> Arc<Mutex<Shard>> {
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(shared))));
         self.shards.push(Arc::clone(&shard));
         shard

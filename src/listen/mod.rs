@@ -5,18 +5,12 @@
 //! idle time, and a lone datagram waits for no batch.
 
 mod announcement;
-mod back_off;
-mod bind_error;
-mod connections;
 mod datagrams;
 mod listeners;
 mod streams;
 mod unix;
 
 pub use announcement::Announcement;
-pub(crate) use back_off::BackOff;
-pub use bind_error::{BindError, Protocol};
-pub use connections::{ConnectionCounts, Connections};
 pub use datagrams::{DatagramReceiver, DatagramSocket, DropCounter, Drops, Udp, bind};
 pub use listeners::{Drained, Listeners, Listening, Opened, open};
 pub(crate) use streams::tcp::bind as bind_tcp;

@@ -10,8 +10,8 @@ use super::file::MappingFile;
 use super::rule::Rule;
 use super::template::Template;
 use super::{Defaults, HistogramOptions, MatchType, ObserverType, Quantile, RuleText, SummaryOptions};
-use crate::aggregate::Statistics;
-use crate::yaml::{self, YamlError};
+use crate::model::Statistics;
+use crate::text::yaml::{self, YamlError};
 
 /// A mapping that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

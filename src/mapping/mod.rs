@@ -27,7 +27,7 @@ pub use rule::Rule;
 use globs::Globs;
 use policies::Numbers;
 
-use crate::protocol::Kind;
+use crate::model::Kind;
 
 /// All rules, ready to be looked for.
 #[derive(Debug, Default)]

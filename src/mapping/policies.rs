@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleText, SummaryOptions, Ttl};
-use crate::aggregate::{Native, NativeSettings, Percentile, Statistics};
-use crate::policy::{Assigned, Form, Policy, PolicyId};
-use crate::protocol::Kind;
+use crate::model::{
+    Assignment, Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Statistics,
+};
 
 /// The numbers of the policies of a mapping.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,9 +46,9 @@ impl Mapping {
     }
 
     /// What a series gets that a rule named, or none.
-    pub(crate) fn assign(&self, mapped: Option<&Mapped<'_>>) -> Assigned {
+    pub(crate) fn assign(&self, mapped: Option<&Mapped<'_>>) -> Assignment {
         let Numbers { first, of_no_rule } = self.numbers;
-        Assigned { policy: first.plus(mapped.map_or(of_no_rule, |mapped| mapped.rule.policy)), first }
+        Assignment { policy: first.plus(mapped.map_or(of_no_rule, |mapped| mapped.rule.policy)), first }
     }
 }
 
@@ -64,30 +64,30 @@ fn policy(
     };
     let form = match observer_type {
         ObserverType::Unset => fallback.form,
-        ObserverType::Summary => Form::Summary,
-        ObserverType::Histogram => Form::Histogram,
-        ObserverType::Native => Form::Native,
+        ObserverType::Summary => Exposition::Summary,
+        ObserverType::Histogram => Exposition::Histogram,
+        ObserverType::Native => Exposition::Native,
     };
     let summary = rule.and_then(|rule| rule.summary_options.as_ref());
     let histogram = rule.and_then(|rule| rule.histogram_options.as_ref());
     let given = || [histogram, Some(&defaults.histogram_options)].into_iter().flatten();
     let bounds = match form {
-        Form::Histogram => {
+        Exposition::Histogram => {
             let buckets = given().map(|options| &options.buckets).find(|buckets| !buckets.is_empty());
             buckets.unwrap_or(&histograms.buckets).clone()
         }
-        Form::Summary | Form::Native => Vec::new(),
+        Exposition::Summary | Exposition::Native => Vec::new(),
     };
     let factor = given().map(|options| options.native_histogram_bucket_factor).find(|factor| *factor > 0.0);
     let factor = match form {
-        Form::Summary => None,
+        Exposition::Summary => None,
         // Prometheus keeps the native one of the two, if it takes it: so it is there where it is asked for.
-        Form::Histogram => factor,
-        Form::Native => Some(factor.unwrap_or(histograms.native_histogram_bucket_factor)),
+        Exposition::Histogram => factor,
+        Exposition::Native => Some(factor.unwrap_or(histograms.native_histogram_bucket_factor)),
     };
     let max_buckets = given().map(|options| options.native_histogram_max_buckets).find(|limit| *limit > 0);
     let native = factor.map(|factor| NativeSettings {
-        schema: Native::schema_of(factor),
+        schema: NativeHistogram::schema_of(factor),
         max_buckets: max_buckets.unwrap_or(histograms.native_histogram_max_buckets) as usize,
     });
     let ttl = rule.map(|rule| rule.ttl).filter(|ttl| *ttl != Ttl::default()).unwrap_or(defaults.ttl);

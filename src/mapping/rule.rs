@@ -4,7 +4,7 @@ use regex::Regex;
 
 use super::template::Template;
 use super::{Mapped, MetricType, RuleText};
-use crate::protocol::Kind;
+use crate::model::Kind;
 
 /// One rule, checked.
 #[derive(Debug)]

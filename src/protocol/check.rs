@@ -5,7 +5,7 @@
 //! field = "d:" unix-seconds / "h:" hostname / "m:" message / "#" tags / "c:" … / "e:" … / "card:" …
 //! ```
 
-use super::error::{Failure, Reason, fail};
+use super::error::{Failure, RejectReason, fail};
 use super::sections::{Common, Origin, replace_text, sections, split_at_byte};
 use super::{Note, Notes, Tags, Text};
 
@@ -67,17 +67,17 @@ pub(super) fn check(line: &[u8]) -> Result<ServiceCheck<'_>, Failure<'_>> {
     let name_at = &line[PREFIX.len()..];
     let (name, status_at) = split_at_byte(name_at, b'|');
     if name.is_empty() {
-        return fail(name_at, Reason::BadServiceCheck);
+        return fail(name_at, RejectReason::BadServiceCheck);
     }
     if let Some(control) = name.iter().position(u8::is_ascii_control) {
-        return fail(&name_at[control..], Reason::BadServiceCheck);
+        return fail(&name_at[control..], RejectReason::BadServiceCheck);
     }
     let name = match std::str::from_utf8(name) {
         Ok(name) => name,
-        Err(error) => return fail(&name_at[error.valid_up_to()..], Reason::BadServiceCheck),
+        Err(error) => return fail(&name_at[error.valid_up_to()..], RejectReason::BadServiceCheck),
     };
     let Some(status_at) = status_at else {
-        return fail(&line[line.len()..], Reason::BadServiceCheck);
+        return fail(&line[line.len()..], RejectReason::BadServiceCheck);
     };
     let (status, fields) = split_at_byte(status_at, b'|');
     let status = match status {
@@ -85,7 +85,7 @@ pub(super) fn check(line: &[u8]) -> Result<ServiceCheck<'_>, Failure<'_>> {
         b"1" => Status::Warning,
         b"2" => Status::Critical,
         b"3" => Status::Unknown,
-        _ => return fail(status_at, Reason::BadServiceCheck),
+        _ => return fail(status_at, RejectReason::BadServiceCheck),
     };
     // With the `|` before the first field, if there is one.
     let fields = fields.map_or(&[][..], |fields| &line[line.len() - fields.len() - 1..]);
@@ -168,7 +168,7 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert_eq!(
                 (error.reason(), error.offset()),
-                (Reason::BadServiceCheck, offset),
+                (RejectReason::BadServiceCheck, offset),
                 "{}",
                 line.escape_ascii()
             );

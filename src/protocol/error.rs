@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a line does not count. The names are an interface: telemetry and tools show them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum RejectReason {
     /// Nothing stands before the first colon.
     EmptyName,
     /// The name holds a control byte or is not UTF-8.
@@ -28,35 +28,35 @@ pub enum Reason {
     LineTooLong,
 }
 
-impl Reason {
+impl RejectReason {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Reason; 10] = [
-        Reason::EmptyName,
-        Reason::BadName,
-        Reason::MissingType,
-        Reason::UnknownType,
-        Reason::BadValue,
-        Reason::BadRate,
-        Reason::MixedTags,
-        Reason::BadEvent,
-        Reason::BadServiceCheck,
-        Reason::LineTooLong,
+    pub const ALL: [RejectReason; 10] = [
+        RejectReason::EmptyName,
+        RejectReason::BadName,
+        RejectReason::MissingType,
+        RejectReason::UnknownType,
+        RejectReason::BadValue,
+        RejectReason::BadRate,
+        RejectReason::MixedTags,
+        RejectReason::BadEvent,
+        RejectReason::BadServiceCheck,
+        RejectReason::LineTooLong,
     ];
 
     /// The name by which telemetry counts it, for example `bad_value`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Reason::EmptyName => "empty_name",
-            Reason::BadName => "bad_name",
-            Reason::MissingType => "missing_type",
-            Reason::UnknownType => "unknown_type",
-            Reason::BadValue => "bad_value",
-            Reason::BadRate => "bad_rate",
-            Reason::MixedTags => "mixed_tags",
-            Reason::BadEvent => "bad_event",
-            Reason::BadServiceCheck => "bad_service_check",
-            Reason::LineTooLong => "line_too_long",
+            RejectReason::EmptyName => "empty_name",
+            RejectReason::BadName => "bad_name",
+            RejectReason::MissingType => "missing_type",
+            RejectReason::UnknownType => "unknown_type",
+            RejectReason::BadValue => "bad_value",
+            RejectReason::BadRate => "bad_rate",
+            RejectReason::MixedTags => "mixed_tags",
+            RejectReason::BadEvent => "bad_event",
+            RejectReason::BadServiceCheck => "bad_service_check",
+            RejectReason::LineTooLong => "line_too_long",
         }
     }
 }
@@ -64,18 +64,18 @@ impl Reason {
 /// A rejected line: the reason, and the byte at which it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseError {
-    reason: Reason,
+    reason: RejectReason,
     offset: u32,
 }
 
 impl ParseError {
-    fn new(reason: Reason, offset: usize) -> Self {
+    fn new(reason: RejectReason, offset: usize) -> Self {
         Self { reason, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
     }
 
     /// Why the line was rejected.
     #[must_use]
-    pub fn reason(self) -> Reason {
+    pub fn reason(self) -> RejectReason {
         self.reason
     }
 
@@ -98,11 +98,11 @@ impl std::error::Error for ParseError {}
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Failure<'a> {
     rest: &'a [u8],
-    reason: Reason,
+    reason: RejectReason,
 }
 
 impl Failure<'_> {
-    pub(super) fn reason(self) -> Reason {
+    pub(super) fn reason(self) -> RejectReason {
         self.reason
     }
 
@@ -112,7 +112,7 @@ impl Failure<'_> {
     }
 }
 
-pub(super) fn fail<T>(rest: &[u8], reason: Reason) -> Result<T, Failure<'_>> {
+pub(super) fn fail<T>(rest: &[u8], reason: RejectReason) -> Result<T, Failure<'_>> {
     Err(Failure { rest, reason })
 }
 
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn reasons_are_listed_in_the_order_of_their_discriminants() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+        for (index, reason) in RejectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
         }
     }

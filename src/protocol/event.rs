@@ -11,9 +11,10 @@ use nom::bytes::complete::tag;
 use nom::character::complete::{char, digit1};
 use nom::error::Error;
 
-use super::error::{Failure, Reason, fail};
+use super::error::{Failure, RejectReason, fail};
 use super::sections::{Common, Origin, is_utf8, replace, replace_text, sections};
 use super::{Note, Notes, Tags, Text};
+use crate::model::{AlertType, Priority};
 
 /// With what an event begins.
 pub(super) const PREFIX: &[u8] = b"_e{";
@@ -45,61 +46,6 @@ pub struct Event<'a> {
     pub notes: Notes,
 }
 
-/// How urgent an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Priority {
-    /// If nothing is said.
-    #[default]
-    Normal,
-    /// Not urgent.
-    Low,
-}
-
-impl Priority {
-    /// Both, in the order of their discriminants.
-    pub const ALL: [Priority; 2] = [Priority::Normal, Priority::Low];
-
-    /// As it stands on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Priority::Normal => "normal",
-            Priority::Low => "low",
-        }
-    }
-}
-
-/// How bad an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum AlertType {
-    /// If nothing is said.
-    #[default]
-    Info,
-    /// It went well.
-    Success,
-    /// It may become bad.
-    Warning,
-    /// It is bad.
-    Error,
-}
-
-impl AlertType {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [AlertType; 4] =
-        [AlertType::Info, AlertType::Success, AlertType::Warning, AlertType::Error];
-
-    /// As it stands on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            AlertType::Info => "info",
-            AlertType::Success => "success",
-            AlertType::Warning => "warning",
-            AlertType::Error => "error",
-        }
-    }
-}
-
 /// Parses a line that begins with [`PREFIX`].
 pub(super) fn event(line: &[u8]) -> Result<Event<'_>, Failure<'_>> {
     let (body, title_length, text_length) = lengths(line)?;
@@ -107,7 +53,7 @@ pub(super) fn event(line: &[u8]) -> Result<Event<'_>, Failure<'_>> {
         .into_iter()
         .find_map(|unit| title_and_text(body, unit, title_length, text_length))
     else {
-        return fail(body, Reason::BadEvent);
+        return fail(body, RejectReason::BadEvent);
     };
     let mut notes = Notes::default();
     notes.add_if([title, text].iter().any(|text| !is_utf8(text)), Note::TextNotUtf8);
@@ -162,10 +108,10 @@ fn lengths(line: &[u8]) -> Result<(&[u8], usize, usize), Failure<'_>> {
     match parsed {
         Ok((body, (_, title, _, text, _))) => match (number(title), number(text)) {
             (Some(title @ 1..), Some(text)) => Ok((body, title, text)),
-            _ => fail(&line[PREFIX.len()..], Reason::BadEvent),
+            _ => fail(&line[PREFIX.len()..], RejectReason::BadEvent),
         },
-        Err(nom::Err::Error(error) | nom::Err::Failure(error)) => fail(error.input, Reason::BadEvent),
-        Err(nom::Err::Incomplete(_)) => fail(&line[line.len()..], Reason::BadEvent),
+        Err(nom::Err::Error(error) | nom::Err::Failure(error)) => fail(error.input, RejectReason::BadEvent),
+        Err(nom::Err::Incomplete(_)) => fail(&line[line.len()..], RejectReason::BadEvent),
     }
 }
 
@@ -297,7 +243,7 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert_eq!(
                 (error.reason(), error.offset()),
-                (Reason::BadEvent, offset),
+                (RejectReason::BadEvent, offset),
                 "{}",
                 line.escape_ascii()
             );

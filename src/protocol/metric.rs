@@ -14,10 +14,11 @@ use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
 use super::dialects::{Dialect, Dialects};
-use super::error::{Failure, Reason, fail};
+use super::error::{Failure, RejectReason, fail};
 use super::name::{Head, Name, head};
 use super::sections::{Common, Origin, is_utf8, replace, sections, split_at_byte};
-use super::{Kind, Note, Notes, Sample, SampleRate, Tags, Value, number};
+use super::{Note, Notes, Sample, SampleRate, SampleValue, Tags, number};
+use crate::model::Kind;
 
 /// A metric line that counts: a name, tags, and at least one sample.
 #[derive(Debug, Clone, Copy)]
@@ -56,14 +57,14 @@ pub(super) fn metric(line: &[u8], dialects: Dialects) -> Result<Metric<'_>, Fail
         }
         Ok(metric) => metric,
         // Whatever else is wrong is wrong with the first field of the old form, too.
-        Err(failure) if matches!(failure.reason(), Reason::UnknownType | Reason::BadRate) => {
+        Err(failure) if matches!(failure.reason(), RejectReason::UnknownType | RejectReason::BadRate) => {
             old_form(head, after_name, Rates::AsUsual).ok_or(failure)?
         }
         Err(failure) => return Err(failure),
     };
     if head.dialect.is_some() {
         if let Some(second) = head.second.or_else(|| metric.tags.second_dialect()) {
-            return fail(second, Reason::MixedTags);
+            return fail(second, RejectReason::MixedTags);
         }
         metric.notes.add_if(!is_utf8(head.tags), Note::TagNotUtf8);
     }
@@ -114,7 +115,7 @@ impl<'a> Metric<'a> {
         matches!(self.body, Body::Packed { .. }) && self.head.is_regular && self.notes.is_empty()
     }
 
-    /// Whether a sign before a value of this line makes it a [`Value::Signed`].
+    /// Whether a sign before a value of this line makes it a [`SampleValue::Signed`].
     #[must_use]
     pub fn has_deltas(&self) -> bool {
         matches!(self.body, Body::Packed { wire_type, .. } if wire_type.has_deltas)
@@ -172,15 +173,18 @@ impl<'a> Iterator for Samples<'a> {
 /// `":" value *( ":" value ) "|" type *( "|" section )`
 fn packed<'a>(head: Head<'a>, after_name: &'a [u8]) -> Result<Metric<'a>, Failure<'a>> {
     let Some(values_at) = after_name.strip_prefix(b":") else {
-        return fail(after_name, if after_name.is_empty() { Reason::MissingType } else { Reason::BadValue });
+        return fail(
+            after_name,
+            if after_name.is_empty() { RejectReason::MissingType } else { RejectReason::BadValue },
+        );
     };
     let (values, type_at) = split_at_byte(values_at, b'|');
     let Some(type_at) = type_at else {
-        return fail(&values_at[values_at.len()..], Reason::MissingType);
+        return fail(&values_at[values_at.len()..], RejectReason::MissingType);
     };
     let Ok((sections_at, wire_type)) = last_type(type_at) else {
         let missing = matches!(type_at.first(), None | Some(b'|' | b'@'));
-        return fail(type_at, if missing { Reason::MissingType } else { Reason::UnknownType });
+        return fail(type_at, if missing { RejectReason::MissingType } else { RejectReason::UnknownType });
     };
     let mut notes = Notes::default();
     check_values(values_at, values, wire_type, &mut notes)?;
@@ -272,11 +276,11 @@ fn first_value(values: &[u8], kind: Kind) -> (&[u8], Option<&[u8]>) {
 }
 
 /// One value by its type; `None` if it is empty or not a number.
-fn value(text: &[u8], wire_type: WireType) -> Option<Value<'_>> {
+fn value(text: &[u8], wire_type: WireType) -> Option<SampleValue<'_>> {
     match text.first()? {
-        _ if wire_type.kind == Kind::Set => Some(Value::Member(text)),
-        b'+' | b'-' if wire_type.has_deltas => number(text).map(Value::Signed),
-        _ => number(text).map(Value::Number),
+        _ if wire_type.kind == Kind::Set => Some(SampleValue::Member(text)),
+        b'+' | b'-' if wire_type.has_deltas => number(text).map(SampleValue::Signed),
+        _ => number(text).map(SampleValue::Number),
     }
 }
 
@@ -297,11 +301,11 @@ fn check_values<'a>(
             notes.add(Note::EmptyValue);
         } else {
             let offset = values.len() - values_left.len();
-            return fail(&line_from[offset..], Reason::BadValue);
+            return fail(&line_from[offset..], RejectReason::BadValue);
         }
         left = others;
     }
-    if good { Ok(()) } else { fail(line_from, Reason::BadValue) }
+    if good { Ok(()) } else { fail(line_from, RejectReason::BadValue) }
 }
 
 /// What the sections after the type say, apart from tags.
@@ -317,7 +321,7 @@ fn read_sections<'a>(
             [b'@', ..] if !kind.is_sampled() => notes.add(Note::RateIgnored),
             [b'@', digits @ ..] => match number(digits).and_then(SampleRate::new) {
                 Some(given) => replace(&mut rate, given, notes),
-                None => return fail(&text[offset + 1..], Reason::BadRate),
+                None => return fail(&text[offset + 1..], RejectReason::BadRate),
             },
             [b'T', digits @ ..] if matches!(kind, Kind::Counter | Kind::Gauge) => {
                 let is_time = common.read_timestamp(digits, notes);
@@ -344,8 +348,10 @@ mod tests {
         metric
             .samples()
             .map(|sample| match sample.value {
-                Value::Number(value) | Value::Signed(value) => (sample.kind, value, sample.rate.get()),
-                Value::Member(_) => panic!("{line}: a member"),
+                SampleValue::Number(value) | SampleValue::Signed(value) => {
+                    (sample.kind, value, sample.rate.get())
+                }
+                SampleValue::Member(_) => panic!("{line}: a member"),
             })
             .collect()
     }
@@ -397,7 +403,7 @@ mod tests {
         assert_eq!(notes("a:1|g|@0.5:2|g"), ["rate_ignored"]);
         assert_eq!(numbers("a:1|g|@x:2|g"), gauges[..1]);
         let members: Vec<_> = parse(b"a:1|c:x:y|s").unwrap().samples().map(|sample| sample.value).collect();
-        assert_eq!(members, [Value::Number(1.0), Value::Member(b"x:y")]);
+        assert_eq!(members, [SampleValue::Number(1.0), SampleValue::Member(b"x:y")]);
         assert_eq!(numbers("a:1|c:2|c"), [(Kind::Counter, 1.0, 1.0), (Kind::Counter, 2.0, 1.0)]);
     }
 
@@ -405,19 +411,19 @@ mod tests {
     fn a_member_of_a_set_is_text_and_keeps_its_colons() {
         let samples: Vec<_> = parse(b"a:x:y|s").unwrap().samples().collect();
         assert_eq!(samples.len(), 1);
-        assert_eq!(samples[0].value, Value::Member(b"x:y"));
+        assert_eq!(samples[0].value, SampleValue::Member(b"x:y"));
     }
 
     #[test]
     fn a_sign_on_a_gauge_is_kept_apart_from_its_value() {
-        for (line, expected) in [("a:+5|g", Value::Signed(5.0)), ("a:5|g", Value::Number(5.0))] {
+        for (line, expected) in [("a:+5|g", SampleValue::Signed(5.0)), ("a:5|g", SampleValue::Number(5.0))] {
             assert_eq!(parse(line.as_bytes()).unwrap().samples().next().unwrap().value, expected, "{line}");
         }
     }
 
     #[test]
     fn a_key_value_sample_is_never_a_delta() {
-        assert_eq!(parse(b"a:-5|kv").unwrap().samples().next().unwrap().value, Value::Number(-5.0));
+        assert_eq!(parse(b"a:-5|kv").unwrap().samples().next().unwrap().value, SampleValue::Number(-5.0));
     }
 
     #[test]
@@ -463,39 +469,39 @@ mod tests {
 
     #[test]
     fn a_wrong_line_says_why_and_where() {
-        let cases: [(&[u8], Reason, usize); 32] = [
-            (b":1|c", Reason::EmptyName, 0),
-            (b"|h|#a:b", Reason::EmptyName, 0),
-            (b"a\0b:1|c", Reason::BadName, 1),
-            (b"a:1|c", Reason::BadName, 1),
-            (b"inv\xc3(:1|c", Reason::BadName, 3),
-            (b"a", Reason::MissingType, 1),
-            (b"a:1", Reason::MissingType, 3),
-            (b"a:1|", Reason::MissingType, 4),
-            (b"a:1||", Reason::MissingType, 4),
-            (b"a:1|@0.1", Reason::MissingType, 4),
-            (b"a:1|zz", Reason::UnknownType, 4),
-            (b"a:1|C", Reason::UnknownType, 4),
-            (b"a:1|msx", Reason::UnknownType, 4),
-            (b"a:|c", Reason::BadValue, 2),
-            (b"a::|c", Reason::BadValue, 2),
-            (b"a:|s", Reason::BadValue, 2),
-            (b"a66|c", Reason::BadValue, 3),
-            (b"a:NaN|c", Reason::BadValue, 2),
-            (b"a:1:x|ms", Reason::BadValue, 4),
-            (b"a:1e400|c", Reason::BadValue, 2),
-            (b"a: 5 |c", Reason::BadValue, 2),
-            (b"a:1|c|@0", Reason::BadRate, 7),
-            (b"a:1|c|@-1", Reason::BadRate, 7),
-            (b"a:1|c|@2", Reason::BadRate, 7),
-            (b"a:1|c|@x", Reason::BadRate, 7),
-            (b"a:1|c|@1e-320", Reason::BadRate, 7),
-            (b"a:1|c@x", Reason::BadRate, 6),
-            (b"a:0|ms|@0.1:0|ms|:1|ms", Reason::BadRate, 8),
-            (b"a:1|c:1|g|@0.1|", Reason::UnknownType, 4),
-            (b"a,k=v:1|c|#l:w", Reason::MixedTags, 10),
-            (b"a[k=v],l=w:1|c", Reason::MixedTags, 6),
-            (b"a,k=v[l=w]:1|c", Reason::MixedTags, 5),
+        let cases: [(&[u8], RejectReason, usize); 32] = [
+            (b":1|c", RejectReason::EmptyName, 0),
+            (b"|h|#a:b", RejectReason::EmptyName, 0),
+            (b"a\0b:1|c", RejectReason::BadName, 1),
+            (b"a:1|c", RejectReason::BadName, 1),
+            (b"inv\xc3(:1|c", RejectReason::BadName, 3),
+            (b"a", RejectReason::MissingType, 1),
+            (b"a:1", RejectReason::MissingType, 3),
+            (b"a:1|", RejectReason::MissingType, 4),
+            (b"a:1||", RejectReason::MissingType, 4),
+            (b"a:1|@0.1", RejectReason::MissingType, 4),
+            (b"a:1|zz", RejectReason::UnknownType, 4),
+            (b"a:1|C", RejectReason::UnknownType, 4),
+            (b"a:1|msx", RejectReason::UnknownType, 4),
+            (b"a:|c", RejectReason::BadValue, 2),
+            (b"a::|c", RejectReason::BadValue, 2),
+            (b"a:|s", RejectReason::BadValue, 2),
+            (b"a66|c", RejectReason::BadValue, 3),
+            (b"a:NaN|c", RejectReason::BadValue, 2),
+            (b"a:1:x|ms", RejectReason::BadValue, 4),
+            (b"a:1e400|c", RejectReason::BadValue, 2),
+            (b"a: 5 |c", RejectReason::BadValue, 2),
+            (b"a:1|c|@0", RejectReason::BadRate, 7),
+            (b"a:1|c|@-1", RejectReason::BadRate, 7),
+            (b"a:1|c|@2", RejectReason::BadRate, 7),
+            (b"a:1|c|@x", RejectReason::BadRate, 7),
+            (b"a:1|c|@1e-320", RejectReason::BadRate, 7),
+            (b"a:1|c@x", RejectReason::BadRate, 6),
+            (b"a:0|ms|@0.1:0|ms|:1|ms", RejectReason::BadRate, 8),
+            (b"a:1|c:1|g|@0.1|", RejectReason::UnknownType, 4),
+            (b"a,k=v:1|c|#l:w", RejectReason::MixedTags, 10),
+            (b"a[k=v],l=w:1|c", RejectReason::MixedTags, 6),
+            (b"a,k=v[l=w]:1|c", RejectReason::MixedTags, 5),
         ];
         for (line, reason, offset) in cases {
             let error = parse(line).unwrap_err();

@@ -31,14 +31,14 @@ mod tokens;
 
 pub use check::{ServiceCheck, Status};
 pub use dialects::{Dialect, Dialects};
-pub use error::{ParseError, Reason};
-pub use event::{AlertType, Event, Priority};
+pub use error::{ParseError, RejectReason};
+pub use event::Event;
 pub use lines::lines;
 pub use metric::Metric;
 pub use name::Name;
 pub use notes::{Note, Notes};
 pub use number::number;
-pub use sample::{Kind, Sample, SampleRate, Value};
+pub use sample::{Sample, SampleRate, SampleValue};
 pub use sections::{Cardinality, Origin};
 pub use tags::Tags;
 pub use text::Text;

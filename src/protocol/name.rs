@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::dialects::{Dialect, Dialects};
-use super::error::{Failure, Reason, fail};
+use super::error::{Failure, RejectReason, fail};
 
 /// A metric's name as sent: UTF-8 without control characters, not empty.
 ///
@@ -97,10 +97,10 @@ pub(super) fn head(line: &[u8], dialects: Dialects) -> Result<(&[u8], Head<'_>),
         (None, None) => (end, end, &[][..], None),
     };
     if head_end == 0 && tail_start == end {
-        return fail(line, Reason::EmptyName);
+        return fail(line, RejectReason::EmptyName);
     }
     if let Some(control) = control.filter(|&control| control < head_end || control >= tail_start) {
-        return fail(&line[control..], Reason::BadName);
+        return fail(&line[control..], RejectReason::BadName);
     }
     let name = Name { head: utf8(line, 0, head_end)?, tail: utf8(line, tail_start, end)? };
     let head = Head {
@@ -116,7 +116,7 @@ pub(super) fn head(line: &[u8], dialects: Dialects) -> Result<(&[u8], Head<'_>),
 fn utf8(line: &[u8], from: usize, to: usize) -> Result<&str, Failure<'_>> {
     match std::str::from_utf8(&line[from..to]) {
         Ok(text) => Ok(text),
-        Err(error) => fail(&line[from + error.valid_up_to()..], Reason::BadName),
+        Err(error) => fail(&line[from + error.valid_up_to()..], RejectReason::BadName),
     }
 }
 

@@ -1,59 +1,6 @@
 //! One parsed measurement and its parts.
 
-/// What a sample counts as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// `c`, and `m`.
-    Counter,
-    /// `g`, and `kv`.
-    Gauge,
-    /// `ms`: milliseconds.
-    Timing,
-    /// `h`: values in the unit the sender chose.
-    Histogram,
-    /// `d`: likewise.
-    Distribution,
-    /// `s`: distinct members.
-    Set,
-}
-
-impl Kind {
-    /// All kinds, in the order of their discriminants.
-    pub const ALL: [Kind; 6] =
-        [Kind::Counter, Kind::Gauge, Kind::Timing, Kind::Histogram, Kind::Distribution, Kind::Set];
-
-    /// The name that output and telemetry use, for example `timing`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Timing => "timing",
-            Kind::Histogram => "histogram",
-            Kind::Distribution => "distribution",
-            Kind::Set => "set",
-        }
-    }
-
-    /// The type as it stands on the wire, for example `ms`.
-    #[must_use]
-    pub fn wire(self) -> &'static str {
-        match self {
-            Kind::Counter => "c",
-            Kind::Gauge => "g",
-            Kind::Timing => "ms",
-            Kind::Histogram => "h",
-            Kind::Distribution => "d",
-            Kind::Set => "s",
-        }
-    }
-
-    /// Whether `@rate` scales a sample of this kind.
-    #[must_use]
-    pub fn is_sampled(self) -> bool {
-        !matches!(self, Kind::Gauge | Kind::Set)
-    }
-}
+use crate::model::Kind;
 
 /// The probability with which a client sent a sample: in `(0, 1]`, and such that its inverse is finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,7 +31,7 @@ impl SampleRate {
 
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value<'a> {
+pub enum SampleValue<'a> {
     /// A finite number.
     Number(f64),
     /// A gauge's value written with a sign: a change, unless configured otherwise.
@@ -99,7 +46,7 @@ pub struct Sample<'a> {
     /// What it counts as.
     pub kind: Kind,
     /// What was measured.
-    pub value: Value<'a>,
+    pub value: SampleValue<'a>,
     /// How often such a sample was sent; 1 for gauges and sets.
     pub rate: SampleRate,
 }

@@ -1,8 +1,6 @@
 //! The statistics that peers report, as numbers of tallyd's.
 
-use tallyd::aggregate::Summary;
-use tallyd::protocol::Kind;
-use tallyd::snapshot::Value;
+use tallyd::model::{Kind, Summary, Value};
 
 use crate::replay::Replay;
 use crate::row::Fact;

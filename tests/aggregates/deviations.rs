@@ -3,14 +3,14 @@
 #![expect(clippy::unreadable_literal, reason = "results, as they are printed")]
 
 use Obstacle::{Layout, NoSuchSetting, NoSuchStatistic, NotANumber, NotAsked, OfThePeerItself};
-use Reason::{
+use RejectReason::{
     BoundsIncluded, IdleUntilSwept, MayFall, NearestRank, NothingDiscarded, NothingOfIdleTimings,
     OneInterval, PackedCounted, PopulationDeviation, Weighted,
 };
 
 /// Why tallyd's number is another. Where two reasons meet, weight is named before rank and deviation.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Reason {
+pub(crate) enum RejectReason {
     /// A percentile is the value at the nearest rank: no rank is rounded down, and no value lies between two others.
     NearestRank,
     /// A sample at rate 0.1 counts as ten in everything, not in the count alone.
@@ -54,7 +54,7 @@ pub(crate) enum Obstacle {
 pub(crate) const NOTHING: f64 = f64::NAN;
 
 /// The reason, the row, its fields, and what tallyd says instead.
-pub(crate) const DEVIATIONS: &[(Reason, &str, &[(&str, f64)])] = &[
+pub(crate) const DEVIATIONS: &[(RejectReason, &str, &[(&str, f64)])] = &[
     (
         NearestRank,
         "agg-statsd-16",

@@ -9,7 +9,7 @@ mod spelling;
 use std::collections::BTreeMap;
 
 use answer::Statistic;
-use deviations::{DEVIATIONS, INCOMPARABLE, Obstacle, Reason};
+use deviations::{DEVIATIONS, INCOMPARABLE, Obstacle, RejectReason};
 use replay::Replay;
 use row::Row;
 
@@ -88,7 +88,7 @@ fn judge(
     got: Option<f64>,
     expected: Option<f64>,
     tolerance: Option<f64>,
-    listed: (Option<(Reason, f64)>, Option<Obstacle>),
+    listed: (Option<(RejectReason, f64)>, Option<Obstacle>),
 ) -> Result<Verdict, &'static str> {
     let same = is_known && is_near(got, expected, tolerance);
     match listed {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tallyd::aggregate::{Parameters, Percentile, Shard, Shared, Statistics, Summary, Tally};
-use tallyd::flush::{Cutter, Idle};
-use tallyd::policy::{Policies, Policy, PolicyId};
-use tallyd::protocol::Kind;
-use tallyd::snapshot::{Overview, Row as Result, Snapshot, Value};
+use tallyd::aggregate::{AggregationOptions, IngestCounts, Shard, SharedState};
+use tallyd::flush::{IdleReporting, Rotator};
+use tallyd::model::{
+    Kind, Overview, Percentile, Policies, Policy, PolicyId, Row as Result, Snapshot, Statistics, Summary,
+    Value,
+};
 
 use crate::row::{Class, Row, Subject};
 
@@ -19,6 +20,7 @@ const RECEIVERS: usize = 2;
 /// A snapshot for each interval of a row.
 pub(crate) struct Replay {
     pub(crate) snapshots: Vec<Snapshot>,
+    counts: Vec<IngestCounts>,
     /// Whether the peer turns milliseconds into seconds.
     in_seconds: bool,
     /// Whether the peer writes dots in names as underscores.
@@ -29,10 +31,10 @@ impl Replay {
     /// With the percentiles and the bounds of buckets that are asked for, in any order. Bounds are in the peer's unit.
     pub(crate) fn of(row: &Row, percentiles: &[f64], bounds: &[f64]) -> Self {
         let in_seconds = row.peer == "statsd_exporter" || row.config["convert_to"] == "seconds";
-        let parameters = Parameters {
+        let parameters = AggregationOptions {
             // Registers of the peer's estimator are members that tallyd counts exactly.
             exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
-            ..Parameters::default()
+            ..AggregationOptions::default()
         };
         let of_timings = bounds.iter().map(|bound| seconds(*bound, in_seconds));
         let statistics = Statistics {
@@ -42,26 +44,27 @@ impl Replay {
         };
         let expire_after = [EXPIRE_AFTER; Kind::ALL.len()];
         let policy = Policy { statistics, expire_after, ..Policy::default() };
-        let shared = Shared::new(parameters);
+        let shared = SharedState::new(parameters);
         let shards: Vec<_> =
             (0..RECEIVERS).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-        let mut cutter = Cutter::new(shared, shards.clone(), Policies::new(vec![policy]), idle(row));
-        let mut snapshots = Vec::new();
+        let mut cutter = Rotator::new(shared, shards.clone(), Policies::new(vec![policy]), idle(row));
+        let (mut snapshots, mut counts) = (Vec::new(), Vec::new());
         for (datagrams, number) in row.intervals.iter().zip(1..) {
             for (datagram, shard) in datagrams.iter().zip(shards.iter().cycle()) {
                 shard.lock().record(datagram.as_bytes());
             }
             let cut = cutter.cut(row.length * number);
+            counts.push(cut.tally().clone());
             snapshots.push(Snapshot {
                 time: SystemTime::UNIX_EPOCH + row.length * number,
                 interval: row.length,
                 policies: cutter.policies(),
                 events: Vec::new(),
                 rows: cut.rows().clone(),
-                overview: Overview { tally: cut.tally().clone(), ..Overview::default() },
+                overview: Overview::default(),
             });
         }
-        Self { snapshots, in_seconds, without_dots: row.peer == "telegraf" }
+        Self { snapshots, counts, in_seconds, without_dots: row.peer == "telegraf" }
     }
 
     /// Of all timings, histograms and distributions.
@@ -74,8 +77,8 @@ impl Replay {
         rows.filter_map(count).collect()
     }
 
-    pub(crate) fn tally(&self, interval: usize) -> &Tally {
-        &self.snapshots[interval].overview.tally
+    pub(crate) fn tally(&self, interval: usize) -> &IngestCounts {
+        &self.counts[interval]
     }
 
     /// The result of the one series of that name, tags and class.
@@ -141,13 +144,13 @@ fn class_of(value: &Value) -> Class {
 }
 
 /// The settings under which tallyd reports of idle series what the peer does.
-fn idle(row: &Row) -> Idle {
+fn idle(row: &Row) -> IdleReporting {
     let config = &row.config;
     let deletes = config["deleteIdleStats"] == true || config["delete_counters"] == true;
     // The agent sends zeros for counters and does not repeat gauges. The rows in which it does not are of its parts.
     let by_time = row.peer == "datadog-agent" && row.is_timed;
     let zeros = ["statsd", "gostatsd"].contains(&&*row.peer) && !deletes || by_time;
-    Idle { zero_counters: zeros, zero_sets: zeros, last_gauges: !deletes && !by_time }
+    IdleReporting { zero_counters: zeros, zero_sets: zeros, last_gauges: !deletes && !by_time }
 }
 
 fn ascending(numbers: &[f64]) -> Vec<f64> {

@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tallyd::aggregate::{RESERVED_PREFIX, Tally};
-use tallyd::protocol::{self, Dialects, Kind, Line, Metric, Notes, Tags, Value};
-use tallyd::series::Series;
-use tallyd::snapshot::Event;
+use tallyd::aggregate::IngestCounts;
+use tallyd::model::{Event, Kind, RESERVED_PREFIX, Series};
+use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
 
 /// Everything that was sent for one series in an interval.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +25,7 @@ pub enum State {
 pub struct Model {
     pub series: BTreeMap<Series, State>,
     pub events: Vec<Event>,
-    pub tally: Tally,
+    pub tally: IngestCounts,
 }
 
 impl Model {
@@ -41,7 +40,7 @@ impl Model {
                 Ok(Line::Event(event)) => {
                     self.note(event.notes);
                     self.tally.events[event.priority as usize][event.alert_type as usize] += 1;
-                    self.events.push(Event::new(&event, false));
+                    self.events.push(tallyd::resolve::event(&event, false));
                 }
                 Ok(Line::ServiceCheck(check)) => {
                     self.note(check.notes);
@@ -55,7 +54,7 @@ impl Model {
                     tags.push(("check".to_owned(), check.name.to_owned()));
                     tags.extend(check.hostname.map(|host| ("host".to_owned(), lossy(host))));
                     let series = series(Kind::Gauge, "service_check", &tags);
-                    self.add(&series, Value::Number(f64::from(check.status as u8)), 1.0);
+                    self.add(&series, SampleValue::Number(f64::from(check.status as u8)), 1.0);
                 }
             }
         }
@@ -76,7 +75,7 @@ impl Model {
         notes.iter().for_each(|note| self.tally.noted[note as usize] += 1);
     }
 
-    fn add(&mut self, series: &Series, value: Value<'_>, weight: f64) {
+    fn add(&mut self, series: &Series, value: SampleValue<'_>, weight: f64) {
         let state = self.series.entry(series.clone()).or_insert_with(|| match series.kind() {
             Kind::Counter => State::Counter(0.0),
             Kind::Gauge => State::Gauge(0.0),
@@ -84,11 +83,11 @@ impl Model {
             Kind::Timing | Kind::Histogram | Kind::Distribution => State::Values(Vec::new()),
         });
         match (state, value) {
-            (State::Counter(sum), Value::Number(value)) => *sum += value * weight,
-            (State::Gauge(present), Value::Number(value)) => *present = value,
-            (State::Gauge(present), Value::Signed(change)) => *present += change,
-            (State::Set(members), Value::Member(member)) => _ = members.insert(member.to_vec()),
-            (State::Values(values), Value::Number(value)) => values.push((value, weight)),
+            (State::Counter(sum), SampleValue::Number(value)) => *sum += value * weight,
+            (State::Gauge(present), SampleValue::Number(value)) => *present = value,
+            (State::Gauge(present), SampleValue::Signed(change)) => *present += change,
+            (State::Set(members), SampleValue::Member(member)) => _ = members.insert(member.to_vec()),
+            (State::Values(values), SampleValue::Number(value)) => values.push((value, weight)),
             (state, value) => panic!("{value:?} for {state:?}"),
         }
     }
@@ -97,7 +96,7 @@ impl Model {
     pub fn end(&mut self) {
         self.series.retain(|_, state| matches!(state, State::Gauge(_)));
         self.events.clear();
-        self.tally = Tally::default();
+        self.tally = IngestCounts::default();
     }
 }
 

@@ -14,14 +14,15 @@ pub(crate) use server::Server;
 
 use std::net::SocketAddr;
 
+use crate::Failure;
 use crate::arguments::Arguments;
 use crate::cores::Cores;
 use crate::generator::Client;
+use crate::null_sink;
 use crate::process::Process;
 use crate::round::{self, Work};
 use crate::streams::{Ring, Stream};
 use crate::tallyd::{Tallyd, settings};
-use crate::{Failure, null_sink};
 
 /// How a server is configured and started.
 pub(crate) struct Peer {

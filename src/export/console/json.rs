@@ -3,10 +3,8 @@
 use std::fmt::Write;
 use std::iter;
 
-use crate::aggregate::Percentile;
-use crate::export::number::push_float;
-use crate::policy::Policy;
-use crate::snapshot::{Event, Row, Snapshot, Value};
+use crate::model::{Event, Percentile, Policy, Row, Snapshot, Value};
+use crate::text::number::push_float;
 
 /// What the lines of a snapshot have in common.
 pub(super) struct Lines<'a> {
@@ -143,10 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::aggregate::{Statistics, Summary};
-    use crate::protocol::{AlertType, Kind, Priority};
-    use crate::series::Series;
-    use crate::snapshot::{Overview, Rows};
+    use crate::model::{AlertType, Kind, Overview, Priority, Rows, Series, Statistics, Summary};
 
     fn snapshot(rows: Rows) -> Snapshot {
         let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();

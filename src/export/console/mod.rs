@@ -8,8 +8,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::append::Append;
-use super::{ExportError, Exported, Exporter, PIECE};
-use crate::snapshot::{Event, Row, Snapshot};
+use super::{ExportError, ExportOutcome, Exporter, PIECE};
+use crate::model::{Event, Row, Snapshot};
 
 /// How a snapshot is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -68,7 +68,7 @@ impl Exporter for Console {
         "console"
     }
 
-    fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
+    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         let written = match self.format {
             Format::Text => {
                 let table = text::Table::of(snapshot);
@@ -82,7 +82,7 @@ impl Exporter for Console {
             }
         };
         match written {
-            Ok(()) => Ok(Exported::default()),
+            Ok(()) => Ok(ExportOutcome::default()),
             Err(error) => Err(ExportError::new(format!("cannot write to {}", self.append.place()), error)),
         }
     }
@@ -98,9 +98,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::protocol::{AlertType, Kind, Priority};
-    use crate::series::Series;
-    use crate::snapshot::{Overview, Value};
+    use crate::model::{AlertType, Kind, Overview, Priority, Series, Value};
 
     #[test]
     fn what_takes_many_pieces_is_written_whole_and_once() {

@@ -3,12 +3,10 @@
 use std::fmt::Write;
 
 use super::brief::push_brief;
-use crate::aggregate::{Percentile, RESERVED_PREFIX, Summary};
-use crate::policy::Policy;
-use crate::protocol::Priority;
-use crate::series::Series;
-use crate::snapshot::{Event, Row, Snapshot, Value};
-use crate::terminal::visible;
+use crate::model::{
+    Event, Percentile, Policy, Priority, RESERVED_PREFIX, Row, Series, Snapshot, Summary, Value,
+};
+use crate::text::visible::visible;
 
 /// Columns that the widest name gets at most; longer ones push their own row to the right.
 const NAME_WIDTH: usize = 60;
@@ -46,17 +44,15 @@ impl<'a> Table<'a> {
     /// The line above the rows.
     pub(super) fn progress(&self) -> String {
         let Snapshot { time, interval, overview, .. } = self.snapshot;
-        let tally = &overview.tally;
-        let sum = |counts: &[u64]| counts.iter().sum::<u64>();
         format!(
             "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped\n",
             humantime::format_rfc3339_seconds(*time),
             interval.as_secs_f64(),
             overview.series,
-            tally.lines,
-            sum(&tally.samples),
-            sum(&tally.rejected),
-            sum(&tally.refused),
+            overview.lines,
+            overview.samples,
+            overview.rejected,
+            overview.refused,
             overview.datagrams_dropped,
         )
     }
@@ -193,9 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::aggregate::{Statistics, Tally};
-    use crate::protocol::Kind;
-    use crate::snapshot::Overview;
+    use crate::model::{Kind, Overview, Statistics};
 
     fn snapshot(rows: Vec<(Series, Value)>, percentiles: Vec<Percentile>) -> Snapshot {
         Snapshot {
@@ -219,11 +213,8 @@ mod tests {
             row(Kind::Set, "u", &[("k", "\x1b[31m")], Value::Set(3.0)),
         ];
         let mut snapshot = snapshot(rows, Vec::new());
-        snapshot.overview.series = 3;
-        snapshot.overview.tally =
-            Tally { lines: 7, samples: [1, 2, 0, 0, 0, 0], refused: [1, 0, 1, 0, 0], ..Tally::default() };
-        snapshot.overview.tally.rejected[0] = 4;
-        snapshot.overview.datagrams_dropped = 5;
+        snapshot.overview =
+            Overview { series: 3, lines: 7, samples: 3, rejected: 4, refused: 2, datagrams_dropped: 5 };
         let table = Table::of(&snapshot);
         let mut text = table.progress();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
@@ -312,7 +303,7 @@ mod tests {
             timestamp: None,
             title: "deploy".to_owned(),
             text: "one\ntwo".to_owned(),
-            alert_type: crate::protocol::AlertType::Error,
+            alert_type: crate::model::AlertType::Error,
             priority: Priority::Low,
             hostname: Some("web\x1b1".to_owned()),
             aggregation_key: None,

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use parking_lot::Mutex;
 
 use crate::export::prometheus::Format;
-use crate::listen::{ConnectionCounts, Connections};
+use crate::net::{ConnectionCounts, Connections};
 
 /// Why a connection to the endpoint was closed. The names are an interface: telemetry shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

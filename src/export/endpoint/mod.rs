@@ -30,9 +30,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::prometheus::Totals;
-use super::{ExportError, Exported, Exporter};
-use crate::listen::{self, Protocol};
-use crate::snapshot::Snapshot;
+use super::{ExportError, ExportOutcome, Exporter};
+use crate::listen;
+use crate::model::Snapshot;
+use crate::net::Protocol;
 use connection::Clerk;
 use pages::Pages;
 use server::Server;
@@ -127,7 +128,7 @@ impl Exporter for Endpoint {
         "prometheus"
     }
 
-    fn export(&mut self, snapshot: &Snapshot) -> Result<Exported, ExportError> {
+    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         let exported = self.pages.add(snapshot);
         if self.server.as_ref().is_some_and(Server::is_running) { Ok(exported) } else { Err(panicked()) }
     }

@@ -9,9 +9,9 @@ use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use crate::export::Exported;
+use crate::export::ExportOutcome;
 use crate::export::prometheus::{Format, Totals};
-use crate::snapshot::Snapshot;
+use crate::model::Snapshot;
 
 /// How a page is encoded on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Pages {
     }
 
     /// Adds an interval's rows. Pages of the time before are let go, as far as nobody is being sent them.
-    pub(super) fn add(&self, snapshot: &Snapshot) -> Exported {
+    pub(super) fn add(&self, snapshot: &Snapshot) -> ExportOutcome {
         let mut totals = self.totals.write();
         let exported = totals.add(snapshot);
         let snapshots = self.snapshots.fetch_add(1, Ordering::Release) + 1;
@@ -141,9 +141,7 @@ mod tests {
 
     use super::*;
     use crate::export::prometheus::Naming;
-    use crate::protocol::Kind;
-    use crate::series::Series;
-    use crate::snapshot::{Overview, Value};
+    use crate::model::{Kind, Overview, Series, Value};
 
     fn pages() -> Pages {
         Pages::new(Totals::new(Naming::Prometheus))

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinSet, LocalSet};
 
 use super::Closing;
 use super::connection::Clerk;
-use crate::listen::BackOff;
+use crate::net::BackOff;
 
 /// Tells that the server is to stop, and how long answers that are on their way may still take.
 pub(super) type Stopping = watch::Receiver<Option<Duration>>;

@@ -1,12 +1,10 @@
 //! Which series may be on the page: a family has one type, no series stands twice, and names of others are theirs.
 
-use super::Quarantine;
+use super::QuarantineReason;
 use super::names::labels;
 use super::page::{Distribution, Family, Member, Shape, Total};
 use super::totals::{Stand, Totals};
-use crate::policy::PolicyId;
-use crate::protocol::Kind;
-use crate::series::Series;
+use crate::model::{Kind, PolicyId, Series};
 
 impl Totals {
     /// Gives a new series a place, or none.
@@ -32,10 +30,10 @@ impl Totals {
         policy: PolicyId,
         name: &str,
         labels: String,
-    ) -> Result<(u32, bool), Quarantine> {
+    ) -> Result<(u32, bool), QuarantineReason> {
         let kind = series.kind();
         if self.reserved.forbids(name, series) {
-            return Err(Quarantine::ReservedName);
+            return Err(QuarantineReason::ReservedName);
         }
         let wanted = self.policies.get(policy);
         let shape = Shape::of(kind, wanted.form);
@@ -47,7 +45,7 @@ impl Totals {
         let known = self.page.find(name).filter(|number| !self.page.family(*number).gave_way);
         let family = match known {
             Some(number) if self.takes_in(number, kind, policy) => number,
-            Some(_) => return Err(Quarantine::TypeConflict),
+            Some(_) => return Err(QuarantineReason::TypeConflict),
             None => {
                 self.claim(name, shape)?;
                 let name = name.into();
@@ -70,13 +68,13 @@ impl Totals {
             }
             // Only counters can be added up: percentiles of two series do not make one.
             Err(twin) if kind == Kind::Counter => Ok((twin, true)),
-            Err(_) => Err(Quarantine::DuplicateSeries),
+            Err(_) => Err(QuarantineReason::DuplicateSeries),
         }
     }
 
     /// Takes the names of a family that is to be. A distribution's `x_count` and the like are its own: a client's
     /// counter or gauge of that name gives way.
-    fn claim(&mut self, name: &str, shape: Shape) -> Result<(), Quarantine> {
+    fn claim(&mut self, name: &str, shape: Shape) -> Result<(), QuarantineReason> {
         let lines: Vec<_> = shape.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
         let is_distribution = |number| self.page.family(number).shape.is_distribution();
         let is_taken = self.is_line_of_distribution(name)
@@ -84,7 +82,7 @@ impl Totals {
                 self.is_line_of_distribution(line) || self.page.find(line).is_some_and(is_distribution)
             });
         if is_taken {
-            return Err(Quarantine::NameTaken);
+            return Err(QuarantineReason::NameTaken);
         }
         for line in lines {
             if let Some(number) = self.page.find(&line) {

@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use super::Totals;
 use super::page::{Family, Shape};
-use crate::export::number::push_number;
-use crate::policy::Policy;
-use crate::protocol::Kind;
+use crate::model::{Kind, Policy};
+use crate::text::number::push_number;
 
 /// A line of the family or, with a suffix behind its name, of a part of it. `extra` is one more label.
 pub(super) fn push_line(

@@ -27,5 +27,5 @@ mod totals;
 
 pub use format::Format;
 pub use names::Naming;
-pub use quarantine::{Merge, Quarantine};
+pub use quarantine::{MergeReason, QuarantineReason};
 pub use totals::Totals;

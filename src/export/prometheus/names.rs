@@ -5,9 +5,8 @@ use std::iter;
 
 use memchr::memchr2;
 
-use crate::legal::{self, push_legal};
-use crate::protocol::Kind;
-use crate::series::Series;
+use crate::model::{Kind, Series};
+use crate::text::name::{label, push_legal};
 
 /// How metrics are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -61,7 +60,7 @@ impl Naming {
 
 /// A tag's key as a label's name. What Prometheus keeps for itself becomes `exported_…`.
 fn label_name(key: &str, has_quantiles: bool) -> String {
-    let mut name = legal::label(key);
+    let mut name = label(key);
     let is_taken = has_quantiles && (name == "le" || name == "quantile");
     if is_taken || name.starts_with("__") {
         name.insert_str(0, "exported_");

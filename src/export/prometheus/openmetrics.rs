@@ -207,8 +207,7 @@ mod tests {
     use super::super::Naming;
     use super::super::text::tests::{add, row, totals};
     use super::*;
-    use crate::policy::Form;
-    use crate::protocol::Kind;
+    use crate::model::{Exposition, Kind};
 
     fn page(totals: &Totals) -> String {
         let mut page = String::new();
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn families_have_their_types_and_members_the_time_of_their_beginning() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         let rows = vec![
             row(Kind::Timing, "api.latency", &[("env", "a\"b\\c")], 100.0),
             row(Kind::Counter, "hits", &[], 5.0),
@@ -250,19 +249,19 @@ mod tests {
 
     #[test]
     fn times_of_beginning_can_be_left_out() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary).telling_created(false);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary).telling_created(false);
         add(&mut totals, vec![row(Kind::Counter, "hits", &[], 5.0)]);
         assert_eq!(page(&totals), "# TYPE hits counter\n# HELP hits StatsD counter.\nhits_total 5\n# EOF\n");
     }
 
     #[test]
     fn a_page_without_series_is_its_end() {
-        assert_eq!(page(&totals(Naming::Prometheus, Form::Summary)), "# EOF\n");
+        assert_eq!(page(&totals(Naming::Prometheus, Exposition::Summary)), "# EOF\n");
     }
 
     #[test]
     fn a_member_that_comes_back_begins_anew() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         let rows = || vec![row(Kind::Counter, "hits", &[], 5.0)];
         add(&mut totals, rows());
         assert!(page(&totals).contains("hits_total 5\nhits_created 1000.25\n"));
@@ -273,7 +272,7 @@ mod tests {
 
     #[test]
     fn bounds_are_written_as_any_other_program_writes_them() {
-        let mut totals = totals(Naming::Prometheus, Form::Histogram);
+        let mut totals = totals(Naming::Prometheus, Exposition::Histogram);
         add(&mut totals, vec![row(Kind::Distribution, "d", &[], 0.5)]);
         assert_eq!(
             page(&totals),
@@ -299,7 +298,7 @@ mod tests {
 
     /// What TYPE lines say of a page with these families.
     fn types(naming: Naming, rows: &[(Kind, &str, f64)]) -> Vec<String> {
-        let mut totals = totals(naming, Form::Summary);
+        let mut totals = totals(naming, Exposition::Summary);
         assert_eq!(
             add(&mut totals, rows.iter().map(|(kind, name, value)| row(*kind, name, &[], *value)).collect()),
             []

@@ -9,9 +9,7 @@ use hashbrown::hash_table::Entry;
 
 use super::merge::merge;
 use super::renumbering::Renumbering;
-use crate::aggregate::Native;
-use crate::policy::{Form, Policy, PolicyId};
-use crate::protocol::Kind;
+use crate::model::{Exposition, Kind, NativeHistogram, Policy, PolicyId};
 
 /// The type of a family, as Prometheus has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +22,12 @@ pub(super) enum Shape {
 
 impl Shape {
     /// Of series of a kind, where distributions are shown in this form.
-    pub(super) fn of(kind: Kind, form: Form) -> Self {
+    pub(super) fn of(kind: Kind, form: Exposition) -> Self {
         match (kind, form) {
             (Kind::Counter, _) => Shape::Counter,
             (Kind::Gauge | Kind::Set, _) => Shape::Gauge,
-            (_, Form::Summary) => Shape::Summary,
-            (_, Form::Histogram | Form::Native) => Shape::Histogram,
+            (_, Exposition::Summary) => Shape::Summary,
+            (_, Exposition::Histogram | Exposition::Native) => Shape::Histogram,
         }
     }
 
@@ -116,7 +114,7 @@ pub(super) struct Distribution {
     /// Weights up to each bound, of which a summary has none.
     pub(super) buckets: Box<[f64]>,
     /// Weights in exponential buckets, if they are wanted.
-    pub(super) native: Option<Box<Native>>,
+    pub(super) native: Option<Box<NativeHistogram>>,
 }
 
 /// All families and members. Each has a number below 2^32 until [`retain`](Self::retain) numbers them anew.

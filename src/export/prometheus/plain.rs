@@ -10,14 +10,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::names::labels;
-use super::{Format, Naming, Quarantine, Totals, protobuf};
-use crate::aggregate::{Native, NativeSettings, Percentile, RESERVED_PREFIX, Statistics, Summary, finite};
-use crate::export::Exported;
-use crate::export::number::push_number;
-use crate::policy::{Form, Policies, Policy, PolicyId};
-use crate::protocol::Kind;
-use crate::series::Series;
-use crate::snapshot::{Overview, Row, Rows, Snapshot, Value};
+use super::{Format, Naming, QuarantineReason, Totals, protobuf};
+use crate::export::ExportOutcome;
+use crate::model::{Exposition, Kind, Policies, Policy, PolicyId, Series};
+use crate::model::{
+    NativeHistogram, NativeSettings, Percentile, RESERVED_PREFIX, Statistics, Summary, finite,
+};
+use crate::model::{Overview, Row, Rows, Snapshot, Value};
+use crate::text::number::push_number;
 
 struct Plain {
     naming: Naming,
@@ -27,7 +27,7 @@ struct Plain {
     had_outdated: bool,
     /// By name.
     families: BTreeMap<String, Family>,
-    places: BTreeMap<Series, Result<Place, Quarantine>>,
+    places: BTreeMap<Series, Result<Place, QuarantineReason>>,
 }
 
 struct Family {
@@ -69,8 +69,8 @@ fn nature(kind: Kind, policy: &Policy) -> Nature {
     match (kind, policy.form) {
         (Kind::Counter, _) => ("counter", false),
         (Kind::Gauge | Kind::Set, _) => ("gauge", false),
-        (_, Form::Summary) => ("summary", false),
-        (_, Form::Histogram | Form::Native) => ("histogram", policy.statistics.native.is_some()),
+        (_, Exposition::Summary) => ("summary", false),
+        (_, Exposition::Histogram | Exposition::Native) => ("histogram", policy.statistics.native.is_some()),
     }
 }
 
@@ -84,7 +84,7 @@ fn prevailing(policies: &Policies, one: PolicyId, other: PolicyId) -> PolicyId {
 }
 
 impl Plain {
-    fn add(&mut self, snapshot: &Snapshot) -> Exported {
+    fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         let end = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let began = end.saturating_sub(snapshot.interval);
         self.clock += snapshot.interval;
@@ -92,7 +92,7 @@ impl Plain {
             self.follow(snapshot);
         }
         let policies = &*snapshot.policies;
-        let mut exported = Exported::default();
+        let mut exported = ExportOutcome::default();
         for row in &snapshot.rows {
             if !self.places.contains_key(row.series) {
                 let place = self.admit(row, policies, began);
@@ -101,7 +101,7 @@ impl Plain {
             let added = self.places[row.series].clone().and_then(|Place { family, labels, merges }| {
                 let family = self.families.get_mut(&family).unwrap();
                 if !family.takes_in(row, policies) {
-                    return Err(Quarantine::TypeConflict);
+                    return Err(QuarantineReason::TypeConflict);
                 }
                 exported.merged.iter_mut().zip(merges).for_each(|(sum, merged)| *sum += u64::from(merged));
                 family.policy = prevailing(policies, family.policy, row.policy);
@@ -147,25 +147,30 @@ impl Plain {
         });
     }
 
-    fn admit(&mut self, row: Row<'_>, policies: &Policies, began: Duration) -> Result<Place, Quarantine> {
+    fn admit(
+        &mut self,
+        row: Row<'_>,
+        policies: &Policies,
+        began: Duration,
+    ) -> Result<Place, QuarantineReason> {
         let Row { series, policy, .. } = row;
         let name = self.naming.family(series);
         let (labels, labels_merge) = labels(series);
         if name == "up" || name.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX) {
-            return Err(Quarantine::ReservedName);
+            return Err(QuarantineReason::ReservedName);
         }
         let kind = series.kind();
         let nature = nature(kind, policies.get(policy));
         match self.families.get_mut(&name).map(|family| family.takes_in(row, policies)) {
             Some(true) => {}
-            Some(false) => return Err(Quarantine::TypeConflict),
+            Some(false) => return Err(QuarantineReason::TypeConflict),
             None => self.claim(&name, nature.0)?,
         }
         let new = Family { nature, policy, is_outdated: false, members: BTreeMap::new() };
         let family = self.families.entry(name.clone()).or_insert(new);
         let series_merge = family.members.contains_key(&labels);
         if series_merge && kind != Kind::Counter {
-            return Err(Quarantine::DuplicateSeries);
+            return Err(QuarantineReason::DuplicateSeries);
         }
         let new = || Member { seen: self.clock, ..Member::new(kind, policy, policies, began) };
         family.members.entry(labels.clone()).or_insert_with(new);
@@ -173,7 +178,7 @@ impl Plain {
     }
 
     /// Distributions take the names of all their lines, and only from what is none.
-    fn claim(&mut self, name: &str, shape: &str) -> Result<(), Quarantine> {
+    fn claim(&mut self, name: &str, shape: &str) -> Result<(), QuarantineReason> {
         let lines = |name: &str, shape: &str| match shape {
             "summary" => vec![format!("{name}_sum"), format!("{name}_count")],
             "histogram" => {
@@ -188,14 +193,14 @@ impl Plain {
             if theirs.iter().any(|line| line == name || own.contains(line))
                 || is_distribution && own.contains(other)
             {
-                return Err(Quarantine::NameTaken);
+                return Err(QuarantineReason::NameTaken);
             }
         }
         for line in own {
             if self.families.remove(&line).is_some() {
                 for place in self.places.values_mut() {
                     if matches!(place, Ok(place) if place.family == line) {
-                        *place = Err(Quarantine::NameTaken);
+                        *place = Err(QuarantineReason::NameTaken);
                     }
                 }
             }
@@ -337,9 +342,9 @@ impl Member {
         self.policy = policy;
     }
 
-    fn add(&mut self, value: &Value) -> Result<(), Quarantine> {
+    fn add(&mut self, value: &Value) -> Result<(), QuarantineReason> {
         match value {
-            Value::Counter(increase) if *increase < 0.0 => return Err(Quarantine::NegativeIncrease),
+            Value::Counter(increase) if *increase < 0.0 => return Err(QuarantineReason::NegativeIncrease),
             Value::Counter(increase) => self.value = finite(self.value + increase),
             Value::Gauge(value) | Value::Set(value) => self.value = *value,
             Value::Summary(summary) => {
@@ -386,16 +391,16 @@ fn series() -> impl Strategy<Value = Series> {
 fn policy() -> impl Strategy<Value = Policy> {
     const PERCENTILES: [&[f64]; 4] = [&[], &[50.0], &[25.0, 50.0], &[50.0, 99.0]];
     const BOUNDS: [&[f64]; 5] = [&[], &[2.0], &[5.0], &[2.0, 5.0], &[-1.0, 2.0, 7.0, 9.0]];
-    let form = select(&[Form::Summary, Form::Histogram, Form::Native][..]);
+    let form = select(&[Exposition::Summary, Exposition::Histogram, Exposition::Native][..]);
     let schema = prop_oneof![2 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(3))];
     let expire_after = prop::array::uniform6((1..40_u64).prop_map(Duration::from_secs));
     (form, select(&PERCENTILES[..]), select(&BOUNDS[..]), schema, expire_after, "[a-c]").prop_map(
         |(form, percentiles, bounds, schema, expire_after, help)| {
-            let bounds = if form == Form::Histogram { bounds.to_vec() } else { Vec::new() };
+            let bounds = if form == Exposition::Histogram { bounds.to_vec() } else { Vec::new() };
             let schema = match form {
-                Form::Summary => None,
-                Form::Histogram => schema,
-                Form::Native => Some(schema.unwrap_or(1)),
+                Exposition::Summary => None,
+                Exposition::Histogram => schema,
+                Exposition::Native => Some(schema.unwrap_or(1)),
             };
             let native = schema.map(|schema| NativeSettings { schema, max_buckets: 0 });
             let percentiles = percentiles.iter().copied().filter_map(Percentile::new).collect();
@@ -515,7 +520,7 @@ fn value(series: &Series, number: f64, policy: &Policy) -> Value {
             percentiles: percentiles.iter().map(|percentile| number + percentile.percent()).collect(),
             buckets: (1..=bounds.len()).map(|place| place.min(3) as f64).collect(),
             native: native.map(|NativeSettings { schema, .. }| {
-                Box::new(Native::new(schema, 1.0, [(number as i32 % 100, 2.0)], []))
+                Box::new(NativeHistogram::new(schema, 1.0, [(number as i32 % 100, 2.0)], []))
             }),
             ..Summary::default()
         })),

@@ -2,7 +2,7 @@
 
 /// Why a row of a snapshot is not on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Quarantine {
+pub enum QuarantineReason {
     /// Its family has another type.
     TypeConflict,
     /// Its family, or a name that belongs to it such as `x_count` of a summary `x`, is another family's.
@@ -15,48 +15,48 @@ pub enum Quarantine {
     ReservedName,
 }
 
-impl Quarantine {
+impl QuarantineReason {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Quarantine; 5] = [
-        Quarantine::TypeConflict,
-        Quarantine::NameTaken,
-        Quarantine::DuplicateSeries,
-        Quarantine::NegativeIncrease,
-        Quarantine::ReservedName,
+    pub const ALL: [QuarantineReason; 5] = [
+        QuarantineReason::TypeConflict,
+        QuarantineReason::NameTaken,
+        QuarantineReason::DuplicateSeries,
+        QuarantineReason::NegativeIncrease,
+        QuarantineReason::ReservedName,
     ];
 
     /// The name by which telemetry counts it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Quarantine::TypeConflict => "type_conflict",
-            Quarantine::NameTaken => "name_taken",
-            Quarantine::DuplicateSeries => "duplicate_series",
-            Quarantine::NegativeIncrease => "negative_increase",
-            Quarantine::ReservedName => "reserved_name",
+            QuarantineReason::TypeConflict => "type_conflict",
+            QuarantineReason::NameTaken => "name_taken",
+            QuarantineReason::DuplicateSeries => "duplicate_series",
+            QuarantineReason::NegativeIncrease => "negative_increase",
+            QuarantineReason::ReservedName => "reserved_name",
         }
     }
 }
 
 /// What is on the page, but not as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Merge {
+pub enum MergeReason {
     /// Two of its tags became one label, of which the last counts.
     Labels,
     /// It was added to a series that has the same name and labels.
     Series,
 }
 
-impl Merge {
+impl MergeReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Merge; 2] = [Merge::Labels, Merge::Series];
+    pub const ALL: [MergeReason; 2] = [MergeReason::Labels, MergeReason::Series];
 
     /// The name by which telemetry counts it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Merge::Labels => "labels",
-            Merge::Series => "series",
+            MergeReason::Labels => "labels",
+            MergeReason::Series => "series",
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Names of families that no client may have.
 
-use crate::aggregate::RESERVED_PREFIX;
-use crate::series::Series;
+use crate::model::{RESERVED_PREFIX, Series};
 
 /// What Prometheus records itself of each target, and of its alerts. A series of the page with one of these names would
 /// stand beside or in place of Prometheus' own: a client could say that a target is `up`.
@@ -39,7 +38,7 @@ impl Reserved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Kind;
+    use crate::model::Kind;
 
     #[test]
     fn names_of_tallyd_prometheus_and_others_beside_are_forbidden() {

@@ -4,7 +4,7 @@ use super::Totals;
 use super::line::{Extras, help, push_line, type_name};
 use super::page::{Distribution, Shape, Total};
 use crate::export::PIECE;
-use crate::export::number::push_number;
+use crate::text::number::push_number;
 
 /// Writes all families, sorted, each with its HELP and TYPE, and a final line feed; piece by piece, since the page of a
 /// million series takes more memory than the series.
@@ -62,22 +62,21 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
-    use super::super::{Merge, Naming, Quarantine};
+    use super::super::{MergeReason, Naming, QuarantineReason};
     use super::*;
-    use crate::aggregate::{Percentile, Statistics, Summary};
-    use crate::export::Exported;
-    use crate::policy::{Form, Policies, Policy};
-    use crate::protocol::Kind;
-    use crate::series::Series;
-    use crate::snapshot::{Overview, Snapshot, Value};
+    use crate::export::ExportOutcome;
+    use crate::model::{
+        Exposition, Kind, Overview, Percentile, Policies, Policy, Series, Snapshot, Statistics, Summary,
+        Value,
+    };
 
     const MINUTE: Duration = Duration::from_mins(1);
 
     /// What rows are of: one policy, under which series live for a minute.
-    pub(in super::super) fn policies(form: Form) -> Arc<Policies> {
+    pub(in super::super) fn policies(form: Exposition) -> Arc<Policies> {
         let statistics = Statistics {
             percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
-            bounds: if form == Form::Histogram { vec![0.1, 1.0] } else { Vec::new() },
+            bounds: if form == Exposition::Histogram { vec![0.1, 1.0] } else { Vec::new() },
             ..Statistics::default()
         };
         Arc::new(Policies::new(vec![Policy {
@@ -88,7 +87,7 @@ pub(super) mod tests {
         }]))
     }
 
-    pub(in super::super) fn totals(naming: Naming, form: Form) -> Totals {
+    pub(in super::super) fn totals(naming: Naming, form: Exposition) -> Totals {
         let mut totals = Totals::new(naming);
         totals.policies = policies(form);
         totals
@@ -110,9 +109,9 @@ pub(super) mod tests {
             events: Vec::new(),
             overview: Overview::default(),
         };
-        let Exported { quarantined, merged } = totals.add(&snapshot);
-        let quarantined = Quarantine::ALL.map(Quarantine::name).into_iter().zip(quarantined);
-        let merged = Merge::ALL.map(Merge::name).into_iter().zip(merged);
+        let ExportOutcome { quarantined, merged } = totals.add(&snapshot);
+        let quarantined = QuarantineReason::ALL.map(QuarantineReason::name).into_iter().zip(quarantined);
+        let merged = MergeReason::ALL.map(MergeReason::name).into_iter().zip(merged);
         quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
     }
 
@@ -149,7 +148,7 @@ pub(super) mod tests {
 
     #[test]
     fn totals_run_and_percentiles_are_those_of_the_latest_interval() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         for value in [100.0, 300.0] {
             let rows = vec![
                 row(Kind::Timing, "api.latency", &[("env", "prod")], value),
@@ -177,7 +176,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_page_of_many_pieces_is_whole() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         let rows = (0..5000).map(|n| row(Kind::Counter, &format!("c.{n:04}"), &[], f64::from(n))).collect();
         add(&mut totals, rows);
         let page = page(&totals);
@@ -189,7 +188,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_histogram_has_running_buckets_and_the_one_without_bound() {
-        let mut totals = totals(Naming::StatsdExporter, Form::Histogram);
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Histogram);
         (0..2).for_each(|_| _ = add(&mut totals, vec![row(Kind::Distribution, "d", &[], 0.5)]));
         assert_eq!(
             page(&totals),
@@ -200,7 +199,7 @@ pub(super) mod tests {
 
     #[test]
     fn counters_that_become_one_are_added_up_and_anything_else_is_kept_out() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         let rows = vec![
             row(Kind::Counter, "a-b", &[], 1.0),
             row(Kind::Counter, "a.b", &[], 2.0),
@@ -220,7 +219,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_family_has_one_type() {
-        let mut totals = totals(Naming::StatsdExporter, Form::Summary);
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
         let rows = vec![row(Kind::Counter, "x", &[], 1.0), row(Kind::Gauge, "x", &[("a", "b")], 2.0)];
         assert_eq!(add(&mut totals, rows), [("type_conflict", 1)]);
         assert_eq!(page(&totals).matches("# TYPE x ").count(), 1);
@@ -228,7 +227,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_belongs_to_a_distribution_is_no_other_family_whichever_came_first() {
-        for form in [Form::Summary, Form::Histogram] {
+        for form in [Exposition::Summary, Exposition::Histogram] {
             let mut totals = totals(Naming::StatsdExporter, form);
             assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
             let rows = vec![
@@ -246,7 +245,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_counter_never_falls() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         add(&mut totals, vec![row(Kind::Counter, "c", &[], 5.0)]);
         assert_eq!(add(&mut totals, vec![row(Kind::Counter, "c", &[], -1.0)]), [("negative_increase", 1)]);
         assert!(page(&totals).contains("c_total 5\n"));
@@ -254,7 +253,7 @@ pub(super) mod tests {
 
     #[test]
     fn totals_stay_finite() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         for _ in 0..3 {
             add(
                 &mut totals,
@@ -267,7 +266,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_client_cannot_add_to_tallyds_own_metrics() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         let rows =
             vec![row(Kind::Counter, "tallyd.lines", &[], 1.0), row(Kind::Counter, "tallyd_lines", &[], 9.0)];
         assert_eq!(add(&mut totals, rows), [("reserved_name", 1)]);
@@ -276,7 +275,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_idle_leaves_the_page_and_its_names_are_free_again() {
-        let mut totals = totals(Naming::StatsdExporter, Form::Summary);
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
         add(&mut totals, vec![row(Kind::Timing, "x", &[], 5.0), row(Kind::Gauge, "g", &[], 1.0)]);
         add(&mut totals, Vec::new());
         let after_one = page(&totals);

@@ -9,13 +9,12 @@ use super::merge::merge;
 use super::news::News;
 use super::page::{Distribution, Family, Member, Nature, Page, Total};
 use super::reserved::Reserved;
-use super::{Merge, Naming, Quarantine};
-use crate::aggregate::{MILLISECONDS, Native, NativeSettings, Statistics, Summary, finite};
-use crate::export::Exported;
-use crate::policy::{Policies, Policy, PolicyId};
-use crate::protocol::Kind;
-use crate::series::Series;
-use crate::snapshot::{Row, Snapshot, Value};
+use super::{MergeReason, Naming, QuarantineReason};
+use crate::export::ExportOutcome;
+use crate::model::{
+    Kind, MILLISECONDS, NativeHistogram, NativeSettings, Policies, Policy, PolicyId, Row, Series, Snapshot,
+    Statistics, Summary, Value, finite,
+};
 
 /// Where a series of the snapshots stands on the page.
 #[derive(Debug)]
@@ -29,9 +28,9 @@ pub(super) enum Stand {
     /// It is added to this member.
     At {
         member: u32,
-        merges: [bool; Merge::ALL.len()],
+        merges: [bool; MergeReason::ALL.len()],
     },
-    Nowhere(Quarantine),
+    Nowhere(QuarantineReason),
 }
 
 /// What all series came to since they began, in families.
@@ -91,14 +90,14 @@ impl Totals {
     /// Adds an interval's rows, and counts those that are not on the page as they were sent.
     ///
     /// Rows and places are in the order of the series, so one walk over both finds the places of all rows.
-    pub fn add(&mut self, snapshot: &Snapshot) -> Exported {
+    pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
         self.interval_began = began(snapshot);
         self.policies = Arc::clone(&snapshot.policies);
         if mem::take(&mut self.has_outdated) || snapshot.rows.have_new_policies {
             self.follow(snapshot);
         }
-        let mut exported = Exported::default();
+        let mut exported = ExportOutcome::default();
         let places = mem::take(&mut self.places);
         let mut known = &places[..];
         let mut new = Vec::new();
@@ -131,7 +130,7 @@ impl Totals {
     }
 
     /// The series that are not on the page, and why.
-    pub fn kept_out(&self) -> impl Iterator<Item = (&Series, Quarantine)> {
+    pub fn kept_out(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
         self.places.iter().filter_map(|place| match place.stand {
             Stand::At { .. } => None,
             Stand::Nowhere(reason) => Some((&place.series, reason)),
@@ -139,13 +138,13 @@ impl Totals {
     }
 
     /// The series that are on the page in another way than they were sent.
-    pub fn merged(&self) -> impl Iterator<Item = (&Series, Merge)> {
+    pub fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
         self.places.iter().flat_map(|place| {
             let merges = match place.stand {
                 Stand::At { merges, .. } => merges,
                 Stand::Nowhere(_) => Default::default(),
             };
-            let merges = Merge::ALL.into_iter().zip(merges).filter(|(_, merges)| *merges);
+            let merges = MergeReason::ALL.into_iter().zip(merges).filter(|(_, merges)| *merges);
             merges.map(|(merge, _)| (&place.series, merge))
         })
     }
@@ -193,13 +192,18 @@ impl Totals {
         Nature::of(family.kind, self.policies.get(family.policy))
     }
 
-    fn add_to(&mut self, stand: Stand, row: Row<'_>, exported: &mut Exported) -> Result<(), Quarantine> {
+    fn add_to(
+        &mut self,
+        stand: Stand,
+        row: Row<'_>,
+        exported: &mut ExportOutcome,
+    ) -> Result<(), QuarantineReason> {
         let (number, merges) = match stand {
             Stand::At { member, merges } => (member, merges),
             Stand::Nowhere(reason) => return Err(reason),
         };
         if self.gave_way && self.page.family_of(number).gave_way {
-            return Err(Quarantine::NameTaken);
+            return Err(QuarantineReason::NameTaken);
         }
         if self.page.member(number).policy != row.policy {
             self.adopt(number, row.policy)?;
@@ -211,7 +215,7 @@ impl Totals {
         match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
                 if *increase < 0.0 {
-                    return Err(Quarantine::NegativeIncrease);
+                    return Err(QuarantineReason::NegativeIncrease);
                 }
                 *total = finite(*total + increase);
             }
@@ -242,10 +246,10 @@ impl Totals {
     ///
     /// Fails if the family is shown in another way, which can be where a snapshot was lost whose rows had new policies.
     #[cold]
-    fn adopt(&mut self, number: u32, policy: PolicyId) -> Result<(), Quarantine> {
+    fn adopt(&mut self, number: u32, policy: PolicyId) -> Result<(), QuarantineReason> {
         let Member { family, kind, .. } = *self.page.member(number);
         if !self.takes_in(family, kind, policy) {
-            return Err(Quarantine::TypeConflict);
+            return Err(QuarantineReason::TypeConflict);
         }
         self.tell(family, policy);
         let member = self.page.member_mut(number);
@@ -298,7 +302,7 @@ impl Totals {
         self.gave_way = false;
         for place in &mut self.places {
             if place.stand.member().is_some_and(|number| self.page.family_of(number).gave_way) {
-                place.stand = Stand::Nowhere(Quarantine::NameTaken);
+                place.stand = Stand::Nowhere(QuarantineReason::NameTaken);
             }
         }
         // Where something left, those kept out are judged anew when they come again.
@@ -321,7 +325,8 @@ impl Distribution {
         let Statistics { bounds, native, .. } = &policy.statistics;
         Self {
             buckets: vec![0.0; bounds.len()].into(),
-            native: native.map(|NativeSettings { schema, .. }| Box::new(Native::new(schema, 0.0, [], []))),
+            native: native
+                .map(|NativeSettings { schema, .. }| Box::new(NativeHistogram::new(schema, 0.0, [], []))),
             ..Self::default()
         }
     }

@@ -189,11 +189,11 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::{Parameters, Shared};
+    use crate::aggregate::{AggregationOptions, SharedState};
 
     fn shard() -> Arc<Mutex<Shard>> {
-        let parameters = Parameters { max_series: 10, ..Parameters::default() };
-        Arc::new(Mutex::new(Shard::new(Shared::new(parameters))))
+        let parameters = AggregationOptions { max_series: 10, ..AggregationOptions::default() };
+        Arc::new(Mutex::new(Shard::new(SharedState::new(parameters))))
     }
 
     #[test]

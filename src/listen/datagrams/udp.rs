@@ -6,7 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::listen::{BindError, Protocol};
+use crate::net::{BindError, Protocol};
 
 /// What to listen on.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::socket::Stream;
 use super::{Closed, Deframer, End, Frame, Framing};
 use crate::aggregate::Shard;
-use crate::protocol::Reason;
+use crate::protocol::RejectReason;
 
 /// Bytes read at a time.
 const READ: usize = 64 << 10;
@@ -122,7 +122,7 @@ impl Reader {
 fn record(shard: &mut Shard, frame: Frame<'_>) {
     match frame {
         Frame::Lines(lines) => shard.record_stream(lines),
-        Frame::TooLong => shard.reject(Reason::LineTooLong),
+        Frame::TooLong => shard.reject(RejectReason::LineTooLong),
         Frame::Cut => shard.count_cut_line(),
     }
 }

@@ -21,9 +21,10 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 
+use super::BACKLOG;
 use super::unix::BoundFile;
-use super::{BACKLOG, BackOff, Connections};
 use crate::aggregate::Shard;
+use crate::net::{BackOff, Connections};
 use connection::Reader;
 use socket::{Acceptor, Stream};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 
-use crate::listen::{BACKLOG, BindError, Protocol};
+use crate::listen::BACKLOG;
+use crate::net::{BindError, Protocol};
 
 /// Finds clients that are gone without a word, in some two minutes.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()

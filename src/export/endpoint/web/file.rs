@@ -7,7 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::Problem;
 use crate::mapping::Ttl;
-use crate::yaml::{self, YamlError};
+use crate::text::yaml::{self, YamlError};
 
 /// All of a file.
 #[derive(Debug, Default, Deserialize)]

@@ -17,10 +17,10 @@ const NICENESS: i32 = 10;
 /// Passwords are checked one after the other, on a thread of their own: those who guess keep neither pages from being made nor
 /// samples from being received. Dropped, it ends the thread.
 #[derive(Debug)]
-pub(super) struct Verifier(Arc<Shared>);
+pub(super) struct Verifier(Arc<SharedState>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedState {
     state: Mutex<State>,
     /// Something in `state` changed.
     changed: Condvar,
@@ -43,7 +43,7 @@ struct Job {
 impl Verifier {
     pub(super) fn start() -> io::Result<Self> {
         let state = Mutex::new(State { waiting: Queue::new(), ended: false });
-        let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let shared = Arc::new(SharedState { state, changed: Condvar::new() });
         let own = Arc::clone(&shared);
         thread::Builder::new().name("passwords".to_owned()).spawn(move || {
             // On Linux this is the niceness of the thread alone. To be nicer is always allowed.
@@ -76,7 +76,7 @@ impl Drop for Verifier {
     }
 }
 
-impl Shared {
+impl SharedState {
     fn next(&self) -> Option<Job> {
         let mut state = self.state.lock();
         while !state.ended {

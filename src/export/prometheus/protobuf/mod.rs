@@ -23,9 +23,8 @@ use super::Totals;
 use super::line::{help, quantile};
 use super::names::pairs;
 use super::page::{Distribution, Member, Shape, Total};
-use crate::aggregate::Native;
 use crate::export::PIECE;
-use crate::policy::{Policies, Policy};
+use crate::model::{NativeHistogram, Policies, Policy};
 
 /// Writes all families, sorted; piece by piece, as the text format is written.
 ///
@@ -127,7 +126,7 @@ impl<'a> Entry<'a> {
                         upper_bound,
                     }));
                     let counted = match native.as_deref() {
-                        Some(Native { schema, zero, positive, negative }) => {
+                        Some(NativeHistogram { schema, zero, positive, negative }) => {
                             native::histogram(*schema, *zero, positive, negative, *sum)
                         }
                         None => Histogram {
@@ -197,12 +196,10 @@ pub(super) mod tests {
     use super::super::text::tests::{add, row, totals};
     use super::super::{Format, Naming};
     use super::*;
-    use crate::aggregate::Summary as Aggregate;
-    use crate::export::number::push_number;
-    use crate::policy::Form;
-    use crate::protocol::Kind;
-    use crate::series::Series;
-    use crate::snapshot::Value;
+    use crate::model::Summary as Aggregate;
+    use crate::model::Value;
+    use crate::model::{Exposition, Kind, Series};
+    use crate::text::number::push_number;
 
     fn families(mut page: &[u8]) -> Vec<MetricFamily> {
         let mut families = Vec::new();
@@ -293,7 +290,7 @@ pub(super) mod tests {
 
     #[test]
     fn it_has_what_the_text_page_has() {
-        for timings in [Form::Summary, Form::Histogram] {
+        for timings in [Exposition::Summary, Exposition::Histogram] {
             let mut totals = totals(Naming::Prometheus, timings);
             assert_is_the_text_page(&totals);
             for value in [100.0, 0.0, -2.5] {
@@ -318,7 +315,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_family_of_many_pieces_is_whole() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         let tagged = |n| row(Kind::Counter, "c", &[("n", &format!("{n:05}"))], f64::from(n));
         add(&mut totals, (0..5000).map(tagged).collect());
         assert!(page(&totals, Format::Protobuf).len() > 2 * PIECE);
@@ -327,7 +324,7 @@ pub(super) mod tests {
 
     #[test]
     fn bytes_are_those_of_the_specification() {
-        let mut totals = totals(Naming::Prometheus, Form::Summary);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         add(&mut totals, vec![row(Kind::Gauge, "g", &[("k", "v")], -1.5)]);
         let expected = [
             &b"\x29"[..],
@@ -340,7 +337,7 @@ pub(super) mod tests {
 
     #[test]
     fn members_have_the_time_of_their_beginning() {
-        for timings in [Form::Summary, Form::Histogram] {
+        for timings in [Exposition::Summary, Exposition::Histogram] {
             let mut totals = totals(Naming::Prometheus, timings);
             let rows = vec![row(Kind::Counter, "c", &[], 1.0), row(Kind::Timing, "t", &[], 1.0)];
             (0..2).for_each(|_| _ = add(&mut totals, rows.clone()));
@@ -374,8 +371,8 @@ pub(super) mod tests {
             (1e30, u64::MAX, 1e30),
         ];
         for (count, whole, float) in cases {
-            assert_eq!(counted(Form::Summary, count).summary.unwrap().sample_count, whole);
-            let histogram = counted(Form::Histogram, count).histogram.unwrap();
+            assert_eq!(counted(Exposition::Summary, count).summary.unwrap().sample_count, whole);
+            let histogram = counted(Exposition::Histogram, count).histogram.unwrap();
             assert_eq!((histogram.sample_count, histogram.sample_count_float), (whole, float));
             let bucket = |upper_bound, cumulative_count, cumulative_count_float| Bucket {
                 cumulative_count,

@@ -1,0 +1,201 @@
+//! What a line means, as an object for programs. The form is an interface: `docs/protocol.md` describes it.
+
+use serde::Serialize;
+
+use crate::aggregate::AggregationOptions;
+use crate::mapping::{Mapping, Rule};
+use crate::model::{Kind, Series};
+use crate::protocol::{Event, Line, Metric, Origin, RejectReason, SampleValue, ServiceCheck};
+use crate::resolve::{IdentityBuilder, identify, lossy, map, sorted};
+
+/// What tallyd makes of a line.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Meaning {
+    /// It counts.
+    Taken {
+        /// `true`
+        ok: bool,
+        /// What a metric line holds.
+        samples: Vec<SampleMeaning>,
+        /// One at most.
+        events: Vec<EventMeaning>,
+        /// One at most.
+        service_checks: Vec<CheckMeaning>,
+    },
+    /// It does not.
+    Rejected {
+        /// `false`
+        ok: bool,
+        /// Why.
+        reason: &'static str,
+        /// The byte at which it shows, counted from 1.
+        column: usize,
+    },
+}
+
+/// One sample.
+#[derive(Debug, Serialize)]
+pub(super) struct SampleMeaning {
+    name: String,
+    /// What it counts as.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    value: ValueMeaning,
+    /// Whether the value is a change.
+    delta: bool,
+    rate: f64,
+    tags: Vec<(String, String)>,
+    timestamp: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cardinality: Option<&'static str>,
+    /// Of the mapping, if one matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<RuleMeaning>,
+}
+
+/// What a rule makes of a sample.
+#[derive(Debug, Serialize)]
+struct RuleMeaning {
+    /// Its place among the rules, from 1.
+    number: usize,
+    #[serde(rename = "match")]
+    pattern: String,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Series { name: String, tags: Vec<(String, String)>, scale: f64 },
+    Refused { refused: &'static str },
+}
+
+/// A number, or a set's member.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum ValueMeaning {
+    Number(f64),
+    Member(String),
+}
+
+/// An event.
+#[derive(Debug, Serialize)]
+pub(super) struct EventMeaning {
+    title: String,
+    text: String,
+    timestamp: Option<u64>,
+    hostname: Option<String>,
+    priority: &'static str,
+    alert_type: &'static str,
+    aggregation_key: Option<String>,
+    source_type: Option<String>,
+    tags: Vec<(String, String)>,
+}
+
+/// A service check.
+#[derive(Debug, Serialize)]
+pub(super) struct CheckMeaning {
+    name: String,
+    status: u8,
+    timestamp: Option<u64>,
+    hostname: Option<String>,
+    message: Option<String>,
+    tags: Vec<(String, String)>,
+}
+
+impl Meaning {
+    /// Of a line that was parsed.
+    pub(super) fn of(line: &Line<'_>, parameters: &AggregationOptions, mapping: &Mapping) -> Self {
+        let (mut samples, mut events, mut service_checks) = (Vec::new(), Vec::new(), Vec::new());
+        match line {
+            Line::Metric(metric) => samples = samples_of(metric, parameters, mapping),
+            Line::Event(event) => events.push(event_of(event)),
+            Line::ServiceCheck(check) => service_checks.push(check_of(check)),
+        }
+        Meaning::Taken { ok: true, samples, events, service_checks }
+    }
+
+    /// Of a line that does not count.
+    pub(super) fn rejected(reason: RejectReason, offset: usize) -> Self {
+        Meaning::Rejected { ok: false, reason: reason.name(), column: offset + 1 }
+    }
+}
+
+fn samples_of(metric: &Metric<'_>, parameters: &AggregationOptions, mapping: &Mapping) -> Vec<SampleMeaning> {
+    let is_absolute = parameters.is_absolute(metric.name());
+    let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
+    let Origin { container_id, external_data, cardinality } = metric.origin();
+    let (name, tags) = (metric.name().to_string(), sorted(metric.tags()));
+    let meaning = |sample: crate::protocol::Sample<'_>| {
+        let (value, delta) = match sample.value {
+            SampleValue::Number(number) => (ValueMeaning::Number(number), false),
+            SampleValue::Signed(number) => (ValueMeaning::Number(number), !is_absolute),
+            SampleValue::Member(member) => (ValueMeaning::Member(lossy(member)), false),
+        };
+        SampleMeaning {
+            name: name.clone(),
+            kind: sample.kind.wire(),
+            value,
+            delta,
+            rate: sample.rate.get(),
+            tags: tags.clone(),
+            timestamp: metric.timestamp(),
+            container_id: given(container_id),
+            external_data: given(external_data),
+            cardinality: cardinality.map(crate::protocol::Cardinality::name),
+            rule: rule_of(metric, sample.kind, parameters, mapping),
+        }
+    };
+    metric.samples().map(meaning).collect()
+}
+
+fn rule_of(
+    metric: &Metric<'_>,
+    kind: Kind,
+    parameters: &AggregationOptions,
+    mapping: &Mapping,
+) -> Option<RuleMeaning> {
+    let mapped = map(mapping, kind, metric)?;
+    let mut identities = IdentityBuilder::new(parameters.container_id_tag);
+    let outcome = match identify(&mut identities, Some(&mapped), kind, metric) {
+        Ok(scale) => {
+            let series = Series::from_identity(identities.identity());
+            let tags = series.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            Outcome::Series { name: series.name().to_owned(), tags, scale }
+        }
+        Err(refusal) => Outcome::Refused { refused: refusal.name() },
+    };
+    let Rule { number, text, .. } = mapped.rule;
+    Some(RuleMeaning { number: number + 1, pattern: text.pattern.clone(), outcome })
+}
+
+fn event_of(event: &Event<'_>) -> EventMeaning {
+    EventMeaning {
+        title: event.title.to_string(),
+        text: event.text.to_string(),
+        timestamp: event.timestamp,
+        hostname: event.hostname.map(lossy),
+        priority: event.priority.name(),
+        alert_type: event.alert_type.name(),
+        aggregation_key: event.aggregation_key.map(lossy),
+        source_type: event.source_type.map(lossy),
+        tags: sorted(event.tags),
+    }
+}
+
+fn check_of(check: &ServiceCheck<'_>) -> CheckMeaning {
+    CheckMeaning {
+        name: check.name.to_owned(),
+        status: check.status as u8,
+        timestamp: check.timestamp,
+        hostname: check.hostname.map(lossy),
+        message: check.message.map(|message| message.to_string()),
+        tags: sorted(check.tags),
+    }
+}

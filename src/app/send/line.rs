@@ -1,0 +1,169 @@
+//! The line that is sent, checked by the parser that will read it.
+
+use crate::model::{Kind, RESERVED_PREFIX};
+use crate::protocol::{self, Dialects, Line, Metric, SampleValue};
+
+/// What is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: &'a str,
+    /// As it stands on the wire: `c`.
+    pub(super) wire_type: &'a str,
+    /// `KEY` or `KEY:VALUE`.
+    pub(super) tags: &'a [String],
+    pub(super) rate: Option<&'a str>,
+}
+
+/// The line that says so.
+///
+/// # Errors
+///
+/// Why no line says so: it would be rejected, or mean something else.
+pub(super) fn line(parts: &Parts<'_>) -> Result<String, String> {
+    let Parts { name, value, wire_type, tags, rate } = parts;
+    // These end a line or a part of it, so that what follows would be read as something else.
+    for part in [*name, *value, rate.unwrap_or_default()].into_iter().chain(tags.iter().map(String::as_str)) {
+        if let Some(end) = part.chars().find(|char| "|\n\r".contains(*char)) {
+            return Err(format!("{part:?} has a {end:?} in it, which would end it"));
+        }
+    }
+    let mut line = format!("{name}:{value}|{wire_type}");
+    if let Some(rate) = rate {
+        line.push_str("|@");
+        line.push_str(rate);
+    }
+    if !tags.is_empty() {
+        line.push_str("|#");
+        line.push_str(&tags.join(","));
+    }
+    let parsed =
+        parse(line.as_bytes()).map_err(|problem| format!("{line:?} would be rejected: {problem}"))?;
+    let difference = match parsed {
+        Line::Metric(metric) => difference(parts, &metric),
+        Line::Event(_) => Some("it would be an event".to_owned()),
+        Line::ServiceCheck(_) => Some("it would be a service check".to_owned()),
+    };
+    match difference {
+        Some(difference) => Err(format!("{line:?} would mean something else: {difference}")),
+        None => Ok(line),
+    }
+}
+
+/// Whether a line that somebody wrote counts.
+///
+/// # Errors
+///
+/// Why not.
+pub(super) fn check(line: &[u8]) -> Result<(), String> {
+    parse(line).map(|_| ())
+}
+
+/// As tallyd reads lines unless it is told otherwise.
+fn parse(line: &[u8]) -> Result<Line<'_>, String> {
+    match protocol::parse(line, Dialects::ALL) {
+        Ok(Line::Metric(metric)) if metric.name().starts_with(RESERVED_PREFIX) => {
+            Err(format!("names that begin with {RESERVED_PREFIX} are tallyd's own"))
+        }
+        Ok(parsed) => Ok(parsed),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// In what the metric is not what was asked for.
+fn difference(parts: &Parts<'_>, metric: &Metric<'_>) -> Option<String> {
+    let kind = match parts.wire_type {
+        "m" => "c",
+        "kv" => "g",
+        wire => wire,
+    };
+    if metric.name() != parts.name {
+        return Some(format!("the name would be {:?}", metric.name().to_string()));
+    }
+    let mut samples = metric.samples();
+    let (first, others) = (samples.next(), samples.count());
+    let Some(sample) = first.filter(|_| others == 0) else {
+        return Some(format!("the value would be {} values", others + 1));
+    };
+    if sample.kind.wire() != kind {
+        return Some(format!("the type would be {}", sample.kind.wire()));
+    }
+    if matches!(sample.value, SampleValue::Member(member) if member != parts.value.as_bytes()) {
+        return Some("the value would be another one".to_owned());
+    }
+    if parts.rate.is_some() && !sample.kind.is_sampled() {
+        return Some(format!("a rate has no effect on a {}", sample.kind.name()));
+    }
+    let split = |tag: &'_ String| {
+        let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
+        (key.as_bytes().to_vec(), value.as_bytes().to_vec())
+    };
+    let asked: Vec<_> = parts.tags.iter().map(split).collect();
+    let tags: Vec<_> = metric.tags().iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+    if tags != asked {
+        return Some(format!("the tags would be {}", shown(&tags)));
+    }
+    metric.notes().iter().next().map(|note| format!("it would be noted as {}", note.name()))
+}
+
+fn shown(tags: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes);
+    let tags: Vec<_> =
+        tags.iter().map(|(key, value)| format!("{:?}: {:?}", text(key), text(value))).collect();
+    format!("{{{}}}", tags.join(", "))
+}
+
+/// The types that can be sent, as they stand on the wire.
+pub const WIRE_TYPES: [&str; Kind::ALL.len() + 2] = ["c", "g", "ms", "h", "d", "s", "m", "kv"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_what_the_parser_reads() {
+        let tags = ["env:prod".to_owned(), "beta".to_owned(), "url:http://h:1".to_owned()];
+        let all = Parts { name: "a.b", value: "1.5", wire_type: "ms", tags: &tags, rate: Some("0.5") };
+        assert_eq!(line(&all).unwrap(), "a.b:1.5|ms|@0.5|#env:prod,beta,url:http://h:1");
+        for wire_type in WIRE_TYPES {
+            let parts = Parts { name: "a", value: "-5", wire_type, tags: &[], rate: None };
+            assert_eq!(line(&parts).unwrap(), format!("a:-5|{wire_type}"));
+        }
+        let member = Parts { name: "a", value: "x:y", wire_type: "s", tags: &[], rate: None };
+        assert_eq!(line(&member).unwrap(), "a:x:y|s");
+    }
+
+    #[test]
+    fn what_would_be_rejected_or_mean_something_else_is_refused_with_the_reason() {
+        let good = Parts { name: "a", value: "1", wire_type: "c", tags: &[], rate: None };
+        let tags = |tag: &str| vec![tag.to_owned()];
+        let [pipe, comma, hash, empty, line_feed] = ["k:v|@0.5", "k:v,b", "#k", "", "k:\nb:1|c"].map(tags);
+        let cases = [
+            (Parts { name: "", ..good }, "empty_name"),
+            (Parts { name: "a:b", ..good }, "bad_value"),
+            (Parts { name: "a:1", ..good }, "the name would be \"a\""),
+            (Parts { name: "tallyd.x", ..good }, "tallyd's own"),
+            (Parts { name: "a,k=v", ..good }, "the name would be \"a\""),
+            (Parts { name: "_e{1,1}:a|b", ..good }, "would end it"),
+            (Parts { name: "a|b", ..good }, "would end it"),
+            (Parts { name: "_e{1,1}", ..good }, "\"_e{1,1}:1|c\""),
+            (Parts { name: "a\nb", ..good }, "would end it"),
+            (Parts { value: "1:2", ..good }, "2 values"),
+            (Parts { value: "1|c:2", ..good }, "would end it"),
+            (Parts { value: "one", ..good }, "bad_value"),
+            (Parts { value: "a|b", wire_type: "s", ..good }, "would end it"),
+            (Parts { rate: Some("2"), ..good }, "bad_rate"),
+            (Parts { rate: Some("0.5|c:box"), ..good }, "would end it"),
+            (Parts { rate: Some("0.5"), wire_type: "g", ..good }, "no effect on a gauge"),
+            (Parts { tags: &pipe, ..good }, "would end it"),
+            (Parts { tags: &comma, ..good }, "the tags would be"),
+            (Parts { tags: &hash, ..good }, "the tags would be"),
+            (Parts { tags: &empty, ..good }, "the tags would be"),
+            (Parts { tags: &line_feed, ..good }, "would end it"),
+        ];
+        for (parts, reason) in cases {
+            let problem = line(&parts).unwrap_err();
+            assert!(problem.contains(reason), "{parts:?}: {problem}");
+        }
+    }
+}

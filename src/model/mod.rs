@@ -1,0 +1,21 @@
+//! The types that all stages speak of.
+
+mod event;
+mod kind;
+mod native_histogram;
+mod policy;
+mod series;
+mod snapshot;
+mod statistics;
+
+pub use event::{AlertType, Event, Priority};
+pub use kind::Kind;
+pub(crate) use native_histogram::coarser;
+pub use native_histogram::{NativeHistogram, NativeSettings};
+pub(crate) use policy::Assignment;
+pub use policy::{Exposition, Policies, Policy, PolicyId};
+pub(crate) use series::{CONTAINER_ID, SERVICE_CHECK, code};
+pub use series::{RESERVED_PREFIX, Series};
+pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
+pub(crate) use statistics::{MILLISECONDS, finite};
+pub use statistics::{Percentile, Statistics, Summary};

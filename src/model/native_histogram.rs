@@ -1,0 +1,293 @@
+//! Native histograms, as Prometheus defines them.
+
+use std::iter;
+use std::ops::RangeInclusive;
+
+use super::statistics::finite;
+
+/// What is asked of a native histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NativeSettings {
+    /// The finest schema: one of [`NativeHistogram::SCHEMAS`].
+    pub schema: i8,
+    /// Buckets at most, all but that of zero; 0 for any number. The schema is lowered until they are not more.
+    pub max_buckets: usize,
+}
+
+impl NativeSettings {
+    pub(crate) fn limit(self, mut native: NativeHistogram) -> NativeHistogram {
+        native.limit(self.max_buckets);
+        native
+    }
+}
+
+/// A native (sparse, exponential) histogram with weights for counts.
+///
+/// Bucket `i` of schema `n` holds what is above 2^((i-1) * 2^-n), up to and with 2^(i * 2^-n); those of negative values have
+/// the numbers of their magnitudes. One schema less makes one bucket of two, so any two histograms can be added: Prometheus'
+/// [native histogram specification](https://prometheus.io/docs/specs/native_histograms/#schema).
+#[derive(Debug, Clone, PartialEq)]
+pub struct NativeHistogram {
+    /// How fine it is: every power of two is cut into 2^schema buckets. One of [`SCHEMAS`](Self::SCHEMAS).
+    pub schema: i8,
+    /// The weight of what is exactly zero.
+    pub zero: f64,
+    /// Buckets that hold something and the weight in them, by ascending index.
+    pub positive: Vec<(i32, f64)>,
+    /// Likewise, of negative values.
+    pub negative: Vec<(i32, f64)>,
+}
+
+impl NativeHistogram {
+    /// Those that Prometheus takes.
+    pub const SCHEMAS: RangeInclusive<i8> = -4..=8;
+
+    /// A histogram of buckets by ascending index. The same one may come many times in a row: its weights are added up.
+    #[must_use]
+    pub fn new(
+        schema: i8,
+        zero: f64,
+        positive: impl IntoIterator<Item = (i32, f64)>,
+        negative: impl IntoIterator<Item = (i32, f64)>,
+    ) -> Self {
+        debug_assert!(Self::SCHEMAS.contains(&schema), "schema {schema}");
+        Self { schema, zero, positive: gathered(positive), negative: gathered(negative) }
+    }
+
+    /// The coarsest schema whose buckets grow by no more than `factor` from one to the next; within
+    /// [`SCHEMAS`](Self::SCHEMAS).
+    ///
+    /// A bucket's bound is 2^(2^-schema) times that of the one before, hence -floor(log2(log2(factor))), as `client_golang` has
+    /// it (`pickSchema`). Roots are compared here instead of logarithms, so that a factor that is such a power has its schema.
+    #[must_use]
+    pub fn schema_of(factor: f64) -> i8 {
+        let (coarsest, finest) = Self::SCHEMAS.into_inner();
+        let begin = f64::from(1_u32 << (1 << -coarsest));
+        let growths = iter::successors(Some(begin), |growth: &f64| Some(growth.sqrt()));
+        let found = (coarsest..finest).zip(growths).find(|&(_, growth)| growth <= factor);
+        found.map_or(finest, |(schema, _)| schema)
+    }
+
+    /// The weight of all values.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        let buckets = self.positive.iter().chain(&self.negative);
+        buckets.fold(self.zero, |sum, (_, weight)| finite(sum + weight))
+    }
+
+    /// Adds another one, in the coarser schema of the two.
+    pub fn add(&mut self, other: &Self) {
+        self.reduce_to(other.schema);
+        let steps = other.schema - self.schema;
+        self.zero = finite(self.zero + other.zero);
+        for (own, others) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
+            merge(own, coarser(others.iter().copied(), steps));
+        }
+    }
+
+    /// Makes it one of another schema, if that is coarser. No value is misplaced by that.
+    pub fn reduce_to(&mut self, schema: i8) {
+        let schema = schema.max(*Self::SCHEMAS.start());
+        if schema < self.schema {
+            for buckets in [&mut self.positive, &mut self.negative] {
+                *buckets = gathered(coarser(buckets.iter().copied(), self.schema - schema));
+            }
+            self.schema = schema;
+        }
+    }
+
+    /// Lowers the schema until there are at most so many buckets, or there is no coarser one. 0 is no limit.
+    pub fn limit(&mut self, max_buckets: usize) {
+        let is_coarsest = |schema| schema <= *Self::SCHEMAS.start();
+        while max_buckets > 0
+            && self.positive.len() + self.negative.len() > max_buckets
+            && !is_coarsest(self.schema)
+        {
+            self.reduce_to(self.schema - 1);
+        }
+    }
+}
+
+/// Buckets in a schema that is coarser by so many steps, each of which makes one bucket of two.
+pub(crate) fn coarser(
+    buckets: impl IntoIterator<Item = (i32, f64)>,
+    steps: i8,
+) -> impl Iterator<Item = (i32, f64)> {
+    // The upper bound of a bucket belongs to it: 1 and 2 become 1, 3 and 4 become 2.
+    buckets.into_iter().map(move |(index, weight)| (((index - 1) >> steps) + 1, weight))
+}
+
+/// Ascending buckets, each of them once.
+fn gathered(buckets: impl IntoIterator<Item = (i32, f64)>) -> Vec<(i32, f64)> {
+    let mut gathered = Vec::new();
+    buckets.into_iter().for_each(|bucket| append(&mut gathered, bucket));
+    gathered
+}
+
+fn append(buckets: &mut Vec<(i32, f64)>, (index, weight): (i32, f64)) {
+    debug_assert!(buckets.last().is_none_or(|last| last.0 <= index), "buckets ascend");
+    match buckets.last_mut() {
+        Some(last) if last.0 == index => last.1 = finite(last.1 + weight),
+        _ => buckets.push((index, weight)),
+    }
+}
+
+/// Adds ascending buckets to others. Those of running totals are most often there already.
+fn merge(own: &mut Vec<(i32, f64)>, others: impl Iterator<Item = (i32, f64)>) {
+    let mut missing = Vec::new();
+    let mut place = 0;
+    for (index, weight) in others {
+        place += own[place..].iter().take_while(|bucket| bucket.0 < index).count();
+        match own.get_mut(place) {
+            Some(bucket) if bucket.0 == index => bucket.1 = finite(bucket.1 + weight),
+            _ => append(&mut missing, (index, weight)),
+        }
+    }
+    if !missing.is_empty() {
+        own.append(&mut missing);
+        // Of two ascending runs, which a stable sort merges.
+        own.sort_by_key(|bucket| bucket.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Side = BTreeMap<i32, f64>;
+
+    fn any_side() -> impl Strategy<Value = Side> {
+        proptest::collection::btree_map(-700..700, (1..9).prop_map(f64::from), 0..40)
+    }
+
+    fn any_native() -> impl Strategy<Value = NativeHistogram> {
+        (NativeHistogram::SCHEMAS, 0..9, any_side(), any_side()).prop_map(
+            |(schema, zero, positive, negative)| {
+                NativeHistogram::new(schema, f64::from(zero), positive, negative)
+            },
+        )
+    }
+
+    /// The upper bound of a bucket, by the definition.
+    fn upper_bound(schema: i8, index: i32) -> f64 {
+        (f64::from(index) * f64::from(-schema).exp2()).exp2()
+    }
+
+    proptest! {
+        #[test]
+        fn a_coarser_bucket_lies_around_the_finer_one_and_shares_its_bounds(index in -9000..9000, schema in -3_i8..=8, steps in 0_i8..5) {
+            let steps = steps.min(schema + 4);
+            let (outer, _) = coarser([(index, 1.0)], steps).next().unwrap();
+            // Counted in the finer buckets.
+            let (lower, upper) = ((outer - 1) << steps, outer << steps);
+            prop_assert!(lower < index && index <= upper);
+        }
+
+        #[test]
+        fn reducing_keeps_all_weight_and_can_go_in_steps(native in any_native(), schemas in (NativeHistogram::SCHEMAS, NativeHistogram::SCHEMAS)) {
+            let mut in_steps = native.clone();
+            in_steps.reduce_to(schemas.0);
+            in_steps.reduce_to(schemas.1);
+            let mut at_once = native.clone();
+            at_once.reduce_to(schemas.0.min(schemas.1));
+            prop_assert_eq!(&in_steps, &at_once);
+            prop_assert_eq!(at_once.schema, native.schema.min(schemas.0).min(schemas.1));
+            prop_assert_eq!(at_once.weight(), native.weight());
+            prop_assert!(at_once.positive.is_sorted_by(|a, b| a.0 < b.0));
+        }
+
+        #[test]
+        fn addition_knows_no_order_and_keeps_all_weight(natives in (any_native(), any_native(), any_native())) {
+            let sum = |order: [&NativeHistogram; 3]| {
+                let mut sum = order[0].clone();
+                order[1..].iter().for_each(|other| sum.add(other));
+                sum
+            };
+            let (a, b, c) = &natives;
+            let whole = sum([a, b, c]);
+            prop_assert_eq!(&whole, &sum([c, a, b]));
+            prop_assert_eq!(&whole, &sum([b, c, a]));
+            prop_assert_eq!(whole.schema, a.schema.min(b.schema).min(c.schema));
+            prop_assert_eq!(whole.weight(), a.weight() + b.weight() + c.weight());
+        }
+
+        #[test]
+        fn of_one_schema_the_sum_is_that_of_the_buckets(a in any_side(), b in any_side()) {
+            let mut sum = NativeHistogram::new(3, 0.0, a.clone(), []);
+            sum.add(&NativeHistogram::new(3, 0.0, b.clone(), []));
+            let mut expected = a;
+            b.into_iter().for_each(|(index, weight)| *expected.entry(index).or_default() += weight);
+            prop_assert_eq!(sum.positive, expected.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn a_limit_lowers_the_schema_no_further_than_it_must(native in any_native(), max_buckets in 1_usize..50) {
+            let buckets = |native: &NativeHistogram| native.positive.len() + native.negative.len();
+            let mut limited = native.clone();
+            limited.limit(max_buckets);
+            prop_assert!(buckets(&limited) <= max_buckets || limited.schema == -4);
+            let mut finer = native.clone();
+            finer.reduce_to(limited.schema + 1);
+            prop_assert!(limited.schema == native.schema || buckets(&finer) > max_buckets);
+            finer.reduce_to(limited.schema);
+            prop_assert_eq!(limited, finer);
+        }
+
+        #[test]
+        fn a_schema_grows_by_no_more_than_the_factor_and_the_one_before_by_more(factor in 1.003_f64..60_000.0) {
+            let schema = NativeHistogram::schema_of(factor);
+            prop_assert!(upper_bound(schema, 1) <= factor);
+            prop_assert!(upper_bound(schema - 1, 1) > factor);
+            prop_assert_eq!(f64::from(schema), -factor.log2().log2().floor());
+        }
+    }
+
+    #[test]
+    fn factors_have_the_schemas_that_client_golang_gives_them() {
+        for (factor, schema) in [
+            (1e9, -4),
+            (65_536.0, -4),
+            (65_535.0, -3),
+            (4.0, -1),
+            (3.9, 0),
+            (2.0, 0),
+            (1.5, 1),
+            (1.1, 3),
+            (1.01, 7),
+            (1.005, 8),
+            (1.00271, 8),
+            (1.000_01, 8),
+        ] {
+            assert_eq!(NativeHistogram::schema_of(factor), schema, "{factor}");
+        }
+        for schema in NativeHistogram::SCHEMAS {
+            assert_eq!(NativeHistogram::schema_of(upper_bound(schema, 1)), schema);
+        }
+    }
+
+    #[test]
+    fn one_bucket_is_made_of_two_and_the_upper_bound_stays_in_it() {
+        let mut native =
+            NativeHistogram::new(0, 0.0, [(-1, 1.0), (0, 2.0), (1, 4.0), (2, 8.0), (3, 16.0)], [(1, 1.0)]);
+        native.reduce_to(-1);
+        assert_eq!(native.positive, [(0, 3.0), (1, 12.0), (2, 16.0)]);
+        assert_eq!(native.negative, [(1, 1.0)]);
+        native.limit(0);
+        assert_eq!(native.schema, -1);
+        native.limit(1);
+        assert_eq!((native.schema, native.positive.len()), (-4, 2), "below 1 and above are never one bucket");
+    }
+
+    #[test]
+    fn weights_stay_finite() {
+        let mut native = NativeHistogram::new(1, f64::MAX, [(1, f64::MAX), (2, f64::MAX)], [(1, f64::MAX)]);
+        native.add(&native.clone());
+        native.reduce_to(0);
+        assert_eq!(native, NativeHistogram::new(0, f64::MAX, [(1, f64::MAX)], [(1, f64::MAX)]));
+        assert_eq!(native.weight(), f64::MAX);
+    }
+}

@@ -1,0 +1,122 @@
+//! The identity of a series: name, sorted tags and kind.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Kind;
+
+/// What samples are added up under: name, sorted tags and kind, as a part of a shared text.
+///
+/// The part is `name LF (key LF value LF)* kind`. A line holds no line feed, so none can stand within a part, and
+/// because no name holds anything that sorts before a line feed, sorting the texts sorts by name, then by tags.
+///
+/// Many series share one page of text: an allocation for each took 64 bytes for a name of 30, and a reader of a million
+/// of them waited for each.
+#[derive(Clone)]
+pub struct Series {
+    page: Arc<Box<str>>,
+    at: u32,
+    len: u32,
+}
+
+impl Series {
+    /// A series by its parts; the tags in any order.
+    #[must_use]
+    pub fn new(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Self {
+        let mut tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}\n{value}\n")).collect();
+        tags.sort_unstable();
+        Self::from_identity(&format!("{name}\n{}{}", tags.concat(), code(kind)))
+    }
+
+    /// A series with a page of its own.
+    pub(crate) fn from_identity(identity: &str) -> Self {
+        Self::in_page(&Arc::new(identity.into()), 0..identity.len())
+    }
+
+    /// The series whose identity is this part of a page, which is shorter than 4 GiB.
+    pub(crate) fn in_page(page: &Arc<Box<str>>, part: Range<usize>) -> Self {
+        Self { page: Arc::clone(page), at: part.start as u32, len: part.len() as u32 }
+    }
+
+    pub(crate) fn identity(&self) -> &str {
+        &self.page[self.at as usize..][..self.len as usize]
+    }
+
+    /// The name, as sent.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.identity().split_once('\n').map_or("", |(name, _)| name)
+    }
+
+    /// What its samples count as.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        let last = self.identity().chars().next_back();
+        Kind::ALL.into_iter().find(|&kind| last == Some(code(kind))).unwrap_or(Kind::Counter)
+    }
+
+    /// Keys and values in sorted order; a value is empty where a tag has none.
+    pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let mut parts = self.identity().split('\n').skip(1);
+        std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+    }
+}
+
+impl PartialEq for Series {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Series {}
+
+impl PartialOrd for Series {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Series {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(other.identity())
+    }
+}
+
+impl Hash for Series {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+impl fmt::Debug for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}|{}", self.name(), self.kind().wire())?;
+        for (index, (key, value)) in self.tags().enumerate() {
+            write!(f, "{}{key}:{value}", if index == 0 { "|#" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn code(kind: Kind) -> char {
+    match kind {
+        Kind::Counter => 'c',
+        Kind::Gauge => 'g',
+        Kind::Timing => 't',
+        Kind::Histogram => 'h',
+        Kind::Distribution => 'd',
+        Kind::Set => 's',
+    }
+}
+
+/// The gauge that service checks become, told apart by the check's name, its host and its tags.
+pub(crate) const SERVICE_CHECK: &str = "service_check";
+
+/// The key of the tag that a container's id becomes.
+pub(crate) const CONTAINER_ID: &[u8] = b"container_id";
+
+/// Metric names that begin with this prefix belong to tallyd itself.
+pub const RESERVED_PREFIX: &str = "tallyd.";

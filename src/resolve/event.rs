@@ -1,0 +1,41 @@
+//! Gives events their tags.
+
+use crate::model::{CONTAINER_ID, Event};
+use crate::protocol::{self, Tags};
+
+/// Returns an event with the tags that it is shown with. The container's id is one of them if it was sent and
+/// `container_id_tag` is true.
+#[must_use]
+pub fn event(event: &protocol::Event<'_>, container_id_tag: bool) -> Event {
+    let mut tags = sorted(event.tags);
+    if container_id_tag && !event.origin.container_id.is_empty() {
+        let own = lossy(CONTAINER_ID);
+        // As with series: what was sent under this key is another tag.
+        tags.iter_mut().filter(|(key, _)| *key == own).for_each(|(key, _)| key.insert_str(0, "exported_"));
+        tags.push((own, lossy(event.origin.container_id)));
+        tags.sort();
+    }
+    Event {
+        timestamp: event.timestamp,
+        title: event.title.to_string(),
+        text: event.text.to_string(),
+        alert_type: event.alert_type,
+        priority: event.priority,
+        hostname: event.hostname.map(lossy),
+        aggregation_key: event.aggregation_key.map(lossy),
+        source_type: event.source_type.map(lossy),
+        tags,
+    }
+}
+
+/// Tags as they are shown: sorted, and with U+FFFD for what is not UTF-8.
+pub(crate) fn sorted(tags: Tags<'_>) -> Vec<(String, String)> {
+    let mut tags: Vec<_> = tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect();
+    tags.sort();
+    tags
+}
+
+/// Text, with U+FFFD for what is not UTF-8.
+pub(crate) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,6 @@
+//! Writes numbers, names and text from clients, and reads YAML.
+
+pub(crate) mod name;
+pub(crate) mod number;
+pub(crate) mod visible;
+pub(crate) mod yaml;
