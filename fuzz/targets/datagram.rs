@@ -21,8 +21,7 @@ use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
 use tallyd::app::explain::{Explainer, Format};
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::flush::{IdleReporting, IntervalResults, Rotator};
-use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics};
-use tallyd::model::{Overview, Snapshot};
+use tallyd::model::{Exposition, Overview, Percentile, Policies, Policy, Snapshot, Statistics};
 use tallyd::protocol;
 
 fuzz_target!(|datagram: &[u8]| {

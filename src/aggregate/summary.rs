@@ -219,8 +219,7 @@ mod tests {
     use super::super::histogram::{LARGEST, SMALLEST};
     use super::super::layout;
     use super::*;
-    use crate::model::MILLISECONDS;
-    use crate::model::{NativeHistogram, NativeSettings};
+    use crate::model::{MILLISECONDS, NativeHistogram, NativeSettings};
     use crate::resolve::SeriesId;
 
     fn statistics() -> Statistics {

@@ -6,7 +6,7 @@ use crate::aggregate::IngestCounts;
 use crate::export::prometheus::Format;
 use crate::export::{Closing, Counts, MergeReason, QuarantineReason, RequestCounts, WebState};
 use crate::listen::{Closed, Drops};
-use crate::model::{AlertType, Kind, Priority, RESERVED_PREFIX, Series, Value};
+use crate::model::{AlertType, Kind, Named, Priority, RESERVED_PREFIX, Series, Value};
 use crate::net::ConnectionCounts;
 use crate::protocol::{Note, RejectReason, Status};
 use crate::resolve::RefuseReason;

@@ -1,7 +1,11 @@
 //! The types of metrics.
 
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
 /// What a sample counts as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// `c`, and `m`.
     Counter,
@@ -18,22 +22,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds, in the order of their discriminants.
+    /// All kinds.
     pub const ALL: [Kind; 6] =
         [Kind::Counter, Kind::Gauge, Kind::Timing, Kind::Histogram, Kind::Distribution, Kind::Set];
-
-    /// The name that output and telemetry use, for example `timing`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Timing => "timing",
-            Kind::Histogram => "histogram",
-            Kind::Distribution => "distribution",
-            Kind::Set => "set",
-        }
-    }
 
     /// The type as it stands on the wire, for example `ms`.
     #[must_use]

@@ -2,14 +2,17 @@
 
 mod event;
 mod kind;
+mod named;
 mod native_histogram;
 mod policy;
 mod series;
 mod snapshot;
 mod statistics;
+mod telemetry;
 
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
+pub use named::Named;
 pub(crate) use native_histogram::coarser;
 pub use native_histogram::{NativeHistogram, NativeSettings};
 pub(crate) use policy::Assignment;
@@ -19,3 +22,4 @@ pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub(crate) use statistics::{MILLISECONDS, finite};
 pub use statistics::{Percentile, Statistics, Summary};
+pub use telemetry::{Counter, Gauge, Source, Telemetry};

@@ -11,7 +11,7 @@ use crate::aggregate::AggregationOptions;
 use crate::export::prometheus::Naming;
 use crate::listen::{Deframer, End, Frame, Framing};
 use crate::mapping::{Mapping, Rule};
-use crate::model::{Kind, RESERVED_PREFIX, Series};
+use crate::model::{Kind, Named, RESERVED_PREFIX, Series};
 use crate::protocol::{
     self, Dialect, Event, Line, Metric, Notes, Origin, RejectReason, Sample, SampleValue, ServiceCheck,
 };

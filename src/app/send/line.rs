@@ -1,6 +1,6 @@
 //! The line that is sent, checked by the parser that will read it.
 
-use crate::model::{Kind, RESERVED_PREFIX};
+use crate::model::{Kind, Named, RESERVED_PREFIX};
 use crate::protocol::{self, Dialects, Line, Metric, SampleValue};
 
 /// What is to be sent.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::iter;
 
-use crate::model::{Event, Percentile, Policy, Row, Snapshot, Value};
+use crate::model::{Event, Named, Percentile, Policy, Row, Snapshot, Value};
 use crate::text::number::push_float;
 
 /// What the lines of a snapshot have in common.

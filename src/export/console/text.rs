@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::brief::push_brief;
 use crate::model::{
-    Event, Percentile, Policy, Priority, RESERVED_PREFIX, Row, Series, Snapshot, Summary, Value,
+    Event, Named, Percentile, Policy, Priority, RESERVED_PREFIX, Row, Series, Snapshot, Summary, Value,
 };
 use crate::text::visible::visible;
 

@@ -197,8 +197,7 @@ pub(super) mod tests {
     use super::super::{Format, Naming};
     use super::*;
     use crate::model::Summary as Aggregate;
-    use crate::model::Value;
-    use crate::model::{Exposition, Kind, Series};
+    use crate::model::{Exposition, Kind, Series, Value};
     use crate::text::number::push_number;
 
     fn families(mut page: &[u8]) -> Vec<MetricFamily> {

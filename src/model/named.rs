@@ -1,0 +1,18 @@
+//! Enums whose variants have names.
+
+use enum_map::Enum;
+use strum::VariantArray;
+
+/// An enum whose variants have a name each, which output and telemetry show.
+///
+/// Every enum with the derives `Clone, Copy, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray` is one. An
+/// [`EnumMap`](enum_map::EnumMap) holds a value for each of its variants.
+pub trait Named: Copy + Enum + VariantArray + Into<&'static str> {
+    /// Returns the name of the variant, for example `bad_value`.
+    #[must_use]
+    fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl<E: Copy + Enum + VariantArray + Into<&'static str>> Named for E {}

@@ -1,0 +1,188 @@
+//! The metrics that tallyd reports of itself.
+//!
+//! Each part of the program registers its series once, when it starts, and keeps handles that it counts with. At the end of
+//! each interval, the flush reads all of them and adds them to the snapshot as ordinary series.
+//!
+//! ```text
+//!  listeners --+                        register                       read
+//!  exporters --+--> Counter, Gauge <------------- Telemetry <------------------ flush
+//!  endpoint ---+
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use enum_map::EnumMap;
+use parking_lot::Mutex;
+
+use super::{Kind, Named, RESERVED_PREFIX, Series, Value};
+
+/// A counter of tallyd's own. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// Adds 1.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    /// Returns what was counted since the flush last read the counter.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A gauge of tallyd's own. It has no value until it is set for the first time. Clones share one value.
+#[derive(Debug, Clone)]
+pub struct Gauge(Arc<AtomicU64>);
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(f64::NAN.to_bits())))
+    }
+}
+
+impl Gauge {
+    /// Sets the value. NaN takes it away.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Relaxed);
+    }
+
+    /// Adds to the value, which must have been set before.
+    pub fn add(&self, change: f64) {
+        let sum = |bits| Some((f64::from_bits(bits) + change).to_bits());
+        // The closure always returns a value, so the update never fails.
+        _ = self.0.fetch_update(Relaxed, Relaxed, sum);
+    }
+
+    /// Returns the value, or `None` if it has none.
+    #[must_use]
+    pub fn get(&self) -> Option<f64> {
+        let value = f64::from_bits(self.0.load(Relaxed));
+        (!value.is_nan()).then_some(value)
+    }
+}
+
+/// A part of the program that must look its figures up before they are read.
+pub trait Source: fmt::Debug + Send {
+    /// Brings its counters and gauges up to date. The flush calls it at the end of each interval.
+    fn update(&mut self);
+}
+
+/// All series that tallyd reports of itself. Clones share one list.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    series: Vec<(Series, Handle)>,
+    sources: Vec<Box<dyn Source>>,
+}
+
+#[derive(Debug, Clone)]
+enum Handle {
+    Counter(Counter),
+    Gauge(Gauge),
+}
+
+impl Telemetry {
+    /// Registers a counter. `name` is its name without the prefix `tallyd.`; `tags` are keys and values.
+    #[must_use]
+    pub fn counter(&self, name: &str, tags: &[(&str, &str)]) -> Counter {
+        let counter = Counter::default();
+        self.register(Kind::Counter, name, tags, Handle::Counter(counter.clone()));
+        counter
+    }
+
+    /// Registers a gauge, likewise.
+    #[must_use]
+    pub fn gauge(&self, name: &str, tags: &[(&str, &str)]) -> Gauge {
+        let gauge = Gauge::default();
+        self.register(Kind::Gauge, name, tags, Handle::Gauge(gauge.clone()));
+        gauge
+    }
+
+    /// Registers a counter for each variant of an enum, whose name is the value of the tag `key`.
+    #[must_use]
+    pub fn counters<E: Named>(&self, name: &str, tags: &[(&str, &str)], key: &str) -> EnumMap<E, Counter> {
+        EnumMap::from_fn(|variant: E| self.counter(name, &[tags, &[(key, variant.name())]].concat()))
+    }
+
+    /// Adds a part of the program that is to be updated before its figures are read.
+    pub fn add_source(&self, source: impl Source + 'static) {
+        self.0.lock().sources.push(Box::new(source));
+    }
+
+    /// Updates all sources, then hands out the position, the series and the value of each series that has a value.
+    /// Counters restart from 0. A series keeps its position.
+    pub fn read(&self, mut each: impl FnMut(usize, &Series, Value)) {
+        let Inner { series, sources } = &mut *self.0.lock();
+        sources.iter_mut().for_each(|source| source.update());
+        for (position, (series, handle)) in series.iter().enumerate() {
+            match handle {
+                Handle::Counter(counter) => {
+                    each(position, series, Value::Counter(counter.0.swap(0, Relaxed) as f64));
+                }
+                Handle::Gauge(gauge) => {
+                    if let Some(value) = gauge.get() {
+                        each(position, series, Value::Gauge(value));
+                    }
+                }
+            }
+        }
+    }
+
+    fn register(&self, kind: Kind, name: &str, tags: &[(&str, &str)], handle: Handle) {
+        let series = Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), tags);
+        self.0.lock().series.push((series, handle));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(telemetry: &Telemetry) -> Vec<(usize, String, Value)> {
+        let mut values = Vec::new();
+        telemetry.read(|position, series, value| values.push((position, format!("{series:?}"), value)));
+        values
+    }
+
+    #[test]
+    fn counters_restart_from_zero_and_gauges_keep_their_value() {
+        let telemetry = Telemetry::default();
+        let lines = telemetry.counter("lines", &[]);
+        let open = telemetry.gauge("connections", &[("listener", "tcp")]);
+        lines.add(3);
+        let zero = (0, "tallyd.lines|c".to_owned(), Value::Counter(0.0));
+        assert_eq!(read(&telemetry), [(0, "tallyd.lines|c".to_owned(), Value::Counter(3.0))]);
+        open.set(1.0);
+        open.add(1.0);
+        let gauge = (1, "tallyd.connections|g|#listener:tcp".to_owned(), Value::Gauge(2.0));
+        assert_eq!(read(&telemetry), [zero.clone(), gauge.clone()]);
+        open.set(f64::NAN);
+        assert_eq!(read(&telemetry), [zero]);
+    }
+
+    #[test]
+    fn a_source_is_updated_before_its_counters_are_read() {
+        #[derive(Debug)]
+        struct Dropped(Counter);
+        impl Source for Dropped {
+            fn update(&mut self) {
+                self.0.add(7);
+            }
+        }
+        let telemetry = Telemetry::default();
+        telemetry.add_source(Dropped(telemetry.counter("datagrams_dropped", &[])));
+        assert_eq!(read(&telemetry)[0].2, Value::Counter(7.0));
+    }
+}
