@@ -1,51 +1,50 @@
-//! The open interval's counters of one shard.
+//! The counters of one shard in the open interval.
 
 use crate::resolve::SeriesId;
 
-/// Marks a counter without samples. Adding to -0.0 gives the other number unchanged, and no sum of other numbers is
-/// -0.0, so the hot path neither checks nor sets a flag.
+/// Marks a counter without samples. A number added to -0.0 stays unchanged, and no sum of other numbers is -0.0. So the fast
+/// path neither checks nor sets a flag.
 const UNTOUCHED: f64 = -0.0;
 
-/// One sum a cell.
+/// One sum per slot.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     sums: Vec<f64>,
-    /// The series that each cell belongs to.
+    /// The series that each slot belongs to.
     owners: Vec<SeriesId>,
 }
 
 impl Counters {
-    /// Makes room for a number of cells in all.
-    pub(crate) fn make_room(&mut self, cells: usize) {
-        let missing = cells.saturating_sub(self.len());
+    /// Reserves memory for this many slots in all.
+    pub(crate) fn reserve(&mut self, slots: usize) {
+        let missing = slots.saturating_sub(self.len());
         self.sums.reserve_exact(missing);
         self.owners.reserve_exact(missing);
     }
 
-    /// A new cell of a series.
-    pub(crate) fn open(&mut self, owner: SeriesId) -> u32 {
+    /// Opens a slot of a series at the end.
+    pub(crate) fn open(&mut self, owner: SeriesId) {
         self.sums.push(UNTOUCHED);
         self.owners.push(owner);
-        self.owners.len() as u32 - 1
     }
 
     #[inline(always)]
-    pub(crate) fn add(&mut self, cell: u32, value: f64) {
-        // -0.0 as a value would leave the counter untouched; adding 0.0 makes it 0.0 and changes no other number.
-        self.sums[cell as usize] += value + 0.0;
+    pub(crate) fn add(&mut self, slot: u32, value: f64) {
+        // The value -0.0 would leave the counter untouched. Adding 0.0 makes it 0.0 and changes no other number.
+        self.sums[slot as usize] += value + 0.0;
     }
 
-    /// Reads a cell, so that it will be in the cache.
+    /// Reads a slot, so that it will be in the CPU cache.
     #[inline(always)]
-    pub(crate) fn touch(&self, cell: u32) -> u64 {
-        self.sums.get(cell as usize).map_or(0, |sum| sum.to_bits())
+    pub(crate) fn touch(&self, slot: u32) -> u64 {
+        self.sums.get(slot as usize).map_or(0, |sum| sum.to_bits())
     }
 
     pub(crate) fn len(&self) -> usize {
         self.owners.len()
     }
 
-    /// Opens up to `limit` cells that `other` has and this one has not. Whether none is missing after that.
+    /// Opens up to `limit` slots that `other` has and this one lacks. Returns true if none is missing then.
     pub(crate) fn catch_up(&mut self, other: &Counters, limit: usize) -> bool {
         let missing = &other.owners[self.len()..];
         let missing = &missing[..missing.len().min(limit)];
@@ -54,7 +53,7 @@ impl Counters {
         self.len() == other.len()
     }
 
-    /// Hands out every counter that has samples, and leaves all of them without.
+    /// Hands out each counter that has samples, and resets all counters.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(SeriesId, f64)) {
         for (sum, &owner) in self.sums.iter_mut().zip(&self.owners) {
             if sum.to_bits() != UNTOUCHED.to_bits() {
@@ -70,11 +69,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_with_samples_is_handed_out_even_if_they_add_up_to_zero() {
+    fn a_counter_whose_samples_add_up_to_zero_is_handed_out() {
         let mut counters = Counters::default();
         for (index, values) in [&[][..], &[1.0, -1.0], &[-0.0], &[0.0], &[2.5, 1.0]].into_iter().enumerate() {
-            let cell = counters.open(SeriesId(index as u32));
-            values.iter().for_each(|&value| counters.add(cell, value));
+            counters.open(SeriesId(index as u32));
+            values.iter().for_each(|&value| counters.add(index as u32, value));
         }
         let mut drained = Vec::new();
         counters.drain(|id, sum| drained.push((id.0, sum)));
@@ -83,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn catching_up_goes_in_steps_and_opens_the_same_cells() {
+    fn catching_up_opens_the_same_slots_in_steps() {
         let mut ahead = Counters::default();
-        (0..5).for_each(|id| _ = ahead.open(SeriesId(id)));
+        (0..5).for_each(|id| ahead.open(SeriesId(id)));
         let mut behind = Counters::default();
         assert!(!behind.catch_up(&ahead, 3));
         assert!(behind.catch_up(&ahead, 3));

@@ -1,61 +1,67 @@
-//! Events of an interval, as they were sent.
+//! Keeps the events of an interval.
 
-/// Lines that hold events, one behind the other, up to a number of bytes.
-///
-/// Events are few and told in words, so nothing is added up: their lines wait here for the flush, which parses them
-/// again. Kept as structures they would need an allocation for each of their texts.
+use crate::model::Event;
+
+/// Events, up to a number of bytes.
 #[derive(Debug)]
 pub(crate) struct Events {
-    lines: Vec<u8>,
-    /// Where each line ends.
-    ends: Vec<usize>,
-    /// Bytes of lines at most.
-    room: usize,
+    events: Vec<Event>,
+    /// The bytes that the events take, roughly: their lines, and the fixed part of each.
+    bytes: usize,
+    /// The number of bytes that all events take at most.
+    limit: usize,
 }
 
 impl Events {
-    pub(super) fn new(room: usize) -> Self {
-        Self { lines: Vec::new(), ends: Vec::new(), room }
+    pub(super) fn new(limit: usize) -> Self {
+        Self { events: Vec::new(), bytes: 0, limit }
     }
 
-    /// Whether there was room for it.
-    pub(super) fn push(&mut self, line: &[u8]) -> bool {
-        let fits = self.lines.len() + line.len() <= self.room;
+    /// Keeps the event of a line of `line_bytes` bytes. Returns false if there is no room for it.
+    pub(super) fn push(&mut self, line_bytes: usize, event: impl FnOnce() -> Event) -> bool {
+        let bytes = self.bytes + line_bytes + size_of::<Event>();
+        let fits = bytes <= self.limit;
         if fits {
-            self.lines.extend_from_slice(line);
-            self.ends.push(self.lines.len());
+            self.bytes = bytes;
+            self.events.push(event());
         }
         fits
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.lines[start..end])
-    }
-
-    /// Forgets all of them, and gives back memory that this interval had no use for.
-    pub(super) fn clear(&mut self) {
-        self.lines.shrink_to(2 * self.lines.len());
-        self.ends.shrink_to(2 * self.ends.len());
-        self.lines.clear();
-        self.ends.clear();
+    /// Takes all events out.
+    pub(crate) fn take(&mut self) -> Vec<Event> {
+        self.bytes = 0;
+        std::mem::take(&mut self.events)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{AlertType, Priority};
+
+    fn event(title: &str) -> Event {
+        Event {
+            timestamp: None,
+            title: title.to_owned(),
+            text: String::new(),
+            alert_type: AlertType::default(),
+            priority: Priority::default(),
+            hostname: None,
+            aggregation_key: None,
+            source_type: None,
+            tags: Vec::new(),
+        }
+    }
 
     #[test]
-    fn lines_come_out_as_they_went_in_as_long_as_there_is_room() {
-        let mut events = Events::new(8);
-        assert_eq!(
-            [&b"abc"[..], b"de", b"fghi", b"jkl", b""].map(|line| events.push(line)),
-            [true, true, false, true, true]
-        );
-        assert_eq!(events.iter().collect::<Vec<_>>(), [&b"abc"[..], b"de", b"jkl", b""]);
-        events.clear();
-        assert_eq!(events.iter().count(), 0);
-        assert!(events.push(b"abcdefgh"));
+    fn events_are_kept_until_the_limit_and_taken_in_order() {
+        let mut events = Events::new(3 * size_of::<Event>() + 10);
+        let lengths = [("a", 4), ("b", 6), ("c", 1), ("d", 0), ("e", 0)];
+        let kept = lengths.map(|(title, bytes)| events.push(bytes, || event(title)));
+        assert_eq!(kept, [true, true, false, true, false]);
+        assert_eq!(events.take(), ["a", "b", "d"].map(event));
+        assert!(events.take().is_empty());
+        assert!(events.push(0, || event("f")));
     }
 }

@@ -1,38 +1,38 @@
-//! The gauges of all shards, which outlive the interval.
+//! The gauges of all shards. They outlive the interval.
 
 use parking_lot::Mutex;
 
 use crate::resolve::SeriesId;
 
-/// Series are dealt out to this many locks, so that two receivers seldom want the same one.
+/// The number of locks that gauges are spread over, so that two receivers seldom want the same one.
 const STRIPES: usize = 64;
 
-/// The present value of every gauge.
+/// The current value of each gauge.
 ///
-/// `+n` and `-n` need one order over all receivers, so gauges are the one aggregate that shards share. All shards are
-/// cut at one moment, but read a little later, when samples of the next interval may have arrived already; so each
-/// gauge also keeps the value with which it entered its latest interval.
+/// Changes such as `+5` need one order over all receivers, so gauges are the one aggregate that shards share. All shards are
+/// rotated at one moment and read a little later, when samples of the next interval may have arrived. So each gauge also
+/// keeps the value with which it entered its latest interval.
 #[derive(Debug)]
 pub(crate) struct Gauges {
     stripes: [Mutex<Vec<Gauge>>; STRIPES],
 }
 
-/// Intervals are numbered from 1; 0 stands for never.
+/// The state of one gauge. Intervals are numbered from 1, and 0 stands for never.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gauge {
     value: f64,
     /// The interval of the latest sample.
     interval: u32,
-    /// The interval of the latest sample before that interval, and the value it left.
+    /// The interval of the latest sample before that interval, and the value that it left.
     previous_interval: u32,
     previous: f64,
 }
 
-/// What an interval left of a gauge.
+/// The value of a gauge at the end of an interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct GaugeReading {
     pub(crate) value: f64,
-    /// The interval of the latest sample, at most the one that was asked for.
+    /// The interval of the latest sample. It is at most the interval that was read.
     pub(crate) interval: u32,
 }
 
@@ -64,7 +64,7 @@ impl Gauges {
         gauge.value = change(gauge.value);
     }
 
-    /// Reads all gauges as they were at the end of `interval`, which is the present one or the one before.
+    /// Reads all gauges as they were at the end of `interval`, which is the open interval or the one before.
     pub(crate) fn read(&self, interval: u32, mut each: impl FnMut(SeriesId, GaugeReading)) {
         for (stripe, gauges) in self.stripes.iter().enumerate() {
             for (index, gauge) in gauges.lock().iter().enumerate() {
@@ -81,7 +81,7 @@ impl Gauges {
         }
     }
 
-    /// Does something while nobody else can set a gauge.
+    /// Runs `work` while all gauges are locked.
     #[cfg(test)]
     pub(super) fn locked<T>(&self, work: impl FnOnce() -> T) -> T {
         let _stripes = self.stripes.each_ref().map(Mutex::lock);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_keeps_its_value_over_intervals_and_changes_add_to_it() {
+    fn a_gauge_keeps_its_value_and_changes_add_to_it() {
         let gauges = Gauges::new();
         gauges.add(SeriesId(70), 1, -2.0);
         gauges.set(SeriesId(1), 1, 5.0);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_of_the_next_interval_does_not_show_in_the_one_that_is_read() {
+    fn a_sample_of_the_next_interval_does_not_show_in_this_one() {
         let gauges = Gauges::new();
         gauges.set(SeriesId(1), 1, 5.0);
         gauges.set(SeriesId(1), 3, 6.0);

@@ -1,51 +1,49 @@
 //! An HDR histogram of floating-point values.
 
-use super::layout::Grid;
+use super::layout::BucketLayout;
 use crate::model::NativeHistogram;
 
-/// The smallest magnitude told apart from smaller ones.
+/// The smallest magnitude that is told apart from smaller ones.
 pub const SMALLEST: f64 = 1e-9;
-/// The largest magnitude told apart from larger ones.
+/// The largest magnitude that is told apart from larger ones.
 pub const LARGEST: f64 = 1e12;
 
-/// Weights counted in buckets whose width is proportional to their value: a histogram of high dynamic range, as Gil Tene's
-/// `HdrHistogram` is one, but with exponential buckets (`grid.rs`) instead of log-linear ones.
+/// A histogram of high dynamic range: it counts weights in buckets whose width is proportional to their value.
 ///
-/// A bucket is reported by its middle, and every value in it is within the error of the digits. That error is the same
-/// everywhere, where log-linear buckets are twice as fine at one end of a power of two as at the other. And the bounds are
-/// those of Prometheus' native histograms: one of those is made of whole buckets, so that no value is on the wrong side of
-/// a bound.
+/// It resembles Gil Tene's `HdrHistogram`, but its buckets are exponential (`layout.rs`), not log-linear. A bucket is reported
+/// by its middle, and every value in it is within the error of the digits. That error is the same everywhere, whereas
+/// log-linear buckets are twice as fine at one end of a power of two as at the other. The bounds are those of Prometheus'
+/// native histograms, which are made of whole buckets, so that no value lies on the wrong side of a bound.
 ///
-/// The crate `hdrhistogram` holds integers with integer counts. Fractions of a millisecond and fractions of a second
-/// (1e-9 to 1e12 is more than 64 bits), negative values and weights such as 1/0.3 would each have needed a scheme of
-/// its own on top of it.
+/// The crate `hdrhistogram` counts integers in integers. Fractions of milliseconds and of seconds (1e-9 to 1e12 is more than
+/// 64 bits), negative values, and weights such as 1/0.3 would each have needed a scheme of its own on top of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    grid: &'static Grid,
+    layout: &'static BucketLayout,
     positive: Buckets,
     negative: Buckets,
     zero: f64,
 }
 
 impl Histogram {
-    /// An empty histogram that reports values within a relative error of `10^-digits`; `digits` from 1 to 4.
+    /// Creates an empty histogram that reports values within a relative error of `10^-digits`; `digits` from 1 to 4.
     #[must_use]
     pub fn new(digits: u8) -> Self {
-        Self::on(Grid::of_digits(digits))
+        Self::on(BucketLayout::of_digits(digits))
     }
 
-    /// An empty histogram with the same error.
+    /// Returns an empty histogram with the same error.
     #[must_use]
     pub fn empty(&self) -> Self {
-        Self::on(self.grid)
+        Self::on(self.layout)
     }
 
-    fn on(grid: &'static Grid) -> Self {
-        Self { grid, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
+    fn on(layout: &'static BucketLayout) -> Self {
+        Self { layout, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
     }
 
-    /// Counts a finite value. Magnitudes outside [`SMALLEST`] to [`LARGEST`] count as the nearer of the two; whether
-    /// that was so.
+    /// Counts a finite value. A magnitude outside [`SMALLEST`] to [`LARGEST`] counts as the nearer of the two. Returns true
+    /// if it was outside.
     #[inline]
     pub fn add(&mut self, value: f64, weight: f64) -> bool {
         let magnitude = value.abs();
@@ -59,11 +57,11 @@ impl Histogram {
         is_clamped
     }
 
-    /// Counts finite values of one weight, as [`add`](Self::add) does one by one; how many were out of range.
+    /// Counts finite values of one weight, as [`add`](Self::add) does one by one. Returns how many were outside the range.
     ///
-    /// Of many series, buckets are not in the cache. So those of a run are found first, and then the weights are added, in a
-    /// loop so short that the processor waits for many of them at the same time. Of 1,000 timings that came flat out, the whole
-    /// daemon took 125 ns a line one by one, and 112 ns so.
+    /// With many series, the buckets are not in the CPU cache. So the buckets of a run are found first, and then the weights
+    /// are added, in a loop so short that the processor waits for many of them at the same time. With 1,000 timings flat out,
+    /// the whole daemon took 112 ns per line like this, and 125 ns one by one.
     pub(super) fn add_all(&mut self, values: &[f64], weight: f64) -> u64 {
         let mut clamped = 0;
         for run in values.chunks(RUN) {
@@ -84,16 +82,20 @@ impl Histogram {
         clamped
     }
 
-    /// The bucket of a magnitude above 0, and whether that is one that the magnitude lies outside of.
+    /// Returns the bucket of a magnitude above 0, and true if the magnitude is outside the range.
     #[inline(always)]
     fn bucket(&self, magnitude: f64) -> (u32, bool) {
         let clamped = magnitude.clamp(SMALLEST, LARGEST);
-        (self.grid.bucket(clamped), clamped.to_bits() != magnitude.to_bits())
+        (self.layout.bucket(clamped), clamped.to_bits() != magnitude.to_bits())
     }
 
-    /// Adds all of another histogram of the same error.
+    /// Adds another histogram of the same error.
     pub fn merge(&mut self, other: &Self) {
-        debug_assert_eq!(self.grid.schema(), other.grid.schema(), "histograms of one configuration");
+        debug_assert_eq!(
+            self.layout.schema(),
+            other.layout.schema(),
+            "both histograms have one configuration"
+        );
         self.zero += other.zero;
         for (own, others) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
             for (bucket, weight) in others.iter() {
@@ -109,21 +111,22 @@ impl Histogram {
         self.negative.clear();
     }
 
-    /// The middle of each bucket that holds something, and the weight in it, in ascending order.
+    /// Returns the middle of each bucket that is not empty, and the weight in it, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
-        let negative = self.negative.iter().rev().map(|(bucket, weight)| (-self.grid.middle(bucket), weight));
+        let negative =
+            self.negative.iter().rev().map(|(bucket, weight)| (-self.layout.middle(bucket), weight));
         let zero = (self.zero > 0.0).then_some((0.0, self.zero));
-        let positive = self.positive.iter().map(|(bucket, weight)| (self.grid.middle(bucket), weight));
+        let positive = self.positive.iter().map(|(bucket, weight)| (self.layout.middle(bucket), weight));
         negative.chain(zero).chain(positive)
     }
 
-    /// What it holds as a native histogram of a schema, or of its own one if that is coarser.
+    /// Returns the content as a native histogram of `schema`, or of the own schema if that is coarser.
     pub(crate) fn native(&self, schema: i8) -> NativeHistogram {
-        self.grid.native(schema, self.zero, self.positive.iter(), self.negative.iter())
+        self.layout.native(schema, self.zero, self.positive.iter(), self.negative.iter())
     }
 
-    /// What [`native`](Self::native) would give if it held these values, which ascend, and their weights; and how many of
-    /// them are out of range. For few values that is faster than to count them in buckets of which most stay empty.
+    /// Returns what [`native`](Self::native) would return for these ascending values and their weights, and how many of them
+    /// are outside the range. For few values, this is faster than counting them in buckets of which most stay empty.
     pub(crate) fn native_of(
         &self,
         schema: i8,
@@ -142,20 +145,20 @@ impl Histogram {
             side.push((bucket, weight));
         }
         negative.reverse();
-        (self.grid.native(schema, zero, positive, negative), clamped)
+        (self.layout.native(schema, zero, positive, negative), clamped)
     }
 }
 
-/// Weights by bucket, from the first bucket that is in use to the last.
+/// Weights by bucket, from the first bucket in use to the last.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Buckets {
     first: u32,
     weights: Vec<f64>,
 }
 
-/// Values whose buckets are found before weights are added.
+/// The number of values whose buckets are found before weights are added.
 pub(super) const RUN: usize = 64;
-/// Buckets added beyond one that does not fit, so that values that creep outwards move the array seldom.
+/// The number of buckets that are added beyond one that does not fit, so that creeping values seldom move the array.
 const SLACK: u32 = 32;
 
 impl Buckets {

@@ -1,19 +1,19 @@
-//! The distinct members of a set.
+//! Counts the distinct members of a set.
 
 use cardinality_estimator::CardinalityEstimator;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
-use super::buffers::{Contents, Fold};
+use super::value_buffers::{Contents, Fold};
 
-/// Members by a 64-bit hash that is keyed afresh for each process and the same in all shards.
+/// The members of a set, each by a 64-bit hash that is keyed afresh for each process and the same in all shards.
 ///
-/// Up to a limit the hashes themselves are kept; among a thousand members the chance that two share a hash is 3e-14.
-/// Beyond it a `HyperLogLog` estimates (standard error 1.6 %).
+/// Up to a limit, the hashes themselves are kept. Among a thousand members, the chance that two share a hash is 3e-14. Beyond
+/// the limit, a `HyperLogLog` estimates the number (standard error 1.6 %).
 #[derive(Debug)]
 pub(crate) struct Members {
     limit: usize,
-    /// Keyed hashes need no second random key.
+    /// The hashes are keyed already, so the table needs no random key of its own.
     exact: HashSet<u64, FixedState>,
     estimator: Option<CardinalityEstimator<u64>>,
 }
@@ -47,7 +47,7 @@ impl Members {
         self.estimator.as_ref().map_or(self.exact.len(), CardinalityEstimator::estimate)
     }
 
-    /// How many distinct members all parts hold together.
+    /// Returns the number of distinct members that all parts hold together.
     pub(crate) fn union<'a>(&mut self, parts: impl Iterator<Item = Contents<'a, Members>>) -> usize {
         self.clear();
         for part in parts {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_counts_once_and_exactly_up_to_the_limit() {
+    fn members_are_counted_exactly_up_to_the_limit() {
         let mut all = members(1000, 0..600);
         all.merge(&members(1000, 200..1000));
         assert_eq!(all.count(), 1000);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_the_estimate_is_near_and_does_not_depend_on_the_split() {
+    fn the_estimate_is_close_and_does_not_depend_on_the_split() {
         let whole = members(1000, 0..50_000);
         assert!((whole.count() as f64 / 50_000.0 - 1.0).abs() < 0.05, "{}", whole.count());
         for cut in [10, 500, 25_000, 49_999] {

@@ -6,19 +6,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
-
-use crate::aggregate::{IngestCounts, Shard, SharedState};
+use crate::aggregate::IngestCounts;
 use crate::app::config::Config;
-use crate::export::prometheus::{MergeReason, Totals};
-use crate::flush::{ReloadableSettings, Rotator};
+use crate::export::MergeReason;
+use crate::export::prometheus::Totals;
+use crate::flush::{Aggregator, ReloadableSettings};
 use crate::mapping::Mapping;
-use crate::model::{Overview, Policies, Snapshot};
-use crate::protocol::{self, Line, RejectReason};
-use crate::resolve::RefuseReason;
+use crate::model::{Named, Telemetry};
+use crate::protocol::{self, Line};
 use crate::text::visible::visible;
 
 /// Says what becomes of the lines that are read from `input`: how often each rule was used, which names no rule matches,
@@ -30,25 +27,17 @@ use crate::text::visible::visible;
 pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
-    let ReloadableSettings { mapping, policies, idle, .. } = config.terms(mapping);
-    let shared = SharedState::mapped(config.parameters(), mapping);
-    let mapping = Arc::clone(shared.mapping());
-    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Rotator::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
+    let settings = ReloadableSettings { telemetry: false, ..config.terms(mapping) };
+    let mut aggregator = Aggregator::new(config.parameters(), settings, Telemetry::default());
+    let shard = aggregator.add_shard();
     shard.lock().record_stream(&lines);
-    let cut = cutter.cut(Duration::ZERO);
+    let results = aggregator.end_interval(Duration::ZERO);
+    let mut text = summary(&results.counts);
     let mut totals = Totals::new(config.exporters.prometheus.naming);
-    totals.add(&Snapshot {
-        time: SystemTime::UNIX_EPOCH,
-        interval: Duration::from_secs(1),
-        policies: cutter.policies(),
-        rows: cut.rows().clone(),
-        events: Vec::new(),
-        overview: Overview::default(),
-    });
+    totals.add(&results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(1)));
 
-    let mut text = summary(cut.tally());
-    let uses = Uses::of(&lines, config, &mapping);
+    let mapping = aggregator.mapping();
+    let uses = Uses::of(&lines, config, mapping);
     let patterns = mapping.rules().iter().map(|rule| &*rule.text.pattern);
     push_table(&mut text, "rules", patterns.zip(uses.of_rules.iter().copied()));
     push_table(&mut text, "names without a rule", uses.unmatched());
@@ -101,9 +90,9 @@ impl Uses {
 }
 
 fn summary(tally: &IngestCounts) -> String {
-    let mut text = format!("{} lines, {} samples", tally.lines, tally.samples.iter().sum::<u64>());
-    let rejected = RejectReason::ALL.map(RejectReason::name).into_iter().zip(tally.rejected);
-    let refused = RefuseReason::ALL.map(RefuseReason::name).into_iter().zip(tally.refused);
+    let mut text = format!("{} lines, {} samples", tally.lines, tally.samples.values().sum::<u64>());
+    let rejected = tally.rejected.into_iter().map(|(reason, count)| (reason.name(), count));
+    let refused = tally.refused.into_iter().map(|(reason, count)| (reason.name(), count));
     for (reason, count) in rejected.chain(refused).filter(|&(_, count)| count > 0) {
         // Writing to a string cannot fail.
         _ = write!(text, ", {count} {reason}");

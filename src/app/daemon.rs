@@ -11,15 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc as channel, oneshot};
 
-use crate::aggregate::SharedState;
 use crate::app::config::{Config, Loaded};
 use crate::app::log::Log;
 use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, ExporterHandle, Protection, Reload, Requests, Textfile};
-use crate::flush::{FlushCommand, Flusher, ReloadableSettings, Rotator, Schedule};
+use crate::flush::{Aggregator, Deliver, Flusher, Reload as Settings, Schedule};
 use crate::listen::{self, Listeners};
 use crate::mapping::Mapping;
-use crate::model::Policies;
+use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 
 /// Why the daemon could not start, or ended by itself.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -90,8 +89,9 @@ impl Signals {
 struct Pipeline {
     listeners: Listeners,
     /// Dropped, it stops the flusher.
-    orders: mpsc::Sender<FlushCommand>,
-    flusher: JoinHandle<Vec<ExporterHandle>>,
+    commands: mpsc::Sender<Settings>,
+    flusher: JoinHandle<Delivery>,
+    reload_telemetry: ReloadTelemetry,
     /// Resolves when the flusher has ended.
     flusher_ended: oneshot::Receiver<()>,
     /// How often files are to be opened again.
@@ -106,33 +106,27 @@ impl Pipeline {
         let reopens = Arc::new(AtomicU64::new(0));
         let (wishes, reloads) = channel::channel(1);
         let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes)?;
-        let (address, requests) = endpoint.unzip();
+        let (address, _requests) = endpoint.unzip();
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
-        let ReloadableSettings { mapping, policies, idle, .. } = config.terms(mapping);
-        let shared = SharedState::mapped(config.parameters(), mapping);
+        let telemetry = Telemetry::default();
+        let mut aggregator = Aggregator::new(config.parameters(), config.terms(mapping), telemetry.clone());
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
         let announcement = opened.announcement(&drop_counter)?;
         let schedule = Schedule::new(config.flush.interval.get(), Instant::now(), SystemTime::now());
-        let listeners = opened.start(&shared)?;
-        let flusher = Flusher {
-            cutter: Rotator::new(shared, listeners.shards(), Policies::new(policies), idle),
-            schedule,
-            drop_counter,
-            connections: listeners.connections(),
-            outlets,
-            requests,
-            telemetry: config.telemetry.enabled,
-        };
-        let (orders, received) = mpsc::channel();
+        let listeners = opened.start(|| aggregator.add_shard())?;
+        let flusher = Flusher::new(aggregator, schedule, &telemetry, Delivery(outlets));
+        let (commands, received) = mpsc::channel();
         let (ending, flusher_ended) = oneshot::channel();
         let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
             // Dropped at the end, however that comes.
             let _ending: oneshot::Sender<()> = ending;
             flusher.run(&received)
         })?;
+        telemetry.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+        let reload_telemetry = ReloadTelemetry::new(&telemetry);
         announcement.log();
         match address {
             Some((address, Some(Protection { tls, users }))) => {
@@ -142,7 +136,7 @@ impl Pipeline {
             None => {}
         }
         let timeout = config.shutdown.timeout.get();
-        Ok(Self { listeners, orders, flusher, flusher_ended, reopens, reloads, timeout })
+        Ok(Self { listeners, commands, flusher, reload_telemetry, flusher_ended, reopens, reloads, timeout })
     }
 
     /// Waits for SIGTERM or SIGINT; on SIGHUP, opens files again and reads the configuration, as it does for a client who asks.
@@ -177,7 +171,7 @@ impl Pipeline {
 
     /// Puts what was read anew in force, or refuses all of it and says why.
     fn take(&mut self, reloaded: Loaded, config: &Config, log: &Log) -> Result<(), String> {
-        let (order, outcome) = match reloaded {
+        let outcome = match reloaded {
             Ok((new, mapping)) => {
                 let waiting = new.needs_restart(config);
                 if !waiting.is_empty() {
@@ -193,17 +187,17 @@ impl Pipeline {
                 );
                 log.set_level(new.logging.level);
                 self.timeout = new.shutdown.timeout.get();
-                let terms = Box::new(new.terms(mapping));
-                let (interval, telemetry) = (new.flush.interval.get(), new.telemetry.enabled);
-                (FlushCommand::Renew { terms, interval, telemetry }, Ok(()))
+                let settings = new.terms(mapping);
+                // The only error is a flusher that has ended, and then the daemon ends, too.
+                _ = self.commands.send(Settings { settings, interval: new.flush.interval.get() });
+                Ok(())
             }
             Err(error) => {
                 tracing::error!("the configuration is refused, what was in force stays: {error}");
-                (FlushCommand::CountRefusedReload, Err(error.to_string()))
+                Err(error.to_string())
             }
         };
-        // The only error is a flusher that has ended, and then the daemon ends, too.
-        _ = self.orders.send(order);
+        self.reload_telemetry.count(outcome.is_ok());
         outcome
     }
 
@@ -211,10 +205,10 @@ impl Pipeline {
     fn stop(self) -> Result<(), Failure> {
         // Held until the last flush has read how many datagrams came too late.
         let _sockets = self.listeners.stop();
-        drop(self.orders);
+        drop(self.commands);
         // Who waits for a reload is told that there will be none.
         drop(self.reloads);
-        let outlets = self.flusher.join().map_err(|_| "the last flush ended by a panic")?;
+        let Delivery(outlets) = self.flusher.join().map_err(|_| "the last flush ended by a panic")?;
         let deadline = Instant::now() + self.timeout;
         let mut late = Vec::new();
         for outlet in outlets {
@@ -228,6 +222,40 @@ impl Pipeline {
         } else {
             Err(format!("not finished in time: {}", late.join(", ")).into())
         }
+    }
+}
+
+/// Hands snapshots to all exporters.
+struct Delivery(Vec<ExporterHandle>);
+
+impl Deliver for Delivery {
+    fn deliver(&self, snapshot: &Arc<Snapshot>) {
+        self.0.iter().for_each(|exporter| exporter.offer(snapshot));
+    }
+}
+
+/// The counters of reloads.
+struct ReloadTelemetry {
+    taken: Counter,
+    refused: Counter,
+    last_successful: Gauge,
+}
+
+impl ReloadTelemetry {
+    fn new(telemetry: &Telemetry) -> Self {
+        let counter = |outcome| telemetry.counter("config_reloads", &[("outcome", outcome)]);
+        let last_successful = telemetry.gauge("config_last_reload_successful", &[]);
+        last_successful.set(1.0);
+        Self { taken: counter("taken"), refused: counter("refused"), last_successful }
+    }
+
+    fn count(&self, is_taken: bool) {
+        if is_taken {
+            self.taken.increment()
+        } else {
+            self.refused.increment()
+        }
+        self.last_successful.set(f64::from(u8::from(is_taken)));
     }
 }
 

@@ -1,38 +1,43 @@
-//! All series that are alive, in sorted order, and what is known of each.
+//! Lists all series that are alive in sorted order, with what the flush knows of each.
 
 use std::mem;
 use std::sync::Arc;
 
-use crate::model::{Kind, PolicyId, Series};
-use crate::resolve::{AggregateKind, SeriesId};
+use enum_map::EnumMap;
+use strum::VariantArray;
 
-/// Every series is found by its place in the sorted order, and by its number.
+use crate::model::{Kind, PolicyId, RESERVED_PREFIX, Series};
+use crate::resolve::{AggregateKind, Registry, SeriesId};
+
+/// All series. Each is found by its position in the sorted order, and by its number.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
-    /// Sorted. Shared with the snapshots of all intervals between which no series came or went.
+    /// Sorted. The snapshots of all intervals between which no series came or went share the list.
     series: Arc<Vec<Series>>,
-    /// Of each series, in the same order; shared likewise.
+    /// The policies, in the order of the series. Snapshots share them likewise.
     policies: Arc<Vec<PolicyId>>,
-    /// Of each series, in the same order.
+    /// In the order of the series.
     entries: Vec<Entry>,
-    /// By number, for each [`AggregateKind`].
-    lives: [Vec<Life>; AggregateKind::ALL.len()],
+    /// By number.
+    states: EnumMap<AggregateKind, Vec<SeriesState>>,
 }
 
-/// What a series is.
+/// The number and the kind of a series.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     id: SeriesId,
     pub(super) kind: Kind,
+    /// Whether the series is one of tallyd's own.
+    pub(super) is_own: bool,
 }
 
 impl Entry {
-    fn class(self) -> AggregateKind {
+    fn aggregate(self) -> AggregateKind {
         AggregateKind::of(self.kind)
     }
 }
 
-/// A series that is to be added.
+/// A series to be added.
 #[derive(Debug, Clone)]
 struct New {
     entry: Entry,
@@ -40,13 +45,13 @@ struct New {
     series: Series,
 }
 
-/// What is known of the series with a number.
+/// The state of the series with a number.
 #[derive(Debug, Clone, Copy, Default)]
-struct Life {
-    /// When it last had samples, in seconds.
+struct SeriesState {
+    /// The time at which it last had samples, in seconds.
     seen: u32,
-    /// Its place in the sorted order.
-    place: u32,
+    /// Its position in the sorted order.
+    position: u32,
 }
 
 impl Catalog {
@@ -54,7 +59,7 @@ impl Catalog {
         &self.series
     }
 
-    /// Of each series, in their order.
+    /// Returns the policies, in the order of the series.
     pub(super) fn policies(&self) -> &Arc<Vec<PolicyId>> {
         &self.policies
     }
@@ -63,112 +68,123 @@ impl Catalog {
         &self.entries
     }
 
-    /// The place of the series with a number.
-    pub(super) fn place(&self, class: AggregateKind, id: SeriesId) -> usize {
-        self.lives[class as usize][id.index()].place as usize
+    /// Returns the position of a series.
+    pub(super) fn position(&self, kind: AggregateKind, id: SeriesId) -> usize {
+        self.states[kind][id.index()].position as usize
     }
 
-    /// The place of a series that has samples now, in seconds.
-    pub(super) fn see(&mut self, class: AggregateKind, id: SeriesId, now: u32) -> usize {
-        let life = &mut self.lives[class as usize][id.index()];
-        life.seen = now;
-        life.place as usize
+    /// Notes that a series has samples at `now`, in seconds. Returns its position.
+    pub(super) fn see(&mut self, kind: AggregateKind, id: SeriesId, now: u32) -> usize {
+        let state = &mut self.states[kind][id.index()];
+        state.seen = now;
+        state.position as usize
     }
 
-    /// When a series last had samples, in seconds.
-    pub(super) fn seen(&self, class: AggregateKind, id: SeriesId) -> u32 {
-        self.lives[class as usize][id.index()].seen
+    /// Returns the time at which a series last had samples, in seconds.
+    pub(super) fn seen(&self, kind: AggregateKind, id: SeriesId) -> u32 {
+        self.states[kind][id.index()].seen
     }
 
-    pub(super) fn kind(&self, class: AggregateKind, id: SeriesId) -> Kind {
-        self.entries[self.place(class, id)].kind
+    pub(super) fn kind(&self, kind: AggregateKind, id: SeriesId) -> Kind {
+        self.entries[self.position(kind, id)].kind
     }
 
-    /// The policy of the series with a number.
-    pub(super) fn policy(&self, class: AggregateKind, id: SeriesId) -> PolicyId {
-        self.policies[self.place(class, id)]
+    pub(super) fn policy(&self, kind: AggregateKind, id: SeriesId) -> PolicyId {
+        self.policies[self.position(kind, id)]
     }
 
-    /// The numbers of a class for which a condition holds, in the order of the series.
+    /// Returns the numbers of an aggregate kind for which a condition holds, in the order of the series.
     pub(super) fn ids(
         &self,
-        class: AggregateKind,
+        kind: AggregateKind,
         condition: impl Fn(SeriesId, Kind, PolicyId) -> bool,
     ) -> Vec<SeriesId> {
-        let of_class = self.entries.iter().zip(&**self.policies).filter(|(entry, _)| entry.class() == class);
-        let holds = of_class.filter(|(entry, policy)| condition(entry.id, entry.kind, **policy));
+        let of_kind =
+            self.entries.iter().zip(&**self.policies).filter(|(entry, _)| entry.aggregate() == kind);
+        let holds = of_kind.filter(|(entry, policy)| condition(entry.id, entry.kind, **policy));
         holds.map(|(entry, _)| entry.id).collect()
     }
 
-    /// Gives series other policies.
-    pub(super) fn change(&mut self, class: AggregateKind, changed: Vec<(SeriesId, PolicyId)>) {
-        for (id, policy) in changed {
-            let place = self.place(class, id);
-            // Copied, the first time, if a snapshot is not exported yet.
-            Arc::make_mut(&mut self.policies)[place] = policy;
+    /// Brings the catalog up to date with the registry. Series that are new have samples at `now`, in seconds.
+    pub(super) fn update(&mut self, registry: &Registry, now: u32) {
+        for &kind in AggregateKind::VARIANTS {
+            let changed = registry.take_changed(kind);
+            self.add(kind, registry.take_added(kind), now);
+            self.change_policies(kind, changed);
         }
     }
 
-    /// Adds series that have samples now, in seconds, for the first time.
-    pub(super) fn add(&mut self, class: AggregateKind, new: Vec<(SeriesId, Series, PolicyId)>, now: u32) {
+    /// Gives series other policies.
+    fn change_policies(&mut self, kind: AggregateKind, changed: Vec<(SeriesId, PolicyId)>) {
+        for (id, policy) in changed {
+            let position = self.position(kind, id);
+            // The first change copies the list if a snapshot still holds it.
+            Arc::make_mut(&mut self.policies)[position] = policy;
+        }
+    }
+
+    /// Starts a generation of rules. `carried` holds the new id of each old policy.
+    pub(super) fn carry_policies_over(&mut self, carried: &[PolicyId]) {
+        self.policies = Arc::new(self.policies.iter().map(|policy| carried[policy.index()]).collect());
+    }
+
+    /// Adds series that have samples at `now`, in seconds, for the first time.
+    fn add(&mut self, kind: AggregateKind, new: Vec<(SeriesId, Series, PolicyId)>, now: u32) {
         if new.is_empty() {
             return;
         }
-        let of_new = |(id, series, policy): (_, Series, _)| New {
-            entry: Entry { id, kind: series.kind() },
-            policy,
-            series,
+        let entry = |id, series: &Series| {
+            let is_own = series.name().starts_with(RESERVED_PREFIX);
+            Entry { id, kind: series.kind(), is_own }
         };
-        let mut new: Vec<_> = new.into_iter().map(of_new).collect();
+        let mut new: Vec<_> = new
+            .into_iter()
+            .map(|(id, series, policy)| New { entry: entry(id, &series), policy, series })
+            .collect();
         new.sort_unstable_by(|a, b| a.series.cmp(&b.series));
-        let lives = &mut self.lives[class as usize];
+        let states = &mut self.states[kind];
         for New { entry: Entry { id, .. }, .. } in &new {
-            lives.resize(lives.len().max(id.index() + 1), Life::default());
-            lives[id.index()].seen = now;
+            states.resize(states.len().max(id.index() + 1), SeriesState::default());
+            states[id.index()].seen = now;
         }
         self.merge(new);
-        self.number();
+        self.renumber();
     }
 
-    /// Both are sorted. From the end and within the lists, so that there is no second list of all series.
+    /// Merges sorted new series into the sorted list. It works from the end and within the lists, so that no second list of
+    /// all series is needed.
     fn merge(&mut self, mut new: Vec<New>) {
         let Some(filler) = new.last().cloned() else { return };
         let Self { entries, series, policies, .. } = self;
-        // Copied if a snapshot is not exported yet.
+        // Copied if a snapshot still holds them.
         let (series, policies) = (Arc::make_mut(series), Arc::make_mut(policies));
-        let (mut old, mut place) = (series.len(), series.len() + new.len());
+        let (mut old, mut position) = (series.len(), series.len() + new.len());
         entries.reserve_exact(new.len());
-        entries.resize(place, filler.entry);
+        entries.resize(position, filler.entry);
         policies.reserve_exact(new.len());
-        policies.resize(place, filler.policy);
+        policies.resize(position, filler.policy);
         series.reserve_exact(new.len());
-        series.resize(place, filler.series);
+        series.resize(position, filler.series);
         while let Some(next) = new.last() {
-            place -= 1;
+            position -= 1;
             if old > 0 && series[old - 1] > next.series {
                 old -= 1;
-                entries.swap(old, place);
-                policies.swap(old, place);
-                series.swap(old, place);
+                entries.swap(old, position);
+                policies.swap(old, position);
+                series.swap(old, position);
             } else if let Some(New { entry, policy, series: one }) = new.pop() {
-                (entries[place], policies[place], series[place]) = (entry, policy, one);
+                (entries[position], policies[position], series[position]) = (entry, policy, one);
             }
         }
     }
 
-    /// Removes the series with some numbers of a class, and puts others, whose texts moved, in place of those that have
-    /// the same number. Both are sorted by number.
-    pub(super) fn remove(
-        &mut self,
-        class: AggregateKind,
-        dropped: &[SeriesId],
-        moved: &[(SeriesId, Series)],
-    ) {
+    /// Removes dropped series of a kind, and replaces series whose text has moved. Both lists are sorted by number.
+    pub(super) fn remove(&mut self, kind: AggregateKind, dropped: &[SeriesId], moved: &[(SeriesId, Series)]) {
         let entries = mem::take(&mut self.entries).into_iter();
         let series = Arc::unwrap_or_clone(mem::take(&mut self.series));
         let policies = Arc::unwrap_or_clone(mem::take(&mut self.policies));
         let kept = entries.zip(series).zip(policies).filter_map(|((entry, series), policy)| {
-            if entry.class() != class {
+            if entry.aggregate() != kind {
                 return Some((entry, series, policy));
             }
             if dropped.binary_search(&entry.id).is_ok() {
@@ -181,19 +197,15 @@ impl Catalog {
         entries.shrink_to_fit();
         series.shrink_to_fit();
         policies.shrink_to_fit();
-        *self = Self {
-            entries,
-            series: Arc::new(series),
-            policies: Arc::new(policies),
-            lives: mem::take(&mut self.lives),
-        };
-        self.number();
+        let states = mem::take(&mut self.states);
+        *self = Self { entries, series: Arc::new(series), policies: Arc::new(policies), states };
+        self.renumber();
     }
 
-    /// Tells each number its place.
-    fn number(&mut self) {
-        for (place, entry) in (0..).zip(&self.entries) {
-            self.lives[entry.class() as usize][entry.id.index()].place = place;
+    /// Stores the position of each series by its number.
+    fn renumber(&mut self) {
+        for (position, entry) in (0..).zip(&self.entries) {
+            self.states[entry.aggregate()][entry.id.index()].position = position;
         }
     }
 }
@@ -212,7 +224,7 @@ mod tests {
     }
 
     fn policy(number: u32) -> PolicyId {
-        PolicyId::default().plus(number)
+        PolicyId::new(number)
     }
 
     fn names(catalog: &Catalog) -> Vec<&str> {
@@ -220,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn every_series_is_found_in_its_place_as_others_come_and_go() {
+    fn a_series_is_found_at_its_position_as_others_come_and_go() {
         let mut catalog = catalog(&["c", "a", "d", "b"]);
         let timing = Series::new(Kind::Timing, "bb", &[]);
         catalog.add(AggregateKind::Timing, vec![(SeriesId(0), timing, policy(9))], 9);
         assert_eq!(names(&catalog), ["a", "b", "bb", "c", "d"]);
         assert_eq!(
-            (0..4).map(|id| catalog.place(AggregateKind::Counter, SeriesId(id))).collect::<Vec<_>>(),
+            (0..4).map(|id| catalog.position(AggregateKind::Counter, SeriesId(id))).collect::<Vec<_>>(),
             [3, 0, 4, 1]
         );
         assert_eq!(catalog.kind(AggregateKind::Timing, SeriesId(0)), Kind::Timing);
@@ -234,15 +246,15 @@ mod tests {
         let elsewhere = Series::new(Kind::Counter, "d", &[]);
         catalog.remove(AggregateKind::Counter, &[SeriesId(0), SeriesId(1)], &[(SeriesId(2), elsewhere)]);
         assert_eq!(names(&catalog), ["b", "bb", "d"]);
-        assert_eq!(catalog.place(AggregateKind::Counter, SeriesId(2)), 2);
+        assert_eq!(catalog.position(AggregateKind::Counter, SeriesId(2)), 2);
         assert_eq!(**catalog.policies(), [3, 9, 2].map(policy));
-        catalog.change(AggregateKind::Counter, vec![(SeriesId(2), policy(7))]);
+        catalog.change_policies(AggregateKind::Counter, vec![(SeriesId(2), policy(7))]);
         assert_eq!(**catalog.policies(), [3, 9, 7].map(policy));
         assert_eq!(before.len(), 5, "a snapshot keeps the list that it was made with");
     }
 
     #[test]
-    fn it_is_known_when_a_series_last_had_samples() {
+    fn the_catalog_knows_when_a_series_last_had_samples() {
         let mut catalog = catalog(&["a", "b"]);
         assert_eq!(catalog.see(AggregateKind::Counter, SeriesId(0), 20), 0);
         let seen = |id| catalog.seen(AggregateKind::Counter, SeriesId(id));

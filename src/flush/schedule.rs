@@ -40,7 +40,7 @@ impl Schedule {
     }
 
     /// Makes intervals longer or shorter. The open one ends at the next multiple of its new length.
-    pub fn renew(&mut self, interval: Duration, now: Instant, wall: SystemTime) {
+    pub fn change_interval(&mut self, interval: Duration, now: Instant, wall: SystemTime) {
         if interval != self.interval {
             self.interval = interval;
             self.aim(now, wall, self.next_multiple(wall, Duration::ZERO));
@@ -125,10 +125,10 @@ mod tests {
     fn an_interval_that_is_open_ends_as_one_of_its_new_length_would() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(3_000));
-        schedule.renew(ms(500), start + ms(100), at(3_100));
+        schedule.change_interval(ms(500), start + ms(100), at(3_100));
         let ended = schedule.end(start + ms(500), at(3_500));
         assert_eq!(ended, Ended { time: at(3_500), length: ms(500), late: false });
-        schedule.renew(TEN, start + ms(600), at(3_600));
+        schedule.change_interval(TEN, start + ms(600), at(3_600));
         assert_eq!(schedule.deadline(), start + ms(7_000));
     }
 

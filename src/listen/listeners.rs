@@ -14,7 +14,7 @@ use super::{
     Announcement, DatagramReceiver, DatagramSocket, DropCounter, SocketFile, StreamConnections, Streams, Udp,
     datagrams, unix,
 };
-use crate::aggregate::{Shard, SharedState};
+use crate::aggregate::Shard;
 use crate::net::Protocol;
 
 /// What to listen on. What is `None` is not enabled.
@@ -47,7 +47,6 @@ pub struct Listeners {
     /// Of the Unix datagram listener.
     file: Option<BoundFile>,
     streams: Vec<StreamReceiver>,
-    shards: Vec<Arc<Mutex<Shard>>>,
 }
 
 /// Sockets of receivers that have ended. As long as it lives, the drops that the kernel counted can be read.
@@ -111,23 +110,28 @@ impl Opened {
     /// # Errors
     ///
     /// If the system gives no thread.
-    pub fn start(self, shared: &Arc<SharedState>) -> io::Result<Listeners> {
+    pub fn start(self, mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>) -> io::Result<Listeners> {
         let Listening { udp, tcp, unix_datagram, unix_stream } = self.listening;
         let mut listeners = Listeners::default();
         let longest = udp.map_or(0, |udp| udp.max_datagram);
         for (index, socket) in self.udp.into_iter().enumerate() {
-            listeners.receive(shared, format!("udp-{index}"), DatagramSocket::Udp(socket), longest)?;
+            listeners.receive(new_shard(), format!("udp-{index}"), DatagramSocket::Udp(socket), longest)?;
         }
         if let (Some((socket, file)), Some((_, longest))) = (self.unix_datagram, unix_datagram) {
             let name = "unix_datagram".to_owned();
-            listeners.receive(shared, name, DatagramSocket::Unix(socket), longest)?;
+            listeners.receive(new_shard(), name, DatagramSocket::Unix(socket), longest)?;
             listeners.file = Some(file);
         }
         if let (Some(socket), Some((_, streams))) = (self.tcp, tcp) {
-            listeners.accept(shared, "tcp", (StreamSocket::Tcp(socket), None), &streams)?;
+            listeners.accept(new_shard(), "tcp", (StreamSocket::Tcp(socket), None), &streams)?;
         }
         if let (Some((socket, file)), Some((_, streams))) = (self.unix_stream, unix_stream) {
-            listeners.accept(shared, "unix_stream", (StreamSocket::Unix(socket), Some(file)), &streams)?;
+            listeners.accept(
+                new_shard(),
+                "unix_stream",
+                (StreamSocket::Unix(socket), Some(file)),
+                &streams,
+            )?;
         }
         Ok(listeners)
     }
@@ -136,38 +140,24 @@ impl Opened {
 impl Listeners {
     fn receive(
         &mut self,
-        shared: &Arc<SharedState>,
+        shard: Arc<Mutex<Shard>>,
         name: String,
         socket: DatagramSocket,
         max_datagram: usize,
     ) -> io::Result<()> {
-        let shard = self.new_shard(shared);
         self.datagrams.push(DatagramReceiver::start(name, socket, shard, max_datagram)?);
         Ok(())
     }
 
     fn accept(
         &mut self,
-        shared: &Arc<SharedState>,
+        shard: Arc<Mutex<Shard>>,
         listener: &'static str,
         (socket, file): (StreamSocket, Option<BoundFile>),
         streams: &Streams,
     ) -> io::Result<()> {
-        let shard = self.new_shard(shared);
         self.streams.push(StreamReceiver::start(listener, socket, file, streams, shard)?);
         Ok(())
-    }
-
-    fn new_shard(&mut self, shared: &Arc<SharedState>) -> Arc<Mutex<Shard>> {
-        let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(shared))));
-        self.shards.push(Arc::clone(&shard));
-        shard
-    }
-
-    /// The shards of all receivers.
-    #[must_use]
-    pub fn shards(&self) -> Vec<Arc<Mutex<Shard>>> {
-        self.shards.clone()
     }
 
     /// The counters of the stream listeners.

@@ -25,7 +25,6 @@ pub use file::{
 pub use rule::Rule;
 
 use globs::Globs;
-use policies::Numbers;
 
 use crate::model::Kind;
 
@@ -38,7 +37,8 @@ pub struct Mapping {
     expressions: Vec<usize>,
     /// As they were written.
     defaults: Defaults,
-    numbers: Numbers,
+    /// The index of the policy of series that no rule matches.
+    unmatched: u32,
 }
 
 /// Whether the same was written.
@@ -90,7 +90,7 @@ impl Mapping {
             globs: Globs::new(defaults.glob_disable_ordering),
             expressions: Vec::new(),
             defaults: defaults.clone(),
-            numbers: Numbers::default(),
+            unmatched: 0,
         };
         for (number, (line, text)) in rules.into_iter().enumerate() {
             let rule = check::rule(number, text, defaults)

@@ -4,17 +4,8 @@ use std::time::Duration;
 
 use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleText, SummaryOptions, Ttl};
 use crate::model::{
-    Assignment, Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Statistics,
+    Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Statistics,
 };
-
-/// The numbers of the policies of a mapping.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Numbers {
-    /// The first.
-    first: PolicyId,
-    /// Of series without a rule, counted from the first.
-    of_no_rule: u32,
-}
 
 impl Mapping {
     /// The policies of series that these rules name, in the order of the rules and each of them once; at the end that of
@@ -34,21 +25,15 @@ impl Mapping {
                 policies.push(own);
             }
         }
-        self.numbers.of_no_rule = policies.len() as u32;
+        self.unmatched = policies.len() as u32;
         policies.push(of_no_rule);
-        self.rules.iter_mut().for_each(|rule| rule.policy = rule.policy.min(self.numbers.of_no_rule));
+        self.rules.iter_mut().for_each(|rule| rule.policy = rule.policy.min(self.unmatched));
         policies
     }
 
-    /// Sets the number that the first of its policies has among all that were ever in force.
-    pub(crate) fn number_from(&mut self, first: PolicyId) {
-        self.numbers.first = first;
-    }
-
-    /// What a series gets that a rule named, or none.
-    pub(crate) fn assign(&self, mapped: Option<&Mapped<'_>>) -> Assignment {
-        let Numbers { first, of_no_rule } = self.numbers;
-        Assignment { policy: first.plus(mapped.map_or(of_no_rule, |mapped| mapped.rule.policy)), first }
+    /// Returns the id of the policy that a series gets from the rule that matches its samples, or from none.
+    pub(crate) fn policy_of(&self, mapped: Option<&Mapped<'_>>) -> PolicyId {
+        PolicyId::new(mapped.map_or(self.unmatched, |mapped| mapped.rule.policy))
     }
 }
 
@@ -63,7 +48,7 @@ fn policy(
         Some(given) => given,
     };
     let form = match observer_type {
-        ObserverType::Unset => fallback.form,
+        ObserverType::Unset => fallback.exposition,
         ObserverType::Summary => Exposition::Summary,
         ObserverType::Histogram => Exposition::Histogram,
         ObserverType::Native => Exposition::Native,
@@ -99,7 +84,7 @@ fn policy(
             bounds,
             native,
         },
-        form,
+        exposition: form,
         expire_after: if ttl == Ttl::default() {
             fallback.expire_after
         } else {

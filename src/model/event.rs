@@ -1,7 +1,11 @@
 //! Events: things that happened, told in words.
 
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
 /// How urgent an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Priority {
     /// If nothing is said.
     #[default]
@@ -25,7 +29,8 @@ impl Priority {
 }
 
 /// How bad an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum AlertType {
     /// If nothing is said.
     #[default]

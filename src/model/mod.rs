@@ -15,7 +15,8 @@ pub use kind::Kind;
 pub use named::Named;
 pub(crate) use native_histogram::coarser;
 pub use native_histogram::{NativeHistogram, NativeSettings};
-pub(crate) use policy::Assignment;
+
+pub(crate) use policy::HeldPolicy;
 pub use policy::{Exposition, Policies, Policy, PolicyId};
 pub(crate) use series::{CONTAINER_ID, SERVICE_CHECK, code};
 pub use series::{RESERVED_PREFIX, Series};

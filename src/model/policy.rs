@@ -1,62 +1,105 @@
-//! What is wanted of series: what is computed of their values, how Prometheus is shown it, and how long they live.
+//! Policies: how a series is summarized, exposed to Prometheus, and expired.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Kind, Statistics};
+use super::{Kind, Statistics};
 
-/// What is wanted of a series, by the rule that gave it its name, or else by the configuration.
+/// The settings of a series. The mapping rule that gave it its name decides them, or else the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// What Prometheus is told of the family; empty if it is told the type.
+    /// The HELP text of the Prometheus family. If it is empty, the text names the type.
     pub help: Box<str>,
-    /// What is computed of the values of timings, histograms and distributions.
+    /// The statistics of timings, histograms and distributions.
     pub statistics: Statistics,
-    /// How Prometheus is shown them.
-    pub form: Exposition,
-    /// How long a series without samples is remembered, by [`Kind`]; in whole seconds.
+    /// The form in which Prometheus is shown timings, histograms and distributions.
+    pub exposition: Exposition,
+    /// The time after which a series without samples is dropped, by [`Kind`]; in whole seconds.
     pub expire_after: [Duration; Kind::ALL.len()],
 }
 
-/// What the shipped configuration says, but for statistics, of which there are none.
+/// The values of the shipped configuration, but without statistics.
 impl Default for Policy {
     fn default() -> Self {
         Self {
             help: Box::default(),
             statistics: Statistics::default(),
-            form: Exposition::default(),
+            exposition: Exposition::default(),
             expire_after: [Duration::from_hours(1); Kind::ALL.len()],
         }
     }
 }
 
-/// How timings, histograms and distributions are exposed.
+/// The form in which Prometheus is shown timings, histograms and distributions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Exposition {
-    /// Percentiles of the latest interval, running count and sum.
+    /// Percentiles of the latest interval, with a running count and sum.
     #[default]
     Summary,
-    /// Running counts in buckets.
+    /// Running counts in classic buckets.
     Histogram,
-    /// Running counts in exponential buckets, which only Prometheus' protobuf format can tell.
+    /// Running counts in exponential buckets, which only Prometheus' protobuf format can carry.
     Native,
 }
 
-/// The number of a policy.
+/// The index of a policy among the [`Policies`] of its generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyId(u32);
 
-/// All policies that were in force since the start, in the order of their numbers: series that have no samples since the
-/// rules were changed still have an old one.
+impl PolicyId {
+    /// Returns the id of the policy at an index below 2^31.
+    pub(crate) fn new(index: u32) -> Self {
+        Self(index)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The policy that something holds: assigned under the rules in force, or carried over from earlier ones. It takes 4 bytes,
+/// since each series has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldPolicy(u32);
+
+impl HeldPolicy {
+    const CARRIED: u32 = 1 << 31;
+
+    pub(crate) fn assigned(policy: PolicyId) -> Self {
+        Self(policy.0)
+    }
+
+    /// Returns the policy that takes the place of this one when the next generation of rules starts. `carried` holds the
+    /// new id of each old policy.
+    pub(crate) fn carry_over(self, carried: &[PolicyId]) -> Self {
+        Self(carried[self.id().index()].0 | Self::CARRIED)
+    }
+
+    pub(crate) fn id(self) -> PolicyId {
+        PolicyId(self.0 & !Self::CARRIED)
+    }
+
+    /// Returns true if no line or row has assigned the policy since the rules changed.
+    pub(crate) fn is_carried(self) -> bool {
+        self.0 & Self::CARRIED != 0
+    }
+
+    /// Returns true if `policy` replaces this one when it is assigned. Of several rules that name one series, the first one
+    /// takes precedence, whichever line came first.
+    pub(crate) fn gives_way_to(self, policy: PolicyId) -> bool {
+        self.is_carried() || policy < self.id()
+    }
+}
+
+/// The policies of one generation of rules. A reload that changes rules starts the next generation.
+///
+/// If several rules name one series, the first rule takes precedence: it has the smallest id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
-    /// Those in force come last, and the last one is that of series without a rule.
-    all: Vec<Policy>,
-    /// The number of the first one of all that came into force together; the last number is that of the first one in force.
-    firsts: Vec<PolicyId>,
+    /// In the order of the rules. The last one is the policy of series that no rule matches.
+    policies: Vec<Policy>,
 }
 
 impl Default for Policies {
@@ -65,7 +108,7 @@ impl Default for Policies {
     }
 }
 
-/// One for all series.
+/// Gives all series the same statistics.
 impl From<Statistics> for Policies {
     fn from(statistics: Statistics) -> Self {
         Self::new(vec![Policy { statistics, ..Policy::default() }])
@@ -73,82 +116,46 @@ impl From<Statistics> for Policies {
 }
 
 impl Policies {
-    /// Those of rules in the order of the rules, and at the end that of series without a rule.
+    /// Creates a generation from the policies in the order of their rules, followed by the policy of series that no rule
+    /// matches.
     #[must_use]
     pub fn new(policies: Vec<Policy>) -> Self {
-        debug_assert!(!policies.is_empty(), "there is one of series without a rule");
-        Self { all: policies, firsts: vec![PolicyId::default()] }
+        debug_assert!(!policies.is_empty(), "the policy of series without a rule is always there");
+        Self { policies }
     }
 
-    /// Puts others in force.
-    #[must_use]
-    pub(crate) fn renewed(&self, policies: &[Policy]) -> Self {
-        let first = PolicyId(self.all.len() as u32);
-        Self { all: [&self.all[..], policies].concat(), firsts: [&self.firsts[..], &[first]].concat() }
+    /// Returns the id of the policy of series that no rule matches.
+    pub(crate) fn unmatched(&self) -> PolicyId {
+        PolicyId(self.policies.len() as u32 - 1)
     }
 
-    /// Those in force.
-    pub(crate) fn in_force(&self) -> &[Policy] {
-        &self.all[self.first().index()..]
-    }
-
-    /// The number of the first one in force.
-    pub(crate) fn first(&self) -> PolicyId {
-        self.firsts[self.firsts.len() - 1]
-    }
-
-    /// How many times policies had come into force when this one did.
-    pub(crate) fn generation(&self, id: PolicyId) -> usize {
-        self.firsts.partition_point(|first| *first <= id)
-    }
-
-    /// Whether something that two policies are given to has the one rather than the other: newer ones prevail over older ones,
-    /// and of those that came into force together the first one.
-    pub(crate) fn prevails(&self, one: PolicyId, other: PolicyId) -> bool {
-        let rank = |id| (self.generation(id), Reverse(id));
-        rank(one) > rank(other)
-    }
-
-    /// The number of that of series without a rule.
-    pub(crate) fn of_no_rule(&self) -> PolicyId {
-        PolicyId(self.all.len() as u32 - 1)
-    }
-
-    /// What of each policy, in the order of their numbers.
-    pub(crate) fn map<T>(&self, what: impl FnMut(&Policy) -> T) -> Vec<T> {
-        self.all.iter().map(what).collect()
-    }
-
-    /// The policy with a number.
+    /// Returns the policy with an id of this generation.
     #[must_use]
     pub fn get(&self, id: PolicyId) -> &Policy {
-        &self.all[id.index()]
-    }
-}
-
-impl PolicyId {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
+        &self.policies[id.index()]
     }
 
-    /// The number of the policy that is this many behind.
-    pub(crate) fn plus(self, count: u32) -> Self {
-        Self(self.0 + count)
+    /// Returns the policies in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter()
     }
-}
 
-/// What a line says of its series' policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Assignment {
-    pub(crate) policy: PolicyId,
-    /// The first one that came into force together with it.
-    pub(crate) first: PolicyId,
-}
+    pub(crate) fn generation(&self, _: PolicyId) -> usize {
+        0
+    }
 
-impl Assignment {
-    /// Whether a series gets this policy that had another one, of which none is newer: as with [`Policies::prevails`].
-    pub(crate) fn prevails_over(self, known: PolicyId) -> bool {
-        known < self.first || self.policy < known
+    pub(crate) fn prevails(&self, one: PolicyId, other: PolicyId) -> bool {
+        one < other
+    }
+
+    /// Returns, for each id of an earlier generation, the id that series keep until a line assigns them another one: that
+    /// of an equal policy, or else that of series without a rule.
+    pub(crate) fn carried_from(&self, earlier: &Policies) -> Vec<PolicyId> {
+        let carried = |policy: &Policy| {
+            let equal = self.policies.iter().position(|own| own == policy);
+            equal.map_or(self.unmatched(), |index| PolicyId(index as u32))
+        };
+        earlier.policies.iter().map(carried).collect()
     }
 }
 
@@ -157,32 +164,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rule_prevails_and_newer_rules_over_older_ones() {
-        let assigned = |policy, first| Assignment { policy: PolicyId(policy), first: PolicyId(first) };
-        let cases = [(3, 2, 3, false), (2, 2, 3, true), (3, 2, 2, false), (3, 2, 1, true), (3, 2, 0, true)];
-        for (policy, first, known, prevails) in cases {
-            assert_eq!(assigned(policy, first).prevails_over(PolicyId(known)), prevails, "{policy} {known}");
-        }
-    }
-
-    #[test]
-    fn policies_that_were_in_force_keep_their_numbers() {
-        let policy = |help: &str| Policy { help: help.into(), ..Policy::default() };
-        let old = Policies::new(vec![policy("rule"), policy("none")]);
-        let new = old.renewed(&[policy("other"), policy("no other")]);
-        assert_eq!(*new.get(old.of_no_rule()).help, *"none");
-        assert_eq!((new.first(), new.of_no_rule()), (PolicyId(2), PolicyId(3)));
-        assert_eq!(new.in_force(), [policy("other"), policy("no other")]);
-    }
-
-    #[test]
-    fn of_all_policies_there_ever_were_the_newest_prevail_and_of_those_the_first() {
-        let policies = [2, 1, 2].map(|count| vec![Policy::default(); count]);
-        let [first, second, third] = policies;
-        let policies = Policies::new(first).renewed(&second).renewed(&third);
-        let mut order: Vec<_> = (0..5).map(PolicyId).collect();
-        order.sort_by(|a, b| policies.prevails(*b, *a).cmp(&policies.prevails(*a, *b)));
-        assert_eq!(order, [3, 4, 2, 0, 1].map(PolicyId));
-        assert!(order.iter().all(|id| !policies.prevails(*id, *id)));
+    fn policies_carry_over_to_equal_ones_or_to_that_of_series_without_a_rule() {
+        let policies = |help: &[&str]| {
+            let policy = |help: &&str| Policy { help: (*help).into(), ..Policy::default() };
+            Policies::new(help.iter().map(policy).collect())
+        };
+        let earlier = policies(&["a", "b", "c", "none"]);
+        let later = policies(&["x", "c", "a", "none"]);
+        assert_eq!(later.carried_from(&earlier), [2, 3, 1, 3].map(PolicyId));
+        assert_eq!(later.carried_from(&later), [0, 1, 2, 3].map(PolicyId));
     }
 }

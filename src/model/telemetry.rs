@@ -121,6 +121,12 @@ impl Telemetry {
         self.0.lock().sources.push(Box::new(source));
     }
 
+    /// Hands out the position of each series, from 0 in the order of registration, and the series.
+    pub(crate) fn for_each_series(&self, mut each: impl FnMut(usize, &Series)) {
+        let inner = self.0.lock();
+        inner.series.iter().enumerate().for_each(|(position, (series, _))| each(position, series));
+    }
+
     /// Updates all sources, then hands out the position, the series and the value of each series that has a value.
     /// Counters restart from 0. A series keeps its position.
     pub fn read(&self, mut each: impl FnMut(usize, &Series, Value)) {

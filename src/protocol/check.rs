@@ -5,6 +5,9 @@
 //! field = "d:" unix-seconds / "h:" hostname / "m:" message / "#" tags / "c:" … / "e:" … / "card:" …
 //! ```
 
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
 use super::error::{Failure, RejectReason, fail};
 use super::sections::{Common, Origin, replace_text, sections, split_at_byte};
 use super::{Note, Notes, Tags, Text};
@@ -34,7 +37,8 @@ pub struct ServiceCheck<'a> {
 }
 
 /// What came of a service check; its number on the wire is that of its discriminant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// 0
     Ok,

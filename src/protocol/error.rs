@@ -1,9 +1,13 @@
 //! Why a line was rejected: a closed list of reasons, and where in the line.
 
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
 use std::fmt;
 
 /// Why a line does not count. The names are an interface: telemetry and tools show them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RejectReason {
     /// Nothing stands before the first colon.
     EmptyName,

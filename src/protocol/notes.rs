@@ -1,8 +1,12 @@
 //! What was odd about a line that counts all the same.
 
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
 /// Something a line says that has no effect, or not the one its sender may have meant. The sample stands; the note is
 /// counted. The names are an interface: telemetry shows them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Note {
     /// One value among several packed ones is empty and was skipped.
     EmptyValue,

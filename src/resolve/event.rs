@@ -1,16 +1,16 @@
-//! Gives events their tags.
+//! Turns parsed events into the events that snapshots hold.
 
 use crate::model::{CONTAINER_ID, Event};
 use crate::protocol::{self, Tags};
 
-/// Returns an event with the tags that it is shown with. The container's id is one of them if it was sent and
+/// Returns an event as snapshots hold it. The container's id is one of its tags if the client sent it and
 /// `container_id_tag` is true.
 #[must_use]
 pub fn event(event: &protocol::Event<'_>, container_id_tag: bool) -> Event {
     let mut tags = sorted(event.tags);
     if container_id_tag && !event.origin.container_id.is_empty() {
         let own = lossy(CONTAINER_ID);
-        // As with series: what was sent under this key is another tag.
+        // As with series, a tag that the client sent under this key is renamed.
         tags.iter_mut().filter(|(key, _)| *key == own).for_each(|(key, _)| key.insert_str(0, "exported_"));
         tags.push((own, lossy(event.origin.container_id)));
         tags.sort();
@@ -28,14 +28,14 @@ pub fn event(event: &protocol::Event<'_>, container_id_tag: bool) -> Event {
     }
 }
 
-/// Tags as they are shown: sorted, and with U+FFFD for what is not UTF-8.
+/// Returns tags in sorted order, with U+FFFD for bytes that are not UTF-8.
 pub(crate) fn sorted(tags: Tags<'_>) -> Vec<(String, String)> {
     let mut tags: Vec<_> = tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect();
     tags.sort();
     tags
 }
 
-/// Text, with U+FFFD for what is not UTF-8.
+/// Returns bytes as text, with U+FFFD for bytes that are not UTF-8.
 pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

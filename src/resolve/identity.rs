@@ -1,4 +1,4 @@
-//! Builds the identity of the series that samples of a line belong to.
+//! Builds the identity of the series that the samples of a line belong to.
 
 use std::ops::Range;
 
@@ -8,18 +8,18 @@ use crate::model::{CONTAINER_ID, Kind, RESERVED_PREFIX, SERVICE_CHECK, code};
 use crate::protocol::{Metric, Name, Origin, ServiceCheck, Tags};
 use crate::text::name;
 
-/// Key and value.
+/// The key and the value of a tag.
 type Tag<'a> = (&'a [u8], &'a [u8]);
 
-/// Builds identities in buffers that are used again, so that a known series costs no allocation.
+/// Builds identities in buffers that it reuses, so that looking up a known series allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct IdentityBuilder {
-    /// Whether the container's id, where it is sent, is a tag.
+    /// Whether the container's id is a tag where a client sends it.
     container_id_tag: bool,
-    /// `key LF value LF` of each tag, in the order of the line.
+    /// `key LF value LF` for each tag, in the order of the line.
     tags: String,
-    /// Where each of them stands.
-    places: Vec<Range<usize>>,
+    /// The range of each tag within `tags`.
+    ranges: Vec<Range<usize>>,
     identity: String,
 }
 
@@ -28,20 +28,42 @@ impl IdentityBuilder {
         Self { container_id_tag, ..Self::default() }
     }
 
-    /// The series of a metric's samples of this kind.
+    /// Builds the identity of the series that the metric's samples of this kind belong to, by the rule that matches them
+    /// or else by the line alone. Returns the factor by which the rule scales values.
+    pub(crate) fn identify(
+        &mut self,
+        mapped: Option<&Mapped<'_>>,
+        kind: Kind,
+        metric: &Metric<'_>,
+    ) -> Result<f64, RefuseReason> {
+        let Some(mapped) = mapped else {
+            self.build(kind, metric);
+            return Ok(1.0);
+        };
+        if mapped.rule.text.action == Action::Drop {
+            return Err(RefuseReason::MappingDrop);
+        }
+        if mapped.name.is_empty() {
+            return Err(RefuseReason::MappingEmptyName);
+        }
+        if mapped.name.starts_with(RESERVED_PREFIX) {
+            return Err(RefuseReason::ReservedName);
+        }
+        self.build_mapped(kind, metric, mapped);
+        // The members of a set are not numbers.
+        Ok(if kind == Kind::Set { 1.0 } else { mapped.rule.scale })
+    }
+
+    /// Builds the identity that the metric's samples of this kind have without rules.
     pub(crate) fn build(&mut self, kind: Kind, metric: &Metric<'_>) {
         let own = [self.container_tag(metric.origin()), None, None];
         self.assemble(kind, metric.name(), metric.tags(), own);
     }
 
-    /// Likewise, with the name and the labels that a rule gives it. A label takes the place of tags with its name, or, if
-    /// tags are honored, they that of it; one without value is none.
-    pub(crate) fn build_mapped(
-        &mut self,
-        kind: Kind,
-        metric: &Metric<'_>,
-        Mapped { rule, name, labels }: &Mapped<'_>,
-    ) {
+    /// Builds the identity with the name and the labels that a rule gives. A label replaces the tags of its name, unless
+    /// the rule honors labels: then those tags replace the label. A label without a value is left out.
+    fn build_mapped(&mut self, kind: Kind, metric: &Metric<'_>, mapped: &Mapped<'_>) {
+        let Mapped { rule, name, labels } = mapped;
         self.clear();
         let mut is_sent = vec![false; labels.len()];
         let tags = metric.tags();
@@ -56,15 +78,15 @@ impl IdentityBuilder {
             }
         }
         for ((label, value), is_sent) in labels.iter().zip(is_sent) {
-            let gives_way = is_sent && rule.text.honor_labels;
-            if !gives_way && !value.is_empty() {
+            let is_replaced = is_sent && rule.text.honor_labels;
+            if !is_replaced && !value.is_empty() {
                 self.push_tag("", label.as_bytes(), value.as_bytes());
             }
         }
         self.join(kind, [name, ""]);
     }
 
-    /// The gauge that a service check is a value of. The check's name and its host are tags beside those that it has.
+    /// Builds the identity of the gauge that a service check becomes. The check's name and host are tags of it.
     pub(crate) fn build_check(&mut self, check: &ServiceCheck<'_>) {
         let name = Some((&b"check"[..], check.name.as_bytes()));
         let host = check.hostname.map(|hostname| (&b"host"[..], hostname));
@@ -77,8 +99,10 @@ impl IdentityBuilder {
         is_tag.then_some((CONTAINER_ID, origin.container_id))
     }
 
-    /// A tag with the key of one that tallyd adds itself becomes `exported_…`, as Prometheus has it with labels: otherwise
-    /// a sender could pass a check for another one.
+    /// Puts together a name, the tags of a line, and tallyd's `own` tags.
+    ///
+    /// A tag of the line with the key of an own tag becomes `exported_…`, as Prometheus does with labels. Otherwise a
+    /// client could pass one check off as another.
     fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 3]) {
         self.clear();
         let own = || own.into_iter().flatten();
@@ -92,10 +116,10 @@ impl IdentityBuilder {
 
     fn clear(&mut self) {
         self.tags.clear();
-        self.places.clear();
+        self.ranges.clear();
     }
 
-    /// Bytes that are not UTF-8 become U+FFFD.
+    /// Appends a tag. Bytes that are not UTF-8 become U+FFFD.
     fn push_tag(&mut self, prefix: &str, key: &[u8], value: &[u8]) {
         let start = self.tags.len();
         self.tags.push_str(prefix);
@@ -103,21 +127,21 @@ impl IdentityBuilder {
             push_lossy(&mut self.tags, part);
             self.tags.push('\n');
         }
-        self.places.push(start..self.tags.len());
+        self.ranges.push(start..self.tags.len());
     }
 
-    /// Puts the pieces of the name and the tags together, these in sorted order.
+    /// Joins the pieces of the name and the sorted tags to an identity.
     fn join(&mut self, kind: Kind, name: [&str; 2]) {
-        let texts = &self.tags;
-        self.places.sort_unstable_by(|a, b| texts[a.clone()].cmp(&texts[b.clone()]));
+        let tags = &self.tags;
+        self.ranges.sort_unstable_by(|a, b| tags[a.clone()].cmp(&tags[b.clone()]));
         self.identity.clear();
         self.identity.extend(name);
         self.identity.push('\n');
-        self.identity.extend(self.places.iter().map(|place| &texts[place.clone()]));
+        self.identity.extend(self.ranges.iter().map(|range| &tags[range.clone()]));
         self.identity.push(code(kind));
     }
 
-    /// What was built last.
+    /// Returns the identity that was built last.
     pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
@@ -132,35 +156,9 @@ fn push_lossy(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// What the rules make of samples of this kind.
+/// Returns the result of the rule that matches samples of this kind, if there is one.
 pub(crate) fn map<'a>(mapping: &'a Mapping, kind: Kind, metric: &Metric<'_>) -> Option<Mapped<'a>> {
     if mapping.is_empty() { None } else { mapping.apply(&metric.name().to_string(), kind) }
-}
-
-/// Builds the identity of the series of samples of this kind, by the rule for them if there is one. What the rule
-/// multiplies values by.
-pub(crate) fn identify(
-    identities: &mut IdentityBuilder,
-    mapped: Option<&Mapped<'_>>,
-    kind: Kind,
-    metric: &Metric<'_>,
-) -> Result<f64, RefuseReason> {
-    let Some(mapped) = mapped else {
-        identities.build(kind, metric);
-        return Ok(1.0);
-    };
-    if mapped.rule.text.action == Action::Drop {
-        return Err(RefuseReason::Dropped);
-    }
-    if mapped.name.is_empty() {
-        return Err(RefuseReason::EmptyName);
-    }
-    if mapped.name.starts_with(RESERVED_PREFIX) {
-        return Err(RefuseReason::ReservedName);
-    }
-    identities.build_mapped(kind, metric, mapped);
-    // A set's members are no numbers.
-    Ok(if kind == Kind::Set { 1.0 } else { mapped.rule.scale })
 }
 
 #[cfg(test)]
@@ -183,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_tags_is_no_part_of_the_identity() {
+    fn the_order_of_tags_does_not_change_the_identity() {
         assert_eq!(series(b"a:1|c|#y:2,x:1"), series(b"a:5|c|#x:1|@0.5|#y:2"));
         assert_eq!(series(b"a:1|c|#y:2,x:1"), Series::new(Kind::Counter, "a", &[("x", "1"), ("y", "2")]));
     }
@@ -196,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_in_one_order_even_where_a_key_holds_what_sorts_before_a_line_feed() {
+    fn tags_sort_alike_even_if_a_key_holds_a_control_byte() {
         let expected = Series::new(Kind::Counter, "a", &[("t", "1"), ("t\0", "2"), ("t\tx", "")]);
         assert_eq!(series(b"a:1|c|#t:1,t\0:2,t\tx"), expected);
     }
 
     #[test]
-    fn name_tags_and_kind_are_the_identity() {
+    fn the_identity_is_name_tags_and_kind() {
         let base = series(b"a:1|c|#x:1");
         for other in
             [&b"b:1|c|#x:1"[..], b"a:1|g|#x:1", b"a:1|c|#x:2", b"a:1|c|#x:1,x:1", b"a:1|c", b"a:1|c|#x1"]
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_are_read_back_as_they_were_put_in() {
+    fn a_series_gives_back_its_name_kind_and_tags() {
         for kind in Kind::ALL {
             let series = Series::new(kind, "n", &[("k", ""), ("a", "b:c")]);
             assert_eq!((series.name(), series.kind()), ("n", kind));
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_check_is_a_gauge_by_its_name_and_host() {
+    fn a_service_check_is_a_gauge_with_its_name_and_host_as_tags() {
         let expected = [("check", "db.up"), ("env", "prod"), ("host", "web-1")];
         assert_eq!(
             series(b"_sc|db.up|2|h:web-1|#env:prod|m:no answer"),
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_cannot_pass_a_check_for_another_one_by_a_tag() {
+    fn a_tag_cannot_pass_one_check_off_as_another() {
         let expected = [("check", "redis"), ("exported_check", "mysql"), ("host", "a")];
         assert_eq!(
             series(b"_sc|redis|2|#check:mysql,host:a"),
@@ -242,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_container_id_is_a_tag_if_it_is_asked_for() {
+    fn the_container_id_is_a_tag_if_configured() {
         for (line, name, tags) in [
             (&b"a:1|c|c:box"[..], "a", &[("container_id", "box")][..]),
             (b"a:1|c|c:", "a", &[]),
@@ -262,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_tag_that_are_not_utf8_show_as_the_replacement_character() {
+    fn bytes_of_a_tag_that_are_not_utf8_become_the_replacement_character() {
         assert_eq!(series(b"a:1|c|#k:\xff(x").tags().next(), Some(("k", "\u{fffd}(x")));
     }
 }

@@ -1,4 +1,4 @@
-//! Finds a known series from the raw bytes of a line, without parsing them.
+//! Remembers line patterns, so that a known series is found from the raw bytes of a line without parsing them.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use crate::model::Kind;
 
-/// Where a form's samples go: to a cell of the column that its kind has.
+/// The column that the samples of a pattern go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     Counter,
@@ -17,12 +17,12 @@ pub(crate) enum Target {
     Histogram,
     Distribution,
     Set,
-    /// A mapping rule wants more than another name: what, stands in place of the cell, for [`LineCache::ruled`].
+    /// A mapping rule does more than rename the series. The slot is the index of a [`RuleEffect`].
     Ruled,
 }
 
 impl Target {
-    /// `None` where a rule tells.
+    /// Returns the kind of the samples, or `None` if a [`RuleEffect`] decides it.
     #[inline(always)]
     pub(crate) fn kind(self) -> Option<Kind> {
         Some(match self {
@@ -37,93 +37,96 @@ impl Target {
     }
 }
 
-/// What is remembered of a form.
+/// The place that samples of one line pattern are recorded in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LinePattern {
     pub(crate) target: Target,
-    /// Index into the column of the target; for gauges, into the store that all shards share.
-    pub(crate) cell: u32,
-    /// Index into [`LineCache::weight`].
+    /// An index into the column of the target. For gauges, an index into the store that all shards share.
+    pub(crate) slot: u32,
+    /// An index that [`LineCache::weight`] turns into a weight.
     pub(crate) rate: u8,
 }
 
-/// What a mapping rule does with samples of a form.
+/// The effect that a mapping rule has on samples of a pattern, beyond another name.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ruled {
+pub(crate) enum RuleEffect {
+    /// The samples are dropped.
     Dropped,
-    /// Their values are multiplied.
-    Scaled {
-        form: LinePattern,
-        scale: f64,
-    },
+    /// The values are multiplied.
+    Scaled { pattern: LinePattern, scale: f64 },
 }
 
-/// All forms in which this shard has seen its series.
+/// All line patterns that a shard has seen.
 ///
-/// A form is everything of a line but its values. Several forms may lead to one series (tags in another order, another
-/// sample rate); each has a cell of its own, and the flush adds the cells of a series up.
+/// A line pattern is all of a line but its value. Several patterns may lead to one series, for example with tags in
+/// another order or with another sample rate. Each pattern has a slot of its own, and the flush adds the slots of a series.
 ///
 /// In words: a map from bytes to [`LinePattern`]. It departs from a standard map in three ways, which together brought a
-/// lookup from 70-90 ns to 10-18 ns in a prototype. The key is hashed where it lies in the datagram. The table is one array of
-/// 16-byte slots probed linearly, so that a lookup that succeeds reads one cache line of it. All keys stand in one
-/// arena, so that no pointer has to be followed to a box.
+/// lookup from 70-90 ns to 10-18 ns in a prototype:
+///
+/// - The key is hashed where it lies in the datagram.
+/// - The table is one array of 16-byte entries with linear probing, so a successful lookup reads one cache line of it.
+/// - All keys lie in one arena, so no lookup follows a pointer to a box.
 #[derive(Debug)]
 pub(crate) struct LineCache {
-    /// Keyed afresh for each table: no sender can choose names that collide.
+    /// Keyed afresh for each table, so that no sender can choose patterns that collide.
     hasher: RandomState,
-    /// Not more taken than [`room`] allows.
-    slots: Box<[Entry]>,
+    /// At most [`capacity`] of them are taken.
+    entries: Box<[Entry]>,
     len: usize,
-    /// The keys, one behind the other: `before`, a colon, `after`.
+    /// The keys one after the other, each as the bytes before the value, a colon, and the bytes after it.
     keys: Vec<u8>,
-    /// The distinct weights of sampled forms; the first is 1.
+    /// The distinct weights of sampled patterns. The first is 1.
     weights: Vec<f64>,
-    ruled: Vec<Ruled>,
-    /// Whether a form found no place.
-    overflowing: bool,
+    effects: Vec<RuleEffect>,
+    /// Whether a pattern was too long to be remembered.
+    overflowed: bool,
 }
 
-/// A place in the table.
+/// An entry of the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     hash: u32,
-    key_at: u32,
-    /// 0: the slot is free.
+    key_start: u32,
+    /// 0 marks a free entry.
     key_len: u16,
     rate: u8,
     target: Target,
-    cell: u32,
+    slot: u32,
 }
 
 impl Entry {
     pub(crate) const FREE: Self =
-        Self { hash: 0, key_at: 0, key_len: 0, rate: 0, target: Target::Counter, cell: 0 };
+        Self { hash: 0, key_start: 0, key_len: 0, rate: 0, target: Target::Counter, slot: 0 };
 
     #[inline(always)]
-    pub(crate) fn form(self) -> LinePattern {
-        LinePattern { target: self.target, cell: self.cell, rate: self.rate }
+    pub(crate) fn pattern(self) -> LinePattern {
+        LinePattern { target: self.target, slot: self.slot, rate: self.rate }
     }
 }
 
-/// Forms that a cache holds with their keys and cells, roughly: a counter among 20,000 took 26 ns without looking ahead and 37 ns
-/// with, among 50,000 34 and 39 ns, among 100,000 94 and 51 ns (processors with 1 MB and 32 MB of cache).
+/// The number of patterns that fit a CPU cache together with their keys and slots, roughly.
+///
+/// Looking ahead costs a little where everything is cached, and saves much where it is not. A counter among 20,000 took
+/// 26 ns without looking ahead and 37 ns with it, among 50,000 34 and 39 ns, among 100,000 94 and 51 ns (processors with
+/// 1 MB and 32 MB of cache).
 const CACHED: usize = 1 << 16;
 
 impl LineCache {
-    /// An empty table with room for `capacity` forms whose keys take `key_bytes`.
-    pub(crate) fn with_capacity(capacity: usize, key_bytes: usize) -> Self {
-        let mut slots = 1024;
-        while room(slots) < capacity {
-            slots = grown(slots);
+    /// Returns an empty cache with room for `patterns` patterns whose keys take `key_bytes` bytes.
+    pub(crate) fn with_capacity(patterns: usize, key_bytes: usize) -> Self {
+        let mut entries = 1024;
+        while capacity(entries) < patterns {
+            entries = grown(entries);
         }
         Self {
             hasher: RandomState::default(),
-            slots: vec![Entry::FREE; slots].into(),
+            entries: vec![Entry::FREE; entries].into(),
             len: 0,
             keys: Vec::with_capacity(key_bytes),
             weights: vec![1.0],
-            ruled: Vec::new(),
-            overflowing: false,
+            effects: Vec::new(),
+            overflowed: false,
         }
     }
 
@@ -135,13 +138,13 @@ impl LineCache {
         self.keys.len()
     }
 
-    /// What one sample of a form stands for.
+    /// Returns the number of events that one sample of the pattern stands for.
     #[inline(always)]
-    pub(crate) fn weight(&self, form: LinePattern) -> f64 {
-        self.weights[usize::from(form.rate)]
+    pub(crate) fn weight(&self, pattern: LinePattern) -> f64 {
+        self.weights[usize::from(pattern.rate)]
     }
 
-    /// The number by which a form refers to this weight; `None` once 256 are in use.
+    /// Returns the index by which a pattern refers to a weight, or `None` if 256 weights are in use.
     pub(crate) fn rate_of_weight(&mut self, weight: f64) -> Option<u8> {
         let known = self.weights.iter().position(|known| known.to_bits() == weight.to_bits());
         let index = u8::try_from(known.unwrap_or(self.weights.len())).ok()?;
@@ -151,92 +154,91 @@ impl LineCache {
         Some(index)
     }
 
-    /// Whether what a search needs most often stands in a cache.
+    /// Returns true if a CPU cache holds most of what lookups read.
     #[inline(always)]
-    pub(crate) fn are_cached(&self) -> bool {
+    pub(crate) fn fits_cpu_cache(&self) -> bool {
         self.len < CACHED
     }
 
-    /// The slot in which a form with this hash stands, if no other one took it before.
+    /// Returns the first entry that a lookup of this hash reads.
     #[inline(always)]
-    pub(crate) fn guess(&self, hash: u32) -> Entry {
-        self.slots[home(hash, self.slots.len())]
+    pub(crate) fn first_entry(&self, hash: u32) -> Entry {
+        self.entries[home(hash, self.entries.len())]
     }
 
-    /// Reads from where the key of a slot begins and ends.
+    /// Reads the first and the last byte of an entry's key, so that they will be in the CPU cache.
     #[inline(always)]
-    pub(crate) fn touch(&self, Entry { key_at, key_len, .. }: Entry) -> u64 {
+    pub(crate) fn touch(&self, Entry { key_start, key_len, .. }: Entry) -> u64 {
         let read = |at: usize| self.keys.get(at).copied().map_or(0, u64::from);
-        read(key_at as usize) ^ read(key_at as usize + usize::from(key_len))
+        read(key_start as usize) ^ read(key_start as usize + usize::from(key_len))
     }
 
-    /// The form of a line with this hash.
+    /// Returns the pattern of a line whose [`hash`](Self::hash) is known.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u32, before: &[u8], after: &[u8]) -> Option<LinePattern> {
-        let mut index = home(hash, self.slots.len());
+        let mut index = home(hash, self.entries.len());
         loop {
-            // Past the last one comes the first one.
-            let Some(slot) = self.slots.get(index) else {
+            // The first entry follows the last one.
+            let Some(entry) = self.entries.get(index) else {
                 index = 0;
                 continue;
             };
-            if slot.key_len == 0 {
+            if entry.key_len == 0 {
                 return None;
             }
-            if slot.hash == hash && self.is_key(slot, before, after) {
-                return Some(slot.form());
+            if entry.hash == hash && self.is_key(entry, before, after) {
+                return Some(entry.pattern());
             }
             index += 1;
         }
     }
 
-    /// Whether a form could not be remembered, because its key is longer than 64 KiB or the arena of keys is full
-    /// (4 GiB).
-    pub(crate) fn is_overflowing(&self) -> bool {
-        self.overflowing
+    /// Returns true if a pattern could not be remembered, because its key exceeds 64 KiB or the keys exceed 4 GiB.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.overflowed
     }
 
-    /// What a rule does with samples of a form whose target is [`Target::Ruled`].
-    pub(crate) fn ruled(&self, form: LinePattern) -> Ruled {
-        self.ruled[form.cell as usize]
+    /// Returns the effect of the rule that a pattern with [`Target::Ruled`] refers to.
+    pub(crate) fn effect(&self, pattern: LinePattern) -> RuleEffect {
+        self.effects[pattern.slot as usize]
     }
 
-    /// Remembers a form that [`find`](Self::find) does not know, if it has a place.
-    pub(crate) fn insert(&mut self, before: &[u8], after: &[u8], form: LinePattern) {
+    /// Remembers a pattern that [`find`](Self::find) does not know, unless its key is too long.
+    pub(crate) fn insert(&mut self, before: &[u8], after: &[u8], pattern: LinePattern) {
         let length = before.len() + 1 + after.len();
-        let (Ok(key_at), Ok(key_len)) = (u32::try_from(self.keys.len()), u16::try_from(length)) else {
-            self.overflowing = true;
+        let (Ok(key_start), Ok(key_len)) = (u32::try_from(self.keys.len()), u16::try_from(length)) else {
+            self.overflowed = true;
             return;
         };
-        if self.len >= room(self.slots.len()) {
+        if self.len >= capacity(self.entries.len()) {
             self.grow();
         }
         self.keys.extend_from_slice(before);
         self.keys.push(b':');
         self.keys.extend_from_slice(after);
-        let LinePattern { target, cell, rate } = form;
+        let LinePattern { target, slot, rate } = pattern;
         let hash = self.hash(before, after);
-        put(&mut self.slots, Entry { hash, key_at, key_len, rate, target, cell });
+        put(&mut self.entries, Entry { hash, key_start, key_len, rate, target, slot });
         self.len += 1;
     }
 
-    /// Likewise, one whose values a rule multiplies, if not by 1.
-    pub(crate) fn insert_scaled(&mut self, before: &[u8], after: &[u8], form: LinePattern, scale: f64) {
+    /// Remembers a pattern whose values a rule multiplies by `scale`.
+    pub(crate) fn insert_scaled(&mut self, before: &[u8], after: &[u8], pattern: LinePattern, scale: f64) {
         if scale == 1.0 {
-            self.insert(before, after, form);
+            self.insert(before, after, pattern);
         } else {
-            self.insert_ruled(before, after, Ruled::Scaled { form, scale });
+            self.insert_effect(before, after, RuleEffect::Scaled { pattern, scale });
         }
     }
 
-    /// Likewise, one with whose samples a rule does something.
-    pub(crate) fn insert_ruled(&mut self, before: &[u8], after: &[u8], ruled: Ruled) {
-        self.ruled.push(ruled);
-        let form = LinePattern { target: Target::Ruled, cell: self.ruled.len() as u32 - 1, rate: 0 };
-        self.insert(before, after, form);
+    /// Remembers the effect that a rule has on samples of a pattern.
+    pub(crate) fn insert_effect(&mut self, before: &[u8], after: &[u8], effect: RuleEffect) {
+        self.effects.push(effect);
+        let slot = self.effects.len() as u32 - 1;
+        self.insert(before, after, LinePattern { target: Target::Ruled, slot, rate: 0 });
     }
 
-    /// Of a line's bytes before and behind its value.
+    /// Returns the hash of the bytes before and after a line's value.
     #[inline(always)]
     pub(crate) fn hash(&self, before: &[u8], after: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
@@ -247,9 +249,9 @@ impl LineCache {
     }
 
     #[inline(always)]
-    fn is_key(&self, slot: &Entry, before: &[u8], after: &[u8]) -> bool {
-        let key = &self.keys[slot.key_at as usize..][..usize::from(slot.key_len)];
-        // `before` holds no colon in a raw line, so the colon that follows it is the one that was put there.
+    fn is_key(&self, entry: &Entry, before: &[u8], after: &[u8]) -> bool {
+        let key = &self.keys[entry.key_start as usize..][..usize::from(entry.key_len)];
+        // `before` holds no colon in a split line, so the colon after it is the separator.
         key.len() == before.len() + 1 + after.len()
             && &key[..before.len()] == before
             && key[before.len()] == b':'
@@ -257,44 +259,46 @@ impl LineCache {
     }
 
     fn grow(&mut self) {
-        let mut slots = vec![Entry::FREE; grown(self.slots.len())].into_boxed_slice();
-        for slot in self.slots.iter().filter(|slot| slot.key_len > 0) {
-            put(&mut slots, *slot);
+        let mut entries = vec![Entry::FREE; grown(self.entries.len())].into_boxed_slice();
+        for entry in self.entries.iter().filter(|entry| entry.key_len > 0) {
+            put(&mut entries, *entry);
         }
-        self.slots = slots;
+        self.entries = entries;
     }
 }
 
-/// Forms that a number of slots takes. Where it costs little memory, most slots stay free, so that most searches end at the
-/// first one: with a quarter taken, a counter took 21 ns, with half 23 ns, with two thirds 25 ns.
-fn room(slots: usize) -> usize {
-    if slots < 1 << 16 {
-        slots / 4
-    } else if slots < 1 << 20 {
-        slots / 2
+/// Returns the number of patterns that a table of this many entries takes.
+///
+/// While it costs little memory, most entries stay free, so that most lookups end at the first one. With a quarter taken, a
+/// counter took 21 ns, with half 23 ns, with two thirds 25 ns.
+fn capacity(entries: usize) -> usize {
+    if entries < 1 << 16 {
+        entries / 4
+    } else if entries < 1 << 20 {
+        entries / 2
     } else {
-        slots / 4 * 3
+        entries / 4 * 3
     }
 }
 
-/// The next number of slots. Half as many more: doubled, the table of a million forms was 33 MB.
-fn grown(slots: usize) -> usize {
-    slots / 2 * 3
+/// Returns the next size of a table: half as many entries more. Doubled, the table of a million patterns took 33 MB.
+fn grown(entries: usize) -> usize {
+    entries / 2 * 3
 }
 
-/// Where the search for a hash begins, among any number of slots (Lemire: *A fast alternative to the modulo reduction*,
-/// 2016).
+/// Returns the index at which the lookup of a hash starts, for any number of entries (Lemire: *A fast alternative to the
+/// modulo reduction*, 2016).
 #[inline(always)]
-fn home(hash: u32, slots: usize) -> usize {
-    ((u64::from(hash) * slots as u64) >> 32) as usize
+fn home(hash: u32, entries: usize) -> usize {
+    ((u64::from(hash) * entries as u64) >> 32) as usize
 }
 
-/// Puts a slot into the first free place from its home on.
-fn put(slots: &mut [Entry], slot: Entry) {
-    let home = home(slot.hash, slots.len());
-    let (up_to_home, from_home) = slots.split_at_mut(home);
-    if let Some(free) = from_home.iter_mut().chain(up_to_home).find(|slot| slot.key_len == 0) {
-        *free = slot;
+/// Puts an entry into the first free one from its home on.
+fn put(entries: &mut [Entry], entry: Entry) {
+    let home = home(entry.hash, entries.len());
+    let (up_to_home, from_home) = entries.split_at_mut(home);
+    if let Some(free) = from_home.iter_mut().chain(up_to_home).find(|entry| entry.key_len == 0) {
+        *free = entry;
     }
 }
 
@@ -306,59 +310,59 @@ mod tests {
 
     use super::*;
 
-    fn find(forms: &LineCache, before: &[u8], after: &[u8]) -> Option<LinePattern> {
-        forms.find(forms.hash(before, after), before, after)
+    fn find(cache: &LineCache, before: &[u8], after: &[u8]) -> Option<LinePattern> {
+        cache.find(cache.hash(before, after), before, after)
     }
 
     #[test]
-    fn a_slot_is_a_quarter_of_a_cache_line() {
+    fn an_entry_takes_a_quarter_of_a_cache_line() {
         assert_eq!(size_of::<Entry>(), 16);
     }
 
     #[test]
-    fn no_sender_can_choose_forms_that_collide_because_each_table_hashes_by_keys_of_its_own() {
+    fn each_table_hashes_with_a_key_of_its_own() {
         let hashes = || {
-            let forms = LineCache::with_capacity(0, 0);
-            [&b"a"[..], b"b", b"c.d"].map(|before| forms.hash(before, b"|c"))
+            let cache = LineCache::with_capacity(0, 0);
+            [&b"a"[..], b"b", b"c.d"].map(|before| cache.hash(before, b"|c"))
         };
         assert_ne!(hashes(), hashes());
     }
 
     #[test]
-    fn the_boundary_between_name_and_rest_is_part_of_the_form() {
-        let mut forms = LineCache::with_capacity(0, 0);
-        let form = LinePattern { target: Target::Counter, cell: 7, rate: 0 };
-        forms.insert(b"a", b"|c|#t", form);
-        assert!(find(&forms, b"a", b"|c|#t").is_some());
-        assert!(find(&forms, b"a|c", b"|#t").is_none());
-        assert!(find(&forms, b"a", b"|c").is_none());
+    fn the_boundary_between_name_and_rest_is_part_of_the_key() {
+        let mut cache = LineCache::with_capacity(0, 0);
+        let pattern = LinePattern { target: Target::Counter, slot: 7, rate: 0 };
+        cache.insert(b"a", b"|c|#t", pattern);
+        assert!(find(&cache, b"a", b"|c|#t").is_some());
+        assert!(find(&cache, b"a|c", b"|#t").is_none());
+        assert!(find(&cache, b"a", b"|c").is_none());
     }
 
     #[test]
-    fn more_rates_than_a_form_can_refer_to_are_refused() {
-        let mut forms = LineCache::with_capacity(0, 0);
-        assert_eq!(forms.rate_of_weight(1.0), Some(0));
+    fn a_pattern_can_refer_to_at_most_256_rates() {
+        let mut cache = LineCache::with_capacity(0, 0);
+        assert_eq!(cache.rate_of_weight(1.0), Some(0));
         for index in 1..=255_u8 {
-            assert_eq!(forms.rate_of_weight(f64::from(index) + 1.5), Some(index));
+            assert_eq!(cache.rate_of_weight(f64::from(index) + 1.5), Some(index));
         }
-        assert_eq!(forms.rate_of_weight(1e9), None);
-        assert_eq!(forms.rate_of_weight(2.5), Some(1));
+        assert_eq!(cache.rate_of_weight(1e9), None);
+        assert_eq!(cache.rate_of_weight(2.5), Some(1));
     }
 
     proptest! {
         #[test]
         fn the_table_behaves_like_a_standard_map(keys in proptest::collection::vec(("[a-d]{1,3}", "[|c#d]{0,3}"), 0..2000)) {
-            let mut forms = LineCache::with_capacity(0, 0);
+            let mut cache = LineCache::with_capacity(0, 0);
             let mut model = HashMap::new();
-            for (cell, (before, after)) in (0_u32..).zip(keys) {
-                let found = find(&forms, before.as_bytes(), after.as_bytes()).map(|form| form.cell);
+            for (slot, (before, after)) in (0_u32..).zip(keys) {
+                let found = find(&cache, before.as_bytes(), after.as_bytes()).map(|pattern| pattern.slot);
                 prop_assert_eq!(found, model.get(&(before.clone(), after.clone())).copied());
                 if found.is_none() {
-                    forms.insert(before.as_bytes(), after.as_bytes(), LinePattern { target: Target::Set, cell, rate: 0 });
-                    model.insert((before, after), cell);
+                    cache.insert(before.as_bytes(), after.as_bytes(), LinePattern { target: Target::Set, slot, rate: 0 });
+                    model.insert((before, after), slot);
                 }
             }
-            prop_assert_eq!(forms.len(), model.len());
+            prop_assert_eq!(cache.len(), model.len());
         }
     }
 }

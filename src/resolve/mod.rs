@@ -1,4 +1,12 @@
 //! Finds the series that the samples of a line belong to.
+//!
+//! ```text
+//!             known pattern
+//!  line --> line cache ------------------------------------------> slot
+//!             |  unknown: parsed by `protocol`                       ^
+//!             +--> mapping --> identity --> registry (shared) -------+
+//!                                           numbers all series
+//! ```
 
 mod arena;
 mod event;
@@ -6,13 +14,17 @@ mod identity;
 mod line_cache;
 mod refusal;
 mod registry;
+mod resolver;
 mod split;
 
 pub use event::event;
-pub(crate) use event::{lossy, sorted};
-pub(crate) use identity::{IdentityBuilder, identify, map};
-pub(crate) use line_cache::{Entry, LineCache, LinePattern, Ruled, Target};
 pub use refusal::RefuseReason;
 pub use registry::Limits;
+pub use resolver::ResolveOptions;
+
+pub(crate) use event::{lossy, sorted};
+pub(crate) use identity::{IdentityBuilder, map};
+pub(crate) use line_cache::{Entry, LineCache, LinePattern, RuleEffect, Target};
 pub(crate) use registry::{AggregateKind, LimitExceeded, Registry, SeriesId};
+pub(crate) use resolver::{NewSlot, Resolver};
 pub(crate) use split::{SplitLine, SplitLines};

@@ -1,45 +1,39 @@
 //! The reasons for which a sample is refused.
 
-/// Why a sample that was understood was not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
+
+use super::LimitExceeded;
+
+/// The reason why a sample that was understood is not recorded. The names are an interface: telemetry shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum RefuseReason {
-    /// Its series is new, and there are `max_series` already.
+    /// The series is new, and `max_series` series are alive already.
     MaxSeries,
-    /// Its series is new, and names and tags take `max_series_bytes` already.
+    /// The series is new, and names and tags take `max_series_bytes` already.
     MaxSeriesBytes,
-    /// Its name begins with `tallyd.`, under which tallyd reports itself.
+    /// The name begins with `tallyd.`, the prefix of tallyd's own metrics.
     ReservedName,
-    /// A mapping rule drops it.
-    Dropped,
-    /// A mapping rule leaves nothing of its name.
-    EmptyName,
+    /// A mapping rule drops the sample.
+    MappingDrop,
+    /// A mapping rule leaves nothing of the name.
+    MappingEmptyName,
 }
 
 impl RefuseReason {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [RefuseReason; 5] = [
-        RefuseReason::MaxSeries,
-        RefuseReason::MaxSeriesBytes,
-        RefuseReason::ReservedName,
-        RefuseReason::Dropped,
-        RefuseReason::EmptyName,
-    ];
-
-    /// Whether there is no room for its series.
+    /// Returns true if a limit leaves no room for the series.
     #[must_use]
-    pub fn is_for_want_of_room(self) -> bool {
+    pub fn is_limit(self) -> bool {
         matches!(self, RefuseReason::MaxSeries | RefuseReason::MaxSeriesBytes)
     }
+}
 
-    /// The name by which telemetry counts it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            RefuseReason::MaxSeries => "max_series",
-            RefuseReason::MaxSeriesBytes => "max_series_bytes",
-            RefuseReason::ReservedName => "reserved_name",
-            RefuseReason::Dropped => "mapping_drop",
-            RefuseReason::EmptyName => "mapping_empty_name",
+impl From<LimitExceeded> for RefuseReason {
+    fn from(limit: LimitExceeded) -> Self {
+        match limit {
+            LimitExceeded::Series => RefuseReason::MaxSeries,
+            LimitExceeded::Bytes => RefuseReason::MaxSeriesBytes,
         }
     }
 }

@@ -1,19 +1,21 @@
-//! Gives every series a number that all shards share.
+//! Numbers all series, so that all shards know a series by the same number.
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use enum_map::{Enum, EnumMap};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockWriteGuard};
+use strum::VariantArray;
 
 use super::arena::{StringArena, StringRef};
-use crate::model::{Assignment, Kind, PolicyId, Series};
+use crate::model::{HeldPolicy, Kind, PolicyId, RESERVED_PREFIX, Series};
 
-/// The kinds whose aggregates are kept alike, and numbered together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The kinds of aggregates. Series of one aggregate kind are kept alike, and numbered together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, VariantArray)]
 pub(crate) enum AggregateKind {
     Counter,
     Gauge,
@@ -25,14 +27,6 @@ pub(crate) enum AggregateKind {
 }
 
 impl AggregateKind {
-    pub(crate) const ALL: [AggregateKind; 5] = [
-        AggregateKind::Counter,
-        AggregateKind::Gauge,
-        AggregateKind::Timing,
-        AggregateKind::Distribution,
-        AggregateKind::Set,
-    ];
-
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
             Kind::Counter => AggregateKind::Counter,
@@ -44,7 +38,8 @@ impl AggregateKind {
     }
 }
 
-/// A series' number within its class: dense from 0, given again after the series was dropped.
+/// The number of a series among those of its aggregate kind. Numbers are dense from 0. A number is reused after its
+/// series was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SeriesId(pub(crate) u32);
 
@@ -54,16 +49,23 @@ impl SeriesId {
     }
 }
 
-/// How many series there may be.
+/// The limits on series. tallyd's own series do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Series that may be alive at a time; below 2^32.
+    /// The number of series that may be alive at a time; below 2^32.
     pub series: usize,
-    /// Bytes that the names and tags of all series may take.
+    /// The number of bytes that the names and tags of all series may take.
     pub bytes: usize,
 }
 
-/// Which limit a further series would exceed.
+/// The values of the shipped configuration.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { series: 1_000_000, bytes: 256 << 20 }
+    }
+}
+
+/// The limit that one more series would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitExceeded {
     Series,
@@ -72,7 +74,7 @@ pub(crate) enum LimitExceeded {
 
 /// All series that are alive, over all shards.
 ///
-/// A shard asks here once for a form that it does not know, never for one that it does.
+/// A shard asks the registry once for each line pattern that it does not know, and never for a known one.
 #[derive(Debug)]
 pub(crate) struct Registry {
     /// Keyed afresh for each process.
@@ -82,38 +84,39 @@ pub(crate) struct Registry {
     inner: RwLock<Inner>,
 }
 
-/// Series that are handled under one hold of the lock, some tens of microseconds. It is then handed to whoever waits:
-/// otherwise this thread would have it again before a receiver has woken up.
-const SERIES_A_STEP: usize = 256;
+/// The number of series that are handled under one hold of the lock, which takes some tens of microseconds. The lock is
+/// then handed to whoever waits. Otherwise this thread would take it again before a receiver has woken up.
+const SERIES_PER_STEP: usize = 256;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
-    /// Those that are alive.
+    /// The number of clients' series that are alive.
     series: usize,
-    /// Of their identities.
+    /// The bytes of their identities.
     bytes: usize,
-    /// Their identities.
-    pages: StringArena,
-    classes: [Numbers; AggregateKind::ALL.len()],
+    /// The identities of all series.
+    identities: StringArena,
+    kinds: EnumMap<AggregateKind, Numbers>,
 }
 
-/// Tables that the numbers of a class are dealt out to by their hash. One table of a million takes 100 ms to grow, while
-/// all receivers that have something to ask wait; of these each takes less than half a millisecond.
+/// The number of tables that the series of a kind are spread over by their hash. One table of a million series takes 100 ms
+/// to grow, and all receivers with a new series wait for it. Each of these takes less than half a millisecond.
 const TABLES: usize = 256;
 
+/// The series of one aggregate kind.
 #[derive(Debug)]
 struct Numbers {
     tables: [HashTable<SeriesId>; TABLES],
-    /// Where the identity of each number stands.
-    places: Vec<StringRef>,
-    /// Of each number.
-    policies: Vec<PolicyId>,
+    /// The identity of each number.
+    identities: Vec<StringRef>,
+    /// The policy of each number.
+    policies: Vec<HeldPolicy>,
     free: Vec<SeriesId>,
-    /// Registered since they were last asked for.
+    /// The series registered since [`Registry::take_added`].
     added: Vec<SeriesId>,
-    /// Those that have had another policy before, since they were last asked for.
+    /// The series that got another policy since [`Registry::take_changed`].
     changed: Vec<SeriesId>,
-    /// Idle ones that are dropped unless a sample comes in time.
+    /// The idle series that are dropped unless a sample comes in time.
     dying: BTreeSet<SeriesId>,
 }
 
@@ -121,7 +124,7 @@ impl Default for Numbers {
     fn default() -> Self {
         Self {
             tables: [const { HashTable::new() }; TABLES],
-            places: Vec::new(),
+            identities: Vec::new(),
             policies: Vec::new(),
             free: Vec::new(),
             added: Vec::new(),
@@ -131,19 +134,23 @@ impl Default for Numbers {
     }
 }
 
-/// The table of a hash, by bits that are not the first to decide where it stands within the table.
+/// Returns the table of a hash, chosen by bits that do not decide the place within the table.
 fn table_of(hash: u64) -> usize {
     (hash >> 40) as usize % TABLES
 }
 
+/// Returns true for the identity of one of tallyd's own series, which limits do not apply to.
+fn is_own(identity: &str) -> bool {
+    identity.starts_with(RESERVED_PREFIX)
+}
+
 impl Registry {
     pub(crate) fn new(Limits { series, bytes }: Limits) -> Self {
-        let inner = Inner { series: 0, bytes: 0, pages: StringArena::default(), classes: Default::default() };
         Self {
             hasher: RandomState::default(),
             max_series: AtomicUsize::new(series),
             max_bytes: AtomicUsize::new(bytes),
-            inner: RwLock::new(inner),
+            inner: RwLock::default(),
         }
     }
 
@@ -151,100 +158,115 @@ impl Registry {
         Limits { series: self.max_series.load(Relaxed), bytes: self.max_bytes.load(Relaxed) }
     }
 
-    /// Where there are more series already, all of them stay.
-    pub(crate) fn limit(&self, Limits { series, bytes }: Limits) {
+    /// Changes the limits. Series beyond lower ones live on until they expire.
+    pub(crate) fn set_limits(&self, Limits { series, bytes }: Limits) {
         self.max_series.store(series, Relaxed);
         self.max_bytes.store(bytes, Relaxed);
     }
 
-    /// The number of a series, which is registered if it is new, and gets this policy if it prevails.
+    /// Returns the number of the series with this identity, which is registered if it is new. A line assigns it `policy`.
+    ///
+    /// # Errors
+    ///
+    /// If the series is new and a limit leaves no room for it.
     pub(crate) fn resolve(
         &self,
-        class: AggregateKind,
+        kind: AggregateKind,
         identity: &str,
-        assigned: Assignment,
+        policy: PolicyId,
     ) -> Result<SeriesId, LimitExceeded> {
         let hash = self.hasher.hash_one(identity);
         {
             let inner = self.inner.read();
-            match inner.find(class, hash, identity) {
-                Some(id) if inner.classes[class as usize].has_settled(id, assigned) => return Ok(id),
-                None => inner.has_room_for(identity, self.limits())?,
-                _ => {}
+            match inner.find(kind, hash, identity) {
+                Some(id) if inner.kinds[kind].is_settled(id, policy) => return Ok(id),
+                // Most clients that exceed a limit do so with every line, so it is refused under the cheaper lock.
+                None => inner.check_room(identity, self.limits())?,
+                Some(_) => {}
             }
         }
         let mut inner = self.inner.write();
-        if let Some(id) = inner.find(class, hash, identity) {
-            inner.classes[class as usize].settle(id, assigned);
+        if let Some(id) = inner.find(kind, hash, identity) {
+            inner.kinds[kind].settle(id, policy);
             return Ok(id);
         }
-        inner.has_room_for(identity, self.limits())?;
-        Ok(inner.register(class, hash, identity, assigned.policy, &self.hasher))
+        inner.check_room(identity, self.limits())?;
+        Ok(inner.register(kind, hash, identity, policy, &self.hasher))
     }
 
-    /// Does something while nobody else can ask.
+    /// Runs `work` while the registry is locked.
     #[cfg(test)]
     pub(crate) fn locked<T>(&self, work: impl FnOnce() -> T) -> T {
         let _inner = self.inner.write();
         work()
     }
 
-    /// The series registered since the last call, with their policies.
-    pub(crate) fn take_added(&self, class: AggregateKind) -> Vec<(SeriesId, Series, PolicyId)> {
+    /// Returns the series registered since the last call, with their policies.
+    pub(crate) fn take_added(&self, kind: AggregateKind) -> Vec<(SeriesId, Series, PolicyId)> {
         let added = {
             let mut inner = self.inner.write();
-            // Only what stands in closed pages can be shared.
-            inner.pages.close();
-            std::mem::take(&mut inner.classes[class as usize].added)
+            // Only closed pages can be shared.
+            inner.identities.close();
+            std::mem::take(&mut inner.kinds[kind].added)
         };
         let mut series = Vec::with_capacity(added.len());
-        for added in added.chunks(SERIES_A_STEP) {
+        for added in added.chunks(SERIES_PER_STEP) {
             let inner = self.inner.read();
-            let policies = &inner.classes[class as usize].policies;
-            series.extend(
-                added.iter().filter_map(|&id| Some((id, inner.series(class, id)?, policies[id.index()]))),
-            );
+            let policies = &inner.kinds[kind].policies;
+            let with_policy = |&id: &SeriesId| Some((id, inner.series(kind, id)?, policies[id.index()].id()));
+            series.extend(added.iter().filter_map(with_policy));
         }
         series
     }
 
-    /// The series that have had another policy since the last call, with the present one. If [`take_added`](Self::take_added)
-    /// is called after this, all of them are known then.
-    pub(crate) fn take_changed(&self, class: AggregateKind) -> Vec<(SeriesId, PolicyId)> {
-        if self.inner.read().classes[class as usize].changed.is_empty() {
+    /// Returns the series that got another policy since the last call. Calling [`take_added`](Self::take_added) afterwards
+    /// makes all of them known.
+    pub(crate) fn take_changed(&self, kind: AggregateKind) -> Vec<(SeriesId, PolicyId)> {
+        if self.inner.read().kinds[kind].changed.is_empty() {
             return Vec::new();
         }
         let mut inner = self.inner.write();
-        let Numbers { changed, policies, .. } = &mut inner.classes[class as usize];
-        std::mem::take(changed).into_iter().map(|id| (id, policies[id.index()])).collect()
+        let Numbers { changed, policies, .. } = &mut inner.kinds[kind];
+        std::mem::take(changed).into_iter().map(|id| (id, policies[id.index()].id())).collect()
+    }
+
+    /// Starts a generation of rules: gives each series the policy that takes the place of its own, until a line assigns
+    /// another one. `carried` holds the new id of each old one. No shard may resolve lines at this time.
+    pub(crate) fn carry_policies_over(&self, carried: &[PolicyId]) {
+        for numbers in self.inner.write().kinds.values_mut() {
+            for held in &mut numbers.policies {
+                *held = held.carry_over(carried);
+            }
+        }
     }
 
     /// Announces that these series will be dropped.
-    pub(crate) fn mark_dying(&self, class: AggregateKind, ids: impl IntoIterator<Item = SeriesId>) {
+    pub(crate) fn mark_dying(&self, kind: AggregateKind, ids: impl IntoIterator<Item = SeriesId>) {
         let dying = ids.into_iter().collect();
-        self.inner.write().classes[class as usize].dying = dying;
+        self.inner.write().kinds[kind].dying = dying;
     }
 
-    /// Drops those of the announced series that nobody asked for since, and that `is_idle` still says are idle. `forget`
-    /// is called for each of them before its number can be given to another. Sorted by number.
+    /// Drops those of the announced series that no shard asked for since and that `is_idle` still calls idle. Calls
+    /// `forget` for each of them before its number can be given to another series. Returns them sorted by number.
     pub(crate) fn drop_dying(
         &self,
-        class: AggregateKind,
+        kind: AggregateKind,
         is_idle: impl Fn(SeriesId) -> bool,
         forget: impl Fn(SeriesId),
     ) -> Vec<SeriesId> {
         let mut dropped = Vec::new();
         loop {
             let mut inner = self.inner.write();
-            let numbers = &mut inner.classes[class as usize];
-            // Those that are asked for in between leave the rest in time.
-            let step: Vec<_> = std::iter::from_fn(|| numbers.dying.pop_first()).take(SERIES_A_STEP).collect();
+            let numbers = &mut inner.kinds[kind];
+            // A series that a shard asks for between two steps is no longer among them.
+            let step: Vec<_> =
+                std::iter::from_fn(|| numbers.dying.pop_first()).take(SERIES_PER_STEP).collect();
             if step.is_empty() {
                 break;
             }
             for id in step.into_iter().filter(|&id| is_idle(id)) {
                 forget(id);
-                inner.drop_series(class, id, &self.hasher);
+                inner.drop_series(kind, id, &self.hasher);
                 dropped.push(id);
             }
             RwLockWriteGuard::unlock_fair(inner);
@@ -252,126 +274,138 @@ impl Registry {
         if !dropped.is_empty() {
             for table in 0..TABLES {
                 let mut inner = self.inner.write();
-                inner.shrink(class, table, &self.hasher);
+                inner.shrink(kind, table, &self.hasher);
                 RwLockWriteGuard::unlock_fair(inner);
             }
         }
         dropped
     }
 
-    /// Moves series out of pages that hold mostly dropped ones, so that these are freed. Those of a class that were moved,
-    /// sorted by number.
-    pub(crate) fn compact(&self, class: AggregateKind) -> Vec<(SeriesId, Series)> {
-        let numbers = self.inner.read().classes[class as usize].places.len();
+    /// Moves series out of pages that hold mostly dropped ones, so that these pages are freed. Returns the series of a kind
+    /// that were moved, sorted by number.
+    pub(crate) fn compact(&self, kind: AggregateKind) -> Vec<(SeriesId, Series)> {
+        let numbers = self.inner.read().kinds[kind].identities.len();
         let mut moved = Vec::new();
-        for first in (0..numbers).step_by(SERIES_A_STEP) {
-            let step = (first..numbers).take(SERIES_A_STEP).map(|number| SeriesId(number as u32));
+        for first in (0..numbers).step_by(SERIES_PER_STEP) {
+            let step = (first..numbers).take(SERIES_PER_STEP).map(|number| SeriesId(number as u32));
             let mut inner = self.inner.write();
-            moved.extend(step.filter(|&id| inner.leave_sparse_page(class, id)));
+            moved.extend(step.filter(|&id| inner.leave_sparse_page(kind, id)));
             RwLockWriteGuard::unlock_fair(inner);
         }
-        self.inner.write().pages.close();
+        self.inner.write().identities.close();
         let inner = self.inner.read();
-        moved.into_iter().filter_map(|id| Some((id, inner.series(class, id)?))).collect()
+        moved.into_iter().filter_map(|id| Some((id, inner.series(kind, id)?))).collect()
     }
 }
 
 impl Numbers {
-    /// Whether there is nothing to do for a series that was asked for.
-    fn has_settled(&self, id: SeriesId, assigned: Assignment) -> bool {
-        !self.dying.contains(&id) && !assigned.prevails_over(self.policies[id.index()])
+    /// Returns true if nothing has to change for a series that a line asks for.
+    fn is_settled(&self, id: SeriesId, policy: PolicyId) -> bool {
+        !self.dying.contains(&id) && !self.policies[id.index()].gives_way_to(policy)
     }
 
-    /// Lets a series that was asked for live on, with this policy if it prevails.
-    fn settle(&mut self, id: SeriesId, assigned: Assignment) {
-        // Of a million, all may come back in the same interval.
+    /// Keeps a series that a line asks for alive, and gives it the line's policy if that takes precedence.
+    fn settle(&mut self, id: SeriesId, policy: PolicyId) {
+        // Of a million dying series, all may come back in the same interval.
         self.dying.remove(&id);
-        let policy = &mut self.policies[id.index()];
-        if assigned.prevails_over(*policy) {
-            *policy = assigned.policy;
-            self.changed.push(id);
+        let held = &mut self.policies[id.index()];
+        if held.gives_way_to(policy) {
+            let has_changed = held.id() != policy;
+            *held = HeldPolicy::assigned(policy);
+            if has_changed {
+                self.changed.push(id);
+            }
         }
     }
 }
 
 impl Inner {
-    fn has_room_for(&self, identity: &str, limits: Limits) -> Result<(), LimitExceeded> {
+    fn check_room(&self, identity: &str, limits: Limits) -> Result<(), LimitExceeded> {
+        if is_own(identity) {
+            return Ok(());
+        }
         if self.series >= limits.series {
             return Err(LimitExceeded::Series);
         }
         if self.bytes + identity.len() > limits.bytes { Err(LimitExceeded::Bytes) } else { Ok(()) }
     }
 
-    fn find(&self, class: AggregateKind, hash: u64, identity: &str) -> Option<SeriesId> {
-        let Numbers { tables, places, .. } = &self.classes[class as usize];
-        tables[table_of(hash)].find(hash, |id| self.pages.text(places[id.index()]) == identity).copied()
+    fn find(&self, kind: AggregateKind, hash: u64, identity: &str) -> Option<SeriesId> {
+        let Numbers { tables, identities, .. } = &self.kinds[kind];
+        let is_it = |id: &SeriesId| self.identities.text(identities[id.index()]) == identity;
+        tables[table_of(hash)].find(hash, is_it).copied()
     }
 
-    /// `None` as long as its page is open.
-    fn series(&self, class: AggregateKind, id: SeriesId) -> Option<Series> {
-        self.pages.series(self.classes[class as usize].places[id.index()])
+    /// Returns a series, or `None` while its page is open.
+    fn series(&self, kind: AggregateKind, id: SeriesId) -> Option<Series> {
+        self.identities.series(self.kinds[kind].identities[id.index()])
     }
 
     fn register(
         &mut self,
-        class: AggregateKind,
+        kind: AggregateKind,
         hash: u64,
         identity: &str,
         policy: PolicyId,
         hasher: &RandomState,
     ) -> SeriesId {
-        let Self { pages, classes, series, bytes, .. } = self;
-        *series += 1;
-        *bytes += identity.len();
-        let Numbers { tables, places, policies, free, added, .. } = &mut classes[class as usize];
+        let Self { identities: texts, kinds, series, bytes } = self;
+        if !is_own(identity) {
+            *series += 1;
+            *bytes += identity.len();
+        }
+        let Numbers { tables, identities, policies, free, added, .. } = &mut kinds[kind];
+        let held = HeldPolicy::assigned(policy);
         let id = free.pop().unwrap_or_else(|| {
-            places.push(StringRef::NONE);
-            policies.push(policy);
+            identities.push(StringRef::NONE);
+            policies.push(held);
             // Below max_series, which the configuration keeps below 2^32.
-            SeriesId(places.len() as u32 - 1)
+            SeriesId(identities.len() as u32 - 1)
         });
-        places[id.index()] = pages.push(identity);
-        policies[id.index()] = policy;
-        tables[table_of(hash)]
-            .insert_unique(hash, id, |known| hasher.hash_one(pages.text(places[known.index()])));
+        identities[id.index()] = texts.push(identity);
+        policies[id.index()] = held;
+        let hash_of = |known: &SeriesId| hasher.hash_one(texts.text(identities[known.index()]));
+        tables[table_of(hash)].insert_unique(hash, id, hash_of);
         added.push(id);
         id
     }
 
-    fn drop_series(&mut self, class: AggregateKind, id: SeriesId, hasher: &RandomState) {
-        let Self { pages, classes, series, bytes, .. } = self;
-        let Numbers { tables, places, free, .. } = &mut classes[class as usize];
-        let place = std::mem::replace(&mut places[id.index()], StringRef::NONE);
-        let identity = pages.text(place);
+    fn drop_series(&mut self, kind: AggregateKind, id: SeriesId, hasher: &RandomState) {
+        let Self { identities: texts, kinds, series, bytes } = self;
+        let Numbers { tables, identities, free, .. } = &mut kinds[kind];
+        let text = std::mem::replace(&mut identities[id.index()], StringRef::NONE);
+        let identity = texts.text(text);
         let hash = hasher.hash_one(identity);
         if let Ok(entry) = tables[table_of(hash)].find_entry(hash, |&known| known == id) {
             entry.remove();
         }
-        *series -= 1;
-        *bytes -= identity.len();
-        pages.release(place);
+        if !is_own(identity) {
+            *series -= 1;
+            *bytes -= identity.len();
+        }
+        texts.release(text);
         free.push(id);
     }
 
-    /// Gives back what most of a table does not need.
-    fn shrink(&mut self, class: AggregateKind, table: usize, hasher: &RandomState) {
-        let Self { pages, classes, .. } = self;
-        let Numbers { tables, places, .. } = &mut classes[class as usize];
+    /// Gives memory back if a table needs less than a quarter of what it has.
+    fn shrink(&mut self, kind: AggregateKind, table: usize, hasher: &RandomState) {
+        let Self { identities: texts, kinds, .. } = self;
+        let Numbers { tables, identities, .. } = &mut kinds[kind];
         let table = &mut tables[table];
         if table.len() * 4 < table.capacity() {
-            table.shrink_to_fit(|id| hasher.hash_one(pages.text(places[id.index()])));
+            table.shrink_to_fit(|id| hasher.hash_one(texts.text(identities[id.index()])));
         }
     }
 
-    /// Moves a series to the open page, if the one where it stands is sparse. Whether it is.
-    fn leave_sparse_page(&mut self, class: AggregateKind, id: SeriesId) -> bool {
-        let place = &mut self.classes[class as usize].places[id.index()];
-        if place.is_none() || !self.pages.is_sparse(*place) {
+    /// Moves the identity of a series to the open page if its own page is sparse. Returns true if it was moved.
+    fn leave_sparse_page(&mut self, kind: AggregateKind, id: SeriesId) -> bool {
+        let text = &mut self.kinds[kind].identities[id.index()];
+        if text.is_none() || !self.identities.is_sparse(*text) {
             return false;
         }
-        let text = self.pages.text(*place).to_owned();
-        self.pages.release(*place);
-        *place = self.pages.push(&text);
+        let identity = self.identities.text(*text).to_owned();
+        self.identities.release(*text);
+        *text = self.identities.push(&identity);
         true
     }
 }
@@ -384,13 +418,12 @@ mod tests {
         Registry::new(Limits { series, bytes: 1000 })
     }
 
-    fn resolve(registry: &Registry, class: AggregateKind, identity: &str) -> Result<SeriesId, LimitExceeded> {
-        let only = PolicyId::default();
-        registry.resolve(class, identity, Assignment { policy: only, first: only })
+    fn resolve(registry: &Registry, kind: AggregateKind, identity: &str) -> Result<SeriesId, LimitExceeded> {
+        registry.resolve(kind, identity, PolicyId::default())
     }
 
     #[test]
-    fn a_series_keeps_its_number_and_gives_it_back_when_dropped() {
+    fn a_series_keeps_its_number_until_it_is_dropped() {
         let registry = registry(10);
         let a = resolve(&registry, AggregateKind::Counter, "a\nc").unwrap();
         let b = resolve(&registry, AggregateKind::Counter, "b\nc").unwrap();
@@ -413,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_dropped_series_is_forgotten_while_nobody_can_have_its_number() {
+    fn a_dropped_series_is_forgotten_before_its_number_can_be_reused() {
         let registry = registry(10);
         let a = resolve(&registry, AggregateKind::Gauge, "a\ng").unwrap();
         registry.mark_dying(AggregateKind::Gauge, [a]);
@@ -430,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_over_all_classes_and_known_series_pass_it() {
+    fn the_limit_holds_over_all_kinds_and_known_series_pass_it() {
         let registry = registry(2);
         let a = resolve(&registry, AggregateKind::Counter, "a\nc");
         resolve(&registry, AggregateKind::Gauge, "a\ng").unwrap();
@@ -439,13 +472,24 @@ mod tests {
     }
 
     #[test]
-    fn few_series_that_are_left_of_many_do_not_keep_the_memory_of_all() {
+    fn the_limits_do_not_count_series_of_tallyd_itself() {
+        let registry = registry(1);
+        let own = resolve(&registry, AggregateKind::Gauge, "tallyd.series\ng").unwrap();
+        resolve(&registry, AggregateKind::Gauge, "a\ng").unwrap();
+        resolve(&registry, AggregateKind::Counter, "tallyd.lines\nc").unwrap();
+        registry.mark_dying(AggregateKind::Gauge, [own]);
+        registry.drop_dying(AggregateKind::Gauge, |_| true, |_| ());
+        assert_eq!(resolve(&registry, AggregateKind::Gauge, "b\ng"), Err(LimitExceeded::Series));
+    }
+
+    #[test]
+    fn few_series_left_of_many_do_not_keep_the_memory_of_all() {
         let registry = Registry::new(Limits { series: 10_000, bytes: 1 << 30 });
         let resolve =
             |number: usize| resolve(&registry, AggregateKind::Set, &format!("{number:0100}\ns")).unwrap();
         let ids: Vec<_> = (0..10_000).map(resolve).collect();
         assert_eq!(registry.take_added(AggregateKind::Set).len(), ids.len());
-        let pages = || registry.inner.read().pages.count();
+        let pages = || registry.inner.read().identities.count();
         assert_eq!(pages(), 10_000 * 102 / (64 << 10) + 1);
         registry.mark_dying(AggregateKind::Set, ids.iter().copied().filter(|id| id.index() % 100 > 0));
         registry.drop_dying(AggregateKind::Set, |_| true, |_| ());
@@ -459,25 +503,35 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_prevails_is_told_once_and_the_others_are_not() {
+    fn the_first_rule_takes_precedence_and_a_change_is_reported_once() {
         let registry = registry(10);
-        let rule = PolicyId::default();
-        let resolve = |policy: PolicyId, first: PolicyId| {
-            registry.resolve(AggregateKind::Set, "a\ns", Assignment { policy, first }).unwrap()
-        };
-        let a = resolve(rule.plus(1), rule);
-        resolve(rule.plus(2), rule);
+        let resolve =
+            |policy: u32| registry.resolve(AggregateKind::Set, "a\ns", PolicyId::new(policy)).unwrap();
+        let a = resolve(1);
+        resolve(2);
         assert_eq!(registry.take_changed(AggregateKind::Set), []);
-        assert_eq!(registry.take_added(AggregateKind::Set)[0].2, rule.plus(1));
-        resolve(rule, rule);
-        assert_eq!(registry.take_changed(AggregateKind::Set), [(a, rule)]);
-        resolve(rule.plus(4), rule.plus(3));
-        assert_eq!(registry.take_changed(AggregateKind::Set), [(a, rule.plus(4))]);
+        assert_eq!(registry.take_added(AggregateKind::Set)[0].2, PolicyId::new(1));
+        resolve(0);
+        assert_eq!(registry.take_changed(AggregateKind::Set), [(a, PolicyId::new(0))]);
         assert_eq!(registry.take_changed(AggregateKind::Set), []);
     }
 
     #[test]
-    fn what_is_new_is_told_once() {
+    fn a_policy_of_earlier_rules_gives_way_to_any_line() {
+        let registry = registry(10);
+        let resolve =
+            |policy: u32| registry.resolve(AggregateKind::Set, "a\ns", PolicyId::new(policy)).unwrap();
+        let a = resolve(0);
+        registry.carry_policies_over(&[PolicyId::new(1)]);
+        assert_eq!(registry.take_added(AggregateKind::Set)[0].2, PolicyId::new(1));
+        resolve(2);
+        assert_eq!(registry.take_changed(AggregateKind::Set), [(a, PolicyId::new(2))]);
+        resolve(3);
+        assert_eq!(registry.take_changed(AggregateKind::Set), [], "it was assigned under the new rules");
+    }
+
+    #[test]
+    fn an_added_series_is_reported_once() {
         let registry = registry(10);
         resolve(&registry, AggregateKind::Counter, "a\nc").unwrap();
         assert_eq!(registry.take_added(AggregateKind::Counter).len(), 1);
@@ -485,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_are_limited_in_bytes_too_and_dropped_ones_make_room() {
+    fn identities_are_limited_in_bytes_and_dropped_ones_make_room() {
         let registry = Registry::new(Limits { series: 10, bytes: 7 });
         let a = resolve(&registry, AggregateKind::Set, "a\ns").unwrap();
         assert_eq!(resolve(&registry, AggregateKind::Set, "long\ns"), Err(LimitExceeded::Bytes));

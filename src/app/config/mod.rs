@@ -24,8 +24,9 @@ use crate::export::{self, Format, OnExit, Serving, WebError};
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
 use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleText};
-use crate::model::{Exposition, Percentile, Policy, Statistics};
+use crate::model::{Exposition, Percentile, Policies, Policy, Statistics};
 use crate::protocol::{Dialect, Dialects};
+use crate::resolve::{Limits, ResolveOptions};
 
 /// The shipped `config.toml`, which holds every key.
 pub const DEFAULTS: &str = include_str!("../../../config.toml");
@@ -216,26 +217,18 @@ impl Config {
     /// How samples are aggregated.
     #[must_use]
     pub fn parameters(&self) -> AggregationOptions {
-        let AggregationSection {
-            max_series,
-            max_series_bytes,
-            digits,
-            exact_values,
-            exact_members,
-            gauges,
-            event_buffer,
-            ..
-        } = &self.aggregation;
+        let AggregationSection { digits, exact_values, exact_members, gauges, event_buffer, .. } =
+            &self.aggregation;
         AggregationOptions {
-            max_series: *max_series,
-            max_series_bytes: max_series_bytes.bytes(),
+            resolve: ResolveOptions {
+                absolute_gauges: gauges.signed == Signed::Absolute,
+                absolute_gauge_prefixes: gauges.absolute_prefixes.clone(),
+                container_id_tag: self.protocol.container_id_tag,
+            },
             digits: *digits,
             exact_values: *exact_values,
             exact_members: *exact_members,
-            absolute_gauges: gauges.signed == Signed::Absolute,
-            absolute_gauge_prefixes: gauges.absolute_prefixes.clone(),
             dialects: self.dialects(),
-            container_id_tag: self.protocol.container_id_tag,
             event_buffer: event_buffer.bytes(),
         }
     }
@@ -353,7 +346,14 @@ impl Config {
                 statistics.native = None;
             }
         }
-        ReloadableSettings { mapping, policies, idle: self.idle(), limits: self.parameters().limits() }
+        let AggregationSection { max_series, max_series_bytes, .. } = self.aggregation;
+        ReloadableSettings {
+            mapping,
+            policies: Policies::new(policies),
+            idle: self.idle(),
+            limits: Limits { series: max_series, bytes: max_series_bytes.bytes() },
+            telemetry: self.telemetry.enabled,
+        }
     }
 
     /// What is wanted of series where rules say nothing.
@@ -363,7 +363,7 @@ impl Config {
         percentiles.sort_by(|a, b| a.percent().total_cmp(&b.percent()));
         Policy {
             statistics: Statistics { percentiles, ..Statistics::default() },
-            form: self.exporters.prometheus.timings,
+            exposition: self.exporters.prometheus.timings,
             expire_after: self.aggregation.expire_after.by_kind().map(HumanDuration::get),
             ..Policy::default()
         }

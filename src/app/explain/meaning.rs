@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::aggregate::AggregationOptions;
 use crate::mapping::{Mapping, Rule};
-use crate::model::{Kind, Series};
+use crate::model::{Kind, Named, Series};
 use crate::protocol::{Event, Line, Metric, Origin, RejectReason, SampleValue, ServiceCheck};
-use crate::resolve::{IdentityBuilder, identify, lossy, map, sorted};
+use crate::resolve::{IdentityBuilder, lossy, map, sorted};
 
 /// What tallyd makes of a line.
 #[derive(Debug, Serialize)]
@@ -128,7 +128,7 @@ impl Meaning {
 }
 
 fn samples_of(metric: &Metric<'_>, parameters: &AggregationOptions, mapping: &Mapping) -> Vec<SampleMeaning> {
-    let is_absolute = parameters.is_absolute(metric.name());
+    let is_absolute = parameters.resolve.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
     let Origin { container_id, external_data, cardinality } = metric.origin();
     let (name, tags) = (metric.name().to_string(), sorted(metric.tags()));
@@ -162,8 +162,8 @@ fn rule_of(
     mapping: &Mapping,
 ) -> Option<RuleMeaning> {
     let mapped = map(mapping, kind, metric)?;
-    let mut identities = IdentityBuilder::new(parameters.container_id_tag);
-    let outcome = match identify(&mut identities, Some(&mapped), kind, metric) {
+    let mut identities = IdentityBuilder::new(parameters.resolve.container_id_tag);
+    let outcome = match identities.identify(Some(&mapped), kind, metric) {
         Ok(scale) => {
             let series = Series::from_identity(identities.identity());
             let tags = series.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();

@@ -15,7 +15,7 @@ use crate::model::{Kind, Named, RESERVED_PREFIX, Series};
 use crate::protocol::{
     self, Dialect, Event, Line, Metric, Notes, Origin, RejectReason, Sample, SampleValue, ServiceCheck,
 };
-use crate::resolve::{IdentityBuilder, RefuseReason, identify, lossy, map};
+use crate::resolve::{IdentityBuilder, RefuseReason, lossy, map};
 use crate::text::number::push_number;
 use crate::text::visible::visible;
 use drawing::Drawing;
@@ -138,18 +138,18 @@ impl Explainer {
 
     fn push_metric(&self, text: &mut String, metric: &Metric<'_>) {
         push_field(text, "dialect", metric.dialect().map_or_else(|| section_dialect(metric), Dialect::name));
-        let is_absolute = self.parameters.is_absolute(metric.name());
+        let is_absolute = self.parameters.resolve.is_absolute(metric.name());
         let samples: Vec<_> = metric.samples().collect();
         for sample in &samples {
             push_field(text, sample.kind.name(), &measured(sample, is_absolute));
         }
-        let mut identities = IdentityBuilder::new(self.parameters.container_id_tag);
+        let mut identities = IdentityBuilder::new(self.parameters.resolve.container_id_tag);
         for kind in Kind::ALL.into_iter().filter(|&kind| samples.iter().any(|sample| sample.kind == kind)) {
             let mapped = map(&self.mapping, kind, metric);
             if let Some(Rule { number, text: rule, .. }) = mapped.as_ref().map(|mapped| mapped.rule) {
                 push_field(text, "rule", &format!("{}, {}", number + 1, visible(&rule.pattern)));
             }
-            match identify(&mut identities, mapped.as_ref(), kind, metric) {
+            match identities.identify(mapped.as_ref(), kind, metric) {
                 Ok(scale) => {
                     if scale != 1.0 {
                         push_field(text, "scale", &scale.to_string());
@@ -167,7 +167,7 @@ impl Explainer {
     fn push_check(&self, text: &mut String, check: &ServiceCheck<'_>) {
         let (status, name) = (check.status as u8, check.status.name());
         push_field(text, "gauge", &format!("{status}, that is {name}"));
-        let mut identities = IdentityBuilder::new(self.parameters.container_id_tag);
+        let mut identities = IdentityBuilder::new(self.parameters.resolve.container_id_tag);
         identities.build_check(check);
         self.push_series(text, &Series::from_identity(identities.identity()));
     }

@@ -56,7 +56,7 @@ pub(super) fn of_refusal(refusal: RefuseReason) -> &'static str {
         RefuseReason::MaxSeries => "max_series: there are as many series as may be",
         RefuseReason::MaxSeriesBytes => "max_series_bytes: names and tags take as much memory as they may",
         RefuseReason::ReservedName => "reserved_name: names that begin with tallyd. are tallyd's own",
-        RefuseReason::Dropped => "mapping_drop: the rule drops it",
-        RefuseReason::EmptyName => "mapping_empty_name: the rule leaves nothing of the name",
+        RefuseReason::MappingDrop => "mapping_drop: the rule drops it",
+        RefuseReason::MappingEmptyName => "mapping_empty_name: the rule leaves nothing of the name",
     }
 }

@@ -23,7 +23,7 @@ impl<'a> Lines<'a> {
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
         let key = |percentile: &Percentile| format!(",\"p{}\":", percentile.percent());
         let keys = |policy: &Policy| policy.statistics.percentiles.iter().map(key).collect();
-        Self { head, percentile_keys: snapshot.policies.map(keys), snapshot }
+        Self { head, percentile_keys: snapshot.policies.iter().map(keys).collect(), snapshot }
     }
 
     /// Appends the line of a row.

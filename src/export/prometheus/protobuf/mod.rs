@@ -94,7 +94,7 @@ impl<'a> Entry<'a> {
             percentiles.map(|percentile| quantile(percentile.percent())).collect()
         };
         Self {
-            quantiles: totals.policies.map(quantiles),
+            quantiles: totals.policies.iter().map(quantiles).collect(),
             policies: &totals.policies,
             family: MetricFamily { metric: vec![Metric::default()], ..MetricFamily::default() },
         }

@@ -1,37 +1,37 @@
-//! What an interval's values of one series come to.
+//! Computes the statistics of an interval's values of one series.
 
-use super::buffers::{Contents, Fold, interleave};
 use super::distribution::{Distribution, Moments};
-use crate::model::{Percentile, Statistics, Summary};
+use super::value_buffers::{Contents, Fold, interleave};
+use crate::model::{Percentile, Statistics, Summary, finite};
 
-/// A cell with values of a series, which has this number in its batch.
+/// The values of one slot, with the number of their series within its batch.
 pub(crate) type Part<'a> = (usize, Contents<'a, Distribution>);
 
-/// Turns the values of series, wherever they were kept, into a [`Summary`] each, in buffers that are used again.
+/// Turns the values of series into a [`Summary`] each, in buffers that it reuses.
 #[derive(Debug)]
 pub(crate) struct Summarizer {
     exact_values: usize,
     unit: f64,
-    exact: [Exact; Self::BATCH],
+    exact: [ExactValues; Self::BATCH],
     whole: Distribution,
 }
 
 impl Summarizer {
-    /// Series that are summarized at a time.
+    /// The number of series that are summarized at a time.
     pub(crate) const BATCH: usize = 16;
 
-    /// Up to `exact_values` values, percentiles are exact; `digits` and `unit` are those of [`Distribution::new`].
+    /// Creates a summarizer. Percentiles of up to `exact_values` values are exact. `digits` and `unit` are those of
+    /// [`Distribution::new`].
     pub(crate) fn new(digits: u8, exact_values: usize, unit: f64) -> Self {
         let whole = Distribution::new(digits, unit);
         Self { exact_values, unit, exact: Default::default(), whole }
     }
 
-    /// Makes the summaries of a batch of series, of each of which something is asked. `each` also gets how many values are
-    /// outside the range of the histogram.
+    /// Summarizes a batch of series by the statistics of each. `each` also gets the number of values that are outside the
+    /// range of the histogram.
     ///
-    /// Up to `exact_values` values a summary is computed from the values themselves, sorted, so that it does not depend
-    /// on how they were spread over the parts. Beyond that percentiles come from a histogram; the number of values alone
-    /// decides.
+    /// Up to `exact_values` values, a summary is computed from the sorted values themselves. So it does not depend on how they
+    /// were spread over the parts. Beyond that, percentiles come from a histogram. The number of values alone decides.
     pub(crate) fn summarize(
         &mut self,
         parts: &[Part<'_>],
@@ -39,15 +39,15 @@ impl Summarizer {
         mut each: impl FnMut(usize, Summary, u64),
     ) {
         let Self { exact_values, unit, exact, whole } = self;
-        exact.iter_mut().for_each(Exact::clear);
+        exact.iter_mut().for_each(ExactValues::clear);
         interleave(parts.iter().map(|(_, contents)| contents), |part, words, weight| {
             exact[parts[part].0].extend(words, weight, *exact_values);
         });
         for (index, (exact, statistics)) in exact.iter_mut().zip(asked).enumerate() {
-            let question = Question { statistics, unit: *unit };
+            let query = SummaryQuery { statistics, unit: *unit };
             let contents = || parts.iter().filter(|part| part.0 == index).map(|part| &part.1);
             if exact.values.len() <= *exact_values && contents().all(|part| part.folded.is_none()) {
-                let (summary, clamped) = exact.answer(&question, whole);
+                let (summary, clamped) = exact.summarize(&query, whole);
                 each(index, summary, clamped);
                 continue;
             }
@@ -60,7 +60,7 @@ impl Summarizer {
                     whole.fold(words, weight);
                 }
             }
-            let mut summary = question.count_up(&whole.moments, whole.iter());
+            let mut summary = query.summarize_weighted(&whole.moments, whole.iter());
             summary.native = statistics.native.map(|asked| Box::new(asked.limit(whole.native(asked.schema))));
             each(index, summary, whole.clamped);
         }
@@ -69,95 +69,95 @@ impl Summarizer {
 
 /// Few values, as they came.
 ///
-/// Most often all of them have the same weight. Then they are sorted as integers, which takes a third of the time that
-/// pairs of value and weight take (6.5 against 19 ns a value among 400), and ranks are places in the sorted array.
+/// Most often, all of them have the same weight. Then they are sorted as integers, which takes a third of the time of
+/// sorting pairs of value and weight (6.5 against 19 ns per value among 400), and ranks are indices of the sorted array.
 #[derive(Debug, Default)]
-struct Exact {
-    /// As [`in_order`] makes them.
+struct ExactValues {
+    /// The values as [`to_ordered`] returns them.
     values: Vec<i64>,
-    /// Where runs of one weight end in them, and the weight.
+    /// The end of each run of one weight within `values`, and the weight.
     runs: Vec<(usize, f64)>,
     pairs: Vec<(f64, f64)>,
 }
 
-impl Exact {
+impl ExactValues {
     fn clear(&mut self) {
         self.values.clear();
         self.runs.clear();
     }
 
-    /// Takes a run of values, unless there are more than `limit` already.
+    /// Appends a run of values, unless there are more than `limit` already.
     #[inline]
     fn extend(&mut self, words: &[u64], weight: f64, limit: usize) {
         if words.is_empty() || self.values.len() > limit {
             return;
         }
-        self.values.extend(words.iter().map(|&word| in_order(word)));
+        self.values.extend(words.iter().map(|&word| to_ordered(word)));
         match self.runs.last_mut() {
             Some((end, last)) if *last == weight => *end = self.values.len(),
             _ => self.runs.push((self.values.len(), weight)),
         }
     }
 
-    /// Also, how many values are out of the range of a native histogram.
-    fn answer(&mut self, question: &Question<'_>, model: &Distribution) -> (Summary, u64) {
+    /// Summarizes the values. Also returns how many are outside the range of a native histogram.
+    fn summarize(&mut self, query: &SummaryQuery<'_>, model: &Distribution) -> (Summary, u64) {
         let Self { values, runs, pairs } = self;
         if let [(_, weight)] = **runs {
             values.sort_unstable();
-            let summary = question.look_up(values, weight);
-            let values = values.iter().map(|&value| (in_value(value), weight));
-            return question.with_native(summary, model, values);
+            let summary = query.summarize_sorted(values, weight);
+            let values = values.iter().map(|&value| (from_ordered(value), weight));
+            return query.with_native(summary, model, values);
         }
         pairs.clear();
         for &(end, weight) in &*runs {
-            pairs.extend(values[pairs.len()..end].iter().map(|&value| (in_value(value), weight)));
+            pairs.extend(values[pairs.len()..end].iter().map(|&value| (from_ordered(value), weight)));
         }
         pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let summary = question.count_up(&Moments::of(pairs.iter().copied()), pairs.iter().copied());
-        question.with_native(summary, model, pairs.iter().copied())
+        let summary = query.summarize_weighted(&Moments::of(pairs.iter().copied()), pairs.iter().copied());
+        query.with_native(summary, model, pairs.iter().copied())
     }
 }
 
-/// The bits of an f64 as an integer that has the order of [`f64::total_cmp`]; its own inverse but for the type.
-fn in_order(bits: u64) -> i64 {
+/// Returns the bits of an f64 as an integer in the order of [`f64::total_cmp`]. Apart from the type, it is its own inverse.
+fn to_ordered(bits: u64) -> i64 {
     let bits = bits.cast_signed();
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
 
-fn in_value(ordered: i64) -> f64 {
-    f64::from_bits(in_order(ordered.cast_unsigned()).cast_unsigned())
+fn from_ordered(ordered: i64) -> f64 {
+    f64::from_bits(to_ordered(ordered.cast_unsigned()).cast_unsigned())
 }
 
-/// What is asked of the values of one series.
-struct Question<'a> {
+/// The statistics to compute for one series.
+struct SummaryQuery<'a> {
     statistics: &'a Statistics,
-    /// Of bounds, in that of the values.
+    /// The unit of the bounds, in the unit of the values.
     unit: f64,
 }
 
-impl Question<'_> {
-    /// From sorted values of one weight: what [`count_up`](Self::count_up) gives.
-    fn look_up(&self, sorted: &[i64], weight: f64) -> Summary {
+impl SummaryQuery<'_> {
+    /// Summarizes sorted values of one weight, with the result of [`summarize_weighted`](Self::summarize_weighted).
+    fn summarize_sorted(&self, sorted: &[i64], weight: f64) -> Summary {
         let Statistics { percentiles, bounds, .. } = self.statistics;
-        let moments = Moments::of(sorted.iter().map(|&value| (in_value(value), weight)));
+        let moments = Moments::of(sorted.iter().map(|&value| (from_ordered(value), weight)));
         let at_rank = |percentile: &Percentile| {
             let rank = (percentile.rank(moments.count) / weight).ceil() as usize;
-            in_value(sorted[rank.clamp(1, sorted.len()) - 1])
+            from_ordered(sorted[rank.clamp(1, sorted.len()) - 1])
         };
-        // Zero has two signs, and a bound of either holds both.
-        let is_within = |value, bound| in_value(value) / self.unit <= bound;
+        // Zero has two signs, and a bound of either sign includes both.
+        let is_within = |value, bound| from_ordered(value) / self.unit <= bound;
         let up_to = |bound: &f64| sorted.partition_point(|&value| is_within(value, *bound)) as f64 * weight;
         summary(&moments, percentiles.iter().map(at_rank), bounds.iter().map(up_to))
     }
 
-    /// From values in ascending order and their weights, exact or the middles of buckets.
-    fn count_up(&self, moments: &Moments, ascending: impl Iterator<Item = (f64, f64)>) -> Summary {
+    /// Summarizes ascending values and their weights. The values are exact, or the middles of buckets.
+    fn summarize_weighted(&self, moments: &Moments, ascending: impl Iterator<Item = (f64, f64)>) -> Summary {
         let Statistics { percentiles, bounds, .. } = self.statistics;
         let mut values = Vec::with_capacity(percentiles.len());
         let mut buckets = Vec::with_capacity(bounds.len());
         let mut below = 0.0;
         for (value, weight) in ascending {
-            // The extremes are known exactly, so no middle of a bucket need lie outside them.
+            // The extremes are known exactly, so no middle of a bucket may lie outside them.
             let value = value.clamp(moments.min, moments.max);
             while let Some(&bound) = bounds.get(buckets.len())
                 && value / self.unit > bound
@@ -176,7 +176,7 @@ impl Question<'_> {
         summary(moments, values, buckets)
     }
 
-    /// Adds what buckets of `model` make a native histogram of few values, if it is asked for.
+    /// Adds a native histogram of few values, made of the buckets of `model`, if the query asks for one.
     fn with_native(
         &self,
         mut summary: Summary,
@@ -196,13 +196,13 @@ fn summary(
     buckets: impl IntoIterator<Item = f64>,
 ) -> Summary {
     Summary {
-        count: crate::model::finite(moments.count),
-        sum: crate::model::finite(moments.sum),
+        count: finite(moments.count),
+        sum: finite(moments.sum),
         min: moments.min,
         max: moments.max,
-        // A sum that overflowed says nothing of the mean.
+        // A sum that overflowed says nothing about the mean.
         mean: moments.mean.clamp(moments.min, moments.max),
-        stddev: crate::model::finite(moments.stddev()),
+        stddev: finite(moments.stddev()),
         percentiles: percentiles.into_iter().collect(),
         buckets: buckets.into_iter().collect(),
         native: None,
@@ -215,9 +215,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::buffers::Buffers;
     use super::super::histogram::{LARGEST, SMALLEST};
     use super::super::layout;
+    use super::super::value_buffers::ValueBuffers;
     use super::*;
     use crate::model::{MILLISECONDS, NativeHistogram, NativeSettings};
     use crate::resolve::SeriesId;
@@ -245,12 +245,12 @@ mod tests {
         exact_values: usize,
         parts: usize,
     ) -> Summary {
-        let mut buffers = Buffers::new(Distribution::new(digits, unit), exact_values);
-        let cells: Vec<_> = (0..parts).map(|_| buffers.open(SeriesId(0), 1.0)).collect();
+        let mut buffers = ValueBuffers::new(Distribution::new(digits, unit), exact_values);
+        (0..parts).for_each(|_| buffers.open(SeriesId(0), 1.0));
         for (index, &(value, weight)) in values.iter().enumerate() {
-            buffers.push_weighted(cells[index % parts], value.to_bits(), weight);
+            buffers.push_weighted((index % parts) as u32, value.to_bits(), weight);
         }
-        let parts: Vec<_> = cells.iter().map(|&cell| (0, buffers.contents(cell))).collect();
+        let parts: Vec<_> = (0..parts as u32).map(|slot| (0, buffers.contents(slot))).collect();
         let mut summaries = Vec::new();
         Summarizer::new(digits, exact_values, unit)
             .summarize(&parts, &[asked], |_, summary, _| summaries.push(summary));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sampled_value_counts_by_its_weight_everywhere() {
+    fn a_sampled_value_counts_by_its_weight() {
         let summary = summarize(&[(1.0, 10.0), (2.0, 1.0), (100.0, 1.0 / 0.3)], 512, 1);
         assert!((summary.count - 14.333_333).abs() < 1e-5);
         assert!((summary.sum - 345.333_333).abs() < 1e-5);
@@ -292,40 +292,41 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_holds_what_does_not_exceed_its_bound() {
+    fn a_bucket_holds_the_values_up_to_its_bound() {
         let values: Vec<_> = (1..=100).map(|n| (f64::from(n), 1.0)).collect();
         assert_eq!(*summarize(&values, 512, 1).buckets, [10.0, 50.0, 100.0]);
     }
 
     #[test]
-    fn few_values_give_the_same_bits_however_they_are_spread() {
+    fn few_values_give_the_same_bits_in_any_split() {
         let values: Vec<_> =
             (0..500).map(|n| ((f64::from(n) * 0.1).sin() * 1e3, 1.0 + f64::from(n % 3) / 3.0)).collect();
         assert_eq!(summarize(&values, 512, 1), summarize(&values, 512, 7));
     }
 
     #[test]
-    fn values_of_one_weight_are_looked_up_where_others_are_counted_up_to() {
+    fn sorted_and_weighted_values_give_the_same_summary() {
         let statistics = statistics();
-        let question = Question { statistics: &statistics, unit: 1.0 };
+        let query = SummaryQuery { statistics: &statistics, unit: 1.0 };
         for weight in [1.0, 10.0, 1.0 / 0.3] {
             for count in 1..200 {
                 let values = (0..count).map(|n| (f64::from(n * 7919 % 101) - 20.0, weight));
                 let mut sorted: Vec<_> = values.collect();
                 sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-                let keys: Vec<_> = sorted.iter().map(|pair| in_order(pair.0.to_bits())).collect();
-                let counted = question.count_up(&Moments::of(sorted.iter().copied()), sorted.iter().copied());
-                let mut looked_up = question.look_up(&keys, weight);
-                let distance = looked_up.buckets.iter().zip(&counted.buckets).map(|(a, b)| (a - b).abs());
+                let keys: Vec<_> = sorted.iter().map(|pair| to_ordered(pair.0.to_bits())).collect();
+                let counted =
+                    query.summarize_weighted(&Moments::of(sorted.iter().copied()), sorted.iter().copied());
+                let mut from_sorted = query.summarize_sorted(&keys, weight);
+                let distance = from_sorted.buckets.iter().zip(&counted.buckets).map(|(a, b)| (a - b).abs());
                 assert!(distance.fold(0.0, f64::max) <= 1e-9 * counted.count, "{count} of {weight}");
-                looked_up.buckets.clone_from(&counted.buckets);
-                assert_eq!(looked_up, counted, "{count} of {weight}");
+                from_sorted.buckets.clone_from(&counted.buckets);
+                assert_eq!(from_sorted, counted, "{count} of {weight}");
             }
         }
     }
 
     #[test]
-    fn the_number_of_values_alone_decides_between_exact_and_histogram() {
+    fn the_number_of_values_decides_between_exact_and_histogram() {
         for count in [100, 101, 150] {
             let values: Vec<_> = (0..count).map(|n| (f64::from(n) + 0.3, 1.0)).collect();
             let whole = summarize(&values, 100, 1);
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_of_many_values_are_within_the_error_of_exact_sorting() {
+    fn percentiles_of_many_values_are_within_the_error() {
         // A linear congruential generator (Knuth's MMIX): the same numbers in every run.
         let mut state = 1_u64;
         let mut uniform = || {
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_compared_in_the_unit_in_which_values_are_exposed() {
+    fn bounds_are_compared_in_the_unit_of_exposition() {
         let asked = Statistics { bounds: vec![0.57, 0.571], ..statistics() };
         let values = [(570.0, 1.0), (570.5, 1.0), (571.0, 1.0), (572.0, 1.0)];
         let summary = summarize_in(MILLISECONDS, 2, &asked, &values, 512, 1);
@@ -450,7 +451,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_native_histogram_has_each_value_in_its_bucket_however_many_they_are(
+        fn a_native_histogram_has_each_value_in_its_bucket(
             values in any_values(),
             asked in NativeHistogram::SCHEMAS,
             digits in 1_u8..=4,
@@ -468,7 +469,7 @@ mod tests {
         }
 
         #[test]
-        fn the_native_histogram_of_the_whole_is_the_sum_of_those_of_its_parts(
+        fn the_sum_of_native_histograms_is_that_of_the_whole(
             values in any_values(),
             cut in 0_usize..200,
             asked in NativeHistogram::SCHEMAS,
@@ -493,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_native_histogram_is_no_finer_than_what_keeps_many_values() {
+    fn a_native_histogram_is_no_finer_than_the_digits() {
         for (digits, finest) in [(1, 2), (2, 6), (3, 8), (4, 8)] {
             let native = Some(NativeSettings { schema: 8, max_buckets: 0 });
             let asked = Statistics { native, ..Statistics::default() };
@@ -506,14 +507,15 @@ mod tests {
     }
 
     #[test]
-    fn few_values_out_of_the_range_of_a_native_histogram_are_told() {
-        let mut buffers = Buffers::new(Distribution::new(2, 1.0), 512);
-        let cell = buffers.open(SeriesId(0), 1.0);
-        [1e-12, -1e15, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(cell, value.to_bits()));
+    fn few_values_outside_the_range_of_a_native_histogram_are_counted() {
+        let mut buffers = ValueBuffers::new(Distribution::new(2, 1.0), 512);
+        buffers.open(SeriesId(0), 1.0);
+        let slot = 0;
+        [1e-12, -1e15, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(slot, value.to_bits()));
         for (native, told) in [(None, 0), (Some(NativeSettings { schema: 3, max_buckets: 0 }), 2)] {
             let asked = Statistics { native, ..Statistics::default() };
             let mut summarizer = Summarizer::new(2, 512, 1.0);
-            summarizer.summarize(&[(0, buffers.contents(cell))], &[&asked], |_, _, clamped| {
+            summarizer.summarize(&[(0, buffers.contents(slot))], &[&asked], |_, _, clamped| {
                 assert_eq!(clamped, told);
             });
         }

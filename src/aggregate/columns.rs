@@ -1,0 +1,134 @@
+//! Holds the values of one interval, as one shard recorded them.
+
+use super::AggregationOptions;
+use super::counters::Counters;
+use super::counts::{IngestCounts, RefusedNames};
+use super::distribution::Distribution;
+use super::events::Events;
+use super::members::Members;
+use super::value_buffers::{Supplies, ValueBuffers};
+use crate::model::MILLISECONDS;
+use crate::resolve::{AggregateKind, NewSlot};
+
+/// The values of an interval. They leave the shard whole, in exchange for empty ones.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    pub(crate) counters: Counters,
+    pub(crate) timings: ValueBuffers<Distribution>,
+    /// The values of histograms and distributions.
+    pub(crate) values: ValueBuffers<Distribution>,
+    pub(crate) members: ValueBuffers<Members>,
+    pub(crate) events: Events,
+    pub(crate) counts: IngestCounts,
+    pub(crate) refused: RefusedNames,
+}
+
+/// Memory on its way from the flush, which is done with it, back to the shard.
+#[derive(Debug)]
+pub(crate) struct Recycled {
+    timings: Supplies<Distribution>,
+    values: Supplies<Distribution>,
+    members: Supplies<Members>,
+}
+
+/// The number of slots in each column.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lengths {
+    counters: usize,
+    timings: usize,
+    values: usize,
+    members: usize,
+}
+
+impl Lengths {
+    /// Returns a share of each length.
+    pub(crate) fn scaled(self, share: f64) -> Self {
+        let scaled = |length: usize| (length as f64 * share) as usize;
+        let Self { counters, timings, values, members } = self;
+        Self {
+            counters: scaled(counters),
+            timings: scaled(timings),
+            values: scaled(values),
+            members: scaled(members),
+        }
+    }
+}
+
+impl Columns {
+    pub(crate) fn new(options: &AggregationOptions) -> Self {
+        let values = |unit| ValueBuffers::new(Distribution::new(options.digits, unit), options.exact_values);
+        Self {
+            counters: Counters::default(),
+            timings: values(MILLISECONDS),
+            values: values(1.0),
+            members: ValueBuffers::new(Members::new(options.exact_members), 0),
+            events: Events::new(options.event_buffer),
+            counts: IngestCounts::default(),
+            refused: RefusedNames::default(),
+        }
+    }
+
+    pub(crate) fn lengths(&self) -> Lengths {
+        Lengths {
+            counters: self.counters.len(),
+            timings: self.timings.len(),
+            values: self.values.len(),
+            members: self.members.len(),
+        }
+    }
+
+    /// Reserves memory for slots, so that opening them moves nothing.
+    pub(crate) fn reserve(&mut self, lengths: Lengths) {
+        self.counters.reserve(lengths.counters);
+        self.timings.reserve(lengths.timings);
+        self.values.reserve(lengths.values);
+        self.members.reserve(lengths.members);
+    }
+
+    /// Opens a slot at the end of its column. Gauges have no column.
+    pub(super) fn open(&mut self, NewSlot { kind, owner, weight }: NewSlot) {
+        match kind {
+            AggregateKind::Counter => self.counters.open(owner),
+            AggregateKind::Timing => self.timings.open(owner, weight),
+            AggregateKind::Distribution => self.values.open(owner, weight),
+            AggregateKind::Set => self.members.open(owner, weight),
+            AggregateKind::Gauge => {}
+        }
+    }
+
+    /// Opens up to `limit` slots per column that `other` has and this one lacks. Returns true if none is missing then.
+    pub(super) fn catch_up(&mut self, other: &Self, limit: usize) -> bool {
+        self.counters.catch_up(&other.counters, limit)
+            & self.timings.catch_up(&other.timings, limit)
+            & self.values.catch_up(&other.values, limit)
+            & self.members.catch_up(&other.members, limit)
+    }
+
+    /// Returns the values of a kind that has a [`Distribution`] for each series.
+    pub(crate) fn distributions(&self, kind: AggregateKind) -> &ValueBuffers<Distribution> {
+        if kind == AggregateKind::Timing { &self.timings } else { &self.values }
+    }
+
+    /// Takes over the memory that `other` holds in reserve.
+    pub(super) fn take_reserve(&mut self, other: &mut Self) {
+        self.timings.take_reserve(&mut other.timings);
+        self.values.take_reserve(&mut other.values);
+        self.members.take_reserve(&mut other.members);
+    }
+
+    /// Forgets the values of timings, histograms, distributions and sets, and all counts. Returns the memory that held
+    /// the values.
+    pub(crate) fn clear(&mut self) -> Recycled {
+        self.counts = IngestCounts::default();
+        Recycled { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
+    }
+
+    /// Takes recycled memory. Returns the memory that is left over, for the caller to free.
+    pub(super) fn resupply(&mut self, recycled: Recycled) -> Recycled {
+        Recycled {
+            timings: self.timings.resupply(recycled.timings),
+            values: self.values.resupply(recycled.values),
+            members: self.members.resupply(recycled.members),
+        }
+    }
+}

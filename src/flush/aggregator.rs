@@ -1,0 +1,314 @@
+//! Ends intervals: rotates all shards at one moment, and merges what they recorded.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use enum_map::EnumMap;
+use parking_lot::Mutex;
+
+use super::catalog::Catalog;
+use super::expiry::{Expiry, seconds};
+use super::merge::{Interval, Merged, Merger};
+use super::telemetry::{IngestTelemetry, OwnSeries};
+use crate::aggregate::{
+    AggregationOptions, Columns, IngestCounts, RefusedNames, Shard, ShardReset, SharedState,
+};
+use crate::mapping::Mapping;
+use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Snapshot, Telemetry, Value};
+use crate::resolve::Limits;
+
+/// The number of slots that are prepared under one hold of a shard's lock, which takes some microseconds.
+const SLOTS_PER_STEP: usize = 4096;
+
+/// The settings that a reload can change.
+#[derive(Debug, Default)]
+pub struct ReloadableSettings {
+    /// The rules that give series other names and labels.
+    pub mapping: Mapping,
+    /// The policies of the rules, as [`Mapping::build_policies`] returns them.
+    pub policies: Policies,
+    /// The values that are reported for series without samples.
+    pub idle: IdleReporting,
+    /// The limits on series.
+    pub limits: Limits,
+    /// Whether tallyd's own metrics are among the results.
+    pub telemetry: bool,
+}
+
+/// The values that are reported for series without samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleReporting {
+    /// Whether a counter without samples is reported as 0.
+    pub zero_counters: bool,
+    /// Whether a set without samples is reported as 0.
+    pub zero_sets: bool,
+    /// Whether a gauge without samples is reported with its last value.
+    pub last_gauges: bool,
+}
+
+/// The values of the shipped configuration.
+impl Default for IdleReporting {
+    fn default() -> Self {
+        Self { zero_counters: false, zero_sets: false, last_gauges: true }
+    }
+}
+
+/// Aggregates what shards record, interval by interval. It knows no clock and no exporter.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tallyd::aggregate::AggregationOptions;
+/// use tallyd::flush::{Aggregator, ReloadableSettings};
+/// use tallyd::model::Telemetry;
+///
+/// let settings = ReloadableSettings::default();
+/// let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
+/// let shard = aggregator.add_shard();
+/// shard.lock().record(b"page.views:1|c\npage.views:2|c");
+/// let results = aggregator.end_interval(Duration::from_secs(10));
+/// assert_eq!(results.counts.lines, 2);
+/// let snapshot = results.into_snapshot(SystemTime::now(), Duration::from_secs(10));
+/// assert_eq!(snapshot.rows.iter().next().unwrap().series.name(), "page.views");
+/// ```
+#[derive(Debug)]
+pub struct Aggregator {
+    shared: Arc<SharedState>,
+    shards: Vec<Arc<Mutex<Shard>>>,
+    /// Empty columns for each shard, in which the next interval is recorded.
+    spares: Vec<Columns>,
+    /// The number of the open interval, from 1.
+    interval: u32,
+    rules: Rules,
+    /// The rules that take effect with the next interval.
+    next_rules: Option<Rules>,
+    idle: IdleReporting,
+    merger: Merger,
+    catalog: Catalog,
+    expiry: Expiry,
+    telemetry: Telemetry,
+    ingest: IngestTelemetry,
+    /// `None` if tallyd's own metrics are not among the results.
+    own_series: Option<OwnSeries>,
+}
+
+/// One generation of rules, and their policies.
+#[derive(Debug)]
+struct Rules {
+    mapping: Arc<Mapping>,
+    policies: Arc<Policies>,
+}
+
+/// The merged results of one interval.
+#[derive(Debug)]
+pub struct IntervalResults {
+    /// One row per series, sorted.
+    pub rows: Rows,
+    /// The policies that the rows refer to.
+    pub policies: Arc<Policies>,
+    /// The events, in the order of their own times.
+    pub events: Vec<Event>,
+    /// The counts of the interval's datagrams, lines and samples.
+    pub counts: IngestCounts,
+    /// The metric names that lost the most samples to the limits on series.
+    pub refused: RefusedNames,
+    /// The summary of the interval.
+    pub overview: Overview,
+}
+
+impl IntervalResults {
+    /// Returns the snapshot of an interval that ended at `time` and was `interval` long.
+    #[must_use]
+    pub fn into_snapshot(self, time: SystemTime, interval: Duration) -> Snapshot {
+        let Self { rows, policies, events, overview, .. } = self;
+        Snapshot { time, interval, policies, rows, events, overview }
+    }
+}
+
+impl Aggregator {
+    /// Creates an aggregator without shards. It reports its counts to `telemetry`.
+    #[must_use]
+    pub fn new(options: AggregationOptions, settings: ReloadableSettings, telemetry: Telemetry) -> Self {
+        let ReloadableSettings { mapping, policies, idle, limits, telemetry: report_own } = settings;
+        let shared = Arc::new(SharedState::new(options, limits));
+        Self {
+            merger: Merger::new(Arc::clone(&shared)),
+            shared,
+            shards: Vec::new(),
+            spares: Vec::new(),
+            interval: 1,
+            rules: Rules { mapping: Arc::new(mapping), policies: Arc::new(policies) },
+            next_rules: None,
+            idle,
+            catalog: Catalog::default(),
+            expiry: Expiry::default(),
+            ingest: IngestTelemetry::new(&telemetry),
+            telemetry,
+            own_series: report_own.then(OwnSeries::default),
+        }
+    }
+
+    /// Adds a shard for one receiver. All shards are added before the first interval ends.
+    pub fn add_shard(&mut self) -> Arc<Mutex<Shard>> {
+        debug_assert_eq!(self.interval, 1, "a later shard would miss intervals");
+        let mapping = Arc::clone(&self.rules.mapping);
+        let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&self.shared), mapping)));
+        self.shards.push(Arc::clone(&shard));
+        self.spares.push(Columns::new(&self.shared.options));
+        shard
+    }
+
+    /// Returns the rules of the latest settings.
+    #[must_use]
+    pub fn mapping(&self) -> &Mapping {
+        &self.latest_rules().mapping
+    }
+
+    fn latest_rules(&self) -> &Rules {
+        self.next_rules.as_ref().unwrap_or(&self.rules)
+    }
+
+    /// Changes the settings. New rules take effect with the next interval, all other settings at once.
+    ///
+    /// New rules start a new generation: the shards forget their line patterns, and nothing of the old rules stays in
+    /// memory. A series that no line has named since keeps an equal policy if the new rules have one.
+    pub fn reload(&mut self, settings: ReloadableSettings) {
+        let ReloadableSettings { mapping, policies, idle, limits, telemetry } = settings;
+        self.shared.registry.set_limits(limits);
+        self.idle = idle;
+        if telemetry != self.own_series.is_some() {
+            self.own_series = telemetry.then(OwnSeries::default);
+        }
+        let latest = self.latest_rules();
+        if mapping != *latest.mapping || policies != *latest.policies {
+            self.next_rules = Some(Rules { mapping: Arc::new(mapping), policies: Arc::new(policies) });
+        }
+    }
+
+    /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
+    /// moment. It decides which series are idle.
+    pub fn end_interval(&mut self, now: Duration) -> IntervalResults {
+        if let Some(own) = &mut self.own_series {
+            own.register(&self.telemetry, &self.shared.registry, self.rules.policies.unmatched());
+        }
+        let end = seconds(now);
+        let is_full = self.shards.iter().any(|shard| shard.lock().is_full());
+        let next_rules = self.next_rules.take();
+        let is_reset = is_full || next_rules.is_some() || self.expiry.needs_reset();
+        let (mut columns, carried) =
+            if is_reset { self.rotate_and_reset(next_rules.as_ref(), end) } else { (self.rotate(), None) };
+        if carried.is_none() {
+            self.catalog.update(&self.shared.registry, end);
+        }
+        let results = self.merge(&mut columns, end);
+        if let (Some(rules), Some(carried)) = (next_rules, carried) {
+            self.catalog.carry_policies_over(&carried);
+            self.rules = rules;
+        }
+        self.expiry.advance(&self.shared, &mut self.catalog, &self.rules.policies, now, is_reset);
+        self.interval += 1;
+        self.recycle(columns, is_reset);
+        results
+    }
+
+    /// Ends the interval of the shards, which keep their line patterns.
+    fn rotate(&mut self) -> Vec<Columns> {
+        let mut spares = std::mem::take(&mut self.spares);
+        for (shard, spare) in self.shards.iter().zip(&mut spares) {
+            shard.lock().reserve_in(spare);
+            while !shard.lock().prepare(spare, SLOTS_PER_STEP) {}
+        }
+        let shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
+        shards.into_iter().zip(spares).map(|(mut shard, spare)| shard.rotate(spare)).collect()
+    }
+
+    /// Ends the interval of the shards, which forget their line patterns. They get room for those of the series that are
+    /// likely to live on. With new rules, also returns the new id of each old policy.
+    fn rotate_and_reset(
+        &mut self,
+        next_rules: Option<&Rules>,
+        end: u32,
+    ) -> (Vec<Columns>, Option<Vec<PolicyId>>) {
+        let kept = self.expiry.share_kept();
+        let mapping = next_rules.map(|rules| &rules.mapping);
+        let mut resets = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let size = shard.lock().size();
+            resets.push(ShardReset::new(&self.shared.options, size, kept, mapping.cloned()));
+        }
+        let carried = next_rules.map(|rules| rules.policies.carried_from(&self.rules.policies));
+        if carried.is_some() {
+            // Most of it now, so that little is left to do while the shards are locked.
+            self.catalog.update(&self.shared.registry, end);
+        }
+        let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
+        if let Some(carried) = &carried {
+            // The interval that ends is merged by the old policies, so the catalog has to know all of its series by them.
+            self.catalog.update(&self.shared.registry, end);
+            self.shared.registry.carry_policies_over(carried);
+        }
+        shards.iter_mut().zip(&mut resets).for_each(|(shard, reset)| shard.rotate_and_reset(reset));
+        drop(shards);
+        (resets.into_iter().map(ShardReset::into_columns).collect(), carried)
+    }
+
+    fn merge(&mut self, columns: &mut [Columns], end: u32) -> IntervalResults {
+        let policies = Arc::clone(&self.rules.policies);
+        let interval =
+            Interval { number: self.interval, end, policies: &policies, last_gauges: self.idle.last_gauges };
+        let Merged { mut values, events, counts, refused } =
+            self.merger.merge(columns, &mut self.catalog, interval);
+        let alive = self.fill_idle(&mut values);
+        self.ingest.report(&counts, &alive, self.shared.registry.limits().series);
+        let own = self.own_series.as_ref().unwrap_or(&NO_SERIES);
+        let datagrams_dropped = own.read(&self.telemetry, &mut self.catalog, end, &mut values);
+        let overview = Overview {
+            series: alive.values().sum(),
+            lines: counts.lines,
+            samples: counts.samples.values().sum(),
+            rejected: counts.rejected.values().sum(),
+            refused: counts.refused.values().sum(),
+            datagrams_dropped,
+        };
+        let (series, ids) = (Arc::clone(self.catalog.series()), Arc::clone(self.catalog.policies()));
+        IntervalResults { rows: Rows::new(series, ids, values), policies, events, counts, refused, overview }
+    }
+
+    /// Gives series without samples the values that are reported for them. Returns the number of clients' series that are
+    /// alive.
+    fn fill_idle(&self, values: &mut [Option<Value>]) -> EnumMap<Kind, u64> {
+        let IdleReporting { zero_counters, zero_sets, .. } = self.idle;
+        let mut alive = EnumMap::default();
+        for (entry, value) in self.catalog.entries().iter().zip(values) {
+            if entry.is_own {
+                continue;
+            }
+            alive[entry.kind] += 1;
+            if value.is_none() {
+                *value = match entry.kind {
+                    Kind::Counter if zero_counters => Some(Value::Counter(0.0)),
+                    Kind::Set if zero_sets => Some(Value::Set(0.0)),
+                    _ => None,
+                };
+            }
+        }
+        alive
+    }
+
+    /// Gives the memory of merged columns back to the shards, and keeps the columns for the next rotation.
+    fn recycle(&mut self, mut columns: Vec<Columns>, was_reset: bool) {
+        for (shard, columns) in self.shards.iter().zip(&mut columns) {
+            let recycled = columns.clear();
+            let left_over = shard.lock().resupply(recycled);
+            // Freed here, where no lock is held.
+            drop(left_over);
+        }
+        if was_reset {
+            // The shards have other slots now, and maybe far fewer.
+            columns.iter_mut().for_each(|columns| *columns = Columns::new(&self.shared.options));
+        }
+        self.spares = columns;
+    }
+}
+
+/// Stands for tallyd's own series where they are not among the results.
+static NO_SERIES: OwnSeries = OwnSeries::new();

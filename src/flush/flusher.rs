@@ -1,0 +1,118 @@
+//! The thread that flushes.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
+use crate::aggregate::RefusedNames;
+use crate::model::{Counter, Gauge, Snapshot, Telemetry};
+
+/// A command to the flusher: takes the settings of a new configuration.
+#[derive(Debug)]
+pub struct Reload {
+    /// The settings of series.
+    pub settings: ReloadableSettings,
+    /// The length of intervals.
+    pub interval: Duration,
+}
+
+/// Takes the snapshots that the flusher makes.
+pub trait Deliver: Send {
+    /// Takes a snapshot. It must not block: the next flush would be late.
+    fn deliver(&self, snapshot: &Arc<Snapshot>);
+}
+
+/// Flushes at the end of each interval.
+#[derive(Debug)]
+pub struct Flusher<D> {
+    aggregator: Aggregator,
+    /// The first interval began before anything was received: rates divide by all of its time.
+    schedule: Schedule,
+    receiver: D,
+    telemetry: FlushTelemetry,
+}
+
+/// What the flusher reports of itself.
+#[derive(Debug)]
+struct FlushTelemetry {
+    duration: Gauge,
+    late: Counter,
+    last_flush: Gauge,
+}
+
+impl<D: Deliver> Flusher<D> {
+    /// Creates a flusher that hands each snapshot to `receiver`.
+    #[must_use]
+    pub fn new(aggregator: Aggregator, schedule: Schedule, telemetry: &Telemetry, receiver: D) -> Self {
+        let duration = telemetry.gauge("flush_duration_seconds", &[]);
+        duration.set(0.0);
+        let telemetry = FlushTelemetry {
+            duration,
+            late: telemetry.counter("flush_late", &[]),
+            last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
+        };
+        Self { aggregator, schedule, receiver, telemetry }
+    }
+
+    /// Flushes at the end of each interval and executes commands, until `commands` has no sender any more. Then flushes
+    /// the open interval and returns the receiver of the snapshots.
+    pub fn run(mut self, commands: &Receiver<Reload>) -> D {
+        let begin = Instant::now();
+        loop {
+            let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
+            let is_stopping = match commands.recv_timeout(wait) {
+                Ok(Reload { settings, interval }) => {
+                    self.aggregator.reload(settings);
+                    self.schedule.change_interval(interval, Instant::now(), SystemTime::now());
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            let start = Instant::now();
+            let ended = self.schedule.end(start, SystemTime::now());
+            self.flush(begin.elapsed(), ended);
+            let duration = start.elapsed();
+            self.telemetry.duration.set(duration.as_secs_f64());
+            tracing::debug!(?duration, late = ended.late, "flushed");
+            if is_stopping {
+                return self.receiver;
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Duration, ended: Ended) {
+        let Ended { time, length, late } = ended;
+        if late {
+            tracing::warn!(?length, "a flush was late; the interval is longer, and its rates are correct");
+            self.telemetry.late.increment();
+        }
+        let unix_time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.telemetry.last_flush.set(unix_time.as_secs_f64());
+        let results = self.aggregator.end_interval(now);
+        log_losses(&results);
+        self.receiver.deliver(&Arc::new(results.into_snapshot(time, length)));
+    }
+}
+
+fn log_losses(results: &IntervalResults) {
+    log_refused_names(&results.refused);
+    if results.counts.events_dropped > 0 {
+        tracing::error!(
+            events = results.counts.events_dropped,
+            "events were dropped because their buffer was full; raise aggregation.event_buffer"
+        );
+    }
+}
+
+fn log_refused_names(refused: &RefusedNames) {
+    let mut names = refused.iter().take(5).map(|(name, samples)| format!("{name} ({samples})")).peekable();
+    if names.peek().is_some() {
+        let names = names.collect::<Vec<_>>().join(", ");
+        tracing::error!(
+            names,
+            "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Merges the columns of all shards into one value per series.
+
+use std::sync::Arc;
+
+use super::catalog::Catalog;
+use crate::aggregate::{Columns, IngestCounts, Members, RefusedNames, SharedState, Summarizer};
+use crate::model::{Event, MILLISECONDS, Policies, Value, finite};
+use crate::resolve::{AggregateKind, SeriesId};
+
+/// Merges columns in buffers that it reuses.
+#[derive(Debug)]
+pub(super) struct Merger {
+    shared: Arc<SharedState>,
+    /// One for each aggregate kind that has distributions.
+    summarizers: [(AggregateKind, Summarizer); 2],
+    union: Members,
+}
+
+/// The merged columns of one interval.
+#[derive(Debug)]
+pub(super) struct Merged {
+    /// In the order of the catalog; `None` for series without samples.
+    pub(super) values: Vec<Option<Value>>,
+    /// In the order of their own times.
+    pub(super) events: Vec<Event>,
+    pub(super) counts: IngestCounts,
+    pub(super) refused: RefusedNames,
+}
+
+/// The interval to merge.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interval<'a> {
+    pub(super) number: u32,
+    /// Its end, in seconds from any fixed moment.
+    pub(super) end: u32,
+    pub(super) policies: &'a Policies,
+    /// Whether gauges without samples keep their last value.
+    pub(super) last_gauges: bool,
+}
+
+impl Merger {
+    pub(super) fn new(shared: Arc<SharedState>) -> Self {
+        let options = &shared.options;
+        let summarizer = |unit| Summarizer::new(options.digits, options.exact_values, unit);
+        Self {
+            summarizers: [
+                (AggregateKind::Timing, summarizer(MILLISECONDS)),
+                (AggregateKind::Distribution, summarizer(1.0)),
+            ],
+            union: Members::new(options.exact_members),
+            shared,
+        }
+    }
+
+    /// Merges what the shards recorded in an interval. The columns keep their timings, values and sets, to be cleared.
+    pub(super) fn merge(
+        &mut self,
+        columns: &mut [Columns],
+        catalog: &mut Catalog,
+        interval: Interval<'_>,
+    ) -> Merged {
+        let mut counts = IngestCounts::default();
+        let mut refused = RefusedNames::default();
+        let mut events = Vec::new();
+        for columns in columns.iter_mut() {
+            counts.add(&columns.counts);
+            refused.merge(&mut columns.refused);
+            events.append(&mut columns.events.take());
+        }
+        // Which receiver took which event is chance.
+        events.sort_unstable();
+        let mut values: Vec<_> = std::iter::repeat_with(|| None).take(catalog.entries().len()).collect();
+        add_counters(columns, catalog, interval, &mut values);
+        self.read_gauges(catalog, interval, &mut values);
+        counts.clamped += self.summarize(columns, catalog, interval, &mut values);
+        self.unite_sets(columns, catalog, interval, &mut values);
+        Merged { values, events, counts, refused }
+    }
+
+    fn read_gauges(&self, catalog: &mut Catalog, interval: Interval<'_>, values: &mut [Option<Value>]) {
+        self.shared.gauges.read(interval.number, |id, reading| {
+            let has_samples = reading.interval == interval.number;
+            if has_samples || interval.last_gauges {
+                let position = if has_samples {
+                    catalog.see(AggregateKind::Gauge, id, interval.end)
+                } else {
+                    catalog.position(AggregateKind::Gauge, id)
+                };
+                values[position] = Some(Value::Gauge(reading.value));
+            }
+        });
+    }
+
+    /// Summarizes timings, histograms and distributions. Returns the number of values that were clamped.
+    fn summarize(
+        &mut self,
+        columns: &[Columns],
+        catalog: &mut Catalog,
+        interval: Interval<'_>,
+        values: &mut [Option<Value>],
+    ) -> u64 {
+        let mut clamped = 0;
+        for (kind, summarizer) in &mut self.summarizers {
+            let kind = *kind;
+            let slots = occupied_slots(columns, |columns| columns.distributions(kind).occupied());
+            let series: Vec<_> = slots.chunk_by(|a, b| a.owner == b.owner).collect();
+            for batch in series.chunks(Summarizer::BATCH) {
+                let mut parts = Vec::with_capacity(batch.len());
+                for (number, slots) in batch.iter().enumerate() {
+                    let contents =
+                        |slot: &OccupiedSlot| columns[slot.shard].distributions(kind).contents(slot.slot);
+                    parts.extend(slots.iter().map(|slot| (number, contents(slot))));
+                }
+                let positions: Vec<_> =
+                    batch.iter().map(|slots| catalog.see(kind, slots[0].owner, interval.end)).collect();
+                let statistics =
+                    |position: &usize| &interval.policies.get(catalog.policies()[*position]).statistics;
+                let statistics: Vec<_> = positions.iter().map(statistics).collect();
+                summarizer.summarize(&parts, &statistics, |number, summary, outside| {
+                    values[positions[number]] = Some(Value::Summary(Box::new(summary)));
+                    clamped += outside;
+                });
+            }
+        }
+        clamped
+    }
+
+    fn unite_sets(
+        &mut self,
+        columns: &[Columns],
+        catalog: &mut Catalog,
+        interval: Interval<'_>,
+        values: &mut [Option<Value>],
+    ) {
+        let slots = occupied_slots(columns, |columns| columns.members.occupied());
+        for slots in slots.chunk_by(|a, b| a.owner == b.owner) {
+            let contents = slots.iter().map(|slot| columns[slot.shard].members.contents(slot.slot));
+            let size = self.union.union(contents) as f64;
+            values[catalog.see(AggregateKind::Set, slots[0].owner, interval.end)] = Some(Value::Set(size));
+        }
+    }
+}
+
+fn add_counters(
+    columns: &mut [Columns],
+    catalog: &mut Catalog,
+    interval: Interval<'_>,
+    values: &mut [Option<Value>],
+) {
+    for columns in columns {
+        columns.counters.drain(|id, sum| {
+            let value = &mut values[catalog.see(AggregateKind::Counter, id, interval.end)];
+            let before = match value {
+                Some(Value::Counter(before)) => *before,
+                _ => 0.0,
+            };
+            *value = Some(Value::Counter(finite(before + finite(sum))));
+        });
+    }
+}
+
+/// A slot that holds values of a series.
+#[derive(Debug, Clone, Copy)]
+struct OccupiedSlot {
+    owner: SeriesId,
+    shard: usize,
+    slot: u32,
+}
+
+/// Returns the slots of all shards that hold values, those of one series together.
+fn occupied_slots<'a, I: Iterator<Item = (SeriesId, u32)>>(
+    columns: &'a [Columns],
+    occupied: impl Fn(&'a Columns) -> I,
+) -> Vec<OccupiedSlot> {
+    let mut slots = Vec::new();
+    for (shard, columns) in columns.iter().enumerate() {
+        slots.extend(occupied(columns).map(|(owner, slot)| OccupiedSlot { owner, shard, slot }));
+    }
+    slots.sort_unstable_by_key(|slot| (slot.owner, slot.shard, slot.slot));
+    slots
+}

@@ -1,0 +1,383 @@
+//! Finds the slot in which the samples of a line are recorded.
+
+use std::mem;
+use std::sync::Arc;
+
+use enum_map::EnumMap;
+
+use super::line_cache::{Entry, LineCache, LinePattern, RuleEffect, Target};
+use super::registry::{AggregateKind, Limits, Registry, SeriesId};
+use super::{IdentityBuilder, RefuseReason, SplitLine, map};
+use crate::mapping::Mapping;
+use crate::model::{Kind, PolicyId, RESERVED_PREFIX};
+use crate::protocol::{Metric, Name, Sample, ServiceCheck};
+
+/// The settings by which lines lead to series.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolveOptions {
+    /// Whether a signed value of a gauge is a value, not a change.
+    pub absolute_gauges: bool,
+    /// The same for gauges whose names begin with one of these prefixes.
+    pub absolute_gauge_prefixes: Vec<String>,
+    /// Whether the container's id is a tag of the series where a client sends it.
+    pub container_id_tag: bool,
+}
+
+impl ResolveOptions {
+    /// Returns true if a signed value of a gauge of this name is a value, not a change.
+    #[must_use]
+    pub fn is_absolute(&self, name: Name<'_>) -> bool {
+        self.absolute_gauges || self.absolute_gauge_prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+/// Resolves the lines that one shard receives.
+///
+/// It numbers the slots of the shard's columns: each new pattern of a line gets the next slot of its column.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    options: ResolveOptions,
+    cache: LineCache,
+    /// The rules for patterns that the cache does not know.
+    mapping: Arc<Mapping>,
+    /// The number of slots that were given out in each column.
+    slots: EnumMap<AggregateKind, u32>,
+    /// Builds the identities of series.
+    identities: IdentityBuilder,
+    /// Builds the identities that lines would have without rules.
+    unmapped: IdentityBuilder,
+}
+
+/// The place of a sample: where it is recorded, and what happens to its value before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resolved {
+    pub(crate) pattern: LinePattern,
+    /// The factor by which a rule multiplies the value.
+    pub(crate) scale: f64,
+    /// The slot that the column has to open before the sample is recorded.
+    pub(crate) new_slot: Option<NewSlot>,
+}
+
+/// A slot that a column does not have yet. It is the column's next one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewSlot {
+    pub(crate) kind: AggregateKind,
+    /// The series that the slot belongs to.
+    pub(crate) owner: SeriesId,
+    /// The weight of most samples of the slot.
+    pub(crate) weight: f64,
+}
+
+/// Separates the keys of series before mapping from other keys of the cache. No split line holds a line feed.
+const UNMAPPED: &[u8] = b"\n";
+
+/// Returns the number of patterns that a shard remembers at most.
+///
+/// The limit keeps clients that vary the order of their tags or their sample rate from filling the memory. Lines beyond it
+/// are parsed each time. To find their series takes at most one more pattern per series.
+fn max_patterns(limits: Limits) -> usize {
+    2 * limits.series + 65_536
+}
+
+/// Returns the number of bytes that the keys of remembered patterns take at most. The keys by which series are found come
+/// on top.
+fn max_key_bytes(limits: Limits) -> usize {
+    128 * max_patterns(limits)
+}
+
+impl Resolver {
+    pub(crate) fn new(options: &ResolveOptions, mapping: Arc<Mapping>) -> Self {
+        Self {
+            cache: LineCache::with_capacity(0, 0),
+            mapping,
+            slots: EnumMap::default(),
+            identities: IdentityBuilder::new(options.container_id_tag),
+            unmapped: IdentityBuilder::new(options.container_id_tag),
+            options: options.clone(),
+        }
+    }
+
+    /// Returns the hash by which [`find`](Self::find) looks the pattern of a line up.
+    #[inline(always)]
+    pub(crate) fn hash(&self, line: SplitLine<'_>) -> u32 {
+        self.cache.hash(line.before(), line.after())
+    }
+
+    /// Returns the pattern of a line, if it has a value and the pattern is known.
+    #[inline(always)]
+    pub(crate) fn find(&self, line: SplitLine<'_>, hash: u32) -> Option<LinePattern> {
+        if line.has_value() { self.cache.find(hash, line.before(), line.after()) } else { None }
+    }
+
+    /// Returns the number of events that one sample of the pattern stands for.
+    #[inline(always)]
+    pub(crate) fn weight(&self, pattern: LinePattern) -> f64 {
+        self.cache.weight(pattern)
+    }
+
+    /// Returns the effect of the rule that a pattern with [`Target::Ruled`] refers to.
+    pub(crate) fn effect(&self, pattern: LinePattern) -> RuleEffect {
+        self.cache.effect(pattern)
+    }
+
+    /// Returns true if a CPU cache holds most of what lookups read, so that reading ahead does not pay.
+    #[inline(always)]
+    pub(crate) fn fits_cpu_cache(&self) -> bool {
+        self.cache.fits_cpu_cache()
+    }
+
+    /// Returns the first entry that a lookup of this hash reads.
+    #[inline(always)]
+    pub(crate) fn first_entry(&self, hash: u32) -> Entry {
+        self.cache.first_entry(hash)
+    }
+
+    /// Reads the key of an entry, so that it will be in the CPU cache.
+    #[inline(always)]
+    pub(crate) fn touch(&self, entry: Entry) -> u64 {
+        self.cache.touch(entry)
+    }
+
+    /// Finds or creates the place for samples of a kind in a parsed line, and remembers the line's pattern.
+    ///
+    /// All samples of a line that have one kind share one place.
+    pub(crate) fn resolve(
+        &mut self,
+        registry: &Registry,
+        line: SplitLine<'_>,
+        metric: &Metric<'_>,
+        sample: &Sample<'_>,
+    ) -> Result<Resolved, RefuseReason> {
+        if metric.name().starts_with(RESERVED_PREFIX) {
+            return Err(RefuseReason::ReservedName);
+        }
+        // Only a line whose other bytes always mean the same has a pattern.
+        let pattern = (line.has_value() && metric.is_regular()).then_some(line);
+        if let Some(known) = pattern.and_then(|line| self.find_key(line.before(), line.after())) {
+            return self.apply_effect(known);
+        }
+        let can_learn = self.can_learn(registry.limits());
+        let pattern = pattern.filter(|_| can_learn);
+        // With rules, a line without a pattern is found by the series that it would have without them.
+        let by_unmapped = pattern.is_none() && can_learn && !self.mapping.is_empty();
+        if by_unmapped {
+            self.unmapped.build(sample.kind, metric);
+            if let Some(known) = self.find_key(self.unmapped.identity().as_bytes(), UNMAPPED) {
+                return self.apply_effect(known);
+            }
+        }
+        let mapped = map(&self.mapping, sample.kind, metric);
+        let identified = self.identities.identify(mapped.as_ref(), sample.kind, metric);
+        let policy = self.mapping.policy_of(mapped.as_ref());
+        let key = match pattern {
+            Some(line) => Some((line.before(), line.after())),
+            None if by_unmapped => Some((self.unmapped.identity().as_bytes(), UNMAPPED)),
+            None => None,
+        };
+        if let (Err(RefuseReason::MappingDrop), Some((before, after))) = (identified, key) {
+            self.cache.insert_effect(before, after, RuleEffect::Dropped);
+        }
+        let scale = identified?;
+        let target = self.target(sample.kind, metric.name());
+        let weight = sample.rate.weight();
+        let rate = pattern.and_then(|_| self.cache.rate_of_weight(weight));
+        let Some((line, rate)) = pattern.zip(rate) else {
+            let (pattern, new_slot) = self.find_series(registry, target, sample.kind, policy)?;
+            if by_unmapped {
+                let key = self.unmapped.identity().as_bytes();
+                self.cache.insert_scaled(key, UNMAPPED, pattern, scale);
+            }
+            return Ok(Resolved { pattern, scale, new_slot });
+        };
+        let is_absolute = target == Target::Gauge && !metric.has_deltas();
+        let target = if is_absolute { Target::AbsoluteGauge } else { target };
+        let (slot, new_slot) = self.open_slot(registry, sample.kind, weight, policy)?;
+        let pattern = LinePattern { target, slot, rate };
+        self.cache.insert_scaled(line.before(), line.after(), pattern, scale);
+        Ok(Resolved { pattern, scale, new_slot })
+    }
+
+    /// Finds or creates the gauge that a service check is a value of.
+    pub(crate) fn resolve_check(
+        &mut self,
+        registry: &Registry,
+        check: &ServiceCheck<'_>,
+    ) -> Result<SeriesId, RefuseReason> {
+        self.identities.build_check(check);
+        let policy = self.mapping.policy_of(None);
+        let (pattern, _) = self.find_series(registry, Target::Gauge, Kind::Gauge, policy)?;
+        Ok(SeriesId(pattern.slot))
+    }
+
+    fn target(&self, kind: Kind, name: Name<'_>) -> Target {
+        match kind {
+            Kind::Counter => Target::Counter,
+            Kind::Gauge if self.options.is_absolute(name) => Target::AbsoluteGauge,
+            Kind::Gauge => Target::Gauge,
+            Kind::Timing => Target::Timing,
+            Kind::Histogram => Target::Histogram,
+            Kind::Distribution => Target::Distribution,
+            Kind::Set => Target::Set,
+        }
+    }
+
+    /// Returns the place of a known pattern, with the effect of its rule.
+    fn apply_effect(&self, known: LinePattern) -> Result<Resolved, RefuseReason> {
+        let (pattern, scale) = match known.target {
+            Target::Ruled => match self.cache.effect(known) {
+                RuleEffect::Dropped => return Err(RefuseReason::MappingDrop),
+                RuleEffect::Scaled { pattern, scale } => (pattern, scale),
+            },
+            _ => (known, 1.0),
+        };
+        Ok(Resolved { pattern, scale, new_slot: None })
+    }
+
+    fn find_key(&self, before: &[u8], after: &[u8]) -> Option<LinePattern> {
+        self.cache.find(self.cache.hash(before, after), before, after)
+    }
+
+    /// Finds or opens the slot of the series whose identity was built last, for lines that have no pattern.
+    fn find_series(
+        &mut self,
+        registry: &Registry,
+        target: Target,
+        kind: Kind,
+        policy: PolicyId,
+    ) -> Result<(LinePattern, Option<NewSlot>), RefuseReason> {
+        // Every identity holds a line feed and no split line does, so both kinds of key share one table.
+        if let Some(known) = self.find_key(self.identities.identity().as_bytes(), b"") {
+            // A service check may have opened it. It does not tell what a sign means to its gauge.
+            return Ok((LinePattern { target, ..known }, None));
+        }
+        let (slot, new_slot) = self.open_slot(registry, kind, 1.0, policy)?;
+        let pattern = LinePattern { target, slot, rate: 0 };
+        self.cache.insert(self.identities.identity().as_bytes(), b"", pattern);
+        Ok((pattern, new_slot))
+    }
+
+    /// Gives out a new slot of the series whose identity was built last, and registers the series if it is new.
+    fn open_slot(
+        &mut self,
+        registry: &Registry,
+        kind: Kind,
+        weight: f64,
+        policy: PolicyId,
+    ) -> Result<(u32, Option<NewSlot>), RefuseReason> {
+        let kind = AggregateKind::of(kind);
+        let owner = registry.resolve(kind, self.identities.identity(), policy)?;
+        if kind == AggregateKind::Gauge {
+            return Ok((owner.0, None));
+        }
+        let next = &mut self.slots[kind];
+        let slot = mem::replace(next, *next + 1);
+        // The weights of sets have no meaning.
+        let weight = if kind == AggregateKind::Set { 1.0 } else { weight };
+        Ok((slot, Some(NewSlot { kind, owner, weight })))
+    }
+
+    /// Returns true if new patterns are still remembered.
+    fn can_learn(&self, limits: Limits) -> bool {
+        self.cache.len() < max_patterns(limits) && self.cache.key_bytes() < max_key_bytes(limits)
+    }
+
+    /// Returns true if the patterns should be forgotten: because no more are remembered, or because one is too long to be
+    /// remembered, so that each line of it takes a new slot.
+    pub(crate) fn is_full(&self, limits: Limits) -> bool {
+        !self.can_learn(limits) || self.cache.has_overflowed()
+    }
+
+    /// Returns the number of patterns and the bytes of their keys.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.cache.len(), self.cache.key_bytes())
+    }
+
+    /// Forgets all patterns and slots. `cache` is empty and takes the place of the present one, which it gets in
+    /// exchange. `mapping` replaces the rules, if given.
+    pub(crate) fn reset(&mut self, cache: &mut LineCache, mapping: Option<&Arc<Mapping>>) {
+        mem::swap(&mut self.cache, cache);
+        self.slots = EnumMap::default();
+        if let Some(mapping) = mapping {
+            self.mapping = Arc::clone(mapping);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{self, Dialects, Line};
+    use crate::resolve::SplitLines;
+
+    struct Lines {
+        registry: Registry,
+        resolver: Resolver,
+    }
+
+    impl Lines {
+        fn new(max_series: usize) -> Self {
+            let limits = Limits { series: max_series, bytes: 1 << 20 };
+            let resolver = Resolver::new(&ResolveOptions::default(), Arc::default());
+            Self { registry: Registry::new(limits), resolver }
+        }
+
+        fn resolve(&mut self, line: &[u8]) -> Resolved {
+            let split = SplitLines::new(line).next().unwrap();
+            let Ok(Line::Metric(metric)) = protocol::parse(line, Dialects::ALL) else { panic!("{line:?}") };
+            let sample = metric.samples().next().unwrap();
+            self.resolver.resolve(&self.registry, split, &metric, &sample).unwrap()
+        }
+
+        fn is_full(&self) -> bool {
+            self.resolver.is_full(self.registry.limits())
+        }
+
+        fn reset(&mut self) {
+            self.resolver.reset(&mut LineCache::with_capacity(0, 0), None);
+        }
+    }
+
+    #[test]
+    fn patterns_are_limited_in_bytes_and_series_are_still_found() {
+        let mut lines = Lines::new(10);
+        let (limit, longest) = (max_key_bytes(lines.registry.limits()), 60_000);
+        let count = limit / longest + 100;
+        for container in 0..count {
+            lines.resolve(format!("a:1|c|c:{container:0longest$}").as_bytes());
+        }
+        assert!(lines.is_full());
+        let (_, key_bytes) = lines.resolver.size();
+        assert!(key_bytes < limit + 2 * longest, "{key_bytes}");
+        let slots = lines.resolver.slots;
+        assert!(lines.resolve(format!("a:1|c|c:{count:0longest$}").as_bytes()).new_slot.is_none());
+        assert_eq!(lines.resolver.slots, slots);
+    }
+
+    /// Each byte that is not UTF-8 becomes three of the identity, which is then longer than keys can be.
+    #[test]
+    fn a_series_that_is_too_long_for_the_cache_makes_it_full_until_it_is_reset() {
+        let mut lines = Lines::new(10);
+        let line = [b"a:1|c|#".to_vec(), vec![0xff; 30_000]].concat();
+        assert!(!lines.is_full());
+        lines.resolve(&line);
+        lines.resolve(&line);
+        assert!(lines.is_full());
+        lines.reset();
+        assert!(!lines.is_full());
+    }
+
+    #[test]
+    fn patterns_are_limited_in_number_and_forgotten_by_a_reset() {
+        let mut lines = Lines::new(10);
+        let limit = max_patterns(lines.registry.limits());
+        for container in 0..limit + 1000 {
+            assert_eq!(lines.is_full(), container >= limit);
+            lines.resolve(format!("a:1|c|c:{container}").as_bytes());
+        }
+        // One more finds the series itself.
+        assert_eq!(lines.resolver.size().0, limit + 1);
+        lines.reset();
+        assert_eq!(lines.resolver.size().0, 0);
+        assert_eq!(lines.resolve(b"a:1|c").pattern.slot, 0);
+    }
+}
