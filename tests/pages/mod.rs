@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -67,11 +68,15 @@ fn flatten(table: &toml::Table, prefix: &str, keys: &mut BTreeMap<String, toml::
     }
 }
 
-#[test]
-fn configuration_page_lists_every_key_with_its_default() {
-    let mut defaults = BTreeMap::new();
-    flatten(&toml::from_str(include_str!("../../config.toml")).unwrap(), "", &mut defaults);
-    let mut documented = BTreeMap::new();
+/// A key of the configuration page.
+struct Key {
+    default: toml::Value,
+    is_reloaded: bool,
+}
+
+/// Returns the keys in the tables of the configuration page, dotted.
+fn documented_keys() -> BTreeMap<String, Key> {
+    let mut keys = BTreeMap::new();
     let mut section = "";
     for line in CONFIGURATION.text.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
@@ -79,15 +84,164 @@ fn configuration_page_lists_every_key_with_its_default() {
         } else if line.starts_with("| `") {
             let cells = cells(line);
             let [key, default, meaning, reload] = &cells[..] else { continue };
-            let default = default.trim_matches('`');
-            let value = toml::from_str::<toml::Table>(&format!("value = {default}"));
-            let value = value.unwrap_or_else(|error| panic!("{line}: {error}"))["value"].clone();
+            let value = toml::from_str::<toml::Table>(&format!("value = {}", default.trim_matches('`')));
+            let default = value.unwrap_or_else(|error| panic!("{line}: {error}"))["value"].clone();
             assert!(!meaning.is_empty() && ["yes", "no"].contains(&&**reload), "{line}");
             let key = format!("{section}.{}", key.trim_matches('`'));
-            assert_eq!(documented.insert(key.clone(), value), None, "{key} is on the page twice");
+            let known = keys.insert(key.clone(), Key { default, is_reloaded: reload == "yes" });
+            assert!(known.is_none(), "{key} is on the page twice");
         }
     }
-    assert_eq!(documented, defaults);
+    keys
+}
+
+#[test]
+fn configuration_page_lists_every_key_with_its_default() {
+    let mut defaults = BTreeMap::new();
+    flatten(&toml::from_str(include_str!("../../config.toml")).unwrap(), "", &mut defaults);
+    let documented = documented_keys().into_iter().map(|(key, Key { default, .. })| (key, default));
+    assert_eq!(documented.collect::<BTreeMap<_, _>>(), defaults);
+}
+
+/// Values of keys that are text, each with another valid one.
+const OTHER_WORDS: [(&str, &str); 23] = [
+    ("", "native"),
+    ("0666", "0660"),
+    ("0s", "90s"),
+    ("10s", "11s"),
+    ("127.0.0.1", "::1"),
+    ("127.0.0.1:8125", "127.0.0.1:8126"),
+    ("1MiB", "2MiB"),
+    ("1day", "2days"),
+    ("1h", "2h"),
+    ("256MiB", "128MiB"),
+    ("64KiB", "32KiB"),
+    ("8MiB", "4MiB"),
+    ("delta", "absolute"),
+    ("glob", "regex"),
+    ("info", "debug"),
+    ("keep", "remove"),
+    ("last", "nothing"),
+    ("length", "lines"),
+    ("lines", "length"),
+    ("nothing", "zero"),
+    ("prometheus", "statsd_exporter"),
+    ("summary", "histogram"),
+    ("text", "json"),
+];
+
+/// Returns another valid value for a key with this default. `file` is a file that exists and is empty.
+fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
+    let list = match key.rsplit('.').next().unwrap() {
+        "percentiles" => "[50]",
+        "buckets" => "[1]",
+        "quantiles" => "[{ quantile = 0.5 }]",
+        "mappings" => "[{ match = \"a.*\", name = \"a\" }]",
+        "output" => "[\"console\", \"file\"]",
+        _ => "[\"a\"]",
+    };
+    let text = |text: &str| match text {
+        "" if key.ends_with("_file") => file.display().to_string(),
+        "" if key.ends_with("owner") => "root".to_owned(),
+        path if path.contains('/') || path == "-" => format!("{path}.prom"),
+        word => {
+            let (_, other) = OTHER_WORDS.iter().find(|(default, _)| *default == word).unwrap();
+            (*other).to_owned()
+        }
+    };
+    match default {
+        toml::Value::Boolean(value) => toml::Value::Boolean(!value),
+        toml::Value::Integer(value) => toml::Value::Integer(value + 1),
+        toml::Value::Float(value) => toml::Value::Float(value + 1.5),
+        toml::Value::Array(_) => {
+            toml::from_str::<toml::Table>(&format!("value = {list}")).unwrap()["value"].clone()
+        }
+        toml::Value::String(value) => toml::Value::String(text(value)),
+        other => panic!("{key}: {other}"),
+    }
+}
+
+/// Sets a dotted key in a table.
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
+    match key.split_once('.') {
+        Some((section, rest)) => {
+            let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
+            set(section.as_table_mut().unwrap(), rest, value);
+        }
+        None => _ = table.insert(key.to_owned(), value),
+    }
+}
+
+#[test]
+fn configuration_page_says_which_keys_a_reload_changes() {
+    let folder = TempDir::new().unwrap();
+    let [file, empty] = ["tallyd.toml", "empty.yml"].map(|name| folder.path().join(name));
+    fs::write(&empty, "").unwrap();
+    let mut base = toml::Table::new();
+    // On a free port, and with a second listener, so that the first one can be turned off.
+    set(&mut base, "listeners.udp.bind", "127.0.0.1:0".into());
+    set(&mut base, "listeners.tcp.bind", "127.0.0.1:0".into());
+    set(&mut base, "listeners.tcp.enabled", true.into());
+    set(&mut base, "exporters.prometheus.port", 0.into());
+    set(&mut base, "exporters.prometheus.start_http_server", true.into());
+    set(&mut base, "exporters.console.path", folder.path().join("console.txt").display().to_string().into());
+    let mut in_base = BTreeMap::new();
+    flatten(&base, "", &mut in_base);
+    fs::write(&file, base.to_string()).unwrap();
+    let mut tallyd = Running::start(&file);
+    for (key, Key { default, is_reloaded }) in documented_keys() {
+        let mut changed = base.clone();
+        // Where the base differs from the default, the default is another value.
+        let value = if in_base.contains_key(&key) { default } else { another_value(&key, &default, &empty) };
+        set(&mut changed, &key, value);
+        fs::write(&file, changed.to_string()).unwrap();
+        let said = tallyd.reload();
+        assert_eq!(said.contains("only a restart"), !is_reloaded, "{key}: {said}");
+    }
+}
+
+/// A tallyd whose log is read. Killed when dropped.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Running {
+    /// Starts it with a configuration file and waits until it listens.
+    fn start(file: &Path) -> Self {
+        let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+        without_variables(&mut tallyd).arg("--config").arg(file);
+        let mut child = tallyd.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Self { child, log };
+        running.read_until("serving /metrics");
+        running
+    }
+
+    /// Makes it read its configuration again, and returns what it logs about that.
+    fn reload(&mut self) -> String {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "HUP", &id]).status().unwrap().success());
+        self.read_until("mapping rules were read")
+    }
+
+    /// Returns the log up to the line that contains this.
+    fn read_until(&mut self, end: &str) -> String {
+        let mut log = String::new();
+        while !log.contains(end) {
+            let length = self.log.read_line(&mut log).unwrap();
+            assert!(length > 0 && !log.contains("refused"), "{log}");
+        }
+        log
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
 }
 
 /// Runs each `$ tallyd` command of a text block and compares what it prints with the lines that follow it.
