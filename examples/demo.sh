@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the example application with tallyd and a real Prometheus, and prints what PromQL says of it. Needs prometheus, its
-# promtool, and curl; takes half a minute once all is built. All that it starts, it ends.
+# Runs the example application with tallyd and a real Prometheus, and prints the results of some PromQL queries. Needs
+# prometheus, promtool and curl. Takes half a minute once everything is built, and ends everything that it starts.
 #
 #   examples/demo.sh [SECONDS]
 #
-# The addresses can be set in the environment, where these are taken.
+# STATSD, PAGE and PROMETHEUS set other addresses, if these are in use.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for program in prometheus promtool curl; do
     if ! type -P "$program" >/dev/null; then
-        echo "examples/demo.sh needs $program, which is not here; Debian has it: apt-get install prometheus curl" >&2
+        echo "examples/demo.sh needs $program; on Debian: apt-get install prometheus curl" >&2
         exit 1
     fi
 done
@@ -28,7 +28,7 @@ finish() {
 }
 trap finish EXIT
 
-echo 'Building tallyd and the example, which takes minutes the first time.'
+echo 'Building tallyd and the example. The first time this takes minutes.'
 cargo build --quiet --bin tallyd --example resume_pipeline
 target=${CARGO_TARGET_DIR:-target}/debug
 
@@ -48,28 +48,28 @@ prometheus --config.file="$folder/prometheus.yml" --storage.tsdb.path="$folder/d
     --web.listen-address="$prometheus" --log.level=error &
 started+=($!)
 
-# A datagram for a tallyd that does not listen yet would be lost.
+# Wait until both listen: a datagram sent before that would be lost.
 for server in "$page/-/healthy" "$prometheus/-/ready"; do
     curl --silent --fail --output /dev/null --retry 100 --retry-delay 1 --retry-all-errors --retry-max-time 30 "http://$server"
 done
 
-echo "For $seconds seconds, the pipeline sends to tallyd, and Prometheus scrapes tallyd every second."
+echo "For $seconds seconds the pipeline sends to tallyd, and Prometheus scrapes tallyd every second."
 TALLYD_CLIENT_STATSD_ADDRESS=udp://$statsd "$target/examples/resume_pipeline" --seconds "$seconds"
-# The last samples are on the page after the interval, and in Prometheus after the next scrape.
+# The last samples are on the page after the interval and in Prometheus after the next scrape.
 sleep 3
 
 ask() {
     printf '\n%s\n  %s\n' "$1" "$2"
     promtool query instant "http://$prometheus" "$2" | sed 's/^/  /; s/ @\[.*//'
 }
-ask 'Résumés, by where they came from:' 'sum by (source) (ResumeParser_resumes_processed_total)'
-ask 'Latency of the model in seconds, percentiles of the latest interval, which is of one second here:' \
+ask 'Résumés by source:' 'sum by (source) (ResumeParser_resumes_processed_total)'
+ask 'Latency of the model in seconds: percentiles of the latest interval (one second):' \
     'max by (quantile) (last_over_time(LanguageModel_call_latency_seconds{outcome="ok"}[10s]))'
-ask 'And its mean over all of the time:' \
+ask 'Mean latency of the model in seconds, over the whole run:' \
     'sum(LanguageModel_call_latency_seconds_sum) / sum(LanguageModel_call_latency_seconds_count)'
-ask 'Share of the calls of the model that failed:' \
+ask 'Share of model calls that failed:' \
     'sum(LanguageModel_call_latency_seconds_count{outcome="error"}) / sum(LanguageModel_call_latency_seconds_count)'
-ask 'Skills that were found of those that were claimed:' \
+ask 'Share of claimed skills that were found:' \
     'sum(ResumeParser_skills_found_total) / sum(ResumeParser_skills_claimed_total)'
-ask 'Calls of each function, by how they ended:' \
+ask 'Calls of each function, by outcome:' \
     'sum by (__name__, outcome) ({__name__=~"ResumeParser_.+_seconds_count"})'

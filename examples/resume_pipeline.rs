@@ -1,12 +1,12 @@
-//! A small pipeline that reads résumés, instrumented with `tallyd-client` as a user would do it.
+//! A small pipeline that reads résumés, instrumented with `tallyd-client` the way an application would do it.
 //!
 //! ```text
 //!  file --> parse --> extract candidate --> ask the model for skills --> profile
 //! ```
 //!
-//! The language model is simulated: it thinks for a while, and sometimes fails. `make demo` runs this with tallyd and Prometheus;
-//! `cargo run --example resume_pipeline -- --seconds 10` runs it alone, sending to 127.0.0.1:8125 unless
-//! `TALLYD_CLIENT_STATSD_ADDRESS` says otherwise.
+//! The language model is simulated: it sleeps for a while and sometimes fails. `make demo` runs this example with tallyd and
+//! Prometheus. `cargo run --example resume_pipeline -- --seconds 10` runs it alone; it sends to 127.0.0.1:8125 unless
+//! `TALLYD_CLIENT_STATSD_ADDRESS` names another address.
 
 use std::error::Error;
 use std::fmt;
@@ -15,29 +15,29 @@ use std::time::{Duration, Instant};
 
 use tallyd_client::{Config, MetricsCollector, timed};
 
-/// What the files are made of; a real application would read them from a disk.
+/// Names and skills from which the example makes résumés; a real application would read files.
 const NAMES: [&str; 4] = ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra"];
 const SKILLS: [&str; 6] = ["analysis", "compilers", "cryptography", "proofs", "poetry", "navigation"];
 
 static PARSER: MetricsCollector = MetricsCollector::new("ResumeParser");
 static MODEL: MetricsCollector = MetricsCollector::new("LanguageModel");
 
-/// A résumé as it was uploaded.
+/// A résumé as a user uploaded it.
 struct Upload {
     text: String,
     source: &'static str,
 }
 
-/// What is known of somebody.
+/// A candidate's data, borrowed from the résumé.
 struct Candidate<'a> {
     name: &'a str,
-    /// As they wrote them.
+    /// The skills as the candidate lists them.
     claims: &'a str,
 }
 
 #[derive(Debug)]
 enum ResumeError {
-    /// There is no name in it.
+    /// The résumé has no name.
     Nameless,
     /// The model did not answer.
     Overloaded,
@@ -46,7 +46,7 @@ enum ResumeError {
 impl fmt::Display for ResumeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Nameless => "nobody's name is in it",
+            Self::Nameless => "the résumé has no name",
             Self::Overloaded => "the model is overloaded",
         })
     }
@@ -59,7 +59,7 @@ struct ResumeParser {
 }
 
 impl ResumeParser {
-    /// Its time is `ResumeParser.process.execution_time`, by how it ended.
+    /// Sends the timing `ResumeParser.process.execution_time`, with the outcome as a tag.
     #[timed(outcome)]
     fn process(&self, upload: &Upload) -> Result<usize, ResumeError> {
         PARSER.increment_counter("resumes.processed", 1, &[("source", upload.source)]);
@@ -67,7 +67,7 @@ impl ResumeParser {
         let candidate = Self::extract_candidate(&upload.text)?;
         PARSER.record_set("candidates", candidate.name, &[]);
         let skills = self.model.extract_skills(candidate.claims)?;
-        // Of these two, PromQL makes the rate of success.
+        // PromQL divides these two counters.
         PARSER.increment_counter("skills.found", skills as u64, &[]);
         PARSER.increment_counter("skills.claimed", candidate.claims.split(", ").count() as u64, &[]);
         Ok(skills)
@@ -84,11 +84,11 @@ impl ResumeParser {
 struct LanguageModel;
 
 impl LanguageModel {
-    /// How many of the skills it recognizes.
+    /// Returns how many of the skills the model recognizes.
     #[timed(metric_name = "call.latency", outcome)]
     fn extract_skills(&self, claims: &str) -> Result<usize, ResumeError> {
         MODEL.increment_counter("calls", 1, &[("model", "simulated")]);
-        // Most answers come within 20 ms, and one in twenty takes some hundred.
+        // Most answers take less than 20 ms; one in twenty takes 80 to 200 ms.
         let milliseconds =
             if fastrand::u8(..20) == 0 { fastrand::u64(80..200) } else { fastrand::u64(5..20) };
         thread::sleep(Duration::from_millis(milliseconds));
@@ -99,7 +99,7 @@ impl LanguageModel {
     }
 }
 
-/// Makes up what somebody sends.
+/// Returns a random résumé; one in thirty has no name.
 fn upload() -> Upload {
     let name = if fastrand::u8(..30) == 0 { "" } else { NAMES[fastrand::usize(..NAMES.len())] };
     let claims: Vec<_> = (0..=fastrand::usize(..4))
@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [option, seconds] if option == "--seconds" => seconds.parse()?,
         _ => return Err("usage: resume_pipeline [--seconds N]".into()),
     };
-    // What the environment says, over what this application says.
+    // The environment overrides the application's own configuration.
     let config = Config::new().tag("app", "resumes");
     tallyd_client::configure(&Config::from_env()?.merged_over(config))?;
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -125,16 +125,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum::<usize>()
     });
     tallyd_client::flush();
-    println!("{done} résumés were processed, and {} samples were lost", tallyd_client::lost());
+    println!("{done} résumés were processed and {} samples were lost", tallyd_client::lost());
     Ok(())
 }
 
-/// Processes résumés until the time is over; how many.
+/// Processes résumés until `end` and returns their number.
 fn work(end: Instant) -> usize {
     let parser = ResumeParser { model: LanguageModel };
     let mut done = 0;
     while Instant::now() < end {
-        // Those that fail are in the metrics.
+        // The metrics count failures.
         _ = parser.process(&upload());
         done += 1;
         PARSER.record_gauge("seconds.left", end.saturating_duration_since(Instant::now()).as_secs(), &[]);

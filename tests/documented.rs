@@ -1,8 +1,9 @@
-//! What docs/clients.md shows is run as it stands, with another port, and does what the page says.
+//! Runs what the documents show. This file runs docs/clients.md, with another port; `pages` runs the others.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
+mod pages;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;

@@ -294,16 +294,15 @@ fn telemetry_has_no_certificate_without_tls_and_no_web_configuration_where_none_
     assert_eq!([CONFIG_GAUGE, EXPIRY_GAUGE].map(|name| page.value(name, &[])), [None, None]);
 }
 
-/// What stands between backquotes in the first column of README's table of telemetry, as `name{keys of tags}`.
+/// Returns the series in the tables of the telemetry page, as `name{keys of tags}`.
 fn documented() -> BTreeSet<String> {
-    let page = include_str!("../README.md");
-    let table = page.split("**Telemetry**").nth(1).unwrap().lines().skip_while(|line| !line.starts_with('|'));
-    let cells = table.take_while(|line| line.starts_with('|')).map(|line| line.split('|').nth(1).unwrap());
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+    let page = include_str!("../docs/telemetry.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `tallyd."));
+    rows.map(|row| format!("tallyd.{}", row.split_once('`').unwrap().0)).collect()
 }
 
 #[test]
-fn the_readme_lists_every_series_of_telemetry_with_its_tags_and_no_other() {
+fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
     let folder = TempDir::new().unwrap();
     let path = |key: &str, name: &str| format!("{key}={}", folder.path().join(name).display());
     let Secured { daemon, site: _site, .. } = start(

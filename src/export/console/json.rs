@@ -1,4 +1,4 @@
-//! One JSON object a line. The form is an interface: README describes it.
+//! One JSON object a line. The form is an interface: `docs/output.md` describes it.
 
 use std::fmt::Write;
 use std::iter;
