@@ -30,63 +30,43 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Returns an error for a variable with that beginning that stands for no key, and for a value of the wrong type.
+    /// Returns an error for a variable with that beginning that sets no key, and for a value of the wrong type.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        };
-        Self::from_variables(std::env::vars_os().filter_map(text))
+        });
+        Self::from_variables(variables)
     }
 
     fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         for (name, text) in variables {
-            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
-            match KEYS.iter().find(|known| variable(known) == name) {
+            let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            match KEYS.iter().find(|key| variable(key) == name) {
                 Some(key) => config.set(key, &RawValue::Text(text)),
-                None => Err(unknown("variable", key, variable)),
+                None => Err(unknown("variable", rest, variable)),
             }
             .map_err(|problem| ConfigError::at(&name, problem))?;
         }
         Ok(config)
     }
 
-    /// Sets a key, or says what is wrong with the key or its value.
+    /// Sets a key, or describes what is wrong with the key or its value.
     pub(super) fn set(&mut self, key: &str, value: &RawValue) -> Result<(), String> {
-        if matches!(value, RawValue::Null) {
+        if matches!(value, RawValue::Null) && KEYS.contains(&key) {
             return Ok(());
         }
         match key {
-            "enabled" => self.enabled = value.read(RawValue::truth, "true or false")?,
-            "exporters" => {
-                let expected = "a list of exporters; there are statsd, console and prometheus";
-                self.exporters = value.read(RawValue::exporters, expected)?;
-            }
-            "prefix" => self.prefix = value.read(RawValue::text, "a text such as \"shop\"")?,
-            "tags" => {
-                let expected =
-                    "a list of tags; write { env = \"prod\" } in a file and env:prod,region:eu in a variable";
-                self.tags.extend(value.read(RawValue::tags, expected)?.unwrap_or_default());
-            }
-            "sample_rate" => self.sample_rate = value.read(RawValue::number, "a number such as 0.1")?,
-            "statsd.address" => {
-                let expected = "an address such as \"udp://127.0.0.1:8125\"";
-                self.statsd_address = value.read(RawValue::text, expected)?;
-            }
-            "statsd.flush_interval_ms" => {
-                let expected = "a whole number of milliseconds such as 1000";
-                self.flush_interval_ms = value.read(RawValue::whole, expected)?;
-            }
-            "prometheus.start_http_server" => {
-                self.start_http_server = value.read(RawValue::truth, "true or false")?;
-            }
-            "prometheus.address" => {
-                let expected = "an IP address such as \"127.0.0.1\"";
-                self.prometheus_address = value.read(RawValue::parse, expected)?;
-            }
-            "prometheus.port" => {
-                self.prometheus_port = value.read(RawValue::whole, "a port from 1 to 65535")?;
-            }
+            "enabled" => self.enabled = value.parse("true or false")?,
+            "exporters" => self.exporters = value.exporters()?,
+            "prefix" => self.prefix = value.text("a text such as \"shop\"")?,
+            "tags" => self.tags.extend(value.tags()?),
+            "sample_rate" => self.sample_rate = value.parse("a number such as 0.1")?,
+            "statsd.address" => self.statsd_address = value.text("an address such as \"tallyd:8125\"")?,
+            "statsd.flush_interval_ms" => self.flush_interval_ms = value.parse("a whole number")?,
+            "prometheus.start_http_server" => self.start_http_server = value.parse("true or false")?,
+            "prometheus.address" => self.prometheus_address = value.parse("an IP address")?,
+            "prometheus.port" => self.prometheus_port = value.parse("a port from 1 to 65535")?,
             _ => return Err(unknown("key", key, str::to_owned)),
         }
         Ok(())
@@ -120,7 +100,7 @@ fn unknown(kind: &str, name: &str, spell: impl Fn(&str) -> String) -> String {
     }
 }
 
-/// A value as it was written. A text can stand for a value of any type, because an environment variable is always a text.
+/// A value as it was written. A text can be a value of any type, because an environment variable is always a text.
 #[cfg_attr(feature = "toml", derive(serde::Deserialize))]
 #[cfg_attr(feature = "toml", serde(untagged))]
 #[cfg_attr(not(feature = "toml"), expect(dead_code, reason = "environment variables are texts"))]
@@ -135,63 +115,7 @@ pub(super) enum RawValue {
     Null,
 }
 
-impl RawValue {
-    /// Converts a value, or says that it is not what was expected.
-    fn read<T>(&self, convert: impl Fn(&Self) -> Option<T>, expected: &str) -> Result<Option<T>, String> {
-        convert(self).map(Some).ok_or_else(|| format!("{self} is not {expected}"))
-    }
-
-    fn truth(&self) -> Option<bool> {
-        if let Self::Truth(truth) = self { Some(*truth) } else { self.parse() }
-    }
-
-    fn whole<T: TryFrom<u64> + FromStr>(&self) -> Option<T> {
-        if let Self::Whole(number) = self { T::try_from(*number).ok() } else { self.parse() }
-    }
-
-    fn number(&self) -> Option<f64> {
-        match self {
-            Self::Whole(number) => Some(*number as f64),
-            Self::Number(number) => Some(*number),
-            _ => self.parse(),
-        }
-    }
-
-    fn text(&self) -> Option<String> {
-        self.parse()
-    }
-
-    fn exporters(&self) -> Option<Vec<Exporter>> {
-        let by_name = |name: &str| EXPORTERS.iter().find(|known| known.0 == name).map(|known| known.1);
-        match self {
-            Self::List(names) => names.iter().map(|name| by_name(name.as_str()?)).collect(),
-            _ => comma_separated(self.as_str()?).map(by_name).collect(),
-        }
-    }
-
-    fn tags(&self) -> Option<Vec<(String, String)>> {
-        match self {
-            Self::Table(tags) => tags.iter().map(|(key, value)| Some((key.clone(), value.text()?))).collect(),
-            _ => comma_separated(self.as_str()?)
-                .map(|tag| tag.split_once(':').map(|(key, value)| (key.to_owned(), value.to_owned())))
-                .collect(),
-        }
-    }
-
-    fn parse<T: FromStr>(&self) -> Option<T> {
-        self.as_str()?.parse().ok()
-    }
-
-    fn as_str(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
-    }
-}
-
-fn comma_separated(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
-}
-
-/// Writes a value for an error message.
+/// Writes a value as a part of an error.
 impl fmt::Display for RawValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -203,65 +127,101 @@ impl fmt::Display for RawValue {
                 let values: Vec<_> = values.iter().map(Self::to_string).collect();
                 write!(formatter, "[{}]", values.join(", "))
             }
-            Self::Table(entries) => {
-                let entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-                write!(formatter, "{{ {} }}", entries.join(", "))
-            }
-            Self::Null => formatter.write_str("null"),
+            Self::Table(_) => formatter.write_str("this table"),
+            Self::Null => formatter.write_str("an empty value"),
         }
     }
+}
+
+impl RawValue {
+    /// Parses a value of a type that a text can be parsed as.
+    fn parse<T: FromStr>(&self, expected: &str) -> Result<Option<T>, String> {
+        let parsed = match self {
+            Self::Text(text) => text.parse(),
+            other => other.to_string().parse(),
+        };
+        parsed.map(Some).map_err(|_| self.is_not(expected))
+    }
+
+    fn text(&self, expected: &str) -> Result<Option<String>, String> {
+        self.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| self.is_not(expected))
+    }
+
+    fn exporters(&self) -> Result<Option<Vec<Exporter>>, String> {
+        let by_name = |name: &str| EXPORTERS.iter().find(|known| known.0 == name).map(|known| known.1);
+        let exporters: Option<_> = match self {
+            Self::List(names) => names.iter().map(|name| by_name(name.as_str()?)).collect(),
+            Self::Text(names) => comma_separated(names).map(by_name).collect(),
+            _ => None,
+        };
+        let expected = "a list of exporters; there are statsd, console and prometheus";
+        exporters.map(Some).ok_or_else(|| self.is_not(expected))
+    }
+
+    fn tags(&self) -> Result<Vec<(String, String)>, String> {
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let tags: Option<_> = match self {
+            Self::Table(tags) => {
+                tags.iter().map(|(key, value)| Some(owned((key, value.as_str()?)))).collect()
+            }
+            Self::Text(tags) => comma_separated(tags).map(|tag| tag.split_once(':').map(owned)).collect(),
+            _ => None,
+        };
+        let expected =
+            "a table of texts such as { env = \"prod\" }, or a text such as \"env:prod,region:eu\"";
+        tags.ok_or_else(|| self.is_not(expected))
+    }
+
+    fn as_str(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    fn is_not(&self, expected: &str) -> String {
+        format!("{self} is not {expected}")
+    }
+}
+
+fn comma_separated(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn error(name: &str, text: &str) -> String {
-        Config::from_variables([(name.to_owned(), text.to_owned())]).unwrap_err().to_string()
-    }
-
     #[test]
     fn wrong_variable_is_refused_with_its_name_and_an_example() {
-        for (name, text, expected) in [
-            ("TALLYD_CLIENT_ENABLED", "yes", "TALLYD_CLIENT_ENABLED: \"yes\" is not true or false"),
+        for (key, text, expected) in [
+            ("ENABLED", "yes", "\"yes\" is not true or false"),
             (
-                "TALLYD_CLIENT_EXPORTERS",
+                "EXPORTERS",
                 "statsd,carbon",
-                "TALLYD_CLIENT_EXPORTERS: \"statsd,carbon\" is not a list of exporters; there are statsd, console",
+                "\"statsd,carbon\" is not a list of exporters; there are statsd, con",
             ),
-            ("TALLYD_CLIENT_TAGS", "prod", "TALLYD_CLIENT_TAGS: \"prod\" is not a list of tags; write"),
+            ("TAGS", "prod", "\"prod\" is not a table of texts such as { env = \"prod\" }, or a text"),
+            ("PROMETHEUS_PORT", "70000", "\"70000\" is not a port from 1 to 65535"),
+            ("ADDRESS", "", "there is no such variable; did you mean TALLYD_CLIENT_STATSD_ADDRESS?"),
             (
-                "TALLYD_CLIENT_PROMETHEUS_PORT",
-                "70000",
-                "TALLYD_CLIENT_PROMETHEUS_PORT: \"70000\" is not a port from 1 to 65535",
-            ),
-            (
-                "TALLYD_CLIENT_ADDRESS",
-                "x",
-                "TALLYD_CLIENT_ADDRESS: there is no such variable; did you mean TALLYD_CLIENT_STATSD_ADDRESS?",
-            ),
-            (
-                "TALLYD_CLIENT_FLUSH_INTERVAL",
-                "1",
-                "TALLYD_CLIENT_FLUSH_INTERVAL: there is no such variable; did you mean TALLYD_CLIENT_STATSD_FLUSH_INTERVAL_MS?",
-            ),
-            (
-                "TALLYD_CLIENT_QUIET",
+                "INTERVAL_MS",
                 "",
-                "TALLYD_CLIENT_QUIET: there is no such variable; there are TALLYD_CLIENT_ENABLED,",
+                "there is no such variable; did you mean TALLYD_CLIENT_STATSD_FLUSH_INTERVAL_MS?",
+            ),
+            (
+                "QUIET",
+                "",
+                "there is no such variable; there are TALLYD_CLIENT_ENABLED, TALLYD_CLIENT_EXPORTERS,",
             ),
         ] {
-            let error = error(name, text);
-            assert!(error.starts_with(expected), "{error}");
+            let name = format!("TALLYD_CLIENT_{key}");
+            let error = Config::from_variables([(name.clone(), text.to_owned())]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: {expected}")), "{error}");
         }
     }
 
     #[test]
     fn readme_and_documentation_list_every_key() {
         for text in [include_str!("../../README.md"), include_str!("mod.rs")] {
-            for key in KEYS {
-                assert!(text.contains(&format!("| `{key}` |")), "{key}");
-            }
+            KEYS.iter().for_each(|key| assert!(text.contains(&format!("| `{key}` |")), "{key}"));
         }
     }
 
@@ -275,24 +235,11 @@ mod tests {
             tags = { env = "prod", url = "http://a" }
             sample_rate = 0.5
             statsd = { address = "tallyd:8125", flush_interval_ms = 100 }
-            [prometheus]
-            start_http_server = false
-            address = "::1"
-            port = 9000
+            prometheus = { start_http_server = false, address = "::1", port = 9000 }
         "#;
-        let values = [
-            "true",
-            "console, statsd",
-            "shop",
-            "env:prod,url:http://a",
-            "0.5",
-            "tallyd:8125",
-            "100",
-            "false",
-            "::1",
-            "9000",
-        ];
-        let variables = KEYS.iter().zip(values).map(|(key, value)| (variable(key), value.to_owned()));
+        let values = "true console,statsd shop env:prod,url:http://a 0.5 tallyd:8125 100 false ::1 9000";
+        let variables = KEYS.iter().zip(values.split(' '));
+        let variables = variables.map(|(key, value)| (variable(key), value.to_owned()));
         let config = Config::from_toml(toml).unwrap();
         assert_eq!(Config::from_variables(variables).unwrap(), config);
         assert_eq!(config.settings().unwrap().scrape_address, None);

@@ -187,32 +187,32 @@ mod tests {
     #[test]
     fn harmful_value_is_refused_with_its_key_and_an_alternative() {
         let address = |address: &str| Config::new().statsd_address(address);
-        let address_forms = "is not of the form udp://host:port, udp://[::1]:port or unix:///path";
+        let port = |port| Config::new().prometheus_address(([127, 0, 0, 1], port).into());
         let cases = [
-            (Config::new().sample_rate(0.0), "sample_rate: 0 is not above 0 and at most 1; use".to_owned()),
-            (Config::new().sample_rate(f64::NAN), "sample_rate: NaN is not above 0 and at most 1".to_owned()),
+            (Config::new().sample_rate(0.0), "sample_rate: 0 is not above 0 and at most 1; use a share"),
+            (Config::new().sample_rate(f64::NAN), "sample_rate: NaN is not above 0 and at most 1"),
             (
                 Config::new().statsd_flush_interval(Duration::ZERO),
-                "statsd.flush_interval_ms: 0 is not between 10 and 3600000 milliseconds".to_owned(),
+                "statsd.flush_interval_ms: 0 is not between",
             ),
-            (address("tallyd"), format!("statsd.address: \"tallyd\" {address_forms}")),
-            (address("tcp://tallyd:8125"), format!("statsd.address: \"tcp://tallyd:8125\" {address_forms}")),
-            (address("udp://::1:8125"), format!("statsd.address: \"udp://::1:8125\" {address_forms}")),
-            (address("[a]:8125"), format!("statsd.address: \"[a]:8125\" {address_forms}")),
-            (address("a b:8125"), format!("statsd.address: \"a b:8125\" {address_forms}")),
-            (address("unix://"), format!("statsd.address: \"unix://\" {address_forms}")),
-            (address("tallyd:0"), format!("statsd.address: \"tallyd:0\" {address_forms}")),
-            (address(&format!("unix:///{}", "x".repeat(107))), "statsd.address: \"/xxx".to_owned()),
-            (Config::new().prefix("tallyd"), "prefix: tallyd reserves names".to_owned()),
-            (Config::new().prefix("tallyd-x"), "prefix: tallyd reserves names".to_owned()),
             (
-                Config::new().prometheus_address(SocketAddr::from(([127, 0, 0, 1], 0))),
-                "prometheus.port: 0 is not a port from 1 to 65535".to_owned(),
+                address("tallyd"),
+                "statsd.address: \"tallyd\" is not of the form udp://host:port, udp://[::1]:port or",
             ),
+            (address("tcp://tallyd:8125"), "statsd.address: \"tcp://tallyd:8125\" is not"),
+            (address("udp://::1:8125"), "statsd.address: \"udp://::1:8125\" is not"),
+            (address("[a]:8125"), "statsd.address: \"[a]:8125\" is not"),
+            (address("a b:8125"), "statsd.address: \"a b:8125\" is not"),
+            (address("unix://"), "statsd.address: \"unix://\" is not"),
+            (address("tallyd:0"), "statsd.address: \"tallyd:0\" is not"),
+            (address(&format!("unix:///{}", "x".repeat(107))), "statsd.address: \"/xxx"),
+            (Config::new().prefix("tallyd"), "prefix: tallyd reserves names that begin with tallyd"),
+            (Config::new().prefix("tallyd-x"), "prefix: tallyd reserves names that begin with tallyd"),
+            (port(0), "prometheus.port: 0 is not a port from 1 to 65535"),
         ];
         for (config, expected) in cases {
             let error = config.settings().unwrap_err().to_string();
-            assert!(error.starts_with(&expected), "{error}");
+            assert!(error.starts_with(expected), "{error}");
         }
         #[cfg(not(feature = "prometheus"))]
         {

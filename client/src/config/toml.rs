@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::keys::{RawValue, is_section};
 use super::{Config, ConfigError};
@@ -28,8 +29,7 @@ impl Config {
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut config = Self::new();
-        let section = Section { config: &mut config, path: "", is_entered: &mut false };
-        deserializer.deserialize_struct("Config", &TOP_LEVEL, section)?;
+        deserializer.deserialize_struct("Config", &TOP_LEVEL, Entry { config: &mut config, path: "" })?;
         Ok(config)
     }
 }
@@ -38,52 +38,39 @@ impl<'de> Deserialize<'de> for Config {
 const TOP_LEVEL: [&str; 7] =
     ["enabled", "exporters", "prefix", "tags", "sample_rate", "statsd", "prometheus"];
 
-/// Reads the keys of a section, of which the whole configuration is the outermost.
-struct Section<'a> {
-    config: &'a mut Config,
-    /// The beginning of all keys in it, such as `statsd.`.
-    path: &'a str,
-    /// Becomes true if the value is a section.
-    is_entered: &'a mut bool,
-}
-
-impl<'de> Visitor<'de> for Section<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("keys and values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        *self.is_entered = true;
-        while let Some(key) = map.next_key::<String>()? {
-            map.next_value_seed(Entry { config: self.config, key: &[self.path, &key].concat() })?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads the value of a key. An error that occurs here has the line of the value.
+/// A key or a section. Errors occur while serde reads one, so the format can add the line.
 struct Entry<'a> {
     config: &'a mut Config,
-    key: &'a str,
+    /// The full name, such as `statsd.address`; empty for the whole configuration.
+    path: &'a str,
 }
 
 impl<'de> DeserializeSeed<'de> for Entry<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Self { config, key } = self;
-        if is_section(key) {
-            let mut is_entered = false;
-            let section = Section { config, path: &format!("{key}."), is_entered: &mut is_entered };
-            return deserializer.deserialize_map(section).map_err(|error| {
-                let problem = "this is a section and has no value of its own; set its keys instead";
-                if is_entered { error } else { D::Error::custom(ConfigError::at(key, problem)) }
-            });
+        if is_section(self.path) {
+            return deserializer.deserialize_map(self);
         }
         let value = RawValue::deserialize(deserializer)?;
-        config.set(key, &value).map_err(|problem| D::Error::custom(ConfigError::at(key, problem)))
+        let problem = |problem| D::Error::custom(ConfigError::at(self.path, problem));
+        self.config.set(self.path, &value).map_err(problem)
+    }
+}
+
+impl<'de> Visitor<'de> for Entry<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a section [{}] with keys", self.path)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
+            map.next_value_seed(Entry { config: self.config, path: &path })?;
+        }
+        Ok(())
     }
 }
 
@@ -93,42 +80,37 @@ mod tests {
 
     #[test]
     fn error_in_toml_names_the_line_and_the_key() {
-        let unknown = "there is no such key; did you mean";
         for (toml, expected) in [
-            ("\nadress = 5", format!("line 2: adress: {unknown} statsd.address?")),
+            ("\nadress = 5", "line 2: adress: there is no such key; did you mean statsd.address?"),
             (
-                "prefix = \"a\"\n[statsd]\nflush_interval = 5",
-                format!("line 3: statsd.flush_interval: {unknown} statsd.flush_interval_ms?"),
+                "[statsd]\nflush = 5",
+                "line 2: statsd.flush: there is no such key; did you mean statsd.flush_interval_ms?",
             ),
-            ("[statds]\naddress = \"a\"", format!("line 1: statds: {unknown} statsd.address?")),
-            ("sample_rate = true", "line 1: sample_rate: true is not a number such as 0.1".to_owned()),
-            ("prefix = 1.5", "line 1: prefix: 1.5 is not a text such as \"shop\"".to_owned()),
-            ("tags = { env = 5 }", "line 1: tags: { env = 5 } is not a list of tags; write".to_owned()),
             (
-                "exporters = [\"statsd\", 5]",
-                "line 1: exporters: [\"statsd\", 5] is not a list of exporters".to_owned(),
+                "[statds]\naddress = \"a\"",
+                "line 1: statds: there is no such key; did you mean statsd.address?",
             ),
-            ("\n\nstatsd = 5", "line 3: statsd: this is a section".to_owned()),
-            ("prometheus.port = -1", "line 1: prometheus.port: -1 is not a port from 1 to 65535".to_owned()),
-            ("prefix", "line 1: ".to_owned()),
+            ("sample_rate = true", "line 1: sample_rate: true is not a number such as 0.1"),
+            ("prefix = 1.5", "line 1: prefix: 1.5 is not a text such as \"shop\""),
+            ("tags = { env = 5 }", "line 1: tags: this table is not a table of texts such as { env"),
+            ("exporters = [5]", "line 1: exporters: [5] is not a list of exporters; there are"),
+            ("\n\nstatsd = 5", "line 3: invalid type: integer `5`, expected a section [statsd] with keys"),
+            ("prometheus.port = -1", "line 1: prometheus.port: -1 is not a port from 1 to 65535"),
+            ("prefix", "line 1: key with no value"),
         ] {
             let error = Config::from_toml(toml).unwrap_err().to_string();
-            assert!(error.starts_with(&expected), "{error}");
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 
     #[test]
-    fn configuration_can_be_a_part_of_another_one() {
-        #[derive(serde::Deserialize)]
+    fn configuration_can_be_a_field_of_another_one() {
+        #[derive(Deserialize)]
         struct Application {
             metrics: Config,
         }
-        let json = r#"{"metrics": {"prefix": null, "sample_rate": 1, "statsd": {"flush_interval_ms": 100}}}"#;
+        let json = r#"{"metrics": {"prefix": null, "sample_rate": 1, "statsd": {"address": "a:1"}}}"#;
         let application: Application = serde_json::from_str(json).unwrap();
-        let expected =
-            Config::new().sample_rate(1.0).statsd_flush_interval(std::time::Duration::from_millis(100));
-        assert_eq!(application.metrics, expected);
-        let error = serde_json::from_str::<Config>("{\"statsd\": 5}").unwrap_err().to_string();
-        assert!(error.starts_with("statsd: this is a section"), "{error}");
+        assert_eq!(application.metrics, Config::new().sample_rate(1.0).statsd_address("a:1"));
     }
 }

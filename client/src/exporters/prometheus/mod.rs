@@ -15,6 +15,7 @@ mod registry;
 mod server;
 
 use std::error::Error;
+use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -37,6 +38,8 @@ pub(super) struct Prometheus {
     name_prefix: String,
     handle: PrometheusHandle,
     registry: RwLock<Registry>,
+    /// Hashes the members of sets.
+    hasher: RandomState,
     interval_start: Mutex<Instant>,
     lost: AtomicU64,
     loss_log: LossLog,
@@ -62,6 +65,7 @@ impl Prometheus {
             name_prefix: name_prefix(prefix),
             handle: recorder.handle(),
             registry: RwLock::new(Registry::new(recorder)),
+            hasher: RandomState::new(),
             interval_start: Mutex::new(Instant::now()),
             lost: AtomicU64::new(0),
             loss_log: LossLog::default(),
@@ -78,11 +82,11 @@ impl Prometheus {
             push_tags(identity, "|", sample);
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
             let is_recorded = if let Some(series) = registry.find(identity) {
-                series.record(sample.value)
+                series.record(sample.value, &self.hasher)
             } else {
                 drop(registry);
                 let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-                registry.add(identity, &identity[..metric_length], sample).record(sample.value)
+                registry.add(identity, &identity[..metric_length], sample).record(sample.value, &self.hasher)
             };
             if !is_recorded {
                 self.lost.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
@@ -107,7 +107,9 @@ impl Registry {
     /// Shows the number of members of each set, and empties the sets for the next interval.
     pub(super) fn end_interval(&self) {
         for (key, members) in &self.sets {
-            self.recorder.register_gauge(key, &METADATA).set(members.take_count() as f64);
+            let mut members = lock(members);
+            self.recorder.register_gauge(key, &METADATA).set(members.len() as f64);
+            members.clear();
         }
     }
 
@@ -131,7 +133,7 @@ pub(super) enum Series {
 
 impl Series {
     /// Records a value. Returns false if the value is lost.
-    pub(super) fn record(&self, value: Value<'_>) -> bool {
+    pub(super) fn record(&self, value: Value<'_>, hasher: &RandomState) -> bool {
         match (self, value) {
             (Self::Counter(counter), Value::Counter(value)) => counter.increment(value),
             (Self::Gauge(gauge), Value::Gauge(value)) => gauge.set(value),
@@ -139,32 +141,21 @@ impl Series {
             (Self::Summary(summary), Value::Histogram(value) | Value::Distribution(value)) => {
                 summary.record(value);
             }
-            (Self::Set(members), Value::Set(member)) => members.insert(member),
+            (Self::Set(members), Value::Set(member)) => {
+                lock(members).insert(hasher.hash_one(member));
+            }
             _ => return false,
         }
         true
     }
 }
 
-/// The different members of a set in the current interval, by their hashes.
-#[derive(Default)]
-pub(super) struct Members {
-    hasher: RandomState,
-    hashes: Mutex<HashSet<u64>>,
-}
+/// The hashes of the different members of a set in the current interval.
+type Members = Mutex<HashSet<u64>>;
 
-impl Members {
-    fn insert(&self, member: &str) {
-        let hash = self.hasher.hash_one(member);
-        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
-    }
-
-    fn take_count(&self) -> usize {
-        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = hashes.len();
-        hashes.clear();
-        count
-    }
+/// Locks the members even if a thread panicked while it held the lock: every statement leaves them complete.
+fn lock(members: &Members) -> MutexGuard<'_, HashSet<u64>> {
+    members.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The families on the page. Each has one type, and no series occurs twice; Prometheus rejects a page that breaks this.
