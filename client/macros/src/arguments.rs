@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
     pub(crate) crate_path: Path,
 }
 
-const EXPECTED_ARGUMENT: &str = "metric_name = \"…\", component = \"…\", tags(key = \"value\"), sample_rate = 0.1, outcome or crate = \"…\"";
+const EXPECTED_ARGUMENT: &str = "metric_name = \"…\", component = \"…\", tags(key = \"value\"), sample_rate = 0.1, \
+                                 outcome or crate = \"…\"";
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {

@@ -29,7 +29,8 @@ impl Config {
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut config = Self::new();
-        deserializer.deserialize_struct("Config", &TOP_LEVEL, Entry { config: &mut config, path: "" })?;
+        let entry = Entry { config: &mut config, path: "", is_entered: &mut false };
+        deserializer.deserialize_struct("Config", &TOP_LEVEL, entry)?;
         Ok(config)
     }
 }
@@ -43,18 +44,23 @@ struct Entry<'a> {
     config: &'a mut Config,
     /// The full name, such as `statsd.address`; empty for the whole configuration.
     path: &'a str,
+    /// Becomes true if the value has keys, as a section must.
+    is_entered: &'a mut bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Entry<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if is_section(self.path) {
-            return deserializer.deserialize_map(self);
+        let Self { config, path, is_entered } = self;
+        let error = |problem: &str| D::Error::custom(ConfigError::at(path, problem));
+        if !is_section(path) {
+            let value = RawValue::deserialize(deserializer)?;
+            return config.set(path, &value).map_err(|problem| error(&problem));
         }
-        let value = RawValue::deserialize(deserializer)?;
-        let problem = |problem| D::Error::custom(ConfigError::at(self.path, problem));
-        self.config.set(self.path, &value).map_err(problem)
+        let read = deserializer.deserialize_map(Entry { config, path, is_entered: &mut *is_entered });
+        let no_section = "this is a section, which has keys but no value of its own; set its keys instead";
+        read.map_err(|inner| if *is_entered { inner } else { error(no_section) })
     }
 }
 
@@ -62,13 +68,14 @@ impl<'de> Visitor<'de> for Entry<'_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "a section [{}] with keys", self.path)
+        formatter.write_str("a section with keys")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        *self.is_entered = true;
         while let Some(key) = map.next_key::<String>()? {
             let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
-            map.next_value_seed(Entry { config: self.config, path: &path })?;
+            map.next_value_seed(Entry { config: self.config, path: &path, is_entered: &mut false })?;
         }
         Ok(())
     }
@@ -94,7 +101,7 @@ mod tests {
             ("prefix = 1.5", "line 1: prefix: 1.5 is not a text such as \"shop\""),
             ("tags = { env = 5 }", "line 1: tags: this table is not a table of texts such as { env"),
             ("exporters = [5]", "line 1: exporters: [5] is not a list of exporters; there are"),
-            ("\n\nstatsd = 5", "line 3: invalid type: integer `5`, expected a section [statsd] with keys"),
+            ("\n\nstatsd = 5", "line 3: statsd: this is a section, which has keys"),
             ("prometheus.port = -1", "line 1: prometheus.port: -1 is not a port from 1 to 65535"),
             ("prefix", "line 1: key with no value"),
         ] {

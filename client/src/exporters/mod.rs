@@ -43,11 +43,8 @@ impl Exporters {
                     Ok(prometheus) => all.prometheus = Some(prometheus),
                     Err(error) => {
                         let address = settings.scrape_address.map(tracing::field::display);
-                        tracing::error!(
-                            address,
-                            %error,
-                            "the exporter prometheus cannot start, and its metrics are lost; if the port is taken, choose another prometheus.port"
-                        );
+                        let help = "if the port is taken, choose another prometheus.port";
+                        tracing::error!(address, %error, "the exporter prometheus cannot start, and its samples are lost; {help}");
                     }
                 },
                 // `Config::settings` refuses this.
