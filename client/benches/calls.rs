@@ -1,6 +1,6 @@
-//! What a call costs the thread that makes it: `stage/input`, in nanoseconds a call.
+//! Measures what a call costs the calling thread, in nanoseconds per call.
 //!
-//! Datagrams go to a socket that nobody reads, so that the kernel's part of sending them is in it, too.
+//! Datagrams go to a socket that is never read, so the figures include the kernel's work to send them.
 
 use std::hint::black_box;
 use std::net::UdpSocket;
@@ -17,13 +17,13 @@ use tallyd_client::{Config, Metrics, MetricsCollector, timed};
 
 fn sending(config: Config) -> (Arc<Metrics>, UdpSocket) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-    let address = socket.local_addr().expect("it is bound");
+    let address = socket.local_addr().expect("the socket is bound");
     let config =
         config.statsd_address(format!("udp://{address}")).statsd_flush_interval(Duration::from_secs(1));
-    (Metrics::start(&config).expect("it is right"), socket)
+    (Metrics::start(&config).expect("the configuration is valid"), socket)
 }
 
-/// Before anything is configured: what a library costs whose application has no metrics.
+/// Measures a library whose application does not configure metrics.
 fn disabled(criterion: &mut Criterion) {
     static METRICS: MetricsCollector = MetricsCollector::new("Library");
 
@@ -61,12 +61,12 @@ fn enabled(criterion: &mut Criterion) {
     });
 }
 
-/// The client that most Rust applications have, with datagrams as long.
+/// Measures another client, which many Rust applications use, with datagrams of the same length.
 fn cadence(criterion: &mut Criterion) {
     let server = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-    let address = server.local_addr().expect("it is bound");
-    let sink = BufferedUdpMetricSink::with_capacity(address, socket, 8192).expect("it is an address");
+    let address = server.local_addr().expect("the socket is bound");
+    let sink = BufferedUdpMetricSink::with_capacity(address, socket, 8192).expect("the address is valid");
     let client = StatsdClient::from_sink("Parser", sink);
     criterion.bench_function("cadence/counter", |bencher| {
         bencher.iter(|| _ = client.count(black_box("resumes"), 1));
@@ -85,7 +85,7 @@ fn cadence(criterion: &mut Criterion) {
     });
 }
 
-/// Several threads at once: how long each waits for its call, in turn with as many others as there are more than processors.
+/// Measures several threads at once. If there are more than processors, a call includes the wait for one.
 fn threads(criterion: &mut Criterion) {
     let (metrics, _socket) = sending(Config::new());
     let collector = metrics.collector("Parser");
@@ -107,11 +107,11 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
-/// The page in the application.
+/// Measures the exporter `prometheus`.
 #[cfg(feature = "prometheus")]
 fn page(criterion: &mut Criterion) {
     let config = Config::new().exporters([Exporter::Prometheus]).prometheus_start_http_server(false);
-    let metrics = Metrics::start(&config).expect("it is right");
+    let metrics = Metrics::start(&config).expect("the configuration is valid");
     let collector = metrics.collector("Parser");
     criterion.bench_function("prometheus/counter", |bencher| {
         bencher.iter(|| collector.increment_counter(black_box("resumes"), 1, &[]));
@@ -129,7 +129,7 @@ fn page(criterion: &mut Criterion) {
 #[cfg(not(feature = "prometheus"))]
 fn page(_criterion: &mut Criterion) {}
 
-/// `#[timed]` uses the application's exporters, so this comes last: they cannot be taken back.
+/// Measures `#[timed]`. It uses the exporters of the application, which cannot be stopped, so this comes last.
 fn attribute(criterion: &mut Criterion) {
     #[timed(component = "Parser")]
     fn plain(value: u64) -> u64 {
@@ -151,8 +151,9 @@ fn attribute(criterion: &mut Criterion) {
         }
     }
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-    let address = socket.local_addr().expect("it is bound");
-    tallyd_client::configure(&Config::new().statsd_address(format!("udp://{address}"))).expect("it is right");
+    let address = socket.local_addr().expect("the socket is bound");
+    tallyd_client::configure(&Config::new().statsd_address(format!("udp://{address}")))
+        .expect("the configuration is valid");
     criterion.bench_function("timed/function", |bencher| bencher.iter(|| plain(black_box(1))));
     criterion.bench_function("timed/function_outcome", |bencher| bencher.iter(|| with_outcome(black_box(1))));
     criterion.bench_function("timed/method", |bencher| bencher.iter(|| Parser.method(black_box(1))));

@@ -1,12 +1,14 @@
-//! Times functions, counts what they do, and sends it to tallyd or any other `StatsD` server.
+//! Times functions and counts what they do, for tallyd or any other `StatsD` server.
 //!
 //! ```
 //! use tallyd_client::{Config, MetricsCollector, timed};
 //!
+//! static METRICS: MetricsCollector = MetricsCollector::new("ResumeParser");
+//!
 //! struct ResumeParser;
 //!
 //! impl ResumeParser {
-//!     /// Its time is `ResumeParser.parse.execution_time`, in milliseconds.
+//!     /// The attribute records `ResumeParser.parse.execution_time`, in milliseconds.
 //!     #[timed]
 //!     fn parse(&self, text: &str) -> usize {
 //!         METRICS.increment_counter("resumes", 1, &[("source", "upload")]);
@@ -14,10 +16,8 @@
 //!     }
 //! }
 //!
-//! static METRICS: MetricsCollector = MetricsCollector::new("ResumeParser");
-//!
 //! # fn main() -> Result<(), tallyd_client::ConfigError> {
-//! // Once, where the application starts. Without it nothing is sent, and a call costs a branch.
+//! // Call this once, at startup. Until then nothing is sent, and a call costs a branch.
 //! tallyd_client::configure(&Config::new().tag("env", "prod"))?;
 //! ResumeParser.parse("one\ntwo");
 //! tallyd_client::flush();
@@ -25,49 +25,52 @@
 //! # }
 //! ```
 //!
-//! A call never fails, and never waits for a socket: what cannot be sent is dropped, and [`lost`] counts it.
+//! A call never fails and never waits for a socket. The client drops a sample that it cannot send, and [`lost`] counts it.
 //!
 //! ```text
 //!  call --> sample --+--> statsd: lines --> buffer --> socket --> tallyd
-//!                         +--> console: a record of the log
-//!                         +--> prometheus: a registry --> scrapes
+//!                    +--> console: a log record
+//!                    +--> prometheus: a registry --> scrapes
 //! ```
 
-mod collector;
-mod config;
-mod exporters;
-mod metrics;
-mod number;
-mod outcome;
-mod sample;
-mod span;
-mod timer;
+// What an application calls.
+mod collector; // `MetricsCollector`: counters, gauges, timings, histograms, distributions and sets
+mod number; // the types that a value may have
+mod timer; // `Timer`, which records how long it lived
+// What `#[timed]` expands to; the attribute itself is in `macros/`.
+mod outcome; // how a call ended: the tag `outcome`
+mod timed_call; // the name and the duration of a call
+// Where a sample goes.
+mod config; // keys, defaults, TOML and environment variables
+mod exporters; // one folder or file for each exporter
+mod global; // `configure`, `flush`, `lost`: the metrics of the application
+mod metrics; // `Metrics`: sampling, tags, and the threads that flush and open sockets
+mod sample; // one measurement with its tags
 
 pub use collector::MetricsCollector;
 pub use config::{Config, ConfigError, Exporter};
 #[cfg(feature = "prometheus")]
-pub use metrics::render_prometheus;
-pub use metrics::{Metrics, configure, flush, lost};
+pub use global::render_prometheus;
+pub use global::{configure, flush, lost};
+pub use metrics::Metrics;
 pub use number::Number;
+pub use sample::Tag;
 pub use tallyd_client_macros::timed;
 pub use timer::Timer;
 
-/// Its example runs with the others.
+/// Runs the examples of the README as tests.
 #[cfg(all(doctest, feature = "toml"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// A tag: its key and its value.
-pub type Tag<'a> = (&'a str, &'a str);
-
-/// What the attribute and the macro are made of; it changes without notice.
+/// Holds what `#[timed]` expands to. It changes without notice.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::outcome::{Fallible, Outcome, Returned, Subject, call};
-    pub use crate::span::{Site, Span};
+    pub use crate::outcome::{Fallible, Infallible, Outcome, Returned, call};
+    pub use crate::timed_call::{TimedCall, TimedFunction};
 }
 
-/// Times a block or another expression, and is what that is; also where it is left by `?`, `return` or `break`.
+/// Times an expression, and evaluates to its value. It also records when `?`, `return` or `break` leaves the expression.
 ///
 /// ```
 /// # use tallyd_client::{MetricsCollector, time};
@@ -79,13 +82,13 @@ pub mod __private {
 /// ```
 #[macro_export]
 macro_rules! time {
-    ($collector:expr, $name:expr, $work:expr $(,)?) => {
-        $crate::time!($collector, $name, &[], $work)
+    ($collector:expr, $name:expr, $timed:expr $(,)?) => {
+        $crate::time!($collector, $name, &[], $timed)
     };
-    ($collector:expr, $name:expr, $tags:expr, $work:expr $(,)?) => {
-        // What the name and the tags are made of lives as long as the timer.
+    ($collector:expr, $name:expr, $tags:expr, $timed:expr $(,)?) => {
+        // A `match` keeps temporaries in the name and the tags alive as long as the timer.
         match $collector.start_timer($name, $tags) {
-            _timer => $work,
+            _timer => $timed,
         }
     };
 }

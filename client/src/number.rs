@@ -1,13 +1,13 @@
-//! Values as callers have them.
+//! The types that a measured value may have.
 
-/// A value of a gauge, a timing, a histogram or a distribution: any number, or a [`Duration`](std::time::Duration). Whole ones
-/// beyond 2^53 are rounded.
+/// A value of a gauge, a timing, a histogram or a distribution: any number, or a [`Duration`](std::time::Duration). Whole
+/// numbers beyond 2^53 are rounded.
 pub trait Number: Copy + Sealed {
-    /// The nearest f64.
+    /// Returns the nearest `f64`. A [`Duration`](std::time::Duration) is converted to milliseconds.
     fn number(self) -> f64;
 }
 
-/// No other type is a number.
+/// Keeps other crates from implementing [`Number`].
 pub trait Sealed {}
 
 macro_rules! numbers {
@@ -16,7 +16,7 @@ macro_rules! numbers {
 
         impl Number for $type {
             #[inline]
-            #[allow(clippy::cast_lossless, reason = "some of the types are wider than that")]
+            #[allow(clippy::cast_lossless, reason = "some of the types are wider than an f64's 53 bits")]
             fn number(self) -> f64 {
                 self as f64
             }
@@ -29,10 +29,9 @@ numbers!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64);
 impl Sealed for std::time::Duration {}
 
 impl Number for std::time::Duration {
-    /// In milliseconds.
     #[inline]
     fn number(self) -> f64 {
-        // A quotient of whole nanoseconds has no more than six digits behind the point; `as_secs_f64() * 1e3` may have 17.
+        // Dividing whole nanoseconds leaves at most six decimals; `as_secs_f64() * 1e3` may leave 17.
         self.as_nanos() as f64 / 1e6
     }
 }

@@ -1,15 +1,15 @@
-//! How functions end, for `#[timed(outcome)]`.
+//! How a call of a timed function ended, for `#[timed(outcome)]`.
 
-/// How a function that was timed ended: the value of the tag `outcome`.
+/// How a call ended: the value of the tag `outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It returned, and if that was a `Result`, then `Ok`.
+    /// The function returned, and not an `Err`.
     Ok,
-    /// It returned `Err`, by `?` or otherwise.
+    /// The function returned `Err`, by `?` or otherwise.
     Error,
-    /// It panicked.
+    /// The function panicked.
     Panic,
-    /// Its future was dropped before it was done.
+    /// The future was dropped before it was ready.
     Dropped,
 }
 
@@ -24,36 +24,39 @@ impl Outcome {
     }
 }
 
-/// Does the work of a function, which is told by the bound that it is done once: so what it moves out or lends is its own.
+/// Calls the body of a function as a closure. The bound `FnOnce` lets the body move values out of its arguments and return
+/// references to them.
 #[inline(always)]
-pub fn call<T>(work: impl FnOnce() -> T) -> T {
-    work()
+pub fn call<T>(body: impl FnOnce() -> T) -> T {
+    body()
 }
 
-/// What a function returned. `(&&Subject(&it)).outcome()` finds the method of [`Fallible`] first, which only a `Result` has,
-/// and else that of [`Returned`], one reference further off: so the attribute need not know what the type is.
+/// A returned value whose type the attribute cannot know.
+///
+/// `(&&Returned(&value)).outcome()` finds the method of [`Fallible`] first, which only a `Result` has. For any other type, method
+/// lookup takes one reference off and finds the method of [`Infallible`].
 #[derive(Debug)]
-pub struct Subject<'a, T: ?Sized>(pub &'a T);
+pub struct Returned<'a, T: ?Sized>(pub &'a T);
 
-/// Of a `Result`.
+/// Tells the outcome of a `Result`.
 pub trait Fallible {
-    /// Whether it is an error.
+    /// Returns [`Outcome::Error`] for an `Err`.
     fn outcome(&self) -> Outcome;
 }
 
-impl<T, E> Fallible for &Subject<'_, Result<T, E>> {
+impl<T, E> Fallible for &Returned<'_, Result<T, E>> {
     fn outcome(&self) -> Outcome {
         if self.0.is_ok() { Outcome::Ok } else { Outcome::Error }
     }
 }
 
-/// Of anything.
-pub trait Returned {
-    /// It is right.
+/// Tells the outcome of any other value.
+pub trait Infallible {
+    /// Returns [`Outcome::Ok`].
     fn outcome(&self) -> Outcome;
 }
 
-impl<T: ?Sized> Returned for Subject<'_, T> {
+impl<T: ?Sized> Infallible for Returned<'_, T> {
     fn outcome(&self) -> Outcome {
         Outcome::Ok
     }

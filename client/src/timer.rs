@@ -1,10 +1,11 @@
-//! Guards that record how long they lived.
+//! A guard that records how long it lived.
 
 use std::time::Instant;
 
-use crate::{MetricsCollector, Tag};
+use crate::collector::MetricsCollector;
+use crate::sample::Tag;
 
-/// Records a timing when it is dropped: at the end of its block, whichever way that is left.
+/// Records a timing when it is dropped, however its block is left.
 ///
 /// ```
 /// # use tallyd_client::MetricsCollector;
@@ -17,22 +18,28 @@ use crate::{MetricsCollector, Tag};
 /// # parse("");
 /// ```
 #[derive(Debug)]
-#[must_use = "it records when it is dropped; give it a name, such as _timer"]
+#[must_use = "a timer records when it is dropped; bind it to a name such as _timer"]
 pub struct Timer<'a> {
     collector: &'a MetricsCollector,
     name: &'a str,
     tags: &'a [Tag<'a>],
-    /// And the rate of its sample; `None` where nothing would become of it.
+    /// The start and the sample rate; `None` if no exporter wants the timing.
     started: Option<(Instant, f64)>,
 }
 
-impl<'a> Timer<'a> {
-    pub(crate) fn start(collector: &'a MetricsCollector, name: &'a str, tags: &'a [Tag<'a>]) -> Self {
-        let started = collector.take().map(|rate| (Instant::now(), rate));
-        Self { collector, name, tags, started }
+impl MetricsCollector {
+    /// Starts a timer. It records when it is dropped or [stopped](Timer::stop).
+    ///
+    /// Tags that are built at run time must outlive the timer: bind them first, as in `let tags = [("source", source)];`.
+    #[inline]
+    pub fn start_timer<'a>(&'a self, name: &'a str, tags: &'a [Tag<'a>]) -> Timer<'a> {
+        let started = self.sample_call().map(|rate| (Instant::now(), rate));
+        Timer { collector: self, name, tags, started }
     }
+}
 
-    /// Records now, with tags that only the end knows.
+impl Timer<'_> {
+    /// Records now, with further tags such as the result.
     ///
     /// ```
     /// # use tallyd_client::MetricsCollector;
@@ -46,14 +53,14 @@ impl<'a> Timer<'a> {
         self.record(tags);
     }
 
-    /// Records nothing.
+    /// Ends the timer without recording anything.
     pub fn cancel(mut self) {
         self.started = None;
     }
 
-    fn record(&mut self, tags: &[Tag<'_>]) {
+    fn record(&mut self, end_tags: &[Tag<'_>]) {
         if let Some((started, rate)) = self.started.take() {
-            self.collector.record_timer(self.name, started.elapsed(), [self.tags, tags], rate);
+            self.collector.record_elapsed(self.name, started.elapsed(), [self.tags, end_tags], rate);
         }
     }
 }

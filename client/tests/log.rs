@@ -1,29 +1,47 @@
-//! The log as applications have it, for all of the process: nothing else may be in this file.
+//! A log that is itself measured. A process has one log, so these tests have a binary of their own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Mutex, Once, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use tallyd_client::{Config, MetricsCollector};
+use tallyd_client::{Config, Exporter, Metrics, MetricsCollector};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
-static METRICS: MetricsCollector = MetricsCollector::new("Application");
+/// Counts the records of the log, with the metrics of the application.
+static LOG: MetricsCollector = MetricsCollector::new("Log");
+/// Counts the bytes of the log, with other metrics.
+static WRITER: OnceLock<MetricsCollector> = OnceLock::new();
+const WRITER_SOCKET: &str = "unix:///nonexistent/writer.sock";
+/// The number of records that report lost samples of the other metrics.
+static LOSS_RECORDS: AtomicU64 = AtomicU64::new(0);
 
-/// How often the log was told that samples were lost.
-static WRITTEN: AtomicU64 = AtomicU64::new(0);
+/// Counts each record, as layers of applications do.
+struct CountsRecords;
 
-/// Where the log is written to, which counts that; and as writers are, it is locked meanwhile.
-struct Measured;
+impl<S: Subscriber> Layer<S> for CountsRecords {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        LOG.increment_counter("records", 1, &[("level", event.metadata().level().as_str())]);
+    }
+}
 
-impl Write for Measured {
+/// Counts the bytes that are written, while the log holds the lock of its writer.
+struct CountsBytes;
+
+impl Write for CountsBytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        METRICS.increment_counter("log.bytes", bytes.len() as u64, &[]);
-        WRITTEN
-            .fetch_add(u64::from(String::from_utf8_lossy(bytes).contains("are dropped")), Ordering::SeqCst);
+        if let Some(writer) = WRITER.get() {
+            writer.increment_counter("bytes", bytes.len() as u64, &[]);
+        }
+        let is_loss = String::from_utf8_lossy(bytes).contains(WRITER_SOCKET);
+        LOSS_RECORDS.fetch_add(u64::from(is_loss), Ordering::SeqCst);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -31,25 +49,87 @@ impl Write for Measured {
     }
 }
 
-#[test]
-fn a_call_does_not_wait_for_the_log_which_is_told_by_the_thread_that_sends() {
-    tracing_subscriber::fmt().with_writer(Mutex::new(Measured)).init();
-    let config = Config::new()
-        .statsd_address("unix:///nonexistent/tallyd.sock")
-        .statsd_flush_interval(Duration::from_millis(10));
-    tallyd_client::configure(&config).unwrap();
+fn start_log() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let format = tracing_subscriber::fmt::layer().with_writer(Mutex::new(CountsBytes));
+        let subscriber = tracing_subscriber::registry().with(format).with(CountsRecords);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+/// Runs `work` on another thread, and fails if it does not end.
+fn assert_ends(work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = channel();
     thread::spawn(move || {
-        // Much more than a datagram: calls send, in vain.
-        (0..100_000).for_each(|_| METRICS.increment_counter("calls", 1, &[]));
-        // More samples each time, so that there is something to log.
-        while WRITTEN.load(Ordering::SeqCst) < 3 {
-            (0..100_000).for_each(|_| METRICS.increment_counter("calls", 1, &[]));
-            tracing::info!("the application logs, too");
-        }
-        tallyd_client::flush();
+        work();
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(Duration::from_mins(1)).expect("a call waits for ever");
-    assert!(tallyd_client::lost() > 100_000);
+    is_done.recv_timeout(Duration::from_mins(1)).expect("a call hangs or has panicked");
+}
+
+#[test]
+fn call_does_not_wait_for_a_log_that_is_measured() {
+    start_log();
+    let config = Config::new().statsd_address(WRITER_SOCKET).statsd_flush_interval(Duration::from_millis(10));
+    let metrics = Metrics::start(&config).unwrap();
+    WRITER.set(metrics.collector("Writer")).unwrap();
+    let calls = metrics.collector("Application");
+    let flushed = metrics.clone();
+    assert_ends(move || {
+        // Each round fills many datagrams, which the calls send in vain, and loses more, so that there is something to log.
+        loop {
+            (0..100_000).for_each(|_| calls.increment_counter("calls", 1, &[]));
+            if LOSS_RECORDS.load(Ordering::SeqCst) >= 3 {
+                break;
+            }
+            tracing::info!("the application also logs");
+        }
+        flushed.flush();
+    });
+    assert!(metrics.lost() > 100_000);
+}
+
+/// Records when a thread ends.
+struct RecordsWhenDropped;
+
+impl Drop for RecordsWhenDropped {
+    fn drop(&mut self) {
+        LOG.increment_counter("ends", 1, &[]);
+    }
+}
+
+thread_local! {
+    static BEFORE: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
+    static AFTER: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn log_that_counts_its_records_neither_hangs_nor_loops_nor_panics() {
+    start_log();
+    #[cfg_attr(not(feature = "prometheus"), allow(unused_mut, reason = "the feature adds an exporter"))]
+    let mut exporters = vec![Exporter::Statsd, Exporter::Console];
+    #[cfg(feature = "prometheus")]
+    exporters.push(Exporter::Prometheus);
+    let config = Config::new().exporters(exporters).statsd_address("unix:///nonexistent/tallyd.sock");
+    tallyd_client::configure(&config.prometheus_start_http_server(false)).unwrap();
+    assert_ends(|| {
+        let application = MetricsCollector::new("Application");
+        for _ in 0..1000 {
+            application.increment_counter("calls", 1, &[]);
+            // The page refuses this type, and logs that.
+            application.record_gauge("calls_total", 1, &[]);
+            tallyd_client::flush();
+        }
+        for _ in 0..100 {
+            let ending = thread::spawn(|| {
+                // One of these is dropped before the log's thread-locals, and the other after them.
+                BEFORE.set(Some(RecordsWhenDropped));
+                LOG.increment_counter("calls", 1, &[]);
+                AFTER.set(Some(RecordsWhenDropped));
+            });
+            ending.join().unwrap();
+        }
+    });
+    assert!(tallyd_client::lost() >= 2000);
 }

@@ -1,4 +1,4 @@
-//! What stands in the parentheses of the attribute.
+//! The arguments of the attribute.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, Ident, Lit, LitStr, Path, Token, parenthesized, parse_quote};
 
-/// What was said, and nothing twice.
+/// The arguments of `#[timed(…)]`, each given at most once.
 pub(crate) struct Arguments {
     pub(crate) metric_name: Option<LitStr>,
     pub(crate) component: Option<LitStr>,
@@ -15,11 +15,12 @@ pub(crate) struct Arguments {
     /// Above 0 and up to 1.
     pub(crate) sample_rate: f64,
     pub(crate) outcome: bool,
-    /// Where the crate `tallyd-client` is.
-    pub(crate) home: Path,
+    /// The path of the crate `tallyd-client`.
+    pub(crate) crate_path: Path,
 }
 
-const KNOWN: &str = "metric_name = \"…\", component = \"…\", tags(key = \"value\"), sample_rate = 0.1, outcome or crate = \"…\"";
+const EXPECTED_ARGUMENT: &str = "metric_name = \"…\", component = \"…\", tags(key = \"value\"), sample_rate = 0.1, \
+                                 outcome or crate = \"…\"";
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
@@ -29,52 +30,56 @@ impl Parse for Arguments {
             tags: Vec::new(),
             sample_rate: 1.0,
             outcome: false,
-            home: parse_quote!(::tallyd_client),
+            crate_path: parse_quote!(::tallyd_client),
         };
-        let mut names = Once::default();
-        between_commas(input, || {
-            let name = input.call(Ident::parse_any).map_err(|error| expected(KNOWN, error.span()))?;
+        let mut names = UniqueNames::default();
+        parse_list(input, || {
+            let name =
+                input.call(Ident::parse_any).map_err(|error| expected(EXPECTED_ARGUMENT, error.span()))?;
             let (name, span) = (name.unraw().to_string(), name.span());
             match name.as_str() {
-                "metric_name" => arguments.metric_name = Some(equal(input, text)?),
-                "component" => arguments.component = Some(equal(input, text)?),
-                "tags" => arguments.tags = tags(input)?,
-                "sample_rate" => arguments.sample_rate = equal(input, rate)?,
+                "metric_name" => arguments.metric_name = Some(parse_after_equals(input, parse_text)?),
+                "component" => arguments.component = Some(parse_after_equals(input, parse_text)?),
+                "tags" => arguments.tags = parse_tags(input)?,
+                "sample_rate" => arguments.sample_rate = parse_after_equals(input, parse_rate)?,
                 "outcome" => arguments.outcome = true,
-                "crate" => arguments.home = equal(input, path)?,
-                _ => return Err(Error::new(span, format!("unknown argument `{name}`; expected {KNOWN}"))),
+                "crate" => arguments.crate_path = parse_after_equals(input, parse_path)?,
+                _ => {
+                    let problem = format!("unknown argument `{name}`; expected {EXPECTED_ARGUMENT}");
+                    return Err(Error::new(span, problem));
+                }
             }
             names.add(name, span)
         })?;
-        // The argument adds a tag with this key.
-        let outcome = arguments.tags.iter().map(|(key, _)| key).find(|key| key.value() == "outcome");
-        match outcome.filter(|_| arguments.outcome) {
+        // The argument `outcome` adds a tag with this key.
+        let outcome_tag = arguments.tags.iter().map(|(key, _)| key).find(|key| key.value() == "outcome");
+        match outcome_tag.filter(|_| arguments.outcome) {
             None => Ok(arguments),
-            Some(key) => Err(twice("outcome", key.span())),
+            Some(key) => Err(given_twice("outcome", key.span())),
         }
     }
 }
 
-/// Names of which each may come once.
+/// Refuses a name that was added before.
 #[derive(Default)]
-struct Once(HashSet<String>);
+struct UniqueNames(HashSet<String>);
 
-impl Once {
+impl UniqueNames {
     fn add(&mut self, name: String, span: Span) -> syn::Result<()> {
         match self.0.replace(name) {
             None => Ok(()),
-            Some(name) => Err(twice(&name, span)),
+            Some(name) => Err(given_twice(&name, span)),
         }
     }
 }
 
-fn twice(name: &str, span: Span) -> Error {
-    Error::new(span, format!("`{name}` is given twice"))
+fn given_twice(name: &str, span: Span) -> Error {
+    Error::new(span, format!("`{name}` is given twice; remove one of the two"))
 }
 
-fn between_commas(input: ParseStream<'_>, mut item: impl FnMut() -> syn::Result<()>) -> syn::Result<()> {
+fn parse_list(input: ParseStream<'_>, mut parse_item: impl FnMut() -> syn::Result<()>) -> syn::Result<()> {
     while !input.is_empty() {
-        item()?;
+        parse_item()?;
         if !input.is_empty() {
             input.parse::<Token![,]>()?;
         }
@@ -82,46 +87,49 @@ fn between_commas(input: ParseStream<'_>, mut item: impl FnMut() -> syn::Result<
     Ok(())
 }
 
-fn equal<T>(input: ParseStream<'_>, value: impl FnOnce(ParseStream<'_>) -> syn::Result<T>) -> syn::Result<T> {
+fn parse_after_equals<T>(
+    input: ParseStream<'_>,
+    parse: impl FnOnce(ParseStream<'_>) -> syn::Result<T>,
+) -> syn::Result<T> {
     input.parse::<Token![=]>()?;
-    value(input)
+    parse(input)
 }
 
-fn tags(input: ParseStream<'_>) -> syn::Result<Vec<(LitStr, LitStr)>> {
+fn parse_tags(input: ParseStream<'_>) -> syn::Result<Vec<(LitStr, LitStr)>> {
     let input = &{
-        let within;
-        parenthesized!(within in input);
-        within
+        let content;
+        parenthesized!(content in input);
+        content
     };
     let mut tags = Vec::new();
-    let mut keys = Once::default();
-    between_commas(input, || {
-        let key = key(input)?;
+    let mut keys = UniqueNames::default();
+    parse_list(input, || {
+        let key = parse_key(input)?;
         keys.add(key.value(), key.span())?;
-        tags.push((key, equal(input, text)?));
+        tags.push((key, parse_after_equals(input, parse_text)?));
         Ok(())
     })?;
     Ok(tags)
 }
 
-/// `"http.method"`, or a word.
-fn key(input: ParseStream<'_>) -> syn::Result<LitStr> {
+/// Parses a key with or without quotes.
+fn parse_key(input: ParseStream<'_>) -> syn::Result<LitStr> {
     if input.peek(Lit) {
-        return text(input);
+        return parse_text(input);
     }
     let word = input.call(Ident::parse_any)?;
     Ok(LitStr::new(&word.unraw().to_string(), word.span()))
 }
 
-fn text(input: ParseStream<'_>) -> syn::Result<LitStr> {
-    literal(input, "a non-empty string literal", |literal| match literal {
+fn parse_text(input: ParseStream<'_>) -> syn::Result<LitStr> {
+    parse_literal(input, "a text in quotes that is not empty", |literal| match literal {
         Lit::Str(text) if !text.value().is_empty() => Some(text),
         _ => None,
     })
 }
 
-fn rate(input: ParseStream<'_>) -> syn::Result<f64> {
-    literal(input, "a number above 0 and up to 1, such as 0.1", |literal| {
+fn parse_rate(input: ParseStream<'_>) -> syn::Result<f64> {
+    parse_literal(input, "a number above 0 and at most 1, such as 0.1", |literal| {
         let rate: f64 = match literal {
             Lit::Float(number) => number.base10_parse().ok()?,
             Lit::Int(number) => number.base10_parse().ok()?,
@@ -131,19 +139,23 @@ fn rate(input: ParseStream<'_>) -> syn::Result<f64> {
     })
 }
 
-fn path(input: ParseStream<'_>) -> syn::Result<Path> {
-    let text = text(input)?;
+fn parse_path(input: ParseStream<'_>) -> syn::Result<Path> {
+    let text = parse_text(input)?;
     text.parse_with(Path::parse_mod_style)
         .map_err(|_| expected("a path, such as \"crate::metrics::tallyd_client\"", text.span()))
 }
 
-/// What a literal says, or else what was wanted in its place.
-fn literal<T>(input: ParseStream<'_>, wanted: &str, said: impl FnOnce(Lit) -> Option<T>) -> syn::Result<T> {
-    let literal: Lit = input.parse().map_err(|error: Error| expected(wanted, error.span()))?;
+/// Parses a literal and converts it, or says what was expected in its place.
+fn parse_literal<T>(
+    input: ParseStream<'_>,
+    what: &str,
+    convert: impl FnOnce(Lit) -> Option<T>,
+) -> syn::Result<T> {
+    let literal: Lit = input.parse().map_err(|error: Error| expected(what, error.span()))?;
     let span = literal.span();
-    said(literal).ok_or_else(|| expected(wanted, span))
+    convert(literal).ok_or_else(|| expected(what, span))
 }
 
-fn expected(wanted: &str, span: Span) -> Error {
-    Error::new(span, format!("expected {wanted}"))
+fn expected(what: &str, span: Span) -> Error {
+    Error::new(span, format!("expected {what}"))
 }

@@ -1,44 +1,43 @@
-//! A function as it is read, wherever it stands: alone, in an implementation, or in a trait.
+//! A function as the attribute reads it: alone, in an implementation, or in a trait.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Attribute, Block, Error, ReturnType, Signature, Token, Type, Visibility, braced, parse_quote};
+use syn::visit::{self, Visit};
+use syn::{
+    AssocType, Attribute, Block, Error, Expr, ExprAsync, ExprPath, Item, Path, PathSegment, ReturnType,
+    Signature, Stmt, Token, Type, Visibility, braced, parse_quote,
+};
 
 /// A function that can be timed.
 pub(crate) struct Function {
     attributes: Vec<Attribute>,
     visibility: Visibility,
     pub(crate) signature: Signature,
-    /// Those at the beginning of its body: `#![allow(…)]`.
+    /// The attributes at the beginning of the body, such as `#![allow(…)]`.
     inner_attributes: Vec<Attribute>,
     pub(crate) block: Block,
-}
-
-impl Function {
-    /// What stands behind its arrow.
-    pub(crate) fn returned(&self) -> Type {
-        match &self.signature.output {
-            ReturnType::Default => parse_quote!(()),
-            ReturnType::Type(_, returned) => (**returned).clone(),
-        }
-    }
 }
 
 impl Parse for Function {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let attributes = input.call(Attribute::parse_outer)?;
         let visibility = input.parse()?;
-        let no_function = |error: Error| Error::new(error.span(), "#[timed] times functions and methods");
-        let signature: Signature = input.parse().map_err(no_function)?;
+        let not_a_function = |error: Error| {
+            Error::new(error.span(), "#[timed] times only functions and methods; move it to one")
+        };
+        let signature: Signature = input.parse().map_err(not_a_function)?;
         if let Some(constness) = &signature.constness {
-            return Err(Error::new(constness.span(), "a const fn has no clock; #[timed] cannot time it"));
+            return Err(Error::new(
+                constness.span(),
+                "#[timed] cannot time a const fn, which cannot read a clock; remove one of the two",
+            ));
         }
         if input.peek(Token![;]) {
             return Err(Error::new(
                 signature.span(),
-                "there is no body to time; give #[timed] to what implements it",
+                "#[timed] needs a body to time; move it to the implementations of this method",
             ));
         }
         let body;
@@ -61,4 +60,75 @@ impl ToTokens for Function {
             }
         });
     }
+}
+
+impl Function {
+    /// Returns the type after the arrow.
+    pub(crate) fn return_type(&self) -> Type {
+        match &self.signature.output {
+            ReturnType::Default => parse_quote!(()),
+            ReturnType::Type(_, output) => (**output).clone(),
+        }
+    }
+
+    /// Returns true if the function visibly belongs to a type: by `self`, or by `Self` outside macros, where a word may mean
+    /// anything.
+    pub(crate) fn belongs_to_a_type(&self) -> bool {
+        struct FindsSelf(bool);
+
+        impl Visit<'_> for FindsSelf {
+            fn visit_path_segment(&mut self, segment: &PathSegment) {
+                self.0 |= segment.ident == "Self";
+                visit::visit_path_segment(self, segment);
+            }
+
+            /// Skips an item in the body, whose `Self` is another type.
+            fn visit_item(&mut self, _: &Item) {}
+        }
+
+        let mut search = FindsSelf(self.signature.receiver().is_some());
+        search.visit_signature(&self.signature);
+        search.visit_block(&self.block);
+        search.0
+    }
+}
+
+/// Returns the async block whose future a body returns, as `#[async_trait]` writes methods: the last expression is
+/// `async move { … }` or `Box::pin(async move { … })`.
+pub(crate) fn returned_async_block(body: &mut Block) -> Option<&mut ExprAsync> {
+    let Some(Stmt::Expr(last, None)) = body.stmts.last_mut() else { return None };
+    match last {
+        Expr::Async(block) => Some(block),
+        Expr::Call(call) if is_box_pin(&call.func) => match call.args.first_mut() {
+            Some(Expr::Async(block)) => Some(block),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Returns true for `Box::pin` by any path, such as `::std::boxed::Box::pin`.
+fn is_box_pin(function: &Expr) -> bool {
+    let Expr::Path(ExprPath { path: Path { segments, .. }, .. }) = function else { return false };
+    let mut from_the_end = segments.iter().rev().map(|segment| &segment.ident);
+    from_the_end.next().is_some_and(|name| name == "pin")
+        && from_the_end.next().is_some_and(|name| name == "Box")
+}
+
+/// Returns `T` for `Pin<Box<dyn Future<Output = T> + Send>>`, and `_` for a type that does not show its output.
+pub(crate) fn future_output(future: &Type) -> Type {
+    /// Finds the outermost output.
+    struct FindsOutput(Option<Type>);
+
+    impl Visit<'_> for FindsOutput {
+        fn visit_assoc_type(&mut self, associated: &AssocType) {
+            if self.0.is_none() && associated.ident == "Output" {
+                self.0 = Some(associated.ty.clone());
+            }
+        }
+    }
+
+    let mut search = FindsOutput(None);
+    search.visit_type(future);
+    search.0.unwrap_or_else(|| parse_quote!(_))
 }

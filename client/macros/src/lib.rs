@@ -1,11 +1,8 @@
-//! The attribute `#[timed]` of `tallyd-client`, which documents it.
+//! The attribute `#[timed]` of `tallyd-client`, which re-exports it.
 
-mod arguments;
-mod body;
-mod component;
-mod function;
-mod future;
-mod start;
+mod arguments; // what the parentheses may contain
+mod expand; // what the function becomes
+mod function; // which functions can be timed
 
 use proc_macro::TokenStream;
 use quote::ToTokens;
@@ -14,7 +11,7 @@ use syn::parse_macro_input;
 use arguments::Arguments;
 use function::Function;
 
-/// Records how long each call of a function takes, in milliseconds, whichever way it ends.
+/// Records how long each call of a function takes, in milliseconds, however the call ends.
 ///
 /// ```
 /// use std::num::ParseIntError;
@@ -23,20 +20,20 @@ use function::Function;
 /// struct Parser;
 ///
 /// impl Parser {
-///     /// Its time is `Parser.parse.execution_time`.
+///     /// The attribute records `Parser.parse.execution_time`.
 ///     #[timed]
 ///     fn parse(&self, text: &str) -> usize {
 ///         text.lines().count()
 ///     }
 /// }
 ///
-/// /// Its time is `Resume.extract.time`.
+/// /// The attribute records `Resume.extract.time`, with two tags.
 /// #[timed(component = "Resume", metric_name = "extract.time", tags(source = "upload", "http.method" = "POST"))]
 /// fn extract(text: &str) -> Option<&str> {
 ///     text.lines().next()
 /// }
 ///
-/// /// One call in ten is sent, with the tag `outcome:ok` or `outcome:error`, or how else it ended.
+/// /// One call in ten is sent, with the tag `outcome:ok` or `outcome:error`, or another if it ended in another way.
 /// #[timed(component = "Resume", sample_rate = 0.1, outcome)]
 /// async fn years(text: &str) -> Result<u8, ParseIntError> {
 ///     let years = text.trim().parse()?;
@@ -48,42 +45,41 @@ use function::Function;
 /// # assert_eq!(std::pin::pin!(years(" 5")).poll(&mut context), std::task::Poll::Ready(Ok(5)));
 /// ```
 ///
-/// | argument | default | |
+/// | argument | default | meaning |
 /// |---|---|---|
 /// | `metric_name = "…"` | `{function}.execution_time` | the name of the timing |
-/// | `component = "…"` | the type of a method, the module of another function | what stands before that name |
-/// | `tags(key = "value", …)` | none | its tags; a key may be in quotes: `"http.method" = "GET"` |
-/// | `sample_rate = 0.1` | 1 | the share of calls that are sent, of which each then stands for several |
-/// | `outcome` | | adds the tag `outcome`: `ok`, `error` (an `Err` was returned), `panic`, or `dropped` (a future, before its end) |
-/// | `crate = "…"` | `::tallyd_client` | the path of this crate where it has another name, or a library exports it: `"my_lib::tallyd_client"` |
+/// | `component = "…"` | the type of a method, the module of another function | the first part of the full name |
+/// | `tags(key = "value", …)` | none | its tags; a key can be in quotes: `"http.method" = "GET"` |
+/// | `sample_rate = 0.1` | 1 | the share of calls that are sent, above 0 and at most 1; servers scale them up |
+/// | `outcome` | | adds the tag `outcome`: `ok`, `error` (the function returned `Err`), `panic`, or `dropped` (a future that did not end) |
+/// | `crate = "…"` | `::tallyd_client` | the path of this crate, if it has another name or a library re-exports it: `"my_lib::tallyd_client"` |
 ///
-/// A function of a type without `self` is known to be one only if `Self` stands in its signature, or in its body outside
-/// macros; otherwise give its `component`.
+/// The attribute cannot see the type around a function without `self`. It finds the type only if `Self` occurs in the signature,
+/// or in the body outside macros. Otherwise name the `component`.
 ///
-/// An `async` function is timed from the first time it is polled. So is a function whose last expression is an async block,
-/// alone or in `Box::pin`, as `#[async_trait]` writes methods. Another function that returns a future is timed only until it
-/// has returned that.
+/// An `async` function is timed from its first poll. So is a function whose last expression is an async block, alone or in
+/// `Box::pin`, as `#[async_trait]` writes methods. Any other function that returns a future is timed only until it returns the
+/// future.
 ///
 /// # With `outcome`
 ///
-/// The body becomes a closure or an async block, so that what it returns can be looked at. All else stays as it is, but for
-/// these:
+/// The body becomes a closure or an async block, so that the timer can see the returned value. Four limits apply:
 ///
-/// - A type parameter hides what it stands for: of `fn call<T>() -> T` the outcome is `ok` even where `T` is a `Result`, and
-///   that is an `Err`.
-/// - In a function with `#[track_caller]`, `Location::caller()` is a place in the function itself: no closure can have that
-///   attribute.
-/// - A future that is dropped because its thread panics ends by `panic`, not by `dropped`.
-/// - A closure that is returned as `impl Fn(&str)` must say the types of its parameters: `|text: &str| …`.
+/// - A type parameter hides its type: the outcome of `fn call<T>() -> T` is `ok` even if `T` is a `Result` and the value an
+///   `Err`.
+/// - In a function with `#[track_caller]`, `Location::caller()` is a place in the function itself, because a closure cannot have
+///   that attribute.
+/// - A future that is dropped because its thread panics has the outcome `panic`, not `dropped`.
+/// - A closure that is returned as `impl Fn(&str)` must name the types of its parameters: `|text: &str| …`.
 #[proc_macro_attribute]
 pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as Arguments);
     match syn::parse::<Function>(item.clone()) {
         Ok(mut function) => {
-            body::put_timer(&arguments, &mut function);
+            expand::time_function(&arguments, &mut function);
             function.into_token_stream().into()
         }
-        // The function stays, so that nothing else is wrong where it is called.
+        // The item stays, so that its uses cause no further errors.
         Err(error) => [TokenStream::from(error.into_compile_error()), item].into_iter().collect(),
     }
 }

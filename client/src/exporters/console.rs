@@ -1,61 +1,60 @@
-//! Writes each sample into the log.
+//! Writes each sample to the log.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::text::{before_names, push_metric, push_tags};
+use super::text::{name_prefix, push_metric_name, push_tags};
 use crate::sample::{Sample, Value};
 
-/// What a thread does with the log.
+/// What a thread is doing with the log.
 #[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// It has not logged a sample yet.
-    New,
+enum LogState {
+    /// The thread has not logged a sample yet.
+    Unused,
     Idle,
-    /// It writes a sample into the log right now.
-    Logs,
-    /// It ends, and what the log keeps of it may be gone.
-    Ends,
-}
-
-/// Dropped when the thread ends; before what the log keeps, which was used first.
-struct Sentinel;
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        STATE.set(State::Ends);
-    }
+    Writing,
+    /// The thread is ending, and may have dropped the log's thread-local data.
+    Ending,
 }
 
 thread_local! {
-    static STATE: Cell<State> = const { Cell::new(State::New) };
-    static SENTINEL: Sentinel = const { Sentinel };
+    static LOG_STATE: Cell<LogState> = const { Cell::new(LogState::Unused) };
+    static ENDING: MarksEnding = const { MarksEnding };
 }
 
-/// One record of the log for each sample: `METRIC: {component}.{name}`, with the sample as its fields.
+/// Marks the end of the thread. Thread-locals are dropped in reverse order of first use, so this one goes before the log's.
+struct MarksEnding;
+
+impl Drop for MarksEnding {
+    fn drop(&mut self) {
+        LOG_STATE.set(LogState::Ending);
+    }
+}
+
+/// Writes a record for each sample: `METRIC: {prefix}.{component}.{name}`, with the sample as its fields.
 #[derive(Debug)]
 pub(super) struct Console {
-    before_names: String,
+    name_prefix: String,
     lost: AtomicU64,
 }
 
 impl Console {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { before_names: before_names(prefix), lost: AtomicU64::new(0) }
+        Self { name_prefix: name_prefix(prefix), lost: AtomicU64::new(0) }
     }
 
     pub(super) fn record(&self, sample: &Sample<'_>) {
-        // A log that counts its records must not count those of its own counter, for ever.
-        if matches!(STATE.get(), State::Logs | State::Ends) {
+        // A log that counts its own records would otherwise log that counter for ever.
+        if matches!(LOG_STATE.get(), LogState::Writing | LogState::Ending) {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let _guard = Guard::new();
+        let _writing = Writing::begin();
         let (mut metric, mut tags) = (String::new(), String::new());
-        push_metric(&mut metric, &self.before_names, sample);
+        push_metric_name(&mut metric, &self.name_prefix, sample);
         push_tags(&mut tags, "", sample);
         let Sample { component, name, value, rate, .. } = *sample;
-        // A field has one type, and `tracing` wants to know it where the record is written.
+        // A macro, because `tracing` needs the type of each field at compile time.
         macro_rules! write {
             ($value:expr) => {
                 tracing::info!(target: "tallyd_client", component, name, "type" = value.type_name(), value = $value, rate, tags, "METRIC: {metric}")
@@ -78,23 +77,23 @@ impl Console {
     }
 }
 
-/// While a sample is written; also where the log panics.
-struct Guard {
+/// Marks a sample as being written until it is dropped, even if the log panics.
+struct Writing {
     is_first: bool,
 }
 
-impl Guard {
-    fn new() -> Self {
-        Self { is_first: STATE.replace(State::Logs) == State::New }
+impl Writing {
+    fn begin() -> Self {
+        Self { is_first: LOG_STATE.replace(LogState::Writing) == LogState::Unused }
     }
 }
 
-impl Drop for Guard {
+impl Drop for Writing {
     fn drop(&mut self) {
         if self.is_first {
-            // Used after the log was, and so dropped before it.
-            SENTINEL.with(|_| ());
+            // The first use of `ENDING` comes after the log's own thread-locals, so that it is dropped before them.
+            ENDING.with(|_| ());
         }
-        STATE.set(State::Idle);
+        LOG_STATE.set(LogState::Idle);
     }
 }

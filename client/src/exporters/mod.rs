@@ -1,6 +1,7 @@
-//! Where samples go.
+//! The exporters, to which every sample is handed.
 
 mod console;
+mod losses;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 mod statsd;
@@ -13,37 +14,40 @@ use self::console::Console;
 #[cfg(feature = "prometheus")]
 use self::prometheus::Prometheus;
 use self::statsd::Statsd;
-use crate::config::{Exporter, Settings};
+use crate::config::Exporter;
+use crate::config::settings::Settings;
 use crate::sample::{NOT_SENT, Sample};
 
-/// All that were started. Each takes what it is given, whatever becomes of it elsewhere.
+/// All exporters that are running. A failure of one does not affect the others.
 #[derive(Default)]
 pub(crate) struct Exporters {
     statsd: Option<Statsd>,
     console: Option<Console>,
     #[cfg(feature = "prometheus")]
     prometheus: Option<Prometheus>,
-    /// Samples that no exporter could say, such as a gauge that is no number.
+    /// The number of samples that no exporter can represent, such as a gauge that is not a number.
     invalid: AtomicU64,
 }
 
 impl Exporters {
-    /// Those that cannot start are logged, and left out.
+    /// Starts the configured exporters. An exporter that cannot start is logged and left out.
     pub(crate) fn start(settings: &Settings) -> Self {
         let mut all = Self::default();
+        let prefix = &settings.prefix;
         for exporter in &settings.exporters {
             match exporter {
-                Exporter::Statsd => all.statsd = Some(Statsd::new(&settings.prefix, settings.target.clone())),
-                Exporter::Console => all.console = Some(Console::new(&settings.prefix)),
+                Exporter::Statsd => all.statsd = Some(Statsd::new(prefix, settings.statsd_address.clone())),
+                Exporter::Console => all.console = Some(Console::new(prefix)),
                 #[cfg(feature = "prometheus")]
-                Exporter::Prometheus => match Prometheus::start(&settings.prefix, settings.scraped_at) {
+                Exporter::Prometheus => match Prometheus::start(prefix, settings.scrape_address) {
                     Ok(prometheus) => all.prometheus = Some(prometheus),
                     Err(error) => {
-                        let address = settings.scraped_at.map(tracing::field::display);
-                        tracing::error!(address, %error, "metrics cannot be scraped here, and are lost to the exporter prometheus; choose another prometheus.port if this one is taken");
+                        let address = settings.scrape_address.map(tracing::field::display);
+                        let help = "if the port is taken, choose another prometheus.port";
+                        tracing::error!(address, %error, "the exporter prometheus cannot start, and its samples are lost; {help}");
                     }
                 },
-                // Refused with the configuration.
+                // `Config::settings` refuses this.
                 #[cfg(not(feature = "prometheus"))]
                 Exporter::Prometheus => {}
             }
@@ -52,28 +56,28 @@ impl Exporters {
     }
 
     #[inline]
-    pub(crate) fn are_none(&self) -> bool {
-        self.statsd.is_none() && self.console.is_none() && !self.want_all()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.statsd.is_none() && self.console.is_none() && !self.count_every_call()
     }
 
-    /// Whether calls are wanted also where they are sampled and not among those that are sent: the page in the application has
-    /// them all, for nothing is sent there.
+    /// Returns true if an exporter records the calls that sampling leaves out, too. The Prometheus page does: counting a call
+    /// there sends nothing.
     #[inline]
-    #[cfg_attr(not(feature = "prometheus"), allow(clippy::unused_self, reason = "there is no such exporter"))]
-    pub(crate) fn want_all(&self) -> bool {
+    #[cfg_attr(not(feature = "prometheus"), allow(clippy::unused_self, reason = "only that exporter does"))]
+    pub(crate) fn count_every_call(&self) -> bool {
         #[cfg(feature = "prometheus")]
         return self.prometheus.is_some();
         #[cfg(not(feature = "prometheus"))]
         false
     }
 
-    /// Whether [`flush`](Self::flush) and [`keep_up`](Self::keep_up) do anything.
+    /// Returns true if [`flush`](Self::flush) or [`run_upkeep`](Self::run_upkeep) has work to do.
     pub(crate) fn need_upkeep(&self) -> bool {
-        self.statsd.is_some() || self.want_all()
+        self.statsd.is_some() || self.count_every_call()
     }
 
-    /// Whether [`open`](Self::open) does anything.
-    pub(crate) fn need_sockets(&self) -> bool {
+    /// Returns true if [`open_sockets`](Self::open_sockets) has work to do.
+    pub(crate) fn have_sockets(&self) -> bool {
         self.statsd.is_some()
     }
 
@@ -102,28 +106,30 @@ impl Exporters {
         }
     }
 
-    /// Brings the page up to date.
-    #[cfg_attr(not(feature = "prometheus"), allow(clippy::unused_self, reason = "there is no such exporter"))]
-    pub(crate) fn keep_up(&self, now: Instant) {
+    /// Brings the Prometheus page up to date.
+    #[cfg_attr(
+        not(feature = "prometheus"),
+        allow(clippy::unused_self, reason = "only that exporter needs it")
+    )]
+    pub(crate) fn run_upkeep(&self, now: Instant) {
         #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
-            prometheus.keep_up(now);
+            prometheus.run_upkeep(now);
         }
         #[cfg(not(feature = "prometheus"))]
         let _ = now;
     }
 
-    /// Whether the sockets were opened.
-    pub(crate) fn are_open(&self) -> bool {
+    pub(crate) fn sockets_are_open(&self) -> bool {
         self.statsd.as_ref().is_none_or(Statsd::is_open)
     }
 
-    /// Opens the sockets, in place of those that are open; whether that succeeded.
-    pub(crate) fn open(&self) -> bool {
+    /// Opens new sockets in place of the open ones. Returns true if that succeeded.
+    pub(crate) fn open_sockets(&self) -> bool {
         self.statsd.as_ref().is_none_or(Statsd::open)
     }
 
-    /// Sends what waits, and serves no page any more.
+    /// Sends all buffered samples, and ends the server of the Prometheus page.
     pub(crate) fn stop(&self) {
         self.flush();
         #[cfg(feature = "prometheus")]
@@ -132,6 +138,7 @@ impl Exporters {
         }
     }
 
+    /// Returns the number of samples that were dropped, once for each exporter that dropped one.
     pub(crate) fn lost(&self) -> u64 {
         let by_statsd = self.statsd.as_ref().map_or(0, Statsd::lost);
         let by_console = self.console.as_ref().map_or(0, Console::lost);
@@ -142,9 +149,8 @@ impl Exporters {
         self.invalid.load(Ordering::Relaxed) + by_statsd + by_console + by_prometheus
     }
 
-    /// The page for Prometheus, if there is that exporter.
     #[cfg(feature = "prometheus")]
-    pub(crate) fn page(&self) -> Option<String> {
+    pub(crate) fn render_prometheus(&self) -> Option<String> {
         self.prometheus.as_ref().map(Prometheus::render)
     }
 }

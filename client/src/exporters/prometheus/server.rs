@@ -1,5 +1,6 @@
-//! The server of the page, on a thread of its own.
+//! The HTTP server of the page, on a thread of its own.
 
+use std::error::Error;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
@@ -7,33 +8,33 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::StartError;
+type StartError = Box<dyn Error + Send + Sync>;
 
-/// Serves until it is dropped; then the port is free.
+/// A server that runs until it is dropped. Then its port is free.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Listens; whoever asks is answered from then on.
+    /// Starts the server. It accepts connections when this returns.
     pub(super) fn start(builder: PrometheusBuilder) -> Result<(PrometheusRecorder, Self), StartError> {
         let (stop, stopped) = oneshot::channel();
-        let (told, tell) = mpsc::channel();
+        let (started_sender, started) = mpsc::channel();
         let serve = move || {
-            // All of it on this thread: the application may run another runtime, in which none may be dropped.
+            // The runtime lives and dies on this thread: a runtime of the application forbids dropping one on its threads.
             match listen(builder) {
                 Ok((runtime, recorder, server)) => {
-                    _ = told.send(Ok(recorder));
+                    _ = started_sender.send(Ok(recorder));
                     runtime.spawn(server);
-                    // Nothing is ever sent: the other end is dropped.
+                    // This ends when the sender is dropped: nothing is ever sent.
                     _ = runtime.block_on(stopped);
                 }
-                Err(error) => _ = told.send(Err(error)),
+                Err(error) => _ = started_sender.send(Err(error)),
             }
         };
         let thread = thread::Builder::new().name("tallyd-client-http".to_owned()).spawn(serve)?;
-        let recorder = tell.recv()??;
+        let recorder = started.recv()??;
         Ok((recorder, Self { stop: Some(stop), thread: Some(thread) }))
     }
 }
@@ -47,7 +48,10 @@ fn listen(
     drop(context);
     let server = async {
         if let Err(error) = server.await {
-            tracing::warn!(?error, "metrics cannot be scraped any more");
+            tracing::warn!(
+                ?error,
+                "the Prometheus page is no longer served; restart the application to serve it again"
+            );
         }
     };
     Ok((runtime, recorder, server))
@@ -57,7 +61,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Fails only where it panicked, which was told then.
+            // `join` fails only if the thread panicked, which the panic hook has reported.
             _ = thread.join();
         }
     }

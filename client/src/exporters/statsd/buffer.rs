@@ -1,69 +1,69 @@
-//! Lines that wait for others, to be sent in one datagram.
+//! A buffer of lines that are sent together in one datagram.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::socket::{Address, NETWORK_DATAGRAM, Socket};
+use super::socket::{NETWORK_DATAGRAM, ResolvedAddress, Socket};
 
-/// A cache line of its own for each, as threads write to several of them at a time.
+/// Lines and the socket that sends them. Each buffer has cache lines of its own, because threads write to several at a time.
 #[repr(align(128))]
 pub(super) struct Buffer {
-    waiting: Mutex<Waiting>,
+    state: Mutex<State>,
 }
 
-struct Waiting {
-    /// `None` as long as it could not be opened.
+struct State {
+    /// `None` until it is opened.
     socket: Option<Socket>,
-    /// Bytes of a datagram at most, but for a line that is longer.
+    /// The largest datagram in bytes. Only a single line can be longer.
     capacity: usize,
     lines: String,
-    /// How many samples these lines are.
+    /// The number of samples in `lines`.
     samples: u64,
-    /// And those of the last datagram that was sent, which may yet be refused.
-    sent: u64,
+    /// The number of samples in the last datagram, which may yet be refused.
+    last_sent: u64,
     lost: u64,
-    /// Why the last of them were lost.
+    /// The reason for the last loss.
     error: Option<io::Error>,
 }
 
 impl Buffer {
     pub(super) fn new() -> Self {
         Self {
-            waiting: Mutex::new(Waiting {
+            state: Mutex::new(State {
                 socket: None,
                 capacity: NETWORK_DATAGRAM,
                 lines: String::new(),
                 samples: 0,
-                sent: 0,
+                last_sent: 0,
                 lost: 0,
                 error: None,
             }),
         }
     }
 
-    /// From now on, sends there.
-    pub(super) fn open(&self, address: &Address) -> io::Result<()> {
+    /// Opens a new socket in place of the open one.
+    pub(super) fn open(&self, address: &ResolvedAddress) -> io::Result<()> {
         let socket = Socket::open(address)?;
-        let mut waiting = self.lock();
-        waiting.hear_of_refusal();
-        waiting.sent = 0;
-        waiting.capacity = socket.datagram();
-        waiting.socket = Some(socket);
+        let mut state = self.lock();
+        state.check_refusal();
+        state.last_sent = 0;
+        state.capacity = socket.max_datagram();
+        state.socket = Some(socket);
         Ok(())
     }
 
-    /// Adds the line of a sample, or the lines.
-    pub(super) fn push(&self, line: &str) {
-        let mut waiting = self.lock();
-        if !waiting.lines.is_empty() {
-            if waiting.lines.len() + 1 + line.len() > waiting.capacity {
-                waiting.send();
+    /// Adds a sample: its line, or the lines that must share a datagram.
+    pub(super) fn push(&self, lines: &str) {
+        let mut state = self.lock();
+        if !state.lines.is_empty() {
+            if state.lines.len() + 1 + lines.len() > state.capacity {
+                state.send();
             } else {
-                waiting.lines.push('\n');
+                state.lines.push('\n');
             }
         }
-        waiting.lines.push_str(line);
-        waiting.samples += 1;
+        state.lines.push_str(lines);
+        state.samples += 1;
     }
 
     pub(super) fn flush(&self) {
@@ -74,19 +74,20 @@ impl Buffer {
         self.lock().lost
     }
 
-    /// Why the last samples were lost, if some were since this was asked.
+    /// Returns the reason for the last loss, if one occurred since the previous call.
     pub(super) fn take_error(&self) -> Option<io::Error> {
         self.lock().error.take()
     }
 
-    /// A thread that panicked with the lock held may have left a part of a line, which the server rejects and counts.
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the state. A thread that panicked while it held the lock may have left a part of a line, which the server rejects and
+    /// counts.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
-    /// Sends all that waits. What the kernel does not take is dropped: who kept it would have to refuse new samples for it.
+impl State {
+    /// Sends all lines. Drops what the kernel does not take: keeping it would mean to refuse new samples instead.
     fn send(&mut self) {
         if self.samples > 0 {
             let samples = std::mem::take(&mut self.samples);
@@ -96,36 +97,36 @@ impl Waiting {
             };
             self.lines.clear();
             if let Some(error) = refused {
-                self.lose_sent(error);
+                self.lose_last_sent(error);
             }
             match sent {
-                Ok(()) => self.sent = samples,
+                Ok(()) => self.last_sent = samples,
                 Err(error) => self.lose(samples, error),
             }
         }
-        self.hear_of_refusal();
+        self.check_refusal();
     }
 
-    fn hear_of_refusal(&mut self) {
+    /// Counts the samples of the last datagram as lost if it was refused.
+    fn check_refusal(&mut self) {
         if let Some(error) = self.socket.as_ref().and_then(Socket::refusal) {
-            self.lose_sent(error);
+            self.lose_last_sent(error);
         }
     }
 
-    /// The last datagram that was sent was refused.
-    fn lose_sent(&mut self, error: io::Error) {
-        let samples = std::mem::take(&mut self.sent);
+    fn lose_last_sent(&mut self, error: io::Error) {
+        let samples = std::mem::take(&mut self.last_sent);
         self.lose(samples, error);
     }
 
-    /// Counts; it is [`Statsd`](super::Statsd) that logs, and never within a call: the log may wait for the caller, or be measured.
+    /// Counts lost samples. It does not log them: the log could wait for the caller, or could itself be measured.
     fn lose(&mut self, samples: u64, error: io::Error) {
         self.lost += samples;
         self.error = Some(error);
     }
 }
 
-/// What waits when nobody will flush it any more is sent.
+/// Sends the remaining lines.
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.flush();

@@ -1,28 +1,29 @@
-//! What a sample looks like on the wire: `component.name:value|type|@rate|#key:value,key:value`.
+//! Writes a sample as a line of the protocol: `component.name:value|type|@rate|#key:value,key:value`.
 
-use crate::exporters::text::{push_member, push_metric, push_tags};
+use crate::exporters::text::{Part, push, push_metric_name, push_tags};
 use crate::sample::{Sample, Value};
 
-/// Writes the line of a sample; whatever is in its texts, the line means what it says.
+/// Writes the line of a sample. Nothing in the sample's texts can end the line or start another one.
 ///
-/// A negative value of a gauge takes two lines, which must come in one datagram: a sign alone would make it a change.
-pub(super) fn push_line(line: &mut String, before_names: &str, sample: &Sample<'_>) {
+/// A negative gauge takes two lines, because a value with a sign is a change: `0` and then the change. Both must be in one
+/// datagram.
+pub(super) fn push_lines(lines: &mut String, name_prefix: &str, sample: &Sample<'_>) {
     if matches!(sample.value, Value::Gauge(value) if value < 0.0) {
-        push_one_line(line, before_names, sample, Value::Gauge(0.0));
-        line.push('\n');
+        push_line(lines, name_prefix, sample, Value::Gauge(0.0));
+        lines.push('\n');
     }
-    push_one_line(line, before_names, sample, sample.value);
+    push_line(lines, name_prefix, sample, sample.value);
 }
 
-fn push_one_line(line: &mut String, before_names: &str, sample: &Sample<'_>, value: Value<'_>) {
-    push_metric(line, before_names, sample);
+fn push_line(line: &mut String, name_prefix: &str, sample: &Sample<'_>, value: Value<'_>) {
+    push_metric_name(line, name_prefix, sample);
     line.push(':');
     match value {
         Value::Counter(value) => line.push_str(itoa::Buffer::new().format(value)),
         Value::Gauge(value) | Value::Timing(value) | Value::Histogram(value) | Value::Distribution(value) => {
             push_number(line, value);
         }
-        Value::Set(member) => push_member(line, member),
+        Value::Set(member) => push(line, member, Part::Member),
     }
     line.push('|');
     line.push_str(value.wire_type());
@@ -33,7 +34,7 @@ fn push_one_line(line: &mut String, before_names: &str, sample: &Sample<'_>, val
     push_tags(line, "|#", sample);
 }
 
-/// The shortest text that reads back as the same number: `16` rather than `16.0`, `1e20` rather than twenty zeros.
+/// Appends the shortest text that reads back as the same number: `16` rather than `16.0`, `1e20` rather than twenty zeros.
 fn push_number(line: &mut String, number: f64) {
     if number.fract() == 0.0 && number.abs() < 1e15 {
         line.push_str(itoa::Buffer::new().format(number as i64));
@@ -45,18 +46,17 @@ fn push_number(line: &mut String, number: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Tag;
-    use crate::sample::Tags;
+    use crate::sample::{Tag, Tags};
 
     fn line(prefix: &str, name: &str, value: Value<'_>, rate: f64, tags: &[Tag<'_>]) -> String {
-        let tags = [Tags::NONE, Tags::NONE, Tags::Given(tags), Tags::NONE];
+        let tags = [Tags::NONE, Tags::NONE, Tags::Borrowed(tags), Tags::NONE];
         let mut line = String::new();
-        push_line(&mut line, prefix, &Sample { component: "Parser", name, value, tags, rate });
+        push_lines(&mut line, prefix, &Sample { component: "Parser", name, value, tags, rate });
         line
     }
 
     #[test]
-    fn each_kind_of_value_has_the_type_that_servers_know() {
+    fn value_is_written_with_its_type() {
         let cases = [
             (Value::Counter(u64::MAX), "Parser.n:18446744073709551615|c"),
             (Value::Gauge(17.0), "Parser.n:17|g"),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_tags_and_prefixes_have_their_places() {
+    fn prefix_rate_and_tags_surround_the_value() {
         let tags = [("source", "upload"), ("empty", "")];
         assert_eq!(
             line("shop.", "n", Value::Counter(1), 0.1, &tags),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_text_ends_it_or_begins_another_one() {
+    fn character_that_would_end_a_part_becomes_an_underscore() {
         let tags = [("a:b,c|d\n", "x:y,z|\n#@")];
         assert_eq!(
             line("", "a:b|c\nd@e#f,g;h=i[j]{k}", Value::Set("a|b\nc"), 1.0, &tags),

@@ -6,113 +6,109 @@ mod socket;
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use self::buffer::Buffer;
-use self::line::push_line;
-use self::socket::Address;
-use super::text::{before_names, with_text};
-use crate::config::Target;
+use self::line::push_lines;
+use self::socket::ResolvedAddress;
+use super::losses::LossLog;
+use super::text::{name_prefix, with_buffer};
+use crate::config::settings::StatsdAddress;
 use crate::sample::{Sample, Value};
 
-/// More threads than this share buffers.
-const BUFFERS: usize = 8;
+/// The largest number of buffers; further threads share them.
+const MAX_BUFFERS: usize = 8;
 
 thread_local! {
-    /// Which buffer this thread writes to.
-    static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    /// The number of this thread, which determines its buffer.
+    static THREAD_NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
 }
-/// For the next thread.
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+static NEXT_THREAD_NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// The exporter.
 pub(super) struct Statsd {
-    before_names: String,
-    target: Target,
-    /// As many as processors, up to eight, so that threads seldom wait for each other.
+    name_prefix: String,
+    address: StatsdAddress,
+    /// One for each processor, up to [`MAX_BUFFERS`], so that threads seldom wait for each other.
     buffers: Box<[Buffer]>,
-    /// Why the sockets are not open.
-    unopened: Mutex<Option<io::Error>>,
-    /// How many lost samples the log was told of.
-    told: AtomicU64,
+    /// The reason why the sockets are not open.
+    open_error: Mutex<Option<io::Error>>,
+    loss_log: LossLog,
 }
 
 impl Statsd {
-    pub(super) fn new(prefix: &str, target: Target) -> Self {
-        let buffers = thread::available_parallelism().map_or(1, usize::from).min(BUFFERS);
-        let own = Self {
-            before_names: before_names(prefix),
-            target,
+    pub(super) fn new(prefix: &str, address: StatsdAddress) -> Self {
+        let buffers = thread::available_parallelism().map_or(1, usize::from).min(MAX_BUFFERS);
+        let statsd = Self {
+            name_prefix: name_prefix(prefix),
+            address,
             buffers: (0..buffers).map(|_| Buffer::new()).collect(),
-            unopened: Mutex::new(None),
-            told: AtomicU64::new(0),
+            open_error: Mutex::new(None),
+            loss_log: LossLog::default(),
         };
-        own.open();
-        own
+        statsd.open();
+        statsd
     }
 
     pub(super) fn record(&self, sample: &Sample<'_>) {
-        with_text(|line| {
-            push_line(line, &self.before_names, sample);
-            self.buffer(sample.value).push(line);
+        with_buffer(|lines| {
+            push_lines(lines, &self.name_prefix, sample);
+            self.buffer(sample.value).push(lines);
         });
     }
 
-    /// This thread's; or for gauges, of which the last one counts, the one that keeps the order in which all threads set them.
+    /// Returns the buffer for a value. All gauges share one, which keeps the order in which threads set them: the last value
+    /// counts.
     #[inline]
     fn buffer(&self, value: Value<'_>) -> &Buffer {
         if matches!(value, Value::Gauge(_)) {
             return &self.buffers[0];
         }
-        let own = OWN.with(|own| {
-            own.get().unwrap_or_else(|| {
-                let next = NEXT.fetch_add(1, Ordering::Relaxed);
-                own.set(Some(next));
+        let thread_number = THREAD_NUMBER.with(|number| {
+            number.get().unwrap_or_else(|| {
+                let next = NEXT_THREAD_NUMBER.fetch_add(1, Ordering::Relaxed);
+                number.set(Some(next));
                 next
             })
         });
-        &self.buffers[own % self.buffers.len()]
+        &self.buffers[thread_number % self.buffers.len()]
     }
 
-    /// Sends what waits, and logs that samples were lost: the first time, and then ever more seldom, whenever their number has one
-    /// more binary digit.
+    /// Sends all buffered samples. Logs lost samples, throttled by [`LossLog`].
     pub(super) fn flush(&self) {
         self.buffers.iter().for_each(Buffer::flush);
         let lost = self.lost();
-        let told = self.told.swap(lost, Ordering::Relaxed);
-        if told.checked_ilog2() == lost.checked_ilog2() {
+        if !self.loss_log.is_due(lost) {
             return;
         }
-        let unopened = self.unopened().as_ref().map(io::Error::to_string);
-        let unsent = self.buffers.iter().filter_map(Buffer::take_error).last();
-        let error = unopened.or(unsent.map(|error| error.to_string())).unwrap_or_default();
-        let address = tracing::field::display(&self.target);
+        let open_error = self.open_error().as_ref().map(io::Error::to_string);
+        let send_error = self.buffers.iter().filter_map(Buffer::take_error).last();
+        let error = open_error.or(send_error.map(|error| error.to_string())).unwrap_or_default();
+        let address = tracing::field::display(&self.address);
         tracing::error!(
             lost,
             address,
             error,
-            "metrics cannot be sent and are dropped; is tallyd listening there?"
+            "samples cannot be sent and are dropped; check that tallyd listens at this address"
         );
     }
 
-    /// Opens the sockets, in place of those that are open; whether that succeeded. This may wait for the name of the host; calls go
-    /// on meanwhile.
+    /// Opens new sockets in place of the open ones, while calls go on. Returns true if that succeeded. A DNS lookup can block it.
     pub(super) fn open(&self) -> bool {
         let open = |address| self.buffers.iter().try_for_each(|buffer| buffer.open(&address));
-        let opened = Address::of(&self.target).and_then(open);
+        let opened = ResolvedAddress::look_up(&self.address).and_then(open);
         let is_open = opened.is_ok();
-        *self.unopened() = opened.err();
+        *self.open_error() = opened.err();
         is_open
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.unopened().is_none()
+        self.open_error().is_none()
     }
 
-    fn unopened(&self) -> MutexGuard<'_, Option<io::Error>> {
-        self.unopened.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open_error(&self) -> MutexGuard<'_, Option<io::Error>> {
+        self.open_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lost(&self) -> u64 {

@@ -13,12 +13,12 @@ fn sum_outcome<const N: usize>(values: [u32; N]) -> [u32; N] {
 }
 
 #[timed]
-fn done_once<T>(work: impl FnOnce(&str) -> T) -> T {
+fn call_once<T>(work: impl FnOnce(&str) -> T) -> T {
     work("work")
 }
 
 #[timed(outcome)]
-fn done_once_outcome<T: Default, E>(work: impl FnOnce(&str) -> Result<(), E>) -> Result<T, E> {
+fn call_once_outcome<T: Default, E>(work: impl FnOnce(&str) -> Result<(), E>) -> Result<T, E> {
     work("work")?;
     Ok(T::default())
 }
@@ -42,18 +42,18 @@ fn closure(prefix: &str) -> impl Fn(&str) -> String + use<'_> {
 
 #[timed(outcome)]
 fn closure_outcome(prefix: &str) -> impl Fn(&str) -> String + use<'_> {
-    // It says the type itself: that of the function does not reach it.
+    // The closure must name the type: the return type of the function does not reach it.
     move |text: &str| format!("{prefix}{text}")
 }
 
 #[test]
-fn parameters_and_patterns_are_those_of_the_function() {
+fn parameters_and_patterns_work_the_same() {
     assert_eq!(sum([1, 2]), 3);
     assert_eq!(sum_outcome([1, 2]), [2, 3]);
     let text = String::from("some");
-    assert_eq!(done_once(|work| text + work), "somework");
-    assert_eq!(done_once_outcome(|_| Ok::<_, ()>(())), Ok(0));
-    assert_eq!(done_once_outcome::<u8, _>(|work| Err(work.len())), Err(4));
+    assert_eq!(call_once(|work| text + work), "somework");
+    assert_eq!(call_once_outcome(|_| Ok::<_, ()>(())), Ok(0));
+    assert_eq!(call_once_outcome::<u8, _>(|work| Err(work.len())), Err(4));
     assert_eq!(patterns((1, 2), [3, 0, 4], 5, 6), 15);
     assert_eq!(patterns_outcome((1, 2), [3, 0, 4], 5, 6), 15);
     assert_eq!(closure("a")("b"), "ab");

@@ -1,4 +1,4 @@
-//! What a method takes `self` as, and what it lends of it.
+//! Ways in which a method takes `self`, and references that it returns into it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -77,34 +77,34 @@ impl Shelf {
     }
 
     #[timed]
-    fn get(&mut self, place: Option<u8>) -> &mut String {
-        match place {
+    fn get(&mut self, key: Option<u8>) -> &mut String {
+        match key {
             None => return &mut self.title,
             Some(0) => {}
-            Some(place) => return self.books.entry(place).or_default(),
+            Some(key) => return self.books.entry(key).or_default(),
         }
         &mut self.title
     }
 
     #[timed(outcome)]
-    fn get_outcome(&mut self, place: Option<u8>) -> &mut String {
-        match place {
+    fn get_outcome(&mut self, key: Option<u8>) -> &mut String {
+        match key {
             None => return &mut self.title,
             Some(0) => {}
-            Some(place) => return self.books.entry(place).or_default(),
+            Some(key) => return self.books.entry(key).or_default(),
         }
         &mut self.title
     }
 
     #[timed(outcome)]
-    fn find(&mut self, place: u8) -> Result<&mut String, &'static str> {
-        let book = self.books.get_mut(&place).ok_or("none")?;
+    fn find(&mut self, key: u8) -> Result<&mut String, &'static str> {
+        let book = self.books.get_mut(&key).ok_or("none")?;
         Ok(book)
     }
 }
 
 #[test]
-fn self_is_taken_as_it_was() {
+fn method_takes_self_the_same_way() {
     let shelf = || Shelf::default().named("four");
     assert_eq!(shelf().named_outcome("five!").title, "five!");
     assert_eq!(Box::new(shelf()).boxed(), "four");
@@ -117,7 +117,7 @@ fn self_is_taken_as_it_was() {
 }
 
 #[test]
-fn what_is_lent_of_self_is_lent_as_long() {
+fn returned_reference_lives_as_long_as_self() {
     let mut shelf = Shelf::default();
     shelf.get(Some(1)).push('a');
     shelf.get_outcome(Some(1)).push('b');

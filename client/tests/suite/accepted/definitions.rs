@@ -1,4 +1,4 @@
-//! How a function is defined: by a macro, by itself, under a name that is a keyword, for another language.
+//! Ways to define a function: by a macro, recursively, with a keyword as its name, for another language.
 
 use std::convert::Infallible;
 use std::panic::{Location, catch_unwind};
@@ -64,7 +64,7 @@ extern "C" fn foreign_outcome(value: i32) -> i32 {
 
 #[timed]
 fn inner_attributes() -> u8 {
-    //! Documentation may stand here, too.
+    //! Documentation can also be here.
     #![allow(unused_variables)]
     let unused = 5;
     6
@@ -79,24 +79,24 @@ fn inner_attributes_outcome() -> u8 {
 
 #[timed]
 fn never() -> ! {
-    panic!("it ends so")
+    panic!("this input panics")
 }
 
 #[timed(outcome)]
 fn never_outcome() -> ! {
-    panic!("it ends so")
+    panic!("this input panics")
 }
 
 #[timed(outcome)]
 fn infallible() -> Infallible {
-    panic!("it ends so")
+    panic!("this input panics")
 }
 
 #[timed(outcome)]
 fn diverges(value: u8) -> Result<u8, ()> {
     match value {
         0 => Err(()),
-        _ => panic!("it ends so"),
+        _ => panic!("this input panics"),
     }
 }
 
@@ -107,7 +107,7 @@ fn caller() -> &'static Location<'static> {
 }
 
 #[test]
-fn a_function_is_timed_however_it_is_defined() {
+fn function_does_the_same_however_it_is_defined() {
     assert_eq!((double(4), double_outcome(128), given()), (8, None, 5));
     assert_eq!((factorial(5), factorial_outcome(5)), (120, Ok(120)));
     assert_eq!((foreign(1), foreign_outcome(1)), (2, 2));
@@ -118,13 +118,13 @@ fn a_function_is_timed_however_it_is_defined() {
 }
 
 #[test]
-fn a_function_that_never_returns_panics_as_it_would() {
+fn function_that_never_returns_still_panics() {
     assert!(catch_unwind(|| never()).is_err());
     assert!(catch_unwind(|| never_outcome()).is_err());
     assert!(catch_unwind(infallible).is_err());
 }
 
 #[test]
-fn a_function_knows_its_caller_without_outcome() {
+fn function_without_outcome_knows_its_caller() {
     assert_eq!(caller().line(), line!());
 }

@@ -1,4 +1,4 @@
-//! Functions whose work is a future's.
+//! Functions that are async or return a future.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 use tallyd_client::timed;
 
-/// What a future comes to that waits for nothing.
-fn done<T>(future: impl Future<Output = T>) -> T {
+/// Returns the output of a future that is ready at its first poll.
+fn output<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => panic!("it waits"),
+        Poll::Pending => panic!("the future is not ready"),
     }
 }
 
@@ -134,28 +134,28 @@ impl Store for Memory {
 }
 
 #[test]
-fn futures_come_to_what_they_would() {
+fn future_has_the_same_output() {
     let mut text = String::new();
-    assert_eq!(done(borrowed("a", &mut text)), 1);
-    assert_eq!(done(borrowed_outcome("7", &mut text)), Ok("a7"));
-    assert!(done(borrowed_outcome("x", &mut text)).is_err());
-    done(unit((1, 0), 2));
-    assert_eq!(done(recursive(3)), 3);
-    assert_eq!(done(recursive_outcome(3)).unwrap(), 3);
-    assert_eq!(done(boxed(" 5 ")).unwrap(), 5);
-    assert!(done(boxed("five")).is_err());
-    assert_eq!(done(block("four")).to_string(), "4");
-    assert_eq!(done(block_outcome("12")).map(|sum| sum.to_string()), Ok("14".to_owned()));
+    assert_eq!(output(borrowed("a", &mut text)), 1);
+    assert_eq!(output(borrowed_outcome("7", &mut text)), Ok("a7"));
+    assert!(output(borrowed_outcome("x", &mut text)).is_err());
+    output(unit((1, 0), 2));
+    assert_eq!(output(recursive(3)), 3);
+    assert_eq!(output(recursive_outcome(3)).unwrap(), 3);
+    assert_eq!(output(boxed(" 5 ")).unwrap(), 5);
+    assert!(output(boxed("five")).is_err());
+    assert_eq!(output(block("four")).to_string(), "4");
+    assert_eq!(output(block_outcome("12")).map(|sum| sum.to_string()), Ok("14".to_owned()));
 }
 
 #[test]
-fn futures_of_methods_come_to_what_they_would() {
+fn future_of_a_method_has_the_same_output() {
     let mut memory = Memory("m".to_owned());
-    assert_eq!(done(memory.length("four")), 4);
-    assert_eq!(done(memory.length_outcome("")), Err("m".to_owned()));
-    assert_eq!(done(memory.put("em")), Ok(3));
-    assert_eq!(done(memory.put("")), Err("empty".to_owned()));
-    assert_eq!(done(memory.get("it")), "it");
-    assert_eq!(done(memory.get_outcome(5)), Some(5));
-    done(Memory::nothing());
+    assert_eq!(output(memory.length("four")), 4);
+    assert_eq!(output(memory.length_outcome("")), Err("m".to_owned()));
+    assert_eq!(output(memory.put("em")), Ok(3));
+    assert_eq!(output(memory.put("")), Err("empty".to_owned()));
+    assert_eq!(output(memory.get("it")), "it");
+    assert_eq!(output(memory.get_outcome(5)), Some(5));
+    output(Memory::nothing());
 }

@@ -1,8 +1,4 @@
-//! What calls become in each exporter.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
+//! What each exporter does with calls, and what it does when it cannot send.
 
 use std::cell::RefCell;
 use std::net::UdpSocket;
@@ -12,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use harness::{Server, timing};
 use tallyd_client::{Config, Exporter, Metrics, MetricsCollector, time};
 
+use crate::harness::{Server, split_timing};
+
 #[test]
-fn each_call_is_a_line_with_the_tags_of_the_application_the_collector_and_the_call() {
+fn call_becomes_a_line_with_the_tags_of_all_sources() {
     let server = Server::start();
     let config = server.config().prefix("cv").tag("env", "test").tag("team", "a");
     let metrics = Metrics::start(&config).unwrap();
@@ -45,13 +42,7 @@ fn each_call_is_a_line_with_the_tags_of_the_application_the_collector_and_the_ca
 }
 
 #[test]
-fn without_being_configured_or_enabled_nothing_happens() {
-    // No test of this file configures the metrics of the application.
-    let library = MetricsCollector::new("Library");
-    library.increment_counter("calls", 1, &[]);
-    tallyd_client::flush();
-    assert_eq!(tallyd_client::lost(), 0);
-
+fn disabled_metrics_send_nothing() {
     let server = Server::start();
     let off = Metrics::start(&server.config().enabled(false)).unwrap();
     off.collector("Off").increment_counter("calls", 1, &[]);
@@ -59,11 +50,11 @@ fn without_being_configured_or_enabled_nothing_happens() {
     on.collector("On").increment_counter("calls", 1, &[]);
     on.flush();
     server.wait_for("On.calls", 1);
-    assert_eq!(server.of("Off.calls"), [""; 0]);
+    assert_eq!(server.received("Off.calls"), [""; 0]);
 }
 
 #[test]
-fn samples_are_sent_by_themselves_after_the_interval_and_at_the_end() {
+fn samples_are_sent_after_the_interval_and_at_the_end() {
     let server = Server::start();
     let metrics = Metrics::start(&server.config().statsd_flush_interval(Duration::from_millis(10))).unwrap();
     metrics.collector("A").increment_counter("sent", 1, &[]);
@@ -75,7 +66,7 @@ fn samples_are_sent_by_themselves_after_the_interval_and_at_the_end() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_counted_and_sending_goes_on_once_somebody_listens() {
+fn lost_samples_are_counted_until_a_unix_socket_listens_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.sock");
     let config = Config::new()
@@ -88,10 +79,10 @@ fn what_cannot_be_sent_is_counted_and_sending_goes_on_once_somebody_listens() {
         metrics.flush();
     };
     count(10_000);
-    assert_eq!(metrics.lost(), 10_000, "nobody listens");
+    assert_eq!(metrics.lost(), 10_000, "no socket is bound yet");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_nonblocking(true).unwrap();
-    // Nobody reads: the kernel holds some datagrams, and no call waits for more room.
+    // The test does not read yet: the kernel holds some datagrams, and no call waits for room.
     count(100_000);
     let lost = metrics.lost() - 10_000;
     let mut received = 0;
@@ -108,16 +99,16 @@ fn what_cannot_be_sent_is_counted_and_sending_goes_on_once_somebody_listens() {
     assert_eq!(read() + lost, 100_005);
     drop(socket);
     count(3);
-    assert_eq!(metrics.lost(), 10_000 + lost + 3, "nobody listens any more");
+    assert_eq!(metrics.lost(), 10_000 + lost + 3, "the socket is closed again");
     collector.record_gauge("g", f64::NAN, &[]);
     collector.record_set("s", "", &[]);
-    assert_eq!(metrics.lost(), 10_000 + lost + 5, "what no server takes is not sent");
+    assert_eq!(metrics.lost(), 10_000 + lost + 5, "values that no server accepts are lost");
     metrics.flush();
     assert_eq!(metrics.lost(), 10_000 + lost + 5);
 }
 
 #[test]
-fn what_nobody_listens_for_over_udp_is_counted_and_sending_goes_on_once_somebody_does() {
+fn lost_samples_are_counted_until_a_udp_port_listens_again() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let config = Config::new()
@@ -144,7 +135,7 @@ fn what_nobody_listens_for_over_udp_is_counted_and_sending_goes_on_once_somebody
 }
 
 #[test]
-fn of_what_many_threads_send_each_sample_is_received_or_counted_as_lost_and_gauges_in_their_order() {
+fn samples_of_many_threads_are_received_or_lost_and_gauges_stay_in_order() {
     const THREADS: u64 = 16;
     const CALLS: u64 = 5000;
     let folder = tempfile::tempdir().unwrap();
@@ -195,11 +186,11 @@ fn of_what_many_threads_send_each_sample_is_received_or_counted_as_lost_and_gaug
         reader.join().unwrap()
     });
     assert_eq!(counted + gauged.len() as u64 + metrics.lost(), 2 * THREADS * CALLS);
-    assert!(gauged.is_sorted(), "whichever thread set it, the last one is last");
+    assert!(gauged.is_sorted(), "the last value that any thread set is sent last");
 }
 
 #[test]
-fn datagrams_hold_whole_lines_and_a_line_that_is_longer_goes_alone() {
+fn datagram_holds_whole_lines_and_a_longer_line_goes_alone() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let config = Config::new().statsd_address(format!("udp://{}", socket.local_addr().unwrap()));
@@ -227,12 +218,12 @@ fn datagrams_hold_whole_lines_and_a_line_that_is_longer_goes_alone() {
 }
 
 #[test]
-fn a_share_of_the_calls_stands_for_all_of_them_but_of_gauges_and_sets() {
+fn sampling_sends_a_share_of_all_calls_except_gauges_and_sets() {
     let server = Server::start();
     let metrics = Metrics::start(&server.config().sample_rate(0.5)).unwrap();
     let collector = metrics.collector("A").with_sample_rate(0.5);
     let none = collector.clone().with_sample_rate(0.0);
-    // Few enough for the server's receive buffer, which nobody may be reading just then.
+    // Few enough to fit into the server's receive buffer while its thread is not scheduled.
     for _ in 0..300 {
         collector.increment_counter("counter", 1, &[]);
         collector.record_timing("timing", 1, &[]);
@@ -246,17 +237,17 @@ fn a_share_of_the_calls_stands_for_all_of_them_but_of_gauges_and_sets() {
     for name in ["A.gauge", "A.set", "A.gauge_of_none"] {
         server.wait_for(name, 300);
     }
-    assert_eq!(server.of("A.none"), [""; 0]);
+    assert_eq!(server.received("A.none"), [""; 0]);
     for name in ["A.counter", "A.timing", "A.timer"] {
-        let lines = server.of(name);
-        // Of 300 with a probability of a quarter: 75, and eight times the standard deviation is 60.
+        let lines = server.received(name);
+        // 300 calls with a probability of a quarter make 75; eight standard deviations are 60.
         assert!((15..135).contains(&lines.len()), "{name}: {}", lines.len());
         assert!(lines.iter().all(|line| line.ends_with("|@0.25")), "{lines:?}");
     }
 }
 
 #[test]
-fn timers_record_when_they_are_dropped_or_stopped_with_the_tags_of_their_end_unless_they_are_cancelled() {
+fn timer_records_when_dropped_or_stopped_but_not_when_cancelled() {
     let server = Server::start();
     let metrics = server.metrics();
     let collector = metrics.collector("A");
@@ -280,31 +271,31 @@ fn timers_record_when_they_are_dropped_or_stopped_with_the_tags_of_their_end_unl
         ("left", "|#source:upload"),
         ("made_1", ""),
     ] {
-        assert_eq!(timing(&server.wait_for(&format!("A.{name}"), 1)[0]).1, tags, "{name}");
+        assert_eq!(split_timing(&server.wait_for(&format!("A.{name}"), 1)[0]).1, tags, "{name}");
     }
-    assert_eq!(server.of("A.cancelled"), [""; 0]);
+    assert_eq!(server.received("A.cancelled"), [""; 0]);
 }
 
 #[test]
-fn a_thread_that_ends_may_still_measure() {
-    struct Measures(MetricsCollector);
-    impl Drop for Measures {
+fn ending_thread_can_still_record() {
+    struct RecordsWhenDropped(MetricsCollector);
+    impl Drop for RecordsWhenDropped {
         fn drop(&mut self) {
             self.0.increment_counter("ends", 1, &[]);
         }
     }
     thread_local! {
-        static BEFORE: RefCell<Option<Measures>> = const { RefCell::new(None) };
-        static AFTER: RefCell<Option<Measures>> = const { RefCell::new(None) };
+        static BEFORE: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
+        static AFTER: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
     }
     let server = Server::start();
     let metrics = server.metrics();
     let collector = metrics.collector("A");
     let ending = || {
-        // Dropped in the order in which they were used or against it: one of them after what the crate keeps.
-        BEFORE.set(Some(Measures(collector.clone())));
+        // Whatever the order of drops, one of the two is dropped after the crate's own thread-locals.
+        BEFORE.set(Some(RecordsWhenDropped(collector.clone())));
         collector.increment_counter("ends", 1, &[]);
-        AFTER.set(Some(Measures(collector.clone())));
+        AFTER.set(Some(RecordsWhenDropped(collector.clone())));
     };
     thread::scope(|scope| scope.spawn(ending).join().unwrap());
     metrics.flush();
@@ -312,7 +303,7 @@ fn a_thread_that_ends_may_still_measure() {
 }
 
 #[test]
-fn a_host_that_is_not_known_fails_nothing_and_keeps_nobody_waiting() {
+fn unknown_host_neither_fails_nor_blocks_a_call() {
     let config = Config::new()
         .statsd_address("udp://no.such.host.invalid:8125")
         .exporters([Exporter::Statsd, Exporter::Console]);
@@ -322,7 +313,7 @@ fn a_host_that_is_not_known_fails_nothing_and_keeps_nobody_waiting() {
     assert_eq!(metrics.lost(), 1);
 }
 
-/// What is logged, by threads that were told to.
+/// Keeps what is logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -337,7 +328,7 @@ impl std::io::Write for Log {
 }
 
 #[test]
-fn the_console_has_a_structured_record_for_each_metric_whatever_becomes_of_others() {
+fn console_logs_each_sample_even_if_statsd_cannot_send() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber =
@@ -361,10 +352,10 @@ fn the_console_has_a_structured_record_for_each_metric_whatever_becomes_of_other
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let records: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |message: &str| {
+    let find = |message: &str| {
         records.iter().find(|record| record["message"] == message).unwrap_or_else(|| panic!("{text}"))
     };
-    let resumes = of("METRIC: shop.ResumeParser.resumes");
+    let resumes = find("METRIC: shop.ResumeParser.resumes");
     for (field, expected) in [
         ("level", "INFO".into()),
         ("component", "ResumeParser".into()),
@@ -376,9 +367,9 @@ fn the_console_has_a_structured_record_for_each_metric_whatever_becomes_of_other
     ] {
         assert_eq!(resumes[field], expected, "{field} of {resumes}");
     }
-    let users = of("METRIC: shop.ResumeParser.users");
+    let users = find("METRIC: shop.ResumeParser.users");
     assert_eq!((&users["value"], &users["tags"]), (&"a\nb".into(), &"env:test,a_b:c_d".into()));
-    assert_eq!(of("METRIC: shop.ResumeParser.queue_length")["value"], 2.5);
+    assert_eq!(find("METRIC: shop.ResumeParser.queue_length")["value"], 2.5);
     let lost: Vec<_> = records.iter().filter_map(|record| record["lost"].as_u64()).collect();
-    assert_eq!(lost, [2, 4, 8, 16, 32, 64], "once, and then ever more seldom");
+    assert_eq!(lost, [2, 4, 8, 16, 32, 64], "each time the number has one more binary digit");
 }

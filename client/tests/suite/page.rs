@@ -1,29 +1,25 @@
-//! The page that an application has itself.
-
-#![cfg(feature = "prometheus")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
+//! The Prometheus page that an application keeps.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use harness::Server;
 use tallyd_client::{Config, Exporter, Metrics};
 
-/// One that nobody has, at this moment.
+use crate::harness::{Server, application_server};
+
+/// Returns an address that is free at this moment.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn only_page() -> Config {
+fn page_only() -> Config {
     Config::new().exporters([Exporter::Prometheus])
 }
 
 #[test]
-fn the_page_is_served_until_nothing_refers_to_the_metrics_and_then_the_port_is_free() {
+fn dropping_the_metrics_frees_the_port_of_the_page() {
     let address = free_address();
-    let metrics = Metrics::start(&only_page().prometheus_address(address)).unwrap();
+    let metrics = Metrics::start(&page_only().prometheus_address(address)).unwrap();
     metrics.collector("Parser").increment_counter("resumes", 3, &[]);
     let mut connection = TcpStream::connect(address).unwrap();
     write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
@@ -36,15 +32,15 @@ fn the_page_is_served_until_nothing_refers_to_the_metrics_and_then_the_port_is_f
 }
 
 #[test]
-fn an_application_may_serve_its_page_itself() {
-    let metrics = Metrics::start(&only_page().prometheus_start_http_server(false)).unwrap();
+fn application_can_serve_the_page_itself() {
+    let metrics = Metrics::start(&page_only().prometheus_start_http_server(false)).unwrap();
     metrics.collector("Parser").increment_counter("resumes", 3, &[]);
     assert!(metrics.render_prometheus().unwrap().contains("\nParser_resumes_total 3\n"));
     assert_eq!(Metrics::start(&Config::new().exporters([])).unwrap().render_prometheus(), None);
 }
 
 #[test]
-fn a_port_that_is_taken_keeps_no_other_exporter_from_exporting_also_within_a_runtime() {
+fn taken_port_does_not_stop_other_exporters_even_inside_a_runtime() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server::start();
     let config = server
@@ -62,16 +58,16 @@ fn a_port_that_is_taken_keeps_no_other_exporter_from_exporting_also_within_a_run
 }
 
 #[test]
-fn a_second_configuration_is_refused_and_starts_nothing() {
-    tallyd_client::configure(&only_page().prometheus_start_http_server(false)).unwrap();
+fn second_configuration_is_refused_and_starts_nothing() {
+    application_server();
     let address = free_address();
-    let error = tallyd_client::configure(&only_page().prometheus_address(address)).unwrap_err();
-    assert!(error.to_string().contains("configured before"), "{error}");
+    let error = tallyd_client::configure(&page_only().prometheus_address(address)).unwrap_err();
+    assert!(error.to_string().contains("already configured"), "{error}");
     TcpStream::connect(address).unwrap_err();
 }
 
 #[test]
-fn the_page_has_all_calls_also_those_that_are_not_sent() {
+fn page_counts_the_calls_that_sampling_leaves_out() {
     let server = Server::start();
     let config = server
         .config()
@@ -86,18 +82,18 @@ fn the_page_has_all_calls_also_those_that_are_not_sent() {
     let page = metrics.render_prometheus().unwrap();
     assert!(page.contains("\nA_n_total 2000\n") && page.contains("\nA_t_seconds_count 1000\n"), "{page}");
     metrics.flush();
-    assert!(server.of("A.n").len() < 1000);
+    assert!(server.received("A.n").len() < 1000);
 }
 
 #[test]
-fn the_number_of_series_is_limited_and_what_is_beyond_is_counted() {
-    let metrics = Metrics::start(&only_page().prometheus_start_http_server(false)).unwrap();
+fn samples_of_series_beyond_the_limit_are_counted_as_lost() {
+    let metrics = Metrics::start(&page_only().prometheus_start_http_server(false)).unwrap();
     let collector = metrics.collector("A");
     for series in 0..100_010 {
         collector.increment_counter("n", 1, &[("series", &series.to_string())]);
     }
     assert_eq!(metrics.lost(), 10);
     collector.increment_counter("n", 1, &[("series", "5")]);
-    assert_eq!(metrics.lost(), 10, "those that are there go on");
+    assert_eq!(metrics.lost(), 10, "known series are still recorded");
     assert_eq!(metrics.render_prometheus().unwrap().matches("\nA_n_total{").count(), 100_000);
 }

@@ -1,8 +1,4 @@
-//! What `#[timed]` records of functions of every kind, whichever way they end; and that it changes nothing else of them.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
+//! What `#[timed]` records of functions of every kind, however they end.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -12,16 +8,19 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harness::{GLOBAL, timing};
 use tallyd_client::timed;
 
-/// The lines of a metric, of which there are as many; each is a time of at least so many milliseconds and ends so.
-fn assert_timed(name: &str, ends: &[&str]) {
-    let lines = GLOBAL.wait_for(name, ends.len());
-    for (line, end) in lines.iter().zip(ends) {
-        let (milliseconds, rest) = timing(line);
+use crate::harness::{application_server, split_timing};
+
+/// Waits for one line of a timing for each of `tags`, and checks the time and the tags of each. Besides those tags, a line has that
+/// of the application.
+fn assert_timed(name: &str, tags: &[&str]) {
+    let lines = application_server().wait_for(name, tags.len());
+    for (line, tags) in lines.iter().zip(tags) {
+        let (milliseconds, rest) = split_timing(line);
         assert!((0.0..60_000.0).contains(&milliseconds), "{line}");
-        assert_eq!(rest, *end, "{line}");
+        let separator = if tags.is_empty() { "" } else { "," };
+        assert_eq!(rest, ["|#", "env:test", separator, tags].concat(), "{line}");
     }
 }
 
@@ -79,8 +78,8 @@ impl<T> Parser<T> {
 }
 
 #[test]
-fn a_method_is_timed_under_its_type_and_a_function_under_its_module() {
-    LazyForce::all();
+fn component_is_the_type_of_a_method_or_the_module_of_a_function() {
+    application_server();
     let mut parser = Parser::new(vec![String::new()]);
     parser.value_mut().push(String::new());
     assert_eq!(parser.value_mut_or(true).unwrap().len(), 2);
@@ -91,7 +90,7 @@ fn a_method_is_timed_under_its_type_and_a_function_under_its_module() {
     for name in ["new", "value_mut", "value", "into_value", "parse", "parse_twice"] {
         assert_timed(&format!("Parser.{name}.execution_time"), &[""]);
     }
-    assert_timed("Parser.value_mut_or.execution_time", &["|#outcome:ok", "|#outcome:error"]);
+    assert_timed("Parser.value_mut_or.execution_time", &["outcome:ok", "outcome:error"]);
 
     #[timed]
     fn free() {}
@@ -121,8 +120,8 @@ mod r#mod {
 }
 
 #[test]
-fn a_function_is_of_a_type_if_self_stands_in_its_body_but_not_in_an_item_there() {
-    LazyForce::all();
+fn self_in_the_body_makes_the_type_the_component_but_not_in_an_item() {
+    application_server();
     Lexer::create();
     assert_timed("Lexer.create.execution_time", &[""]);
 
@@ -141,8 +140,8 @@ fn a_function_is_of_a_type_if_self_stands_in_its_body_but_not_in_an_item_there()
 }
 
 #[test]
-fn names_that_are_found_are_short_and_names_that_are_given_are_kept() {
-    LazyForce::all();
+fn found_name_is_short_and_given_name_is_kept() {
+    application_server();
     let any: &(dyn Display + Send) = &5;
     any.parse();
     assert_timed("Display.parse.execution_time", &[""]);
@@ -155,18 +154,9 @@ fn names_that_are_found_are_short_and_names_that_are_given_are_kept() {
     assert_timed("C++ + Rust.Vec<u8>.kept.execution_time", &[""]);
 }
 
-/// Names the server before the first call, which would find no exporters otherwise.
-struct LazyForce;
-
-impl LazyForce {
-    fn all() {
-        std::sync::LazyLock::force(&GLOBAL);
-    }
-}
-
 #[test]
-fn names_tags_and_rates_are_those_of_the_attribute() {
-    LazyForce::all();
+fn attribute_sets_names_tags_and_the_sample_rate() {
+    application_server();
     #[timed(
         metric_name = "extract_candidate_data.time",
         component = "Resume",
@@ -174,12 +164,12 @@ fn names_tags_and_rates_are_those_of_the_attribute() {
     )]
     fn extract() {}
     extract();
-    assert_timed("Resume.extract_candidate_data.time", &["|#source:upload,a.b:c"]);
+    assert_timed("Resume.extract_candidate_data.time", &["source:upload,a.b:c"]);
 
     #[timed(component = "Keys", tags(type = "y", r#fn = "f", "http.method" = "GET", crate = "z"))]
     fn keys() {}
     keys();
-    assert_timed("Keys.keys.execution_time", &["|#type:y,fn:f,http.method:GET,crate:z"]);
+    assert_timed("Keys.keys.execution_time", &["type:y,fn:f,http.method:GET,crate:z"]);
 
     #[timed(component = "Resume", sample_rate = 0.25)]
     fn hot() {}
@@ -187,34 +177,34 @@ fn names_tags_and_rates_are_those_of_the_attribute() {
     fn last() {}
     for part in 1..=10 {
         (0..1000).for_each(|_| hot());
-        // This thread's samples come in their order: once this one is there, all are, and none finds a buffer full.
+        // A thread's samples arrive in order: with this one all have arrived, so no receive buffer overflows.
         last();
-        GLOBAL.wait_for("Resume.last.execution_time", part);
+        application_server().wait_for("Resume.last.execution_time", part);
     }
-    let lines = GLOBAL.of("Resume.hot.execution_time");
-    // Each stands for four; five standard deviations are 217 of 2,500.
+    let lines = application_server().received("Resume.hot.execution_time");
+    // 10,000 calls with a probability of a quarter make 2,500; five standard deviations are 217.
     assert!((2283..2717).contains(&lines.len()), "{}", lines.len());
-    assert!(lines.iter().all(|line| timing(line).1 == "|@0.25"), "{lines:?}");
+    assert!(lines.iter().all(|line| split_timing(line).1 == "|@0.25|#env:test"), "{lines:?}");
 }
 
 #[test]
-fn a_call_is_recorded_whichever_way_it_ends() {
-    LazyForce::all();
+fn call_is_recorded_however_it_ends() {
+    application_server();
     #[timed(component = "Ways", outcome)]
     fn result(text: &str) -> Result<u8, ParseIntError> {
-        assert!(text != "panic", "as it was told");
+        assert!(text != "panic", "this input panics");
         let number = text.parse()?;
         Ok(number)
     }
     assert_eq!(result("7"), Ok(7));
     assert!(result("x").is_err());
     assert!(std::panic::catch_unwind(|| result("panic")).is_err());
-    let tags = ["ok", "error", "panic"].map(|outcome| format!("|#outcome:{outcome}"));
+    let tags = ["ok", "error", "panic"].map(|outcome| format!("outcome:{outcome}"));
     assert_timed("Ways.result.execution_time", &tags.each_ref().map(String::as_str));
 
     #[timed(component = "Ways")]
     fn plain(text: &str) -> Option<u8> {
-        assert!(text != "panic", "as it was told");
+        assert!(text != "panic", "this input panics");
         let number = text.parse().ok()?;
         if number == 0 {
             return None;
@@ -227,26 +217,26 @@ fn a_call_is_recorded_whichever_way_it_ends() {
 
     #[timed(component = "Ways", outcome)]
     fn never() -> ! {
-        panic!("as it was told")
+        panic!("this input panics")
     }
     assert!(std::panic::catch_unwind(|| never()).is_err());
-    assert_timed("Ways.never.execution_time", &["|#outcome:panic"]);
+    assert_timed("Ways.never.execution_time", &["outcome:panic"]);
 }
 
 #[test]
-fn of_a_type_parameter_nothing_is_known_so_that_an_error_is_ok() {
-    LazyForce::all();
+fn error_behind_a_type_parameter_has_the_outcome_ok() {
+    application_server();
     #[timed(component = "Unknown", outcome)]
     fn same<T>(value: T) -> T {
         value
     }
     assert_eq!(same(Err::<(), _>(5)), Err(5));
-    assert_timed("Unknown.same.execution_time", &["|#outcome:ok"]);
+    assert_timed("Unknown.same.execution_time", &["outcome:ok"]);
 }
 
 #[test]
-fn a_future_that_is_dropped_is_recorded_and_told_from_one_that_ends() {
-    LazyForce::all();
+fn dropped_future_is_recorded_as_dropped() {
+    application_server();
     #[timed(component = "Futures", outcome, tags(kind = "async"))]
     async fn wait(forever: bool) -> Result<(), ()> {
         if forever {
@@ -258,10 +248,7 @@ fn a_future_that_is_dropped_is_recorded_and_told_from_one_that_ends() {
     assert_eq!(poll(wait(false)), Poll::Ready(Err(())));
     assert_eq!(poll(wait(true)), Poll::Pending);
     drop(wait(true));
-    assert_timed(
-        "Futures.wait.execution_time",
-        &["|#kind:async,outcome:error", "|#kind:async,outcome:dropped"],
-    );
+    assert_timed("Futures.wait.execution_time", &["kind:async,outcome:error", "kind:async,outcome:dropped"]);
 
     #[timed(component = "Futures")]
     async fn plain() {
@@ -271,7 +258,7 @@ fn a_future_that_is_dropped_is_recorded_and_told_from_one_that_ends() {
     assert_timed("Futures.plain.execution_time", &[""]);
 }
 
-/// How long it works.
+/// How long a timed function blocks.
 const WORK: Duration = Duration::from_millis(20);
 
 #[async_trait]
@@ -304,28 +291,28 @@ impl Fetch for Remote {
 }
 
 #[test]
-fn a_method_under_async_trait_is_timed_from_its_first_poll_to_its_end() {
-    LazyForce::all();
+fn method_under_async_trait_is_timed_from_its_first_poll() {
+    application_server();
     let remote: &dyn Fetch = &Remote;
     drop(remote.fetch("never polled"));
     assert_eq!(poll(remote.fetch_twice("4")), Poll::Ready(Ok(8)));
     assert!(matches!(poll(remote.fetch_twice("x")), Poll::Ready(Err(_))));
     assert_eq!(poll(remote.fetch_twice("")), Poll::Pending);
     assert_eq!(poll(remote.fetch_forever()), Poll::Pending);
-    let tags = ["ok", "error", "dropped"].map(|outcome| format!("|#outcome:{outcome}"));
+    let tags = ["ok", "error", "dropped"].map(|outcome| format!("outcome:{outcome}"));
     assert_timed("Remote.fetch_twice.execution_time", &tags.each_ref().map(String::as_str));
     assert_timed("Remote.fetch_forever.execution_time", &[""]);
-    let tags = ["ok", "error", "dropped"].map(|outcome| format!("|#by:async_trait,outcome:{outcome}"));
+    let tags = ["ok", "error", "dropped"].map(|outcome| format!("by:async_trait,outcome:{outcome}"));
     assert_timed("Remote.fetch.execution_time", &tags.each_ref().map(String::as_str));
-    let lines = GLOBAL.of("Remote.fetch.execution_time");
+    let lines = application_server().received("Remote.fetch.execution_time");
     for line in &lines[..2] {
-        assert!(timing(line).0 >= WORK.as_secs_f64() * 1e3, "{line}");
+        assert!(split_timing(line).0 >= WORK.as_secs_f64() * 1e3, "{line}");
     }
 }
 
 #[test]
-fn a_function_that_returns_the_future_of_a_block_is_timed_as_if_it_were_async() {
-    LazyForce::all();
+fn function_that_returns_an_async_block_is_timed_like_an_async_one() {
+    application_server();
     #[timed(component = "Blocks", outcome)]
     fn boxed(text: &str) -> Pin<Box<dyn Future<Output = Result<u8, ParseIntError>> + '_>> {
         let text = text.trim();
@@ -337,8 +324,11 @@ fn a_function_that_returns_the_future_of_a_block_is_timed_as_if_it_were_async() 
     }
     assert!(matches!(poll(boxed("x")), Poll::Ready(Err(_))));
     drop(boxed("never polled"));
-    assert_timed("Blocks.boxed.execution_time", &["|#outcome:error"]);
-    assert!(timing(&GLOBAL.of("Blocks.boxed.execution_time")[0]).0 >= WORK.as_secs_f64() * 1e3);
+    assert_timed("Blocks.boxed.execution_time", &["outcome:error"]);
+    assert!(
+        split_timing(&application_server().received("Blocks.boxed.execution_time")[0]).0
+            >= WORK.as_secs_f64() * 1e3
+    );
 
     #[timed(component = "Blocks", outcome)]
     fn block(text: &str) -> impl Future<Output = Option<u8>> {
@@ -347,10 +337,10 @@ fn a_function_that_returns_the_future_of_a_block_is_timed_as_if_it_were_async() 
     }
     assert_eq!(poll(block(" 5 ")), Poll::Ready(Some(5)));
     drop(block("never polled"));
-    assert_timed("Blocks.block.execution_time", &["|#outcome:ok"]);
+    assert_timed("Blocks.block.execution_time", &["outcome:ok"]);
 }
 
-/// It says what it does.
+/// This comment stays.
 #[timed(component = "Shapes", outcome)]
 #[must_use]
 pub(crate) fn shapes<'a, T, const N: usize>(
@@ -367,7 +357,7 @@ where
 
 #[timed(component = "Shapes", outcome)]
 async fn fallible_impl(fails: bool) -> Result<impl Display, String> {
-    if fails { Err("told so".to_owned()) } else { Ok(5) }
+    if fails { Err("it was asked to fail".to_owned()) } else { Ok(5) }
 }
 
 #[timed(component = "Shapes", outcome)]
@@ -376,19 +366,19 @@ extern "C" fn foreign(value: i32) -> i32 {
 }
 
 #[test]
-fn generics_lifetimes_impl_trait_where_clauses_and_attributes_survive() {
-    LazyForce::all();
+fn generics_lifetimes_impl_trait_where_clauses_and_attributes_stay() {
+    application_server();
     assert_eq!(shapes(&[3, 1], vec![&2]).copied().collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(foreign(1), 2);
     assert!(matches!(poll(fallible_impl(true)), Poll::Ready(Err(_))));
-    assert_timed("Shapes.shapes.execution_time", &["|#outcome:ok"]);
-    assert_timed("Shapes.foreign.execution_time", &["|#outcome:ok"]);
-    assert_timed("Shapes.fallible_impl.execution_time", &["|#outcome:error"]);
+    assert_timed("Shapes.shapes.execution_time", &["outcome:ok"]);
+    assert_timed("Shapes.foreign.execution_time", &["outcome:ok"]);
+    assert_timed("Shapes.fallible_impl.execution_time", &["outcome:error"]);
 }
 
 #[timed(component = "Inner")]
 fn inner_attributes() -> u8 {
-    //! Documentation may stand here, too.
+    //! Documentation can also be here.
     #![deny(warnings)]
     #![allow(unused_variables)]
     let unused = 5;
@@ -396,8 +386,8 @@ fn inner_attributes() -> u8 {
 }
 
 #[test]
-fn attributes_within_the_body_stay() {
-    LazyForce::all();
+fn attributes_inside_the_body_stay() {
+    application_server();
     assert_eq!(inner_attributes(), 6);
     assert_timed("Inner.inner_attributes.execution_time", &[""]);
 }
@@ -409,14 +399,14 @@ mod exports {
 #[timed(component = "Exports", crate = "exports::client")]
 fn relative_path() {}
 
-#[timed(component = "Exports", crate = "crate::exports::client", outcome)]
+#[timed(component = "Exports", crate = "crate::timed::exports::client", outcome)]
 fn absolute_path() {}
 
 #[test]
-fn the_crate_is_found_by_the_path_that_is_given() {
-    LazyForce::all();
+fn crate_is_found_by_the_given_path() {
+    application_server();
     relative_path();
     absolute_path();
     assert_timed("Exports.relative_path.execution_time", &[""]);
-    assert_timed("Exports.absolute_path.execution_time", &["|#outcome:ok"]);
+    assert_timed("Exports.absolute_path.execution_time", &["outcome:ok"]);
 }

@@ -1,6 +1,4 @@
-//! A server that keeps what it is sent.
-#![allow(unreachable_pub, reason = "a module of tests")]
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! A server that keeps the lines that it receives.
 
 use std::net::UdpSocket;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -8,23 +6,26 @@ use std::time::{Duration, Instant};
 
 use tallyd_client::{Config, Metrics};
 
-/// How long a fact is waited for before the test fails.
+/// How long a test waits for a fact before it fails.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The server of the application's metrics, which this process has once.
-pub static GLOBAL: LazyLock<Server> = LazyLock::new(|| {
-    let server = Server::start();
-    tallyd_client::configure(&server.config()).unwrap();
-    server
-});
+/// Returns the server to which the metrics of the application go. The first call configures them, with the tag `env:test`.
+pub(crate) fn application_server() -> &'static Server {
+    static SERVER: LazyLock<Server> = LazyLock::new(|| {
+        let server = Server::start();
+        tallyd_client::configure(&server.config().tag("env", "test")).unwrap();
+        server
+    });
+    &SERVER
+}
 
-pub struct Server {
+pub(crate) struct Server {
     address: String,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = format!("udp://{}", socket.local_addr().unwrap());
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -39,21 +40,22 @@ impl Server {
         Self { address, lines }
     }
 
-    pub fn config(&self) -> Config {
+    /// Returns a configuration that sends here.
+    pub(crate) fn config(&self) -> Config {
         Config::new().statsd_address(&self.address)
     }
 
-    /// Exporters of their own that send here.
-    pub fn metrics(&self) -> Arc<Metrics> {
+    /// Starts exporters that send here.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
         Metrics::start(&self.config()).unwrap()
     }
 
-    /// Waits for the lines of one metric, as many as these; without its name and the colon.
-    pub fn wait_for(&self, name: &str, count: usize) -> Vec<String> {
+    /// Waits for exactly `count` lines of a metric, and returns what follows `name:`.
+    pub(crate) fn wait_for(&self, name: &str, count: usize) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             tallyd_client::flush();
-            let lines = self.of(name);
+            let lines = self.received(name);
             if lines.len() >= count {
                 assert_eq!(lines.len(), count, "{name}: {lines:?}");
                 return lines;
@@ -63,16 +65,16 @@ impl Server {
         }
     }
 
-    /// Those that are there by now.
-    pub fn of(&self, name: &str) -> Vec<String> {
+    /// Returns what follows `name:` in the lines of a metric that were received so far.
+    pub(crate) fn received(&self, name: &str) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
-        let of_name = lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        of_name.map(str::to_owned).collect()
+        let matching = lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        matching.map(str::to_owned).collect()
     }
 }
 
-/// The time that a line tells, in milliseconds, and what stands behind its type.
-pub fn timing(line: &str) -> (f64, &str) {
+/// Splits the rest of a timing's line into the time in milliseconds and the part after the type.
+pub(crate) fn split_timing(line: &str) -> (f64, &str) {
     let (value, rest) = line.split_once("|ms").unwrap();
     (value.parse().unwrap(), rest)
 }

@@ -1,0 +1,123 @@
+//! Reads a configuration from TOML, or as a field of a configuration that an application reads with serde.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::keys::{RawValue, is_section};
+use super::{Config, ConfigError};
+
+impl Config {
+    /// Reads a configuration from TOML. An application that reads its own configuration with serde can have a field of this type
+    /// instead.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is not TOML, for an unknown key, and for a value of the wrong type.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| match error.span() {
+            Some(span) => {
+                let line = 1 + text[..span.start].matches('\n').count();
+                ConfigError::at(&format!("line {line}"), error.message())
+            }
+            None => ConfigError::new(error.message()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut config = Self::new();
+        let entry = Entry { config: &mut config, path: "", is_entered: &mut false };
+        deserializer.deserialize_struct("Config", &TOP_LEVEL, entry)?;
+        Ok(config)
+    }
+}
+
+/// The names at the top level. serde needs them where an application flattens this configuration into its own.
+const TOP_LEVEL: [&str; 7] =
+    ["enabled", "exporters", "prefix", "tags", "sample_rate", "statsd", "prometheus"];
+
+/// A key or a section. Errors occur while serde reads one, so the format can add the line.
+struct Entry<'a> {
+    config: &'a mut Config,
+    /// The full name, such as `statsd.address`; empty for the whole configuration.
+    path: &'a str,
+    /// Becomes true if the value has keys, as a section must.
+    is_entered: &'a mut bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Entry<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Self { config, path, is_entered } = self;
+        let error = |problem: &str| D::Error::custom(ConfigError::at(path, problem));
+        if !is_section(path) {
+            let value = RawValue::deserialize(deserializer)?;
+            return config.set(path, &value).map_err(|problem| error(&problem));
+        }
+        let read = deserializer.deserialize_map(Entry { config, path, is_entered: &mut *is_entered });
+        let no_section = "this is a section, which has keys but no value of its own; set its keys instead";
+        read.map_err(|inner| if *is_entered { inner } else { error(no_section) })
+    }
+}
+
+impl<'de> Visitor<'de> for Entry<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a section with keys")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        *self.is_entered = true;
+        while let Some(key) = map.next_key::<String>()? {
+            let path = if self.path.is_empty() { key } else { format!("{}.{key}", self.path) };
+            map.next_value_seed(Entry { config: self.config, path: &path, is_entered: &mut false })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_in_toml_names_the_line_and_the_key() {
+        for (toml, expected) in [
+            ("\nadress = 5", "line 2: adress: there is no such key; did you mean statsd.address?"),
+            (
+                "[statsd]\nflush = 5",
+                "line 2: statsd.flush: there is no such key; did you mean statsd.flush_interval_ms?",
+            ),
+            (
+                "[statds]\naddress = \"a\"",
+                "line 1: statds: there is no such key; did you mean statsd.address?",
+            ),
+            ("sample_rate = true", "line 1: sample_rate: true is not a number such as 0.1"),
+            ("prefix = 1.5", "line 1: prefix: 1.5 is not a text such as \"shop\""),
+            ("tags = { env = 5 }", "line 1: tags: this table is not a table of texts such as { env"),
+            ("exporters = [5]", "line 1: exporters: [5] is not a list of exporters; there are"),
+            ("\n\nstatsd = 5", "line 3: statsd: this is a section, which has keys"),
+            ("prometheus.port = -1", "line 1: prometheus.port: -1 is not a port from 1 to 65535"),
+            ("prefix", "line 1: key with no value"),
+        ] {
+            let error = Config::from_toml(toml).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn configuration_can_be_a_field_of_another_one() {
+        #[derive(Deserialize)]
+        struct Application {
+            metrics: Config,
+        }
+        let json = r#"{"metrics": {"prefix": null, "sample_rate": 1, "statsd": {"address": "a:1"}}}"#;
+        let application: Application = serde_json::from_str(json).unwrap();
+        assert_eq!(application.metrics, Config::new().sample_rate(1.0).statsd_address("a:1"));
+    }
+}

@@ -1,0 +1,198 @@
+//! The series of the page. It admits only series that Prometheus accepts on one page.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::PrometheusRecorder;
+
+use super::names;
+use crate::sample::{Sample, Value};
+
+/// The largest number of series. A page drops no series while the application runs, so it needs a limit.
+const MAX_SERIES: usize = 100_000;
+/// The recorder requires it and does not use it.
+const METADATA: Metadata<'static> = Metadata::new("tallyd_client", Level::INFO, None);
+
+/// The names that Prometheus itself records about each target and each alert.
+const RESERVED: [&str; 10] = [
+    "ALERTS",
+    "ALERTS_FOR_STATE",
+    "scrape_body_size_bytes",
+    "scrape_duration_seconds",
+    "scrape_sample_limit",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_samples_scraped",
+    "scrape_series_added",
+    "scrape_timeout_seconds",
+    "up",
+];
+
+/// All series that were recorded so far.
+pub(super) struct Registry {
+    recorder: PrometheusRecorder,
+    /// By metric, type and tags as calls write them, in each order of the tags that occurred.
+    series: HashMap<String, Arc<Series>>,
+    families: Families,
+    /// The sets, whose gauges change only when an interval ends.
+    sets: Vec<(Key, Arc<Members>)>,
+    /// The last series that the page cannot show, and the reason.
+    last_refused: Option<(String, &'static str)>,
+}
+
+impl Registry {
+    pub(super) fn new(recorder: PrometheusRecorder) -> Self {
+        Self {
+            recorder,
+            series: HashMap::new(),
+            families: Families::default(),
+            sets: Vec::new(),
+            last_refused: None,
+        }
+    }
+
+    /// Returns the series of a sample, if it is known. A series beyond the limit is refused each time, because remembering it
+    /// would defeat the limit.
+    pub(super) fn find(&self, identity: &str) -> Option<&Series> {
+        let known = self.series.get(identity).map(|series| &**series);
+        known.or_else(|| (self.series.len() >= MAX_SERIES).then_some(&Series::Refused))
+    }
+
+    /// Adds the series of a sample, or adds another order of its tags to a known series.
+    pub(super) fn add(&mut self, identity: &str, metric: &str, sample: &Sample<'_>) -> Arc<Series> {
+        let tags = names::sorted_tags(sample);
+        let mut sorted = [metric, "|", sample.value.wire_type()].concat();
+        for (index, (key, value)) in tags.iter().enumerate() {
+            sorted.extend([if index == 0 { "|" } else { "," }, key, ":", value]);
+        }
+        let known = self.series.get(&sorted).map(Arc::clone);
+        let series = known.unwrap_or_else(|| {
+            Arc::new(self.register(metric, sample.value, tags).unwrap_or_else(|reason| {
+                self.last_refused = Some((identity.to_owned(), reason));
+                Series::Refused
+            }))
+        });
+        for identity in [identity.to_owned(), sorted] {
+            self.series.entry(identity).or_insert_with(|| Arc::clone(&series));
+        }
+        series
+    }
+
+    /// Registers a series for the page, or returns the reason why the page cannot show it.
+    fn register(
+        &mut self,
+        metric: &str,
+        value: Value<'_>,
+        tags: Vec<(String, String)>,
+    ) -> Result<Series, &'static str> {
+        let family = names::family(metric, value);
+        let key = Key::from_parts(family.clone(), names::labels(tags, value));
+        self.families.admit(&family, &key, value)?;
+        Ok(match value {
+            Value::Counter(_) => Series::Counter(self.recorder.register_counter(&key, &METADATA)),
+            Value::Gauge(_) => Series::Gauge(self.recorder.register_gauge(&key, &METADATA)),
+            Value::Timing(_) => Series::Timing(self.recorder.register_histogram(&key, &METADATA)),
+            Value::Histogram(_) | Value::Distribution(_) => {
+                Series::Summary(self.recorder.register_histogram(&key, &METADATA))
+            }
+            Value::Set(_) => {
+                let members = Arc::default();
+                self.sets.push((key, Arc::clone(&members)));
+                Series::Set(members)
+            }
+        })
+    }
+
+    /// Shows the number of members of each set, and empties the sets for the next interval.
+    pub(super) fn end_interval(&self) {
+        for (key, members) in &self.sets {
+            let mut members = lock(members);
+            self.recorder.register_gauge(key, &METADATA).set(members.len() as f64);
+            members.clear();
+        }
+    }
+
+    /// Returns the last series that the page could not show and the reason, if one came since the previous call.
+    pub(super) fn take_last_refused(&mut self) -> Option<(String, &'static str)> {
+        self.last_refused.take()
+    }
+}
+
+/// Where the values of one series go.
+pub(super) enum Series {
+    Counter(Counter),
+    Gauge(Gauge),
+    /// A summary in seconds of values in milliseconds.
+    Timing(Histogram),
+    Summary(Histogram),
+    Set(Arc<Members>),
+    /// The page cannot show the series.
+    Refused,
+}
+
+impl Series {
+    /// Records a value. Returns false if the value is lost.
+    pub(super) fn record(&self, value: Value<'_>, hasher: &RandomState) -> bool {
+        match (self, value) {
+            (Self::Counter(counter), Value::Counter(value)) => counter.increment(value),
+            (Self::Gauge(gauge), Value::Gauge(value)) => gauge.set(value),
+            (Self::Timing(summary), Value::Timing(value)) => summary.record(value / 1e3),
+            (Self::Summary(summary), Value::Histogram(value) | Value::Distribution(value)) => {
+                summary.record(value);
+            }
+            (Self::Set(members), Value::Set(member)) => {
+                lock(members).insert(hasher.hash_one(member));
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// The hashes of the different members of a set in the current interval.
+type Members = Mutex<HashSet<u64>>;
+
+/// Locks the members even if a thread panicked while it held the lock: every statement leaves them complete.
+fn lock(members: &Members) -> MutexGuard<'_, HashSet<u64>> {
+    members.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The families on the page. Each has one type, and no series occurs twice; Prometheus rejects a page that breaks this.
+#[derive(Default)]
+struct Families {
+    /// The family that owns each name on the page.
+    owners: HashMap<String, Family>,
+    series: HashSet<Key>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Family {
+    name: String,
+    type_name: &'static str,
+}
+
+impl Families {
+    /// Admits a series to a family, or returns the reason why the page cannot show it.
+    fn admit(&mut self, name: &str, key: &Key, value: Value<'_>) -> Result<(), &'static str> {
+        if name.starts_with("tallyd_") || RESERVED.contains(&name) {
+            return Err("tallyd or Prometheus reserves this name");
+        }
+        // Only counters can be added up: the percentiles of two series cannot be combined.
+        if !matches!(value, Value::Counter(_)) && self.series.contains(key) {
+            return Err("another series has the same name and the same labels in Prometheus");
+        }
+        let family = Family { name: name.to_owned(), type_name: value.type_name() };
+        let suffixes: &[&str] = match value {
+            Value::Timing(_) | Value::Histogram(_) | Value::Distribution(_) => &["", "_sum", "_count"],
+            Value::Counter(_) | Value::Gauge(_) | Value::Set(_) => &[""],
+        };
+        let names: Vec<_> = suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect();
+        if names.iter().any(|name| self.owners.get(name).is_some_and(|owner| *owner != family)) {
+            return Err("a metric of another type has this name in Prometheus");
+        }
+        self.owners.extend(names.into_iter().map(|name| (name, family.clone())));
+        self.series.insert(key.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! All tests that need no log of their own, in one binary.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod accepted;
+mod allocation;
+mod exporters;
+mod harness;
+#[cfg(feature = "prometheus")]
+mod page;
+mod timed;
+
+#[test]
+fn attribute_refuses_with_an_error_at_the_users_code() {
+    let cases = trybuild::TestCases::new();
+    // This binary cannot contain it, because the workspace forbids unsafe code.
+    cases.pass("tests/suite/accepted/unsafe_function.rs");
+    cases.compile_fail("tests/suite/refused/*.rs");
+}
