@@ -250,11 +250,8 @@ impl ReloadTelemetry {
     }
 
     fn count(&self, is_taken: bool) {
-        if is_taken {
-            self.taken.increment()
-        } else {
-            self.refused.increment()
-        }
+        let counter = if is_taken { &self.taken } else { &self.refused };
+        counter.increment();
         self.last_successful.set(f64::from(u8::from(is_taken)));
     }
 }
