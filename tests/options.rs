@@ -239,7 +239,7 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
 /// As many series are kept off the page because their family is shown in another way.
 fn type_conflicts(count: u64) -> ExportOutcome {
     let mut exported = ExportOutcome::default();
-    exported.quarantined[QuarantineReason::TypeConflict as usize] = count;
+    exported.quarantined[QuarantineReason::TypeConflict] = count;
     exported
 }
 

@@ -105,12 +105,12 @@ impl Pipeline {
     fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
         let (wishes, reloads) = channel::channel(1);
-        let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes)?;
+        let telemetry = Telemetry::default();
+        let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes, &telemetry)?;
         let (address, _requests) = endpoint.unzip();
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
-        let telemetry = Telemetry::default();
         let mut aggregator = Aggregator::new(config.parameters(), config.terms(mapping), telemetry.clone());
         let opened = listen::open(config.listening())?;
         let drop_counter = opened.drop_counter()?;
@@ -230,7 +230,7 @@ struct Delivery(Vec<ExporterHandle>);
 
 impl Deliver for Delivery {
     fn deliver(&self, snapshot: &Arc<Snapshot>) {
-        self.0.iter().for_each(|exporter| exporter.offer(snapshot));
+        self.0.iter().for_each(|exporter| exporter.deliver(snapshot));
     }
 }
 
@@ -267,18 +267,20 @@ fn start_exporters(
     config: &Config,
     reopens: &Arc<AtomicU64>,
     wishes: channel::Sender<Reload>,
+    telemetry: &Telemetry,
 ) -> Result<Exporters, Failure> {
     let mut outlets = Vec::new();
     let console = &config.exporters.console;
     if console.enabled {
-        outlets.push(ExporterHandle::start(Console::new(console.format, console.path.clone()), reopens)?);
+        let exporter = Console::new(console.format, console.path.clone());
+        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let naming = config.exporters.prometheus.naming;
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
         let totals = Totals::new(naming).reserving(textfile.reserved_prefixes.clone());
         let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, totals);
-        outlets.push(ExporterHandle::start(exporter, reopens)?);
+        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let mut endpoint = None;
     if let Some(serving) = config.serving() {
@@ -286,7 +288,7 @@ fn start_exporters(
         let totals = Totals::new(naming).telling_created(config.exporters.prometheus.openmetrics_created);
         let exporter = Endpoint::start(&serving, totals, reloads)?;
         endpoint = Some(((exporter.address(), exporter.protection()), exporter.requests()));
-        outlets.push(ExporterHandle::start(exporter, reopens)?);
+        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     Ok(Exporters { outlets, endpoint })
 }

@@ -3,7 +3,7 @@
 mod append;
 mod console;
 mod endpoint;
-mod outlet;
+mod handle;
 pub mod prometheus;
 mod textfile;
 
@@ -11,13 +11,15 @@ pub use console::{Console, Format};
 pub use endpoint::{
     Closing, Endpoint, Protection, Reload, RequestCounts, Requests, Serving, WebError, WebState, check_web,
 };
-pub use outlet::{Counts, ExporterHandle};
+pub use handle::ExporterHandle;
 pub use prometheus::{MergeReason, QuarantineReason};
 pub use textfile::{OnExit, Textfile};
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
+
+use enum_map::EnumMap;
 
 use crate::model::Snapshot;
 
@@ -49,21 +51,13 @@ pub trait Exporter: Send + 'static {
     }
 }
 
-/// What became of a snapshot that was delivered.
+/// Counts the rows of a delivered snapshot that are not shown as they were sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
-    /// Rows that could not be shown, by [`QuarantineReason`].
-    pub quarantined: [u64; QuarantineReason::ALL.len()],
-    /// Rows that are shown, but not as they were sent, by [`MergeReason`].
-    pub merged: [u64; MergeReason::ALL.len()],
-}
-
-impl ExportOutcome {
-    fn add(&mut self, other: &Self) {
-        let Self { quarantined, merged } = other;
-        self.quarantined.iter_mut().zip(quarantined).for_each(|(own, other)| *own += other);
-        self.merged.iter_mut().zip(merged).for_each(|(own, other)| *own += other);
-    }
+    /// Rows that are not shown.
+    pub quarantined: EnumMap<QuarantineReason, u64>,
+    /// Rows that are shown in another way than they were sent.
+    pub merged: EnumMap<MergeReason, u64>,
 }
 
 /// Why a snapshot was not delivered: what failed, where, and what to do.

@@ -4,7 +4,7 @@ use super::QuarantineReason;
 use super::names::labels;
 use super::page::{Distribution, Family, Member, Shape, Total};
 use super::totals::{Stand, Totals};
-use crate::model::{Kind, PolicyId, Series};
+use crate::model::{Kind, Named, PolicyId, Series};
 
 impl Totals {
     /// Gives a new series a place, or none.

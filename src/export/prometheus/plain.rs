@@ -103,14 +103,14 @@ impl Plain {
                 if !family.takes_in(row, policies) {
                     return Err(QuarantineReason::TypeConflict);
                 }
-                exported.merged.iter_mut().zip(merges).for_each(|(sum, merged)| *sum += u64::from(merged));
+                exported.merged.values_mut().zip(merges).for_each(|(sum, merged)| *sum += u64::from(merged));
                 family.policy = prevailing(policies, family.policy, row.policy);
                 let member = family.members.get_mut(&labels).unwrap();
                 member.adopt(row.policy, policies, began);
                 member.add(row.value).map(|()| member.seen = self.clock)
             });
             if let Err(reason) = added {
-                exported.quarantined[reason as usize] += 1;
+                exported.quarantined[reason] += 1;
             }
         }
         self.had_outdated = self.families.values().any(|family| family.is_outdated);

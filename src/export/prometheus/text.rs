@@ -62,12 +62,12 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
-    use super::super::{MergeReason, Naming, QuarantineReason};
+    use super::super::Naming;
     use super::*;
     use crate::export::ExportOutcome;
     use crate::model::{
-        Exposition, Kind, Overview, Percentile, Policies, Policy, Series, Snapshot, Statistics, Summary,
-        Value,
+        Exposition, Kind, Named, Overview, Percentile, Policies, Policy, Series, Snapshot, Statistics,
+        Summary, Value,
     };
 
     const MINUTE: Duration = Duration::from_mins(1);
@@ -110,8 +110,8 @@ pub(super) mod tests {
             overview: Overview::default(),
         };
         let ExportOutcome { quarantined, merged } = totals.add(&snapshot);
-        let quarantined = QuarantineReason::ALL.map(QuarantineReason::name).into_iter().zip(quarantined);
-        let merged = MergeReason::ALL.map(MergeReason::name).into_iter().zip(merged);
+        let quarantined = quarantined.into_iter().map(|(reason, count)| (reason.name(), count));
+        let merged = merged.into_iter().map(|(reason, count)| (reason.name(), count));
         quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
     }
 

@@ -28,7 +28,7 @@ pub(super) enum Stand {
     /// It is added to this member.
     At {
         member: u32,
-        merges: [bool; MergeReason::ALL.len()],
+        merges: [bool; 2],
     },
     Nowhere(QuarantineReason),
 }
@@ -110,7 +110,7 @@ impl Totals {
                 stand
             });
             if let Err(reason) = self.add_to(stand, row, &mut exported) {
-                exported.quarantined[reason as usize] += 1;
+                exported.quarantined[reason] += 1;
                 idle.extend(stand.member());
             }
         }
@@ -144,7 +144,10 @@ impl Totals {
                 Stand::At { merges, .. } => merges,
                 Stand::Nowhere(_) => Default::default(),
             };
-            let merges = MergeReason::ALL.into_iter().zip(merges).filter(|(_, merges)| *merges);
+            let merges = [MergeReason::Labels, MergeReason::Series]
+                .into_iter()
+                .zip(merges)
+                .filter(|(_, merges)| *merges);
             merges.map(|(merge, _)| (&place.series, merge))
         })
     }
@@ -208,7 +211,7 @@ impl Totals {
         if self.page.member(number).policy != row.policy {
             self.adopt(number, row.policy)?;
         }
-        exported.merged.iter_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
+        exported.merged.values_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
         let member = self.page.member_mut(number);
         // Divided, not multiplied by 0.001, which no f64 is: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
