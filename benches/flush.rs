@@ -12,6 +12,7 @@ use pipeline::{Pipeline, counters, timings};
 use tallyd::aggregate::Shard;
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, Exporter, Format};
+use tallyd::model::Named;
 
 fn cut(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("flush");

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
-use tallyd::export::ExportOutcome;
-use tallyd::export::prometheus::{Format, Naming, QuarantineReason, Totals};
+use tallyd::export::prometheus::{Format, Naming, Totals};
+use tallyd::export::{ExportOutcome, QuarantineReason};
 use tallyd::flush::{IdleReporting, ReloadableSettings, Rotator};
 use tallyd::mapping::{HistogramOptions, Mapping};
 use tallyd::model::{Overview, Percentile, Policies, Policy, Snapshot, Statistics};

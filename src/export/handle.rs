@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use enum_map::EnumMap;
 use parking_lot::Mutex;
 
-use super::{ExportOutcome, Exporter, MergeReason, QuarantineReason};
+use super::exporter::Exporter;
+use super::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{Counter, Snapshot, Telemetry};
 
 /// The number of snapshots that wait for a slow exporter. With one more, the oldest is dropped.
@@ -160,7 +161,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::export::ExportError;
+    use crate::export::exporter::ExportError;
     use crate::model::{Overview, Rows, Value};
 
     fn snapshot(number: u64) -> Arc<Snapshot> {

@@ -1,219 +1,263 @@
-//! Adds snapshots up, and drops what the page would otherwise show for ever.
+//! Adds snapshots to running totals, and drops what the page would otherwise show forever.
 
 use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::merge::merge;
-use super::news::News;
-use super::page::{Distribution, Family, Member, Nature, Page, Total};
-use super::reserved::Reserved;
-use super::{MergeReason, Naming, QuarantineReason};
-use crate::export::ExportOutcome;
+use super::admission::{self, Admission};
+use super::families::{Distribution, Families, Family, Member, Total, merge_sorted};
+use super::family_type::FamilyType;
+use super::names::{Naming, ReservedNames, labels};
+use super::warn_once::WarnOnce;
+use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
-    Kind, MILLISECONDS, NativeHistogram, NativeSettings, Policies, Policy, PolicyId, Row, Series, Snapshot,
-    Statistics, Summary, Value, finite,
+    Kind, MILLISECONDS, Named, Policies, PolicyId, Row, Series, Snapshot, Summary, Value, finite,
 };
 
-/// Where a series of the snapshots stands on the page.
-#[derive(Debug)]
-struct Place {
-    series: Series,
-    stand: Stand,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stand {
-    /// It is added to this member.
-    At {
-        member: u32,
-        merges: [bool; 2],
-    },
-    Nowhere(QuarantineReason),
-}
-
-/// What all series came to since they began, in families.
+/// The running totals of all series, in families.
 #[derive(Debug)]
 pub struct Totals {
-    pub(super) naming: Naming,
-    /// Whether OpenMetrics has lines that tell when series began.
-    pub(super) tells_created: bool,
-    pub(super) reserved: Reserved,
-    pub(super) news: News,
-    pub(super) page: Page,
-    /// Whether a family gave way in this interval.
-    pub(super) gave_way: bool,
-    /// In the order of the series.
-    places: Vec<Place>,
+    naming: Naming,
+    reserved: ReservedNames,
+    /// True if OpenMetrics has lines with the times when series began.
+    pub(super) shows_created: bool,
+    pub(super) families: Families,
+    /// The series of the snapshots, in sorted order.
+    placed: Vec<Placed>,
+    /// The policies of the latest snapshot.
+    pub(super) policies: Arc<Policies>,
     /// The sum of all intervals, in nanoseconds.
     pub(super) clock: u64,
     /// The start of the latest interval, in seconds since 1970.
-    pub(super) interval_began: f64,
-    /// Those of the latest snapshot.
-    pub(super) policies: Arc<Policies>,
-    /// Whether a family is outdated.
+    interval_began: f64,
+    /// True if a family gave way in this interval.
+    gave_way: bool,
+    /// True if a family is outdated.
     has_outdated: bool,
+    warned: WarnOnce,
+}
+
+/// A series of the snapshots, and where it is on the page.
+#[derive(Debug)]
+struct Placed {
+    series: Series,
+    placement: Placement,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Placement {
+    /// The series is added to this member. `by_labels` and `by_series` tell whether [`MergeReason`] applies to it.
+    Member { number: u32, by_labels: bool, by_series: bool },
+    /// The series is kept off the page.
+    Quarantined(QuarantineReason),
+}
+
+impl Placement {
+    fn member(self) -> Option<u32> {
+        match self {
+            Placement::Member { number, .. } => Some(number),
+            Placement::Quarantined(_) => None,
+        }
+    }
 }
 
 impl Totals {
-    /// Without families.
+    /// Creates totals without families.
     #[must_use]
     pub fn new(naming: Naming) -> Self {
         Self {
             naming,
-            tells_created: true,
-            reserved: Reserved::default(),
-            news: News::default(),
-            page: Page::default(),
-            gave_way: false,
-            places: Vec::new(),
+            reserved: ReservedNames::default(),
+            shows_created: true,
+            families: Families::default(),
+            placed: Vec::new(),
+            policies: Arc::default(),
             clock: 0,
             interval_began: 0.0,
-            policies: Arc::default(),
+            gave_way: false,
             has_outdated: false,
+            warned: WarnOnce::default(),
         }
     }
 
-    /// Whether OpenMetrics tells when each counter, summary and histogram began, with a line `_created` for each.
+    /// Sets whether OpenMetrics has a line `_created` with the time when each counter, summary and histogram began.
     #[must_use]
-    pub fn telling_created(self, tells_created: bool) -> Self {
-        Self { tells_created, ..self }
+    pub fn telling_created(self, shows_created: bool) -> Self {
+        Self { shows_created, ..self }
     }
 
-    /// Keeps families off the page whose names begin with one of these, because somebody beside tallyd has them.
+    /// Keeps families off the page whose names begin with one of these prefixes, because they belong to another program.
     #[must_use]
     pub fn reserving(self, prefixes: Vec<String>) -> Self {
-        Self { reserved: Reserved { prefixes }, ..self }
+        Self { reserved: ReservedNames { prefixes }, ..self }
     }
 
-    /// Adds an interval's rows, and counts those that are not on the page as they were sent.
+    /// Adds the rows of an interval, and counts those that are not on the page as they were sent.
     ///
-    /// Rows and places are in the order of the series, so one walk over both finds the places of all rows.
+    /// The rows and the placed series are both sorted, so one walk over the two finds the placements of all rows.
     pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
-        self.interval_began = began(snapshot);
+        self.interval_began = interval_start(snapshot);
         self.policies = Arc::clone(&snapshot.policies);
         if mem::take(&mut self.has_outdated) || snapshot.rows.have_new_policies {
-            self.follow(snapshot);
+            self.drop_outdated(snapshot);
         }
-        let mut exported = ExportOutcome::default();
-        let places = mem::take(&mut self.places);
-        let mut known = &places[..];
+        let mut outcome = ExportOutcome::default();
+        let placed = mem::take(&mut self.placed);
+        let mut rest = &placed[..];
         let mut new = Vec::new();
-        // Members that a series of theirs added nothing to.
+        // Members with a series that added nothing.
         let mut idle = Vec::new();
         for row in &snapshot.rows {
-            let stand = find(&mut known, row.series, &mut idle).unwrap_or_else(|| {
-                let stand = self.admit(row.series, row.policy);
-                new.push(Place { series: row.series.clone(), stand });
-                stand
+            let placement = find_placement(&mut rest, row.series, &mut idle).unwrap_or_else(|| {
+                let placement = self.place(row.series, row.policy);
+                new.push(Placed { series: row.series.clone(), placement });
+                placement
             });
-            if let Err(reason) = self.add_to(stand, row, &mut exported) {
-                exported.quarantined[reason] += 1;
-                idle.extend(stand.member());
+            if let Err(reason) = self.add_row(placement, row, &mut outcome) {
+                outcome.quarantined[reason] += 1;
+                idle.extend(placement.member());
             }
         }
-        idle.extend(known.iter().filter_map(|place| place.stand.member()));
-        self.places = places;
-        merge(&mut self.places, new, |known, new| known.series < new.series);
-        self.page.settle();
+        idle.extend(rest.iter().filter_map(|placed| placed.placement.member()));
+        self.placed = placed;
+        merge_sorted(&mut self.placed, new, |known, new| known.series < new.series);
+        self.families.sort();
         self.expire(&idle);
-        let untold = self.news.end();
-        if untold > 0 {
+        let not_logged = self.warned.end_snapshot();
+        if not_logged > 0 {
             tracing::warn!(
-                untold,
+                not_logged,
                 "more series are kept off the page; `tallyd check --dry-run` lists those of a file of lines"
             );
         }
-        exported
+        outcome
     }
 
-    /// The series that are not on the page, and why.
+    /// Returns the series that are kept off the page, and why.
     pub fn kept_out(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
-        self.places.iter().filter_map(|place| match place.stand {
-            Stand::At { .. } => None,
-            Stand::Nowhere(reason) => Some((&place.series, reason)),
+        self.placed.iter().filter_map(|placed| match placed.placement {
+            Placement::Member { .. } => None,
+            Placement::Quarantined(reason) => Some((&placed.series, reason)),
         })
     }
 
-    /// The series that are on the page in another way than they were sent.
+    /// Returns the series that are on the page in another way than they were sent, and why.
     pub fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
-        self.places.iter().flat_map(|place| {
-            let merges = match place.stand {
-                Stand::At { merges, .. } => merges,
-                Stand::Nowhere(_) => Default::default(),
+        self.placed.iter().flat_map(|placed| {
+            let (by_labels, by_series) = match placed.placement {
+                Placement::Member { by_labels, by_series, .. } => (by_labels, by_series),
+                Placement::Quarantined(_) => (false, false),
             };
-            let merges = [MergeReason::Labels, MergeReason::Series]
-                .into_iter()
-                .zip(merges)
-                .filter(|(_, merges)| *merges);
-            merges.map(|(merge, _)| (&place.series, merge))
+            let reasons =
+                [by_labels.then_some(MergeReason::Labels), by_series.then_some(MergeReason::Series)];
+            reasons.into_iter().flatten().map(|reason| (&placed.series, reason))
         })
     }
 
-    /// Drops families that have another nature now, so that their series come again as new ones; other rules were read. Of
-    /// those that were kept off the page, all are judged anew.
-    fn follow(&mut self, snapshot: &Snapshot) {
-        let places = mem::take(&mut self.places);
-        let mut known = &places[..];
-        let mut other_nature = HashSet::new();
-        for row in &snapshot.rows {
-            if let Some(Stand::At { member, .. }) = find(&mut known, row.series, &mut Vec::new()) {
-                let number = self.page.member(member).family;
-                let family = self.page.family(number);
-                if self.nature(family) == Nature::of(family.kind, snapshot.policy(&row)) {
-                    self.tell(number, row.policy);
-                } else {
-                    other_nature.insert(number);
-                }
+    /// Places a new series on the page, or keeps it off.
+    fn place(&mut self, series: &Series, policy: PolicyId) -> Placement {
+        let family = self.naming.family(series);
+        self.join_family(series, policy, &family).unwrap_or_else(|reason| {
+            if self.warned.is_new((series, reason)) {
+                let reason = reason.name();
+                tracing::warn!(?series, family, reason, "a series is kept off the page");
             }
-        }
-        self.places = places;
-        let stays = |family: &Family, number| !family.is_outdated && !other_nature.contains(&number);
-        self.drop_members(|family, member| stays(family, member.family), false);
+            Placement::Quarantined(reason)
+        })
     }
 
-    /// Whether a family can take in series of a kind that have a policy. If it cannot, and newer rules were read than any that
-    /// its series have, those are idle, and the family begins anew with the next interval: it is not known before which of them
-    /// have samples.
-    pub(super) fn takes_in(&mut self, number: u32, kind: Kind, policy: PolicyId) -> bool {
-        let family = self.page.family(number);
-        let wanted = Nature::of(kind, self.policies.get(policy));
-        if self.nature(family) == wanted {
-            return true;
-        }
-        let is_newer = self.policies.generation(policy) > self.policies.generation(family.policy);
-        if is_newer && family.shape.is_distribution() && wanted.is_distribution() {
-            self.page.family_mut(number).is_outdated = true;
-            self.has_outdated = true;
-        }
-        false
-    }
-
-    pub(super) fn nature(&self, family: &Family) -> Nature {
-        Nature::of(family.kind, self.policies.get(family.policy))
-    }
-
-    fn add_to(
+    /// Makes a new series a member of the family of this name, or finds the member that it is added to.
+    fn join_family(
         &mut self,
-        stand: Stand,
-        row: Row<'_>,
-        exported: &mut ExportOutcome,
-    ) -> Result<(), QuarantineReason> {
-        let (number, merges) = match stand {
-            Stand::At { member, merges } => (member, merges),
-            Stand::Nowhere(reason) => return Err(reason),
+        series: &Series,
+        policy: PolicyId,
+        name: &str,
+    ) -> Result<Placement, QuarantineReason> {
+        let kind = series.kind();
+        let family_type = FamilyType::of(kind, self.policies.get(policy));
+        let family = match admission::admit(&self.families, &self.reserved, series, name, family_type) {
+            Ok(Admission::Known(number)) => number,
+            Ok(Admission::New { gives_way }) => {
+                gives_way.into_iter().for_each(|number| self.give_way(number, name));
+                let name = name.into();
+                self.families.open(Family {
+                    name,
+                    metric_type: family_type,
+                    kind,
+                    policy,
+                    gave_way: false,
+                    is_outdated: false,
+                })
+            }
+            Err(reason) => {
+                if reason == QuarantineReason::TypeConflict
+                    && let Some(family) = self.families.find(name)
+                {
+                    self.mark_outdated(family, family_type, policy);
+                }
+                return Err(reason);
+            }
         };
-        if self.gave_way && self.page.family_of(number).gave_way {
+        let (labels, by_labels) = labels(series);
+        let member = Member {
+            labels: labels.into(),
+            family,
+            kind,
+            policy,
+            total: Total::new(family_type, self.policies.get(policy)),
+            seen: self.clock,
+            began: self.interval_began,
+        };
+        match self.families.join(member) {
+            Ok(number) => {
+                self.use_help(family, policy);
+                Ok(Placement::Member { number, by_labels, by_series: false })
+            }
+            // Only counters can be added up: the percentiles of two series do not make those of one.
+            Err(number) if kind == Kind::Counter => {
+                Ok(Placement::Member { number, by_labels, by_series: true })
+            }
+            Err(_) => Err(QuarantineReason::DuplicateSeries),
+        }
+    }
+
+    /// Makes a family give way to a line of the distribution `owner`.
+    fn give_way(&mut self, number: u32, owner: &str) {
+        let family = self.families.family_mut(number);
+        family.gave_way = true;
+        self.gave_way = true;
+        if self.warned.is_new((&family.name, owner)) {
+            tracing::warn!(
+                family = &*family.name,
+                of = owner,
+                "a family gives way to a line of a distribution"
+            );
+        }
+    }
+
+    /// Adds a row to its member.
+    fn add_row(
+        &mut self,
+        placement: Placement,
+        row: Row<'_>,
+        outcome: &mut ExportOutcome,
+    ) -> Result<(), QuarantineReason> {
+        let (number, by_labels, by_series) = match placement {
+            Placement::Member { number, by_labels, by_series } => (number, by_labels, by_series),
+            Placement::Quarantined(reason) => return Err(reason),
+        };
+        if self.gave_way && self.families.family_of(number).gave_way {
             return Err(QuarantineReason::NameTaken);
         }
-        if self.page.member(number).policy != row.policy {
-            self.adopt(number, row.policy)?;
+        if self.families.member(number).policy != row.policy {
+            self.change_policy(number, row.policy)?;
         }
-        exported.merged.values_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
-        let member = self.page.member_mut(number);
-        // Divided, not multiplied by 0.001, which no f64 is: 13 ms are 0.013 s.
+        outcome.merged[MergeReason::Labels] += u64::from(by_labels);
+        outcome.merged[MergeReason::Series] += u64::from(by_series);
+        let member = self.families.member_mut(number);
+        // Divided, because no f64 is exactly 0.001: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
         match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
@@ -243,19 +287,21 @@ impl Totals {
         Ok(())
     }
 
-    /// Gives a member another policy. Of several counters that are added up, each may have one of its own, and that which
-    /// prevails is the member's; what else is shown was computed as its row's policy wants it. What was counted in other
-    /// buckets cannot go on: it begins anew.
+    /// Gives a member the policy of its row. If several counters are added up, the policy that takes precedence is the member's.
+    /// What was counted in other buckets begins again.
     ///
-    /// Fails if the family is shown in another way, which can be where a snapshot was lost whose rows had new policies.
+    /// Fails if the policy wants another type than the family has. That can happen if the snapshot that brought the policy was
+    /// dropped.
     #[cold]
-    fn adopt(&mut self, number: u32, policy: PolicyId) -> Result<(), QuarantineReason> {
-        let Member { family, kind, .. } = *self.page.member(number);
-        if !self.takes_in(family, kind, policy) {
+    fn change_policy(&mut self, number: u32, policy: PolicyId) -> Result<(), QuarantineReason> {
+        let Member { family, kind, .. } = *self.families.member(number);
+        let family_type = FamilyType::of(kind, self.policies.get(policy));
+        if self.families.family(family).metric_type != family_type {
+            self.mark_outdated(family, family_type, policy);
             return Err(QuarantineReason::TypeConflict);
         }
-        self.tell(family, policy);
-        let member = self.page.member_mut(number);
+        self.use_help(family, policy);
+        let member = self.families.member_mut(number);
         if member.kind == Kind::Counter && !self.policies.prevails(policy, member.policy) {
             return Ok(());
         }
@@ -271,16 +317,51 @@ impl Totals {
         Ok(())
     }
 
-    /// Tells of a family what this policy of a member says, if it prevails.
-    pub(super) fn tell(&mut self, family: u32, policy: PolicyId) {
-        let family = self.page.family_mut(family);
+    /// Gives a family the HELP text of this policy, if it takes precedence over the present one.
+    fn use_help(&mut self, family: u32, policy: PolicyId) {
+        let family = self.families.family_mut(family);
         if self.policies.prevails(policy, family.policy) {
             family.policy = policy;
         }
     }
 
-    /// Drops what gave way, and what the page would otherwise show for ever. Gauges and sets are in every snapshot while
-    /// they are alive; others keep their totals for a while.
+    /// Marks a family as outdated if a series wants another type for it by newer rules than those of any of its members. All of
+    /// its members are idle then. The family begins again with the next interval, because it is not known before which of its
+    /// series have samples.
+    fn mark_outdated(&mut self, number: u32, wanted: FamilyType, policy: PolicyId) {
+        let family = self.families.family_mut(number);
+        let is_newer = self.policies.generation(policy) > self.policies.generation(family.policy);
+        if is_newer && family.metric_type.is_distribution() && wanted.is_distribution() {
+            family.is_outdated = true;
+            self.has_outdated = true;
+        }
+    }
+
+    /// Drops the families that have another type by new rules, so that their series come again as new ones. Series that were
+    /// kept off the page are placed again, too.
+    fn drop_outdated(&mut self, snapshot: &Snapshot) {
+        let placed = mem::take(&mut self.placed);
+        let mut rest = &placed[..];
+        let mut outdated = HashSet::new();
+        for row in &snapshot.rows {
+            let placement = find_placement(&mut rest, row.series, &mut Vec::new());
+            if let Some(member) = placement.and_then(Placement::member) {
+                let number = self.families.member(member).family;
+                let family = self.families.family(number);
+                if family.metric_type == FamilyType::of(family.kind, snapshot.policy(&row)) {
+                    self.use_help(number, row.policy);
+                } else {
+                    outdated.insert(number);
+                }
+            }
+        }
+        self.placed = placed;
+        let stays = |family: &Family, number| !family.is_outdated && !outdated.contains(&number);
+        self.drop_members(|family, member| stays(family, member.family), false);
+    }
+
+    /// Drops the families that gave way and the members that expired. Gauges and sets are in every snapshot while they are alive.
+    /// All others keep their totals for the time that their policy says.
     fn expire(&mut self, idle: &[u32]) {
         let clock = self.clock;
         let policies = Arc::clone(&self.policies);
@@ -289,84 +370,166 @@ impl Totals {
             Total::Gauge(_) => unseen(member) == 0,
             _ => unseen(member) < nanoseconds(policies.get(member.policy).expire_after[member.kind as usize]),
         };
-        let mut expired = false;
+        let mut has_expired = false;
         for &number in idle {
-            let member = self.page.member_mut(number);
+            let member = self.families.member_mut(number);
             if unseen(member) > 0
                 && let Total::Distribution(total) = &mut member.total
             {
                 total.quantiles.clear();
             }
-            expired |= !is_alive(member) && !self.page.family_of(number).gave_way;
+            has_expired |= !is_alive(member) && !self.families.family_of(number).gave_way;
         }
-        if !expired && !self.gave_way {
+        if !has_expired && !self.gave_way {
             return;
         }
         self.gave_way = false;
-        for place in &mut self.places {
-            if place.stand.member().is_some_and(|number| self.page.family_of(number).gave_way) {
-                place.stand = Stand::Nowhere(QuarantineReason::NameTaken);
+        for placed in &mut self.placed {
+            let member = placed.placement.member();
+            if member.is_some_and(|number| self.families.family_of(number).gave_way) {
+                placed.placement = Placement::Quarantined(QuarantineReason::NameTaken);
             }
         }
-        // Where something left, those kept out are judged anew when they come again.
-        self.drop_members(|family, member| !family.gave_way && is_alive(member), !expired);
+        // Where a member expired, quarantined series are placed again when they have samples.
+        self.drop_members(|family, member| !family.gave_way && is_alive(member), !has_expired);
     }
 
-    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keep_out: bool) {
-        let numbers = self.page.retain(stays);
-        self.places.retain_mut(|place| match &mut place.stand {
-            Stand::At { member, .. } => numbers.renumber(member),
-            Stand::Nowhere(_) => keep_out,
+    /// Drops the members that `stays` rejects, and forgets their series. The quarantined series are forgotten, too, unless
+    /// `keeps_quarantined`.
+    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keeps_quarantined: bool) {
+        let numbers = self.families.retain(stays);
+        self.placed.retain_mut(|placed| match &mut placed.placement {
+            Placement::Member { number, .. } => numbers.renumber(number),
+            Placement::Quarantined(_) => keeps_quarantined,
         });
-        self.places.shrink_to(2 * self.places.len());
+        self.placed.shrink_to(2 * self.placed.len());
     }
 }
 
-impl Distribution {
-    /// Of no values, as it is wanted.
-    pub(super) fn new(policy: &Policy) -> Self {
-        let Statistics { bounds, native, .. } = &policy.statistics;
-        Self {
-            buckets: vec![0.0; bounds.len()].into(),
-            native: native
-                .map(|NativeSettings { schema, .. }| Box::new(NativeHistogram::new(schema, 0.0, [], []))),
-            ..Self::default()
-        }
-    }
-}
-
-impl Stand {
-    fn member(self) -> Option<u32> {
-        match self {
-            Stand::At { member, .. } => Some(member),
-            Stand::Nowhere(_) => None,
-        }
-    }
-}
-
-/// 584 years of them at most.
+/// Converts a duration to nanoseconds, of at most 584 years.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// When an interval began, in seconds since 1970, to the millisecond.
-fn began(snapshot: &Snapshot) -> f64 {
+/// Returns the start of an interval in seconds since 1970, to the millisecond.
+fn interval_start(snapshot: &Snapshot) -> f64 {
     let end = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     end.saturating_sub(snapshot.interval).as_millis() as f64 / 1e3
 }
 
-/// Where a series stands, and `known` behind it; the members of those before it are idle.
-fn find(known: &mut &[Place], series: &Series, idle: &mut Vec<u32>) -> Option<Stand> {
-    while let [place, rest @ ..] = known {
-        if place.series == *series {
-            *known = rest;
-            return Some(place.stand);
+/// Finds the placement of a series, and moves `rest` behind it. The members of the series that are passed over are idle.
+fn find_placement(rest: &mut &[Placed], series: &Series, idle: &mut Vec<u32>) -> Option<Placement> {
+    while let [first, others @ ..] = rest {
+        if first.series == *series {
+            *rest = others;
+            return Some(first.placement);
         }
-        if place.series > *series {
+        if first.series > *series {
             break;
         }
-        *known = rest;
-        idle.extend(place.stand.member());
+        *rest = others;
+        idle.extend(first.placement.member());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::export::prometheus::tests::{add, row, text, totals};
+    use crate::export::prometheus::{Format, Naming};
+    use crate::model::{Exposition, Kind};
+
+    #[test]
+    fn counters_of_one_name_are_added_up_and_other_duplicates_quarantined() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let rows = vec![
+            row(Kind::Counter, "a-b", &[], 1.0),
+            row(Kind::Counter, "a.b", &[], 2.0),
+            row(Kind::Gauge, "g-h", &[], 1.0),
+            row(Kind::Gauge, "g.h", &[], 2.0),
+            row(Kind::Set, "g.h", &[("x.y", "1"), ("x_y", "2")], 3.0),
+        ];
+        for _ in 0..2 {
+            assert_eq!(
+                add(&mut totals, rows.clone()),
+                [("duplicate_series", 1), ("labels", 1), ("series", 1)]
+            );
+        }
+        assert!(text(&totals, Format::Text).contains("a_b_total 6\n"), "{}", text(&totals, Format::Text));
+        assert!(
+            text(&totals, Format::Text).contains("g_h 1\ng_h{x_y=\"2\"} 3\n"),
+            "{}",
+            text(&totals, Format::Text)
+        );
+    }
+
+    #[test]
+    fn family_has_one_type() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
+        let rows = vec![row(Kind::Counter, "x", &[], 1.0), row(Kind::Gauge, "x", &[("a", "b")], 2.0)];
+        assert_eq!(add(&mut totals, rows), [("type_conflict", 1)]);
+        assert_eq!(text(&totals, Format::Text).matches("# TYPE x ").count(), 1);
+    }
+
+    #[test]
+    fn lines_of_a_distribution_displace_families_of_their_names() {
+        for form in [Exposition::Summary, Exposition::Histogram] {
+            let mut totals = totals(Naming::StatsdExporter, form);
+            assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
+            let rows = vec![
+                row(Kind::Timing, "x", &[], 5.0),
+                row(Kind::Gauge, "x_count", &[], 1.0),
+                row(Kind::Counter, "x_sum", &[], 1.0),
+            ];
+            add(&mut totals, rows.clone());
+            assert_eq!(add(&mut totals, rows), [("name_taken", 2)]);
+            let page = text(&totals, Format::Text);
+            assert!(!page.contains("# TYPE x_count") && !page.contains("# TYPE x_sum"), "{page}");
+            assert_eq!(page.matches("\nx_count ").count(), 1, "{page}");
+        }
+    }
+
+    #[test]
+    fn counter_never_falls() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Counter, "c", &[], 5.0)]);
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "c", &[], -1.0)]), [("negative_increase", 1)]);
+        assert!(text(&totals, Format::Text).contains("c_total 5\n"));
+    }
+
+    #[test]
+    fn totals_stay_finite() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        for _ in 0..3 {
+            add(
+                &mut totals,
+                vec![row(Kind::Counter, "c", &[], 1e308), row(Kind::Histogram, "h", &[], 8e307)],
+            );
+        }
+        let page = text(&totals, Format::Text);
+        assert!(page.contains("c_total 1.7976931348623157e308\n") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn client_cannot_add_to_metrics_of_tallyd() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let rows =
+            vec![row(Kind::Counter, "tallyd.lines", &[], 1.0), row(Kind::Counter, "tallyd_lines", &[], 9.0)];
+        assert_eq!(add(&mut totals, rows), [("reserved_name", 1)]);
+        assert!(text(&totals, Format::Text).contains("tallyd_lines_total 1\n"));
+    }
+
+    #[test]
+    fn idle_members_leave_the_page_and_free_their_names() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Timing, "x", &[], 5.0), row(Kind::Gauge, "g", &[], 1.0)]);
+        add(&mut totals, Vec::new());
+        let after_one = text(&totals, Format::Text);
+        assert!(!after_one.contains("g 1"), "a gauge that is not in the snapshot is gone: {after_one}");
+        assert!(!after_one.contains("quantile") && after_one.contains("x_count 2"), "{after_one}");
+        (0..5).for_each(|_| _ = add(&mut totals, Vec::new()));
+        assert_eq!(text(&totals, Format::Text), "");
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "x_count", &[], 1.0)]), []);
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "x", &[], 1.0)]), []);
+    }
 }

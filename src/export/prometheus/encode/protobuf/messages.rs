@@ -1,7 +1,7 @@
-//! The messages of Prometheus' client_model (`io/prometheus/client/metrics.proto`), as far as the page has them.
+//! Declares the messages of Prometheus' client_model (`io/prometheus/client/metrics.proto`) that the page uses.
 //!
-//! Numbers are declared as in Prometheus' own copy of that file: one that is 0 is not written, and what is not there is read as
-//! 0. A field ending in `_float` stands for the one without it where it is not 0.
+//! Numbers are declared as in Prometheus' own copy of that file: a 0 is not written, and a missing number is read as 0. If a field
+//! that ends in `_float` is not 0, it replaces the field without that ending.
 
 use prost::{Enumeration, Message};
 
@@ -26,7 +26,7 @@ pub(super) struct MetricFamily {
     pub(super) metric: Vec<Metric>,
 }
 
-/// A series; it has the value of its family's type.
+/// A series. It has a value of its family's type.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Metric {
     #[prost(message, repeated, tag = "1")]
@@ -83,8 +83,8 @@ pub(super) struct Quantile {
     pub(super) value: f64,
 }
 
-/// A classic histogram, which has `bucket`, or a native one, which has `zero_threshold`; a native one counts in `_delta`, or in
-/// `_count` and `_float`.
+/// A classic histogram, which has `bucket`, or a native one, which has `zero_threshold`. A native histogram counts in the fields
+/// `_delta`, or in `_count` and `_float`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Histogram {
     #[prost(uint64, tag = "1")]
@@ -97,7 +97,7 @@ pub(super) struct Histogram {
     pub(super) bucket: Vec<Bucket>,
     #[prost(message, optional, tag = "15")]
     pub(super) created_timestamp: Option<Timestamp>,
-    /// A bucket's upper bound is 2^(2^-schema) times its lower one; -4 to 8.
+    /// From -4 to 8. The upper bound of a bucket is 2^(2^-schema) times its lower bound.
     #[prost(sint32, tag = "5")]
     pub(super) schema: i32,
     #[prost(double, tag = "6")]
@@ -108,7 +108,7 @@ pub(super) struct Histogram {
     pub(super) zero_count_float: f64,
     #[prost(message, repeated, tag = "9")]
     pub(super) negative_span: Vec<BucketSpan>,
-    /// What a bucket has more than the one before it, of all spans; the first one, than 0.
+    /// The difference of each bucket to the one before it, over all spans. The first one is a difference to 0.
     #[prost(sint64, repeated, tag = "10")]
     pub(super) negative_delta: Vec<i64>,
     #[prost(double, repeated, tag = "11")]
@@ -131,17 +131,17 @@ pub(super) struct Bucket {
     pub(super) upper_bound: f64,
 }
 
-/// Buckets of a native histogram without a gap.
+/// Consecutive buckets of a native histogram.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct BucketSpan {
-    /// How many buckets the span before it is away; of the first span, its first bucket's index.
+    /// The number of buckets between this span and the one before it. For the first span, the index of its first bucket.
     #[prost(sint32, tag = "1")]
     pub(super) offset: i32,
     #[prost(uint32, tag = "2")]
     pub(super) length: u32,
 }
 
-/// `google.protobuf.Timestamp`: since 1970.
+/// `google.protobuf.Timestamp`: the time since 1970.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct Timestamp {
     #[prost(int64, tag = "1")]

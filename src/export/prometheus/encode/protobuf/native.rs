@@ -1,20 +1,20 @@
-//! A native histogram as a message.
+//! Encodes a native histogram as a message.
 
 use std::iter;
 
 use super::messages::{BucketSpan, Histogram};
 
-/// 2^-128, up to which client_golang counts a value as zero, too, unless it is told otherwise.
+/// 2^-128. client_golang also counts values up to it as zero by default.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
-/// Below it, sums of whole numbers are exact: 2^53.
+/// 2^53. Sums of whole numbers below it are exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// A native histogram of these weights, which are not negative: of zero, and of buckets in ascending order of their indices. The
-/// bucket with the index i holds what is above b^(i-1) and up to b^i, where b is 2^(2^-schema).
+/// Encodes a native histogram. `zero` is the weight of zero, and the buckets are in ascending order of their indices. No weight is
+/// negative. The bucket with index i holds the values above b^(i-1) and up to b^i, where b is 2^(2^-schema).
 ///
-/// It counts in integers where all weights are whole, else in floats. Its count is what its weights come to: Prometheus
-/// refuses the whole page if it is another one.
+/// The counts are integers if all weights are whole, and floats otherwise. The total count is the sum of the weights, because
+/// Prometheus refuses the whole page otherwise.
 pub(super) fn histogram(
     schema: i8,
     zero: f64,
@@ -25,10 +25,10 @@ pub(super) fn histogram(
     let (negative_span, negative) = spans(negative);
     let (mut positive_span, positive) = spans(positive);
     if negative_span.is_empty() && positive_span.is_empty() {
-        // Tells a native histogram from a classic one, also to those who do not look at the threshold.
+        // Marks the histogram as native, also for readers that ignore the threshold.
         positive_span.push(BucketSpan { offset: 0, length: 0 });
     }
-    // Added up as Prometheus does, so that rounding does not make the buckets more than all.
+    // Added up in Prometheus' order, so that rounding cannot make the buckets exceed the total.
     let count = negative.iter().sum::<f64>() + positive.iter().sum::<f64>() + zero;
     let histogram = Histogram {
         sample_sum: sum,
@@ -58,8 +58,8 @@ pub(super) fn histogram(
     }
 }
 
-/// The spans of buckets, and the weights of all buckets in them. A gap of one or two empty buckets is taken into the span: each
-/// takes a byte or two, and a span more than that. client_golang draws the line there, too.
+/// Returns the spans of buckets, and the weights of all buckets in them. A span includes gaps of one or two empty buckets,
+/// because an empty bucket takes a byte or two, and a span takes more. client_golang has the same limit.
 fn spans(buckets: &[(i32, f64)]) -> (Vec<BucketSpan>, Vec<f64>) {
     let mut spans: Vec<BucketSpan> = Vec::new();
     let mut weights = Vec::with_capacity(buckets.len());
@@ -79,7 +79,7 @@ fn spans(buckets: &[(i32, f64)]) -> (Vec<BucketSpan>, Vec<f64>) {
     (spans, weights)
 }
 
-/// What each has more than the one before it.
+/// Returns the difference of each weight to the one before it.
 fn deltas(weights: &[f64]) -> Vec<i64> {
     let before = iter::once(&0.0).chain(weights);
     weights.iter().zip(before).map(|(weight, before)| (weight - before) as i64).collect()
@@ -109,7 +109,7 @@ mod tests {
                 schema: 3,
                 zero_threshold: 2.0_f64.powi(-128),
                 zero_count: 2,
-                // Two empty buckets are filled, three begin a new span.
+                // Two empty buckets belong to the span, and three begin a new one.
                 positive_span: vec![span(-3, 5), span(3, 1)],
                 positive_delta: vec![2, 3, -5, 0, 1, 3],
                 negative_span: vec![span(7, 1)],
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_in_parts_and_beyond_what_is_exact_are_counted_in_floats() {
+    fn fractional_and_very_large_weights_are_counted_in_floats() {
         let third = 1.0 / 0.3;
         let expected = Histogram {
             sample_count_float: 2.0 * third + 1.0,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn one_without_buckets_has_a_span_without_buckets() {
+    fn histogram_without_buckets_has_an_empty_span() {
         for zero in [0.0, 3.0, 0.5] {
             let histogram = histogram(0, zero, &[], &[], 0.0);
             assert_eq!(histogram.positive_span, [span(0, 0)]);
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// The buckets that are not empty, as a reader of the message finds them.
+    /// Reads the buckets that are not empty from a message.
     fn read(spans: &[BucketSpan], deltas: &[i64], counts: &[f64]) -> Vec<(i32, f64)> {
         let sums = deltas.iter().scan(0, |sum, delta| {
             *sum += delta;
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_reader_finds_every_weight_in_its_bucket(
+        fn every_weight_is_read_back_in_its_bucket(
             schema in -4..=8_i8,
             (zero, positive, negative) in weights(),
             sum in -1e9..1e9,
@@ -198,7 +198,7 @@ mod tests {
             prop_assert_eq!(histogram.zero_count as f64 + histogram.zero_count_float, zero);
             let in_buckets: f64 =
                 negative_count.iter().sum::<f64>() + positive_count.iter().sum::<f64>();
-            // Prometheus 2.42 refuses the page otherwise.
+            // Otherwise Prometheus 2.42 refuses the page.
             prop_assert!(in_buckets <= histogram.sample_count_float);
             prop_assert_eq!((histogram.schema, histogram.sample_sum), (i32::from(schema), sum));
         }

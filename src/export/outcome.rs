@@ -1,9 +1,18 @@
-//! The reasons for which a row is not on the page as it was sent.
+//! The outcome of a delivery: which rows of a snapshot are not shown as they were sent, and why.
 
-use enum_map::Enum;
+use enum_map::{Enum, EnumMap};
 use strum::{IntoStaticStr, VariantArray};
 
-/// The reason for which a row of a snapshot is not on the page.
+/// Counts the rows of a delivered snapshot that are not shown as they were sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExportOutcome {
+    /// Rows that are not shown.
+    pub quarantined: EnumMap<QuarantineReason, u64>,
+    /// Rows that are shown in another way than they were sent.
+    pub merged: EnumMap<MergeReason, u64>,
+}
+
+/// The reason for which a row of a snapshot is not on Prometheus' page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum QuarantineReason {
@@ -19,7 +28,7 @@ pub enum QuarantineReason {
     ReservedName,
 }
 
-/// The reason for which a series is on the page in another way than it was sent.
+/// The reason for which a series is on Prometheus' page in another way than it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum MergeReason {
