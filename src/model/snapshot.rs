@@ -43,8 +43,6 @@ pub struct Rows {
     policies: Arc<Vec<PolicyId>>,
     /// The result of each series; `None` if it has no row.
     values: Vec<Option<Value>>,
-    /// Whether a series has another policy than it had in the snapshot before.
-    pub(crate) have_new_policies: bool,
 }
 
 impl Rows {
@@ -55,7 +53,7 @@ impl Rows {
         values: Vec<Option<Value>>,
     ) -> Self {
         debug_assert_eq!(series.len(), values.len(), "each series has a value");
-        Self { series, policies, values, ..Self::default() }
+        Self { series, policies, values }
     }
 
     /// Returns the rows in the order of the series.

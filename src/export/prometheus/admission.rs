@@ -27,8 +27,11 @@ pub(super) fn admit(
     if reserved.forbids(name, series) {
         return Err(QuarantineReason::ReservedName);
     }
-    match families.find(name).filter(|number| !families.family(*number).gave_way) {
-        Some(number) if families.family(number).metric_type == family_type => Ok(Admission::Known(number)),
+    let known = families.find(name).map(|number| (number, families.family(number)));
+    match known.filter(|(_, family)| family.leaves != Some(QuarantineReason::NameTaken)) {
+        Some((number, family)) if family.metric_type == family_type && family.leaves.is_none() => {
+            Ok(Admission::Known(number))
+        }
         Some(_) => Err(QuarantineReason::TypeConflict),
         None => Ok(Admission::New { gives_way: claim(families, name, family_type)? }),
     }
@@ -57,7 +60,7 @@ fn claim(families: &Families, name: &str, family_type: FamilyType) -> Result<Vec
 mod tests {
     use super::super::families::Family;
     use super::*;
-    use crate::model::{Kind, PolicyId};
+    use crate::model::{HeldPolicy, Kind, PolicyId};
 
     fn families(present: &[(&str, FamilyType)]) -> Families {
         let mut families = Families::default();
@@ -66,9 +69,8 @@ mod tests {
                 name: (*name).into(),
                 metric_type: *family_type,
                 kind: Kind::Gauge,
-                policy: PolicyId::default(),
-                gave_way: false,
-                is_outdated: false,
+                policy: HeldPolicy::assigned(PolicyId::default()),
+                leaves: None,
             });
         }
         families
@@ -100,6 +102,19 @@ mod tests {
             let admission = admit(&present, &ReservedNames::default(), &series, name, family_type);
             assert_eq!(admission, expected, "{name} {family_type:?}");
         }
+    }
+
+    #[test]
+    fn family_that_leaves_admits_no_series() {
+        let mut present = families(&[("x_count", FamilyType::Gauge), ("y", FamilyType::Summary)]);
+        present.family_mut(0).leaves = Some(QuarantineReason::NameTaken);
+        present.family_mut(1).leaves = Some(QuarantineReason::TypeConflict);
+        let admit = |name, family_type| {
+            let series = Series::new(Kind::Histogram, name, &[]);
+            super::admit(&present, &ReservedNames::default(), &series, name, family_type)
+        };
+        assert_eq!(admit("x_count", FamilyType::Gauge), Ok(Admission::New { gives_way: Vec::new() }));
+        assert_eq!(admit("y", FamilyType::Summary), Err(QuarantineReason::TypeConflict));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::family_type::FamilyType;
-use crate::model::{Kind, NativeHistogram, NativeSettings, Policy, PolicyId, Statistics};
+use crate::export::outcome::QuarantineReason;
+use crate::model::{HeldPolicy, Kind, NativeHistogram, NativeSettings, Policy, Statistics};
 
 /// A family: one metric of the page.
 #[derive(Debug)]
@@ -17,11 +18,10 @@ pub(super) struct Family {
     pub(super) metric_type: FamilyType,
     pub(super) kind: Kind,
     /// The policy whose HELP text the family has: that of the member whose policy takes precedence.
-    pub(super) policy: PolicyId,
-    /// True if the family gave way to a line of a distribution. It leaves the page at the end of the interval.
-    pub(super) gave_way: bool,
-    /// True if newer rules want another type. The family begins again with the next interval.
-    pub(super) is_outdated: bool,
+    pub(super) policy: HeldPolicy,
+    /// Set if the family leaves the page at the end of the interval. Its rows are quarantined for this reason: `NameTaken` if it
+    /// gave way to a line of a distribution, `TypeConflict` if the rules in force want another type for it.
+    pub(super) leaves: Option<QuarantineReason>,
 }
 
 /// A member of a family: one series of the page.
@@ -32,7 +32,7 @@ pub(super) struct Member {
     /// The number of its family.
     pub(super) family: u32,
     pub(super) kind: Kind,
-    pub(super) policy: PolicyId,
+    pub(super) policy: HeldPolicy,
     pub(super) total: Total,
     /// The time of the latest snapshot that had it, on the clock of [`Totals`](super::Totals).
     pub(super) seen: u64,
@@ -60,6 +60,12 @@ pub(super) struct Distribution {
     pub(super) buckets: Box<[f64]>,
     /// The weights in exponential buckets, if the policy wants them.
     pub(super) native: Option<Box<NativeHistogram>>,
+}
+
+impl Member {
+    pub(super) fn is_distribution(&self) -> bool {
+        matches!(self.total, Total::Distribution(_))
+    }
 }
 
 impl Total {
@@ -128,6 +134,14 @@ impl Families {
 
     pub(super) fn member_mut(&mut self, number: u32) -> &mut Member {
         &mut self.members[number as usize]
+    }
+
+    pub(super) fn families_mut(&mut self) -> impl Iterator<Item = &mut Family> {
+        self.list.iter_mut()
+    }
+
+    pub(super) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.members.iter_mut()
     }
 
     /// Returns the number of the family with this name.

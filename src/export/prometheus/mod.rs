@@ -13,6 +13,7 @@ mod encode;
 mod families;
 mod family_type;
 mod names;
+mod placements;
 #[cfg(test)]
 mod tests;
 mod totals;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::admission::{self, Admission};
-use super::families::{Distribution, Families, Family, Member, Total, merge_sorted};
+use super::families::{Distribution, Families, Family, Member, Total};
 use super::family_type::FamilyType;
 use super::names::{Naming, ReservedNames, labels};
+use super::placements::{Placed, Placement, Placements};
 use super::warn_once::WarnOnce;
 use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
-    Kind, MILLISECONDS, Named, Policies, PolicyId, Row, Series, Snapshot, Summary, Value, finite,
+    HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot, Statistics,
+    Summary, Value, finite,
 };
 
 /// The running totals of all series, in families.
@@ -23,43 +25,16 @@ pub struct Totals {
     /// True if OpenMetrics has lines with the times when series began.
     pub(super) shows_created: bool,
     pub(super) families: Families,
-    /// The series of the snapshots, in sorted order.
-    placed: Vec<Placed>,
+    placements: Placements,
     /// The policies of the latest snapshot.
     pub(super) policies: Arc<Policies>,
     /// The sum of all intervals, in nanoseconds.
     pub(super) clock: u64,
     /// The start of the latest interval, in seconds since 1970.
     interval_began: f64,
-    /// True if a family gave way in this interval.
-    gave_way: bool,
-    /// True if a family is outdated.
-    has_outdated: bool,
+    /// True if a family leaves the page at the end of this interval.
+    has_leaving: bool,
     warned: WarnOnce,
-}
-
-/// A series of the snapshots, and where it is on the page.
-#[derive(Debug)]
-struct Placed {
-    series: Series,
-    placement: Placement,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Placement {
-    /// The series is added to this member. `by_labels` and `by_series` tell whether [`MergeReason`] applies to it.
-    Member { number: u32, by_labels: bool, by_series: bool },
-    /// The series is kept off the page.
-    Quarantined(QuarantineReason),
-}
-
-impl Placement {
-    fn member(self) -> Option<u32> {
-        match self {
-            Placement::Member { number, .. } => Some(number),
-            Placement::Quarantined(_) => None,
-        }
-    }
 }
 
 impl Totals {
@@ -71,12 +46,11 @@ impl Totals {
             reserved: ReservedNames::default(),
             shows_created: true,
             families: Families::default(),
-            placed: Vec::new(),
+            placements: Placements::default(),
             policies: Arc::default(),
             clock: 0,
             interval_began: 0.0,
-            gave_way: false,
-            has_outdated: false,
+            has_leaving: false,
             warned: WarnOnce::default(),
         }
     }
@@ -99,18 +73,17 @@ impl Totals {
     pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
         self.interval_began = interval_start(snapshot);
-        self.policies = Arc::clone(&snapshot.policies);
-        if mem::take(&mut self.has_outdated) || snapshot.rows.have_new_policies {
-            self.drop_outdated(snapshot);
+        if !Arc::ptr_eq(&self.policies, &snapshot.policies) {
+            self.change_rules(snapshot);
         }
         let mut outcome = ExportOutcome::default();
-        let placed = mem::take(&mut self.placed);
-        let mut rest = &placed[..];
+        let placements = mem::take(&mut self.placements);
+        let mut walk = placements.walk();
         let mut new = Vec::new();
         // Members with a series that added nothing.
         let mut idle = Vec::new();
         for row in &snapshot.rows {
-            let placement = find_placement(&mut rest, row.series, &mut idle).unwrap_or_else(|| {
+            let placement = walk.find(row.series, &mut idle).unwrap_or_else(|| {
                 let placement = self.place(row.series, row.policy);
                 new.push(Placed { series: row.series.clone(), placement });
                 placement
@@ -120,9 +93,9 @@ impl Totals {
                 idle.extend(placement.member());
             }
         }
-        idle.extend(rest.iter().filter_map(|placed| placed.placement.member()));
-        self.placed = placed;
-        merge_sorted(&mut self.placed, new, |known, new| known.series < new.series);
+        walk.end(&mut idle);
+        self.placements = placements;
+        self.placements.add(new);
         self.families.sort();
         self.expire(&idle);
         let not_logged = self.warned.end_snapshot();
@@ -137,23 +110,12 @@ impl Totals {
 
     /// Returns the series that are kept off the page, and why.
     pub fn kept_out(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
-        self.placed.iter().filter_map(|placed| match placed.placement {
-            Placement::Member { .. } => None,
-            Placement::Quarantined(reason) => Some((&placed.series, reason)),
-        })
+        self.placements.quarantined()
     }
 
     /// Returns the series that are on the page in another way than they were sent, and why.
     pub fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
-        self.placed.iter().flat_map(|placed| {
-            let (by_labels, by_series) = match placed.placement {
-                Placement::Member { by_labels, by_series, .. } => (by_labels, by_series),
-                Placement::Quarantined(_) => (false, false),
-            };
-            let reasons =
-                [by_labels.then_some(MergeReason::Labels), by_series.then_some(MergeReason::Series)];
-            reasons.into_iter().flatten().map(|reason| (&placed.series, reason))
-        })
+        self.placements.merged()
     }
 
     /// Places a new series on the page, or keeps it off.
@@ -186,16 +148,15 @@ impl Totals {
                     name,
                     metric_type: family_type,
                     kind,
-                    policy,
-                    gave_way: false,
-                    is_outdated: false,
+                    policy: HeldPolicy::assigned(policy),
+                    leaves: None,
                 })
             }
             Err(reason) => {
                 if reason == QuarantineReason::TypeConflict
                     && let Some(family) = self.families.find(name)
                 {
-                    self.mark_outdated(family, family_type, policy);
+                    self.mark_outdated(family, family_type);
                 }
                 return Err(reason);
             }
@@ -205,7 +166,7 @@ impl Totals {
             labels: labels.into(),
             family,
             kind,
-            policy,
+            policy: HeldPolicy::assigned(policy),
             total: Total::new(family_type, self.policies.get(policy)),
             seen: self.clock,
             began: self.interval_began,
@@ -226,8 +187,8 @@ impl Totals {
     /// Makes a family give way to a line of the distribution `owner`.
     fn give_way(&mut self, number: u32, owner: &str) {
         let family = self.families.family_mut(number);
-        family.gave_way = true;
-        self.gave_way = true;
+        family.leaves = Some(QuarantineReason::NameTaken);
+        self.has_leaving = true;
         if self.warned.is_new((&family.name, owner)) {
             tracing::warn!(
                 family = &*family.name,
@@ -248,10 +209,12 @@ impl Totals {
             Placement::Member { number, by_labels, by_series } => (number, by_labels, by_series),
             Placement::Quarantined(reason) => return Err(reason),
         };
-        if self.gave_way && self.families.family_of(number).gave_way {
-            return Err(QuarantineReason::NameTaken);
+        if self.has_leaving
+            && let Some(reason) = self.families.family_of(number).leaves
+        {
+            return Err(reason);
         }
-        if self.families.member(number).policy != row.policy {
+        if self.families.member(number).policy != HeldPolicy::assigned(row.policy) {
             self.change_policy(number, row.policy)?;
         }
         outcome.merged[MergeReason::Labels] += u64::from(by_labels);
@@ -277,7 +240,7 @@ impl Totals {
                 buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
                 if let (Some(total), Some(new)) = (native, new_native) {
                     total.add(new);
-                    let settings = self.policies.get(member.policy).statistics.native;
+                    let settings = self.policies.get(member.policy.id()).statistics.native;
                     total.limit(settings.map_or(0, |settings| settings.max_buckets));
                 }
             }
@@ -288,30 +251,26 @@ impl Totals {
     }
 
     /// Gives a member the policy of its row. If several counters are added up, the policy that takes precedence is the member's.
-    /// What was counted in other buckets begins again.
+    /// A distribution that gets other buckets begins again.
     ///
-    /// Fails if the policy wants another type than the family has. That can happen if the snapshot that brought the policy was
-    /// dropped.
+    /// Fails if the policy wants another type than the family has.
     #[cold]
     fn change_policy(&mut self, number: u32, policy: PolicyId) -> Result<(), QuarantineReason> {
         let Member { family, kind, .. } = *self.families.member(number);
         let family_type = FamilyType::of(kind, self.policies.get(policy));
         if self.families.family(family).metric_type != family_type {
-            self.mark_outdated(family, family_type, policy);
+            self.mark_outdated(family, family_type);
             return Err(QuarantineReason::TypeConflict);
         }
         self.use_help(family, policy);
         let member = self.families.member_mut(number);
-        if member.kind == Kind::Counter && !self.policies.prevails(policy, member.policy) {
+        if member.kind == Kind::Counter && !member.policy.gives_way_to(policy) {
             return Ok(());
         }
-        let [old, new] = [member.policy, policy].map(|policy| self.policies.get(policy));
-        member.policy = policy;
-        if let Total::Distribution(total) = &mut member.total
-            && (&old.statistics.bounds, old.statistics.native)
-                != (&new.statistics.bounds, new.statistics.native)
-        {
-            **total = Distribution::new(new);
+        let [old, new] = [member.policy.id(), policy].map(|policy| self.policies.get(policy));
+        member.policy = HeldPolicy::assigned(policy);
+        if !continues(member, old, new) {
+            member.total = Total::new(family_type, new);
             member.began = self.interval_began;
         }
         Ok(())
@@ -320,57 +279,80 @@ impl Totals {
     /// Gives a family the HELP text of this policy, if it takes precedence over the present one.
     fn use_help(&mut self, family: u32, policy: PolicyId) {
         let family = self.families.family_mut(family);
-        if self.policies.prevails(policy, family.policy) {
-            family.policy = policy;
+        if family.policy.gives_way_to(policy) {
+            family.policy = HeldPolicy::assigned(policy);
         }
     }
 
-    /// Marks a family as outdated if a series wants another type for it by newer rules than those of any of its members. All of
-    /// its members are idle then. The family begins again with the next interval, because it is not known before which of its
-    /// series have samples.
-    fn mark_outdated(&mut self, number: u32, wanted: FamilyType, policy: PolicyId) {
+    /// Marks a family as outdated if a series wants another type for it, and none of its own series had samples since the rules
+    /// changed. It leaves the page, and its name is free in the next interval.
+    fn mark_outdated(&mut self, number: u32, wanted: FamilyType) {
         let family = self.families.family_mut(number);
-        let is_newer = self.policies.generation(policy) > self.policies.generation(family.policy);
-        if is_newer && family.metric_type.is_distribution() && wanted.is_distribution() {
-            family.is_outdated = true;
-            self.has_outdated = true;
+        let are_distributions = family.metric_type.is_distribution() && wanted.is_distribution();
+        if family.leaves.is_none() && family.policy.is_carried() && are_distributions {
+            family.leaves = Some(QuarantineReason::TypeConflict);
+            self.has_leaving = true;
         }
     }
 
-    /// Drops the families that have another type by new rules, so that their series come again as new ones. Series that were
-    /// kept off the page are placed again, too.
-    fn drop_outdated(&mut self, snapshot: &Snapshot) {
-        let placed = mem::take(&mut self.placed);
-        let mut rest = &placed[..];
+    /// Starts a generation of rules with its first snapshot.
+    ///
+    /// A family begins again if a row wants another type or other buckets for a member: all members are dropped, and their series
+    /// come again as new ones. Other members continue. One without a row keeps an equal policy, or one that shows it alike, or it
+    /// is dropped. Series that were kept off the page are placed again, too.
+    fn change_rules(&mut self, snapshot: &Snapshot) {
+        let earlier = mem::replace(&mut self.policies, Arc::clone(&snapshot.policies));
+        let carried = self.policies.carried_from(&earlier);
+        self.families.families_mut().for_each(|family| family.policy = family.policy.carry_over(&carried));
+
+        let placements = mem::take(&mut self.placements);
+        let mut walk = placements.walk();
         let mut outdated = HashSet::new();
         for row in &snapshot.rows {
-            let placement = find_placement(&mut rest, row.series, &mut Vec::new());
-            if let Some(member) = placement.and_then(Placement::member) {
-                let number = self.families.member(member).family;
-                let family = self.families.family(number);
-                if family.metric_type == FamilyType::of(family.kind, snapshot.policy(&row)) {
-                    self.use_help(number, row.policy);
+            let placement = walk.find(row.series, &mut Vec::new());
+            if let Some(number) = placement.and_then(Placement::member) {
+                let member = self.families.member(number);
+                if continues(member, earlier.get(member.policy.id()), snapshot.policy(&row)) {
+                    self.use_help(member.family, row.policy);
                 } else {
-                    outdated.insert(number);
+                    outdated.insert(member.family);
                 }
             }
         }
-        self.placed = placed;
-        let stays = |family: &Family, number| !family.is_outdated && !outdated.contains(&number);
-        self.drop_members(|family, member| stays(family, member.family), false);
+        self.placements = placements;
+
+        let policies = Arc::clone(&self.policies);
+        let alike = |(old, &carried): (&Policy, &PolicyId)| {
+            let is_alike = |new: &Policy| show_alike(old, new);
+            let first = || policies.iter().position(is_alike).map(|index| PolicyId::new(index as u32));
+            if is_alike(policies.get(carried)) { carried } else { first().unwrap_or(carried) }
+        };
+        let alike: Vec<_> = earlier.iter().zip(&carried).map(alike).collect();
+        let ids = |member: &Member| if member.is_distribution() { &alike } else { &carried };
+        self.drop_members(
+            |_, member| {
+                let old = member.policy.id();
+                let new = ids(member)[old.index()];
+                !outdated.contains(&member.family) && continues(member, earlier.get(old), policies.get(new))
+            },
+            false,
+        );
+        self.families.members_mut().for_each(|member| member.policy = member.policy.carry_over(ids(member)));
     }
 
-    /// Drops the families that gave way and the members that expired. Gauges and sets are in every snapshot while they are alive.
-    /// All others keep their totals for the time that their policy says.
+    /// Drops the families that leave and the members that expired. Gauges and sets are in every snapshot while they are alive.
+    /// All other members stay for the time that their policy says.
     fn expire(&mut self, idle: &[u32]) {
         let clock = self.clock;
         let policies = Arc::clone(&self.policies);
         let unseen = |member: &Member| clock - member.seen;
-        let is_alive = |member: &Member| match member.total {
-            Total::Gauge(_) => unseen(member) == 0,
-            _ => unseen(member) < nanoseconds(policies.get(member.policy).expire_after[member.kind as usize]),
+        let lifetime = |member: &Member| match member.total {
+            // Less than any interval: a gauge must be in each snapshot.
+            Total::Gauge(_) => 1,
+            _ => nanoseconds(policies.get(member.policy.id()).expire_after[member.kind as usize]),
         };
-        let mut has_expired = false;
+        let is_alive = |member: &Member| unseen(member) < lifetime(member);
+        let mut frees_names = false;
         for &number in idle {
             let member = self.families.member_mut(number);
             if unseen(member) > 0
@@ -378,32 +360,41 @@ impl Totals {
             {
                 total.quantiles.clear();
             }
-            has_expired |= !is_alive(member) && !self.families.family_of(number).gave_way;
+            frees_names |= !is_alive(member) && self.families.family_of(number).leaves.is_none();
         }
-        if !has_expired && !self.gave_way {
+        if !frees_names && !self.has_leaving {
             return;
         }
-        self.gave_way = false;
-        for placed in &mut self.placed {
-            let member = placed.placement.member();
-            if member.is_some_and(|number| self.families.family_of(number).gave_way) {
-                placed.placement = Placement::Quarantined(QuarantineReason::NameTaken);
+        self.has_leaving = false;
+        for placement in self.placements.iter_mut() {
+            match placement.member().and_then(|number| self.families.family_of(number).leaves) {
+                // A family that gave way does not come again.
+                Some(reason @ QuarantineReason::NameTaken) => *placement = Placement::Quarantined(reason),
+                Some(_) => frees_names = true,
+                None => {}
             }
         }
-        // Where a member expired, quarantined series are placed again when they have samples.
-        self.drop_members(|family, member| !family.gave_way && is_alive(member), !has_expired);
+        // Where names become free, quarantined series are placed again when they have samples.
+        self.drop_members(|family, member| family.leaves.is_none() && is_alive(member), !frees_names);
     }
 
-    /// Drops the members that `stays` rejects, and forgets their series. The quarantined series are forgotten, too, unless
+    /// Drops the members that `stays` rejects, and forgets their series. Quarantined series are forgotten, too, unless
     /// `keeps_quarantined`.
     fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keeps_quarantined: bool) {
-        let numbers = self.families.retain(stays);
-        self.placed.retain_mut(|placed| match &mut placed.placement {
-            Placement::Member { number, .. } => numbers.renumber(number),
-            Placement::Quarantined(_) => keeps_quarantined,
-        });
-        self.placed.shrink_to(2 * self.placed.len());
+        let members = self.families.retain(stays);
+        self.placements.renumber(&members, keeps_quarantined);
     }
+}
+
+/// Returns true if the total of a member can continue when its policy changes.
+fn continues(member: &Member, old: &Policy, new: &Policy) -> bool {
+    !member.is_distribution() || show_alike(old, new)
+}
+
+/// Returns true if two policies show distributions with the same type and the same buckets.
+fn show_alike(one: &Policy, other: &Policy) -> bool {
+    let [Statistics { bounds, native, .. }, others] = [&one.statistics, &other.statistics];
+    one.exposition == other.exposition && *bounds == others.bounds && *native == others.native
 }
 
 /// Converts a duration to nanoseconds, of at most 584 years.
@@ -417,27 +408,64 @@ fn interval_start(snapshot: &Snapshot) -> f64 {
     end.saturating_sub(snapshot.interval).as_millis() as f64 / 1e3
 }
 
-/// Finds the placement of a series, and moves `rest` behind it. The members of the series that are passed over are idle.
-fn find_placement(rest: &mut &[Placed], series: &Series, idle: &mut Vec<u32>) -> Option<Placement> {
-    while let [first, others @ ..] = rest {
-        if first.series == *series {
-            *rest = others;
-            return Some(first.placement);
-        }
-        if first.series > *series {
-            break;
-        }
-        *rest = others;
-        idle.extend(first.placement.member());
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::export::prometheus::tests::{add, row, text, totals};
+    use std::sync::Arc;
+
+    use crate::export::prometheus::tests::{add, add_under, policies, row, text, totals};
     use crate::export::prometheus::{Format, Naming};
-    use crate::model::{Exposition, Kind};
+    use crate::model::{Exposition, Kind, Policies, Policy, Statistics};
+
+    #[test]
+    fn totals_continue_under_new_rules_unless_type_or_buckets_change() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Histogram);
+        let hits = || row(Kind::Counter, "hits", &[], 1.0);
+        let size = || row(Kind::Histogram, "size", &[], 1.0);
+        let mut add = |policies, rows, expected: &[&str]| {
+            assert_eq!(add_under(&mut totals, policies, rows), []);
+            let page = text(&totals, Format::Text);
+            let values = page.lines().filter(|line| !line.starts_with('#') && !line.contains("_sum"));
+            assert_eq!(values.collect::<Vec<_>>(), expected);
+        };
+        let present = policies(Exposition::Histogram);
+        let old = present.iter().next().unwrap();
+        let other_help = Policy { help: "other".into(), ..old.clone() };
+        let statistics = Statistics { bounds: vec![5.0], ..old.statistics.clone() };
+        let other_buckets = Policy { statistics, ..old.clone() };
+        let new = |policies| Arc::new(Policies::new(policies));
+        let old_size = [
+            "size_bucket{le=\"0.1\"} 1",
+            "size_bucket{le=\"1\"} 2",
+            "size_bucket{le=\"+Inf\"} 2",
+            "size_count 2",
+        ];
+        let new_size = ["size_bucket{le=\"5\"} 1", "size_bucket{le=\"+Inf\"} 2", "size_count 2"];
+        add(Arc::clone(&present), vec![hits(), size()], &[&["hits 1"], &old_size[..]].concat());
+        // An idle distribution continues if another policy shows it alike.
+        add(new(vec![Policy::default(), other_help]), vec![hits()], &[&["hits 2"], &old_size[..]].concat());
+        // One with other buckets begins again. An idle counter continues in any case.
+        add(new(vec![other_buckets]), vec![size()], &[&["hits 2"], &new_size[..]].concat());
+        // Nothing tells how an idle distribution would be shown.
+        add(new(vec![Policy::default()]), vec![hits()], &["hits 3"]);
+        // It may come again in another way at once.
+        let summary = ["size{quantile=\"0.5\"} 1", "size{quantile=\"0.999\"} 1", "size_count 2"];
+        add(policies(Exposition::Summary), vec![size()], &[&["hits 3"], &summary[..]].concat());
+    }
+
+    #[test]
+    fn idle_family_makes_room_if_new_rules_want_another_type() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Histogram, "x", &[("k", "old")], 1.0)]);
+        let [summary, histogram] = [Exposition::Summary, Exposition::Histogram].map(policies);
+        let both = histogram.iter().chain(summary.iter()).cloned().collect();
+        let rules = Arc::new(Policies::new(both));
+        let rows = || vec![row(Kind::Histogram, "x", &[("k", "new")], 1.0)];
+        // The old series may still be sent, so the family is only dropped now.
+        assert_eq!(add_under(&mut totals, Arc::clone(&rules), rows()), [("type_conflict", 1)]);
+        assert_eq!(add_under(&mut totals, rules, rows()), []);
+        let page = text(&totals, Format::Text);
+        assert!(page.contains("# TYPE x histogram\n") && !page.contains("old"), "{page}");
+    }
 
     #[test]
     fn counters_of_one_name_are_added_up_and_other_duplicates_quarantined() {

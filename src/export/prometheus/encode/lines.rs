@@ -51,7 +51,7 @@ impl LineWriter {
                 Total::Counter(value) | Total::Gauge(value) => push_line(text, name, labels, None, *value),
                 Total::Distribution(total) => {
                     let Distribution { count, sum, quantiles, buckets, .. } = &**total;
-                    let values = &label_values[member.policy.index()];
+                    let values = &label_values[member.policy.id().index()];
                     match line {
                         LineKind::Value => {
                             for (quantile, value) in values.quantiles.iter().zip(quantiles) {
@@ -98,7 +98,7 @@ pub(super) fn push_line(
 /// Returns the HELP text of a family, with a backslash before each character of `escaped`. The text is the same on every page,
 /// because node_exporter refuses two pages that differ.
 pub(super) fn help<'a>(policies: &'a Policies, family: &Family, escaped: &[char]) -> Cow<'a, str> {
-    let own = &*policies.get(family.policy).help;
+    let own = &*policies.get(family.policy.id()).help;
     if own.is_empty() {
         return Cow::Borrowed(help_of_kind(family.kind));
     }

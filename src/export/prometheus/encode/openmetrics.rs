@@ -88,7 +88,7 @@ impl Types<'_> {
             FamilyType::Counter => name.strip_suffix("_total").filter(|stem| self.is_free(stem)),
             _ => {
                 let begins_above_zero = |member: &Member| {
-                    let bounds = &self.policies.get(member.policy).statistics.bounds;
+                    let bounds = &self.policies.get(member.policy.id()).statistics.bounds;
                     bounds.first().is_none_or(|bound| *bound >= 0.0)
                 };
                 let fits = members.all(|member| begins_above_zero(member) && is_whole(member))

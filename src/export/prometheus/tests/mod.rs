@@ -1,8 +1,6 @@
 //! Support for the tests of this folder, and the test that compares the totals with the naive ones.
 
-#[cfg(any())]
 mod naive;
-#[cfg(any())]
 mod property;
 
 use std::convert::Infallible;
@@ -16,8 +14,15 @@ use crate::model::{
     Value,
 };
 
-/// Creates totals with one policy, under which series expire after a minute.
+/// Creates totals with the policies of [`policies`].
 pub(super) fn totals(naming: Naming, exposition: Exposition) -> Totals {
+    let mut totals = Totals::new(naming);
+    totals.policies = policies(exposition);
+    totals
+}
+
+/// Creates one policy, under which series expire after a minute.
+pub(super) fn policies(exposition: Exposition) -> Arc<Policies> {
     let statistics = Statistics {
         percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
         bounds: if exposition == Exposition::Histogram { vec![0.1, 1.0] } else { Vec::new() },
@@ -25,19 +30,27 @@ pub(super) fn totals(naming: Naming, exposition: Exposition) -> Totals {
     };
     let expire_after = [Duration::from_mins(1); 6];
     let policy = Policy { statistics, exposition, expire_after, ..Policy::default() };
-    let mut totals = Totals::new(naming);
-    totals.policies = Arc::new(Policies::new(vec![policy]));
-    totals
+    Arc::new(Policies::new(vec![policy]))
 }
 
 /// Adds an interval of ten seconds. The first one begins at 1000.25 s. Returns the counts, by name, of the rows that are not on
 /// the page as they were sent.
-pub(super) fn add(totals: &mut Totals, mut rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
+pub(super) fn add(totals: &mut Totals, rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
+    let policies = Arc::clone(&totals.policies);
+    add_under(totals, policies, rows)
+}
+
+/// Adds an interval with these policies, of which all rows have the first one.
+pub(super) fn add_under(
+    totals: &mut Totals,
+    policies: Arc<Policies>,
+    mut rows: Vec<(Series, Value)>,
+) -> Vec<(&'static str, u64)> {
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let snapshot = Snapshot {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_010_250) + Duration::from_nanos(totals.clock),
         interval: Duration::from_secs(10),
-        policies: Arc::clone(&totals.policies),
+        policies,
         rows: rows.into_iter().collect(),
         events: Vec::new(),
         overview: Overview::default(),

@@ -1,15 +1,16 @@
 //! The simple version of [`Totals`](super::Totals), which says what the fast one must come to.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::export::outcome::{ExportOutcome, QuarantineReason};
 use crate::export::prometheus::Naming;
 use crate::export::prometheus::names::labels;
 use crate::model::{
-    Exposition, Kind, Policies, Policy, PolicyId, RESERVED_PREFIX, Row, Series, Snapshot, Statistics, Value,
-    finite,
+    Exposition, HeldPolicy, Kind, Policies, Policy, PolicyId, RESERVED_PREFIX, Row, Series, Snapshot,
+    Statistics, Value, finite,
 };
 use crate::text::number::push_number;
 
@@ -18,8 +19,8 @@ pub(super) struct NaiveTotals {
     naming: Naming,
     /// The sum of all intervals.
     clock: Duration,
-    /// True if a family was outdated in the latest interval.
-    had_outdated: bool,
+    /// The policies of the latest snapshot.
+    policies: Arc<Policies>,
     /// By name.
     families: BTreeMap<String, Family>,
     placed: BTreeMap<Series, Result<Placement, QuarantineReason>>,
@@ -28,7 +29,7 @@ pub(super) struct NaiveTotals {
 struct Family {
     metric_type: FamilyType,
     /// The policy whose HELP text the family has.
-    policy: PolicyId,
+    policy: HeldPolicy,
     /// True if the family begins again with the next interval.
     is_outdated: bool,
     /// By labels.
@@ -48,7 +49,7 @@ struct Placement {
 
 struct Member {
     kind: Kind,
-    policy: PolicyId,
+    policy: HeldPolicy,
     seen: Duration,
     /// The start of the first interval that is counted.
     began: Duration,
@@ -61,7 +62,7 @@ struct Member {
 }
 
 fn family_type(kind: Kind, policy: &Policy) -> FamilyType {
-    match (kind, policy.form) {
+    match (kind, policy.exposition) {
         (Kind::Counter, _) => ("counter", false),
         (Kind::Gauge | Kind::Set, _) => ("gauge", false),
         (_, Exposition::Summary) => ("summary", false),
@@ -69,13 +70,11 @@ fn family_type(kind: Kind, policy: &Policy) -> FamilyType {
     }
 }
 
-/// Returns the newer one of two policies, or the first one if they took effect together.
-pub(super) fn prevailing(policies: &Policies, one: PolicyId, other: PolicyId) -> PolicyId {
-    match policies.generation(one).cmp(&policies.generation(other)) {
-        Ordering::Less => other,
-        Ordering::Equal => one.min(other),
-        Ordering::Greater => one,
-    }
+/// Returns true if two policies show a distribution with the same type and the same buckets.
+fn show_alike(one: &Policy, other: &Policy) -> bool {
+    let shown =
+        |policy: &Policy| (policy.exposition, policy.statistics.bounds.clone(), policy.statistics.native);
+    shown(one) == shown(other)
 }
 
 impl NaiveTotals {
@@ -83,7 +82,7 @@ impl NaiveTotals {
         Self {
             naming,
             clock: Duration::ZERO,
-            had_outdated: false,
+            policies: Arc::default(),
             families: BTreeMap::new(),
             placed: BTreeMap::new(),
         }
@@ -93,8 +92,8 @@ impl NaiveTotals {
         let end = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let began = end.saturating_sub(snapshot.interval);
         self.clock += snapshot.interval;
-        if snapshot.rows.have_new_policies || self.had_outdated {
-            self.drop_outdated(snapshot);
+        if self.policies != snapshot.policies {
+            self.change_rules(snapshot);
         }
         let policies = &*snapshot.policies;
         let mut outcome = ExportOutcome::default();
@@ -109,7 +108,7 @@ impl NaiveTotals {
                     return Err(QuarantineReason::TypeConflict);
                 }
                 outcome.merged.values_mut().zip(merges).for_each(|(sum, merged)| *sum += u64::from(merged));
-                family.policy = prevailing(policies, family.policy, row.policy);
+                family.use_help(row.policy);
                 let member = family.members.get_mut(&labels).unwrap();
                 member.change_policy(row.policy, policies, began);
                 member.add(row.value).map(|()| member.seen = self.clock)
@@ -118,26 +117,42 @@ impl NaiveTotals {
                 outcome.quarantined[reason] += 1;
             }
         }
-        self.had_outdated = self.families.values().any(|family| family.is_outdated);
         self.expire(policies);
         outcome
     }
 
-    /// Drops each family of which a series wants another type, and forgets the series that were quarantined.
-    fn drop_outdated(&mut self, snapshot: &Snapshot) {
-        let policies = &*snapshot.policies;
-        let placed = &self.placed;
+    /// Carries families and members over to other rules. Drops each family of which a row wants another type or other buckets,
+    /// and each member without a row that no policy shows as before. Forgets the series that were quarantined.
+    fn change_rules(&mut self, snapshot: &Snapshot) {
+        let new = &*snapshot.policies;
+        let old = mem::replace(&mut self.policies, Arc::clone(&snapshot.policies));
+        let carried = new.carried_from(&old);
         for (name, family) in &mut self.families {
-            let belongs_to_family = |row: &Row<'_>| matches!(placed.get(row.series), Some(Ok(placement)) if placement.family == *name);
-            for row in snapshot.rows.iter().filter(belongs_to_family) {
-                if family_type(row.series.kind(), policies.get(row.policy)) == family.metric_type {
-                    family.policy = prevailing(policies, family.policy, row.policy);
+            family.policy = family.policy.carry_over(&carried);
+            for row in &snapshot.rows {
+                let Some(Ok(placement)) = self.placed.get(row.series) else { continue };
+                if placement.family != *name {
+                    continue;
+                }
+                let member = &family.members[&placement.labels];
+                if member.continues(old.get(member.policy.id()), new.get(row.policy)) {
+                    family.use_help(row.policy);
                 } else {
                     family.is_outdated = true;
                 }
             }
+            family.members.retain(|_, member| {
+                let before = member.policy.id();
+                let candidates = [carried[before.index()]].into_iter();
+                let candidates = candidates.chain((0..new.iter().count() as u32).map(PolicyId::new));
+                let next = candidates.into_iter().find(|id| member.continues(old.get(before), new.get(*id)));
+                if let Some(next) = next {
+                    member.policy = HeldPolicy::assigned(PolicyId::default()).carry_over(&[next]);
+                }
+                next.is_some()
+            });
         }
-        self.families.retain(|_, family| !family.is_outdated);
+        self.families.retain(|_, family| !family.is_outdated && !family.members.is_empty());
         self.forget();
     }
 
@@ -170,7 +185,12 @@ impl NaiveTotals {
             Some(false) => return Err(QuarantineReason::TypeConflict),
             None => self.claim(&name, family_type.0)?,
         }
-        let new = Family { metric_type: family_type, policy, is_outdated: false, members: BTreeMap::new() };
+        let new = Family {
+            metric_type: family_type,
+            policy: HeldPolicy::assigned(policy),
+            is_outdated: false,
+            members: BTreeMap::new(),
+        };
         let family = self.families.entry(name.clone()).or_insert(new);
         let series_merge = family.members.contains_key(&labels);
         if series_merge && kind != Kind::Counter {
@@ -222,13 +242,14 @@ impl NaiveTotals {
                 }
                 let is_alive = match member.kind {
                     Kind::Gauge | Kind::Set => unseen == Duration::ZERO,
-                    kind => unseen < policies.get(member.policy).expire_after[kind as usize],
+                    kind => unseen < policies.get(member.policy.id()).expire_after[kind as usize],
                 };
                 dropped |= !is_alive;
                 is_alive
             });
         }
-        self.families.retain(|_, family| !family.members.is_empty());
+        dropped |= self.families.values().any(|family| family.is_outdated);
+        self.families.retain(|_, family| !family.members.is_empty() && !family.is_outdated);
         if dropped {
             self.forget();
         }
@@ -237,9 +258,9 @@ impl NaiveTotals {
     pub(super) fn page(&self, policies: &Policies) -> String {
         let mut page = Vec::new();
         for (name, Family { metric_type: (shape, _), policy, members, .. }) in &self.families {
-            page.push(format!("# HELP {name} {}\n# TYPE {name} {shape}\n", policies.get(*policy).help));
+            page.push(format!("# HELP {name} {}\n# TYPE {name} {shape}\n", policies.get(policy.id()).help));
             for (labels, member) in members {
-                let Statistics { percentiles, bounds, .. } = &policies.get(member.policy).statistics;
+                let Statistics { percentiles, bounds, .. } = &policies.get(member.policy.id()).statistics;
                 let mut line = |suffix: &str, extra: &str, value: f64| {
                     let comma = if labels.is_empty() || extra.is_empty() { "" } else { "," };
                     let labels = format!("{{{labels}{comma}{extra}}}");
@@ -287,7 +308,7 @@ impl NaiveTotals {
     pub(super) fn schemas(&self, policies: &Policies) -> Vec<(String, Vec<Option<i32>>)> {
         let histograms = self.families.iter().filter(|(_, family)| family.metric_type.0 == "histogram");
         let schema = |member: &Member| {
-            policies.get(member.policy).statistics.native.map(|settings| settings.schema.into())
+            policies.get(member.policy.id()).statistics.native.map(|settings| settings.schema.into())
         };
         histograms
             .map(|(name, family)| (name.clone(), family.members.values().map(schema).collect()))
@@ -303,15 +324,19 @@ fn number(value: f64) -> String {
 
 impl Family {
     /// Returns true if the family has the type that the row wants. A distribution is outdated if a row wants another type, and
-    /// the policy of the row is newer than those of all members.
+    /// no row confirmed the present one since the rules changed.
     fn has_type_of(&mut self, Row { series, policy, .. }: Row<'_>, policies: &Policies) -> bool {
         let wanted = family_type(series.kind(), policies.get(policy));
         let are_distributions =
             [wanted, self.metric_type].iter().all(|(shape, _)| ["summary", "histogram"].contains(shape));
-        self.is_outdated |= wanted != self.metric_type
-            && are_distributions
-            && policies.generation(policy) > policies.generation(self.policy);
-        wanted == self.metric_type
+        self.is_outdated |= wanted != self.metric_type && are_distributions && self.policy.is_carried();
+        wanted == self.metric_type && !self.is_outdated
+    }
+
+    fn use_help(&mut self, policy: PolicyId) {
+        if self.policy.gives_way_to(policy) {
+            self.policy = HeldPolicy::assigned(policy);
+        }
     }
 }
 
@@ -319,7 +344,7 @@ impl Member {
     fn new(kind: Kind, policy: PolicyId, policies: &Policies, began: Duration) -> Self {
         Self {
             kind,
-            policy,
+            policy: HeldPolicy::assigned(policy),
             seen: began,
             began,
             value: 0.0,
@@ -330,20 +355,21 @@ impl Member {
         }
     }
 
-    /// Gives a member the policy of its series. If several counters are added up, the prevailing policy is the member's. A member
-    /// with other buckets begins again.
+    /// Returns true if the total can continue when the policy changes.
+    fn continues(&self, old: &Policy, new: &Policy) -> bool {
+        matches!(self.kind, Kind::Counter | Kind::Gauge | Kind::Set) || show_alike(old, new)
+    }
+
+    /// Gives a member the policy of its series. If several counters are added up, the policy that takes precedence is the
+    /// member's. A member with other buckets begins again.
     fn change_policy(&mut self, policy: PolicyId, policies: &Policies, began: Duration) {
-        let is_counter = self.kind == Kind::Counter;
-        let policy = if is_counter { prevailing(policies, self.policy, policy) } else { policy };
-        let buckets = |policy| {
-            let Statistics { bounds, native, .. } = &policies.get(policy).statistics;
-            (bounds, native)
-        };
-        let are_different = !is_counter && buckets(policy) != buckets(self.policy);
-        if are_different {
+        if self.kind == Kind::Counter && !self.policy.gives_way_to(policy) {
+            return;
+        }
+        if !self.continues(policies.get(self.policy.id()), policies.get(policy)) {
             *self = Self::new(self.kind, policy, policies, began);
         }
-        self.policy = policy;
+        self.policy = HeldPolicy::assigned(policy);
     }
 
     fn add(&mut self, value: &Value) -> Result<(), QuarantineReason> {

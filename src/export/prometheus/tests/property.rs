@@ -8,13 +8,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::naive::{NaiveTotals, prevailing};
+use super::naive::NaiveTotals;
 use super::{page, text};
 use crate::export::prometheus::encode::decoded;
 use crate::export::prometheus::{Format, Naming, Totals};
 use crate::model::{
-    Exposition, Kind, NativeHistogram, NativeSettings, Overview, Percentile, Policies, Policy, PolicyId,
-    Rows, Series, Snapshot, Statistics, Summary, Value,
+    Exposition, HeldPolicy, Kind, NativeHistogram, NativeSettings, Overview, Percentile, Policies, Policy,
+    PolicyId, Rows, Series, Snapshot, Statistics, Summary, Value,
 };
 
 /// Generates series whose names, kinds and tags conflict.
@@ -48,13 +48,13 @@ fn series() -> impl Strategy<Value = Series> {
 fn policy() -> impl Strategy<Value = Policy> {
     const PERCENTILES: [&[f64]; 4] = [&[], &[50.0], &[25.0, 50.0], &[50.0, 99.0]];
     const BOUNDS: [&[f64]; 5] = [&[], &[2.0], &[5.0], &[2.0, 5.0], &[-1.0, 2.0, 7.0, 9.0]];
-    let form = select(&[Exposition::Summary, Exposition::Histogram, Exposition::Native][..]);
+    let exposition = select(&[Exposition::Summary, Exposition::Histogram, Exposition::Native][..]);
     let schema = prop_oneof![2 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(3))];
     let expire_after = prop::array::uniform6((1..40_u64).prop_map(Duration::from_secs));
-    (form, select(&PERCENTILES[..]), select(&BOUNDS[..]), schema, expire_after, "[a-c]").prop_map(
-        |(form, percentiles, bounds, schema, expire_after, help)| {
-            let bounds = if form == Exposition::Histogram { bounds.to_vec() } else { Vec::new() };
-            let schema = match form {
+    (exposition, select(&PERCENTILES[..]), select(&BOUNDS[..]), schema, expire_after, "[a-c]").prop_map(
+        |(exposition, percentiles, bounds, schema, expire_after, help)| {
+            let bounds = if exposition == Exposition::Histogram { bounds.to_vec() } else { Vec::new() };
+            let schema = match exposition {
                 Exposition::Summary => None,
                 Exposition::Histogram => schema,
                 Exposition::Native => Some(schema.unwrap_or(1)),
@@ -62,7 +62,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             let native = schema.map(|schema| NativeSettings { schema, max_buckets: 0 });
             let percentiles = percentiles.iter().copied().filter_map(Percentile::new).collect();
             let statistics = Statistics { percentiles, bounds, native };
-            Policy { help: help.into(), statistics, form, expire_after }
+            Policy { help: help.into(), statistics, exposition, expire_after }
         },
     )
 }
@@ -103,11 +103,11 @@ fn interval() -> impl Strategy<Value = Interval> {
 
 /// Makes snapshots as the flush does.
 struct Flush {
-    policies: Policies,
+    policies: Arc<Policies>,
     /// The rules that take effect, one set after the other.
     reloads: std::vec::IntoIter<Vec<Policy>>,
     /// The policy of each series, by its latest line.
-    known: BTreeMap<Series, PolicyId>,
+    known: BTreeMap<Series, HeldPolicy>,
     time: Duration,
 }
 
@@ -118,7 +118,6 @@ impl Flush {
         Interval { seconds, reloads, sent, .. }: Interval,
     ) -> Snapshot {
         let mut rows = Vec::new();
-        let mut have_new_policies = false;
         for (series, sent) in pool.iter().zip(sent) {
             let Some(Sent { number, rule, was_dropped }) = sent else { continue };
             if was_dropped {
@@ -127,34 +126,36 @@ impl Flush {
             let known = self.known.get(series).copied();
             let policy = match (rule, known) {
                 (Some(rule), _) => {
-                    let rules = self.policies.in_force().len();
-                    let policy = self.policies.first().plus((rule % rules) as u32);
-                    known.map_or(policy, |known| prevailing(&self.policies, known, policy))
+                    let policy = PolicyId::new((rule % self.policies.iter().count()) as u32);
+                    let present = known.filter(|known| !known.gives_way_to(policy));
+                    present.unwrap_or(HeldPolicy::assigned(policy))
                 }
                 (None, Some(known)) if !has_summary(series) => known,
                 _ => continue,
             };
-            have_new_policies |= known.is_some_and(|known| known != policy);
             self.known.insert(series.clone(), policy);
+            let policy = policy.id();
             rows.push((series.clone(), value(series, number, self.policies.get(policy)), policy));
         }
-        // Rules that were read in this interval take effect in the next one, but the snapshot has their policies already.
-        if reloads && let Some(policies) = self.reloads.next() {
-            self.policies = self.policies.renewed(&policies);
+        let policies = Arc::clone(&self.policies);
+        // Rules that were read in this interval take effect in the next one.
+        if reloads && let Some(rules) = self.reloads.next() {
+            self.policies = Arc::new(Policies::new(rules));
+            let carried = self.policies.carried_from(&policies);
+            self.known.values_mut().for_each(|policy| *policy = policy.carry_over(&carried));
         }
         let interval = Duration::from_secs(seconds);
         self.time += interval;
-        let mut all = Rows::new(
+        let rows = Rows::new(
             Arc::new(rows.iter().map(|(series, ..)| series.clone()).collect()),
             Arc::new(rows.iter().map(|(.., policy)| *policy).collect()),
             rows.into_iter().map(|(_, value, _)| Some(value)).collect(),
         );
-        all.have_new_policies = have_new_policies;
         Snapshot {
             time: SystemTime::UNIX_EPOCH + self.time,
             interval,
-            policies: Arc::new(self.policies.clone()),
-            rows: all,
+            policies,
+            rows,
             events: Vec::new(),
             overview: Overview::default(),
         }
@@ -230,9 +231,8 @@ proptest! {
     ) {
         let pool: BTreeSet<_> = pool.into_iter().collect();
         let mut rules = rules.into_iter();
-        let policies = Policies::new(rules.next().unwrap());
         let mut flush = Flush {
-            policies,
+            policies: Arc::new(Policies::new(rules.next().unwrap())),
             reloads: rules,
             known: BTreeMap::new(),
             time: Duration::ZERO,

@@ -138,7 +138,7 @@ impl<'a> MemberMessage<'a> {
             Total::Distribution(total) if family_type == FamilyType::Summary => {
                 let Summary { mut quantile, .. } = summary.unwrap_or_default();
                 quantile.clear();
-                let pairs = quantiles[member.policy.index()].iter().zip(&total.quantiles);
+                let pairs = quantiles[member.policy.id().index()].iter().zip(&total.quantiles);
                 quantile.extend(pairs.map(|(&quantile, &value)| Quantile { quantile, value }));
                 metric.summary = Some(Summary {
                     sample_count: rounded(total.count),
@@ -151,7 +151,7 @@ impl<'a> MemberMessage<'a> {
                 let Distribution { count, sum, buckets, native, .. } = &**total;
                 let Histogram { mut bucket, .. } = histogram.unwrap_or_default();
                 bucket.clear();
-                let bounds = &policies.get(member.policy).statistics.bounds;
+                let bounds = &policies.get(member.policy.id()).statistics.bounds;
                 bucket.extend(bounds.iter().zip(buckets).map(|(&upper_bound, &weight)| Bucket {
                     cumulative_count: rounded(weight),
                     cumulative_count_float: unless_whole(weight),
