@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Problem;
-use crate::mapping::Ttl;
+use crate::text::duration::GoDuration;
 use crate::text::yaml::{self, YamlError};
 
 /// All of a file.
@@ -93,7 +93,7 @@ pub(super) struct HttpSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RateSection {
-    pub(super) interval: Ttl,
+    pub(super) interval: GoDuration,
     pub(super) burst: u32,
 }
 
