@@ -2,17 +2,13 @@
 
 mod append;
 mod console;
-mod endpoint;
 mod outlet;
 pub mod prometheus;
 mod textfile;
 
 pub use console::{Console, Format};
-pub use endpoint::{
-    Closing, Endpoint, Protection, Reload, RequestCounts, Requests, Serving, WebError, WebState, check_web,
-};
 pub use outlet::{Counts, ExporterHandle};
-pub use prometheus::{MergeReason, QuarantineReason};
+pub use prometheus::{Endpoint, MergeReason, QuarantineReason, ReloadRequest, check_web};
 pub use textfile::{OnExit, Textfile};
 
 use std::fmt;

@@ -3,7 +3,8 @@
 use super::{Totals, openmetrics, protobuf, text};
 
 /// How the page is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Format {
     /// Prometheus' text format, version 0.0.4.
     Text,

@@ -9,6 +9,7 @@
 //! ```
 
 mod admission;
+mod endpoint;
 mod format;
 mod line;
 mod merge;
@@ -20,11 +21,13 @@ mod page;
 mod plain;
 mod protobuf;
 mod quarantine;
+mod render_cache;
 mod renumbering;
 mod reserved;
 mod text;
 mod totals;
 
+pub use endpoint::{Endpoint, ReloadRequest, check_web};
 pub use format::Format;
 pub use names::Naming;
 pub use quarantine::{MergeReason, QuarantineReason};
