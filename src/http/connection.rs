@@ -27,7 +27,7 @@ use tokio_rustls::server::TlsStream;
 use super::deadline::{CloseReason, Progress};
 use super::response::{Body, Response, ResponseCounts, too_many_requests, unauthorized};
 use super::web::{AccessControl, Refusal};
-use crate::net::{self, Stop};
+use crate::net::{ServeConnection, Stop};
 
 /// The length in bytes of the longest header of a request. The one that Prometheus sends takes about 500.
 const MAX_HEADER: usize = 16 << 10;
@@ -58,7 +58,7 @@ pub(super) struct HttpService<S> {
     pub(super) responses: ResponseCounts,
 }
 
-impl<S: Service> net::Service<(TcpStream, SocketAddr)> for HttpService<S> {
+impl<S: Service> ServeConnection<(TcpStream, SocketAddr)> for HttpService<S> {
     type CloseReason = CloseReason;
 
     const PANICKED: CloseReason = CloseReason::Broken;

@@ -15,7 +15,7 @@ pub(crate) enum Encoding {
 /// A content type in which a resource is offered.
 #[derive(Debug)]
 pub(crate) struct Offer<T> {
-    /// The value that stands for the content type.
+    /// The caller's value for the content type.
     pub(crate) value: T,
     /// The type and subtype, for example `("text", "plain")`.
     pub(crate) name: (&'static str, &'static str),
@@ -25,7 +25,7 @@ pub(crate) struct Offer<T> {
     pub(crate) precision: Precision,
 }
 
-/// How precisely an entry of `Accept` names a content type.
+/// How precisely an item of `Accept` names a content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Precision {
     /// As `*/*`.
@@ -58,7 +58,7 @@ pub(crate) fn content_type<T: Copy, const N: usize>(headers: &HeaderMap, offers:
 pub(crate) fn encoding(headers: &HeaderMap) -> Encoding {
     let accept = joined(headers, &ACCEPT_ENCODING);
     let quality = |name: &str| {
-        Entry::all(&accept).find(|entry| entry.name.eq_ignore_ascii_case(name)).map(|entry| entry.quality)
+        Item::all(&accept).find(|item| item.name.eq_ignore_ascii_case(name)).map(|item| item.quality)
     };
     match quality("gzip").or_else(|| quality("*")) {
         Some(gzip) if gzip > 0.0 && Some(gzip) >= quality("identity") => Encoding::Gzip,
@@ -80,18 +80,18 @@ struct Preference {
 }
 
 impl Preference {
-    /// Returns the preference of the most precise entry that names the content type.
+    /// Returns the preference of the most precise item that names the content type.
     fn of<T>(accept: &str, offer: &Offer<T>) -> Option<Self> {
         let (kind, subtype) = offer.name;
-        let preferences = Entry::all(accept).filter_map(|entry| {
-            let (entry_kind, entry_subtype) = entry.name.split_once('/')?;
-            let is_kind = entry_kind.eq_ignore_ascii_case(kind);
-            let precision = match entry_subtype {
-                "*" if entry_kind == "*" => Precision::Any,
+        let preferences = Item::all(accept).filter_map(|item| {
+            let (item_kind, item_subtype) = item.name.split_once('/')?;
+            let is_kind = item_kind.eq_ignore_ascii_case(kind);
+            let precision = match item_subtype {
+                "*" if item_kind == "*" => Precision::Any,
                 "*" if is_kind => Precision::Type,
                 other if !is_kind || !other.eq_ignore_ascii_case(subtype) => return None,
                 _ => {
-                    let given = || offer.parameters.iter().map(|&(key, value)| (entry.parameter(key), value));
+                    let given = || offer.parameters.iter().map(|&(key, value)| (item.parameter(key), value));
                     if given().any(|(given, value)| given.is_some_and(|given| given != value)) {
                         return None;
                     }
@@ -99,14 +99,14 @@ impl Preference {
                     if has_all { Precision::Parameters } else { Precision::Subtype }
                 }
             };
-            Some(Self { quality: entry.quality, precision })
+            Some(Self { quality: item.quality, precision })
         });
         preferences.max_by_key(|preference| preference.precision)
     }
 }
 
-/// One entry of a list, for example `text/plain;version=0.0.4;q=0.5`.
-struct Entry<'a> {
+/// An item of a list, for example `text/plain;version=0.0.4;q=0.5`.
+struct Item<'a> {
     name: &'a str,
     /// The text after the name.
     parameters: &'a str,
@@ -114,16 +114,16 @@ struct Entry<'a> {
     quality: f64,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> Item<'a> {
     fn all(list: &'a str) -> impl Iterator<Item = Self> {
-        list.split(',').map(|entry| {
-            let (name, parameters) = entry.split_once(';').unwrap_or((entry, ""));
-            let mut entry = Self { name: name.trim(), parameters, quality: 1.0 };
-            if let Some(quality) = entry.parameter("q") {
+        list.split(',').map(|item| {
+            let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
+            let mut item = Self { name: name.trim(), parameters, quality: 1.0 };
+            if let Some(quality) = item.parameter("q") {
                 let quality = quality.parse().ok().filter(|quality| (0.0..=1.0).contains(quality));
-                entry.quality = quality.unwrap_or(0.0);
+                item.quality = quality.unwrap_or(0.0);
             }
-            entry
+            item
         })
     }
 

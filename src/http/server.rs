@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::connection::{HttpService, Service};
 use super::response::ResponseCounts;
-use super::web::AccessControl;
+use super::web::{AccessControl, Protection};
 use crate::model::Telemetry;
-use crate::net::{self, BindKeys, Connections, RefusedWarning, Stopped, bind_tcp};
+use crate::net::{AcceptOptions, AcceptThread, BindKeys, Connections, RefusedWarning, Stopped, bind_tcp};
 
 /// Where a server listens, and what its clients may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +33,12 @@ pub(crate) struct ServerKeys {
     pub(crate) web_config_file: &'static str,
 }
 
-/// How a web configuration file protects a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Protection {
-    /// Whether connections are encrypted.
-    pub tls: bool,
-    /// The number of users.
-    pub users: usize,
-}
-
 /// A running HTTP server.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
     protection: Option<Protection>,
-    accepting: net::Server,
+    accepting: AcceptThread,
 }
 
 impl Server {
@@ -64,10 +55,7 @@ impl Server {
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let open = |path| AccessControl::open(path, keys.web_config_file, telemetry);
         let access = options.web_config_file.clone().map(open).transpose()?;
-        let protection = access.as_ref().map(|access| {
-            let (tls, users) = access.protection();
-            Protection { tls, users }
-        });
+        let protection = access.as_ref().map(AccessControl::protection);
         let socket = bind_tcp(options.address, &keys.bind)?;
         let address = socket.local_addr()?;
         let responses = ResponseCounts::register(telemetry);
@@ -82,7 +70,7 @@ impl Server {
         keys: &ServerKeys,
         service: HttpService<impl Service>,
         telemetry: &Telemetry,
-    ) -> io::Result<net::Server> {
+    ) -> io::Result<AcceptThread> {
         let key = keys.max_connections;
         let log = |connections, key: &str| {
             tracing::warn!(
@@ -92,8 +80,8 @@ impl Server {
         };
         let connections =
             Connections::register(telemetry, "http_connections", &[], RefusedWarning { key, log });
-        let options = net::ServerOptions { name: "http", max_connections, max_connections_key: key };
-        net::Server::start(socket, options, connections, service)
+        let options = AcceptOptions { name: "http", max_connections, max_connections_key: key };
+        AcceptThread::start(socket, options, connections, service)
     }
 
     /// Returns the address on which it listens.

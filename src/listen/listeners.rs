@@ -12,10 +12,12 @@ use parking_lot::Mutex;
 use super::datagrams::{DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
 use super::socket_drops;
 use super::socket_file::{BoundFile, SocketFile, bind_datagram, bind_stream};
-use super::streams::{ConnectionReader, StreamOptions};
+use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
-use crate::net::{BindKeys, Connections, RefusedWarning, Server, ServerOptions, Stopped, bind_tcp};
+use crate::net::{
+    AcceptOptions, AcceptThread, BindKeys, Connections, Listen, RefusedWarning, Stopped, bind_tcp,
+};
 
 const TCP_KEYS: BindKeys =
     BindKeys { socket: "tcp", address: "listeners.tcp.bind", port: "listeners.tcp.bind", share_port: None };
@@ -47,7 +49,7 @@ pub struct OpenedSockets {
 #[derive(Debug)]
 pub struct Listeners {
     datagrams: Vec<DatagramReceiver>,
-    streams: Vec<Server>,
+    streams: Vec<AcceptThread>,
     /// The files of the Unix sockets.
     files: Vec<BoundFile>,
     addresses: Addresses,
@@ -130,41 +132,38 @@ impl OpenedSockets {
         }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
-            let key = "listeners.tcp.max_connections";
-            let (server, connections) = stream_server("tcp", key, &options, telemetry);
-            let reader = ConnectionReader::new(&options, new_shard());
-            streams.push(Server::start(socket, server, connections, reader)?);
+            let names = ("tcp", "listeners.tcp.max_connections");
+            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
         }
         if let (Some((socket, file)), Some((_, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(file.path().to_owned());
             files.push(file);
-            let key = "listeners.unix_stream.max_connections";
-            let (server, connections) = stream_server("unix_stream", key, &options, telemetry);
-            let reader = ConnectionReader::new(&options, new_shard());
-            streams.push(Server::start(socket, server, connections, reader)?);
+            let names = ("unix_stream", "listeners.unix_stream.max_connections");
+            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
         }
         Ok(Listeners { datagrams, streams, files, addresses })
     }
 }
 
-/// Returns the options of a stream listener's server, and registers its connections. `key` is that of their limit.
-fn stream_server(
-    listener: &'static str,
-    key: &'static str,
+/// Starts the thread of a stream listener. `limit_key` is the configuration key that limits its connections.
+fn start_streams<S: ByteStream, A: 'static>(
+    socket: impl Listen<Connection = (S, A)>,
+    (listener, limit_key): (&'static str, &'static str),
     options: &StreamOptions,
+    shard: Arc<Mutex<Shard>>,
     telemetry: &Telemetry,
-) -> (ServerOptions, Connections<super::CloseReason>) {
+) -> io::Result<AcceptThread> {
     let log = |connections, key: &str| {
         tracing::error!(
             connections,
             "connections were refused, because as many are open as allowed; raise {key}"
         );
     };
-    let warning = RefusedWarning { key, log };
+    let warning = RefusedWarning { key: limit_key, log };
     let connections = Connections::register(telemetry, "connections", &[("listener", listener)], warning);
-    let options =
-        ServerOptions { name: listener, max_connections: options.max_connections, max_connections_key: key };
-    (options, connections)
+    let max_connections = options.max_connections;
+    let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
+    AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard))
 }
 
 impl Listeners {
@@ -199,9 +198,9 @@ impl Listeners {
         drop(self.files);
         self.datagrams.iter().for_each(DatagramReceiver::stop);
         // Draining reads only what clients had sent before, so it takes no time limit.
-        self.streams.iter().for_each(|server| server.stop(Duration::MAX));
-        for server in self.streams {
-            if server.join() == Stopped::Panicked {
+        self.streams.iter().for_each(|thread| thread.stop(Duration::MAX));
+        for thread in self.streams {
+            if thread.join() == Stopped::Panicked {
                 tracing::error!("a receiver ended by a panic; the last lines of its connections may be lost");
             }
         }

@@ -21,5 +21,5 @@ pub use datagrams::{UdpOptions, bind_udp};
 pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
 pub use listeners::{DrainedSockets, ListenOptions, Listeners, OpenedSockets, open};
 pub use owner::Owner;
-pub use socket_file::{SocketFile, SocketFileError};
-pub use streams::{CloseReason, StreamOptions};
+pub use socket_file::SocketFile;
+pub use streams::StreamOptions;

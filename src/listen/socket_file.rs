@@ -64,13 +64,13 @@ impl Drop for BoundFile {
 
 /// A socket file that cannot be created.
 #[derive(Debug)]
-pub struct SocketFileError {
+pub(super) struct SocketFileError {
     path: PathBuf,
-    problem: Problem,
+    cause: Cause,
 }
 
 #[derive(Debug)]
-enum Problem {
+enum Cause {
     Directory(io::Error),
     Locked,
     NotASocket,
@@ -86,34 +86,34 @@ enum Problem {
 impl fmt::Display for SocketFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot listen on {}: ", self.path.display())?;
-        match &self.problem {
-            Problem::Directory(error) if error.kind() == io::ErrorKind::NotFound => f.write_str(
+        match &self.cause {
+            Cause::Directory(error) if error.kind() == io::ErrorKind::NotFound => f.write_str(
                 "its directory does not exist; create it, or let systemd do so by RuntimeDirectory=tallyd",
             ),
-            Problem::Directory(error) => write!(f, "its directory cannot be opened: {error}"),
-            Problem::Locked => f.write_str(
+            Cause::Directory(error) => write!(f, "its directory cannot be opened: {error}"),
+            Cause::Locked => f.write_str(
                 "another process keeps its directory locked (see `lslocks`); stop that process, or choose another directory",
             ),
-            Problem::NotASocket => f.write_str(
+            Cause::NotASocket => f.write_str(
                 "a file with this path is no socket; move it away, or choose another path",
             ),
-            Problem::Served => f.write_str(
+            Cause::Served => f.write_str(
                 "another process serves this socket (see `ss -lxp`); stop that process, or choose another path",
             ),
-            Problem::Unclear(error) => write!(
+            Cause::Unclear(error) => write!(
                 f,
                 "a socket with this path exists, and tallyd cannot find out whether a process serves it: {error}; remove it if \
                  none does"
             ),
-            Problem::Stale(error) => {
+            Cause::Stale(error) => {
                 write!(f, "a socket with this path exists that no process serves, and it cannot be removed: {error}")
             }
-            Problem::Bind(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Cause::Bind(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 f.write_str("permission denied; let tallyd's user write in its directory, or choose another path")
             }
-            Problem::Bind(error) => write!(f, "{error}"),
-            Problem::Owner(problem) => f.write_str(problem),
-            Problem::Mode(error) => write!(f, "its mode cannot be set: {error}"),
+            Cause::Bind(error) => write!(f, "{error}"),
+            Cause::Owner(problem) => f.write_str(problem),
+            Cause::Mode(error) => write!(f, "its mode cannot be set: {error}"),
         }
     }
 }
@@ -147,61 +147,61 @@ fn bind(
     kind: Type,
     listen: impl FnOnce(&Socket) -> io::Result<()>,
 ) -> Result<(Socket, BoundFile), SocketFileError> {
-    let failed = |problem| SocketFileError { path: file.path.clone(), problem };
+    let failed = |cause| SocketFileError { path: file.path.clone(), cause };
     // The lock is held until the end. Otherwise a tallyd could remove the socket that another one has just created.
     let _lock = lock_directory(&file.path).map_err(failed)?;
     remove_stale(&file.path).map_err(failed)?;
-    let (socket, bound) = create(&file.path, kind).map_err(|error| failed(Problem::Bind(error)))?;
-    let (user, group) = file.owner.numbers().map_err(|problem| failed(Problem::Owner(problem)))?;
+    let (socket, bound) = create(&file.path, kind).map_err(|error| failed(Cause::Bind(error)))?;
+    let (user, group) = file.owner.numbers().map_err(|problem| failed(Cause::Owner(problem)))?;
     if user.is_some() || group.is_some() {
         lchown(&file.path, user, group).map_err(|error| {
-            failed(Problem::Owner(format!(
+            failed(Cause::Owner(format!(
                 "its owner cannot become \"{}\": {error}; only root may do that, except that a member of a group may give the file to that group",
                 file.owner
             )))
         })?;
     }
     fs::set_permissions(&file.path, Permissions::from_mode(file.mode))
-        .map_err(|error| failed(Problem::Mode(error)))?;
-    listen(&socket).map_err(|error| failed(Problem::Bind(error)))?;
+        .map_err(|error| failed(Cause::Mode(error)))?;
+    listen(&socket).map_err(|error| failed(Cause::Bind(error)))?;
     Ok((socket, bound))
 }
 
-fn lock_directory(path: &Path) -> Result<Flock<File>, Problem> {
+fn lock_directory(path: &Path) -> Result<Flock<File>, Cause> {
     let directory = match path.parent() {
         Some(directory) if directory != Path::new("") => directory,
         _ => Path::new("."),
     };
-    let mut directory = File::open(directory).map_err(Problem::Directory)?;
+    let mut directory = File::open(directory).map_err(Cause::Directory)?;
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
-            Err((_, Errno::EWOULDBLOCK)) if Instant::now() >= deadline => return Err(Problem::Locked),
+            Err((_, Errno::EWOULDBLOCK)) if Instant::now() >= deadline => return Err(Cause::Locked),
             Err((unlocked, Errno::EWOULDBLOCK | Errno::EINTR)) => directory = unlocked,
-            Err((_, error)) => return Err(Problem::Directory(error.into())),
+            Err((_, error)) => return Err(Cause::Directory(error.into())),
         }
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// Removes a socket that a killed process left behind.
-fn remove_stale(path: &Path) -> Result<(), Problem> {
+fn remove_stale(path: &Path) -> Result<(), Cause> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Problem::Directory(error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => return Err(Problem::NotASocket),
+        Err(error) => return Err(Cause::Directory(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(Cause::NotASocket),
         Ok(_) => {}
     }
     // The process that serves the socket does not notice this probe. Connecting a datagram socket sends nothing, and a
     // stream socket refuses it because of its type.
     match UnixDatagram::unbound().and_then(|probe| probe.connect(path)) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(Problem::Stale)
+            fs::remove_file(path).map_err(Cause::Stale)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Problem::Unclear(error)),
-        _ => Err(Problem::Served),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Cause::Unclear(error)),
+        _ => Err(Cause::Served),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::framing::{Deframer, End, Frame, Framing};
 use crate::aggregate::Shard;
-use crate::net::{Service, Stop};
+use crate::net::{ServeConnection, Stop};
 use crate::protocol::RejectReason;
 
 /// Bytes read at a time.
@@ -40,7 +40,7 @@ pub struct StreamOptions {
 /// Why a connection was closed. Telemetry shows the names, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum CloseReason {
+pub(super) enum CloseReason {
     /// The client closed it.
     End,
     /// It broke: the client reset it, or vanished.
@@ -94,7 +94,7 @@ pub(super) struct ConnectionReader {
     buffer: RefCell<Box<[u8]>>,
 }
 
-impl<S: ByteStream, A> Service<(S, A)> for ConnectionReader {
+impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
     type CloseReason = CloseReason;
 
     const PANICKED: CloseReason = CloseReason::Broken;
@@ -157,7 +157,7 @@ impl ConnectionReader {
     /// Reads what the client sent before the stop.
     fn drain(&self, stream: &impl AsFd, deframer: &mut Deframer) -> CloseReason {
         let socket = SockRef::from(stream);
-        // The kernel is asked for what has arrived. At a stop, the runtime may not know of it yet.
+        // This reads what has arrived according to the kernel. At a stop, the runtime may not know of it yet.
         let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), deframer);
         // First, everything that has arrived is read, so that a client may end its last line by closing. From a client that
         // floods, only as much is read as may have been there when the stop began.

@@ -22,8 +22,9 @@ use hyper::{HeaderMap, Method, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
+use super::format::Format;
 use super::render_cache::RenderCache;
-use super::{Format, Totals};
+use super::totals::Totals;
 use crate::export::{ExportError, ExportOutcome, Exporter};
 use crate::http::negotiation::{self, Encoding, Offer, Precision};
 use crate::http::response::{Response, landing_page, method_not_allowed, text};

@@ -11,7 +11,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Format, Totals};
+use super::format::Format;
+use super::totals::Totals;
 use crate::export::ExportOutcome;
 use crate::http::negotiation::Encoding;
 use crate::http::response::Body;
@@ -125,7 +126,7 @@ mod tests {
     use flate2::read::GzDecoder;
     use memchr::memmem;
 
-    use super::super::Naming;
+    use super::super::names::Naming;
     use super::*;
     use crate::model::{Kind, Overview, Series, Value};
 

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use serde_saphyr::Spanned;
 use tokio::sync::oneshot;
 
-use super::file::{Problem, RateSection};
+use super::file::{RateSection, WebProblem};
 use super::users::{Credentials, Users};
 
 /// The niceness of the thread that checks passwords. Where others want the processor, it gets a tenth of what each of them
@@ -31,9 +31,9 @@ pub(super) struct RateLimit {
 
 impl RateLimit {
     /// Checks the section. An interval of 0 sets no limit.
-    pub(super) fn new(section: &Spanned<RateSection>) -> Result<Option<Self>, Problem> {
+    pub(super) fn new(section: &Spanned<RateSection>) -> Result<Option<Self>, WebProblem> {
         let RateSection { interval, burst } = section.value;
-        let problem = |text: &str| Err(Problem::at(section, format!("rate_limit: {text}")));
+        let problem = |text: &str| Err(WebProblem::at(section, format!("rate_limit: {text}")));
         match interval.0 {
             Duration::ZERO => Ok(None),
             interval if interval > Duration::from_hours(1) => problem("interval: more than \"1h\""),
@@ -173,7 +173,7 @@ impl<T> FairQueue<T> {
     }
 }
 
-/// Returns the address that stands for all that share a turn. A socket for both versions shows an IPv4 address as an IPv6
+/// Returns the address that represents all addresses that share a turn. A socket for both versions shows an IPv4 address as an IPv6
 /// address. All of those lie in a single /64, so they count as IPv4 addresses.
 fn turn_of(client: IpAddr) -> IpAddr {
     match client.to_canonical() {

@@ -47,12 +47,12 @@ impl std::error::Error for WebError {}
 
 /// What is wrong in the file that is being read.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct WebProblem {
     pub(super) line: Option<u64>,
     pub(super) text: String,
 }
 
-impl Problem {
+impl WebProblem {
     /// Returns a problem of the file as a whole.
     pub(super) fn of_file(text: impl Into<String>) -> Self {
         Self { line: None, text: text.into() }
@@ -158,21 +158,21 @@ pub(super) fn given(text: &Text) -> Option<&Spanned<String>> {
 }
 
 /// Reads a file. An empty one gives nothing.
-pub(super) fn parse(text: &str) -> Result<WebFile, Problem> {
+pub(super) fn parse(text: &str) -> Result<WebFile, WebProblem> {
     match yaml::parse(text) {
         Ok(file) => Ok(file.unwrap_or_default()),
-        Err(YamlError { line, problem }) => Err(Problem { line, text: problem }),
+        Err(YamlError { line, problem }) => Err(WebProblem { line, text: problem }),
     }
 }
 
 /// Checks the headers of all responses. An empty value sets none.
-pub(super) fn headers(section: Option<HttpSection>) -> Result<HeaderMap, Problem> {
+pub(super) fn headers(section: Option<HttpSection>) -> Result<HeaderMap, WebProblem> {
     let mut checked = HeaderMap::new();
     for (name, value) in section.and_then(|section| section.headers).unwrap_or_default() {
         let Some((known, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
             let known = HEADERS.map(|(known, _)| known).join(", ");
-            let problem = format!("headers: {name:?} cannot be set; those that can: {known}");
-            return Err(Problem::at(&value, problem));
+            let problem = format!("headers: {name:?} cannot be set; allowed are {known}");
+            return Err(WebProblem::at(&value, problem));
         };
         let text = &*value.value;
         if text.is_empty() {
@@ -180,11 +180,11 @@ pub(super) fn headers(section: Option<HttpSection>) -> Result<HeaderMap, Problem
         }
         if !values.is_empty() && !values.contains(&text) {
             let problem = format!("headers: {name}: {text:?} is not one of {}", values.join(", "));
-            return Err(Problem::at(&value, problem));
+            return Err(WebProblem::at(&value, problem));
         }
         let header = HeaderName::from_bytes(known.as_bytes()).expect("it is constant, and a test sets each");
         let text = HeaderValue::from_str(text)
-            .map_err(|_| Problem::at(&value, format!("headers: {name}: a header cannot hold {text:?}")))?;
+            .map_err(|_| WebProblem::at(&value, format!("headers: {name}: a header cannot hold {text:?}")))?;
         checked.insert(header, text);
     }
     Ok(checked)

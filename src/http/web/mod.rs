@@ -28,7 +28,7 @@ use rustls::pki_types::UnixTime;
 
 use crate::model::{Gauge, Telemetry};
 use access::{PasswordChecker, RateLimit};
-use file::Problem;
+use file::WebProblem;
 use tls::Tls;
 use users::{Credentials, Users};
 use watched_files::WatchedFiles;
@@ -55,6 +55,15 @@ struct State {
     /// The files that were read last, whether they were put in force or refused.
     files: WatchedFiles,
     checked_at: Instant,
+}
+
+/// How a web configuration file protects a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// Whether connections are encrypted.
+    pub tls: bool,
+    /// The number of users.
+    pub users: usize,
 }
 
 /// Why a request is refused.
@@ -129,10 +138,10 @@ impl AccessControl {
         self.in_force().tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
-    /// Returns whether connections are encrypted, and the number of users.
-    pub(super) fn protection(&self) -> (bool, usize) {
+    /// Returns what is in force.
+    pub(super) fn protection(&self) -> Protection {
         let config = self.in_force();
-        (config.tls.is_some(), config.users.len())
+        Protection { tls: config.tls.is_some(), users: config.users.len() }
     }
 
     /// Decides whether to answer a request. Also returns the headers that every response gets. `client` is the address from
@@ -184,18 +193,18 @@ pub(crate) fn check(path: &Path, key: &str) -> Result<(), WebError> {
 impl WebConfig {
     /// Reads the file and the files that it names.
     fn read(path: &Path, key: &str, files: &mut WatchedFiles) -> Result<Self, WebError> {
-        Self::try_read(path, key, files).map_err(|Problem { line, text: problem }| WebError {
+        Self::try_read(path, key, files).map_err(|WebProblem { line, text: problem }| WebError {
             path: path.to_owned(),
             line,
             problem,
         })
     }
 
-    fn try_read(path: &Path, key: &str, files: &mut WatchedFiles) -> Result<Self, Problem> {
+    fn try_read(path: &Path, key: &str, files: &mut WatchedFiles) -> Result<Self, WebProblem> {
         let text = files
             .read(path)
-            .map_err(|error| Problem::of_file(format!("cannot be read: {error}; see {key}")))?;
-        let text = String::from_utf8(text).map_err(|_| Problem::of_file("is not UTF-8"))?;
+            .map_err(|error| WebProblem::of_file(format!("cannot be read: {error}; see {key}")))?;
+        let text = String::from_utf8(text).map_err(|_| WebProblem::of_file("is not UTF-8"))?;
         let file = file::parse(&text)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let tls = match file.tls_server_config {

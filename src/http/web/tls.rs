@@ -20,7 +20,7 @@ use serde_saphyr::Spanned;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::client_certificates::{AllowedName, AnyCertificate, NamedCertificate};
-use super::file::{Problem, Text, TlsSection, given};
+use super::file::{Text, TlsSection, WebProblem, given};
 use super::watched_files::WatchedFiles;
 
 /// How connections are encrypted.
@@ -64,13 +64,13 @@ impl Tls {
         section: &Spanned<TlsSection>,
         folder: &Path,
         files: &mut WatchedFiles,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, WebProblem> {
         let tls = &section.value;
-        let mut sources = Sources { folder, files };
+        let mut reader = PemReader { folder, files };
         let missing =
-            |key: &str| Problem::at(section, format!("tls_server_config: no {key}_file and no {key}"));
-        let chain = sources.find("cert", &tls.cert, &tls.cert_file)?.ok_or_else(|| missing("cert"))?;
-        let key = sources.find("key", &tls.key, &tls.key_file)?.ok_or_else(|| missing("key"))?;
+            |key: &str| WebProblem::at(section, format!("tls_server_config: no {key}_file and no {key}"));
+        let chain = reader.read("cert", &tls.cert, &tls.cert_file)?.ok_or_else(|| missing("cert"))?;
+        let key = reader.read("key", &tls.key, &tls.key_file)?.ok_or_else(|| missing("key"))?;
         let mut left_out = Vec::new();
         let suites = suites(tls, &mut left_out)?;
         let versions = versions(tls, &suites, &mut left_out)?;
@@ -82,12 +82,12 @@ impl Tls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder
             .with_protocol_versions(&versions)
-            .map_err(|error| Problem::at(section, format!("tls_server_config: {error}")))?;
-        let builder = match clients(tls, &mut sources, &provider)? {
+            .map_err(|error| WebProblem::at(section, format!("tls_server_config: {error}")))?;
+        let builder = match clients(tls, &mut reader, &provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let private = PrivateKeyDer::from_pem_slice(&key.pem)
+        let private = PrivateKeyDer::from_pem_slice(&key.text)
             .map_err(|_| key.problem("no private key in PEM format, or an encrypted one"))?;
         let certificates = chain.certificates()?;
         let expiry = certificates.iter().filter_map(expiry).min();
@@ -105,48 +105,48 @@ impl Tls {
 }
 
 /// Reads PEM from the places that the section names.
-struct Sources<'a> {
+struct PemReader<'a> {
     folder: &'a Path,
     files: &'a mut WatchedFiles,
 }
 
 /// A text in PEM format, and where it comes from.
-struct Source<'a> {
+struct Pem<'a> {
     place: &'a Spanned<String>,
     /// The key, and the path if it names a file.
     name: String,
-    pem: Vec<u8>,
+    text: Vec<u8>,
 }
 
-impl Sources<'_> {
+impl PemReader<'_> {
     /// Returns `None` if neither the file nor the text is given.
-    fn find<'a>(&mut self, key: &str, text: &'a Text, file: &'a Text) -> Result<Option<Source<'a>>, Problem> {
+    fn read<'a>(&mut self, key: &str, text: &'a Text, file: &'a Text) -> Result<Option<Pem<'a>>, WebProblem> {
         if let Some(place) = given(file) {
             let path = self.folder.join(&place.value);
             let name = format!("{key}_file: {}", path.display());
             match self.files.read(&path) {
-                Ok(pem) => Ok(Some(Source { place, name, pem })),
-                Err(error) => Err(Problem::at(place, format!("{name}: cannot be read: {error}"))),
+                Ok(pem) => Ok(Some(Pem { place, name, text: pem })),
+                Err(error) => Err(WebProblem::at(place, format!("{name}: cannot be read: {error}"))),
             }
         } else {
-            let source = |place: &'a Spanned<String>| Source {
+            let given_pem = |place: &'a Spanned<String>| Pem {
                 place,
                 name: key.to_owned(),
-                pem: place.value.clone().into_bytes(),
+                text: place.value.clone().into_bytes(),
             };
-            Ok(given(text).map(source))
+            Ok(given(text).map(given_pem))
         }
     }
 }
 
-impl Source<'_> {
-    fn problem(&self, text: &str) -> Problem {
-        Problem::at(self.place, format!("{}: {text}", self.name))
+impl Pem<'_> {
+    fn problem(&self, text: &str) -> WebProblem {
+        WebProblem::at(self.place, format!("{}: {text}", self.name))
     }
 
     /// Returns the certificates, of which there is at least one.
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Problem> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.pem).collect();
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, WebProblem> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.text).collect();
         match certificates {
             Ok(certificates) if certificates.is_empty() => Err(self.problem("no certificate in PEM format")),
             Ok(certificates) => Ok(certificates),
@@ -156,14 +156,14 @@ impl Source<'_> {
 }
 
 /// Returns the cipher suites of TLS 1.3, which Go does not let files choose either, and then the chosen ones of TLS 1.2.
-fn suites(tls: &TlsSection, left_out: &mut Vec<String>) -> Result<Vec<SupportedCipherSuite>, Problem> {
-    let asked = tls.cipher_suites.as_deref().unwrap_or_default();
-    if asked.is_empty() {
+fn suites(tls: &TlsSection, left_out: &mut Vec<String>) -> Result<Vec<SupportedCipherSuite>, WebProblem> {
+    let chosen = tls.cipher_suites.as_deref().unwrap_or_default();
+    if chosen.is_empty() {
         return Ok(ring::ALL_CIPHER_SUITES.to_vec());
     }
     let is_new = |suite: &SupportedCipherSuite| suite.tls13().is_some();
     let mut suites: Vec<_> = ring::ALL_CIPHER_SUITES.iter().copied().filter(is_new).collect();
-    for name in asked {
+    for name in chosen {
         let mut offered = ring::ALL_CIPHER_SUITES.iter().copied();
         match offered.find(|suite| go_name(*suite) == name.value) {
             Some(suite) if !suites.contains(&suite) => suites.push(suite),
@@ -173,7 +173,7 @@ fn suites(tls: &TlsSection, left_out: &mut Vec<String>) -> Result<Vec<SupportedC
                 let known: Vec<_> = ring::ALL_CIPHER_SUITES.iter().map(|suite| go_name(*suite)).collect();
                 let problem =
                     format!("cipher_suites: unknown {:?}; offered: {}", name.value, known.join(", "));
-                return Err(Problem::at(name, problem));
+                return Err(WebProblem::at(name, problem));
             }
         }
     }
@@ -190,29 +190,29 @@ fn versions(
     tls: &TlsSection,
     suites: &[SupportedCipherSuite],
     left_out: &mut Vec<String>,
-) -> Result<Vec<&'static SupportedProtocolVersion>, Problem> {
+) -> Result<Vec<&'static SupportedProtocolVersion>, WebProblem> {
     let find = |key: &str, text: &Text, default: usize| match given(text) {
         None => Ok(default),
         Some(text) => VERSIONS.iter().position(|version| *version == text.value).ok_or_else(|| {
-            Problem::at(text, format!("{key}: {:?} is not one of {}", text.value, VERSIONS.join(", ")))
+            WebProblem::at(text, format!("{key}: {:?} is not one of {}", text.value, VERSIONS.join(", ")))
         }),
     };
     let least = find("min_version", &tls.min_version, 2)?;
     let most = find("max_version", &tls.max_version, 3)?;
-    let asked = least..=most;
+    let chosen = least..=most;
     left_out.extend(VERSIONS[..2].iter().skip(least).map(|version| (*version).to_owned()));
     let has_old_suite = suites.iter().any(|suite| suite.tls13().is_none());
     let offered = [(2, &version::TLS12, has_old_suite), (3, &version::TLS13, true)];
     let versions: Vec<_> = offered
         .into_iter()
-        .filter(|(version, _, has_suite)| asked.contains(version) && *has_suite)
+        .filter(|(version, _, has_suite)| chosen.contains(version) && *has_suite)
         .map(|(_, version, _)| version)
         .collect();
     if versions.is_empty() {
         // Without max_version, TLS 1.3 would be left.
         let line = given(&tls.max_version).map(|place| place.referenced.line());
         let text = "max_version: nothing is left to offer; tallyd offers TLS12, if cipher_suites names one for it, and TLS13";
-        return Err(Problem { line, text: text.to_owned() });
+        return Err(WebProblem { line, text: text.to_owned() });
     }
     Ok(versions)
 }
@@ -220,26 +220,26 @@ fn versions(
 fn curves(
     tls: &TlsSection,
     left_out: &mut Vec<String>,
-) -> Result<Vec<&'static dyn SupportedKxGroup>, Problem> {
-    let asked = tls.curve_preferences.as_deref().unwrap_or_default();
+) -> Result<Vec<&'static dyn SupportedKxGroup>, WebProblem> {
+    let chosen = tls.curve_preferences.as_deref().unwrap_or_default();
     let mut groups = Vec::new();
     let find = |group: NamedGroup| ring::ALL_KX_GROUPS.iter().copied().find(|known| known.name() == group);
-    for name in asked {
+    for name in chosen {
         match CURVES.iter().find(|(known, _)| *known == name.value) {
             Some((_, group)) => groups.extend(find(*group)),
             None if CURVES_LEFT_OUT.contains(&&*name.value) => left_out.push(name.value.clone()),
             None => {
                 let known = CURVES.map(|(known, _)| known).join(", ");
                 let problem = format!("curve_preferences: unknown {:?}; offered: {known}", name.value);
-                return Err(Problem::at(name, problem));
+                return Err(WebProblem::at(name, problem));
             }
         }
     }
-    match asked.first() {
+    match chosen.first() {
         None => Ok(ring::ALL_KX_GROUPS.to_vec()),
         Some(first) if groups.is_empty() => {
             let known = CURVES.map(|(known, _)| known).join(", ");
-            Err(Problem::at(
+            Err(WebProblem::at(
                 first,
                 format!("curve_preferences: tallyd offers none of them; offered: {known}"),
             ))
@@ -251,10 +251,10 @@ fn curves(
 /// Returns what verifies the certificates of clients, or `None` if no certificate is requested.
 fn clients(
     tls: &TlsSection,
-    sources: &mut Sources<'_>,
+    reader: &mut PemReader<'_>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, Problem> {
-    let authorities = sources.find("client_ca", &tls.client_ca, &tls.client_ca_file)?;
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, WebProblem> {
+    let authorities = reader.read("client_ca", &tls.client_ca, &tls.client_ca_file)?;
     let names = tls.client_allowed_sans.as_deref().unwrap_or_default();
     let policy = given(&tls.client_auth_type);
     let kind = policy.map_or("NoClientCert", |policy| &*policy.value);
@@ -269,7 +269,7 @@ fn clients(
     if let Some(name) = names.first()
         && !matches!(kind, "RequireAnyClientCert" | "RequireClientCert" | "RequireAndVerifyClientCert")
     {
-        return Err(Problem::at(
+        return Err(WebProblem::at(
             name,
             format!(
                 "client_allowed_sans: client_auth_type {kind} admits clients without a certificate; write \
@@ -288,7 +288,7 @@ fn clients(
         ("VerifyClientCertIfGiven" | "RequireAndVerifyClientCert", Some(policy)) => {
             let Some(authorities) = authorities else {
                 let problem = format!("client_auth_type: {kind} needs client_ca_file or client_ca");
-                return Err(Problem::at(policy, problem));
+                return Err(WebProblem::at(policy, problem));
             };
             let mut roots = RootCertStore::empty();
             for certificate in authorities.certificates()? {
@@ -300,7 +300,7 @@ fn clients(
             builder.build().map_err(|error| authorities.problem(&error.to_string()))?
         }
         (_, Some(policy)) => {
-            return Err(Problem::at(
+            return Err(WebProblem::at(
                 policy,
                 format!(
                     "client_auth_type: {kind:?} is not one of NoClientCert, RequestClientCert, \
@@ -315,7 +315,7 @@ fn clients(
     }
     let names = names.iter().map(|name| {
         let problem = "an e-mail address cannot be compared; name a host, an IP address or a URI";
-        let problem = || Problem::at(name, format!("client_allowed_sans: {:?}: {problem}", name.value));
+        let problem = || WebProblem::at(name, format!("client_allowed_sans: {:?}: {problem}", name.value));
         AllowedName::parse(&name.value).ok_or_else(problem)
     });
     Ok(Some(Arc::new(NamedCertificate { inner: verifier, names: names.collect::<Result<_, _>>()? })))

@@ -12,7 +12,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use serde_saphyr::Spanned;
 
-use super::file::Problem;
+use super::file::WebProblem;
 
 /// The highest cost of a hash. Checking a password takes about 50 ms of a core at a cost of 10, and twice as long with each
 /// further step.
@@ -59,11 +59,11 @@ impl Credentials {
 
 impl Users {
     /// Checks the hashes of the users' passwords.
-    pub(super) fn new(hashes: BTreeMap<String, Spanned<String>>) -> Result<Self, Problem> {
+    pub(super) fn new(hashes: BTreeMap<String, Spanned<String>>) -> Result<Self, WebProblem> {
         let mut highest_cost = 10;
         let mut known = BTreeMap::new();
         for (name, hash) in hashes {
-            let problem = |text: &str| Problem::at(&hash, format!("basic_auth_users: {name:?}: {text}"));
+            let problem = |text: &str| WebProblem::at(&hash, format!("basic_auth_users: {name:?}: {text}"));
             let cost = hash.value.parse::<HashParts>().map(|parts| parts.get_cost()).map_err(|_| {
                 problem("not a bcrypt hash such as \"$2y$10$...\"; `htpasswd -nBC 10 USER` makes one")
             })?;
@@ -79,7 +79,7 @@ impl Users {
             known.insert(name, User { hash: hash.value, remembered: Mutex::new(None) });
         }
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .map_err(|_| Problem::of_file("basic_auth_users: the system provides no random numbers"))?;
+            .map_err(|_| WebProblem::of_file("basic_auth_users: the system provides no random numbers"))?;
         // No password is known that has this hash.
         let decoy_hash = format!("$2b${highest_cost:02}${}", ".".repeat(53));
         Ok(Self { known, decoy_hash, key })
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    fn users(hashes: &[(&str, &str)]) -> Result<Users, Problem> {
+    fn users(hashes: &[(&str, &str)]) -> Result<Users, WebProblem> {
         let place = |hash: &str| Spanned::new(hash.to_owned(), Location::UNKNOWN, Location::UNKNOWN);
         Users::new(hashes.iter().map(|(name, hash)| ((*name).to_owned(), place(hash))).collect())
     }

@@ -205,12 +205,12 @@ mod tests {
         #[test]
         fn any_split_of_a_stream_gives_the_same_payloads(
             whole in payloads(),
-            cut in 0_usize..100,
+            missing in 0_usize..100,
             at in proptest::collection::vec(any::<usize>(), 0..10),
             limit in 0_usize..16,
             end in end(),
         ) {
-            let stream = &whole[..whole.len() - cut.min(whole.len())];
+            let stream = &whole[..whole.len() - missing.min(whole.len())];
             for stream in [stream, &whole] {
                 let found = found_in_pieces(&split(stream, &at), Framing::Length, limit, end);
                 prop_assert_eq!(found, expected_payloads(stream, limit));

@@ -102,7 +102,7 @@ fn until_would_block<T>(accept: impl FnMut() -> io::Result<T>) -> impl Iterator<
 }
 
 /// Serves the connections `C` of a server. It runs on the server's thread only, so it needs no locks of its own.
-pub(crate) trait Service<C>: Send + 'static {
+pub(crate) trait ServeConnection<C>: Send + 'static {
     /// The reasons for which connections are closed.
     type CloseReason: Named + fmt::Debug + 'static;
 
@@ -128,9 +128,9 @@ impl Stop {
     }
 }
 
-/// What a server is called, and how many connections it may have.
+/// The name of a server, and how many connections it may have.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ServerOptions {
+pub(crate) struct AcceptOptions {
     /// The name of its thread, which is also the name of the listener in the log.
     pub(crate) name: &'static str,
     /// The number of connections that may be open at a time.
@@ -150,22 +150,22 @@ pub(crate) enum Stopped {
     Panicked,
 }
 
-/// A thread that serves the connections of one listening socket.
+/// The thread of a server, which accepts and serves the connections of one listening socket.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct AcceptThread {
     stop: watch::Sender<Option<Duration>>,
     thread: JoinHandle<Stopped>,
 }
 
-impl Server {
+impl AcceptThread {
     /// Starts the thread.
     ///
     /// # Errors
     ///
     /// If the system provides no thread, or no file for the runtime.
-    pub(crate) fn start<L: Listen, S: Service<L::Connection>>(
+    pub(crate) fn start<L: Listen, S: ServeConnection<L::Connection>>(
         socket: L,
-        options: ServerOptions,
+        options: AcceptOptions,
         connections: Connections<S::CloseReason>,
         service: S,
     ) -> io::Result<Self>
@@ -201,7 +201,7 @@ impl Server {
         !self.thread.is_finished()
     }
 
-    /// Makes the server accept nothing more and end its connections, which may take up to `patience`.
+    /// Stops accepting and ends the connections, which may take up to `patience`.
     pub(crate) fn stop(&self, patience: Duration) {
         self.stop.send_replace(Some(patience));
     }
@@ -212,15 +212,15 @@ impl Server {
     }
 }
 
-struct AcceptLoop<C, S: Service<C>> {
-    options: ServerOptions,
+struct AcceptLoop<C, S: ServeConnection<C>> {
+    options: AcceptOptions,
     connections: Connections<S::CloseReason>,
     service: Rc<S>,
     open: JoinSet<S::CloseReason>,
     stopping: watch::Receiver<Option<Duration>>,
 }
 
-impl<C: 'static, S: Service<C>> AcceptLoop<C, S> {
+impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
     async fn run<L: Listen<Connection = C>>(mut self, socket: L::Polled) -> Stopped {
         let mut stop = Stop(self.stopping.clone());
         let mut back_off = BackOff { options: self.options, warned: None };
@@ -249,7 +249,7 @@ impl<C: 'static, S: Service<C>> AcceptLoop<C, S> {
         // Open connections notice the stop themselves. They come first, because that makes room for the backlog.
         self.wait_for_open().await;
         match socket.map(L::backlog).transpose() {
-            // Clients may go on connecting. Those that were there when the stop began are at most this many.
+            // Clients may go on connecting. At most this many had connected when the stop began.
             Ok(backlog) => self.serve_backlog(backlog.into_iter().flatten().take(BACKLOG as usize)).await,
             Err(error) => {
                 let listener = self.options.name;
@@ -303,7 +303,7 @@ impl<C: 'static, S: Service<C>> AcceptLoop<C, S> {
 
 /// Pauses where connections cannot be accepted.
 struct BackOff {
-    options: ServerOptions,
+    options: AcceptOptions,
     /// The time of the last warning.
     warned: Option<Instant>,
 }
@@ -317,7 +317,7 @@ impl BackOff {
         }
         if self.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
             self.warned = Some(Instant::now());
-            let ServerOptions { name, max_connections_key, .. } = self.options;
+            let AcceptOptions { name, max_connections_key, .. } = self.options;
             tracing::warn!(
                 %error,
                 listener = name,
@@ -334,9 +334,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::{Read, Write};
 
+    use super::super::connections::RefusedWarning;
     use super::*;
     use crate::model::{Telemetry, Value};
-    use crate::net::RefusedWarning;
 
     #[derive(Debug, Clone, Copy, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
     #[strum(serialize_all = "snake_case")]
@@ -349,7 +349,7 @@ mod tests {
     /// Reads a byte and panics, unless the connection ends or the server stops before.
     struct PanicAtByte;
 
-    impl Service<(TcpStream, tcp::SocketAddr)> for PanicAtByte {
+    impl ServeConnection<(TcpStream, tcp::SocketAddr)> for PanicAtByte {
         type CloseReason = Reason;
         const PANICKED: Reason = Reason::Panic;
         const SERVES_BACKLOG: bool = true;
@@ -378,8 +378,8 @@ mod tests {
         let warning =
             RefusedWarning { key: "the.key", log: |refused, key| assert_eq!((refused, key), (1, "the.key")) };
         let connections = Connections::register(&telemetry, "connections", &[], warning);
-        let options = ServerOptions { name: "test", max_connections: 1, max_connections_key: "the.key" };
-        let server = Server::start(socket, options, connections, PanicAtByte).unwrap();
+        let options = AcceptOptions { name: "test", max_connections: 1, max_connections_key: "the.key" };
+        let server = AcceptThread::start(socket, options, connections, PanicAtByte).unwrap();
         let connect = || tcp::TcpStream::connect(address).unwrap();
         let assert_ends =
             |mut client: tcp::TcpStream| assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
