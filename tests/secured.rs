@@ -248,7 +248,7 @@ fn a_renewed_certificate_and_changed_users_are_taken_up_and_what_is_wrong_is_not
     assert_eq!(open.get("/-/healthy", &[&shows("ann", "other")]).unwrap().code, 200);
     let log = daemon.stop().log;
     assert!(log.contains("web.yml:4: unknown field `nonsense`"), "{log}");
-    assert!(log.contains("without certificates") && log.contains("without users"), "{log}");
+    assert!(log.contains("the certificates (") && log.contains("the users ("), "{log}");
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn a_certificate_that_is_expired_is_served_and_warned_of_once_at_the_start_and_w
     renew(&site, 2002);
     wait_for(|| (!gets_in()).then_some(()));
     let log = daemon.stop().log;
-    let warnings: Vec<_> = log.lines().filter(|line| line.contains("is expired")).collect();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("has expired")).collect();
     assert_eq!(warnings.len(), 2, "{log}");
     for (warning, date) in warnings.iter().zip(["2001-01-01T00:00:00Z", "2002-01-01T00:00:00Z"]) {
         assert!(warning.contains("WARN") && warning.contains(date), "{warning}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 use tallyd::app::config::{Environment, load};
-use tallyd::listen::bind;
+use tallyd::listen::bind_udp;
 
 use crate::Failure;
 use crate::arguments::NULL_SINK;
@@ -15,7 +15,7 @@ use crate::cores::Cores;
 use crate::process::{self, Process};
 use crate::tallyd::settings;
 
-/// Datagrams taken from the kernel in one call; as in `src/listen/datagrams/mod.rs`.
+/// Datagrams taken from the kernel in one call; as in `src/listen/datagrams.rs`.
 const BATCH: usize = 32;
 
 /// Starts a null sink in a process of its own.
@@ -33,7 +33,7 @@ pub(crate) fn start(cores: Cores) -> Result<Process, Failure> {
 pub(crate) fn run() -> Result<(), Failure> {
     // The socket is opened by the code that opens tallyd's, with the same settings.
     let config = load(None, &Environment::of(std::iter::empty()), &settings(Duration::from_hours(1)))?;
-    let socket = bind(&config.udp())?.remove(0);
+    let socket = bind_udp(&config.udp())?.remove(0);
     println!("{}", socket.local_addr()?);
     std::io::stdout().flush()?;
 

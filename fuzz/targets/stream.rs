@@ -30,7 +30,7 @@ fn frames<'a>(framing: Framing, whole: bool, pieces: impl Iterator<Item = &'a [u
                 found.push(Some(line.to_vec()));
             }
         }
-        Frame::TooLong | Frame::Cut => found.push(None),
+        Frame::TooLong | Frame::Truncated => found.push(None),
     };
     let mut deframer = Deframer::new(framing, LIMIT);
     for piece in pieces {

@@ -2,7 +2,6 @@
 
 mod append;
 mod console;
-mod endpoint;
 mod exporter;
 mod handle;
 mod outcome;
@@ -10,10 +9,8 @@ pub mod prometheus;
 mod textfile;
 
 pub use console::{Console, Format};
-pub use endpoint::{
-    Closing, Endpoint, Protection, Reload, RequestCounts, Requests, Serving, WebError, WebState, check_web,
-};
 pub use exporter::{ExportError, Exporter};
 pub use handle::ExporterHandle;
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
+pub use prometheus::{Endpoint, ReloadRequest, check_web};
 pub use textfile::{OnExit, Textfile};

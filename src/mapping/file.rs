@@ -2,9 +2,10 @@
 //! configuration.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
+
+use crate::text::duration::GoDuration;
 
 /// All of a file.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,7 +32,7 @@ pub struct Defaults {
     pub glob_disable_ordering: bool,
     /// How long a series without samples stays.
     #[serde(skip_serializing_if = "is_unset")]
-    pub ttl: Ttl,
+    pub ttl: GoDuration,
     /// For those that are summaries.
     #[serde(skip_serializing_if = "is_unset")]
     pub summary_options: SummaryOptions,
@@ -67,7 +68,7 @@ pub struct RuleText {
     #[serde(skip_serializing_if = "is_unset")]
     pub match_metric_type: Option<MetricType>,
     #[serde(skip_serializing_if = "is_unset")]
-    pub ttl: Ttl,
+    pub ttl: GoDuration,
     #[serde(skip_serializing_if = "is_unset")]
     pub summary_options: Option<SummaryOptions>,
     #[serde(skip_serializing_if = "is_unset")]
@@ -136,7 +137,7 @@ pub struct SummaryOptions {
     /// Those of the configuration if there are none.
     pub quantiles: Vec<Quantile>,
     /// Read and without effect: tallyd's summaries are of the latest interval.
-    pub max_age: Ttl,
+    pub max_age: GoDuration,
     /// Likewise.
     pub age_buckets: u32,
     /// Likewise.
@@ -164,78 +165,4 @@ pub struct HistogramOptions {
     pub native_histogram_bucket_factor: f64,
     /// How many buckets a native histogram may have; 0 is the default.
     pub native_histogram_max_buckets: u32,
-}
-
-/// A span of time as Go writes it: `1m2s`, `1.5h`. Zero says nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ttl(pub Duration);
-
-impl<'de> Deserialize<'de> for Ttl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_go_duration(&text).map(Self).ok_or_else(|| {
-            de::Error::custom(format_args!("{text:?} is no time; write \"90s\", \"1m30s\" or \"1.5h\""))
-        })
-    }
-}
-
-impl Serialize for Ttl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}s", self.0.as_secs_f64()))
-    }
-}
-
-/// Numbers with units, one behind the other, as Go's `time.ParseDuration` reads them; negative ones are refused.
-fn parse_go_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let number_end = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-        let (number, behind) = rest.split_at(number_end);
-        let unit_end = behind
-            .find(|character: char| character.is_ascii_digit() || character == '.')
-            .unwrap_or(behind.len());
-        let (unit, behind) = behind.split_at(unit_end);
-        let unit = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * unit;
-        rest = behind;
-    }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok())?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_go_writes_them() {
-        let cases = [
-            ("1m2s", Some(62.0)),
-            ("90s", Some(90.0)),
-            ("1.5h", Some(5400.0)),
-            ("1h0m0.5s", Some(3600.5)),
-            ("100ms", Some(0.1)),
-            ("0", Some(0.0)),
-            ("0s", Some(0.0)),
-            ("", None),
-            ("5", None),
-            ("s", None),
-            ("-1s", None),
-            ("1d", None),
-        ];
-        for (text, seconds) in cases {
-            assert_eq!(parse_go_duration(text), seconds.map(Duration::from_secs_f64), "{text}");
-        }
-    }
 }

@@ -20,7 +20,7 @@ mod template;
 pub use check::MappingError;
 pub use file::{
     Action, Defaults, HistogramOptions, MatchType, MetricType, ObserverType, Quantile, RuleText,
-    SummaryOptions, Ttl,
+    SummaryOptions,
 };
 pub use rule::Rule;
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleText, SummaryOptions, Ttl};
+use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleText, SummaryOptions};
 use crate::model::{
     Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Statistics,
 };
+use crate::text::duration::GoDuration;
 
 impl Mapping {
     /// The policies of series that these rules name, in the order of the rules and each of them once; at the end that of
@@ -75,7 +76,7 @@ fn policy(
         schema: NativeHistogram::schema_of(factor),
         max_buckets: max_buckets.unwrap_or(histograms.native_histogram_max_buckets) as usize,
     });
-    let ttl = rule.map(|rule| rule.ttl).filter(|ttl| *ttl != Ttl::default()).unwrap_or(defaults.ttl);
+    let ttl = rule.map(|rule| rule.ttl).filter(|ttl| *ttl != GoDuration::default()).unwrap_or(defaults.ttl);
     Policy {
         help: rule.map_or_else(Box::default, |rule| rule.help.as_str().into()),
         statistics: Statistics {
@@ -85,7 +86,7 @@ fn policy(
             native,
         },
         exposition: form,
-        expire_after: if ttl == Ttl::default() {
+        expire_after: if ttl == GoDuration::default() {
             fallback.expire_after
         } else {
             // Series are remembered for whole seconds.

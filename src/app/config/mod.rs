@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
 use crate::export::prometheus::Naming;
-use crate::export::{self, Format, OnExit, Serving, WebError};
+use crate::export::{self, Format, OnExit};
 use crate::flush::{IdleReporting, ReloadableSettings};
-use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
+use crate::http::{ServerOptions, WebError};
+use crate::listen::{Framing, ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions};
 use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleText};
 use crate::model::{Exposition, Percentile, Policies, Policy, Statistics};
 use crate::protocol::{Dialect, Dialects};
@@ -181,9 +182,14 @@ impl MappingSection {
 }
 
 impl TcpSection {
-    fn streams(&self) -> Streams {
+    fn streams(&self) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        Streams { framing, max_line: max_line.bytes(), max_connections, idle_timeout: idle_timeout.get() }
+        StreamOptions {
+            framing,
+            max_line: max_line.bytes(),
+            max_connections,
+            idle_timeout: idle_timeout.get(),
+        }
     }
 }
 
@@ -200,9 +206,14 @@ impl UnixStreamSection {
         SocketFile { path: path.clone(), mode: mode.bits(), owner: owner.clone() }
     }
 
-    fn streams(&self) -> Streams {
+    fn streams(&self) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        Streams { framing, max_line: max_line.bytes(), max_connections, idle_timeout: idle_timeout.get() }
+        StreamOptions {
+            framing,
+            max_line: max_line.bytes(),
+            max_connections,
+            idle_timeout: idle_timeout.get(),
+        }
     }
 }
 
@@ -392,9 +403,9 @@ impl Config {
 
     /// What is listened on.
     #[must_use]
-    pub fn listening(&self) -> Listening {
+    pub fn listening(&self) -> ListenOptions {
         let ListenersSection { udp, tcp, unix_datagram, unix_stream } = &self.listeners;
-        Listening {
+        ListenOptions {
             udp: udp.enabled.then(|| self.udp()),
             tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
             unix_datagram: unix_datagram
@@ -406,10 +417,10 @@ impl Config {
 
     /// Where UDP datagrams come in.
     #[must_use]
-    pub fn udp(&self) -> Udp {
+    pub fn udp(&self) -> UdpOptions {
         let UdpSection { bind, receivers, receive_buffer, max_datagram, share_port, .. } = self.listeners.udp;
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Udp {
+        UdpOptions {
             address: bind.get(),
             receivers: if receivers == 0 { cores } else { receivers },
             receive_buffer: receive_buffer.bytes(),
@@ -420,10 +431,10 @@ impl Config {
 
     /// Where Prometheus may scrape, if anywhere.
     #[must_use]
-    pub fn serving(&self) -> Option<Serving> {
+    pub fn serving(&self) -> Option<ServerOptions> {
         let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
             self.exporters.prometheus.clone();
-        start_http_server.then(|| Serving {
+        start_http_server.then(|| ServerOptions {
             address: (address.get(), port).into(),
             max_connections,
             timeout: timeout.get(),

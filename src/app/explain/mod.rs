@@ -73,7 +73,7 @@ impl Explainer {
             Frame::TooLong => {
                 explanations.push_str(&self.reject(&[], RejectReason::LineTooLong, self.max_line));
             }
-            Frame::Cut => {}
+            Frame::Truncated => {}
         };
         loop {
             let read = input.read(&mut buffer)?;

@@ -10,15 +10,18 @@
 
 mod admission;
 mod encode;
+mod endpoint;
 mod families;
 mod family_type;
 mod names;
 mod placements;
+mod render_cache;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod warn_once;
 
 pub use encode::Format;
+pub use endpoint::{Endpoint, ReloadRequest, check_web};
 pub use names::Naming;
 pub use totals::Totals;
