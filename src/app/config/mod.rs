@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
@@ -317,9 +318,11 @@ impl Config {
     /// Whose tags within names are read.
     fn dialects(&self) -> Dialects {
         let DialectsSection { influxdb, librato, signalfx, graphite } = self.protocol.dialects;
-        // In the order of `Dialect::ALL`.
+        // In the order of the variants of `Dialect`.
         let switches = [influxdb, librato, signalfx, graphite];
-        Dialects::of(Dialect::ALL.into_iter().zip(switches).filter_map(|(dialect, on)| on.then_some(dialect)))
+        Dialects::of(
+            Dialect::VARIANTS.iter().zip(switches).filter_map(|(&dialect, on)| on.then_some(dialect)),
+        )
     }
 
     /// Explains lines as a daemon of this configuration, with these rules, would take them.
@@ -437,6 +440,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Named;
 
     #[test]
     fn the_shipped_file_is_the_default_and_is_in_force_without_any_other() {
@@ -493,10 +497,10 @@ mod tests {
 
     #[test]
     fn each_dialect_has_a_switch_of_its_name() {
-        for dialect in Dialect::ALL {
+        for &dialect in Dialect::VARIANTS {
             let off = format!("protocol.dialects.{}=false", dialect.name());
             let dialects = load(None, &Environment::default(), &[off]).unwrap().parameters().dialects;
-            let others = Dialect::ALL.into_iter().filter(|&other| other != dialect);
+            let others = Dialect::VARIANTS.iter().copied().filter(|&other| other != dialect);
             assert_eq!(dialects, Dialects::of(others), "{dialect:?}");
         }
     }

@@ -148,7 +148,7 @@ fn samples_of(metric: &Metric<'_>, parameters: &AggregationOptions, mapping: &Ma
             timestamp: metric.timestamp(),
             container_id: given(container_id),
             external_data: given(external_data),
-            cardinality: cardinality.map(crate::protocol::Cardinality::name),
+            cardinality: cardinality.map(Named::name),
             rule: rule_of(metric, sample.kind, parameters, mapping),
         }
     };
