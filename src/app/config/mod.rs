@@ -24,7 +24,7 @@ use crate::export::prometheus::Naming;
 use crate::export::{self, Format, OnExit, Serving, WebError};
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
-use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleText};
+use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleSpec};
 use crate::model::{Exposition, Percentile, Policies, Policy, Statistics};
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
@@ -97,7 +97,7 @@ sections! {
     }
     ProtocolSection { dialects: DialectsSection, container_id_tag: bool, }
     DialectsSection { influxdb: bool, librato: bool, signalfx: bool, graphite: bool, }
-    MappingSection { mapping_file: PathBuf, defaults: mapping::Defaults, mappings: Vec<RuleText>, }
+    MappingSection { mapping_file: PathBuf, defaults: mapping::Defaults, mappings: Vec<RuleSpec>, }
     AggregationSection {
         max_series: usize,
         max_series_bytes: Size,
@@ -340,7 +340,7 @@ impl Config {
     /// What holds for series, with these rules.
     #[must_use]
     pub fn terms(&self, mut mapping: Mapping) -> ReloadableSettings {
-        let mut policies = mapping.govern(&self.fallback(), &self.histogram_options());
+        let mut policies = mapping.build_policies(&self.fallback(), &self.histogram_options());
         let ExportersSection { prometheus, textfile, .. } = &self.exporters;
         if !prometheus.start_http_server && !textfile.enabled {
             // Nobody would see what is in buckets.
