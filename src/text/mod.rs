@@ -1,4 +1,4 @@
-//! Writes numbers, names and text from clients, and reads YAML.
+//! Writes numbers, legal names and visible text, and reads YAML.
 
 pub(crate) mod name;
 pub(crate) mod number;
