@@ -10,6 +10,7 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
+use strum::VariantArray;
 use tallyd::aggregate::AggregationOptions;
 use tallyd::app::explain::{Explainer, Format};
 use tallyd::protocol::{self, Dialect};
@@ -23,7 +24,7 @@ const CHECKED: usize = 468;
 /// What the parser makes of a line, as `tallyd explain --format json` prints it.
 fn real(line: &[u8], dialects: Dialects) -> Json {
     let Dialects { influxdb, librato, signalfx, graphite } = dialects;
-    let switches = Dialect::ALL.into_iter().zip([influxdb, librato, signalfx, graphite]);
+    let switches = Dialect::VARIANTS.iter().copied().zip([influxdb, librato, signalfx, graphite]);
     let explainer = Explainer {
         parameters: AggregationOptions {
             dialects: protocol::Dialects::of(switches.filter_map(|(dialect, on)| on.then_some(dialect))),

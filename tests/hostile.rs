@@ -51,8 +51,8 @@ fn terms(rules: &str, form: Exposition) -> ReloadableSettings {
         expire_after: [2 * INTERVAL; 6],
         ..Policy::default()
     };
-    let policies =
-        mapping.govern(&fallback, &HistogramOptions { buckets: bounds, ..HistogramOptions::default() });
+    let policies = mapping
+        .build_policies(&fallback, &HistogramOptions { buckets: bounds, ..HistogramOptions::default() });
     ReloadableSettings {
         mapping,
         policies,

@@ -105,7 +105,7 @@ fn every_metric_has_the_options_that_statsd_exporter_gives_it() {
             let statistics = Statistics { percentiles, ..Statistics::default() };
             let fallback = Policy { statistics, ..Policy::default() };
             let histograms = HistogramOptions { buckets: BUCKETS.into(), ..HistogramOptions::default() };
-            let policies = Policies::new(mapping.govern(&fallback, &histograms));
+            let policies = Policies::new(mapping.build_policies(&fallback, &histograms));
             let policy = policy_of(mapping, policies, &line_of(metric));
             let Options { observer_type, quantiles, buckets, ttl_s } =
                 serde_json::from_value(metric.options.clone()).unwrap();
@@ -255,7 +255,7 @@ fn values_are_scaled_whether_their_form_is_known_or_not() {
 
 /// With all else as the shipped configuration has it.
 fn terms(mut mapping: Mapping) -> ReloadableSettings {
-    let policies = mapping.govern(&Policy::default(), &HistogramOptions::default());
+    let policies = mapping.build_policies(&Policy::default(), &HistogramOptions::default());
     ReloadableSettings {
         mapping,
         policies,

@@ -33,7 +33,7 @@ fn terms(yaml: &str) -> ReloadableSettings {
         ..Policy::default()
     };
     let histograms = HistogramOptions { buckets: vec![0.5, 1.0], ..HistogramOptions::default() };
-    let policies = mapping.govern(&fallback, &histograms);
+    let policies = mapping.build_policies(&fallback, &histograms);
     ReloadableSettings {
         mapping,
         policies,

@@ -1,7 +1,9 @@
 //! Every row of the tables in `docs/protocol.md` is what the parser makes of its line.
 
 use serde_json::Value as Json;
+use strum::VariantArray;
 use tallyd::app::explain::{Explainer, Format};
+use tallyd::model::Named;
 use tallyd::protocol::{self, Dialects, Line, Note, RejectReason};
 
 const PAGE: &str = include_str!("../docs/protocol.md");
@@ -102,7 +104,8 @@ fn braces(tags: &[Json]) -> String {
 fn each_reason_is_on_the_page_with_a_line_that_is_rejected_for_it() {
     let rows = rows("| reason | example |");
     let names: Vec<_> = rows.iter().map(|row| code(&row[0])).collect();
-    assert_eq!(names, RejectReason::ALL.map(RejectReason::name));
+    let reasons: Vec<_> = RejectReason::VARIANTS.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names, reasons);
     for row in rows.iter().filter(|row| !row[1].is_empty()) {
         let line = code(&row[1]).replace('␀', "\0");
         assert_eq!(explain(&line)["reason"], code(&row[0]), "{line}");
@@ -113,13 +116,14 @@ fn each_reason_is_on_the_page_with_a_line_that_is_rejected_for_it() {
 fn each_note_is_on_the_page_with_a_line_that_it_is_made_of() {
     let rows = rows("| note | example |");
     let names: Vec<_> = rows.iter().map(|row| code(&row[0])).collect();
-    assert_eq!(names, Note::ALL.map(Note::name));
+    let notes: Vec<_> = Note::VARIANTS.iter().map(|note| note.name()).collect();
+    assert_eq!(names, notes);
     for row in rows.iter().filter(|row| !row[1].is_empty()) {
         let notes = match protocol::parse(code(&row[1]).as_bytes(), Dialects::ALL).unwrap() {
             Line::Metric(metric) => metric.notes(),
             Line::Event(event) => event.notes,
             Line::ServiceCheck(check) => check.notes,
         };
-        assert_eq!(notes.iter().map(Note::name).collect::<Vec<_>>(), [code(&row[0])], "{}", row[1]);
+        assert_eq!(notes.iter().map(Named::name).collect::<Vec<_>>(), [code(&row[0])], "{}", row[1]);
     }
 }

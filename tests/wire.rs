@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
+use strum::VariantArray;
 use tallyd::aggregate::{AggregationOptions, IngestCounts, Shard, SharedState};
+use tallyd::model::Named;
 use tallyd::protocol::RejectReason;
 
 /// A row has what a client sends as datagrams under `lines`, one character a byte.
@@ -128,7 +130,7 @@ fn recorded(datagram: &[u8]) -> IngestCounts {
 
 /// The reasons for which lines were rejected, one a line.
 fn rejected(tally: &IngestCounts) -> Vec<&'static str> {
-    let counted = RejectReason::ALL.iter().zip(tally.rejected);
+    let counted = RejectReason::VARIANTS.iter().zip(tally.rejected);
     let mut reasons: Vec<_> =
         counted.flat_map(|(reason, lines)| std::iter::repeat_n(reason.name(), lines as usize)).collect();
     reasons.sort_unstable();

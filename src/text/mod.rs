@@ -1,4 +1,4 @@
-//! Writes numbers, names and text from clients, and reads YAML and durations.
+//! Writes numbers, legal names and visible text, and reads YAML and durations.
 
 pub(crate) mod duration;
 pub(crate) mod name;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
@@ -24,7 +25,7 @@ use crate::export::{self, Format, OnExit};
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError};
 use crate::listen::{Framing, ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions};
-use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleText};
+use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleSpec};
 use crate::model::{Exposition, Percentile, Policies, Policy, Statistics};
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
@@ -97,7 +98,7 @@ sections! {
     }
     ProtocolSection { dialects: DialectsSection, container_id_tag: bool, }
     DialectsSection { influxdb: bool, librato: bool, signalfx: bool, graphite: bool, }
-    MappingSection { mapping_file: PathBuf, defaults: mapping::Defaults, mappings: Vec<RuleText>, }
+    MappingSection { mapping_file: PathBuf, defaults: mapping::Defaults, mappings: Vec<RuleSpec>, }
     AggregationSection {
         max_series: usize,
         max_series_bytes: Size,
@@ -328,9 +329,11 @@ impl Config {
     /// Whose tags within names are read.
     fn dialects(&self) -> Dialects {
         let DialectsSection { influxdb, librato, signalfx, graphite } = self.protocol.dialects;
-        // In the order of `Dialect::ALL`.
+        // In the order of the variants of `Dialect`.
         let switches = [influxdb, librato, signalfx, graphite];
-        Dialects::of(Dialect::ALL.into_iter().zip(switches).filter_map(|(dialect, on)| on.then_some(dialect)))
+        Dialects::of(
+            Dialect::VARIANTS.iter().zip(switches).filter_map(|(&dialect, on)| on.then_some(dialect)),
+        )
     }
 
     /// Explains lines as a daemon of this configuration, with these rules, would take them.
@@ -348,7 +351,7 @@ impl Config {
     /// What holds for series, with these rules.
     #[must_use]
     pub fn terms(&self, mut mapping: Mapping) -> ReloadableSettings {
-        let mut policies = mapping.govern(&self.fallback(), &self.histogram_options());
+        let mut policies = mapping.build_policies(&self.fallback(), &self.histogram_options());
         let ExportersSection { prometheus, textfile, .. } = &self.exporters;
         if !prometheus.start_http_server && !textfile.enabled {
             // Nobody would see what is in buckets.
@@ -448,6 +451,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Named;
 
     #[test]
     fn the_shipped_file_is_the_default_and_is_in_force_without_any_other() {
@@ -504,10 +508,10 @@ mod tests {
 
     #[test]
     fn each_dialect_has_a_switch_of_its_name() {
-        for dialect in Dialect::ALL {
+        for &dialect in Dialect::VARIANTS {
             let off = format!("protocol.dialects.{}=false", dialect.name());
             let dialects = load(None, &Environment::default(), &[off]).unwrap().parameters().dialects;
-            let others = Dialect::ALL.into_iter().filter(|&other| other != dialect);
+            let others = Dialect::VARIANTS.iter().copied().filter(|&other| other != dialect);
             assert_eq!(dialects, Dialects::of(others), "{dialect:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! The grammar of a DogStatsD service check.
+//! Parses DogStatsD service checks.
 //!
 //! ```abnf
 //! check = "_sc|" name "|" status *( "|" field )
@@ -8,93 +8,71 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-use super::error::{Failure, RejectReason, fail};
-use super::sections::{Common, Origin, replace_text, sections, split_at_byte};
+use super::error::{RejectReason, Rejection, reject};
+use super::sections::{CommonSections, Origin, sections, set_text};
+use super::text::split_at_byte;
 use super::{Note, Notes, Tags, Text};
 
-/// With what a service check begins.
+/// The bytes that begin a service check.
 pub(super) const PREFIX: &[u8] = b"_sc|";
 
-/// How a service is.
+/// The state of a service.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceCheck<'a> {
-    /// What was checked: UTF-8 without control characters, not empty.
+    /// The name of the check: not empty, UTF-8, and free of control characters.
     pub name: &'a str,
-    /// What came of it.
+    /// The result of the check.
     pub status: Status,
-    /// When it was checked, in seconds since 1970.
+    /// When the service was checked, in seconds since 1970.
     pub timestamp: Option<u64>,
-    /// Where it was checked.
+    /// Where the service was checked.
     pub hostname: Option<&'a [u8]>,
-    /// More in words.
+    /// An explanation of the status.
     pub message: Option<Text<'a>>,
-    /// Its tags.
+    /// The tags.
     pub tags: Tags<'a>,
-    /// Where it comes from.
+    /// Where the check comes from.
     pub origin: Origin<'a>,
-    /// What was odd about the line.
+    /// What is odd about the line.
     pub notes: Notes,
 }
 
-/// What came of a service check; its number on the wire is that of its discriminant.
+/// The result of a service check. The discriminant of a variant is its number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are the words of the protocol")]
 pub enum Status {
-    /// 0
     Ok,
-    /// 1
     Warning,
-    /// 2
     Critical,
-    /// 3
     Unknown,
 }
 
-impl Status {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Status; 4] = [Status::Ok, Status::Warning, Status::Critical, Status::Unknown];
-
-    /// The name by which telemetry counts it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Status::Ok => "ok",
-            Status::Warning => "warning",
-            Status::Critical => "critical",
-            Status::Unknown => "unknown",
-        }
-    }
-}
-
 /// Parses a line that begins with [`PREFIX`].
-pub(super) fn check(line: &[u8]) -> Result<ServiceCheck<'_>, Failure<'_>> {
+pub(super) fn parse(line: &[u8]) -> Result<ServiceCheck<'_>, Rejection<'_>> {
     let name_at = &line[PREFIX.len()..];
     let (name, status_at) = split_at_byte(name_at, b'|');
     if name.is_empty() {
-        return fail(name_at, RejectReason::BadServiceCheck);
+        return reject(name_at, RejectReason::BadServiceCheck);
     }
     if let Some(control) = name.iter().position(u8::is_ascii_control) {
-        return fail(&name_at[control..], RejectReason::BadServiceCheck);
+        return reject(&name_at[control..], RejectReason::BadServiceCheck);
     }
     let name = match std::str::from_utf8(name) {
         Ok(name) => name,
-        Err(error) => return fail(&name_at[error.valid_up_to()..], RejectReason::BadServiceCheck),
+        Err(error) => return reject(&name_at[error.valid_up_to()..], RejectReason::BadServiceCheck),
     };
     let Some(status_at) = status_at else {
-        return fail(&line[line.len()..], RejectReason::BadServiceCheck);
+        return reject(&line[line.len()..], RejectReason::BadServiceCheck);
     };
     let (status, fields) = split_at_byte(status_at, b'|');
-    let status = match status {
-        b"0" => Status::Ok,
-        b"1" => Status::Warning,
-        b"2" => Status::Critical,
-        b"3" => Status::Unknown,
-        _ => return fail(status_at, RejectReason::BadServiceCheck),
+    let [digit @ b'0'..=b'3'] = status else {
+        return reject(status_at, RejectReason::BadServiceCheck);
     };
-    // With the `|` before the first field, if there is one.
+    // The fields include the `|` before the first one.
     let fields = fields.map_or(&[][..], |fields| &line[line.len() - fields.len() - 1..]);
     let mut notes = Notes::default();
-    let mut common = Common::default();
+    let mut common = CommonSections::default();
     let [mut hostname, mut message] = [None; 2];
     for (_, field) in sections(fields) {
         match field {
@@ -102,17 +80,17 @@ pub(super) fn check(line: &[u8]) -> Result<ServiceCheck<'_>, Failure<'_>> {
                 let is_time = common.read_timestamp(digits, &mut notes);
                 notes.add_if(is_time, Note::Timestamp);
             }
-            [b'h', b':', text @ ..] => replace_text(&mut hostname, text, &mut notes),
+            [b'h', b':', text @ ..] => set_text(&mut hostname, text, &mut notes),
             [b'm', b':', text @ ..] => {
                 notes.add(Note::Message);
-                replace_text(&mut message, text, &mut notes);
+                set_text(&mut message, text, &mut notes);
             }
-            other => common.read(other, &mut notes),
+            other => common.read_section(other, &mut notes),
         }
     }
     Ok(ServiceCheck {
         name,
-        status,
+        status: Status::VARIANTS[usize::from(digit - b'0')],
         timestamp: common.timestamp,
         hostname,
         message: message.map(Text),
@@ -127,13 +105,13 @@ mod tests {
     use super::*;
     use crate::protocol::ParseError;
 
-    fn parse(line: &[u8]) -> Result<ServiceCheck<'_>, ParseError> {
-        check(line).map_err(|failure| failure.located(line))
+    fn parsed(line: &[u8]) -> Result<ServiceCheck<'_>, ParseError> {
+        parse(line).map_err(|rejection| rejection.in_line(line))
     }
 
     #[test]
-    fn all_fields_are_read_in_any_order() {
-        let check = parse(b"_sc|a:b|3|m:x\\ny|d:7|#k:v|h:w|card:low").unwrap();
+    fn fields_come_in_any_order() {
+        let check = parsed(b"_sc|a:b|3|m:x\\ny|d:7|#k:v|h:w|card:low").unwrap();
         assert_eq!((check.name, check.status, check.timestamp), ("a:b", Status::Unknown, Some(7)));
         assert_eq!(check.hostname, Some(&b"w"[..]));
         assert_eq!(check.message.map(|message| message.to_string()).as_deref(), Some("x\ny"));
@@ -142,21 +120,21 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_message_that_are_not_utf8_are_noted() {
-        let notes = parse(b"_sc|a|0|m:\xff").unwrap().notes;
+    fn message_that_is_not_utf8_is_noted() {
+        let notes = parsed(b"_sc|a|0|m:\xff").unwrap().notes;
         assert_eq!(notes.iter().collect::<Vec<_>>(), [Note::TextNotUtf8, Note::Message]);
     }
 
     #[test]
-    fn a_status_is_the_number_on_the_wire() {
-        for (number, status) in (0_u8..).zip(Status::ALL) {
+    fn status_is_the_number_on_the_wire() {
+        for (number, status) in (0_u8..).zip(Status::VARIANTS.iter().copied()) {
             let line = format!("_sc|a|{number}");
-            assert_eq!((parse(line.as_bytes()).unwrap().status, status as u8), (status, number));
+            assert_eq!((parsed(line.as_bytes()).unwrap().status, status as u8), (status, number));
         }
     }
 
     #[test]
-    fn a_wrong_check_says_where() {
+    fn rejected_check_reports_where() {
         let cases: [(&[u8], usize); 9] = [
             (b"_sc|", 4),
             (b"_sc||0", 4),
@@ -169,7 +147,7 @@ mod tests {
             (b"_sc|a\xff|0", 5),
         ];
         for (line, offset) in cases {
-            let error = parse(line).unwrap_err();
+            let error = parsed(line).unwrap_err();
             assert_eq!(
                 (error.reason(), error.offset()),
                 (RejectReason::BadServiceCheck, offset),

@@ -1,45 +1,45 @@
-//! Finds the glob that a name matches, among many.
+//! Finds the glob that matches a name, among many.
 
 use std::collections::HashMap;
 
-/// Globs as a tree of their segments.
+/// Globs as a tree whose nodes are their segments.
 ///
 /// ```text
 ///  test.*.count  test.a.*      test --+-- *  -- count: 0
 ///       0           1                 +-- a  -- *:     1
 /// ```
 ///
-/// A name walks down with its segments; where a segment is there by name and as `*`, it takes both ways. Each node is
-/// visited at most once, so a search takes no longer than there are globs, whatever the name.
+/// A search follows the segments of a name down the tree. Where a node has both the segment itself and `*`, the search takes
+/// both ways. It visits each node at most once, so the number of globs bounds its work for any name.
 #[derive(Debug, Default)]
-pub(super) struct Globs {
+pub(super) struct GlobTree {
     root: Node,
-    /// The most special glob counts, not the first one.
-    by_speciality: bool,
+    /// True if the most specific glob wins, and not the first one.
+    most_specific_wins: bool,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     named: HashMap<String, Node>,
     any: Option<Box<Node>>,
-    /// The rules whose globs end here, in their order.
+    /// The rules whose globs end here, in ascending order.
     rules: Vec<usize>,
 }
 
-/// A rule, and what its stars stand for.
+/// A rule whose glob matches, and the segments that its stars match.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found<'a> {
+pub(super) struct GlobMatch<'a> {
     pub(super) rule: usize,
     pub(super) captures: Vec<&'a str>,
 }
 
-impl Globs {
-    /// `by_speciality`: of two globs that match, the one counts whose segment is no `*` where they first differ.
-    pub(super) fn new(by_speciality: bool) -> Self {
-        Self { root: Node::default(), by_speciality }
+impl GlobTree {
+    /// Of two globs that match, the more specific one is the one that has no `*` in the first segment in which they differ.
+    pub(super) fn new(most_specific_wins: bool) -> Self {
+        Self { root: Node::default(), most_specific_wins }
     }
 
-    /// Rules are added in their order.
+    /// Adds the glob of a rule. Rules must be added in ascending order.
     pub(super) fn add(&mut self, glob: &str, rule: usize) {
         let mut node = &mut self.root;
         for segment in glob.split('.') {
@@ -51,32 +51,40 @@ impl Globs {
         node.rules.push(rule);
     }
 
-    /// The first rule whose glob matches, among those that are wanted.
-    pub(super) fn find<'a>(&self, name: &'a str, is_wanted: impl Fn(usize) -> bool) -> Option<Found<'a>> {
+    /// Returns the rule that wins among those whose glob matches and that `is_eligible` returns true for.
+    pub(super) fn find<'a>(
+        &self,
+        name: &'a str,
+        is_eligible: impl Fn(usize) -> bool,
+    ) -> Option<GlobMatch<'a>> {
         let segments: Vec<_> = name.split('.').collect();
-        let mut search =
-            Search { by_speciality: self.by_speciality, is_wanted, stars: Vec::new(), found: None };
+        let mut search = Search {
+            most_specific_wins: self.most_specific_wins,
+            is_eligible,
+            stars: Vec::new(),
+            found: None,
+        };
         search.visit(&self.root, &segments);
         search.found
     }
 }
 
-struct Search<'a, W> {
-    by_speciality: bool,
-    is_wanted: W,
-    /// What the stars on the way stand for.
+struct Search<'a, E> {
+    most_specific_wins: bool,
+    is_eligible: E,
+    /// The segments that the stars on the way match.
     stars: Vec<&'a str>,
-    found: Option<Found<'a>>,
+    found: Option<GlobMatch<'a>>,
 }
 
-impl<'a, W: Fn(usize) -> bool> Search<'a, W> {
-    /// The depth is that of the tree.
+impl<'a, E: Fn(usize) -> bool> Search<'a, E> {
+    /// Visits a node and the nodes below it. The depth of the tree bounds the recursion.
     fn visit(&mut self, node: &Node, segments: &[&'a str]) {
         let [segment, rest @ ..] = segments else {
-            if let Some(&rule) = node.rules.iter().find(|rule| (self.is_wanted)(**rule))
+            if let Some(&rule) = node.rules.iter().find(|rule| (self.is_eligible)(**rule))
                 && self.found.as_ref().is_none_or(|found| rule < found.rule)
             {
-                self.found = Some(Found { rule, captures: self.stars.clone() });
+                self.found = Some(GlobMatch { rule, captures: self.stars.clone() });
             }
             return;
         };
@@ -84,7 +92,7 @@ impl<'a, W: Fn(usize) -> bool> Search<'a, W> {
             self.visit(named, rest);
         }
         if let Some(any) = &node.any
-            && !(self.by_speciality && self.found.is_some())
+            && !(self.most_specific_wins && self.found.is_some())
         {
             self.stars.push(segment);
             self.visit(any, rest);
@@ -97,14 +105,14 @@ impl<'a, W: Fn(usize) -> bool> Search<'a, W> {
 mod tests {
     use super::*;
 
-    fn find<'a>(globs: &[&str], by_speciality: bool, name: &'a str) -> Option<(usize, Vec<&'a str>)> {
-        let mut tree = Globs::new(by_speciality);
+    fn find<'a>(globs: &[&str], most_specific_wins: bool, name: &'a str) -> Option<(usize, Vec<&'a str>)> {
+        let mut tree = GlobTree::new(most_specific_wins);
         globs.iter().enumerate().for_each(|(rule, glob)| tree.add(glob, rule));
         tree.find(name, |_| true).map(|found| (found.rule, found.captures))
     }
 
     #[test]
-    fn a_star_is_one_segment_which_may_be_empty() {
+    fn star_matches_one_segment_which_may_be_empty() {
         let find = |name| find(&["a.*.c", "*"], false, name);
         assert_eq!(find("a.b.c"), Some((0, vec!["b"])));
         assert_eq!(find("a..c"), Some((0, vec![""])));
@@ -115,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_matches_counts_also_where_a_later_one_is_met_first() {
+    fn first_rule_that_matches_wins_even_if_found_last() {
         let globs = ["*.dummy.*", "full.name.*", "full.*.x", "*.*.*"];
         assert_eq!(find(&globs, false, "full.dummy.x"), Some((0, vec!["full", "x"])));
         assert_eq!(find(&globs, false, "full.name.x"), Some((1, vec!["x"])));
@@ -124,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_special_counts_if_order_does_not() {
+    fn most_specific_rule_wins_if_ordering_is_disabled() {
         let globs = ["a.*.*", "a.b.*", "*.*.c"];
         assert_eq!(find(&globs, false, "a.b.c"), Some((0, vec!["b", "c"])));
         assert_eq!(find(&globs, true, "a.b.c"), Some((1, vec!["c"])));
@@ -132,11 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_is_not_wanted_leaves_the_name_to_others() {
-        let mut tree = Globs::new(false);
+    fn ineligible_rule_leaves_the_name_to_other_rules() {
+        let mut tree = GlobTree::new(false);
         ["a.*", "a.*", "*.b"].iter().enumerate().for_each(|(rule, glob)| tree.add(glob, rule));
-        let find =
-            |unwanted: &[usize]| tree.find("a.b", |rule| !unwanted.contains(&rule)).map(|found| found.rule);
+        let find = |ineligible: &[usize]| {
+            tree.find("a.b", |rule| !ineligible.contains(&rule)).map(|found| found.rule)
+        };
         assert_eq!(
             (find(&[]), find(&[0]), find(&[0, 1]), find(&[0, 1, 2])),
             (Some(0), Some(1), Some(2), None)
