@@ -1,7 +1,7 @@
 //! Appends text to standard output, or to a file that is opened again after a log rotation.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 /// The destination of appended text.
@@ -49,6 +49,11 @@ impl Append {
             *open = None;
             *is_torn = false;
         }
+    }
+
+    /// Returns true if a person reads the text on a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        matches!(self, Self::Stdout) && io::stdout().is_terminal()
     }
 
     /// Returns the destination as messages call it.

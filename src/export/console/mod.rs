@@ -72,7 +72,7 @@ impl Exporter for Console {
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         let written = match self.format {
             Format::Text => {
-                let table = text::Table::new(snapshot);
+                let table = text::Table::new(snapshot, self.append.is_terminal());
                 let row = |text: &mut String, row: Row<'_>| table.push(text, row);
                 self.write(snapshot, table.header(), row, text::push_event)
             }

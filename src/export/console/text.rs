@@ -17,9 +17,27 @@ const NUMBER_WIDTH: usize = 12;
 /// The width of each statistic of a timing, histogram or distribution.
 const STATISTIC_WIDTH: usize = 8;
 
+/// tallyd's own counters of losses, without their prefix. They are sorted.
+const LOSSES: [&str; 12] = [
+    "connections_refused",
+    "datagrams_dropped",
+    "datagrams_truncated",
+    "events_dropped",
+    "export_errors",
+    "flush_late",
+    "http_connections_refused",
+    "lines_cut",
+    "lines_rejected",
+    "series_quarantined",
+    "series_refused",
+    "snapshots_dropped",
+];
+
 /// Writes the lines of one snapshot.
 pub(super) struct Table<'a> {
     snapshot: &'a Snapshot,
+    /// Whether the header stands for tallyd's own metrics. Then only those have a row that count a loss.
+    is_folded: bool,
     /// The width of the column of names.
     name_width: usize,
     /// The label before each percentile, by policy.
@@ -27,10 +45,12 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+    /// Prepares the lines of a snapshot. On a terminal, most of tallyd's own metrics are folded into the header, so that a
+    /// person finds the metrics that applications sent.
+    pub(super) fn new(snapshot: &'a Snapshot, is_terminal: bool) -> Self {
         let mut width = 0;
         let mut name = String::new();
-        for row in snapshot.rows.iter().filter(|row| is_shown(*row)) {
+        for row in snapshot.rows.iter().filter(|row| is_shown(*row, is_terminal)) {
             name.clear();
             width = width.max(push_name(&mut name, row.series));
             if width >= NAME_WIDTH {
@@ -44,6 +64,7 @@ impl<'a> Table<'a> {
             name_width: width,
             percentile_labels: snapshot.policies.iter().map(labels).collect(),
             snapshot,
+            is_folded: is_terminal,
         }
     }
 
@@ -65,7 +86,7 @@ impl<'a> Table<'a> {
 
     /// Appends the line of a row, if it has one.
     pub(super) fn push(&self, text: &mut String, row: Row<'_>) {
-        if !is_shown(row) {
+        if !is_shown(row, self.is_folded) {
             return;
         }
         let Row { series, value, policy } = row;
@@ -124,10 +145,11 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
     _ = writeln!(text, "  {}", visible(&line));
 }
 
-/// Returns false for tallyd's own metrics that are 0.
-fn is_shown(row: Row<'_>) -> bool {
+/// Returns false for tallyd's own metrics that are 0, and for those that the header stands for.
+fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
+    let Some(own) = row.series.name().strip_prefix(RESERVED_PREFIX) else { return true };
     let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
-    !is_zero || !row.series.name().starts_with(RESERVED_PREFIX)
+    !is_zero && (!is_folded || LOSSES.binary_search(&own).is_ok())
 }
 
 /// Appends two spaces and a number, aligned to the right of its column.
@@ -209,6 +231,31 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_shows_own_metrics_only_if_they_count_a_loss() {
+        let row = |kind, name: &str, value| (Series::new(kind, name, &[]), value);
+        let snapshot = snapshot(
+            vec![
+                row(Kind::Counter, "api.hits", Value::Counter(3.0)),
+                row(Kind::Gauge, "tallyd.build_info", Value::Gauge(1.0)),
+                row(Kind::Counter, "tallyd.lines", Value::Counter(3.0)),
+                row(Kind::Counter, "tallyd.lines_rejected", Value::Counter(1.0)),
+                row(Kind::Counter, "tallyd.series_refused", Value::Counter(0.0)),
+            ],
+            Vec::new(),
+        );
+        let shown = |is_terminal| {
+            let table = Table::new(&snapshot, is_terminal);
+            let mut text = String::new();
+            snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
+            let name = |line: &str| line.split_whitespace().nth(1).unwrap().to_owned();
+            text.lines().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(true), ["api.hits", "tallyd.lines_rejected"]);
+        assert_eq!(shown(false), ["api.hits", "tallyd.build_info", "tallyd.lines", "tallyd.lines_rejected"]);
+        assert!(LOSSES.is_sorted());
+    }
+
+    #[test]
     fn rows_are_aligned_below_a_header() {
         let row = |kind, name: &str, tags: &[(&str, &str)], value| (Series::new(kind, name, tags), value);
         let rows = vec![
@@ -221,7 +268,7 @@ mod tests {
         let mut snapshot = snapshot(rows, Vec::new());
         snapshot.overview =
             Overview { series: 3, lines: 7, samples: 3, rejected: 4, refused: 2, datagrams_dropped: 5 };
-        let table = Table::new(&snapshot);
+        let table = Table::new(&snapshot, false);
         let mut text = table.header();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         assert_eq!(
@@ -251,7 +298,7 @@ mod tests {
         let long = "x".repeat(NAME_WIDTH + 5);
         let gauge = (Series::new(Kind::Gauge, &long, &[]), Value::Gauge(1.0));
         let snapshot = snapshot(vec![timing, gauge], percentiles);
-        let table = Table::new(&snapshot);
+        let table = Table::new(&snapshot, false);
         let mut text = String::new();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         let name = format!("{:<NAME_WIDTH$}", "t");
@@ -276,7 +323,7 @@ mod tests {
             };
             let snapshot = snapshot(rows.iter().map(row).collect(), Vec::new());
             let mut text = String::new();
-            let table = Table::new(&snapshot);
+            let table = Table::new(&snapshot, false);
             snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
 
             let brief = |value| {
