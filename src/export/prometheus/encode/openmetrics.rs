@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn times_of_creation_can_be_switched_off() {
-        let mut totals = totals(Naming::Prometheus, Exposition::Summary).telling_created(false);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary).with_created_lines(false);
         add(&mut totals, vec![row(Kind::Counter, "hits", &[], 5.0)]);
         assert_eq!(
             text(&totals, Format::OpenMetrics),
