@@ -41,7 +41,7 @@ pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Re
     let patterns = mapping.rules().iter().map(|rule| &*rule.spec.pattern);
     push_table(&mut text, "rules", patterns.zip(uses.of_rules.iter().copied()));
     push_table(&mut text, "names without a rule", uses.unmatched());
-    let kept_out = totals.kept_out().map(|(series, reason)| (reason.name(), format!("{series:?}")));
+    let kept_out = totals.quarantined().map(|(series, reason)| (reason.name(), format!("{series:?}")));
     push_conflicts(&mut text, "kept off the page of Prometheus", kept_out);
     let naming = config.exporters.prometheus.naming;
     let merged = totals.merged().map(|(series, merge)| {

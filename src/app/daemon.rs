@@ -276,14 +276,14 @@ fn start_exporters(
     let naming = config.exporters.prometheus.naming;
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
-        let totals = Totals::new(naming).reserving(textfile.reserved_prefixes.clone());
+        let totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
         let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, totals);
         outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let mut endpoint = None;
     if let Some(serving) = config.serving() {
         let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
-        let totals = Totals::new(naming).telling_created(config.exporters.prometheus.openmetrics_created);
+        let totals = Totals::new(naming).with_created_lines(config.exporters.prometheus.openmetrics_created);
         let exporter = Endpoint::start(&serving, totals, reloads, telemetry)?;
         endpoint = Some((exporter.address(), exporter.protection()));
         outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);

@@ -57,13 +57,13 @@ impl Totals {
 
     /// Sets whether OpenMetrics has a line `_created` with the time when each counter, summary and histogram began.
     #[must_use]
-    pub fn telling_created(self, shows_created: bool) -> Self {
+    pub fn with_created_lines(self, shows_created: bool) -> Self {
         Self { shows_created, ..self }
     }
 
     /// Keeps families off the page whose names begin with one of these prefixes, because they belong to another program.
     #[must_use]
-    pub fn reserving(self, prefixes: Vec<String>) -> Self {
+    pub fn with_reserved_prefixes(self, prefixes: Vec<String>) -> Self {
         Self { reserved: ReservedNames { prefixes }, ..self }
     }
 
@@ -109,7 +109,7 @@ impl Totals {
     }
 
     /// Returns the series that are kept off the page, and why.
-    pub fn kept_out(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
+    pub fn quarantined(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
         self.placements.quarantined()
     }
 

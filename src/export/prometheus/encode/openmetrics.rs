@@ -9,8 +9,8 @@
 //!
 //! What does not fit is shown all the same, with its lines and names unchanged: each name becomes a family of type `unknown`.
 
-use super::Encoder;
 use super::lines::{LineWriter, help, push_line};
+use super::walk::Encoder;
 use crate::export::prometheus::families::{Distribution, Families, Family, Member, Members, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
 use crate::export::prometheus::totals::Totals;
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn times_of_creation_can_be_switched_off() {
-        let mut totals = totals(Naming::Prometheus, Exposition::Summary).telling_created(false);
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary).with_created_lines(false);
         add(&mut totals, vec![row(Kind::Counter, "hits", &[], 5.0)]);
         assert_eq!(
             text(&totals, Format::OpenMetrics),

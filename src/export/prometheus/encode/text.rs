@@ -1,7 +1,7 @@
 //! The text format, version 0.0.4.
 
-use super::Encoder;
 use super::lines::{LineWriter, help};
+use super::walk::Encoder;
 use crate::export::prometheus::families::{Family, Member, Members};
 use crate::export::prometheus::family_type::LineKind;
 use crate::export::prometheus::totals::Totals;

@@ -22,8 +22,8 @@ use self::messages::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary,
     Timestamp,
 };
-use super::Encoder;
 use super::lines::{help, quantile};
+use super::walk::Encoder;
 use crate::export::exporter::PIECE;
 use crate::export::prometheus::families::{Distribution, Family, Member, Members, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
