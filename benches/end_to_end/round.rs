@@ -25,7 +25,7 @@ use crate::process::{Cores, Error, Process};
 use crate::streams::{Pace, Ring, Stream};
 use crate::tallyd::{Tallyd, settings};
 
-/// What the measured part of a round cost one receiver.
+/// The cost of the measured part of a round for one receiver.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReceiverCost {
     /// The CPU time of all threads of the process.

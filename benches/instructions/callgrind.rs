@@ -16,7 +16,7 @@ pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Case {
     /// The name, `stage/input`, as in the other benches.
     pub(crate) name: String,
-    /// What the cost is proportional to, in the singular.
+    /// The unit that the cost is proportional to, in the singular.
     pub(crate) unit: &'static str,
     /// The atomic operations that a unit must take. Without them, the instructions of a unit are compared.
     pub(crate) atomics: Option<RangeInclusive<f64>>,

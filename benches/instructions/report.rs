@@ -1,10 +1,10 @@
-//! Prints Markdown tables, and says which of their rows are wrong.
+//! Prints Markdown tables, and lists the rows that miss their limits.
 
 use crate::baselines::Baselines;
 use crate::callgrind::{Case, Counts, Error};
 use crate::receivers::LINES_PER_BATCH;
 
-/// Prints the instructions per unit of each case beside the recorded ones. Returns complaints.
+/// Prints the instructions per unit of each case next to the recorded ones. Returns complaints.
 pub(crate) fn instructions(counted: &[(&Case, Counts)], baselines: &Baselines) -> Result<Vec<String>, Error> {
     let tolerance = baselines.tolerance()?;
     println!("| case | instructions | per | recorded | difference |");

@@ -34,7 +34,7 @@ impl MappingFile {
 pub struct MappingError {
     /// The line of the file that holds the fault, from 1, if it is known.
     pub line: Option<u64>,
-    /// What is wrong, in which rule, and what would be right.
+    /// The fault, its rule, and a remedy in words.
     pub problem: String,
 }
 

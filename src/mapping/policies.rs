@@ -9,7 +9,7 @@ use crate::model::{
 use crate::text::duration::GoDuration;
 
 impl Mapping {
-    /// Derives the policies of series, and stores in each rule which one its series have. The policies are distinct and in
+    /// Builds the policies of series, and stores in each rule which one its series have. The policies are distinct and in
     /// the order of the rules. The last one is that of series without a rule.
     ///
     /// Fields that neither a rule nor the defaults of the rules set are taken from `fallback`, and those of histograms from
@@ -40,7 +40,7 @@ impl Mapping {
     }
 }
 
-/// Derives the policy of the series of a rule, or of series without a rule.
+/// Builds the policy of the series of a rule, or of series without a rule.
 fn policy(
     fallback: &Policy,
     histograms: &HistogramOptions,

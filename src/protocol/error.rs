@@ -1,4 +1,4 @@
-//! Why the parser rejects a line, and where in the line that shows.
+//! Rejected lines: the reason, and the offending byte.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::model::Named;
 
-/// Why a line is rejected. Telemetry and tools show the names of the reasons, so they are an interface.
+/// The reason why a line is rejected. Telemetry and tools show the names of the reasons, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum RejectReason {
@@ -41,7 +41,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// Returns why the line was rejected.
+    /// Returns the reason of the rejection.
     #[must_use]
     pub fn reason(self) -> RejectReason {
         self.reason

@@ -27,13 +27,13 @@ pub struct Event<'a> {
     pub title: Text<'a>,
     /// The text, which may be empty.
     pub text: Text<'a>,
-    /// When the event happened, in seconds since 1970.
+    /// The time of the event, in seconds since 1970.
     pub timestamp: Option<u64>,
-    /// Where the event happened.
+    /// The host on which the event happened.
     pub hostname: Option<&'a [u8]>,
-    /// How urgent the event is.
+    /// The urgency of the event.
     pub priority: Priority,
-    /// How bad the event is.
+    /// The severity of the event.
     pub alert_type: AlertType,
     /// The key of the events to group it with.
     pub aggregation_key: Option<&'a [u8]>,
@@ -41,9 +41,9 @@ pub struct Event<'a> {
     pub source_type: Option<&'a [u8]>,
     /// The tags.
     pub tags: Tags<'a>,
-    /// Where the event comes from.
+    /// The container or process that sent the event.
     pub origin: Origin<'a>,
-    /// What is odd about the line.
+    /// The notes on the line.
     pub notes: Notes,
 }
 

@@ -97,13 +97,13 @@ impl<'a> Metric<'a> {
         self.timestamp
     }
 
-    /// Returns where the samples come from.
+    /// Returns the container or process that sent the line.
     #[must_use]
     pub fn origin(&self) -> Origin<'a> {
         self.origin
     }
 
-    /// Returns what is odd about the line.
+    /// Returns the notes on the line.
     #[must_use]
     pub fn notes(&self) -> Notes {
         self.notes
@@ -201,7 +201,7 @@ fn packed<'a>(name: TaggedName<'a>, after_name: &'a [u8]) -> Result<Metric<'a>, 
     })
 }
 
-/// Which rates of the legacy syntax must be valid.
+/// The rates of the legacy syntax that must be valid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum RateCheck {
     /// Only rates that have an effect must be valid.

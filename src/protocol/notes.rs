@@ -1,4 +1,4 @@
-//! What is odd about a line that is accepted all the same.
+//! Notes on lines that are accepted although a part of them is odd.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};

@@ -7,7 +7,7 @@ use super::text::{is_utf8, split_at_byte};
 use super::{Note, Notes};
 use crate::model::Named;
 
-/// Where a sample comes from, as clients can state since DogStatsD 1.2.
+/// The container or process that sent a line. Clients can state it since DogStatsD 1.2.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// The section `c:`: the container's id, or the inode of its control group. It is empty if it was not sent.

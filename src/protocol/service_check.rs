@@ -23,17 +23,17 @@ pub struct ServiceCheck<'a> {
     pub name: &'a str,
     /// The result of the check.
     pub status: Status,
-    /// When the service was checked, in seconds since 1970.
+    /// The time of the check, in seconds since 1970.
     pub timestamp: Option<u64>,
-    /// Where the service was checked.
+    /// The host on which the service was checked.
     pub hostname: Option<&'a [u8]>,
     /// An explanation of the status.
     pub message: Option<Text<'a>>,
     /// The tags.
     pub tags: Tags<'a>,
-    /// Where the check comes from.
+    /// The container or process that sent the check.
     pub origin: Origin<'a>,
-    /// What is odd about the line.
+    /// The notes on the line.
     pub notes: Notes,
 }
 

@@ -66,7 +66,7 @@ pub(crate) const ALL: [Peer; 3] = [
     },
 ];
 
-/// What one receiver did with a stream in all rounds.
+/// The costs of a stream for one receiver, in all rounds.
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) costs: Vec<ReceiverCost>,
