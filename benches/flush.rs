@@ -23,12 +23,12 @@ fn cut(criterion: &mut Criterion) {
         ("timings/1k_of_1000", 1000, &|shard| timings(shard, 1000, 1000)),
     ];
     for (name, series, fill) in cases {
-        let Pipeline { shards, mut cutter } = Pipeline::new(1);
+        let Pipeline { shards, mut aggregator } = Pipeline::new(1);
         group.throughput(Throughput::Elements(series as u64));
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
                 || fill(&shards[0]),
-                |()| assert_eq!(cutter.cut(Duration::ZERO).rows().len(), series),
+                |()| assert_eq!(aggregator.end_interval(Duration::ZERO).rows.len(), series),
                 BatchSize::PerIteration,
             );
         });

@@ -18,7 +18,7 @@ fn record(criterion: &mut Criterion) {
     for stream in &streams::ALL {
         let datagrams = stream.datagrams();
         group.throughput(Throughput::Elements(stream.lines as u64));
-        let Pipeline { shards, mut cutter } = Pipeline::new(1);
+        let Pipeline { shards, mut aggregator } = Pipeline::new(1);
         // One interval a pass; otherwise values would gather without end. Its cut is not measured.
         let mut pass = || {
             let mut shard = shards[0].lock();
@@ -28,7 +28,7 @@ fn record(criterion: &mut Criterion) {
             }
             let elapsed = begin.elapsed();
             drop(shard);
-            drop(cutter.cut(Duration::ZERO));
+            drop(aggregator.end_interval(Duration::ZERO));
             elapsed
         };
         // Learns the forms and fills the buffers, as in a daemon that runs.

@@ -23,7 +23,7 @@ pub(crate) fn settled(receivers: usize, fill: impl Fn(&Mutex<Shard>)) -> Pipelin
     let mut pipeline = Pipeline::new(receivers);
     for _interval in 0..INTERVALS_BEFORE {
         pipeline.shards.iter().for_each(|shard| fill(shard));
-        drop(pipeline.cutter.cut(Duration::ZERO));
+        drop(pipeline.aggregator.end_interval(Duration::ZERO));
     }
     pipeline
 }
@@ -52,11 +52,11 @@ pub(crate) fn learn(stream: &Stream) -> usize {
 
 /// The cut of an interval with so many `units` in it.
 pub(crate) fn cut(units: usize, fill: impl Fn(&Mutex<Shard>)) -> usize {
-    let Pipeline { shards, mut cutter } = settled(1, &fill);
+    let Pipeline { shards, mut aggregator } = settled(1, &fill);
     fill(&shards[0]);
-    let mut cut = None;
-    counted(|| cut = Some(cutter.cut(Duration::ZERO)));
-    drop(cut);
+    let mut results = None;
+    counted(|| results = Some(aggregator.end_interval(Duration::ZERO)));
+    drop(results);
     units
 }
 

@@ -1,42 +1,34 @@
-//! Shards and what cuts them, as the benches `flush` and `instructions` need them.
+//! A pipeline without a network, as the benches `flush`, `record` and `instructions` need it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
-use tallyd::flush::{IdleReporting, Rotator};
-use tallyd::model::{Overview, Percentile, Snapshot, Statistics};
+use tallyd::aggregate::{AggregationOptions, Shard};
+use tallyd::flush::{Aggregator, ReloadableSettings};
+use tallyd::model::{Percentile, Snapshot, Statistics, Telemetry};
 
 use crate::random::Random;
 
-/// What lies between the receivers and the exporters.
+/// The stages between the receivers and the exporters.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    /// One a receiver.
+    /// One shard per receiver.
     pub(crate) shards: Vec<Arc<Mutex<Shard>>>,
-    pub(crate) cutter: Rotator,
+    pub(crate) aggregator: Aggregator,
 }
 
 impl Pipeline {
     pub(crate) fn new(receivers: usize) -> Self {
-        let shared = SharedState::new(AggregationOptions::default());
-        let shard = |_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-        let shards: Vec<_> = (0..receivers).map(shard).collect();
-        let cutter = Rotator::new(shared, shards.clone(), statistics().into(), IdleReporting::default());
-        Self { shards, cutter }
+        let settings = ReloadableSettings { policies: statistics().into(), ..ReloadableSettings::default() };
+        let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
+        Self { shards: (0..receivers).map(|_| aggregator.add_shard()).collect(), aggregator }
     }
 
     /// Ends the interval.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
-        Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: self.cutter.policies(),
-            rows: self.cutter.cut(Duration::ZERO).rows().clone(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        }
+        let results = self.aggregator.end_interval(Duration::ZERO);
+        results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(10))
     }
 }
 

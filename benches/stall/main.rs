@@ -16,10 +16,9 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
-use tallyd::flush::{IdleReporting, Rotator};
-use tallyd::model::{Policies, Policy};
+use tallyd::aggregate::AggregationOptions;
+use tallyd::flush::{Aggregator, IdleReporting, ReloadableSettings};
+use tallyd::model::{Policies, Policy, Telemetry};
 
 use receiver::Receiver;
 use report::Report;
@@ -80,18 +79,18 @@ fn live(datagrams: &Arc<[String]>, report: &mut Report) {
 }
 
 fn start(datagrams: &Arc<[String]>) -> (Receiver, Flush) {
-    let shared = SharedState::new(AggregationOptions::default());
-    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
     // Whatever is alive is reported, so that one sees what was dropped.
     let idle = IdleReporting { zero_counters: true, zero_sets: true, last_gauges: true };
     let policies = Policies::new(vec![Policy { expire_after: [INTERVAL; 6], ..Policy::default() }]);
-    let cutter = Rotator::new(shared, vec![Arc::clone(&shard)], policies, idle);
-    (Receiver::start(shard, Arc::clone(datagrams)), Flush { cutter, now: Duration::ZERO })
+    let settings = ReloadableSettings { policies, idle, ..ReloadableSettings::default() };
+    let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
+    let shard = aggregator.add_shard();
+    (Receiver::start(shard, Arc::clone(datagrams)), Flush { aggregator, now: Duration::ZERO })
 }
 
 /// The side that cuts.
 struct Flush {
-    cutter: Rotator,
+    aggregator: Aggregator,
     now: Duration,
 }
 
@@ -99,6 +98,6 @@ impl Flush {
     /// Ends the interval. So many datagrams hold all series that are alive.
     fn cut(&mut self, datagrams: usize) {
         self.now += INTERVAL;
-        assert_eq!(self.cutter.cut(self.now).rows().len(), datagrams * LINES_A_DATAGRAM);
+        assert_eq!(self.aggregator.end_interval(self.now).rows.len(), datagrams * LINES_A_DATAGRAM);
     }
 }

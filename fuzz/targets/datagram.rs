@@ -1,66 +1,56 @@
-//! A datagram through parse, record, flush and render: nothing panics, every line is accounted for, the parser agrees
-//! with the plain reading, a known form means what an unknown one means, and what comes out is well formed.
+//! Takes a datagram through parsing, recording, flush and rendering. Nothing panics, every line is counted, the parser
+//! agrees with the plain parser, a known line pattern means what an unknown one means, and the pages are well formed.
 #![no_main]
 #![allow(dead_code, reason = "the modules of the tests hold more than is used here")]
 
-#[path = "../../tests/model/mod.rs"]
+#[path = "../../tests/in_process/model.rs"]
 mod model;
-#[path = "../../tests/plain/mod.rs"]
+#[path = "../../tests/in_process/plain.rs"]
 mod plain;
 #[path = "../../tests/harness/strict.rs"]
 mod strict;
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
 use model::Model;
-use parking_lot::Mutex;
 use serde_json::Value as Json;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::aggregate::AggregationOptions;
 use tallyd::app::explain::{Explainer, Format};
 use tallyd::export::prometheus::{self, Naming, Totals};
-use tallyd::flush::{IdleReporting, IntervalResults, Rotator};
-use tallyd::model::{Exposition, Overview, Percentile, Policies, Policy, Snapshot, Statistics};
+use tallyd::flush::{Aggregator, IntervalResults, ReloadableSettings};
+use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics, Telemetry};
 use tallyd::protocol;
 
 fuzz_target!(|datagram: &[u8]| {
-    // Under names of tallyd's own nothing is recorded, which the model does not know.
+    // Nothing is recorded under names reserved for tallyd, which the model does not know.
     if datagram.len() > 65_507 || datagram.windows(7).any(|bytes| bytes == b"tallyd.") {
         return;
     }
     for line in protocol::lines(datagram) {
-        compare_with_the_plain_reading(line);
+        compare_with_the_plain_parser(line);
     }
     let statistics = Statistics {
         percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
         bounds: vec![0.1, 1.0],
         ..Statistics::default()
     };
-    let policy = Policy { statistics, form: Exposition::Histogram, ..Policy::default() };
-    let parameters =
-        AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
-    let shared = SharedState::new(parameters);
-    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter =
-        Rotator::new(shared, vec![Arc::clone(&shard)], Policies::new(vec![policy]), IdleReporting::default());
+    let policy = Policy { statistics, exposition: Exposition::Histogram, ..Policy::default() };
+    let options = AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
+    let settings =
+        ReloadableSettings { policies: Policies::new(vec![policy]), ..ReloadableSettings::default() };
+    let mut aggregator = Aggregator::new(options, settings, Telemetry::default());
+    let shard = aggregator.add_shard();
     let mut model = Model::default();
     let mut totals = Totals::new(Naming::Prometheus);
-    // The second time all forms are known.
+    // The second time, all line patterns are known.
     for _ in 0..2 {
         shard.lock().record(datagram);
         model.record(datagram);
-        let cut = cutter.cut(Duration::ZERO);
-        assert_is_as_the_model_says(&cut, &mut model);
+        let results = aggregator.end_interval(Duration::ZERO);
+        assert_is_as_the_model_says(&results, &mut model);
         model.end();
-        let snapshot = Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: cutter.policies(),
-            rows: cut.rows().clone(),
-            events: cut.events().to_vec(),
-            overview: Overview::default(),
-        };
+        let snapshot = results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(10));
         _ = totals.add(&snapshot);
         prometheus::Format::ALL.into_iter().for_each(|format| {
             let page = page(&totals, format);
@@ -74,24 +64,24 @@ fuzz_target!(|datagram: &[u8]| {
     }
 });
 
-fn compare_with_the_plain_reading(line: &[u8]) {
+fn compare_with_the_plain_parser(line: &[u8]) {
     let explainer = Explainer { max_line: usize::MAX, format: Format::Json, ..Explainer::default() };
     let mut got: Json = serde_json::from_str(&explainer.explain(line)).expect("an object");
     got.as_object_mut().expect("an object").remove("column");
     assert_eq!(got, plain::meaning(line, plain::Dialects::default()), "{}", line.escape_ascii());
-    // Must not panic, either.
+    // The text format must not panic.
     _ = Explainer { format: Format::Text, ..explainer }.explain(line);
 }
 
-fn assert_is_as_the_model_says(cut: &IntervalResults, model: &mut Model) {
-    let series: Vec<_> = cut.rows().iter().map(|row| row.series).collect();
+fn assert_is_as_the_model_says(results: &IntervalResults, model: &mut Model) {
+    let series: Vec<_> = results.rows.iter().map(|row| row.series).collect();
     assert_eq!(series, model.series.keys().collect::<Vec<_>>());
     model.events.sort();
-    assert_eq!(cut.events(), model.events);
-    // The model knows no range beyond which values are clamped.
-    let mut tally = cut.tally().clone();
-    tally.clamped = 0;
-    assert_eq!(tally, model.tally);
+    assert_eq!(results.events, model.events);
+    // The model knows no range outside which values are clamped.
+    let mut counts = results.counts.clone();
+    counts.clamped = 0;
+    assert_eq!(counts, model.counts);
 }
 
 fn page(totals: &Totals, format: prometheus::Format) -> Vec<u8> {
@@ -103,7 +93,7 @@ fn page(totals: &Totals, format: prometheus::Format) -> Vec<u8> {
     page
 }
 
-/// Every line is a comment or `name{labels} value`, and no series stands twice.
+/// Asserts that each line is a comment or `name{labels} value`, and that no series comes twice.
 fn assert_is_a_page(page: &str) {
     let mut seen = std::collections::HashSet::new();
     for line in page.split_terminator('\n').filter(|line| !line.starts_with('#')) {

@@ -1,4 +1,4 @@
-//! A stream in any split: the same lines come out as of the whole, and no memory beyond the limit is held.
+//! Takes a stream in pieces of any size. The lines are those of the whole stream, and no memory beyond the limit is held.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,12 +15,12 @@ fuzz_target!(|input: &[u8]| {
     let in_pieces = frames(framing, whole, pieces(stream, *seed));
     let at_once = frames(framing, whole, std::iter::once(stream));
     assert_eq!(in_pieces, at_once);
-    // What is handed out and what is counted stands for all that came: nothing is handed out twice.
+    // Nothing is handed out twice.
     let handed_out: usize = at_once.iter().flatten().map(Vec::len).sum();
     assert!(handed_out <= stream.len());
 });
 
-/// Lines, and `None` for each that was too long or cut.
+/// Returns the lines, and `None` for each line that was too long or truncated.
 fn frames<'a>(framing: Framing, whole: bool, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Vec<u8>>> {
     let mut found = Vec::new();
     let mut push = |frame: Frame<'_>| match frame {
@@ -44,7 +44,7 @@ fn frames<'a>(framing: Framing, whole: bool, pieces: impl Iterator<Item = &'a [u
     found
 }
 
-/// Cuts it into pieces of 1 to 16 bytes, as a seed decides.
+/// Splits a stream into pieces of 1 to 16 bytes, as the seed decides.
 fn pieces(stream: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     let mut left = stream;
     let mut state = u32::from(seed);
