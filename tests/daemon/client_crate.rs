@@ -1,21 +1,15 @@
-//! The client crate and the daemon, together.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
+//! The client crate and tallyd together.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
-use harness::http::{Answer, try_ask};
-use harness::prometheus::{Name, Page, wait_for};
-use harness::scraped::{scrape, start};
-use harness::server::free_address;
 use tallyd_client::{Config, Exporter, Metrics};
+use tallyd_harness::http::{Answer, free_address, try_ask};
+use tallyd_harness::scraped::{scrape, start};
+use tallyd_harness::{Name, Page, wait_for};
 
 #[test]
-fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
+fn call_gives_the_same_metric_through_tallyd_and_on_the_own_page() {
     let (daemon, tallyd) = start(&["flush.interval=100ms", "telemetry.enabled=false"]);
     let own = free_address();
     let config = Config::new()
@@ -40,7 +34,7 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
         1,
         &[("a.b", "2"), ("a_b", "1"), ("", "v"), ("twice", "1"), ("twice", "2")],
     );
-    // One series, in whatever order its tags come.
+    // Tags in another order name the same series.
     let ordered: [[(&str, &str); 2]; 2] = [[("x", "1"), ("y", "2")], [("y", "2"), ("x", "1")]];
     for (tags, value) in ordered.iter().zip([1, 2]) {
         collector.record_gauge("ordered.gauge", value, tags);
@@ -52,7 +46,7 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
     collector.record_set("users", "bob", &tags);
     collector.record_set("users", "ann", &tags);
     metrics.flush();
-    // A set is shown at the end of its interval, which is ten seconds here.
+    // The client shows a set at the end of its interval, which is ten seconds.
     let is_whole = |address| {
         let answer = try_ask(address, "GET", "/metrics", &[]).ok().filter(|answer| !answer.is_empty())?;
         let text = Answer::parse(&answer).text().to_owned();
@@ -65,7 +59,7 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
     let series = |page: &Page| page.0.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(series(&in_process), series(&through_tallyd));
     for (name, value) in &through_tallyd.0 {
-        // Percentiles are computed in other ways, and over another time.
+        // The two compute percentiles in different ways and over different times.
         if !name.1.contains_key("quantile") {
             let own = in_process.0[name];
             assert!((own - value).abs() <= value.abs() * 1e-9, "{name:?}: {own} instead of {value}");
@@ -73,7 +67,7 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
     }
     assert_eq!(metrics.lost(), 0);
 
-    // What cannot stand on one page with it: neither Prometheus nor promtool takes a page with both.
+    // These metrics clash with those above: neither Prometheus nor promtool takes a page with both.
     collector.record_gauge("jobs:[all]_total", 1, &[]);
     collector.record_gauge("parse.time_seconds", 1, &[]);
     collector.record_gauge("parse_time_seconds_count", 1, &[]);
@@ -82,14 +76,14 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
     collector.record_timing("queue-length_seconds", 1, &[]);
     collector.record_histogram("resumes_total", 1, &[]);
     metrics.flush();
-    // Sets are shown only after an interval in which there were some.
+    // Sets are shown only after an interval with samples.
     let series = |address| -> BTreeSet<Name> {
         scrape(address).0.into_keys().filter(|(name, _)| !name.ends_with("_users")).collect()
     };
     let is_there = |page: &BTreeSet<Name>| page.iter().any(|(name, _)| name.ends_with("length_seconds_sum"));
     let [through_tallyd, in_process] =
         [tallyd, own].map(|address| wait_for(|| Some(series(address)).filter(is_there)));
-    // Percentiles of an interval without samples are not shown by tallyd.
+    // tallyd shows no percentiles of an interval without samples.
     let without_quantiles = |page: BTreeSet<Name>| -> BTreeSet<Name> {
         page.into_iter().filter(|(_, labels)| !labels.contains_key("quantile")).collect()
     };
@@ -97,31 +91,7 @@ fn a_call_is_the_same_metric_through_tallyd_and_on_the_applications_own_page() {
     assert_eq!(metrics.lost(), 6);
 }
 
-#[test]
-#[ignore = "needs prometheus and promtool; run make test"]
-fn the_demo_ends_with_percentiles_that_prometheus_has_of_the_example_application() {
-    let [statsd, page, prometheus] = [(); 3].map(|()| free_address().to_string());
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo.sh"))
-        .arg("6")
-        .envs([("STATSD", statsd), ("PAGE", page), ("PROMETHEUS", prometheus)])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("0 samples were lost"), "{said}");
-    let value = |series: &str| -> f64 {
-        let line = said.lines().find_map(|line| line.trim().strip_prefix(series)?.strip_prefix(" => "));
-        line.unwrap_or_else(|| panic!("no {series} in {said}")).trim().parse().unwrap()
-    };
-    // The model thinks 5 to 20 ms, or one time in twenty up to 200.
-    assert!((0.005..0.03).contains(&value("{quantile=\"0.5\"}")), "{said}");
-    assert!((0.01..1.0).contains(&value("{quantile=\"0.99\"}")), "{said}");
-    let all = said.lines().find_map(|line| line.split_once(" résumés were processed")).unwrap().0;
-    let by_source = ["{source=\"mail\"}", "{source=\"upload\"}"].map(value);
-    assert_eq!(by_source.iter().sum::<f64>(), all.parse::<f64>().unwrap(), "{said}");
-}
-
-/// What TYPE lines say.
+/// Returns the text of the TYPE lines.
 fn types(page: &str) -> BTreeSet<&str> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect()
 }

@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 
 use serde_json::Value;
+use tallyd_harness::process::{Running, send_signal, tallyd_command, tallyd_path, without_variables};
+use tallyd_harness::{Daemon, Document, Finished};
 use tempfile::TempDir;
-
-use super::harness::document::Document;
-use super::harness::shop::without_variables;
-use super::harness::{Daemon, Finished};
 
 const README: Document = Document { path: "README.md", text: include_str!("../../README.md") };
 const CONFIGURATION: Document =
@@ -188,7 +186,7 @@ fn configuration_page_says_which_keys_a_reload_changes() {
     let mut in_base = BTreeMap::new();
     flatten(&base, "", &mut in_base);
     fs::write(&file, base.to_string()).unwrap();
-    let mut tallyd = Running::start(&file);
+    let mut tallyd = Logged::start(&file);
     for (key, Key { default, is_reloaded }) in documented_keys() {
         let mut changed = base.clone();
         // Where the base differs from the default, the default is another value.
@@ -200,28 +198,27 @@ fn configuration_page_says_which_keys_a_reload_changes() {
     }
 }
 
-/// A tallyd whose log is read. Killed when dropped.
-struct Running {
-    child: Child,
+/// A tallyd whose log is read.
+struct Logged {
+    tallyd: Running,
     log: BufReader<ChildStderr>,
 }
 
-impl Running {
+impl Logged {
     /// Starts it with a configuration file and waits until it listens.
     fn start(file: &Path) -> Self {
-        let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+        let mut tallyd = tallyd_command();
         without_variables(&mut tallyd).arg("--config").arg(file);
-        let mut child = tallyd.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut running = Self { child, log };
-        running.read_until("serving /metrics");
-        running
+        let mut tallyd = Running::start(tallyd.stdin(Stdio::null()).stderr(Stdio::piped()));
+        let log = BufReader::new(tallyd.0.stderr.take().unwrap());
+        let mut logged = Self { tallyd, log };
+        logged.read_until("serving /metrics");
+        logged
     }
 
     /// Makes it read its configuration again, and returns what it logs about that.
     fn reload(&mut self) -> String {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "HUP", &id]).status().unwrap().success());
+        send_signal(self.tallyd.0.id(), "HUP");
         self.read_until("mapping rules were read")
     }
 
@@ -233,14 +230,6 @@ impl Running {
             assert!(length > 0 && !log.contains("refused"), "{log}");
         }
         log
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        _ = self.child.kill();
-        _ = self.child.wait();
     }
 }
 
@@ -274,7 +263,8 @@ fn commands_on_the_pages_print_what_the_pages_show() {
 
 /// Returns what a command prints to either output, by bash.
 fn printed(folder: &Path, command: &str) -> String {
-    let programs = Path::new(env!("CARGO_BIN_EXE_tallyd")).parent().unwrap();
+    let tallyd = tallyd_path();
+    let programs = Path::new(&tallyd).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut bash = Command::new("bash");
     without_variables(&mut bash).args(["-c", command]).current_dir(folder).env("PATH", path);
@@ -291,7 +281,7 @@ fn configurations_on_the_pages_are_valid() {
             if info == "toml" {
                 let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
                 fs::write(file.path(), &block).unwrap();
-                let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+                let mut tallyd = tallyd_command();
                 let output = tallyd.args(["check", "--config"]).arg(file.path()).output().unwrap();
                 assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
                 checked += 1;
@@ -442,4 +432,52 @@ fn readme_and_architecture_are_short_enough_to_read() {
         let words = read(path).split_whitespace().count();
         assert!(words <= 1500, "{path} has {words} words");
     }
+}
+
+/// Another test compares the telemetry page with a real run.
+#[test]
+fn alerts_use_telemetry_that_exists() {
+    let [alerts, page] = ["dashboards/alerts.yml", "docs/telemetry.md"].map(read);
+    let words = alerts.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+    let names =
+        words.filter_map(|word| word.strip_prefix("tallyd_")).map(|name| name.trim_end_matches("_total"));
+    let mut count = 0;
+    for name in names.filter(|name| *name != "textfile_timestamp_seconds") {
+        assert!(page.contains(&format!("tallyd.{name}")), "{name}");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
+
+#[test]
+fn every_panel_of_the_dashboard_has_a_place_and_a_description() {
+    const WIDTH: usize = 24;
+    let dashboard: Value = serde_json::from_str(&read("dashboards/tallyd.json")).unwrap();
+    let mut taken: BTreeMap<(usize, usize), &Value> = BTreeMap::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = &panel["title"];
+        let [x, y, width, height] =
+            ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap() as usize);
+        assert!(x + width <= WIDTH, "{title}");
+        for place in (y..y + height).flat_map(|y| (x..x + width).map(move |x| (y, x))) {
+            let other = taken.insert(place, title);
+            assert_eq!(other, None, "{title}, too");
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        let description = panel["description"].as_str().unwrap();
+        assert!(
+            description.contains("If ") || description.contains("Near "),
+            "{title} does not say what to do"
+        );
+        if panel["type"] == "timeseries" {
+            let legend = &panel["options"]["legend"];
+            assert_eq!(legend["showLegend"], true, "{title}");
+            assert_eq!(legend["calcs"], Value::Array(Vec::new()), "{title}");
+        }
+    }
+    // No place is free between the first and the last.
+    let (&(last, _), _) = taken.last_key_value().unwrap();
+    assert_eq!(taken.len(), (last + 1) * WIDTH);
 }

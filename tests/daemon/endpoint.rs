@@ -1,41 +1,29 @@
-//! The endpoint is scraped by whoever wants to: a real Prometheus, its tools, people, and programs that mean no good.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
+//! The HTTP endpoint: pages, formats, encodings, and clients that mean harm.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use flate2::read::GzDecoder;
-use harness::http::{Answer, ask, connect, get, try_ask};
-use harness::meanwhile::{End, count_on};
-use harness::prometheus::*;
-use harness::scraped::*;
-use harness::server::Server;
-use harness::{Daemon, PATIENCE, shop};
-use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+use tallyd_harness::http::{Answer, ask, connect, get, try_ask};
+use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::process::{stderr, tallyd_command};
+use tallyd_harness::scraped::{scrape, start, wait_for_value};
+use tallyd_harness::{Daemon, PATIENCE, Page, wait_for, wait_until};
 use tempfile::TempDir;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
 const PROTOBUF: &str =
     "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
 
-/// Waits for a counter of tallyd's own in the rows, which is not 0.
-fn wait_for_count(daemon: &mut Daemon, name: &str, tag: (&str, &str)) {
-    let is_it = |row: &Value| row["name"] == name && row["tags"][tag.0] == tag.1;
-    daemon.wait_for(|row| is_it(row) && row["value"].as_f64() > Some(0.0));
-}
-
 #[test]
-fn before_the_first_interval_has_ended_the_page_is_empty_and_tallyd_is_not_ready() {
+fn page_is_empty_and_not_ready_before_the_first_interval_ends() {
     let (_daemon, address) = start(&[]);
     let page = get(address, "/metrics");
     assert_eq!((page.code, page.text()), (200, ""));
@@ -47,14 +35,14 @@ fn before_the_first_interval_has_ended_the_page_is_empty_and_tallyd_is_not_ready
     assert!(ready.text().contains("first interval"), "{}", ready.text());
 
     let (_daemon, address) = start(&["flush.interval=100ms"]);
-    wait_for(|| (get(address, "/-/ready").code == 200).then_some(()));
+    wait_until(|| get(address, "/-/ready").code == 200);
     assert!(scrape(address).value("tallyd_lines_total", &[]).is_some());
 }
 
 #[test]
-fn every_request_is_answered_and_counted() {
+fn each_request_is_answered_and_counted() {
     let (mut daemon, address) = start(&["flush.interval=100ms"]);
-    wait_for(|| (get(address, "/-/ready").code == 200).then_some(()));
+    wait_until(|| get(address, "/-/ready").code == 200);
     let landing = get(address, "/");
     assert_eq!(landing.header("content-type"), Some("text/html; charset=utf-8"));
     for link in ["metrics", "-/healthy", "-/ready"] {
@@ -69,15 +57,15 @@ fn every_request_is_answered_and_counted() {
     ask(address, "GET", "/metrics", &[OPENMETRICS]);
     ask(address, "GET", "/metrics", &[PROTOBUF]);
     for code in ["200", "404", "405"] {
-        wait_for_count(&mut daemon, "tallyd.http_requests", ("code", code));
+        daemon.wait_for_count("tallyd.http_requests", ("code", code));
     }
     for format in ["text", "openmetrics", "protobuf"] {
-        wait_for_count(&mut daemon, "tallyd.scrapes", ("format", format));
+        daemon.wait_for_count("tallyd.scrapes", ("format", format));
     }
 }
 
 #[test]
-fn a_scraper_gets_the_format_and_the_encoding_that_it_asks_for() {
+fn scraper_gets_the_format_and_the_encoding_it_asks_for() {
     let (daemon, address) = start(&["flush.interval=100ms", "telemetry.enabled=false"]);
     daemon.send("orders:5|c|#region:eu\nstock:-1.5|g");
     wait_for_value(address, "stock", -1.5);
@@ -137,7 +125,7 @@ fn unzip(answer: &Answer) -> Vec<u8> {
 }
 
 #[test]
-fn the_endpoint_and_the_text_file_show_one_page() {
+fn endpoint_and_text_file_show_the_same_page() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("tallyd.prom");
     let (daemon, address) = start(&[
@@ -160,9 +148,9 @@ fn the_endpoint_and_the_text_file_show_one_page() {
 }
 
 #[test]
-fn a_disk_that_hangs_does_not_keep_the_endpoint_from_new_values() {
+fn hanging_disk_does_not_keep_the_endpoint_from_new_values() {
     let folder = TempDir::new().unwrap();
-    // The text file is written beside its place; there is a pipe that nobody reads, and opening it waits for ever.
+    // tallyd writes the text file next to its place. A pipe without a reader is there, which cannot even be opened.
     let pipe = folder.path().join("tallyd.prom.new");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let (daemon, address) = start(&[
@@ -177,20 +165,20 @@ fn a_disk_that_hangs_does_not_keep_the_endpoint_from_new_values() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_refused_with_advice() {
+fn port_in_use_is_refused_with_advice() {
     let (_first, address) = start(&[]);
-    let second = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+    let second = tallyd_command()
         .args(["--set", "listeners.udp.bind=127.0.0.1:0"])
         .args(["--set", "exporters.prometheus.start_http_server=true"])
         .args(["--set", &format!("exporters.prometheus.port={}", address.port())])
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(1));
-    let said = String::from_utf8(second.stderr).unwrap();
+    let said = stderr(&second);
     assert!(said.contains(&address.to_string()) && said.contains("exporters.prometheus.port"), "{said}");
 }
 
-/// What a client that means no good may send instead of a request.
+/// Bytes that are no request.
 const NONSENSE: [&[u8]; 6] = [
     b"\x00\xff\xfe\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -201,7 +189,7 @@ const NONSENSE: [&[u8]; 6] = [
 ];
 
 #[test]
-fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost() {
+fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
     const MOST: usize = 64;
     let (mut daemon, address, _folder, path) = start_with_large_page(&[
         &format!("exporters.prometheus.max_connections={MOST}"),
@@ -216,7 +204,7 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
             connection.write_all(bytes).unwrap();
             assert_ends(&mut connection);
         }
-        // The server may end the connection while the header is still being sent.
+        // The server may close the connection while the client still sends the header.
         let mut connection = connect(address);
         _ = connection.write_all(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)).as_bytes());
         assert_ends(&mut connection);
@@ -226,7 +214,7 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
         silent.iter_mut().for_each(assert_ends);
 
         let deaf = ask_and_do_not_read(address);
-        wait_for_count(&mut daemon, "tallyd.http_connections_closed", ("reason", "answer_timeout"));
+        daemon.wait_for_count("tallyd.http_connections_closed", ("reason", "answer_timeout"));
         drop(deaf);
 
         let crowd: Vec<_> = (0..1000).map(|_| connect(address)).collect();
@@ -234,9 +222,9 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
         crowd.into_iter().for_each(|mut connection| assert_ends(&mut connection));
 
         for reason in ["bad_request", "header_timeout"] {
-            wait_for_count(&mut daemon, "tallyd.http_connections_closed", ("reason", reason));
+            daemon.wait_for_count("tallyd.http_connections_closed", ("reason", reason));
         }
-        assert_eq!(wait_for(|| try_get(address)).code, 200, "who means well is served all the same");
+        assert_eq!(wait_for(|| try_get(address)).code, 200, "an ordinary client is served");
         drop(end);
         stream.join().unwrap()
     });
@@ -247,18 +235,18 @@ fn whatever_comes_to_the_endpoint_is_bounded_and_counted_and_no_sample_is_lost()
     let [opened, refused, closed] = ["opened", "refused", "closed"]
         .map(|what| finished.sum(&format!("tallyd.http_connections_{what}"), "value"));
     assert!(refused >= (1000 - MOST) as f64, "{refused}");
-    // What the stop closed is not reported any more.
+    // Connections that the stop closed are not reported.
     assert!((opened - closed).abs() <= 1.0, "{opened} opened, {closed} closed");
     assert!(finished.log.contains("exporters.prometheus.max_connections"), "{}", finished.log);
 }
 
-/// Answers, if it is not refused.
+/// Returns the answer, if the connection is not refused.
 fn try_get(address: SocketAddr) -> Option<Answer> {
     let answer = try_ask(address, "GET", "/-/ready", &[]).ok()?;
     (!answer.is_empty()).then(|| Answer::parse(&answer))
 }
 
-/// Starts a tallyd that has a page which no buffer of the kernel's holds; where its Unix socket is, too.
+/// Starts a tallyd with a page that no buffer of the kernel can hold. The last result is the path of its Unix socket.
 fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tallyd.sock");
@@ -270,7 +258,7 @@ fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, Pat
     (daemon, address, folder, path)
 }
 
-/// Makes a page of some 25 MB, of counters, which are on it also in intervals in which they are no rows of others.
+/// Makes a page of about 25 MB. It consists of counters, which stay on it without further samples.
 fn fill(path: &Path) {
     let socket = UnixDatagram::unbound().unwrap();
     let name = "x".repeat(80);
@@ -281,7 +269,7 @@ fn fill(path: &Path) {
     socket.send_to(b"filler.last:1|c", path).unwrap();
 }
 
-/// Waits for the end of a connection, however it comes.
+/// Waits for the end of a connection, orderly or not.
 fn assert_ends(connection: &mut TcpStream) {
     let mut rest = Vec::new();
     if let Err(error) = connection.read_to_end(&mut rest) {
@@ -289,7 +277,7 @@ fn assert_ends(connection: &mut TcpStream) {
     }
 }
 
-/// Asks for the page, through a socket that takes as little of it as can be.
+/// Asks for the page through a socket with the smallest receive buffer.
 fn ask_and_do_not_read(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -301,7 +289,7 @@ fn ask_and_do_not_read(address: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn a_stop_waits_for_an_answer_that_is_on_its_way_and_for_no_connection_without_one() {
+fn stop_waits_for_an_answer_in_progress_and_not_for_idle_connections() {
     let (daemon, address, _folder, _) =
         start_with_large_page(&["shutdown.timeout=10m", "exporters.prometheus.timeout=10m"]);
     let mut idle = [(); 3].map(|()| connect(address));
@@ -319,7 +307,7 @@ fn a_stop_waits_for_an_answer_that_is_on_its_way_and_for_no_connection_without_o
 }
 
 #[test]
-fn a_scraper_that_does_not_take_its_answer_keeps_no_stop_from_ending() {
+fn scraper_that_does_not_read_does_not_prevent_a_stop() {
     let (daemon, address, _folder, _) =
         start_with_large_page(&["shutdown.timeout=3s", "exporters.prometheus.timeout=10m"]);
     let mut deaf = ask_and_do_not_read(address);
@@ -327,43 +315,4 @@ fn a_scraper_that_does_not_take_its_answer_keeps_no_stop_from_ending() {
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     assert!(finished.log.contains("scrapers did not take their answers"), "{}", finished.log);
-}
-
-#[test]
-#[ignore = "needs promtool; run make test"]
-fn promtool_has_nothing_to_say_about_what_is_scraped() {
-    for timings in ["summary", "histogram"] {
-        let (daemon, address) =
-            start(&["flush.interval=100ms", &format!("exporters.prometheus.timings={timings}")]);
-        SHOP.iter().for_each(|datagram| daemon.send(datagram));
-        wait_for_value(address, "latency_count", 1.0);
-        let folder = TempDir::new().unwrap();
-        let file = folder.path().join("page");
-        fs::write(&file, get(address, "/metrics").body).unwrap();
-        let (code, remarks) = promtool(&file);
-        assert_eq!(code, Some(0), "{timings}: {remarks}");
-    }
-}
-
-#[test]
-#[ignore = "needs prometheus, and Python with its client from PyPI; run make test"]
-fn no_client_can_make_the_page_invalid_in_openmetrics() {
-    let daemons = start_with_all_that_clients_send(&[], assert_is_openmetrics);
-    let jobs: Vec<_> = daemons.iter().map(|(_, _, address)| ("hostile", *address)).collect();
-    let prometheus = Server::prometheus(&jobs);
-    // Of a page with one wrong line, Prometheus takes nothing, and `up` is 0.
-    prometheus.wait_for("count(scrape_samples_post_metric_relabeling > 1000)", |all| all == 4.0);
-    assert_eq!(prometheus.ask("min(up)"), Some(1.0));
-}
-
-/// The parser of Prometheus' client for Python takes the page.
-fn assert_is_openmetrics(address: SocketAddr) {
-    let page = ask(address, "GET", "/metrics", &[OPENMETRICS]);
-    let mut python = shop::python("check_openmetrics.py");
-    python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut judge = spawn(&mut python);
-    judge.stdin.take().unwrap().write_all(&page.body).unwrap();
-    let output = judge.wait_with_output().unwrap();
-    let remarks = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{remarks}\n{}", page.text());
 }

@@ -1,15 +1,16 @@
-//! `tallyd explain`, the real binary: what it says to people and to programs.
+//! `tallyd explain`: what it prints for people and for programs.
 
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value as Json, json};
+use tallyd_harness::process::tallyd_command;
 
-/// What it prints, given arguments and standard input.
+/// Returns what it prints for arguments and standard input.
 fn explain(arguments: &[&OsStr], input: &[u8]) -> String {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+    let mut child = tallyd_command()
         .arg("explain")
         .args(arguments)
         .stdin(Stdio::piped())
@@ -21,7 +22,7 @@ fn explain(arguments: &[&OsStr], input: &[u8]) -> String {
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    // It need not have read what it was not asked to.
+    // It need not read all of its input.
     _ = writer.join().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
@@ -36,7 +37,7 @@ fn objects(arguments: &[&str], input: &[u8]) -> Vec<Json> {
 }
 
 #[test]
-fn an_object_a_line_has_the_documented_form() {
+fn json_objects_have_the_documented_form() {
     assert_eq!(
         explain(&words(&["--format", "json", "a:1|c|@0.5|#k:v", "a:x|c"]), b""),
         concat!(
@@ -71,16 +72,13 @@ fn an_object_a_line_has_the_documented_form() {
 }
 
 #[test]
-fn programs_are_told_which_rule_matched_and_what_came_of_it() {
+fn json_has_the_matching_rule_and_its_effect() {
     const RULES: &str = r#"mapping.mappings=[
         { match = "checkout.*.latency", name = "checkout", labels = { region = "$1" }, scale = 0.5 },
         { match = "debug.*", name = "debug", action = "drop" }]"#;
     let lines = ["checkout.eu.latency:5|ms|#a:b", "debug.x:1|c", "other:1|c"];
-    let output = Command::new(env!("CARGO_BIN_EXE_tallyd"))
-        .args(["--set", RULES, "explain", "--format", "json"])
-        .args(lines)
-        .output()
-        .unwrap();
+    let output =
+        tallyd_command().args(["--set", RULES, "explain", "--format", "json"]).args(lines).output().unwrap();
     let rules: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(rule_of).collect();
     let expected = [
         json!({"number":1,"match":"checkout.*.latency","name":"checkout","tags":[["a","b"],["region","eu"]],"scale":0.5}),
@@ -95,7 +93,7 @@ fn rule_of(object: &str) -> Json {
 }
 
 #[test]
-fn standard_input_is_read_line_by_line_as_a_receiver_does() {
+fn standard_input_is_split_into_lines_like_a_stream() {
     let long = "x".repeat(70_000);
     let input = format!("a:1|c\r\n\n{long}:1|c\nb:1|c").into_bytes();
     assert_eq!(objects(&["-"], &input), objects(&[], &input));
@@ -109,7 +107,7 @@ fn standard_input_is_read_line_by_line_as_a_receiver_does() {
 }
 
 #[test]
-fn lines_are_bytes_that_need_not_be_utf8() {
+fn lines_need_not_be_utf8() {
     let tag = [&b"a:1|c|#k:\xff"[..], b"a\xff:1|c"];
     let expected = ["\u{fffd}", "bad_name"];
     let from_arguments =
@@ -122,7 +120,7 @@ fn lines_are_bytes_that_need_not_be_utf8() {
 }
 
 #[test]
-fn people_are_shown_what_stands_where_and_what_becomes_of_it() {
+fn text_shows_the_parts_of_a_line_and_its_effect() {
     assert_eq!(
         explain(&words(&["api.latency:12.5:13|ms|@0.1|#env:prod,canary"]), b""),
         "\
@@ -166,7 +164,7 @@ _sc|db.up|2|h:web-1|m:no
 }
 
 #[test]
-fn a_plain_sample_stands_for_itself_and_an_origin_is_of_dogstatsd() {
+fn plain_line_is_statsd_and_a_line_with_an_origin_is_dogstatsd() {
     let shown = explain(&words(&["a:1|c"]), b"");
     assert!(shown.contains("  dialect         statsd\n  counter         1\n"), "{shown}");
     let shown = explain(&words(&["a:1|c|c:box"]), b"");
@@ -174,7 +172,7 @@ fn a_plain_sample_stands_for_itself_and_an_origin_is_of_dogstatsd() {
 }
 
 #[test]
-fn what_was_sent_does_not_steer_the_terminal() {
+fn escape_sequences_in_lines_do_not_reach_the_terminal() {
     let lines = [
         "a\u{1b}[31m:1|c",
         "a:1|c|#k:\u{1b}[31m",
@@ -189,7 +187,7 @@ fn what_was_sent_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn the_configuration_decides_as_it_does_for_the_daemon() {
+fn configuration_applies_as_in_the_daemon() {
     let line = "a.b,k=v:1|c|c:box";
     let absolute =
         objects(&["--set", "aggregation.gauges.absolute_prefixes=[\"t.\"]", "t.a:-5|g", "u:-5|g"], b"");

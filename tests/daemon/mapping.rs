@@ -1,24 +1,24 @@
-//! Mapping rules in the real binary: what docs/mapping.md shows, what is received, and what is refused.
-
-mod harness;
+//! Mapping rules in the real tallyd: the examples of docs/mapping.md, what is received, and what is refused.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use harness::Daemon;
-use harness::http::ask;
+use serde_json::Value;
+use tallyd_harness::Daemon;
+use tallyd_harness::http::ask;
+use tallyd_harness::process::{stderr, tallyd_command};
 use tempfile::TempDir;
 
-const PAGE: &str = include_str!("../docs/mapping.md");
+const PAGE: &str = include_str!("../../docs/mapping.md");
 
-/// The blocks of the page in a language.
+/// Returns the blocks of the page in a language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let blocks = PAGE.split("\n```").skip(1).step_by(2);
     blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n')).collect()
 }
 
-/// A directory with the files of the page.
+/// Returns a directory with the files of the page.
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
@@ -31,7 +31,7 @@ fn files() -> TempDir {
 }
 
 fn tallyd(directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+    let mut command = tallyd_command();
     command.current_dir(directory).args(arguments).output().unwrap()
 }
 
@@ -41,7 +41,7 @@ fn printed(output: &Output) -> &str {
 }
 
 #[test]
-fn each_command_of_the_page_prints_what_the_page_shows() {
+fn commands_on_the_mapping_page_print_what_it_shows() {
     let directory = files();
     let mut run = 0;
     for block in blocks("text") {
@@ -58,7 +58,7 @@ fn each_command_of_the_page_prints_what_the_page_shows() {
 }
 
 #[test]
-fn rules_mean_the_same_in_a_file_and_in_the_configuration_itself() {
+fn rules_mean_the_same_in_a_file_and_in_the_configuration() {
     let directory = files();
     let reports = ["with_file.toml", "with_rules.toml"].map(|config| {
         printed(&tallyd(directory.path(), &["--config", config, "check", "--dry-run", "lines.txt"]))
@@ -69,7 +69,7 @@ fn rules_mean_the_same_in_a_file_and_in_the_configuration_itself() {
 }
 
 #[test]
-fn what_is_received_is_named_by_the_rules_and_what_they_drop_is_counted() {
+fn rules_name_what_is_received_and_dropped_samples_are_counted() {
     let directory = files();
     let file = directory.path().join("statsd_mapping.yml");
     let daemon = Daemon::start(&[&format!("mapping.mapping_file={}", file.display())]);
@@ -87,7 +87,7 @@ fn what_is_received_is_named_by_the_rules_and_what_they_drop_is_counted() {
 }
 
 #[test]
-fn a_wrong_file_is_refused_with_its_rule_and_line_before_anything_is_received() {
+fn wrong_mapping_file_is_refused_at_the_start_with_rule_and_line() {
     let directory = files();
     fs::write(
         directory.path().join("statsd_mapping.yml"),
@@ -97,11 +97,11 @@ fn a_wrong_file_is_refused_with_its_rule_and_line_before_anything_is_received() 
     for command in ["run", "check"] {
         let output = tallyd(directory.path(), &["--config", "with_file.toml", command]);
         assert_eq!(output.status.code(), Some(78));
-        let error = String::from_utf8(output.stderr).unwrap();
+        let error = stderr(&output);
         assert!(error.contains("statsd_mapping.yml:4: rule 2 (\"a b\"): "), "{error}");
     }
     let missing = tallyd(directory.path(), &["--set", "mapping.mapping_file=missing.yml", "check"]);
-    let error = String::from_utf8(missing.stderr).unwrap();
+    let error = stderr(&missing);
     assert!(
         error.contains("missing.yml: cannot be read") && error.contains("mapping.mapping_file"),
         "{error}"
@@ -109,7 +109,7 @@ fn a_wrong_file_is_refused_with_its_rule_and_line_before_anything_is_received() 
 }
 
 #[test]
-fn a_hangup_takes_new_rules_and_refuses_a_wrong_file_whole() {
+fn sighup_takes_new_rules_and_refuses_a_wrong_file_entirely() {
     let directory = files();
     let file = directory.path().join("rules.yml");
     let rules = |name: &str| fs::write(&file, format!("mappings: [{{match: a.*, name: {name}}}]")).unwrap();
@@ -119,7 +119,7 @@ fn a_hangup_takes_new_rules_and_refuses_a_wrong_file_whole() {
         Daemon::start(&[&settings[0], "flush.interval=100ms", "aggregation.expire_after.counter=1s"]);
     let mut sent = 0;
     let mut named = |daemon: &mut Daemon, name: &str| {
-        // What comes before the cut still has the old name.
+        // Samples of the open interval still get the old name.
         loop {
             daemon.send("a.b:1|c");
             sent += 1;
@@ -132,7 +132,7 @@ fn a_hangup_takes_new_rules_and_refuses_a_wrong_file_whole() {
     };
     let reload = |daemon: &mut Daemon, successful: f64| {
         daemon.signal("HUP");
-        let is_it = |row: &serde_json::Value| row["name"] == "tallyd.config_last_reload_successful";
+        let is_it = |row: &Value| row["name"] == "tallyd.config_last_reload_successful";
         daemon.wait_for_next(|row| is_it(row) && row["value"] == successful);
     };
     named(&mut daemon, "first");
@@ -149,7 +149,7 @@ fn a_hangup_takes_new_rules_and_refuses_a_wrong_file_whole() {
 }
 
 #[test]
-fn a_client_may_ask_for_a_reload_where_that_is_switched_on_and_is_told_how_it_went() {
+fn http_client_may_reload_if_enabled_and_gets_the_outcome() {
     let directory = files();
     let file = directory.path().join("statsd_mapping.yml");
     let mapping = format!("mapping.mapping_file={}", file.display());

@@ -1,18 +1,13 @@
-//! A configuration that is read again while tallyd runs, the real one: what holds from then on, and that nothing is lost.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
+//! Reloads of the configuration: what takes effect, what is refused, and that nothing is lost.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use harness::Daemon;
-use harness::http::get;
-use harness::meanwhile::{End, count_on};
-use harness::prometheus::wait_for;
+use tallyd_harness::http::get;
+use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::{Daemon, wait_until};
 use tempfile::TempDir;
 
 /// A configuration file that changes.
@@ -33,7 +28,7 @@ impl Configuration {
         fs::write(self.file(), text).unwrap();
     }
 
-    /// Has tallyd read another text, and waits for an interval after that.
+    /// Changes the text, makes tallyd read it, and waits for the interval after that.
     fn change(&self, daemon: &mut Daemon, text: &str, is_right: bool) {
         self.write(text);
         daemon.signal("HUP");
@@ -45,22 +40,22 @@ impl Configuration {
 }
 
 #[test]
-fn limits_intervals_telemetry_and_the_level_of_the_log_hold_from_a_reload_on() {
+fn reload_changes_limits_interval_telemetry_and_log_level() {
     let configuration = Configuration::new("flush.interval = \"1h\"\naggregation.max_series = 2\n");
     let log = configuration.0.path().join("log");
     let log_file = format!("logging.file_path={}", log.display());
     let settings = [&*log_file, r#"logging.output=["console","file"]"#];
     let mut daemon = Daemon::start_from(&configuration.file(), &settings);
     daemon.send("a:1|c\nb:1|c\nc:1|c");
-    // Else it would be an hour until the next row.
+    // The next row would otherwise come at the end of the hour.
     let quick = "flush.interval = \"100ms\"\naggregation.max_series = 3\nlogging.level = \"debug\"\n";
     configuration.change(&mut daemon, quick, true);
     daemon.send("c:1|c\nd:1|c");
     daemon.wait_for(|row| row["name"] == "c");
-    wait_for(|| fs::read_to_string(&log).unwrap().contains("DEBUG flushed").then_some(()));
+    wait_until(|| fs::read_to_string(&log).unwrap().contains("DEBUG flushed"));
     configuration.write("flush.interval = \"1h\"\ntelemetry.enabled = false\nlisteners.tcp.enabled = true\n");
     daemon.signal("HUP");
-    wait_for(|| fs::read_to_string(&log).unwrap().contains("sections=\"listeners\"").then_some(()));
+    wait_until(|| fs::read_to_string(&log).unwrap().contains("sections=\"listeners\""));
     daemon.send("a:1|c");
     let finished = daemon.stop();
     let [a, c, refused] = ["a", "c", "tallyd.series_refused"].map(|name| finished.sum(name, "value"));
@@ -70,14 +65,14 @@ fn limits_intervals_telemetry_and_the_level_of_the_log_hold_from_a_reload_on() {
 }
 
 #[test]
-fn a_page_has_another_form_from_a_reload_on_and_counters_go_on() {
+fn reload_changes_the_exposition_and_counters_continue() {
     let start = "flush = { interval = \"100ms\", percentiles = [50] }\n";
     let configuration = Configuration::new(start);
     let served = ["exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
     let mut daemon = Daemon::start_from(&configuration.file(), &served);
     let address = daemon.place("http").parse().unwrap();
     let wait_for_line = |line: &str| {
-        wait_for(|| get(address, "/metrics").text().lines().any(|other| other == line).then_some(()));
+        wait_until(|| get(address, "/metrics").text().lines().any(|other| other == line));
     };
     daemon.send("hits:1|c\nwait:10|ms");
     wait_for_line("wait_seconds_count 1");
@@ -86,7 +81,7 @@ fn a_page_has_another_form_from_a_reload_on_and_counters_go_on() {
     daemon.send("hits:1|c\nwait:10:20|ms");
     wait_for_line("wait_seconds_bucket{le=\"0.01\"} 1");
     wait_for_line("hits_total 2");
-    // All of a wrong one is refused, of which a part would be right.
+    // A configuration with a wrong part is refused entirely.
     let wrong = "exporters.prometheus = { timings = \"summary\", buckets = [2, 1] }\n";
     configuration.change(&mut daemon, &[start, wrong].concat(), false);
     daemon.send("hits:1|c\nwait:20|ms");
@@ -97,7 +92,7 @@ fn a_page_has_another_form_from_a_reload_on_and_counters_go_on() {
 }
 
 #[test]
-fn no_sample_is_lost_while_the_configuration_is_read_again_and_again() {
+fn repeated_reloads_lose_no_sample() {
     let text = |times: usize| {
         let [interval, limit] = if times.is_multiple_of(2) { ["100ms", "1000"] } else { ["250ms", "2000"] };
         let rule = format!("[[mapping.mappings]]\nmatch = \"other.*\"\nname = \"other_{times}\"\n");

@@ -1,14 +1,16 @@
 //! `tallyd send` to tallyd: the real binary on both sides.
 
-mod harness;
-
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::net::TcpStream;
+use std::process::{Output, Stdio};
 
-use harness::Daemon;
+use serde_json::json;
+use tallyd_harness::Daemon;
+use tallyd_harness::process::{stderr, tallyd_command};
+use tempfile::TempDir;
 
 fn send(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+    let mut child = tallyd_command()
         .arg("send")
         .args(arguments)
         .stdin(Stdio::piped())
@@ -16,23 +18,19 @@ fn send(arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Fails if it ended without reading.
+    // This fails if the program ended without reading.
     _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
 fn assert_sent(arguments: &[&str], input: &str) {
     let output = send(arguments, input);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
-    assert_eq!((said(&output), output.stdout), (String::new(), Vec::new()));
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+    assert!(output.stderr.is_empty() && output.stdout.is_empty(), "{output:?}");
 }
 
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// With all listeners, and a URL of each.
-fn with_all_listeners(directory: &tempfile::TempDir) -> (Daemon, [String; 4]) {
+/// Starts tallyd with all listeners. Returns the URL of each.
+fn with_all_listeners(directory: &TempDir) -> (Daemon, [String; 4]) {
     let path = |name: &str| directory.path().join(name).display().to_string();
     let daemon = Daemon::start(&[
         "listeners.tcp.enabled=true",
@@ -48,7 +46,7 @@ fn with_all_listeners(directory: &tempfile::TempDir) -> (Daemon, [String; 4]) {
 }
 
 #[test]
-fn a_stream_with_the_other_framing_is_spoken_to_as_it_was_configured() {
+fn framing_option_matches_a_listener_with_the_other_framing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("stream");
     let daemon = Daemon::start(&[
@@ -66,14 +64,14 @@ fn a_stream_with_the_other_framing_is_spoken_to_as_it_was_configured() {
     let udp = format!("udp://{}", daemon.address);
     let refused = send(&["a", "1", "--to", &udp, "--framing", "lines"], "");
     assert_eq!(refused.status.code(), Some(2));
-    assert!(said(&refused).contains("leave out --framing"), "{}", said(&refused));
+    assert!(stderr(&refused).contains("leave out --framing"), "{}", stderr(&refused));
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 6.0);
     assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
 }
 
 #[test]
-fn a_sample_of_each_type_arrives_over_each_transport() {
+fn sample_of_each_type_arrives_over_each_transport() {
     let directory = tempfile::tempdir().unwrap();
     let (daemon, urls) = with_all_listeners(&directory);
     for url in &urls {
@@ -86,7 +84,7 @@ fn a_sample_of_each_type_arrives_over_each_transport() {
     let finished = daemon.stop();
     assert_eq!(finished.sum("hits", "value"), 16.0);
     let hits = finished.named("hits").next().unwrap();
-    assert_eq!(hits["tags"], serde_json::json!({"beta": "", "env": "prod"}));
+    assert_eq!(hits["tags"], json!({"beta": "", "env": "prod"}));
     assert_eq!(finished.sum("queue", "value"), 12.0);
     assert_eq!(finished.sum("latency", "count"), 4.0);
     assert_eq!(finished.sum("users", "value"), 1.0);
@@ -113,9 +111,9 @@ fn lines_of_the_input_are_packed_and_all_arrive() {
 }
 
 #[test]
-fn a_line_of_the_input_is_sent_although_the_input_goes_on() {
+fn line_of_the_input_is_sent_before_the_input_ends() {
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+    let mut child = tallyd_command()
         .args(["send", "-", "--to", &format!("udp://{}", daemon.address)])
         .stdin(Stdio::piped())
         .spawn()
@@ -130,7 +128,7 @@ fn a_line_of_the_input_is_sent_although_the_input_goes_on() {
 }
 
 #[test]
-fn what_would_not_count_as_it_is_meant_is_refused_with_2_and_the_reason() {
+fn samples_that_would_not_count_as_meant_are_refused_with_2() {
     let daemon = Daemon::start(&[]);
     let to = format!("udp://{}", daemon.address);
     let cases: [(&[&str], &str); 9] = [
@@ -147,20 +145,20 @@ fn what_would_not_count_as_it_is_meant_is_refused_with_2_and_the_reason() {
     for (arguments, reason) in cases {
         let output = send(&[arguments, &["--to", &to]].concat(), "");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(said(&output).contains(reason), "{arguments:?}: {}", said(&output));
+        assert!(stderr(&output).contains(reason), "{arguments:?}: {}", stderr(&output));
     }
     let output = send(&["a", "1", "--to", "localhost:8125"], "");
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("udp://HOST:PORT"), "{}", said(&output));
+    assert!(stderr(&output).contains("udp://HOST:PORT"), "{}", stderr(&output));
 
     let output = send(&["-", "--to", &to], "good:1|c\nbad\ngood:2|c\n");
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        said(&output).contains("line 2 not sent: it would be rejected: missing_type"),
+        stderr(&output).contains("line 2 not sent: it would be rejected: missing_type"),
         "{}",
-        said(&output)
+        stderr(&output)
     );
-    assert!(said(&output).contains("1 of 3 lines"), "{}", said(&output));
+    assert!(stderr(&output).contains("1 of 3 lines"), "{}", stderr(&output));
 
     let finished = daemon.stop();
     assert_eq!(finished.sum("tallyd.lines", "value"), 2.0);
@@ -168,31 +166,31 @@ fn what_would_not_count_as_it_is_meant_is_refused_with_2_and_the_reason() {
 }
 
 #[test]
-fn where_nobody_listens_it_fails_with_1_and_says_what_to_do() {
+fn without_a_listener_send_fails_with_1_and_gives_advice() {
     let directory = tempfile::tempdir().unwrap();
     let (daemon, urls) = with_all_listeners(&directory);
     assert!(daemon.stop().status.success());
     for (url, listener) in urls.iter().zip(["udp", "tcp", "unix_datagram", "unix_stream"]) {
         let output = send(&["a", "1", "--to", url], "");
-        assert_eq!(output.status.code(), Some(1), "{url}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(1), "{url}: {}", stderr(&output));
         let advice = format!("is tallyd running there, with listeners.{listener}.enabled = true?");
-        assert!(said(&output).contains(&format!("cannot send to {url}: ")), "{}", said(&output));
-        assert!(said(&output).contains(&advice), "{}", said(&output));
+        assert!(stderr(&output).contains(&format!("cannot send to {url}: ")), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&advice), "{}", stderr(&output));
     }
 }
 
 #[test]
-fn a_connection_that_tallyd_refuses_is_a_failure() {
+fn refused_connection_is_a_failure() {
     let mut daemon = Daemon::start(&[
         "listeners.tcp.enabled=true",
         "listeners.tcp.bind=127.0.0.1:0",
         "listeners.tcp.max_connections=1",
         "flush.interval=100ms",
     ]);
-    let only = std::net::TcpStream::connect(daemon.place("tcp")).unwrap();
+    let only = TcpStream::connect(daemon.place("tcp")).unwrap();
     daemon.wait_for(|row| row["name"] == "tallyd.connections" && row["value"] == 1.0);
     let output = send(&["a", "1", "--to", &format!("tcp://{}", daemon.place("tcp"))], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("max_connections"), "{}", said(&output));
+    assert!(stderr(&output).contains("max_connections"), "{}", stderr(&output));
     drop(only);
 }

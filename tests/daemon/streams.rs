@@ -1,6 +1,4 @@
-//! TCP and Unix sockets of the real binary: what arrives, what clients can and cannot do, and what a stop drains.
-
-mod harness;
+//! TCP and Unix sockets: what arrives, what clients can and cannot do, and what a stop drains.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -8,13 +6,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use harness::{Daemon, Finished};
 use serde_json::Value;
 use socket2::SockRef;
+use tallyd_harness::process::{stderr, tallyd_command};
+use tallyd_harness::{Daemon, Finished};
 
 const TCP: [&str; 2] = ["listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
 
@@ -22,7 +21,7 @@ fn with_tcp(settings: &[&str]) -> Daemon {
     Daemon::start(&[&TCP, settings].concat())
 }
 
-/// With a Unix listener whose socket is in `directory`.
+/// Starts tallyd with a Unix listener whose socket is in `directory`.
 fn with_unix(listener: &str, directory: &Path, settings: &[&str]) -> Daemon {
     let path = format!("listeners.{listener}.path={}", directory.join("tallyd.sock").display());
     let enabled = format!("listeners.{listener}.enabled=true");
@@ -45,17 +44,12 @@ fn framed(payload: &str) -> Vec<u8> {
     [&(payload.len() as u32).to_le_bytes()[..], payload.as_bytes()].concat()
 }
 
-fn sum_of(finished: &Finished, name: &str, tag: &str, value: &str) -> f64 {
-    let rows = finished.named(name).filter(|row| row["tags"][tag] == value);
-    rows.map(|row| row["value"].as_f64().unwrap()).sum()
-}
-
 fn closed(finished: &Finished, reason: &str) -> f64 {
-    sum_of(finished, "tallyd.connections_closed", "reason", reason)
+    finished.sum_of("tallyd.connections_closed", ("reason", reason))
 }
 
 fn rejected_as_too_long(finished: &Finished) -> f64 {
-    sum_of(finished, "tallyd.lines_rejected", "reason", "line_too_long")
+    finished.sum_of("tallyd.lines_rejected", ("reason", "line_too_long"))
 }
 
 fn open_connections(count: f64) -> impl Fn(&Value) -> bool {
@@ -63,7 +57,7 @@ fn open_connections(count: f64) -> impl Fn(&Value) -> bool {
 }
 
 #[test]
-fn lines_of_a_tcp_connection_count_and_so_does_the_last_one_without_a_line_feed() {
+fn all_lines_of_a_tcp_connection_count_including_an_unterminated_last_one() {
     let daemon = with_tcp(&[]);
     let mut client = connect(&daemon);
     for piece in ["a:1|c\na:2", "|c\r\n\na:", "4|c"] {
@@ -90,7 +84,7 @@ fn only_enabled_stream_listeners_have_connection_telemetry() {
 }
 
 #[test]
-fn unix_datagrams_count_like_those_over_udp_and_their_longer_ones_are_truncated() {
+fn unix_datagrams_count_like_udp_and_longer_ones_are_truncated() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = with_unix(
         "unix_datagram",
@@ -117,14 +111,14 @@ fn unix_datagrams_count_like_those_over_udp_and_their_longer_ones_are_truncated(
 }
 
 #[test]
-fn a_full_queue_of_unix_datagrams_makes_clients_wait_and_nothing_is_lost() {
+fn full_queue_of_unix_datagrams_blocks_clients_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = with_unix("unix_datagram", directory.path(), &[]);
     let client = UnixDatagram::unbound().unwrap();
     client.connect(daemon.place("unix_datagram")).unwrap();
     daemon.signal("STOP");
     let sent = AtomicU64::new(0);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..5000 {
                 client.send(b"a:1|c").unwrap();
@@ -137,23 +131,23 @@ fn a_full_queue_of_unix_datagrams_makes_clients_wait_and_nothing_is_lost() {
 }
 
 #[test]
-fn payloads_of_a_unix_stream_follow_their_length() {
+fn each_payload_of_a_unix_stream_follows_its_length() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = with_unix("unix_stream", directory.path(), &[]);
     let mut client = UnixStream::connect(daemon.place("unix_stream")).unwrap();
     client.write_all(&[framed("a:1|c\na:2|c"), framed(""), framed("a:4|c\n")].concat()).unwrap();
-    // The last one is not whole: of `a:8|c\na:16`, the second line may have been longer.
+    // The last payload is incomplete: in `a:8|c\na:16`, the second line may have been longer.
     client.write_all(&framed("a:8|c\na:16|c")[..14]).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     wait_for_end(client);
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 15.0);
     assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
-    assert_eq!(sum_of(&finished, "tallyd.connections_closed", "listener", "unix_stream"), 1.0);
+    assert_eq!(finished.sum_of("tallyd.connections_closed", ("listener", "unix_stream")), 1.0);
 }
 
 #[test]
-fn text_where_a_length_is_expected_ends_the_connection() {
+fn text_in_place_of_a_length_ends_the_connection() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = with_unix("unix_stream", directory.path(), &[]);
     let mut client = UnixStream::connect(daemon.place("unix_stream")).unwrap();
@@ -166,7 +160,7 @@ fn text_where_a_length_is_expected_ends_the_connection() {
 }
 
 #[test]
-fn a_line_that_a_broken_connection_cut_is_counted_and_not_recorded() {
+fn line_truncated_by_a_broken_connection_is_counted_and_not_recorded() {
     let mut daemon = with_tcp(&["flush.interval=100ms"]);
     let mut client = connect(&daemon);
     client.write_all(b"a:1|c\na:12").unwrap();
@@ -181,7 +175,7 @@ fn a_line_that_a_broken_connection_cut_is_counted_and_not_recorded() {
 }
 
 #[test]
-fn a_connection_that_sends_nothing_for_long_is_closed() {
+fn idle_connection_is_closed_after_the_timeout() {
     let daemon = with_tcp(&["listeners.tcp.idle_timeout=1s"]);
     let mut client = connect(&daemon);
     client.write_all(b"a:1|c\na:1").unwrap();
@@ -193,7 +187,7 @@ fn a_connection_that_sends_nothing_for_long_is_closed() {
 }
 
 #[test]
-fn more_connections_than_may_be_are_refused_counted_and_harm_none_that_is_open() {
+fn connections_beyond_the_limit_are_refused_and_do_not_affect_open_ones() {
     let mut daemon = with_tcp(&["listeners.tcp.max_connections=2", "flush.interval=100ms"]);
     let mut clients = [connect(&daemon), connect(&daemon)];
     daemon.wait_for(open_connections(2.0));
@@ -202,7 +196,7 @@ fn more_connections_than_may_be_are_refused_counted_and_harm_none_that_is_open()
     let [first, second] = clients;
     drop(first);
     daemon.wait_for(|row| row["name"] == "tallyd.connections_closed" && row["value"] == 1.0);
-    // Its place is free again.
+    // There is room for another connection again.
     let mut third = connect(&daemon);
     third.write_all(b"b:1|c\n").unwrap();
     daemon.wait_for(|row| row["name"] == "b");
@@ -216,7 +210,7 @@ fn more_connections_than_may_be_are_refused_counted_and_harm_none_that_is_open()
 }
 
 #[test]
-fn slow_endless_and_flooding_clients_harm_no_other() {
+fn slow_endless_and_flooding_clients_do_not_affect_others() {
     let mut daemon = with_tcp(&["flush.interval=100ms"]);
     let address: SocketAddr = daemon.place("tcp").parse().unwrap();
     let flooded = AtomicU64::new(0);
@@ -229,8 +223,8 @@ fn slow_endless_and_flooding_clients_harm_no_other() {
     };
     let mut slow = TcpStream::connect(address).unwrap();
     slow.write_all(b"slow:").unwrap();
-    let finished = std::thread::scope(|scope| {
-        // A line that never ends, and more lines than can be recorded.
+    let finished = thread::scope(|scope| {
+        // One client sends a line that never ends, the other more lines than tallyd can record.
         scope.spawn(|| flood("x".repeat(100_000).as_bytes()));
         scope.spawn(|| flood("flood:1|c\n".repeat(10_000).as_bytes()));
         daemon.wait_for(|row| row["name"] == "flood");
@@ -243,7 +237,7 @@ fn slow_endless_and_flooding_clients_harm_no_other() {
         }
         slow.write_all(b"|c\n").unwrap();
         daemon.wait_for(|row| row["name"] == "slow");
-        // They go on while it stops.
+        // The clients go on while tallyd stops.
         let finished = daemon.stop();
         done.store(1, Ordering::SeqCst);
         finished
@@ -258,7 +252,7 @@ fn slow_endless_and_flooding_clients_harm_no_other() {
 }
 
 #[test]
-fn a_stop_records_what_connections_sent_also_of_those_that_were_not_accepted_yet() {
+fn stop_records_what_open_and_waiting_connections_have_sent() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = with_unix("unix_stream", directory.path(), &TCP);
     let mut accepted = connect(&daemon);
@@ -271,7 +265,7 @@ fn a_stop_records_what_connections_sent_also_of_those_that_were_not_accepted_yet
     tcp.iter_mut().for_each(|client| client.write_all(lines.as_bytes()).unwrap());
     let mut unix: Vec<_> = (0..50).map(|_| UnixStream::connect(&path).unwrap()).collect();
     unix.iter_mut().for_each(|client| client.write_all(&framed(&lines)).unwrap());
-    // Some have ended, with a line that needs no line feed; the others are cut off in the middle of one.
+    // The first connections end with a whole line without a line feed, the others in the middle of a line.
     for client in &mut tcp[..20] {
         client.write_all(b"a:1|c").unwrap();
     }
@@ -288,10 +282,10 @@ fn a_stop_records_what_connections_sent_also_of_those_that_were_not_accepted_yet
 }
 
 #[test]
-fn a_stop_in_the_middle_of_a_tcp_stream_takes_what_was_written_before_it() {
+fn stop_during_a_tcp_stream_records_what_was_written_before() {
     let daemon = with_tcp(&[]);
     let mut client = connect(&daemon);
-    // More than one read, and more than a receive buffer holds at first.
+    // This is more than one read, and more than a receive buffer holds at first.
     let lines = "a:1|c\n".repeat(500_000);
     client.write_all(lines.as_bytes()).unwrap();
     let finished = daemon.stop();
@@ -300,7 +294,7 @@ fn a_stop_in_the_middle_of_a_tcp_stream_takes_what_was_written_before_it() {
 }
 
 #[test]
-fn where_files_run_out_connections_wait_and_the_log_says_so_once() {
+fn connections_wait_while_files_run_out_and_the_log_says_so_once() {
     let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
     let mut daemon = Daemon::start_in(&wrapper, &[&TCP[..], &["flush.interval=100ms"]].concat());
     let mut clients: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
@@ -308,7 +302,7 @@ fn where_files_run_out_connections_wait_and_the_log_says_so_once() {
     let is_a = |row: &Value| row["name"] == "a";
     let first = daemon.wait_for(is_a);
     assert!(first["value"].as_f64().unwrap() < 60.0, "the limit is too high for this test");
-    // Nothing is lost: they are accepted as soon as there are files.
+    // Nothing is lost: tallyd accepts the others as soon as it can open files.
     drop(clients);
     daemon.wait_for(|row| row["name"] == "tallyd.connections" && row["value"] == 0.0);
     let finished = daemon.stop();
@@ -317,7 +311,7 @@ fn where_files_run_out_connections_wait_and_the_log_says_so_once() {
 }
 
 #[test]
-fn a_stop_records_connections_that_had_to_wait_for_files() {
+fn stop_records_connections_that_had_to_wait_for_files() {
     let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
     let daemon = Daemon::start_in(&wrapper, &TCP);
     daemon.signal("STOP");
@@ -331,19 +325,18 @@ fn a_stop_records_connections_that_had_to_wait_for_files() {
 }
 
 #[test]
-fn a_socket_that_a_killed_process_left_behind_is_replaced_and_one_that_is_served_is_not() {
+fn abandoned_socket_file_is_replaced_and_a_served_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     for listener in ["unix_datagram", "unix_stream"] {
         let first = with_unix(listener, directory.path(), &[]);
         let path = format!("listeners.{listener}.path={}", first.place(listener));
         let enabled = format!("listeners.{listener}.enabled=true");
-        let second = Command::new(env!("CARGO_BIN_EXE_tallyd"))
+        let second = tallyd_command()
             .args(["--set", "listeners.udp.enabled=false", "--set", &enabled, "--set", &path])
             .output()
             .unwrap();
         assert_eq!(second.status.code(), Some(1));
-        let said = String::from_utf8(second.stderr).unwrap();
-        assert!(said.contains("another process serves this socket"), "{said}");
+        assert!(stderr(&second).contains("another process serves this socket"), "{}", stderr(&second));
         first.signal("KILL");
         drop(first);
         let third = with_unix(listener, directory.path(), &[]);

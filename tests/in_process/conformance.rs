@@ -1,36 +1,64 @@
-//! Lines from the test suites of twelve other servers, and what tallyd makes of each.
+//! Lines from the test suites of twelve other servers, and what they mean in tallyd.
 
 use serde_json::Value as Json;
 use tallyd::app::explain::{Explainer, Format};
 use tallyd::protocol;
 
-/// A row is a datagram: its bytes as `hex`, and under `tallyd` what each of its lines means, in the form of
-/// `tallyd explain`.
-const ROWS: &str = include_str!("data/lines.jsonl");
+use crate::plain::{self, Dialects};
 
-/// Lines that are checked; a row that is lost from the file shows here.
+/// Each row is a datagram: `hex` has its bytes, and `tallyd` has what each line means, in the form of `tallyd explain`.
+const ROWS: &str = include_str!("../data/lines.jsonl");
+
+/// The number of lines with a meaning, so that no row can get lost.
 const CHECKED: usize = 468;
 
-/// Lines of which tallyd makes something else than the file says, with the reason.
-const DEVIATIONS: [(&str, &str); 0] = [];
+/// A datagram of the cases.
+struct Case {
+    id: String,
+    datagram: Vec<u8>,
+    /// What each line means. Some cases have no meaning.
+    meanings: Option<Vec<Json>>,
+}
 
-#[test]
-fn each_line_is_what_the_protocol_makes_of_it() {
-    let explainer = Explainer { format: Format::Json, ..Explainer::default() };
+fn cases() -> impl Iterator<Item = Case> {
+    ROWS.lines().map(|row| {
+        let row: Json = serde_json::from_str(row).unwrap();
+        Case {
+            id: row["id"].as_str().unwrap().to_owned(),
+            datagram: bytes(row["hex"].as_str().unwrap()),
+            meanings: row["tallyd"].as_array().cloned(),
+        }
+    })
+}
+
+/// Returns all lines of the cases.
+pub(crate) fn lines() -> Vec<Vec<u8>> {
+    cases().flat_map(|case| split(&case.datagram)).collect()
+}
+
+/// Splits a datagram into its lines, like a receiver.
+fn split(datagram: &[u8]) -> Vec<Vec<u8>> {
+    let lines = datagram.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
+    hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// Asserts that each line of the cases means what its row says.
+fn assert_conforming(meaning: impl Fn(&[u8]) -> Json) {
     let mut checked = 0;
     let mut wrong = Vec::new();
-    for row in ROWS.lines() {
-        let row: Json = serde_json::from_str(row).unwrap();
-        let id = row["id"].as_str().unwrap();
-        let datagram = bytes(row["hex"].as_str().unwrap());
-        let lines: Vec<_> = protocol::lines(&datagram).collect();
-        let Some(expected) = row["tallyd"].as_array() else { continue };
-        assert_eq!(lines.len(), expected.len(), "{id}");
-        for (line, expected) in lines.into_iter().zip(expected) {
+    for Case { id, datagram, meanings } in cases() {
+        let lines = split(&datagram);
+        let Some(meanings) = meanings else { continue };
+        assert_eq!(lines.len(), meanings.len(), "{id}");
+        for (line, expected) in lines.iter().zip(meanings) {
             checked += 1;
-            let got = as_in_the_file(serde_json::from_str(&explainer.explain(line)).unwrap());
-            let deviates = DEVIATIONS.iter().any(|(deviating, _)| *deviating == id);
-            if (got != *expected) != deviates {
+            let got = as_in_the_rows(meaning(line));
+            if got != expected {
                 wrong.push(format!("{id} {}\n  got      {got}\n  expected {expected}", line.escape_ascii()));
             }
         }
@@ -39,8 +67,8 @@ fn each_line_is_what_the_protocol_makes_of_it() {
     assert_eq!(checked, CHECKED);
 }
 
-/// The file tells neither columns nor where a sample comes from.
-fn as_in_the_file(mut meaning: Json) -> Json {
+/// Removes what the rows do not have: columns, and where a sample comes from.
+fn as_in_the_rows(mut meaning: Json) -> Json {
     let fields = meaning.as_object_mut().unwrap();
     fields.remove("column");
     for sample in fields.get_mut("samples").and_then(Json::as_array_mut).into_iter().flatten() {
@@ -51,7 +79,20 @@ fn as_in_the_file(mut meaning: Json) -> Json {
     meaning
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
-    let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
-    hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+#[test]
+fn parser_agrees_with_each_line_of_the_conformance_cases() {
+    let explainer = Explainer { format: Format::Json, ..Explainer::default() };
+    assert_conforming(|line| serde_json::from_str(&explainer.explain(line)).unwrap());
+}
+
+#[test]
+fn plain_parser_agrees_with_each_line_of_the_conformance_cases() {
+    assert_conforming(|line| plain::meaning(line, Dialects::default()));
+}
+
+#[test]
+fn datagrams_of_the_conformance_cases_are_split_at_line_feeds() {
+    for Case { id, datagram, .. } in cases() {
+        assert_eq!(protocol::lines(&datagram).collect::<Vec<_>>(), split(&datagram), "{id}");
+    }
 }

@@ -1,80 +1,44 @@
-//! Names, labels, units and conflicts on the page, with `naming = "statsd_exporter"`, as statsd_exporter's own tests have
-//! them.
+//! Names, labels, units and conflicts on the page with `naming = "statsd_exporter"`: the cases of `statsd_exporter`'s own
+//! tests.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use serde_json::Value as Json;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
-use tallyd::export::prometheus::{Format, Naming, Totals};
-use tallyd::flush::{IdleReporting, Rotator};
-use tallyd::mapping::Mapping;
-use tallyd::model::{Overview, Percentile, Snapshot, Statistics};
+use tallyd::aggregate::AggregationOptions;
+use tallyd::export::prometheus::Naming;
+use tallyd::mapping::HistogramOptions;
+use tallyd::model::{Percentile, Policy, Statistics};
 
-/// Where tallyd means to differ, and why.
+use crate::exporter::Exporter;
+use crate::pipeline::settings;
+
+/// The rows in which tallyd differs on purpose, with the reason.
 const DEVIATIONS: [(&str, &str); 3] =
     [("exp-fact-050", GIVES_WAY), ("exp-fact-054", GIVES_WAY), ("exp-fact-055", GIVES_WAY)];
-const GIVES_WAY: &str = "a counter x_sum or x_count gives way to the timing x, also where it came first: otherwise one line \
-                         could keep the timings of another client off the page";
+const GIVES_WAY: &str = "a counter x_sum or x_count gives way to the timing x even if it came first; otherwise one line could \
+                         keep the timings of another client off the page";
 
-/// Lines become intervals, intervals become a page.
-struct Exporter {
-    shard: Arc<Mutex<Shard>>,
-    cutter: Rotator,
-    totals: Totals,
+fn exporter(rules: &str) -> Exporter {
+    let percentiles = vec![Percentile::new(50.0).unwrap()];
+    let statistics = Statistics { percentiles, ..Statistics::default() };
+    let fallback = Policy { statistics, ..Policy::default() };
+    let settings = settings(rules, &fallback, &HistogramOptions::default());
+    Exporter::new(Naming::StatsdExporter, AggregationOptions::default(), settings)
 }
 
-impl Exporter {
-    fn new(mapping: &str) -> Self {
-        let shared = SharedState::mapped(AggregationOptions::default(), Mapping::from_yaml(mapping).unwrap());
-        let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-        let percentiles = vec![Percentile::new(50.0).unwrap()];
-        let statistics = Statistics { percentiles, ..Statistics::default() };
-        let cutter =
-            Rotator::new(shared, vec![Arc::clone(&shard)], statistics.into(), IdleReporting::default());
-        Self { shard, cutter, totals: Totals::new(Naming::StatsdExporter) }
-    }
-
-    /// An interval with one line.
-    fn add(&mut self, line: &str) {
-        self.shard.lock().record(line.as_bytes());
-        self.totals.add(&Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: self.cutter.policies(),
-            rows: self.cutter.cut(Duration::ZERO).rows().clone(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        });
-    }
-
-    fn page(&self) -> String {
-        let mut page = Vec::new();
-        let written = Format::Text.render(&self.totals, |piece| {
-            page.extend_from_slice(piece);
-            Ok::<_, std::convert::Infallible>(())
-        });
-        written.unwrap();
-        String::from_utf8(page).unwrap()
-    }
-
-    /// Name and type of each family.
-    fn families(&self) -> BTreeMap<String, String> {
-        let page = self.page();
-        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-        types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
-    }
+/// Returns the name and the type of each family.
+fn families(page: &str) -> BTreeMap<String, String> {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
 }
 
-/// The only family of a page with one line, and what that line has between its braces and behind them.
+/// Returns the name of the only family of a line, and the labels and the value of its first sample.
 fn only(line: &str) -> (String, String, String) {
-    let mut exporter = Exporter::new("");
+    let mut exporter = exporter("");
     exporter.add(line);
-    let families = exporter.families();
+    let page = exporter.text();
+    let families = families(&page);
     let [name] = families.keys().collect::<Vec<_>>()[..] else { panic!("{line}: {families:?}") };
-    let page = exporter.page();
     let sample = page.lines().find(|line| !line.starts_with('#')).unwrap();
     let (series, value) = sample.rsplit_once(' ').unwrap();
     let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
@@ -96,9 +60,9 @@ fn line_of(event: &Json) -> String {
 }
 
 #[test]
-fn the_page_is_what_statsd_exporter_makes_of_the_same_lines() {
+fn page_equals_that_of_statsd_exporter_for_the_same_lines() {
     let mut checked = 0;
-    for row in include_str!("data/exposition.jsonl").lines() {
+    for row in include_str!("../data/exposition.jsonl").lines() {
         let row: Json = serde_json::from_str(row).unwrap();
         let (id, given, expect) = (row["id"].as_str().unwrap(), &row["given"], &row["expect"]);
         checked += 1;
@@ -115,11 +79,11 @@ fn the_page_is_what_statsd_exporter_makes_of_the_same_lines() {
             }
             "unit" => (only(given["line"].as_str().unwrap()).2, expect["observation"].to_string()),
             "type_conflict" => {
-                let mut exporter = Exporter::new(given["mapping_yaml"].as_str().unwrap());
+                let mut exporter = exporter(given["mapping_yaml"].as_str().unwrap());
                 for event in given["events_in_order"].as_array().unwrap() {
-                    exporter.add(&line_of(event));
+                    exporter.add(line_of(event));
                 }
-                let registered = serde_json::to_value(exporter.families()).unwrap();
+                let registered = serde_json::to_value(families(&exporter.text())).unwrap();
                 (registered.to_string(), expect["registered"].to_string())
             }
             other => panic!("{other}"),
@@ -130,5 +94,5 @@ fn the_page_is_what_statsd_exporter_makes_of_the_same_lines() {
     assert_eq!(checked, CHECKED);
 }
 
-/// Rows; one that is lost from the file shows here.
+/// The number of rows, so that none can get lost.
 const CHECKED: usize = 34;

@@ -1,30 +1,23 @@
-//! Random streams of hostile names, tags, types and values, under rules that change: whatever is sent, the page is valid.
+//! Random streams of hostile names, tags, types and values, under rules that change, never make the page invalid.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
-
-use std::convert::Infallible;
 use std::fs;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use harness::prometheus::promtool;
-use harness::strict;
-use parking_lot::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
-use tallyd::export::prometheus::{Format, Naming, Totals};
-use tallyd::flush::{IdleReporting, ReloadableSettings, Rotator};
-use tallyd::mapping::{HistogramOptions, Mapping};
-use tallyd::model::{Exposition, Overview, Percentile, Policies, Policy, Snapshot, Statistics};
+use tallyd::aggregate::AggregationOptions;
+use tallyd::export::prometheus::Naming;
+use tallyd::flush::ReloadableSettings;
+use tallyd::mapping::HistogramOptions;
+use tallyd::model::{Exposition, Percentile, Policy, Statistics};
+use tallyd_harness::process::promtool;
+use tallyd_harness::strict;
 
-const INTERVAL: Duration = Duration::from_secs(10);
+use crate::exporter::{Exporter, INTERVAL};
+use crate::pipeline;
 
-/// What rules may say, one after the other. Names and labels of some come from what clients send, and some give one family
-/// several forms.
+/// The rules between which a stream changes. Some take names and labels from what clients send, and some give one family
+/// several expositions.
 const RULES: [&str; 3] = [
     "",
     r#"
@@ -41,71 +34,42 @@ mappings:
 ",
 ];
 
-fn terms(rules: &str, form: Exposition) -> ReloadableSettings {
-    let mut mapping = Mapping::from_yaml(rules).unwrap();
+fn settings(rules: &str, exposition: Exposition) -> ReloadableSettings {
     let percentiles = [0.1, 50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
-    let bounds = if form == Exposition::Histogram { vec![-1.0, 0.001, 1e6] } else { Vec::new() };
+    let bounds = if exposition == Exposition::Histogram { vec![-1.0, 0.001, 1e6] } else { Vec::new() };
     let fallback = Policy {
         statistics: Statistics { percentiles, bounds: bounds.clone(), ..Statistics::default() },
-        form,
+        exposition,
         expire_after: [2 * INTERVAL; 6],
         ..Policy::default()
     };
-    let policies =
-        mapping.govern(&fallback, &HistogramOptions { buckets: bounds, ..HistogramOptions::default() });
-    ReloadableSettings {
-        mapping,
-        policies,
-        idle: IdleReporting::default(),
-        limits: AggregationOptions::default().limits(),
-    }
+    let histograms = HistogramOptions { buckets: bounds, ..HistogramOptions::default() };
+    pipeline::settings(rules, &fallback, &histograms)
 }
 
-/// What is sent in an interval, and the rules that hold from the next one on.
+/// The lines of an interval, and the rules that take effect with the next one.
 #[derive(Debug, Clone)]
 struct Interval {
     lines: Vec<Vec<u8>>,
     rules: Option<&'static str>,
 }
 
-/// Each page of a stream, in the text format.
-fn pages(naming: Naming, form: Exposition, intervals: &[Interval]) -> Vec<String> {
-    let ReloadableSettings { mapping, policies, idle, .. } = terms("", form);
-    // Few values are kept, so that some of the summaries are computed from histograms.
-    let parameters =
-        AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
-    let shared = SharedState::mapped(parameters, mapping);
-    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Rotator::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
-    let mut totals = Totals::new(naming);
-    let mut now = Duration::ZERO;
-    let mut pages = Vec::new();
-    for Interval { lines, rules } in intervals {
-        lines.iter().for_each(|line| shard.lock().record(line));
+/// Returns the page after each interval, in the text format.
+fn pages(naming: Naming, exposition: Exposition, intervals: &[Interval]) -> Vec<String> {
+    // Few values are kept, so that histograms summarize some series.
+    let options = AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
+    let mut exporter = Exporter::new(naming, options, settings("", exposition));
+    let pages = intervals.iter().map(|Interval { lines, rules }| {
         if let Some(rules) = rules {
-            cutter.renew(terms(rules, form));
+            exporter.reload(settings(rules, exposition));
         }
-        now += INTERVAL;
-        let cut = cutter.cut(now);
-        _ = totals.add(&Snapshot {
-            time: SystemTime::UNIX_EPOCH + now,
-            interval: INTERVAL,
-            policies: cutter.policies(),
-            rows: cut.rows().clone(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        });
-        let mut page = Vec::new();
-        let Ok(()) = Format::Text.render(&totals, |piece| -> Result<(), Infallible> {
-            page.extend_from_slice(piece);
-            Ok(())
-        });
-        pages.push(String::from_utf8(page).unwrap());
-    }
-    pages
+        exporter.add(lines.join(&b'\n'));
+        exporter.text()
+    });
+    pages.collect()
 }
 
-/// What names, keys and values of tags are made of: that which means something to some format, or to tallyd, and anything else.
+/// Returns a piece of a name, a key or a value: often one with a meaning in some format or in tallyd, else any bytes.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     const PIECES: [&[u8]; 40] = [
         b"",
@@ -203,38 +167,38 @@ fn naming() -> impl Strategy<Value = Naming> {
     select(&[Naming::Prometheus, Naming::StatsdExporter][..])
 }
 
-fn form() -> impl Strategy<Value = Exposition> {
+fn exposition() -> impl Strategy<Value = Exposition> {
     select(&[Exposition::Summary, Exposition::Histogram, Exposition::Native][..])
 }
 
 proptest! {
     #[test]
-    fn no_stream_makes_a_page_invalid(naming in naming(), form in form(), stream in stream()) {
-        for page in pages(naming, form, &stream) {
+    fn no_stream_makes_a_page_invalid(naming in naming(), exposition in exposition(), stream in stream()) {
+        for page in pages(naming, exposition, &stream) {
             prop_assert_eq!(strict::check(&page), Ok(()), "{}", page);
         }
     }
 }
 
 proptest! {
-    // Each starts a program for its last page.
+    // Each case starts a program.
     #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     #[ignore = "needs promtool; run make test"]
-    fn promtool_can_read_the_page_of_any_stream(naming in naming(), form in form(), stream in stream()) {
+    fn promtool_can_read_the_page_of_any_stream(naming in naming(), exposition in exposition(), stream in stream()) {
         const LINT: i32 = 3;
         let file = tempfile::NamedTempFile::new().unwrap();
-        // The fullest one: the last one may be of series that are idle.
-        let page = pages(naming, form, &stream).into_iter().max_by_key(String::len).unwrap();
+        // The longest page, because the series of the last one may be idle.
+        let page = pages(naming, exposition, &stream).into_iter().max_by_key(String::len).unwrap();
         fs::write(file.path(), &page).unwrap();
         let (code, remarks) = promtool(file.path());
         prop_assert!(matches!(code, Some(0 | LINT)), "{}\n{}", remarks, page);
     }
 }
 
-/// What the strict reading must refuse, and a word of why. Each page but the first ones is one of them with one thing wrong.
+/// Each case replaces a part of a right page by a wrong one, and has a word of the error.
 #[test]
-fn the_strict_reading_takes_pages_of_clients_and_refuses_what_is_wrong_with_them() {
+fn strict_reader_takes_right_pages_and_refuses_wrong_ones() {
     const GAUGE: &str =
         "# HELP g A \\\\ and a \\n.\n# TYPE g gauge\ng -1.5e300\ng{a=\"\\\\\\\"\\n\",b=\"}\"} 0\n";
     const SUMMARY: &str = "# HELP s S.\n# TYPE s summary\ns{a=\"b\",quantile=\"0.5\"} 1\ns{a=\"b\",quantile=\"1\"} 2\n\

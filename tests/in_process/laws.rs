@@ -1,67 +1,49 @@
-//! The laws that hold whatever is sent, as properties over random streams against a plain model.
+//! The laws that hold for any stream of lines: property tests against a plain model, and examples.
 
-mod model;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use model::{Model, State, nearest_rank};
-use parking_lot::Mutex;
 use proptest::prelude::*;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
-use tallyd::flush::{IdleReporting, IntervalResults, Rotator};
+use tallyd::aggregate::AggregationOptions;
+use tallyd::flush::{IdleReporting, IntervalResults, ReloadableSettings};
 use tallyd::model::{Kind, Percentile, Policies, Policy, Rows, Statistics, Value};
-use tallyd::resolve::RefuseReason;
+use tallyd::resolve::{Limits, RefuseReason, ResolveOptions};
+
+use crate::model::{Model, State, nearest_rank};
+use crate::pipeline::Pipeline;
 
 const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
-const HOUR: Duration = Duration::from_hours(1);
 
-fn parameters() -> AggregationOptions {
-    AggregationOptions { max_series: 10_000, ..AggregationOptions::default() }
+/// Returns settings with some percentiles, and series that live as long as given.
+fn settings(expire_after: [Duration; 6]) -> ReloadableSettings {
+    let percentiles = PERCENTILES.into_iter().filter_map(Percentile::new).collect();
+    let statistics = Statistics { percentiles, ..Statistics::default() };
+    let policy = Policy { statistics, expire_after, ..Policy::default() };
+    let limits = Limits { series: 10_000, ..Limits::default() };
+    ReloadableSettings { policies: Policies::new(vec![policy]), limits, ..ReloadableSettings::default() }
 }
 
-/// Shards that share their series, and what cuts them.
-struct Pipeline {
-    shards: Vec<Arc<Mutex<Shard>>>,
-    cutter: Rotator,
+/// Returns a pipeline whose series live for an hour.
+fn pipeline(receivers: usize) -> Pipeline {
+    pipeline_with(receivers, AggregationOptions::default())
 }
 
-impl Pipeline {
-    fn new(shards: usize) -> Self {
-        Self::with(shards, parameters(), HOUR)
-    }
-
-    fn with(shards: usize, parameters: AggregationOptions, expire_after: Duration) -> Self {
-        Self::with_idle(shards, parameters, [expire_after; 6], IdleReporting::default())
-    }
-
-    fn with_idle(
-        shards: usize,
-        parameters: AggregationOptions,
-        expire_after: [Duration; 6],
-        idle: IdleReporting,
-    ) -> Self {
-        let statistics = Statistics {
-            percentiles: PERCENTILES.into_iter().filter_map(Percentile::new).collect(),
-            ..Statistics::default()
-        };
-        let policy = Policy { statistics, expire_after, ..Policy::default() };
-        let shared = SharedState::new(parameters);
-        let shards: Vec<_> =
-            (0..shards).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-        Self { cutter: Rotator::new(shared, shards.clone(), Policies::new(vec![policy]), idle), shards }
-    }
-
-    fn record(&self, shard: usize, datagram: &[u8]) {
-        self.shards[shard % self.shards.len()].lock().record(datagram);
-    }
-
-    fn cut(&mut self) -> IntervalResults {
-        self.cutter.cut(Duration::ZERO)
-    }
+fn pipeline_with(receivers: usize, options: AggregationOptions) -> Pipeline {
+    Pipeline::new(receivers, options, settings([Duration::from_hours(1); 6]))
 }
 
-/// Values and rates in whose sums nothing is rounded, so that every order of adding gives the same bits.
+/// Returns a pipeline with one receiver, and room for so many series.
+fn pipeline_of(series: usize, expire_after: [Duration; 6]) -> Pipeline {
+    let limits = Limits { series, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..settings(expire_after) };
+    Pipeline::new(1, AggregationOptions::default(), settings)
+}
+
+const fn seconds(count: u64) -> [Duration; 6] {
+    [Duration::from_secs(count); 6]
+}
+
+/// Lines with values and rates whose sums are exact, so that every order of addition gives the same bits.
 fn line() -> impl Strategy<Value = String> {
     let name = prop_oneof!["[a-c]", "[a-c]\\.[x-z]"];
     let number = (-2000_i32..2000).prop_map(|quarters| format!("{}", f64::from(quarters) / 4.0));
@@ -97,7 +79,7 @@ fn line() -> impl Strategy<Value = String> {
     prop_oneof![12 => scalar, 2 => delta, 2 => set, 2 => packed, 1 => old, 2 => dialect, 1 => inside, 1 => event, 1 => check, 2 => wrong]
 }
 
-/// Datagrams of some lines, and the receiver that each arrives at.
+/// Datagrams of a few lines, each with its receiver.
 fn stream() -> impl Strategy<Value = Vec<(String, usize)>> {
     let datagram = proptest::collection::vec(line(), 1..6).prop_map(|lines| lines.join("\n"));
     proptest::collection::vec((datagram, 0_usize..8), 0..60)
@@ -130,93 +112,94 @@ fn assert_rows_are(rows: &Rows, model: &Model) {
 
 proptest! {
     #[test]
-    fn every_interval_is_what_the_plain_model_makes_of_it_with_one_two_and_four_receivers(
+    fn results_equal_the_plain_model_with_any_number_of_receivers(
         intervals in proptest::collection::vec(stream(), 1..4),
     ) {
         for receivers in [1, 2, 4] {
-            let mut pipeline = Pipeline::new(receivers);
+            let mut pipeline = pipeline(receivers);
             let mut model = Model::default();
             for stream in &intervals {
                 for (datagram, receiver) in stream {
                     pipeline.record(*receiver, datagram.as_bytes());
                     model.record(datagram.as_bytes());
                 }
-                let cut = pipeline.cut();
-                assert_rows_are(cut.rows(), &model);
+                let results = pipeline.end_interval();
+                assert_rows_are(&results.rows, &model);
                 model.events.sort();
-                prop_assert_eq!(cut.events(), &*model.events);
-                prop_assert_eq!(cut.tally(), &model.tally);
+                prop_assert_eq!(results.events, &*model.events);
+                prop_assert_eq!(&results.counts, &model.counts);
                 model.end();
             }
         }
     }
 
-    /// The form is known from the first line, so the second is not parsed if its value is plain.
+    /// The first line makes the pattern known, so the second line is not parsed if its value is plain.
     #[test]
-    fn a_value_means_the_same_whether_or_not_its_form_is_known(
+    fn value_means_the_same_on_a_known_and_an_unknown_pattern(
         value in "[-+]?[0-9]?[-+.:e0-9@|]{0,3}",
         kind in "c|g|ms|h|d|s|m|kv",
         section in "(\\|@0\\.5)?(\\|#k:v)?",
     ) {
-        let mut pipeline = Pipeline::new(1);
+        let mut pipeline = pipeline(1);
         let mut model = Model::default();
         for value in ["1", &value] {
             let line = format!("a:{value}|{kind}{section}");
             pipeline.record(0, line.as_bytes());
             model.record(line.as_bytes());
         }
-        let cut = pipeline.cut();
-        assert_rows_are(cut.rows(), &model);
-        prop_assert_eq!(cut.tally(), &model.tally);
+        let results = pipeline.end_interval();
+        assert_rows_are(&results.rows, &model);
+        prop_assert_eq!(&results.counts, &model.counts);
     }
 
     #[test]
-    fn every_line_is_recorded_or_rejected_for_a_reason_whatever_bytes_arrive(
+    fn every_line_of_any_bytes_is_recorded_or_rejected_for_a_reason(
         datagrams in proptest::collection::vec(proptest::collection::vec(prop_oneof![
             3 => proptest::sample::select(&b"abc:|@#,.0123456789cgmshdTe_\n\r-+"[..]),
             1 => any::<u8>(),
         ], 0..200), 0..20),
     ) {
-        let mut pipeline = Pipeline::new(1);
+        let mut pipeline = pipeline(1);
         let mut lines = 0;
         for datagram in &datagrams {
             pipeline.record(0, datagram);
             let is_line = |line: &&[u8]| !line.is_empty() && **line != b"\r"[..];
             lines += datagram.split(|&byte| byte == b'\n').filter(is_line).count() as u64;
         }
-        let cut = pipeline.cut();
-        let tally = cut.tally();
-        prop_assert_eq!(tally.lines, lines);
-        prop_assert_eq!(tally.datagrams, datagrams.len() as u64);
-        let rejected: u64 = tally.rejected.iter().sum();
-        let others = tally.events.as_flattened().iter().chain(&tally.service_checks);
-        let samples: u64 = tally.samples.iter().chain(&tally.refused).chain(others).sum();
-        // A line that is not rejected holds at least one sample, or is one event or service check.
+        let results = pipeline.end_interval();
+        let counts = results.counts;
+        prop_assert_eq!(counts.lines, lines);
+        prop_assert_eq!(counts.datagrams, datagrams.len() as u64);
+        let rejected: u64 = counts.rejected.values().sum();
+        let events = counts.events.values().flat_map(|of_priority| of_priority.values());
+        let recorded = counts.samples.values().chain(counts.service_checks.values()).chain(events);
+        let samples: u64 = recorded.chain(counts.refused.values()).sum();
+        // A line that is not rejected has at least one sample, or is one event or service check.
         prop_assert!(samples >= lines - rejected);
         prop_assert!(rejected <= lines);
         prop_assert!(samples == 0 || rejected < lines);
     }
 
-    /// Random series come and go while time passes in steps that let some of them expire: numbers are given again,
-    /// forms are forgotten, and still no sample turns up under another's name.
+    /// Random series come and go while time passes in steps that let some of them expire. Numbers are reused and line patterns
+    /// are forgotten, but no sample appears under the name of another series.
     #[test]
     fn series_that_expire_and_return_are_never_mixed_up(
         intervals in proptest::collection::vec((proptest::collection::vec((0_u8..30, 0_usize..2), 0..20), 0_u64..40), 1..40),
     ) {
-        let mut pipeline = Pipeline::with(2, parameters(), Duration::from_secs(30));
+        let mut pipeline = Pipeline::new(2, AggregationOptions::default(), settings(seconds(30)));
         let mut now = Duration::ZERO;
-        let mut gauges = std::collections::BTreeMap::new();
+        let mut gauges = BTreeMap::new();
         for (samples, pause) in intervals {
-            let mut sent = std::collections::BTreeMap::new();
+            let mut sent = BTreeMap::new();
             for (id, receiver) in samples {
                 let datagram = format!("n{id}:1|c\nn{id}:{id}|g\nn{id}:{id}|ms\nn{id}:{id}|s");
                 pipeline.record(receiver, datagram.as_bytes());
                 *sent.entry(format!("n{id}")).or_insert(0.0) += 1.0;
                 gauges.insert(format!("n{id}"), f64::from(id));
             }
-            let cut = pipeline.cutter.cut(now);
+            let results = pipeline.end_interval_at(now);
             now += Duration::from_secs(pause);
-            for row in cut.rows() {
+            for row in &results.rows {
                 let name = row.series.name();
                 let count = sent.get(name);
                 match row.value {
@@ -229,7 +212,7 @@ proptest! {
                     Value::Gauge(value) => prop_assert_eq!(Some(value), gauges.get(name)),
                 }
             }
-            let rows_of = |kind| cut.rows().iter().filter(|row| row.series.kind() == kind).count();
+            let rows_of = |kind| results.rows.iter().filter(|row| row.series.kind() == kind).count();
             for kind in [Kind::Counter, Kind::Timing, Kind::Set] {
                 prop_assert_eq!(rows_of(kind), sent.len());
             }
@@ -238,33 +221,32 @@ proptest! {
     }
 }
 
-fn value<'a>(cut: &'a IntervalResults, name: &str) -> Option<&'a Value> {
-    cut.rows().iter().find(|row| row.series.name() == name).map(|row| row.value)
+fn value<'a>(results: &'a IntervalResults, name: &str) -> Option<&'a Value> {
+    results.rows.iter().find(|row| row.series.name() == name).map(|row| row.value)
 }
 
 #[test]
-fn a_sample_is_in_the_interval_in_which_it_was_recorded_and_in_no_other() {
-    let mut pipeline = Pipeline::new(2);
+fn sample_is_in_the_interval_that_recorded_it_and_in_no_other() {
+    let mut pipeline = pipeline(2);
     for interval in 1..=5_u32 {
         for receiver in 0..2 {
             (0..interval).for_each(|_| pipeline.record(receiver, b"a:1|c\nb:1|ms\nc:x|s"));
         }
-        let cut = pipeline.cut();
-        assert_eq!(value(&cut, "a"), Some(&Value::Counter(f64::from(2 * interval))));
+        let results = pipeline.end_interval();
+        assert_eq!(value(&results, "a"), Some(&Value::Counter(f64::from(2 * interval))));
         assert!(
-            matches!(value(&cut, "b"), Some(Value::Summary(summary)) if summary.count == f64::from(2 * interval))
+            matches!(value(&results, "b"), Some(Value::Summary(summary)) if summary.count == f64::from(2 * interval))
         );
-        assert_eq!(value(&cut, "c"), Some(&Value::Set(1.0)));
+        assert_eq!(value(&results, "c"), Some(&Value::Set(1.0)));
     }
-    assert!(pipeline.cut().rows().is_empty());
+    assert!(pipeline.end_interval().rows.is_empty());
 }
 
-/// More than a cache holds, so that lines are looked at ahead; in datagrams of more lines than are looked at at a time.
+/// More series than fit the CPU cache, so that the shard reads ahead, in datagrams of more lines than one batch holds.
 #[test]
-fn a_hundred_thousand_series_are_each_what_was_sent_of_them() {
+fn hundred_thousand_series_have_the_values_that_were_sent() {
     const SERIES: usize = 100_000;
-    let parameters = AggregationOptions { max_series: SERIES, ..AggregationOptions::default() };
-    let mut pipeline = Pipeline::with(1, parameters, HOUR);
+    let mut pipeline = pipeline_of(SERIES, seconds(3600));
     for interval in 0..3 {
         let line = |id: usize| match id % 4 {
             0 => format!("n{id}:{}|c", id + interval),
@@ -276,9 +258,9 @@ fn a_hundred_thousand_series_are_each_what_was_sent_of_them() {
         for ids in order.chunks(100) {
             pipeline.record(0, ids.iter().map(|&id| line(id)).collect::<Vec<_>>().join("\n").as_bytes());
         }
-        let cut = pipeline.cut();
-        assert_eq!(cut.rows().len(), SERIES);
-        for row in cut.rows() {
+        let results = pipeline.end_interval();
+        assert_eq!(results.rows.len(), SERIES);
+        for row in &results.rows {
             let id: usize = row.series.name()[1..].parse().unwrap();
             let sent = (id + interval) as f64;
             match row.value {
@@ -287,20 +269,21 @@ fn a_hundred_thousand_series_are_each_what_was_sent_of_them() {
                 Value::Set(members) => assert_eq!(*members, 2.0),
             }
         }
-        assert_eq!(cut.tally().rejected.iter().sum::<u64>(), SERIES as u64 / 4);
+        assert_eq!(results.counts.rejected.values().sum::<u64>(), SERIES as u64 / 4);
     }
 }
 
 #[test]
-fn what_is_reported_of_idle_series_is_configured() {
+fn settings_decide_what_is_reported_for_idle_series() {
     for (reports, names) in [(false, &["g"][..]), (true, &["c", "s"])] {
         let idle = IdleReporting { zero_counters: reports, zero_sets: reports, last_gauges: !reports };
-        let mut pipeline = Pipeline::with_idle(1, parameters(), [Duration::from_secs(100); 6], idle);
+        let settings = ReloadableSettings { idle, ..settings(seconds(100)) };
+        let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
         pipeline.record(0, b"c:1|c\ng:5|g\ns:x|s\nt:1|ms");
-        assert_eq!(pipeline.cut().rows().len(), 4);
-        let cut = pipeline.cut();
-        assert_eq!(cut.rows().iter().map(|row| row.series.name()).collect::<Vec<_>>(), names);
-        for row in cut.rows() {
+        assert_eq!(pipeline.end_interval().rows.len(), 4);
+        let results = pipeline.end_interval();
+        assert_eq!(results.rows.iter().map(|row| row.series.name()).collect::<Vec<_>>(), names);
+        for row in &results.rows {
             let expected = match row.series.kind() {
                 Kind::Counter => Value::Counter(0.0),
                 Kind::Set => Value::Set(0.0),
@@ -308,56 +291,57 @@ fn what_is_reported_of_idle_series_is_configured() {
             };
             assert_eq!(*row.value, expected);
         }
-        // Nothing is reported any more once the series are dropped.
-        (1..4).for_each(|round| _ = pipeline.cutter.cut(Duration::from_secs(round * 200)));
-        assert!(pipeline.cutter.cut(Duration::from_secs(800)).rows().is_empty());
+        // Expired series are not reported.
+        (1..4).for_each(|round| _ = pipeline.end_interval_at(Duration::from_secs(round * 200)));
+        assert!(pipeline.end_interval_at(Duration::from_secs(800)).rows.is_empty());
     }
 }
 
 #[test]
-fn of_a_truncated_datagram_only_whole_lines_count_if_there_are_any() {
-    let mut pipeline = Pipeline::new(1);
+fn only_whole_lines_of_a_truncated_datagram_count() {
+    let mut pipeline = pipeline(1);
     pipeline.shards[0].lock().record_truncated(b"a:1|c\na:12");
     pipeline.shards[0].lock().record_truncated(b"a:1234|c");
-    let cut = pipeline.cut();
-    assert_eq!(value(&cut, "a"), Some(&Value::Counter(1.0)));
-    assert_eq!((cut.tally().datagrams, cut.tally().truncated, cut.tally().lines), (2, 2, 1));
+    let results = pipeline.end_interval();
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
+    assert_eq!((results.counts.datagrams, results.counts.truncated, results.counts.lines), (2, 2, 1));
 }
 
 #[test]
-fn values_whose_magnitude_a_histogram_does_not_tell_are_counted() {
-    let mut pipeline = Pipeline::with(2, AggregationOptions { exact_values: 2, ..parameters() }, HOUR);
+fn values_outside_the_range_of_histograms_are_counted() {
+    let mut pipeline =
+        pipeline_with(2, AggregationOptions { exact_values: 2, ..AggregationOptions::default() });
     pipeline.record(0, b"a:1e300:2:3:4|d\nb:1e300|d");
     pipeline.record(1, b"a:5:-1e300|d");
-    assert_eq!(pipeline.cut().tally().clamped, 2);
+    assert_eq!(pipeline.end_interval().counts.clamped, 2);
 }
 
 #[test]
-fn a_tiny_sample_rate_is_one_update_with_a_large_weight() {
-    let mut pipeline = Pipeline::new(1);
+fn sample_with_a_tiny_rate_is_one_update_with_a_large_weight() {
+    let mut pipeline = pipeline(1);
     pipeline.record(0, b"a:1|ms|@0.0000001\nb:2|c|@0.0000001");
-    let cut = pipeline.cut();
-    assert_eq!(cut.tally().samples.iter().sum::<u64>(), 2);
+    let results = pipeline.end_interval();
+    assert_eq!(results.counts.samples.values().sum::<u64>(), 2);
     assert!(
-        matches!(value(&cut, "a"), Some(Value::Summary(summary)) if summary.count == 1e7 && summary.max == 1.0)
+        matches!(value(&results, "a"), Some(Value::Summary(summary)) if summary.count == 1e7 && summary.max == 1.0)
     );
-    assert_eq!(value(&cut, "b"), Some(&Value::Counter(2e7)));
+    assert_eq!(value(&results, "b"), Some(&Value::Counter(2e7)));
 }
 
-/// Datagrams of 56 KB each. What is compared differs by a factor of some hundreds where work is quadratic.
+/// Each datagram has 56 KB. If work were quadratic, the times would differ by a factor of some hundreds.
 #[test]
-fn work_for_a_line_is_in_proportion_to_its_length_whatever_stands_in_it() {
+fn work_for_a_line_is_proportional_to_its_length() {
     let tags = ",k=v".repeat(7_000);
     let plain = format!("a{tags}:1{}|c", ":1".repeat(14_000));
     let of_alternate_types = format!("a{tags}:1|c{}", ":1|g:1|c".repeat(3_500));
     let refused = |last: u8| format!("tallyd.{}{last:02}:1{}|c", "x".repeat(28_000), ":1".repeat(14_000));
     let unclosed = format!("{}:1|c", "[".repeat(56_000));
-    let mut pipeline = Pipeline::new(1);
-    // So many refused names are watched.
+    let mut pipeline = pipeline(1);
+    // The shard watches at most 32 refused names.
     (0..32).for_each(|last| pipeline.record(0, refused(last).as_bytes()));
     let time = |line: &str| {
         let once = |_| {
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             pipeline.record(0, line.as_bytes());
             start.elapsed()
         };
@@ -368,119 +352,118 @@ fn work_for_a_line_is_in_proportion_to_its_length_whatever_stands_in_it() {
         let took = time(line);
         assert!(took < 30 * plain, "{took:?} against {plain:?} for {}…", &line[..10]);
     }
-    let cut = pipeline.cut();
-    assert_eq!(cut.tally().refused[RefuseReason::ReservedName as usize], 35 * 14_001);
+    let results = pipeline.end_interval();
+    assert_eq!(results.counts.refused[RefuseReason::ReservedName], 35 * 14_001);
 }
 
 #[test]
-fn beyond_max_series_new_ones_are_refused_counted_and_known_ones_go_on() {
-    let mut pipeline = Pipeline::with(1, AggregationOptions { max_series: 2, ..parameters() }, HOUR);
+fn new_series_beyond_max_series_are_refused_and_known_series_go_on() {
+    let mut pipeline = pipeline_of(2, seconds(3600));
     pipeline.record(0, b"a:1|c\nb:1|c\nc:1|c\nc:1:2|ms\na:1|c");
-    let cut = pipeline.cut();
-    assert_eq!(cut.rows().len(), 2);
-    assert_eq!(value(&cut, "a"), Some(&Value::Counter(2.0)));
-    assert_eq!(cut.tally().refused[RefuseReason::MaxSeries as usize], 3);
-    assert_eq!(cut.tally().samples[Kind::Counter as usize], 3);
+    let results = pipeline.end_interval();
+    assert_eq!(results.rows.len(), 2);
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(2.0)));
+    assert_eq!(results.counts.refused[RefuseReason::MaxSeries], 3);
+    assert_eq!(results.counts.samples[Kind::Counter], 3);
 }
 
 #[test]
-fn names_and_tags_of_all_series_take_no_more_memory_than_configured() {
-    let mut pipeline = Pipeline::with(1, AggregationOptions { max_series_bytes: 1000, ..parameters() }, HOUR);
+fn names_and_tags_take_no_more_memory_than_configured() {
+    let limits = Limits { bytes: 1000, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..settings(seconds(3600)) };
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
     let long = "x".repeat(500);
     for n in 0..10 {
         pipeline.record(0, format!("a{n}:1|c|#{long}").as_bytes());
     }
-    let cut = pipeline.cut();
-    assert_eq!(cut.rows().len(), 1);
-    assert_eq!(cut.tally().refused[RefuseReason::MaxSeriesBytes as usize], 9);
+    let results = pipeline.end_interval();
+    assert_eq!(results.rows.len(), 1);
+    assert_eq!(results.counts.refused[RefuseReason::MaxSeriesBytes], 9);
 }
 
 #[test]
-fn a_dropped_series_makes_room_for_a_new_one() {
-    let mut pipeline =
-        Pipeline::with(1, AggregationOptions { max_series: 1, ..parameters() }, Duration::from_secs(1));
+fn expired_series_makes_room_for_a_new_one() {
+    let mut pipeline = pipeline_of(1, seconds(1));
     pipeline.record(0, b"a:1|c");
-    // At the second cut it has been idle for that long, and at the third it is dropped.
-    (0..3).for_each(|second| _ = pipeline.cutter.cut(Duration::from_secs(second)));
+    // The series has been idle long enough at the second end of an interval, and expires at the third.
+    (0..3).for_each(|second| _ = pipeline.end_interval_at(Duration::from_secs(second)));
     pipeline.record(0, b"b:1|c\na:1|c");
-    let cut = pipeline.cutter.cut(Duration::from_secs(3));
-    assert_eq!(value(&cut, "b"), Some(&Value::Counter(1.0)));
-    assert_eq!(value(&cut, "a"), None);
-    assert_eq!(cut.tally().refused[RefuseReason::MaxSeries as usize], 1);
+    let results = pipeline.end_interval_at(Duration::from_secs(3));
+    assert_eq!(value(&results, "b"), Some(&Value::Counter(1.0)));
+    assert_eq!(value(&results, "a"), None);
+    assert_eq!(results.counts.refused[RefuseReason::MaxSeries], 1);
 }
 
-/// There is room for no more than these four, so a newcomer would take the place of one that is dropped.
+/// Only these four series fit, so a new one would take the place of one that expires.
 #[test]
-fn a_series_of_any_kind_that_has_samples_in_time_is_never_dropped() {
-    let mut pipeline =
-        Pipeline::with(1, AggregationOptions { max_series: 4, ..parameters() }, Duration::from_secs(10));
+fn series_that_gets_samples_in_time_never_expires() {
+    let mut pipeline = pipeline_of(4, seconds(10));
     let mut refused = 0;
     for second in 0..60 {
         if second % 5 == 0 {
             pipeline.record(0, b"c:1|c\ng:+1|g\nt:1|ms\ns:x|s");
         }
         pipeline.record(0, b"new:1|c");
-        let cut = pipeline.cutter.cut(Duration::from_secs(second));
-        refused += cut.tally().refused[RefuseReason::MaxSeries as usize];
-        assert_eq!(value(&cut, "g"), Some(&Value::Gauge((second / 5 + 1) as f64)));
+        let results = pipeline.end_interval_at(Duration::from_secs(second));
+        refused += results.counts.refused[RefuseReason::MaxSeries];
+        assert_eq!(value(&results, "g"), Some(&Value::Gauge((second / 5 + 1) as f64)));
     }
     assert_eq!(refused, 60);
 }
 
-/// Shards start anew at the cut of second 2, when a series is dropped.
+/// The series expires at second 2, which resets the shard.
 #[test]
-fn events_are_kept_and_reported_once_also_by_shards_that_start_anew() {
-    let mut pipeline = Pipeline::with(1, parameters(), Duration::from_secs(1));
+fn each_event_is_reported_once_even_if_the_shards_are_reset() {
+    let mut pipeline = pipeline_of(100, seconds(1));
     pipeline.record(0, b"a:1|c");
     for second in 0..6 {
         let title = second.to_string();
         pipeline.record(0, format!("_e{{1,1}}:{title}|x").as_bytes());
-        let cut = pipeline.cutter.cut(Duration::from_secs(second));
-        assert_eq!(cut.events().iter().map(|event| &event.title).collect::<Vec<_>>(), [&title]);
+        let results = pipeline.end_interval_at(Duration::from_secs(second));
+        assert_eq!(results.events.iter().map(|event| &event.title).collect::<Vec<_>>(), [&title]);
     }
 }
 
-/// A histogram gets the number of a timing, which expired.
+/// A histogram gets the number of an expired timing.
 #[test]
-fn a_series_expires_by_its_own_kind_whatever_had_its_number_before() {
-    let mut expire_after = [HOUR; Kind::ALL.len()];
+fn series_with_a_reused_number_expires_by_its_own_kind() {
+    let mut expire_after = seconds(3600);
     expire_after[Kind::Timing as usize] = Duration::from_secs(1);
-    let parameters = AggregationOptions { max_series: 1, ..parameters() };
-    let mut pipeline = Pipeline::with_idle(1, parameters, expire_after, IdleReporting::default());
-    let mut cut = |line: &[u8], seconds: std::ops::Range<u64>| {
+    let mut pipeline = pipeline_of(1, expire_after);
+    let mut refused = |line: &[u8], seconds: std::ops::Range<u64>| {
         pipeline.record(0, line);
-        let cuts = seconds.map(|second| pipeline.cutter.cut(Duration::from_secs(second)));
-        cuts.map(|cut| cut.tally().refused[RefuseReason::MaxSeries as usize]).sum::<u64>()
+        let results = seconds.map(|second| pipeline.end_interval_at(Duration::from_secs(second)));
+        results.map(|results| results.counts.refused[RefuseReason::MaxSeries]).sum::<u64>()
     };
-    assert_eq!(cut(b"a:1|ms", 0..3), 0);
-    assert_eq!(cut(b"b:1|h", 3..7), 0);
-    assert_eq!(cut(b"c:1|c", 7..8), 1);
+    assert_eq!(refused(b"a:1|ms", 0..3), 0);
+    assert_eq!(refused(b"b:1|h", 3..7), 0);
+    assert_eq!(refused(b"c:1|c", 7..8), 1);
 }
 
 #[test]
-fn a_gauge_that_takes_the_place_of_a_dropped_one_starts_from_zero() {
-    let mut pipeline = Pipeline::with(1, parameters(), Duration::from_secs(1));
+fn gauge_with_a_reused_number_starts_from_zero() {
+    let mut pipeline = pipeline_of(100, seconds(1));
     pipeline.record(0, b"a:5|g");
-    (0..4).for_each(|second| _ = pipeline.cutter.cut(Duration::from_secs(second)));
+    (0..4).for_each(|second| _ = pipeline.end_interval_at(Duration::from_secs(second)));
     pipeline.record(0, b"b:+1|g");
-    let cut = pipeline.cutter.cut(Duration::from_secs(4));
-    assert_eq!(cut.rows().len(), 1);
-    assert_eq!(value(&cut, "b"), Some(&Value::Gauge(1.0)));
+    let results = pipeline.end_interval_at(Duration::from_secs(4));
+    assert_eq!(results.rows.len(), 1);
+    assert_eq!(value(&results, "b"), Some(&Value::Gauge(1.0)));
 }
 
 #[test]
-fn names_that_tallyd_keeps_for_itself_are_refused() {
-    let mut pipeline = Pipeline::new(1);
+fn names_reserved_for_tallyd_are_refused() {
+    let mut pipeline = pipeline(1);
     pipeline.record(0, b"tallyd.lines:5|c\ntallyd:1|c");
-    let cut = pipeline.cut();
-    assert_eq!(cut.rows().len(), 1);
-    assert_eq!(cut.tally().refused[RefuseReason::ReservedName as usize], 1);
+    let results = pipeline.end_interval();
+    assert_eq!(results.rows.len(), 1);
+    assert_eq!(results.counts.refused[RefuseReason::ReservedName], 1);
 }
 
 #[test]
-fn more_rates_and_forms_than_are_remembered_are_still_counted_right() {
-    let mut pipeline = Pipeline::with(1, AggregationOptions { max_series: 10, ..parameters() }, HOUR);
-    // Twice, since it is the second line of a form that is not parsed.
+fn more_rates_and_patterns_than_are_remembered_are_counted_correctly() {
+    let mut pipeline = pipeline_of(10, seconds(3600));
+    // Each line comes twice, because the second line of a pattern is not parsed.
     for n in (1..=2000).chain(1..=2000) {
         let rate = 1.0 / f64::from(n);
         pipeline.record(0, format!("a:1|c|@{rate}\nb:1|ms|@{rate}").as_bytes());
@@ -488,54 +471,56 @@ fn more_rates_and_forms_than_are_remembered_are_still_counted_right() {
     for n in 0..70_000 {
         pipeline.record(0, format!("c:1|c|c:container-{n}").as_bytes());
     }
-    let cut = pipeline.cut();
-    let Some(Value::Counter(sum)) = value(&cut, "a") else { panic!("no counter") };
+    let results = pipeline.end_interval();
+    let Some(Value::Counter(sum)) = value(&results, "a") else { panic!("no counter") };
     assert!((sum / 4_002_000.0 - 1.0).abs() < 1e-9, "{sum}");
-    let Some(Value::Summary(summary)) = value(&cut, "b") else { panic!("no timing") };
+    let Some(Value::Summary(summary)) = value(&results, "b") else { panic!("no timing") };
     assert!((summary.count / 4_002_000.0 - 1.0).abs() < 1e-9, "{}", summary.count);
-    assert_eq!(value(&cut, "c"), Some(&Value::Counter(70_000.0)));
-    // Forms are forgotten at this cut, and learned again.
+    assert_eq!(value(&results, "c"), Some(&Value::Counter(70_000.0)));
+    // The end of the interval has reset the shard, so it learns these patterns again.
     pipeline.record(0, b"c:1|c|c:container-5\na:1|c");
-    let cut = pipeline.cut();
-    assert_eq!(value(&cut, "c"), Some(&Value::Counter(1.0)));
-    assert_eq!(value(&cut, "a"), Some(&Value::Counter(1.0)));
+    let results = pipeline.end_interval();
+    assert_eq!(value(&results, "c"), Some(&Value::Counter(1.0)));
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
 }
 
 #[test]
-fn what_a_sign_means_to_a_gauge_can_be_configured_by_prefix() {
-    let parameters = AggregationOptions { absolute_gauge_prefixes: vec!["abs.".into()], ..parameters() };
-    let mut pipeline = Pipeline::with(1, parameters, HOUR);
+fn prefixes_decide_whether_a_signed_gauge_is_absolute() {
+    let resolve =
+        ResolveOptions { absolute_gauge_prefixes: vec!["abs.".into()], ..ResolveOptions::default() };
+    let mut pipeline = pipeline_with(1, AggregationOptions { resolve, ..AggregationOptions::default() });
     for _ in 0..2 {
         pipeline.record(0, b"abs.a:+5|g\na:+5|g\nk:-3|kv\nabs.b:-2|g|T1\nb:+1|g|T1");
     }
-    let cut = pipeline.cut();
-    let gauge = |name| match value(&cut, name) {
+    let results = pipeline.end_interval();
+    let gauge = |name| match value(&results, name) {
         Some(Value::Gauge(value)) => *value,
         other => panic!("{name}: {other:?}"),
     };
     assert_eq!(["abs.a", "a", "k", "abs.b", "b"].map(gauge), [5.0, 10.0, -3.0, -2.0, 2.0]);
 }
 
-/// The second line has no form of its own, and finds the gauge that the first one opened.
+/// The second line names the gauge that the first line created.
 #[test]
-fn what_a_sign_means_is_configured_for_the_gauges_of_service_checks_too() {
-    let mut pipeline = Pipeline::with(1, AggregationOptions { absolute_gauges: true, ..parameters() }, HOUR);
+fn gauge_of_a_service_check_follows_the_setting_for_signs() {
+    let resolve = ResolveOptions { absolute_gauges: true, ..ResolveOptions::default() };
+    let mut pipeline = pipeline_with(1, AggregationOptions { resolve, ..AggregationOptions::default() });
     pipeline.record(0, b"_sc|up|2\nservice_check:-1|g|T1|#check:up");
-    assert_eq!(value(&pipeline.cut(), "service_check"), Some(&Value::Gauge(-1.0)));
+    assert_eq!(value(&pipeline.end_interval(), "service_check"), Some(&Value::Gauge(-1.0)));
 }
 
 #[test]
 fn sums_that_overflow_stay_finite() {
-    let mut pipeline = Pipeline::new(2);
+    let mut pipeline = pipeline(2);
     for _ in 0..3 {
         pipeline.record(0, b"a:1e308|c|@0.01\nb:1e308|ms|@0.01\ng:+1.7e308|g");
         pipeline.record(1, b"c:-1e308|c|@0.01\na:1|c");
     }
-    let cut = pipeline.cut();
-    assert_eq!(value(&cut, "a"), Some(&Value::Counter(f64::MAX)));
-    assert_eq!(value(&cut, "c"), Some(&Value::Counter(-f64::MAX)));
-    assert_eq!(value(&cut, "g"), Some(&Value::Gauge(f64::MAX)));
-    let Some(Value::Summary(summary)) = value(&cut, "b") else { panic!("no timing") };
+    let results = pipeline.end_interval();
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(f64::MAX)));
+    assert_eq!(value(&results, "c"), Some(&Value::Counter(-f64::MAX)));
+    assert_eq!(value(&results, "g"), Some(&Value::Gauge(f64::MAX)));
+    let Some(Value::Summary(summary)) = value(&results, "b") else { panic!("no timing") };
     assert!(summary.sum.is_finite() && summary.stddev.is_finite(), "{summary:?}");
     assert_eq!(summary.mean, 1e308);
 }

@@ -1,21 +1,20 @@
-//! Mapping rules: what `statsd_exporter`'s own tests say of its files, and what becomes of lines in a shard.
+//! Mapping rules: the cases of `statsd_exporter`'s own tests, and what rules make of lines.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use proptest::prelude::*;
 use serde::Deserialize;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::aggregate::AggregationOptions;
 use tallyd::app::explain::Explainer;
 use tallyd::export::prometheus::Naming;
-use tallyd::flush::{IdleReporting, ReloadableSettings, Rotator};
+use tallyd::flush::{IntervalResults, ReloadableSettings};
 use tallyd::mapping::{HistogramOptions, Mapping};
-use tallyd::model::{Exposition, Kind, Percentile, Policies, Policy, Statistics, Value};
-use tallyd::resolve::RefuseReason;
+use tallyd::model::{Exposition, Kind, Named, Percentile, Policy, Statistics, Value};
 
-/// A mapping file, and what metrics become by it.
+use crate::pipeline::{Pipeline, settings};
+
+/// A mapping file, and what it makes of metrics.
 #[derive(Debug, Deserialize)]
 struct Case {
     id: String,
@@ -31,7 +30,7 @@ struct Metric {
     kind: String,
     expect: Option<Expected>,
     outcome: Option<String>,
-    /// Once it is legal.
+    /// The name on the page, if the mapped name is not legal.
     exposed_name: Option<String>,
     #[serde(default)]
     tags_in: BTreeMap<String, String>,
@@ -46,19 +45,19 @@ struct Expected {
     labels: BTreeMap<String, String>,
 }
 
-/// Where tallyd means to differ: case, metric, and why.
+/// The cases in which tallyd differs on purpose, with the reason.
 const DEVIATIONS: [(&str, &str); 1] = [(
     "map-100",
-    "$10 is the tenth star, as ${10} is and as in a regular expression; there it is the first one and a 0",
+    "$10 is the tenth star, like ${10} and like in a regular expression; in statsd_exporter it is the first star and a 0",
 )];
 
 fn cases() -> Vec<Case> {
-    let lines = include_str!("data/mapping.jsonl").lines();
+    let lines = include_str!("../data/mapping.jsonl").lines();
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn every_file_that_statsd_exporter_takes_is_taken_and_every_other_is_refused() {
+fn files_that_statsd_exporter_takes_are_taken_and_others_are_refused() {
     let cases = cases();
     assert_eq!(cases.len(), 70);
     for Case { id, yaml, yaml_ok, .. } in cases {
@@ -68,7 +67,7 @@ fn every_file_that_statsd_exporter_takes_is_taken_and_every_other_is_refused() {
 }
 
 #[test]
-fn every_metric_becomes_what_statsd_exporter_makes_of_it() {
+fn rules_make_the_same_of_each_metric_as_statsd_exporter() {
     let mut checked = 0;
     for case in cases().into_iter().filter(|case| case.yaml_ok) {
         let deviates = DEVIATIONS.iter().any(|(id, _)| *id == case.id);
@@ -90,30 +89,28 @@ fn every_metric_becomes_what_statsd_exporter_makes_of_it() {
     assert!(checked > 80, "{checked}");
 }
 
-/// What `statsd_exporter` has where neither rule nor defaults say anything.
+/// The values of `statsd_exporter` where neither a rule nor the defaults say anything.
 const QUANTILES: [f64; 3] = [50.0, 90.0, 99.0];
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[test]
-fn every_metric_has_the_options_that_statsd_exporter_gives_it() {
+fn each_metric_has_the_options_that_statsd_exporter_gives_it() {
     let mut checked = 0;
     for case in cases().into_iter().filter(|case| case.yaml_ok) {
         for metric in case.cases.iter().filter(|metric| metric.options.is_object()) {
             checked += 1;
-            let mut mapping = Mapping::from_yaml(&case.yaml).unwrap();
             let percentiles = QUANTILES.into_iter().filter_map(Percentile::new).collect();
             let statistics = Statistics { percentiles, ..Statistics::default() };
             let fallback = Policy { statistics, ..Policy::default() };
             let histograms = HistogramOptions { buckets: BUCKETS.into(), ..HistogramOptions::default() };
-            let policies = Policies::new(mapping.govern(&fallback, &histograms));
-            let policy = policy_of(mapping, policies, &line_of(metric));
+            let policy = policy_of(settings(&case.yaml, &fallback, &histograms), &line_of(metric));
             let Options { observer_type, quantiles, buckets, ttl_s } =
                 serde_json::from_value(metric.options.clone()).unwrap();
             let of = &format!("{} {}: {policy:?}", case.id, metric.statsd);
             if let Some(observer_type) = observer_type {
-                let form =
+                let exposition =
                     if observer_type == "histogram" { Exposition::Histogram } else { Exposition::Summary };
-                assert_eq!(policy.form, form, "{of}");
+                assert_eq!(policy.exposition, exposition, "{of}");
             }
             if let Some(quantiles) = quantiles {
                 let percents: Vec<_> =
@@ -131,8 +128,8 @@ fn every_metric_has_the_options_that_statsd_exporter_gives_it() {
     assert_eq!(checked, 22);
 }
 
-/// What is checked of the options of a metric. How old a summary's values may be and how they are kept has no meaning in
-/// tallyd, whose summaries are of an interval.
+/// The options of a metric that are checked. Options for the age and the buffers of summaries have no meaning in tallyd,
+/// whose summaries are of one interval.
 #[derive(Debug, Deserialize)]
 struct Options {
     observer_type: Option<String>,
@@ -141,18 +138,16 @@ struct Options {
     ttl_s: Option<f64>,
 }
 
-/// The policy of the series of a line.
-fn policy_of(mapping: Mapping, policies: Policies, line: &str) -> Policy {
-    let shared = SharedState::mapped(AggregationOptions::default(), mapping);
-    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter = Rotator::new(shared, vec![Arc::clone(&shard)], policies, IdleReporting::default());
-    shard.lock().record(line.as_bytes());
-    let cut = cutter.cut(Duration::ZERO);
-    let row = cut.rows().iter().next().expect("a series");
-    cutter.policies().get(row.policy).clone()
+/// Returns the policy of the series of a line.
+fn policy_of(settings: ReloadableSettings, line: &str) -> Policy {
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    pipeline.record(0, line);
+    let results = pipeline.end_interval();
+    let row = results.rows.iter().next().expect("a series");
+    results.policies.get(row.policy).clone()
 }
 
-/// What Prometheus is shown of a metric, by `tallyd explain`.
+/// Returns the series on the Prometheus page of a metric, as `tallyd explain` shows it.
 fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
     let text = explainer.explain(line_of(metric).as_bytes());
     let row = text.lines().find_map(|row| row.strip_prefix("  prometheus"));
@@ -187,25 +182,32 @@ fn expected(metric: &Metric) -> Option<String> {
     Some(if labels.is_empty() { name.clone() } else { format!("{name}{{{}}}", labels.join(",")) })
 }
 
-/// Lines, recorded in two shards in turn by these rules: the rows of their snapshot, and what was refused.
+/// Returns the settings of rules in YAML, with all else as in the shipped configuration.
+fn settings_of(yaml: &str) -> ReloadableSettings {
+    settings(yaml, &Policy::default(), &HistogramOptions::default())
+}
+
+/// Returns the series and the value of each row.
+fn rows(results: &IntervalResults) -> Vec<(String, Value)> {
+    results.rows.iter().map(|row| (format!("{:?}", row.series), row.value.clone())).collect()
+}
+
+/// Records lines by these rules, in two shards by turns. Returns the rows, and the numbers of refused samples.
 fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
-    let shared = SharedState::mapped(AggregationOptions::default(), Mapping::from_yaml(yaml).unwrap());
-    let shards: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-    let mut cutter = Rotator::new(shared, shards.clone(), Policies::default(), IdleReporting::default());
-    for (line, shard) in lines.iter().zip(shards.iter().cycle()) {
-        shard.lock().record(line.as_bytes());
+    let mut pipeline = Pipeline::new(2, AggregationOptions::default(), settings_of(yaml));
+    for (line, receiver) in lines.iter().zip(0..) {
+        pipeline.record(receiver, line);
     }
-    let cut = cutter.cut(Duration::ZERO);
-    let tally = cut.tally();
-    let refused = RefuseReason::ALL.map(RefuseReason::name).into_iter().zip(tally.refused);
-    let counted = tally.samples.iter().chain(&tally.refused).sum::<u64>();
+    let results = pipeline.end_interval();
+    let counts = &results.counts;
+    let counted = counts.samples.values().chain(counts.refused.values()).sum::<u64>();
     assert_eq!(counted, lines.len() as u64, "every sample is recorded or refused");
-    let rows = cut.rows().iter().map(|row| (format!("{:?}", row.series), row.value.clone()));
-    (rows.collect(), refused.filter(|&(_, count)| count > 0).collect())
+    let refused = counts.refused.iter().filter(|&(_, &count)| count > 0);
+    (rows(&results), refused.map(|(reason, &count)| (Named::name(reason), count)).collect())
 }
 
 #[test]
-fn series_that_become_one_are_one_over_all_receivers() {
+fn series_that_rules_join_are_one_across_all_receivers() {
     let yaml = "mappings: [{ match: api.*.latency, name: latency }, { match: '*.users', name: users }]";
     let lines = ["api.a.latency:1|ms", "api.b.latency:3|ms", "api.c.latency:2|ms", "api.d.latency:9|ms"];
     let (rows, _) = record(yaml, &lines);
@@ -216,7 +218,7 @@ fn series_that_become_one_are_one_over_all_receivers() {
 }
 
 #[test]
-fn a_label_and_a_tag_that_becomes_it_are_one_and_the_rule_says_which_counts() {
+fn rule_decides_between_its_label_and_a_tag_of_that_name() {
     let of = |honor: bool, tag: &str| {
         let yaml =
             format!("mappings: [{{ match: a, name: b, labels: {{ _9x: rule }}, honor_labels: {honor} }}]");
@@ -229,7 +231,7 @@ fn a_label_and_a_tag_that_becomes_it_are_one_and_the_rule_says_which_counts() {
 }
 
 #[test]
-fn what_a_rule_drops_is_counted_and_nothing_else() {
+fn samples_that_a_rule_drops_are_counted_and_not_recorded() {
     let yaml =
         "mappings: [{ match: a.*, name: a, action: drop }, { match: (.*)_x, match_type: regex, name: $2 }]";
     let lines = ["a.b:1|c", "a.b:2|c", "a.b:3|c", "a.b:4|c", "a.c:1|s", "b_x:1|c", "c:1|c", "a.b:1|c|T1"];
@@ -239,7 +241,7 @@ fn what_a_rule_drops_is_counted_and_nothing_else() {
 }
 
 #[test]
-fn values_are_scaled_whether_their_form_is_known_or_not() {
+fn values_are_scaled_on_known_and_unknown_patterns() {
     let yaml = "mappings: [{ match: '*.kb', name: bytes, scale: 1024 }, { match: '*.b', name: bytes }]";
     let lines = ["a.kb:1|c", "a.kb:1|c", "a.kb:1|c", "a.kb:1|c|@0.5", "a.kb:1|c|T1", "a.b:7|c", "a.b:7|c|T1"];
     let (rows, _) = record(yaml, &lines);
@@ -250,52 +252,37 @@ fn values_are_scaled_whether_their_form_is_known_or_not() {
     let [(_, Value::Summary(summary))] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!((summary.min, summary.max, summary.sum), (1024.0, 3072.0, 6144.0));
     let (rows, _) = record(yaml, &["a.kb:1|s", "a.kb:1|s", "a.kb:1|s", "a.kb:2|s|#", "a.b:1|s"]);
-    assert_eq!(rows, [("bytes|s".to_owned(), Value::Set(2.0))], "a set's members are no numbers");
-}
-
-/// With all else as the shipped configuration has it.
-fn terms(mut mapping: Mapping) -> ReloadableSettings {
-    let policies = mapping.govern(&Policy::default(), &HistogramOptions::default());
-    ReloadableSettings {
-        mapping,
-        policies,
-        idle: IdleReporting::default(),
-        limits: AggregationOptions::default().limits(),
-    }
+    assert_eq!(rows, [("bytes|s".to_owned(), Value::Set(2.0))], "members of a set are not scaled");
 }
 
 #[test]
-fn new_rules_hold_from_the_next_interval_on_and_lose_no_sample_and_no_aggregate() {
-    let by = |name: &str| Mapping::from_yaml(&format!("mappings: [{{ match: a.*, name: {name} }}]")).unwrap();
-    let shared = SharedState::mapped(AggregationOptions::default(), by("old"));
-    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter =
-        Rotator::new(shared, vec![Arc::clone(&shard)], Policies::default(), IdleReporting::default());
-    let mut interval = |new: Option<Mapping>| {
-        shard.lock().record(b"a.x:1|c\na.y:1|g");
-        if let Some(mapping) = new {
-            cutter.renew(terms(mapping));
+fn new_rules_take_effect_with_the_next_interval_and_lose_nothing() {
+    let by = |name: &str| settings_of(&format!("mappings: [{{ match: a.*, name: {name} }}]"));
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), by("old"));
+    let mut interval = |new: Option<ReloadableSettings>| {
+        pipeline.record(0, "a.x:1|c\na.y:1|g");
+        if let Some(settings) = new {
+            pipeline.reload(settings);
         }
-        shard.lock().record(b"a.x:1|c\na.y:+1|g\na.new:1|c");
-        let cut = cutter.cut(Duration::ZERO);
-        cut.rows().iter().map(|row| (format!("{:?}", row.series), row.value.clone())).collect::<Vec<_>>()
+        pipeline.record(0, "a.x:1|c\na.y:+1|g\na.new:1|c");
+        rows(&pipeline.end_interval())
     };
     let named =
         |name: &str| [(format!("{name}|c"), Value::Counter(3.0)), (format!("{name}|g"), Value::Gauge(2.0))];
     assert_eq!(interval(None), named("old"));
     assert_eq!(interval(Some(by("new"))), named("old"));
-    // The gauge that nobody sets any more keeps its value until it expires.
+    // The old gauge keeps its value until it expires.
     assert_eq!(interval(None), [&named("new")[..], &named("old")[1..]].concat());
 }
 
 #[test]
-fn a_mapped_name_cannot_be_one_of_tallyds_own() {
+fn rule_cannot_give_a_name_reserved_for_tallyd() {
     let yaml = "mappings: [{ match: 'x\\.(.*)', match_type: regex, name: $1 }]";
     let (rows, refused) = record(yaml, &["x.tallyd.lines:1|c"]);
     assert_eq!((rows, refused), (Vec::new(), vec![("reserved_name", 1)]));
 }
 
-/// Name, type, value, and what follows, of which the tags stand last.
+/// Name, type, value and sections. Tags are the last section.
 type Parts = (&'static str, &'static str, u32, &'static str);
 
 fn parts() -> impl Strategy<Value = Parts> {
@@ -309,7 +296,7 @@ fn line((name, kind, value, rest): Parts) -> String {
     format!("{name}:{value}|{kind}{rest}")
 }
 
-/// The line that means without rules what the other one means with them; `None` if they drop it.
+/// Returns the line that means without rules what the other line means with them, or `None` if the rules drop it.
 fn renamed((name, kind, value, rest): Parts) -> Option<String> {
     let tagged =
         |label: &str| if rest.contains('#') { format!("{rest},{label}") } else { format!("{rest}|#{label}") };
@@ -325,7 +312,7 @@ fn renamed((name, kind, value, rest): Parts) -> Option<String> {
 
 proptest! {
     #[test]
-    fn rules_give_what_lines_with_the_other_names_give_without_rules(all in prop::collection::vec(parts(), 0..200)) {
+    fn rules_give_the_results_of_lines_that_were_renamed_by_hand(all in prop::collection::vec(parts(), 0..200)) {
         let yaml = "mappings:
 - { match: m.*, name: mm, labels: { src: $1 } }
 - { match: n.*, name: mm, labels: { src: a } }

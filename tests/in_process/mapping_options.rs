@@ -1,31 +1,20 @@
-//! What the options of mapping rules make of the page: form, buckets, quantiles, HELP and time-to-live, rule by rule.
+//! What the options of mapping rules change on the page: exposition, buckets, quantiles, HELP and time-to-live.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+use std::time::Duration;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-use parking_lot::Mutex;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
+use tallyd::aggregate::AggregationOptions;
 use tallyd::export::ExportOutcome;
-use tallyd::export::prometheus::{Format, Naming, QuarantineReason, Totals};
-use tallyd::flush::{IdleReporting, ReloadableSettings, Rotator};
-use tallyd::mapping::{HistogramOptions, Mapping};
-use tallyd::model::{Overview, Percentile, Policies, Policy, Snapshot, Statistics};
+use tallyd::export::prometheus::{Format, Naming, QuarantineReason};
+use tallyd::flush::{IdleReporting, ReloadableSettings};
+use tallyd::mapping::HistogramOptions;
+use tallyd::model::{Percentile, Policy, Statistics};
 
-const INTERVAL: Duration = Duration::from_secs(10);
+use crate::exporter::Exporter;
+use crate::pipeline;
 
-/// Lines become a page, interval by interval.
-struct Exporter {
-    shard: Arc<Mutex<Shard>>,
-    cutter: Rotator,
-    totals: Totals,
-    now: Duration,
-}
-
-/// With percentiles, bounds and a time-to-live of a minute where rules say nothing.
-fn terms(yaml: &str) -> ReloadableSettings {
-    let mut mapping = Mapping::from_yaml(yaml).unwrap();
+/// Returns the settings of rules in YAML. Where the rules say nothing, there are two percentiles, two bounds and a
+/// time-to-live of a minute.
+fn settings(yaml: &str) -> ReloadableSettings {
     let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
     let fallback = Policy {
         statistics: Statistics { percentiles, ..Statistics::default() },
@@ -33,62 +22,16 @@ fn terms(yaml: &str) -> ReloadableSettings {
         ..Policy::default()
     };
     let histograms = HistogramOptions { buckets: vec![0.5, 1.0], ..HistogramOptions::default() };
-    let policies = mapping.govern(&fallback, &histograms);
-    ReloadableSettings {
-        mapping,
-        policies,
-        idle: IdleReporting::default(),
-        limits: AggregationOptions::default().limits(),
-    }
+    pipeline::settings(yaml, &fallback, &histograms)
 }
 
-impl Exporter {
-    fn new(yaml: &str) -> Self {
-        let ReloadableSettings { mapping, policies, idle, .. } = terms(yaml);
-        let shared = SharedState::mapped(AggregationOptions::default(), mapping);
-        let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-        let cutter = Rotator::new(shared, vec![Arc::clone(&shard)], Policies::new(policies), idle);
-        Self { shard, cutter, totals: Totals::new(Naming::StatsdExporter), now: Duration::ZERO }
-    }
-
-    /// An interval with these lines.
-    fn add(&mut self, lines: &str) -> ExportOutcome {
-        let snapshot = self.snapshot(lines);
-        self.totals.add(&snapshot)
-    }
-
-    /// Likewise, whose snapshot is not added.
-    fn snapshot(&mut self, lines: &str) -> Snapshot {
-        self.shard.lock().record(lines.as_bytes());
-        self.now += INTERVAL;
-        let cut = self.cutter.cut(self.now);
-        Snapshot {
-            time: SystemTime::UNIX_EPOCH + self.now,
-            interval: INTERVAL,
-            policies: self.cutter.policies(),
-            rows: cut.rows().clone(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        }
-    }
-
-    fn page(&self, format: Format) -> String {
-        let mut page = Vec::new();
-        let Ok(()) = format.render(&self.totals, |piece| -> Result<(), std::convert::Infallible> {
-            page.extend_from_slice(piece);
-            Ok(())
-        });
-        String::from_utf8(page).unwrap()
-    }
-
-    fn text(&self) -> String {
-        self.page(Format::Text)
-    }
+fn exporter(yaml: &str) -> Exporter {
+    Exporter::new(Naming::StatsdExporter, AggregationOptions::default(), settings(yaml))
 }
 
 #[test]
 fn each_rule_decides_how_its_series_are_shown() {
-    let mut exporter = Exporter::new(
+    let mut exporter = exporter(
         r#"
 mappings:
 - match: sum.*
@@ -125,8 +68,8 @@ mappings:
 }
 
 #[test]
-fn defaults_of_the_rules_hold_for_series_without_a_rule_too() {
-    let mut exporter = Exporter::new(
+fn defaults_of_the_rules_apply_to_series_without_a_rule() {
+    let mut exporter = exporter(
         "defaults: { observer_type: histogram, histogram_options: { buckets: [2] }, ttl: 15s }\n\
          mappings: [{ match: s, name: s, observer_type: summary }, { match: g, name: gauge, ttl: 1h }]",
     );
@@ -141,8 +84,8 @@ fn defaults_of_the_rules_hold_for_series_without_a_rule_too() {
 }
 
 #[test]
-fn a_series_lives_as_long_as_its_rule_says() {
-    let mut exporter = Exporter::new(
+fn series_expires_after_the_time_to_live_of_its_rule() {
+    let mut exporter = exporter(
         "mappings: [{ match: short.*, name: short_$1, ttl: 20s }, { match: long.*, name: long_$1, ttl: 5m }]",
     );
     exporter.add("short.c:1|c\nlong.c:1|c\nplain:1|c\nshort.g:1|g\nlong.g:1|g\nplain.g:1|g");
@@ -153,7 +96,7 @@ fn a_series_lives_as_long_as_its_rule_says() {
         let names = page.lines().filter(|line| !line.starts_with('#'));
         alive.push(names.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>());
     }
-    // A gauge is announced and then dropped, which takes up to two intervals more.
+    // It takes up to two more intervals until an idle gauge expires.
     assert_eq!(alive[0], ["long_c", "long_g", "plain", "plain_g", "short_c", "short_g"]);
     assert_eq!(alive[4], ["long_c", "long_g", "plain", "plain_g"]);
     assert_eq!(alive[9], ["long_c", "long_g"]);
@@ -161,12 +104,12 @@ fn a_series_lives_as_long_as_its_rule_says() {
 }
 
 #[test]
-fn the_first_of_the_rules_that_make_one_series_decides_whichever_line_came_first() {
+fn first_rule_of_a_series_decides_in_any_order_of_lines() {
     let yaml = "mappings:\n\
                 - { match: a, name: x, ttl: 1s, observer_type: histogram }\n\
                 - { match: b, name: x, observer_type: summary }";
     for lines in ["a:1|h\nb:1|h\nx:1|h", "x:1|h\nb:1|h\na:1|h"] {
-        let mut exporter = Exporter::new(yaml);
+        let mut exporter = exporter(yaml);
         exporter.add(lines);
         let page = exporter.text();
         assert!(page.contains("# TYPE x histogram\n") && page.contains("x_count 3\n"), "{page}");
@@ -174,8 +117,8 @@ fn the_first_of_the_rules_that_make_one_series_decides_whichever_line_came_first
 }
 
 #[test]
-fn rules_that_give_one_family_two_types_are_told_as_a_conflict() {
-    let mut exporter = Exporter::new(
+fn rules_that_give_one_family_two_types_are_a_conflict() {
+    let mut exporter = exporter(
         "mappings:\n\
          - { match: a.*, name: x, labels: { by: a }, observer_type: histogram }\n\
          - { match: b.*, name: x, labels: { by: b } }",
@@ -184,17 +127,17 @@ fn rules_that_give_one_family_two_types_are_told_as_a_conflict() {
 }
 
 #[test]
-fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
+fn new_options_apply_to_known_series_and_nothing_is_lost() {
     let yaml =
         |options: &str| format!("mappings: [{{ match: a.*, name: x, labels: {{ by: $1 }}, {options} }}]");
-    let mut exporter = Exporter::new(&yaml("help: first"));
+    let mut exporter = exporter(&yaml("help: first"));
     let lines = "a.one:1|h\na.two:1|h\nc:1|c";
     exporter.add(lines);
     assert!(exporter.text().starts_with("# HELP c StatsD counter.\n# TYPE c counter\nc 1\n# HELP x first\n"));
 
-    // Other percentiles and another HELP; totals go on.
-    exporter.cutter.renew(terms(&yaml("help: second, summary_options: { quantiles: [{ quantile: 0.1 }] }")));
-    assert_eq!(exporter.add(lines), ExportOutcome::default(), "the interval that is open keeps its rules");
+    // Other percentiles and another HELP text: totals continue.
+    exporter.reload(settings(&yaml("help: second, summary_options: { quantiles: [{ quantile: 0.1 }] }")));
+    assert_eq!(exporter.add(lines), ExportOutcome::default(), "the open interval keeps its rules");
     assert!(exporter.text().contains("x{by=\"one\",quantile=\"0.5\"} 1\n"));
     exporter.add(lines);
     let page = exporter.text();
@@ -206,8 +149,8 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
         "{page}"
     );
 
-    // Another form: the family begins anew, as soon as one of its series is seen; others that are idle are gone.
-    exporter.cutter.renew(terms(&yaml("observer_type: histogram, histogram_options: { buckets: [1] }")));
+    // Another exposition: the family restarts when one of its series is seen, without its idle series.
+    exporter.reload(settings(&yaml("observer_type: histogram, histogram_options: { buckets: [1] }")));
     exporter.add(lines);
     assert_eq!(exporter.add("a.one:1:2|h"), ExportOutcome::default());
     let page = exporter.text();
@@ -217,8 +160,8 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
     );
     assert!(!page.contains("two") && page.contains("\nc 4\n"), "{page}");
 
-    // Other buckets: what was counted in the old ones cannot go on.
-    exporter.cutter.renew(terms(&yaml("observer_type: histogram, histogram_options: { buckets: [2, 3] }")));
+    // Other buckets: the counts of the old ones cannot continue.
+    exporter.reload(settings(&yaml("observer_type: histogram, histogram_options: { buckets: [2, 3] }")));
     exporter.add(lines);
     exporter.add("a.one:3|h\na.two:3|h");
     let page = exporter.text();
@@ -229,14 +172,14 @@ fn new_options_hold_for_series_that_are_known_and_nothing_is_lost() {
         "{page}"
     );
 
-    // And back to where it began, without any rule.
-    exporter.cutter.renew(terms(""));
+    // Finally, no rules.
+    exporter.reload(settings(""));
     exporter.add(lines);
     assert_eq!(exporter.add(lines), ExportOutcome::default());
     assert!(exporter.text().contains("\na_one{quantile=\"0.5\"} 1\n"), "{}", exporter.text());
 }
 
-/// As many series are kept off the page because their family is shown in another way.
+/// Returns the outcome in which so many series conflict with the type of their family.
 fn type_conflicts(count: u64) -> ExportOutcome {
     let mut exported = ExportOutcome::default();
     exported.quarantined[QuarantineReason::TypeConflict as usize] = count;
@@ -244,13 +187,13 @@ fn type_conflicts(count: u64) -> ExportOutcome {
 }
 
 #[test]
-fn help_is_that_of_newer_rules_also_where_only_new_series_have_them() {
+fn help_text_of_new_rules_applies_even_if_only_new_series_have_it() {
     let yaml = |of: &str, help: &str| {
         format!("mappings: [{{ match: {of}.*, name: x, labels: {{ by: $1 }}, help: {help} }}]")
     };
-    let mut exporter = Exporter::new(&yaml("a", "first"));
+    let mut exporter = exporter(&yaml("a", "first"));
     exporter.add("a.one:1|h");
-    exporter.cutter.renew(terms(&yaml("b", "second")));
+    exporter.reload(settings(&yaml("b", "second")));
     exporter.add("");
     assert!(exporter.text().contains("# HELP x first\n"), "{}", exporter.text());
     exporter.add("b.two:1|h");
@@ -258,21 +201,21 @@ fn help_is_that_of_newer_rules_also_where_only_new_series_have_them() {
     assert!(page.contains("# HELP x second\n") && page.contains("x_count{by=\"one\"} 1\n"), "{page}");
 }
 
-/// `a_b` stands behind `a.b` in each snapshot, and is 0 under the old rule.
+/// `a_b` follows `a.b` in each snapshot, and is 0 under the old rule.
 #[test]
-fn of_counters_that_are_added_up_an_idle_one_does_not_bring_old_rules_back() {
-    let terms = |help: &str| {
+fn idle_counter_does_not_bring_old_rules_back_when_counters_are_merged() {
+    let zeros = |help: &str| {
         let rule = format!("mappings: [{{ match: '^(.*)$', match_type: regex, name: $1, help: {help} }}]");
         ReloadableSettings {
             idle: IdleReporting { zero_counters: true, ..IdleReporting::default() },
-            ..terms(&rule)
+            ..settings(&rule)
         }
     };
-    let mut exporter = Exporter::new("");
-    exporter.cutter.renew(terms("first"));
+    let mut exporter = exporter("");
+    exporter.reload(zeros("first"));
     exporter.add("");
     exporter.add("a.b:1|c\na_b:1|c");
-    exporter.cutter.renew(terms("second"));
+    exporter.reload(zeros("second"));
     exporter.add("");
     for _ in 0..2 {
         exporter.add("a.b:1|c");
@@ -281,13 +224,13 @@ fn of_counters_that_are_added_up_an_idle_one_does_not_bring_old_rules_back() {
 }
 
 #[test]
-fn a_family_begins_anew_also_where_only_new_series_want_another_form() {
-    let mut exporter = Exporter::new("mappings: [{ match: a.*, name: x, labels: { old: $1 } }]");
+fn family_restarts_if_only_its_new_series_have_another_exposition() {
+    let mut exporter = exporter("mappings: [{ match: a.*, name: x, labels: { old: $1 } }]");
     let lines = "a.one:1|h\na.two:1|h";
     exporter.add(lines);
-    exporter
-        .cutter
-        .renew(terms("mappings: [{ match: a.*, name: x, labels: { new: $1 }, observer_type: histogram }]"));
+    exporter.reload(settings(
+        "mappings: [{ match: a.*, name: x, labels: { new: $1 }, observer_type: histogram }]",
+    ));
     exporter.add(lines);
     assert_eq!(exporter.add(lines), type_conflicts(2));
     assert_eq!(exporter.add(lines), ExportOutcome::default());
@@ -297,13 +240,13 @@ fn a_family_begins_anew_also_where_only_new_series_want_another_form() {
 }
 
 #[test]
-fn a_family_begins_anew_also_where_the_exporter_lost_the_snapshot_that_said_so() {
+fn family_restarts_even_if_the_exporter_lost_the_first_new_snapshot() {
     let yaml = |options: &str| format!("mappings: [{{ match: a, name: x, {options} }}]");
-    let mut exporter = Exporter::new(&yaml("observer_type: summary"));
+    let mut exporter = exporter(&yaml("observer_type: summary"));
     exporter.add("a:1|h");
-    exporter.cutter.renew(terms(&yaml("observer_type: histogram")));
+    exporter.reload(settings(&yaml("observer_type: histogram")));
     exporter.add("a:1|h");
-    _ = exporter.snapshot("a:1|h");
+    _ = exporter.lose("a:1|h");
     assert_eq!(exporter.add("a:1|h"), type_conflicts(1));
     assert!(exporter.text().contains("x_count 2\n"), "{}", exporter.text());
     assert_eq!(exporter.add("a:1|h"), ExportOutcome::default());
@@ -311,15 +254,15 @@ fn a_family_begins_anew_also_where_the_exporter_lost_the_snapshot_that_said_so()
     assert!(page.contains("# TYPE x histogram\n") && page.contains("x_bucket{le=\"1\"} 1\n"), "{page}");
 }
 
-/// The exporter does not know of the time that it lost, in which the series expired.
+/// The exporter lost the snapshots from which it would know that the series expired.
 #[test]
-fn what_comes_back_by_another_rule_is_counted_in_the_buckets_of_that_rule() {
+fn series_that_returns_by_another_rule_is_counted_in_its_buckets() {
     let yaml = "mappings:\n\
                 - { match: a, name: x, observer_type: histogram, histogram_options: { buckets: [1] }, ttl: 20s }\n\
                 - { match: b, name: x, observer_type: histogram, histogram_options: { buckets: [2] }, ttl: 20s }";
-    let mut exporter = Exporter::new(yaml);
+    let mut exporter = exporter(yaml);
     exporter.add("a:0.5|h");
-    (0..5).for_each(|_| _ = exporter.snapshot(""));
+    (0..5).for_each(|_| _ = exporter.lose(""));
     exporter.add("b:1.5|h");
     let page = exporter.text();
     assert!(page.contains("x_bucket{le=\"2\"} 1\nx_bucket{le=\"+Inf\"} 1\n"), "{page}");

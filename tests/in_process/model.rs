@@ -1,8 +1,7 @@
-//! The plainest aggregation there is: the specification that the fast one is compared with.
+//! The plainest aggregation: the specification that the fast one is compared with.
 //!
-//! One map from series to all that was sent for it, no buffers, no shards, no shortcuts. Only the parser is shared,
-//! which the conformance cases test on its own.
-#![allow(unreachable_pub, reason = "a module of tests")]
+//! One map holds everything that was sent for each series, without buffers, shards or shortcuts. Only the parser is shared
+//! with tallyd; the conformance cases test it on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +11,7 @@ use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
 
 /// Everything that was sent for one series in an interval.
 #[derive(Debug, Clone, PartialEq)]
-pub enum State {
+pub(crate) enum State {
     Counter(f64),
     Gauge(f64),
     Set(BTreeSet<Vec<u8>>),
@@ -22,29 +21,29 @@ pub enum State {
 
 /// All series.
 #[derive(Debug, Default)]
-pub struct Model {
-    pub series: BTreeMap<Series, State>,
-    pub events: Vec<Event>,
-    pub tally: IngestCounts,
+pub(crate) struct Model {
+    pub(crate) series: BTreeMap<Series, State>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) counts: IngestCounts,
 }
 
 impl Model {
-    pub fn record(&mut self, datagram: &[u8]) {
-        self.tally.datagrams += 1;
-        self.tally.bytes += datagram.len() as u64;
+    pub(crate) fn record(&mut self, datagram: &[u8]) {
+        self.counts.datagrams += 1;
+        self.counts.bytes += datagram.len() as u64;
         for line in protocol::lines(datagram) {
-            self.tally.lines += 1;
+            self.counts.lines += 1;
             match protocol::parse(line, Dialects::ALL) {
-                Err(error) => self.tally.rejected[error.reason() as usize] += 1,
+                Err(error) => self.counts.rejected[error.reason()] += 1,
                 Ok(Line::Metric(metric)) => self.record_metric(&metric),
                 Ok(Line::Event(event)) => {
                     self.note(event.notes);
-                    self.tally.events[event.priority as usize][event.alert_type as usize] += 1;
+                    self.counts.events[event.priority][event.alert_type] += 1;
                     self.events.push(tallyd::resolve::event(&event, false));
                 }
                 Ok(Line::ServiceCheck(check)) => {
                     self.note(check.notes);
-                    self.tally.service_checks[check.status as usize] += 1;
+                    self.counts.service_checks[check.status] += 1;
                     let mut tags = owned(check.tags);
                     for (key, _) in &mut tags {
                         if key == "check" || check.hostname.is_some() && key == "host" {
@@ -65,14 +64,14 @@ impl Model {
         assert!(!metric.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
         let tags = owned(metric.tags());
         for sample in metric.samples() {
-            self.tally.samples[sample.kind as usize] += 1;
+            self.counts.samples[sample.kind] += 1;
             let series = series(sample.kind, &metric.name().to_string(), &tags);
             self.add(&series, sample.value, sample.rate.weight());
         }
     }
 
     fn note(&mut self, notes: Notes) {
-        notes.iter().for_each(|note| self.tally.noted[note as usize] += 1);
+        notes.iter().for_each(|note| self.counts.noted[note] += 1);
     }
 
     fn add(&mut self, series: &Series, value: SampleValue<'_>, weight: f64) {
@@ -92,11 +91,11 @@ impl Model {
         }
     }
 
-    /// Ends the interval: gauges stay.
-    pub fn end(&mut self) {
+    /// Ends the interval. Gauges keep their values.
+    pub(crate) fn end(&mut self) {
         self.series.retain(|_, state| matches!(state, State::Gauge(_)));
         self.events.clear();
-        self.tally = IngestCounts::default();
+        self.counts = IngestCounts::default();
     }
 }
 
@@ -113,8 +112,8 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The smallest value such that the weight of it and of all below it reaches `percent` of all weight.
-pub fn nearest_rank(values: &[(f64, f64)], percent: f64) -> f64 {
+/// Returns the smallest value such that it and all smaller ones have at least `percent` of the total weight.
+pub(crate) fn nearest_rank(values: &[(f64, f64)], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();

@@ -1,23 +1,22 @@
-//! The protocol read a second time, as plainly as can be: what the fast parser is compared with.
+//! A plain parser of the protocol: the specification that the fast parser is compared with.
 //!
-//! Lines are split and copied, nothing is shared with the crate, and every rule stands where the protocol's page has
-//! it. The answers are those of `tallyd explain --format json`.
-#![allow(unreachable_pub, reason = "a module of tests")]
+//! It splits and copies, shares nothing with tallyd, and has its rules in the order of docs/protocol.md. Its answers are
+//! those of `tallyd explain --format json`.
 
 use serde_json::{Value as Json, json};
 
-/// The tag dialects that are read beside DogStatsD's.
+/// The tag dialects that are read in addition to DogStatsD's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each dialect has its switch")]
-pub struct Dialects {
+pub(crate) struct Dialects {
     /// `name,k=v:1|c`
-    pub influxdb: bool,
+    pub(crate) influxdb: bool,
     /// `name#k=v:1|c`
-    pub librato: bool,
+    pub(crate) librato: bool,
     /// `name[k=v]:1|c`
-    pub signalfx: bool,
+    pub(crate) signalfx: bool,
     /// `name;k=v:1|c`
-    pub graphite: bool,
+    pub(crate) graphite: bool,
 }
 
 impl Default for Dialects {
@@ -27,23 +26,23 @@ impl Default for Dialects {
 }
 
 impl Dialects {
-    /// The bytes that begin tags in a name; brackets are another matter.
+    /// Returns the bytes that begin tags in a name, except brackets.
     fn delimiters(self) -> Vec<u8> {
         let all = [(b',', self.influxdb), (b'#', self.librato), (b';', self.graphite)];
         all.into_iter().filter(|(_, is_on)| *is_on).map(|(byte, _)| byte).collect()
     }
 }
 
-/// What a line without its LF and CR means: `{"ok":true,..}`, or `{"ok":false,"reason":..}` without a column.
-pub fn meaning(line: &[u8], dialects: Dialects) -> Json {
+/// Returns what a line without LF and CR means: `{"ok":true,..}`, or `{"ok":false,"reason":..}` without a column.
+pub(crate) fn meaning(line: &[u8], dialects: Dialects) -> Json {
     match read(line, dialects) {
         Ok(meaning) => meaning,
         Err(wrong) => json!({"ok": false, "reason": wrong.reason}),
     }
 }
 
-/// The column at which a wrong line is wrong, counted in bytes from 1, where the protocol leaves no doubt of it.
-pub fn column(line: &[u8], dialects: Dialects) -> Option<usize> {
+/// Returns the column of the error in a wrong line, counted in bytes from 1, if the protocol defines it.
+pub(crate) fn column(line: &[u8], dialects: Dialects) -> Option<usize> {
     read(line, dialects).err()?.column
 }
 
@@ -77,14 +76,14 @@ fn read(line: &[u8], dialects: Dialects) -> Result<Json, Wrong> {
 
 type Tag = (String, String);
 
-/// A sample but for its name.
+/// A sample without its name.
 #[derive(Debug, Clone)]
 struct Sample {
     kind: &'static str,
     value: Json,
     delta: bool,
     rate: f64,
-    /// Of the `#` sections.
+    /// The tags of the `#` sections.
     tags: Vec<Tag>,
     timestamp: Option<u64>,
     container_id: Option<String>,
@@ -104,10 +103,10 @@ fn metric(line: &[u8], dialects: Dialects) -> Result<Vec<Json>, Wrong> {
     }
 
     let samples = match packed(&line[end..], end) {
-        // A rate that is not read may hide the fields of the old form. Those count if each of their rates is one.
-        Ok(samples) if matches!(samples[0].kind, "g" | "s") => old(&line[end..], true).unwrap_or(samples),
+        // The rate of a gauge is not read, so it may hide fields of the legacy syntax. They count if each of their rates is valid.
+        Ok(samples) if matches!(samples[0].kind, "g" | "s") => legacy(&line[end..], true).unwrap_or(samples),
         Ok(samples) => samples,
-        Err(wrong) => old(&line[end..], false).ok_or(wrong)?,
+        Err(wrong) => legacy(&line[end..], false).ok_or(wrong)?,
     };
     let has_section_tags = samples.iter().any(|sample| !sample.tags.is_empty());
     if name.is_mixed || (has_section_tags && !name.tags.is_empty()) {
@@ -142,7 +141,7 @@ fn describe(name: &str, name_tags: &[Tag], sample: Sample) -> Json {
     json
 }
 
-/// The first `:` or `|` that does not stand between brackets.
+/// Returns the position of the first `:` or `|` outside brackets.
 fn end_of_name(line: &[u8], dialects: Dialects) -> usize {
     let before_bar = split(line, b'|')[0].clone();
     let pair = if dialects.signalfx { brackets(&before_bar) } else { None };
@@ -155,7 +154,7 @@ fn end_of_name(line: &[u8], dialects: Dialects) -> usize {
     line.len()
 }
 
-/// The first `[`, and the first `]` after it.
+/// Returns the positions of the first `[` and of the first `]` after it.
 fn brackets(text: &[u8]) -> Option<(usize, usize)> {
     let open = text.iter().position(|byte| *byte == b'[')?;
     let close = text[open..].iter().position(|byte| *byte == b']')?;
@@ -163,10 +162,10 @@ fn brackets(text: &[u8]) -> Option<(usize, usize)> {
 }
 
 struct Name {
-    /// Without tags: what stands before brackets, and behind them. Each is text: no character goes through brackets.
+    /// The name without tags: the pieces before and after brackets. Each piece is UTF-8 of its own.
     pieces: Vec<Vec<u8>>,
     tags: Vec<Tag>,
-    /// Two dialects stand in the name.
+    /// Whether the name has tags of two dialects.
     is_mixed: bool,
 }
 
@@ -189,7 +188,7 @@ fn name_and_tags(name: &[u8], dialects: Dialects) -> Name {
     }
 }
 
-/// `:value:value|type|section|section`, of which `start` bytes of the line stand before.
+/// Reads `:value:value|type|section|section`, which begins `start` bytes after the start of the line.
 fn packed(rest: &[u8], start: usize) -> Result<Vec<Sample>, Wrong> {
     if rest.is_empty() {
         return Err(wrong("missing_type"));
@@ -241,8 +240,8 @@ fn packed(rest: &[u8], start: usize) -> Result<Vec<Sample>, Wrong> {
     Ok(samples)
 }
 
-/// `:value|type|@rate:value|type`, two fields at least.
-fn old(rest: &[u8], all_rates_are_read: bool) -> Option<Vec<Sample>> {
+/// Reads the legacy syntax `:value|type|@rate:value|type`, with at least two fields.
+fn legacy(rest: &[u8], all_rates_are_read: bool) -> Option<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut rest = rest.to_vec();
     while !rest.is_empty() {
@@ -268,7 +267,7 @@ fn old(rest: &[u8], all_rates_are_read: bool) -> Option<Vec<Sample>> {
     if samples.len() < 2 { None } else { Some(samples) }
 }
 
-/// What samples of a type are counted as.
+/// Returns the type as which samples of a wire type are counted.
 fn counts_as(kind: &[u8]) -> Option<&'static str> {
     match kind {
         b"c" | b"m" => Some("c"),
@@ -281,7 +280,7 @@ fn counts_as(kind: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A value of a type as the line has it; `None` where either is wrong.
+/// Returns the sample of a value and its wire type, or `None` if either is wrong.
 fn sample(kind: &[u8], value: &[u8]) -> Option<Sample> {
     let counts_as = counts_as(kind)?;
     let json = match counts_as {
@@ -302,7 +301,7 @@ fn sample(kind: &[u8], value: &[u8]) -> Option<Sample> {
     })
 }
 
-/// What a section says about a sample.
+/// Applies a section to a sample.
 fn add(sample: &mut Sample, section: &[u8]) -> Result<(), Wrong> {
     if let Some(text) = section.strip_prefix(b"@") {
         if sample.kind != "g" && sample.kind != "s" {
@@ -328,7 +327,7 @@ fn add(sample: &mut Sample, section: &[u8]) -> Result<(), Wrong> {
 
 // ---- Events and service checks
 
-/// `title-length,text-length}:title|text|field|field`
+/// Reads `title-length,text-length}:title|text|field|field`.
 fn event(rest: &[u8]) -> Option<Json> {
     let (lengths, rest) = split_once(rest, b'}')?;
     let rest = rest.strip_prefix(b":")?.to_vec();
@@ -337,13 +336,14 @@ fn event(rest: &[u8]) -> Option<Json> {
     if lengths.0 == 0 {
         return None;
     }
-    let in_bytes = cut(&rest, lengths, |text| Some(text.len()));
+    let in_bytes = split_event(&rest, lengths, |text| Some(text.len()));
     let (title, text, fields) = if let Some(parts) = in_bytes {
         parts
     } else {
-        let in_characters = cut(&rest, lengths, |text| Some(std::str::from_utf8(text).ok()?.chars().count()));
+        let in_characters =
+            split_event(&rest, lengths, |text| Some(std::str::from_utf8(text).ok()?.chars().count()));
         let in_utf16 =
-            cut(&rest, lengths, |text| Some(std::str::from_utf8(text).ok()?.encode_utf16().count()));
+            split_event(&rest, lengths, |text| Some(std::str::from_utf8(text).ok()?.encode_utf16().count()));
         in_characters.or(in_utf16)?
     };
 
@@ -386,8 +386,8 @@ fn event(rest: &[u8]) -> Option<Json> {
     Some(event)
 }
 
-/// Title, text and fields of `title|text|field|field`, where the lengths are right as `measure` has them.
-fn cut(
+/// Splits `title|text|field|field` at the first bars where `measure` gives the lengths.
+fn split_event(
     rest: &[u8],
     lengths: (u64, u64),
     measure: impl Fn(&[u8]) -> Option<usize>,
@@ -411,7 +411,7 @@ fn cut(
     None
 }
 
-/// `name|status|field|field`
+/// Reads `name|status|field|field`.
 fn service_check(rest: &[u8]) -> Option<Json> {
     let parts = split(rest, b'|');
     let name = clean(&parts[0]).filter(|name| !name.is_empty())?;
@@ -445,7 +445,7 @@ fn service_check(rest: &[u8]) -> Option<Json> {
 
 // ---- Tags, numbers and text
 
-/// The tags of a `#` section; some clients write a `#` before each.
+/// Reads the tags of a `#` section. Some clients write a `#` before each tag.
 fn dogstatsd_tags(text: &[u8]) -> Vec<Tag> {
     let without: Vec<_> = split(text, b',')
         .into_iter()
@@ -466,7 +466,7 @@ fn tags(text: &[u8], separator: u8, equals: u8) -> Vec<Tag> {
     tags
 }
 
-/// Sign, digits with at most one point, exponent; finite.
+/// Reads a finite number: sign, digits with at most one point, exponent.
 fn number(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -485,22 +485,22 @@ fn number(text: &[u8]) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// A number above 0, at most 1, of which 1/rate is finite.
+/// Reads a number above 0 and at most 1 whose inverse is finite.
 fn rate(text: &[u8]) -> Option<f64> {
     number(text).filter(|rate| *rate > 0.0 && *rate <= 1.0 && (1.0 / *rate).is_finite())
 }
 
-/// Digits that fit a u64.
+/// Reads digits that fit into a `u64`.
 fn digits(text: &[u8]) -> Option<u64> {
     if text.iter().all(u8::is_ascii_digit) { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
 }
 
-/// Unix seconds above 0.
+/// Reads Unix seconds above 0.
 fn seconds(text: &[u8]) -> Option<u64> {
     digits(text).filter(|seconds| *seconds > 0)
 }
 
-/// UTF-8 without control bytes.
+/// Returns the text if it is UTF-8 without control bytes.
 fn clean(text: &[u8]) -> Option<String> {
     let has_control = text.iter().any(|byte| *byte < 0x20 || *byte == 0x7f);
     if has_control { None } else { String::from_utf8(text.to_vec()).ok() }
@@ -510,7 +510,7 @@ fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// Backslash and n are a line feed in titles, texts and messages.
+/// Replaces a backslash with `n`, which is a line feed in titles, texts and messages.
 fn unescape(text: &[u8]) -> String {
     lossy(text).replace("\\n", "\n")
 }
@@ -519,7 +519,7 @@ fn places(text: &[u8], of: u8) -> Vec<usize> {
     (0..text.len()).filter(|at| text[*at] == of).collect()
 }
 
-/// At least one part, which may be empty.
+/// Returns at least one part, which may be empty.
 fn split(text: &[u8], separator: u8) -> Vec<Vec<u8>> {
     text.split(|byte| *byte == separator).map(<[u8]>::to_vec).collect()
 }

@@ -1,12 +1,14 @@
-//! Every row of the tables in `docs/protocol.md` is what the parser makes of its line.
+//! Holds the tables of docs/protocol.md to the parser.
 
 use serde_json::Value as Json;
+use strum::VariantArray;
 use tallyd::app::explain::{Explainer, Format};
+use tallyd::model::Named;
 use tallyd::protocol::{self, Dialects, Line, Note, RejectReason};
 
-const PAGE: &str = include_str!("../docs/protocol.md");
+const PAGE: &str = include_str!("../../docs/protocol.md");
 
-/// The rows of all tables whose heading begins so, cut into cells.
+/// Returns the rows of all tables whose heading begins with this text, split into cells.
 fn rows(heading: &str) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut lines = PAGE.lines();
@@ -18,7 +20,7 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// A bar within a cell stands behind a backslash.
+/// Splits a row into cells. A bar within a cell has a backslash before it.
 fn cells(row: &str) -> Vec<String> {
     let row = row.trim_matches('|').replace("\\|", "\0");
     row.split('|').map(|cell| cell.trim().replace('\0', "|")).collect()
@@ -34,7 +36,7 @@ fn explain(line: &str) -> Json {
 }
 
 #[test]
-fn each_line_means_what_the_page_says() {
+fn each_line_on_the_protocol_page_means_what_the_page_says() {
     let rows = rows("| line | means |");
     assert_eq!(rows.len(), 106, "a row was added or lost");
     for row in rows {
@@ -42,7 +44,7 @@ fn each_line_means_what_the_page_says() {
     }
 }
 
-/// A meaning in the notation of the page.
+/// Returns a meaning in the notation of the page.
 fn in_words(meaning: &Json) -> String {
     if let Some(reason) = meaning["reason"].as_str() {
         return format!("*{reason}*");
@@ -99,10 +101,11 @@ fn braces(tags: &[Json]) -> String {
 }
 
 #[test]
-fn each_reason_is_on_the_page_with_a_line_that_is_rejected_for_it() {
+fn protocol_page_has_each_reason_with_a_line_rejected_for_it() {
     let rows = rows("| reason | example |");
     let names: Vec<_> = rows.iter().map(|row| code(&row[0])).collect();
-    assert_eq!(names, RejectReason::ALL.map(RejectReason::name));
+    let reasons: Vec<_> = RejectReason::VARIANTS.iter().copied().map(Named::name).collect();
+    assert_eq!(names, reasons);
     for row in rows.iter().filter(|row| !row[1].is_empty()) {
         let line = code(&row[1]).replace('␀', "\0");
         assert_eq!(explain(&line)["reason"], code(&row[0]), "{line}");
@@ -110,16 +113,17 @@ fn each_reason_is_on_the_page_with_a_line_that_is_rejected_for_it() {
 }
 
 #[test]
-fn each_note_is_on_the_page_with_a_line_that_it_is_made_of() {
+fn protocol_page_has_each_note_with_a_line_that_gets_it() {
     let rows = rows("| note | example |");
     let names: Vec<_> = rows.iter().map(|row| code(&row[0])).collect();
-    assert_eq!(names, Note::ALL.map(Note::name));
+    let notes: Vec<_> = Note::VARIANTS.iter().copied().map(Named::name).collect();
+    assert_eq!(names, notes);
     for row in rows.iter().filter(|row| !row[1].is_empty()) {
         let notes = match protocol::parse(code(&row[1]).as_bytes(), Dialects::ALL).unwrap() {
             Line::Metric(metric) => metric.notes(),
             Line::Event(event) => event.notes,
             Line::ServiceCheck(check) => check.notes,
         };
-        assert_eq!(notes.iter().map(Note::name).collect::<Vec<_>>(), [code(&row[0])], "{}", row[1]);
+        assert_eq!(notes.iter().map(Named::name).collect::<Vec<_>>(), [code(&row[0])], "{}", row[1]);
     }
 }

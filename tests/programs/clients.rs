@@ -1,12 +1,7 @@
-//! Real clients send to tallyd, and its totals are theirs.
+//! Clients send to tallyd, and its totals are theirs.
 //!
-//! Each client sends, as the shop in its script under `tests/clients/`, a few hundred samples. tallyd is then stopped:
-//! what is compared is all that it ever wrote.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(clippy::float_cmp, reason = "the totals are of numbers that f64 holds exactly")]
-
-mod harness;
+//! Each client sends a few hundred samples, as the shop in its script in `tests/clients`. tallyd is then stopped, and all rows
+//! that it wrote are compared.
 
 use std::io;
 use std::net::UdpSocket;
@@ -21,19 +16,20 @@ use cadence::{
     BufferedUdpMetricSink, BufferedUnixMetricSink, MetricSink, QueuingMetricSink, StatsdClient,
     UdpMetricSink, UnixMetricSink,
 };
-use harness::shop::*;
-use harness::{Finished, PATIENCE};
 use serde_json::{Value, json};
+use tallyd_harness::{Finished, PATIENCE};
+
+use crate::shop::*;
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
-fn what_the_python_client_statsd_sends_is_what_is_reported() {
+fn samples_of_the_python_client_statsd_are_reported() {
     assert_statsd(&after(|port| run(python("send_statsd.py"), &["udp", port])));
 }
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
-fn what_the_python_client_statsd_sends_over_streams_is_what_is_reported() {
+fn samples_of_the_python_client_statsd_over_streams_are_reported() {
     for (transport, protocol) in [(Transport::Tcp, "tcp"), (Transport::UnixStreamOfLines, "unix")] {
         let finished = after_over(transport, |place| run(python("send_statsd.py"), &[protocol, place]));
         assert_statsd(&finished);
@@ -66,18 +62,18 @@ fn assert_statsd(finished: &Finished) {
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
-fn what_the_python_client_datadog_sends_is_what_is_reported() {
+fn samples_of_the_python_client_datadog_are_reported() {
     let finished = after(|port| run(python("send_datadog.py"), &[port, "direct"]));
     assert_reported(&finished, &with_sampled(datadog_rows()));
     assert_datadog_timers(&finished);
-    // The client counts, too, and says what it came to.
+    // The client counts its own samples, too.
     assert_eq!(finished.sum("datadog.dogstatsd.client.metrics", "value"), 654.0);
     assert_eq!(finished.sum("datadog.dogstatsd.client.packets_dropped", "value"), 0.0);
 }
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
-fn what_the_python_client_datadog_packs_into_datagrams_is_what_is_reported() {
+fn packed_samples_of_the_python_client_datadog_are_reported() {
     let finished = after(|port| run(python("send_datadog.py"), &[port, "buffered"]));
     assert_reported(&finished, &with_sampled(datadog_rows()));
     assert_lines(&finished, 654);
@@ -87,7 +83,7 @@ fn what_the_python_client_datadog_packs_into_datagrams_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
-fn what_the_python_client_datadog_adds_up_itself_is_what_is_reported() {
+fn aggregated_samples_of_the_python_client_datadog_are_reported() {
     let finished = after(|port| run(python("send_datadog.py"), &[port, "aggregated"]));
     assert_reported(&finished, &datadog_rows());
     assert_packed(&finished);
@@ -96,7 +92,7 @@ fn what_the_python_client_datadog_adds_up_itself_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
-fn what_the_python_client_datadog_sends_over_unix_sockets_is_what_is_reported() {
+fn samples_of_the_python_client_datadog_over_unix_sockets_are_reported() {
     for (transport, scheme) in [
         (Transport::UnixDatagram, ""),
         (Transport::UnixDatagram, "unix://"),
@@ -149,7 +145,7 @@ fn datadog_rows() -> Vec<Value> {
     ]
 }
 
-/// With the rows of calls that are sampled, which this client does not when it adds up.
+/// Adds the rows of sampled calls. The client does not sample when it aggregates.
 fn with_sampled(mut rows: Vec<Value>) -> Vec<Value> {
     let sampled = [distribution("histogram", "shop.render", 20.0, 200.0), counter("shop.views", 100.0)];
     rows.extend(sampled.map(|row| tagged(row, json!({"canary": "", "env": "test"}))));
@@ -166,7 +162,7 @@ fn assert_datadog_timers(finished: &Finished) {
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
-fn what_the_node_client_hot_shots_sends_is_what_is_reported() {
+fn samples_of_the_node_client_hot_shots_are_reported() {
     let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "direct"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_lines(&finished, 646);
@@ -175,7 +171,7 @@ fn what_the_node_client_hot_shots_sends_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
-fn what_the_node_client_hot_shots_packs_into_datagrams_is_what_is_reported() {
+fn packed_samples_of_the_node_client_hot_shots_are_reported() {
     let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "buffered"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_lines(&finished, 646);
@@ -185,7 +181,7 @@ fn what_the_node_client_hot_shots_packs_into_datagrams_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
-fn what_the_node_client_hot_shots_adds_up_itself_is_what_is_reported() {
+fn aggregated_samples_of_the_node_client_hot_shots_are_reported() {
     let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "aggregated"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_packed(&finished);
@@ -194,7 +190,7 @@ fn what_the_node_client_hot_shots_adds_up_itself_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
-fn what_the_node_client_hot_shots_sends_with_influxdb_tags_is_what_is_reported() {
+fn samples_of_the_node_client_hot_shots_with_influxdb_tags_are_reported() {
     let finished = after(|port| run(node("send_hot_shots.js"), &["udp", port, "telegraf"]));
     assert_reported(&finished, &hot_shots_rows());
     assert_lines(&finished, 646);
@@ -203,7 +199,7 @@ fn what_the_node_client_hot_shots_sends_with_influxdb_tags_is_what_is_reported()
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
-fn what_the_node_client_hot_shots_sends_over_tcp_is_what_is_reported() {
+fn samples_of_the_node_client_hot_shots_over_tcp_are_reported() {
     for mode in ["direct", "buffered", "aggregated", "telegraf"] {
         let finished =
             after_over(Transport::Tcp, |port| run(node("send_hot_shots.js"), &["tcp", port, mode]));
@@ -215,12 +211,12 @@ fn what_the_node_client_hot_shots_sends_over_tcp_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs Node with a client and its unix-dgram from npm; run make test"]
-fn what_the_node_client_hot_shots_sends_over_unix_datagrams_is_what_is_reported() {
+fn samples_of_the_node_client_hot_shots_over_unix_datagrams_are_reported() {
     for mode in ["direct", "aggregated"] {
         let send = |path: &str| run(node("send_hot_shots.js"), &["uds", path, mode]);
         let finished = after_over(Transport::UnixDatagram, send);
         assert_reported(&finished, &hot_shots_rows());
-        // Over Unix sockets, it packs lines without being asked to.
+        // Over Unix sockets, this client packs lines by default.
         assert_packed(&finished);
         assert_hot_shots_timers(&finished);
     }
@@ -249,13 +245,13 @@ fn hot_shots_rows() -> Vec<Value> {
 }
 
 fn assert_hot_shots_timers(finished: &Finished) {
-    // Node's own clock for timers ticks in whole milliseconds: 3 of them are 2 at least.
+    // Node's clock for timers has whole milliseconds, so 3 ms may be measured as 2 ms.
     assert_took(finished, "shop.wrapped", Duration::from_millis(2), 1e3);
     assert_took(finished, "shop.wrapped.async", Duration::from_millis(2), 1e3);
 }
 
 #[test]
-fn what_the_rust_client_cadence_sends_is_what_is_reported() {
+fn samples_of_the_rust_client_cadence_are_reported() {
     let finished = after(|port| {
         let sink = UdpMetricSink::from(address(port), socket()).unwrap();
         sell(&StatsdClient::from_sink("shop", sink));
@@ -265,7 +261,7 @@ fn what_the_rust_client_cadence_sends_is_what_is_reported() {
 }
 
 #[test]
-fn what_the_rust_client_cadence_packs_into_datagrams_is_what_is_reported() {
+fn packed_samples_of_the_rust_client_cadence_are_reported() {
     let finished = after(|port| {
         let sink = BufferedUdpMetricSink::from(address(port), socket()).unwrap();
         let client = StatsdClient::builder("shop", sink).with_container_id("ci-0123456789abcdef").build();
@@ -278,12 +274,12 @@ fn what_the_rust_client_cadence_packs_into_datagrams_is_what_is_reported() {
 }
 
 #[test]
-fn what_the_rust_client_cadence_queues_is_what_is_reported() {
+fn queued_samples_of_the_rust_client_cadence_are_reported() {
     let finished = after(|port| {
         let sink = BufferedUdpMetricSink::from(address(port), socket()).unwrap();
         let (end, ended) = channel();
         sell(&StatsdClient::from_sink("shop", QueuingMetricSink::from(TellsItsEnd { sink, _end: end })));
-        // The thread that takes samples off the queue sends the last of them after the client is gone.
+        // A thread sends the last samples of the queue after the client is gone.
         ended.recv_timeout(PATIENCE).unwrap_err();
     });
     assert_reported(&finished, &cadence_rows());
@@ -292,7 +288,7 @@ fn what_the_rust_client_cadence_queues_is_what_is_reported() {
 }
 
 #[test]
-fn what_the_rust_client_cadence_sends_over_unix_datagrams_is_what_is_reported() {
+fn samples_of_the_rust_client_cadence_over_unix_datagrams_are_reported() {
     let finished = after_over(Transport::UnixDatagram, |path| {
         let sink = UnixMetricSink::from(path, UnixDatagram::unbound().unwrap());
         sell(&StatsdClient::from_sink("shop", sink));
@@ -310,7 +306,7 @@ fn what_the_rust_client_cadence_sends_over_unix_datagrams_is_what_is_reported() 
     assert_packed(&finished);
 }
 
-/// Its channel ends after the sink has sent the rest of its buffer.
+/// A sink whose channel ends after it has sent the rest of its buffer.
 struct TellsItsEnd {
     sink: BufferedUdpMetricSink,
     _end: Sender<()>,
@@ -363,7 +359,7 @@ fn cadence_rows() -> Vec<Value> {
 
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
-fn what_the_go_client_datadog_sends_is_what_is_reported() {
+fn samples_of_the_go_client_datadog_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let program = go(folder.path(), "send_datadog.go");
     for mode in ["direct", "buffered"] {
@@ -407,7 +403,7 @@ fn assert_datadog_go(finished: &Finished) {
 
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
-fn what_the_go_client_of_cactus_sends_is_what_is_reported() {
+fn samples_of_the_go_client_of_cactus_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let program = go(folder.path(), "send_cactus.go");
     // DogStatsD, InfluxDB and Graphite tags.
@@ -422,7 +418,7 @@ fn what_the_go_client_of_cactus_sends_is_what_is_reported() {
 fn cactus_rows() -> Vec<Value> {
     let regional = |region, row| tagged(row, json!({"env": "test", "region": region}));
     vec![
-        // Meant as a value, and sent as what is a change: from 3 by -7.
+        // The client means a value and sends a change: from 3 by -7.
         gauge("shop.balance", -4.0),
         distribution("timing", "shop.checkout", 100.0, 4950.0),
         set("shop.customers", 25.0),
@@ -445,8 +441,8 @@ fn go(folder: &Path, source: &str) -> PathBuf {
 
 #[test]
 #[ignore = "needs Ruby with a client from Debian; run make test"]
-fn what_the_ruby_client_statsd_ruby_sends_is_what_is_reported() {
-    // It means -7.25, and sends what is a change for others: from 3 by -7.25.
+fn samples_of_the_ruby_client_statsd_ruby_are_reported() {
+    // The client means -7.25 and sends a change: from 3 by -7.25.
     for (setting, balance) in [
         ("aggregation.gauges.signed=delta", -4.25),
         ("aggregation.gauges.signed=absolute", -7.25),
@@ -475,7 +471,7 @@ fn what_the_ruby_client_statsd_ruby_sends_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs Perl with a client from Debian; run make test"]
-fn what_the_perl_client_net_statsd_sends_is_what_is_reported() {
+fn samples_of_the_perl_client_net_statsd_are_reported() {
     let finished = after(|port| run(script_of("perl", "send_net_statsd.pl"), &[port]));
     assert_reported(
         &finished,
@@ -494,7 +490,7 @@ fn what_the_perl_client_net_statsd_sends_is_what_is_reported() {
 
 #[test]
 #[ignore = "needs PHP; run make test"]
-fn what_php_alone_sends_is_what_is_reported() {
+fn samples_of_plain_php_are_reported() {
     let send = |url: &str| run(script_of("php", "send_php.php"), &[url]);
     for finished in [
         after(|port| send(&format!("udp://127.0.0.1:{port}"))),
@@ -516,7 +512,7 @@ fn what_php_alone_sends_is_what_is_reported() {
 }
 
 #[test]
-fn what_bash_sends_is_what_is_reported() {
+fn samples_of_bash_are_reported() {
     assert_bash(&after(|port| run(bash("send_bash.sh"), &["udp", port])));
     let finished = after_over(Transport::Tcp, |port| run(bash("send_bash.sh"), &["tcp", port]));
     assert_bash(&finished);
@@ -539,7 +535,7 @@ fn assert_bash(finished: &Finished) {
 
 #[test]
 #[ignore = "needs netcat; run make test"]
-fn what_netcat_sends_is_what_is_reported() {
+fn samples_of_netcat_are_reported() {
     let send = |arguments: &[&str]| run(bash("send_netcat.sh"), arguments);
     let udp = after(|port| send(&["-u", "127.0.0.1", port]));
     let datagrams = after_over(Transport::UnixDatagram, |path| send(&["-U", "-u", path]));
@@ -593,7 +589,7 @@ fn events_and_checks_of_the_node_client_hot_shots_are_reported() {
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
-fn texts_that_the_node_client_hot_shots_sends_over_tcp_lose_what_is_not_ascii() {
+fn node_client_hot_shots_loses_text_beyond_ascii_over_tcp() {
     let finished = after_over(Transport::Tcp, |port| run(node("send_events.js"), &["tcp", port]));
     // The client writes the lower byte of each of UTF-16's units: E9 of é, 3C and 88 of the balloon.
     assert_eq!(reported_events(&finished), events("shop.Caf\u{fffd} <\u{fffd}", "shop.deploy"));
@@ -603,7 +599,7 @@ fn texts_that_the_node_client_hot_shots_sends_over_tcp_lose_what_is_not_ascii() 
     assert_lines(&finished, 5);
 }
 
-/// What both clients send, as it is reported: sorted, and with the titles that they make.
+/// Returns the reported events of both clients, sorted, with these titles.
 fn events(balloon: &str, deploy: &str) -> [Value; 2] {
     [
         json!({
@@ -619,7 +615,7 @@ fn events(balloon: &str, deploy: &str) -> [Value; 2] {
     ]
 }
 
-/// The events, without the times at which they were written.
+/// Returns the events without their times.
 fn reported_events(finished: &Finished) -> Vec<Value> {
     let mut events: Vec<_> = finished.rows.iter().filter(|row| row["type"] == "event").cloned().collect();
     for event in &mut events {
@@ -629,7 +625,7 @@ fn reported_events(finished: &Finished) -> Vec<Value> {
     events
 }
 
-/// The checks are the values that their senders had last, and each of `times` rounds of three was counted.
+/// Asserts that the checks have their last values, and that each of `times` rounds of three was counted.
 fn assert_checks(finished: &Finished, name: &str, times: f64) {
     let checks: Vec<_> = finished.named("service_check").map(|row| (&row["tags"], &row["value"])).collect();
     assert_eq!(
@@ -646,7 +642,7 @@ fn assert_checks(finished: &Finished, name: &str, times: f64) {
     assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
 }
 
-/// What was noted of lines, and how often.
+/// Returns the notes and their numbers of lines.
 fn noted(finished: &Finished) -> Vec<(String, f64)> {
     let notes = finished.named("tallyd.lines_noted").filter(|row| row["value"] != 0.0);
     notes.map(|row| (row["tags"]["note"].as_str().unwrap().into(), row["value"].as_f64().unwrap())).collect()

@@ -1,27 +1,23 @@
-//! Runs what the documents show. This file runs docs/clients.md, with another port; `pages` runs the others.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
-mod pages;
+//! Runs the blocks of docs/clients.md with other ports.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use cadence::prelude::*;
 use cadence::{BufferedUdpMetricSink, BufferedUnixMetricSink, StatsdClient};
-use harness::document::Document;
-use harness::shop::*;
-use harness::{Daemon, Finished, PATIENCE};
 use serde_json::{Value, json};
+use tallyd_harness::process::{Running, tallyd_command, without_variables};
+use tallyd_harness::{Daemon, Document, Finished, wait_for_ok};
 
-const PAGE: Document = Document { path: "docs/clients.md", text: include_str!("../docs/clients.md") };
+use crate::shop::*;
 
-/// The blocks that a test runs, by what stands after the backquotes.
+const PAGE: Document = Document { path: "docs/clients.md", text: include_str!("../../docs/clients.md") };
+
+/// The blocks that a test runs, by the text after their opening backquotes.
 const RUN: [&str; 21] = [
     "python statsd",
     "python datadog",
@@ -46,7 +42,7 @@ const RUN: [&str; 21] = [
     "toml tallyd-transports",
 ];
 
-/// The blocks that none can run here: no registry that the tests may use has these clients.
+/// The blocks that no test runs, because no registry that the tests use has these clients.
 const NOT_RUN: [&str; 5] = [
     "java java-dogstatsd-client",
     "ruby dogstatsd-ruby",
@@ -56,15 +52,15 @@ const NOT_RUN: [&str; 5] = [
 ];
 
 #[test]
-fn each_block_of_the_page_is_run_or_known_not_to_be() {
+fn each_block_of_the_clients_page_is_run_or_listed_as_not_run() {
     PAGE.assert_shows_just(&[&RUN[..], &NOT_RUN].concat());
     let marks =
         PAGE.text.lines().filter(|line| line.contains("*not run*") || line.contains("*Not run.*")).count();
-    // One on top says what it means, one is of what has no block, and one of a table.
+    // One mark at the top is explained, one has no block, and one is in a table.
     assert_eq!(marks, NOT_RUN.len() + 3);
 }
 
-/// The clients of the page's table of transports, and the blocks of theirs in which it changes a line.
+/// The clients in the table of transports, and the blocks in which the table changes a line.
 const OVER_OTHERS: [(&str, &str); 9] = [
     ("Python `statsd`", "python statsd"),
     ("Python `datadog`", "python datadog"),
@@ -77,7 +73,7 @@ const OVER_OTHERS: [(&str, &str); 9] = [
     ("nginx with Lua", "nginx lua"),
 ];
 
-/// The cells of each row of that table.
+/// Returns the cells of each row of that table.
 fn rows_over_others() -> Vec<[&'static str; 4]> {
     let (_, table) = PAGE.text.split_once("| client | listener | instead of | write |\n").unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
@@ -88,7 +84,7 @@ fn rows_over_others() -> Vec<[&'static str; 4]> {
     .collect()
 }
 
-/// The transports over which a block's client is shown, and how the block then changes for a port or a path.
+/// Returns the other transports of a block's client, and how the block changes for a port or a path.
 fn over_others(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str) -> String)> {
     let (client, _) = OVER_OTHERS.iter().find(|(_, block)| *block == info).unwrap();
     let rows = rows_over_others().into_iter().filter(move |row| row[0] == *client);
@@ -112,11 +108,11 @@ fn over_others(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str) -> 
     })
 }
 
-/// Of the sockets in the page.
+/// The paths of the sockets on the page.
 const PATHS: [&str; 2] = ["/run/tallyd/tallyd.sock", "/run/tallyd/tallyd-stream.sock"];
 
 #[test]
-fn each_row_of_the_table_of_transports_is_of_a_client_that_is_run() {
+fn each_row_of_the_table_of_transports_is_run() {
     let rows = rows_over_others();
     for (client, _) in OVER_OTHERS {
         assert!(rows.iter().any(|row| row[0] == client), "{client}");
@@ -126,7 +122,7 @@ fn each_row_of_the_table_of_transports_is_of_a_client_that_is_run() {
     }
 }
 
-/// Runs what is shown over UDP and over each other transport of the table. Each sells an order.
+/// Runs a block over UDP and over each other transport of the table. Each run sells an order.
 fn assert_sells(info: &str, tags: &Value) {
     assert_sold(&after(|port| run_block(info, &shown(info, port))), tags.clone());
     for (transport, changed) in over_others(info) {
@@ -146,7 +142,7 @@ fn run_block(info: &str, block: &str) {
         "go" => {
             let folder = tempfile::tempdir().unwrap();
             let [source, program] = ["sell.go", "sell"].map(|name| folder.path().join(name));
-            // Debian has the versions before 2 of Go's modules, without one in their paths.
+            // Debian has modules of versions before 2, which have no version in their paths.
             std::fs::write(&source, block.replace("/v5/statsd", "/statsd")).unwrap();
             build_go(&source, &program);
             run(Command::new(&program), &[]);
@@ -159,20 +155,20 @@ fn run_block(info: &str, block: &str) {
 
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
-fn what_is_shown_for_python_sells_an_order() {
+fn blocks_for_python_sell_an_order() {
     assert_sells("python statsd", &json!({}));
     assert_sells("python datadog", &json!({"region": "eu"}));
 }
 
 #[test]
 #[ignore = "needs Node with a client from npm; run make test"]
-fn what_is_shown_for_node_sells_an_order() {
+fn blocks_for_node_sell_an_order() {
     assert_sells("javascript hot-shots", &json!({"region": "eu"}));
 }
 
 #[test]
-fn what_is_shown_for_rust_sells_an_order() {
-    let source: Vec<_> = include_str!("documented.rs").lines().map(str::trim).collect();
+fn blocks_for_rust_sell_an_order() {
+    let source: Vec<_> = include_str!("clients_page.rs").lines().map(str::trim).collect();
     let unix = shown("rust cadence-unix", "8125").replace(&format!("{:?}", PATHS[0]), "path");
     for line in shown("rust cadence", "port").lines().chain(unix.lines()) {
         assert!(source.contains(&line.trim()), "not run here: {line}");
@@ -206,7 +202,7 @@ fn sell_with(client: &StatsdClient) -> Result<(), Box<dyn std::error::Error>> {
 
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
-fn what_is_shown_for_go_sells_an_order() {
+fn blocks_for_go_sell_an_order() {
     assert_sells("go datadog-go", &json!({"region": "eu"}));
     let finished = after(|port| run_block("go cactus", &shown("go cactus", port)));
     assert_sold(&finished, json!({"region": "eu"}));
@@ -214,7 +210,7 @@ fn what_is_shown_for_go_sells_an_order() {
 
 #[test]
 #[ignore = "needs Ruby, Perl and PHP with clients from Debian; run make test"]
-fn what_is_shown_for_ruby_perl_and_php_sells_an_order() {
+fn blocks_for_ruby_perl_and_php_sell_an_order() {
     for info in ["ruby statsd-ruby", "perl Net::Statsd"] {
         assert_sold(&after(|port| run_block(info, &shown(info, port))), json!({}));
     }
@@ -223,7 +219,7 @@ fn what_is_shown_for_ruby_perl_and_php_sells_an_order() {
 
 #[test]
 #[ignore = "needs netcat; run make test"]
-fn what_is_shown_for_shells_sells_an_order() {
+fn blocks_for_shells_sell_an_order() {
     for info in ["bash", "sh netcat"] {
         assert_sells(info, &json!({"region": "eu"}));
     }
@@ -231,7 +227,7 @@ fn what_is_shown_for_shells_sells_an_order() {
 
 #[test]
 #[ignore = "needs Python and Node with clients from PyPI and npm; run make test"]
-fn what_is_shown_of_events_and_checks_is_reported() {
+fn events_and_checks_of_the_blocks_are_reported() {
     for info in ["python datadog-events", "javascript hot-shots-events"] {
         let finished = after(|port| run_block(info, &shown(info, port)));
         assert_all_taken(&finished);
@@ -248,19 +244,19 @@ fn what_is_shown_of_events_and_checks_is_reported() {
 
 #[test]
 #[ignore = "needs Python and Node with clients from PyPI and npm; run make test"]
-fn after_a_restart_clients_connect_again_or_not_as_the_page_says() {
+fn clients_reconnect_after_a_restart_as_the_page_says() {
     let statsd = "import statsd; client = statsd.UnixSocketStatsClient('PLACE'); send = client.incr";
     let datadog = "from datadog.dogstatsd import DogStatsd; send = DogStatsd(socket_path='PLACE', disable_telemetry=True).increment";
     let [statsd, datadog] = [statsd, datadog].map(|client| {
         move |place: &str| {
             let program = format!("{}\n{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
-            Clerk::start(with(PYTHON, "-c", &program))
+            Seller::start(with(PYTHON, "-c", &program))
         }
     });
     let hot_shots = |options: &'static str| {
         move |place: &str| {
             let options = options.replace("PLACE", place);
-            // A line is sent after the end of a connection was seen, if it has ended.
+            // The client sends after a pause, in which it notices the end of its connection.
             let program = format!(
                 "const client = new (require('hot-shots'))({{ {options}, maxBufferSize: 0, errorHandler: () => 0 }});
                 const send = () => client.increment('shop.orders', (error) => console.log(error ? 'failed' : 'sent'));
@@ -268,13 +264,13 @@ fn after_a_restart_clients_connect_again_or_not_as_the_page_says() {
             );
             let mut node = with("node", "-e", &program);
             node.current_dir(CLIENTS);
-            Clerk::start(node)
+            Seller::start(node)
         }
     };
-    // It connects again once a second at most, unless told otherwise.
+    // By default, the client connects again at most once per second.
     let uds = hot_shots("protocol: 'uds', path: 'PLACE', udsGracefulRestartRateLimit: 1");
     let tcp = hot_shots("protocol: 'tcp', host: '127.0.0.1', port: PLACE, tcpGracefulRestartRateLimit: 1");
-    // Python's datadog says nothing, and loses the first.
+    // Python's datadog reports nothing and loses the first sample.
     assert_eq!(after_restart(Transport::UnixDatagram, &datadog), ("sent sent sent".into(), 2.0));
     assert_eq!(after_restart(Transport::UnixStream, &datadog), ("sent sent sent".into(), 2.0));
     let broken = ["BrokenPipeError"; 3].join(" ");
@@ -283,7 +279,7 @@ fn after_a_restart_clients_connect_again_or_not_as_the_page_says() {
         let client = "import statsd; client = statsd.UnixSocketStatsClient('PLACE')";
         let send = "def send(name):\n    client.reconnect()\n    client.incr(name)\n";
         let program = format!("{}\n{send}{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
-        Clerk::start(with(PYTHON, "-c", &program))
+        Seller::start(with(PYTHON, "-c", &program))
     };
     assert_eq!(after_restart(Transport::UnixStreamOfLines, &reconnecting), ("sent sent sent".into(), 3.0));
     assert_eq!(after_restart(Transport::UnixDatagram, &uds), ("failed sent sent".into(), 2.0));
@@ -291,7 +287,7 @@ fn after_a_restart_clients_connect_again_or_not_as_the_page_says() {
 }
 
 #[test]
-fn after_a_restart_cadence_sends_on_as_the_page_says() {
+fn cadence_continues_after_a_restart_as_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, path) = start_over(Transport::UnixDatagram, folder.path(), &[]);
     let sink = BufferedUnixMetricSink::from(path, UnixDatagram::unbound().unwrap());
@@ -313,46 +309,46 @@ for _ in sys.stdin:
         print(type(error).__name__, flush=True)
 ";
 
-/// Has a client send once to a tallyd and three times to the next one in its place. Says what
-/// came of these three for the client, and how many were reported.
-fn after_restart(transport: Transport, start: &impl Fn(&str) -> Clerk) -> (String, f64) {
+/// Makes a client send once to a tallyd and three times to the next one in its place. Returns the client's outcomes of
+/// these three, and the number of reported samples.
+fn after_restart(transport: Transport, start: &impl Fn(&str) -> Seller) -> (String, f64) {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, place) = start_over(transport, folder.path(), &[]);
-    let mut clerk = start(&place);
-    assert_eq!(clerk.sell(), "sent");
+    let mut seller = start(&place);
+    assert_eq!(seller.sell(), "sent");
     let finished = daemon.stop();
     assert_eq!(finished.sum("shop.orders", "value"), 1.0);
     let bind = format!("listeners.tcp.bind=127.0.0.1:{place}");
     let again = if transport == Transport::Tcp { vec![bind.as_str()] } else { vec![] };
     let (daemon, _) = start_over(transport, folder.path(), &again);
-    let sold = [(); 3].map(|()| clerk.sell());
-    drop(clerk);
+    let sold = [(); 3].map(|()| seller.sell());
+    drop(seller);
     (sold.join(" "), daemon.stop().sum("shop.orders", "value"))
 }
 
-/// A client that sends an order for each line that it is given, and answers with what came of it. Killed when dropped.
-struct Clerk {
-    child: Server,
+/// A client that sends an order for each line of its input, and prints the outcome.
+struct Seller {
+    client: Running,
     answers: BufReader<ChildStdout>,
 }
 
-impl Clerk {
+impl Seller {
     fn start(mut command: Command) -> Self {
         let command = without_variables(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Self { child: Server(child), answers }
+        let mut client = Running::start(command);
+        let answers = BufReader::new(client.0.stdout.take().unwrap());
+        Self { client, answers }
     }
 
     fn sell(&mut self) -> String {
-        writeln!(self.child.0.stdin.as_mut().unwrap()).unwrap();
+        writeln!(self.client.0.stdin.as_mut().unwrap()).unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
         answer.trim_end().to_owned()
     }
 }
 
-/// One order was sold, and reported under these tags.
+/// Asserts that one order was reported with these tags.
 fn assert_sold(finished: &Finished, tags: Value) {
     assert_reported(
         finished,
@@ -367,7 +363,7 @@ fn assert_sold(finished: &Finished, tags: Value) {
 
 #[test]
 #[ignore = "needs Python with a part of Airflow from PyPI; run make test"]
-fn what_is_shown_for_airflow_reports_its_tasks() {
+fn block_for_airflow_reports_its_tasks() {
     let finished = after(|port| run_airflow(&shown("ini airflow", port)));
     assert_reported(
         &finished,
@@ -409,7 +405,7 @@ fn run_airflow(config: &str) {
 
 #[test]
 #[ignore = "needs gunicorn from PyPI; run make test"]
-fn what_is_shown_for_gunicorn_reports_its_requests() {
+fn block_for_gunicorn_reports_its_requests() {
     assert_gunicorn(&after(|port| run_gunicorn(&shown("python gunicorn", port))));
     for (transport, changed) in over_others("python gunicorn") {
         assert_gunicorn(&after_over(transport, |place| run_gunicorn(&changed(place))));
@@ -418,7 +414,7 @@ fn what_is_shown_for_gunicorn_reports_its_requests() {
 
 #[test]
 #[ignore = "needs gunicorn from PyPI; run make test"]
-fn after_a_restart_gunicorn_does_not_connect_again_as_the_page_says() {
+fn gunicorn_does_not_reconnect_after_a_restart_as_the_page_says() {
     let (_, changed) = over_others("python gunicorn").next().unwrap();
     let [sockets, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (mut daemon, place) = start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
@@ -432,7 +428,7 @@ fn after_a_restart_gunicorn_does_not_connect_again_as_the_page_says() {
     assert_eq!(daemon.stop().sum("tallyd.lines", "value"), 0.0);
 }
 
-/// Has gunicorn answer two requests.
+/// Makes gunicorn answer two requests.
 fn run_gunicorn(config: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (gunicorn, socket) = start_gunicorn(folder.path(), config);
@@ -441,14 +437,14 @@ fn run_gunicorn(config: &str) {
     gunicorn.stop("TERM");
 }
 
-/// Starts gunicorn in a folder, and says where it answers.
-fn start_gunicorn(folder: &Path, config: &str) -> (Server, PathBuf) {
+/// Starts gunicorn in a folder. Returns the path of its socket.
+fn start_gunicorn(folder: &Path, config: &str) -> (Running, PathBuf) {
     let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| folder.join(name));
     std::fs::write(&file, config).unwrap();
     let mut gunicorn = Command::new(PYTHON);
     gunicorn.args(["-m", "gunicorn", "--no-control-socket", "--chdir", CLIENTS, "--config"]).arg(file);
     gunicorn.arg("--bind").arg(format!("unix:{}", socket.display())).arg("serve_gunicorn:app");
-    (Server::start(gunicorn), socket)
+    (start_server(gunicorn), socket)
 }
 
 fn assert_gunicorn(finished: &Finished) {
@@ -469,7 +465,7 @@ fn assert_gunicorn(finished: &Finished) {
 
 #[test]
 #[ignore = "needs nginx with Lua from Debian; run make test"]
-fn what_is_shown_for_nginx_reports_its_requests() {
+fn block_for_nginx_reports_its_requests() {
     let daemon = Daemon::start(&["flush.interval=100ms"]);
     let block = shown("nginx lua", &daemon.address.port().to_string());
     assert_nginx(daemon, &block);
@@ -480,19 +476,19 @@ fn what_is_shown_for_nginx_reports_its_requests() {
     }
 }
 
-/// Has nginx answer three requests, and tallyd report them.
+/// Makes nginx answer three requests, and asserts that tallyd reports them.
 fn assert_nginx(mut daemon: Daemon, block: &str) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("documented.conf"), block).unwrap();
     std::fs::copy(Path::new(CLIENTS).join("serve_nginx.conf"), folder.path().join("nginx.conf")).unwrap();
     let mut nginx = Command::new("/usr/sbin/nginx");
     nginx.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder.path()).current_dir(folder.path());
-    let nginx = Server::start(nginx);
+    let nginx = start_server(nginx);
     for _ in 0..2 {
         get(&folder.path().join("web.sock"), "/", 204);
     }
     get(&folder.path().join("web.sock"), "/missing", 404);
-    // nginx has answered before it sends.
+    // nginx answers before it sends.
     let mut counted = 0.0;
     while counted < 3.0 {
         let is_counted = |row: &Value| row["name"] == "nginx.requests" && row["value"] != 0.0;
@@ -502,26 +498,25 @@ fn assert_nginx(mut daemon: Daemon, block: &str) {
     let finished = daemon.stop();
     assert_all_taken(&finished);
     for (status, requests) in [("204", 2.0), ("404", 1.0)] {
-        let of_status = finished.named("nginx.requests").filter(|row| row["tags"]["status"] == status);
-        assert_eq!(of_status.map(|row| row["value"].as_f64().unwrap()).sum::<f64>(), requests);
+        assert_eq!(finished.sum_of("nginx.requests", ("status", status)), requests);
     }
     assert_eq!(finished.sum("nginx.request_time", "count"), 3.0);
 }
 
 #[test]
 #[ignore = "needs uWSGI from Debian; run make test"]
-fn what_is_shown_for_uwsgi_counts_its_requests_once_and_its_own_totals_at_each_push() {
+fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
     let folder = tempfile::tempdir().unwrap();
     let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| folder.path().join(name));
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
     let block = shown("ini uwsgi", &daemon.address.port().to_string());
-    // A plugin that answers requests, by repeating them.
+    // This plugin answers requests by repeating them.
     let server = format!("plugins = echo\nhttp-socket = {}\nhttp-socket-modifier1 = 101\n", socket.display());
     let block = block.replace("stats-pusher-default-freq = 10", "stats-pusher-default-freq = 1") + &server;
     std::fs::write(&config, block).unwrap();
     let mut uwsgi = Command::new("uwsgi-core");
     uwsgi.arg("--ini").arg(&config);
-    let uwsgi = Server::start(uwsgi);
+    let uwsgi = start_server(uwsgi);
     for _ in 0..5 {
         ask(&socket, "/");
     }
@@ -537,74 +532,43 @@ fn what_is_shown_for_uwsgi_counts_its_requests_once_and_its_own_totals_at_each_p
 }
 
 #[test]
-fn what_is_shown_of_tallyds_own_configuration_is_valid() {
+fn configurations_on_the_clients_page_are_valid() {
     for info in ["toml tallyd", "toml tallyd-transports"] {
         let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
         std::fs::write(file.path(), shown(info, "8125")).unwrap();
-        let mut tallyd = Command::new(env!("CARGO_BIN_EXE_tallyd"));
+        let mut tallyd = tallyd_command();
         let checked = tallyd.args(["check", "--config"]).arg(file.path()).output().unwrap();
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
 }
 
-/// A block of the page, with another port.
+/// Returns a block of the page with another port.
 fn shown(info: &str, port: &str) -> String {
     PAGE.block(info).replace("8125", port)
 }
 
-/// A program that runs a text.
+/// Returns a command that runs a text.
 fn with(program: &str, option: &str, text: &str) -> Command {
     let mut command = Command::new(program);
     command.args([option, text]);
     command
 }
 
-/// A server that sends to tallyd. Killed when dropped.
-struct Server(Child);
-
-impl Server {
-    fn start(mut command: Command) -> Self {
-        without_variables(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn();
-        Self(child.unwrap_or_else(|error| panic!("{error}: {command:?}; run make install-test-tools")))
-    }
-
-    /// Sends it a signal, by its name without `SIG`, and waits for its end.
-    fn stop(mut self, signal: &str) {
-        let kill = Command::new("kill").args(["-s", signal, &self.0.id().to_string()]).status().unwrap();
-        assert!(kill.success());
-        let deadline = Instant::now() + PATIENCE;
-        while self.0.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "the server did not end in {PATIENCE:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
+/// Starts a server that sends to tallyd.
+fn start_server(mut command: Command) -> Running {
+    without_variables(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Running::start(&mut command)
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
-/// Asks a web server for a page.
+/// Asks a web server for a page, and asserts the status of its answer.
 fn get(socket: &Path, path: &str, status: u16) {
     let answer = ask(socket, path);
     assert!(answer.split(' ').nth(1) == Some(&status.to_string()), "{answer}");
 }
 
-/// Sends a request as soon as the server listens, and reads its whole answer.
+/// Sends a request as soon as the server listens. Returns the whole answer.
 fn ask(socket: &Path, path: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    let mut stream = loop {
-        match UnixStream::connect(socket) {
-            Ok(stream) => break stream,
-            Err(error) => assert!(Instant::now() < deadline, "{}: {error}", socket.display()),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    let mut stream = wait_for_ok(|| UnixStream::connect(socket));
     write!(stream, "GET {path} HTTP/1.0\r\nHost: shop.test\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -1,4 +1,4 @@
-//! What Grafana does with a dashboard, without Grafana: it asks Prometheus for the values of variables, and fills them in.
+//! A stand-in for Grafana: it asks Prometheus for the values of variables and fills them into queries.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,17 +8,18 @@ use std::process::{Command, Stdio};
 
 use regex::Regex;
 use serde_json::Value;
+use tallyd_harness::http::get;
+use tallyd_harness::process::Running;
+use tallyd_harness::wait_until;
 use tempfile::TempDir;
 
-use super::http::get;
-use super::prometheus::{Running, wait_for};
-use super::server::{ask_api, encode, start_on_free_port, value_of};
+use crate::scrapers::{ask_api, encode, start_on_free_port, value_of};
 
-/// The text that stands for each variable in queries.
-pub type Chosen = BTreeMap<&'static str, String>;
+/// The text that replaces each variable in queries.
+pub(crate) type Chosen = BTreeMap<&'static str, String>;
 
-/// A dashboard, and the Prometheus that it asks.
-pub struct Board {
+/// A dashboard and its Prometheus.
+pub(crate) struct Board {
     dashboard: Value,
     prometheus: SocketAddr,
     _running: Running,
@@ -26,9 +27,9 @@ pub struct Board {
 }
 
 impl Board {
-    /// Starts a Prometheus that scrapes these targets every second, each by `http` or `https`, and itself; all of them once
-    /// before this returns.
-    pub fn start(dashboard: Value, targets: &[(&str, SocketAddr)]) -> Self {
+    /// Starts a Prometheus that scrapes itself and these targets every second, by `http` or `https`. Returns after the first
+    /// scrape of each.
+    pub(crate) fn start(dashboard: Value, targets: &[(&str, SocketAddr)]) -> Self {
         let folder = TempDir::new().unwrap();
         let (running, prometheus) = start_on_free_port(|address| {
             let mut config = format!(
@@ -48,20 +49,20 @@ impl Board {
                 .stdout(Stdio::null());
             command
         });
-        wait_for(|| (get(prometheus, "/-/ready").code == 200).then_some(()));
+        wait_until(|| get(prometheus, "/-/ready").code == 200);
         let board = Self { dashboard, prometheus, _running: running, _folder: folder };
         let up = || ask_api(prometheus, "query?query=up")["result"].as_array().unwrap().len();
-        wait_for(|| (up() > targets.len()).then_some(()));
+        wait_until(|| up() > targets.len());
         board
     }
 
-    /// All panels that show something; not rows.
-    pub fn panels(&self) -> impl Iterator<Item = &Value> {
+    /// Returns all panels except rows.
+    pub(crate) fn panels(&self) -> impl Iterator<Item = &Value> {
         self.dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
     }
 
-    /// The values that a variable offers: those of a label, of which its regular expression may leave a part.
-    pub fn offers(&self, variable: &str, chosen: &Chosen) -> Vec<String> {
+    /// Returns the values that a variable offers: those of a label, or the parts that its regular expression matches.
+    pub(crate) fn offers(&self, variable: &str, chosen: &Chosen) -> Vec<String> {
         let variables = self.dashboard["templating"]["list"].as_array().unwrap();
         let variable = variables.iter().find(|other| other["name"] == variable).unwrap();
         let query = fill_in(variable["query"]["query"].as_str().unwrap(), chosen);
@@ -81,8 +82,8 @@ impl Board {
         parts.collect()
     }
 
-    /// What a target of a panel shows: values by their labels, and `NaN` is nothing.
-    pub fn shows(&self, target: &Value, chosen: &Chosen) -> Vec<(Value, f64)> {
+    /// Returns the labels and values that a target of a panel shows, without `NaN`.
+    pub(crate) fn shows(&self, target: &Value, chosen: &Chosen) -> Vec<(Value, f64)> {
         let query = fill_in(target["expr"].as_str().unwrap(), chosen);
         let answer = ask_api(self.prometheus, &format!("query?query={}", encode(&query)));
         let series = answer["result"].as_array().unwrap().iter();
@@ -91,14 +92,14 @@ impl Board {
     }
 }
 
-/// Several values that are chosen at once, as Grafana writes them: a regular expression in a string of `PromQL`.
-pub fn any_of(values: &[String]) -> String {
+/// Returns several chosen values as Grafana writes them: a regular expression in a string of `PromQL`.
+pub(crate) fn any_of(values: &[String]) -> String {
     let escaped: Vec<_> = values.iter().map(|value| regex::escape(value).replace('\\', "\\\\")).collect();
     if let [one] = &escaped[..] { one.clone() } else { format!("({})", escaped.join("|")) }
 }
 
 fn fill_in(query: &str, chosen: &Chosen) -> String {
-    // Several scrapes, which Grafana sees to.
+    // Grafana chooses a time with several scrapes.
     let mut query = query.replace("$__rate_interval", "10s");
     for (name, value) in chosen {
         query = query.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);

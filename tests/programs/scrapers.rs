@@ -1,35 +1,27 @@
-//! Servers that scrape, and are asked by `PromQL` what came of it: Prometheus and `VictoriaMetrics`, the real ones.
+//! Servers that scrape the endpoint and answer queries: Prometheus and `VictoriaMetrics`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use serde_json::Value;
+use tallyd_harness::http::{Answer, connect, free_address, get};
+use tallyd_harness::process::Running;
+use tallyd_harness::{wait_for, wait_for_ok, wait_until};
 use tempfile::TempDir;
 
-use super::PATIENCE;
-use super::http::{Answer, connect, get};
-use super::prometheus::{Running, spawn, wait_for};
+/// Makes Prometheus ask for protobuf. It still takes classic histograms as such.
+pub(crate) const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histograms"];
 
-/// Makes Prometheus ask for protobuf; classic histograms are taken as what they are.
-pub const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histograms"];
-
-/// One that nobody has, at this moment.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
-
-/// Starts a program that serves at an address which it is given, and waits until it can be reached.
-///
-/// Between the choice of a port and its use another program may take it: then the next one is tried.
-pub fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, SocketAddr) {
+/// Starts a program that serves at the address in its command, and waits until the program can be reached. If another
+/// program takes the port first, it tries the next one.
+pub(crate) fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, SocketAddr) {
     wait_for(|| {
         let address = free_address();
-        let mut running = Running(spawn(&mut command(address)));
+        let mut running = Running::start(&mut command(address));
         let is_up = wait_for(|| match running.0.try_wait().unwrap() {
             Some(_) => Some(false),
             None => TcpStream::connect(address).ok().map(|_| true),
@@ -38,9 +30,9 @@ pub fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, 
     })
 }
 
-/// What the API of a server answers to a path behind `/api/v1/`.
-pub fn ask_api(server: SocketAddr, path: &str) -> Value {
-    // Version 1.0, for an answer in one piece.
+/// Returns the answer of a server's API to a path after `/api/v1/`.
+pub(crate) fn ask_api(server: SocketAddr, path: &str) -> Value {
+    // HTTP 1.0 gives an answer in one piece.
     let mut connection = connect(server);
     write!(connection, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = Vec::new();
@@ -50,8 +42,8 @@ pub fn ask_api(server: SocketAddr, path: &str) -> Value {
     answer["data"].take()
 }
 
-/// A text as it may stand in such a path.
-pub fn encode(text: &str) -> String {
+/// Encodes a text for such a path.
+pub(crate) fn encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut text, byte| {
         write!(text, "%{byte:02X}").unwrap();
         text
@@ -59,19 +51,19 @@ pub fn encode(text: &str) -> String {
 }
 
 /// A server that scrapes every second.
-pub struct Server {
+pub(crate) struct Server {
     _running: Running,
     _folder: TempDir,
     address: SocketAddr,
 }
 
 impl Server {
-    /// `targets`: their label `form`, and where they are.
-    pub fn prometheus(targets: &[(&str, SocketAddr)]) -> Self {
+    /// Starts Prometheus. Each target has a value of the label `form` and an address.
+    pub(crate) fn prometheus(targets: &[(&str, SocketAddr)]) -> Self {
         Self::prometheus_with(&[], targets)
     }
 
-    pub fn prometheus_with(flags: &[&str], targets: &[(&str, SocketAddr)]) -> Self {
+    pub(crate) fn prometheus_with(flags: &[&str], targets: &[(&str, SocketAddr)]) -> Self {
         Self::start("/-/ready", targets, |folder, address| {
             let mut command = Command::new("prometheus");
             command
@@ -84,7 +76,7 @@ impl Server {
         })
     }
 
-    pub fn victoria_metrics(targets: &[(&str, SocketAddr)]) -> Self {
+    pub(crate) fn victoria_metrics(targets: &[(&str, SocketAddr)]) -> Self {
         Self::start("/health", targets, |folder, address| {
             let mut command = Command::new("victoria-metrics");
             command
@@ -92,7 +84,7 @@ impl Server {
                 .arg(format!("-storageDataPath={folder}/data"))
                 .arg(format!("-httpListenAddr={address}"))
                 .args(["-loggerLevel=ERROR", "-maxLabelsPerTimeseries=100"])
-                // Values are there as soon as they are stored, and stored as soon as they are scraped.
+                // Makes values visible as soon as they are scraped.
                 .args(["-search.latencyOffset=0s", "-search.disableCache"]);
             command
         })
@@ -118,20 +110,20 @@ impl Server {
             command.stdin(Stdio::null()).stdout(Stdio::null());
             command
         });
-        wait_for(|| (get(address, health).code == 200).then_some(()));
+        wait_until(|| get(address, health).code == 200);
         Self { _running: running, _folder: folder, address }
     }
 
-    /// The value of a query, if it has one. A query must have no more.
-    pub fn ask(&self, query: &str) -> Option<f64> {
+    /// Returns the value of a query with at most one value.
+    pub(crate) fn ask(&self, query: &str) -> Option<f64> {
         let answer = self.answer(query);
         assert!(answer.len() < 2, "{query}: {answer:?}");
         answer.first().map(value_of)
     }
 
-    /// The values of a query by their labels, without the target's address. Bounds and quantiles are numbers, which formats
-    /// write each in its own way.
-    pub fn values(&self, query: &str) -> BTreeMap<BTreeMap<String, String>, f64> {
+    /// Returns the values of a query by their labels, without the address of the target. Bounds and quantiles are compared as
+    /// numbers, because formats write them in different ways.
+    pub(crate) fn values(&self, query: &str) -> BTreeMap<BTreeMap<String, String>, f64> {
         let answer = self.answer(query);
         let values = answer.iter().map(|series| {
             let labels = series["metric"].as_object().unwrap().iter();
@@ -146,7 +138,7 @@ impl Server {
         values.collect()
     }
 
-    /// The series that a query answers.
+    /// Returns the series of a query.
     fn answer(&self, query: &str) -> Vec<Value> {
         let mut answer = ask_api(self.address, &format!("query?query={}", encode(query)));
         let Value::Array(series) = answer["result"].take() else { panic!("{query}: {answer}") };
@@ -154,28 +146,23 @@ impl Server {
     }
 
     /// Waits until a query has the right value.
-    pub fn wait_for(&self, query: &str, is_right: impl Fn(f64) -> bool) {
+    pub(crate) fn wait_for(&self, query: &str, is_right: impl Fn(f64) -> bool) {
         self.wait_for_answer(query, |value| value.is_some_and(&is_right));
     }
 
     /// Waits until a query has no value.
-    pub fn wait_for_none(&self, query: &str) {
+    pub(crate) fn wait_for_none(&self, query: &str) {
         self.wait_for_answer(query, |value| value.is_none());
     }
 
     fn wait_for_answer(&self, query: &str, is_right: impl Fn(Option<f64>) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        wait_for_ok(|| {
             let value = self.ask(query);
-            if is_right(value) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{query} is {value:?} after {PATIENCE:?}");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+            if is_right(value) { Ok(()) } else { Err(format!("{query} is {value:?}")) }
+        });
     }
 }
 
-pub fn value_of(series: &Value) -> f64 {
+pub(crate) fn value_of(series: &Value) -> f64 {
     series["value"][1].as_str().unwrap().parse().unwrap()
 }

@@ -1,21 +1,22 @@
-//! Clients as programs, and what tallyd must report of the shop that they send as.
+//! Clients as programs, and what tallyd must report of the shop as which they send.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tallyd_harness::process::without_variables;
+use tallyd_harness::{Daemon, Finished, PATIENCE};
 
-use super::{Daemon, Finished, PATIENCE};
 use Transport::{Tcp, UnixDatagram, UnixStream, UnixStreamOfLines};
 
-/// Starts tallyd, lets a client send to its port, and stops tallyd in the midst of its interval.
-pub fn after(send: impl FnOnce(&str)) -> Finished {
+/// Starts tallyd, lets a client send to its port, and stops tallyd within its interval.
+pub(crate) fn after(send: impl FnOnce(&str)) -> Finished {
     after_with(&[], send)
 }
 
-/// Likewise, with settings.
-pub fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished {
+/// Starts tallyd with settings, lets a client send to its port, and stops tallyd.
+pub(crate) fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished {
     let daemon = Daemon::start(settings);
     send(&daemon.address.port().to_string());
     let finished = daemon.stop();
@@ -23,8 +24,8 @@ pub fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished {
     finished
 }
 
-/// Likewise, over one of these transports alone, to its port or its path.
-pub fn after_over(transport: Transport, send: impl FnOnce(&str)) -> Finished {
+/// Starts tallyd with one transport, lets a client send to its port or its path, and stops tallyd.
+pub(crate) fn after_over(transport: Transport, send: impl FnOnce(&str)) -> Finished {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, place) = start_over(transport, folder.path(), &[]);
     send(&place);
@@ -33,19 +34,19 @@ pub fn after_over(transport: Transport, send: impl FnOnce(&str)) -> Finished {
     finished
 }
 
-/// What clients reach tallyd over, beside UDP.
+/// The transports other than UDP.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Transport {
+pub(crate) enum Transport {
     Tcp,
     UnixDatagram,
-    /// With a length before each payload.
+    /// Each payload follows its length.
     UnixStream,
-    /// With line feeds.
+    /// Each line ends with a line feed.
     UnixStreamOfLines,
 }
 
-/// Starts tallyd with the listener of a transport alone, and says its port or its path, which is in `folder`.
-pub fn start_over(transport: Transport, folder: &Path, settings: &[&str]) -> (Daemon, String) {
+/// Starts tallyd with the listener of one transport. Returns its port, or its path in `folder`.
+pub(crate) fn start_over(transport: Transport, folder: &Path, settings: &[&str]) -> (Daemon, String) {
     let listener = match transport {
         Tcp => "tcp",
         UnixDatagram => "unix_datagram",
@@ -67,43 +68,38 @@ pub fn start_over(transport: Transport, folder: &Path, settings: &[&str]) -> (Da
     (daemon, place)
 }
 
-/// Runs a client's script, which says nothing unless something went wrong.
-pub fn run(mut script: Command, arguments: &[&str]) {
+/// Runs a client's script, which prints nothing unless it fails.
+pub(crate) fn run(mut script: Command, arguments: &[&str]) {
     let output = without_variables(&mut script).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{error}: {script:?}; run make install-test-tools"));
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{script:?}: {}", String::from_utf8_lossy(&said));
 }
 
-/// Clients read their configuration from variables, which a developer's machine may have set.
-pub fn without_variables(command: &mut Command) -> &mut Command {
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap())
-}
-
-pub fn python(script: &str) -> Command {
+pub(crate) fn python(script: &str) -> Command {
     script_of(PYTHON, script)
 }
 
-pub fn node(script: &str) -> Command {
+pub(crate) fn node(script: &str) -> Command {
     script_of("node", script)
 }
 
-pub fn bash(script: &str) -> Command {
+pub(crate) fn bash(script: &str) -> Command {
     script_of("bash", script)
 }
 
-pub fn script_of(program: &str, script: &str) -> Command {
+pub(crate) fn script_of(program: &str, script: &str) -> Command {
     let mut command = Command::new(program);
     command.arg(Path::new(CLIENTS).join(script));
     command
 }
 
 /// The folder of the clients' scripts, and the Python that has the clients from `PyPI`.
-pub const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
-pub const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/.venv/bin/python");
+pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+pub(crate) const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/.venv/bin/python");
 
-/// Builds a program with Debian's Go and its packages of clients, which takes a second or two.
-pub fn build_go(source: &Path, program: &Path) {
+/// Builds a program with Debian's Go and its packages of clients, which takes about two seconds.
+pub(crate) fn build_go(source: &Path, program: &Path) {
     let mut go = Command::new("go");
     without_variables(&mut go).envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")]);
     go.env("GOCACHE", program.with_extension("cache")).args(["build", "-o"]).arg(program).arg(source);
@@ -111,8 +107,8 @@ pub fn build_go(source: &Path, program: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A row as it must be: what is left out here may be anything there.
-pub fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
+/// Returns the fields that a row must have. It may have others.
+pub(crate) fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
     let mut row = json!({"type": kind, "name": name, "tags": {}});
     for (field, result) in results {
         row[field] = json!(result);
@@ -120,30 +116,30 @@ pub fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
     row
 }
 
-pub fn counter(name: &str, value: f64) -> Value {
+pub(crate) fn counter(name: &str, value: f64) -> Value {
     row("counter", name, &[("value", value)])
 }
 
-pub fn gauge(name: &str, value: f64) -> Value {
+pub(crate) fn gauge(name: &str, value: f64) -> Value {
     row("gauge", name, &[("value", value)])
 }
 
-pub fn set(name: &str, value: f64) -> Value {
+pub(crate) fn set(name: &str, value: f64) -> Value {
     row("set", name, &[("value", value)])
 }
 
-/// A row of a timing, a histogram or a distribution.
-pub fn distribution(kind: &str, name: &str, count: f64, sum: f64) -> Value {
+/// Returns the fields of a timing, a histogram or a distribution.
+pub(crate) fn distribution(kind: &str, name: &str, count: f64, sum: f64) -> Value {
     row(kind, name, &[("count", count), ("sum", sum)])
 }
 
-pub fn tagged(mut row: Value, tags: Value) -> Value {
+pub(crate) fn tagged(mut row: Value, tags: Value) -> Value {
     row["tags"] = tags;
     row
 }
 
-/// The shop's rows are those of `expected`, in this order, and every line was taken without a note.
-pub fn assert_reported(finished: &Finished, expected: &[Value]) {
+/// Asserts that the rows of the shop are those of `expected`, in this order, and that every line was taken without a note.
+pub(crate) fn assert_reported(finished: &Finished, expected: &[Value]) {
     assert_all_taken(finished);
     let is_sold = |row: &&Value| !row["name"].as_str().unwrap().starts_with("tallyd.");
     let is_of_client = |row: &&Value| !row["name"].as_str().unwrap().starts_with("datadog.dogstatsd.client.");
@@ -157,8 +153,8 @@ pub fn assert_reported(finished: &Finished, expected: &[Value]) {
     );
 }
 
-/// No line was rejected, none was odd, and none was lost.
-pub fn assert_all_taken(finished: &Finished) {
+/// Asserts that no line was rejected, noted or lost.
+pub(crate) fn assert_all_taken(finished: &Finished) {
     for name in ["tallyd.lines_rejected", "tallyd.lines_noted", "tallyd.values_clamped"] {
         let rows: Vec<_> = finished.named(name).filter(|row| row["value"] != 0.0).collect();
         assert!(rows.is_empty(), "{rows:#?}");
@@ -173,28 +169,27 @@ pub fn assert_all_taken(finished: &Finished) {
     }
 }
 
-/// So many lines arrived.
-pub fn assert_lines(finished: &Finished, lines: u32) {
+/// Asserts the number of lines.
+pub(crate) fn assert_lines(finished: &Finished, lines: u32) {
     assert_eq!(finished.sum("tallyd.lines", "value"), f64::from(lines));
 }
 
-/// There were so many connections, and the client ended each of them.
-pub fn assert_connections(finished: &Finished, connections: u32) {
+/// Asserts the number of connections, each of which the client closed.
+pub(crate) fn assert_connections(finished: &Finished, connections: u32) {
     let connections = f64::from(connections);
     assert_eq!(finished.sum("tallyd.connections_opened", "value"), connections);
-    let closed = finished.named("tallyd.connections_closed").filter(|row| row["tags"]["reason"] == "end");
-    assert_eq!(closed.map(|row| row["value"].as_f64().unwrap()).sum::<f64>(), connections);
+    assert_eq!(finished.sum_of("tallyd.connections_closed", ("reason", "end")), connections);
     assert_eq!(finished.sum("tallyd.datagrams", "value"), 0.0);
 }
 
-/// Datagrams held ten lines and more on average: the client did not send them one by one.
-pub fn assert_packed(finished: &Finished) {
+/// Asserts that datagrams had ten lines or more on average, so that the client packed them.
+pub(crate) fn assert_packed(finished: &Finished) {
     let [datagrams, lines] = ["tallyd.datagrams", "tallyd.lines"].map(|name| finished.sum(name, "value"));
     assert!(datagrams * 10.0 <= lines, "{lines} lines in {datagrams} datagrams");
 }
 
-/// A client's timer measured pauses of `pause` or a little more, in a unit of which there are so many in a second.
-pub fn assert_took(finished: &Finished, name: &str, pause: Duration, units: f64) {
+/// Asserts that a timer of a client measured pauses of `pause` or more. `units` is the number of its units per second.
+pub(crate) fn assert_took(finished: &Finished, name: &str, pause: Duration, units: f64) {
     let row = finished.named(name).next().unwrap();
     let [min, max] = ["min", "max"].map(|field| row[field].as_f64().unwrap() / units);
     assert!(pause.as_secs_f64() <= min && max < PATIENCE.as_secs_f64(), "{row}");

@@ -1,27 +1,22 @@
-//! Prometheus' own programs read the file that tallyd writes for them, whatever clients send.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(clippy::float_cmp, reason = "a number that was written and read again is the same")]
-
-mod harness;
+//! The text file as node_exporter, promtool and Prometheus read it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use harness::prometheus::*;
-use harness::server::{Server, start_on_free_port};
-use harness::strict;
-use harness::{Daemon, PATIENCE};
 use serde_json::Value;
+use tallyd_harness::process::{ROOT, Running, promtool, spawn};
+use tallyd_harness::{Daemon, PATIENCE, Page, strict, wait_for};
 use tempfile::TempDir;
+
+use crate::scrapers::{Server, start_on_free_port};
+use crate::streams::{HOSTILE, NAMELESS, SHOP, combinations};
 
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
-fn node_exporter_shows_every_value_of_the_file_as_summaries() {
+fn node_exporter_shows_every_value_as_summaries() {
     let page = shown_by_node_exporter(&["exporters.prometheus.timings=summary"]);
     page.assert_shows(&[
         ("orders_total", &[("region", "eu")], 5.0),
@@ -45,7 +40,7 @@ fn node_exporter_shows_every_value_of_the_file_as_summaries() {
 
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
-fn node_exporter_shows_every_value_of_the_file_as_histograms() {
+fn node_exporter_shows_every_value_as_histograms() {
     let page = shown_by_node_exporter(&[
         "exporters.prometheus.timings=histogram",
         "exporters.prometheus.buckets=[0.02, 0.25, 2]",
@@ -66,7 +61,7 @@ fn node_exporter_shows_every_value_of_the_file_as_histograms() {
     ]);
 }
 
-/// What node_exporter shows of the shop; it shows all that the file holds.
+/// Returns what node_exporter shows of the shop, which must be all that the file has.
 fn shown_by_node_exporter(settings: &[&str]) -> Page {
     let place = Place::new();
     let daemon = place.start(settings);
@@ -80,7 +75,7 @@ fn shown_by_node_exporter(settings: &[&str]) -> Page {
 
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
-fn node_exporter_shows_totals_since_the_start_where_the_console_shows_intervals() {
+fn node_exporter_shows_totals_since_the_start() {
     let place = Place::new();
     let mut daemon = place.start(&["flush.interval=100ms"]);
     let exporter = NodeExporter::start(place.directory());
@@ -94,7 +89,7 @@ fn node_exporter_shows_totals_since_the_start_where_the_console_shows_intervals(
     daemon.wait_for(orders(8.0));
     let page = wait_for(|| Some(exporter.scrape()).filter(|page| total(page) == Some(13.0)));
     assert_eq!(calls(&page), Some(2.0));
-    // Percentiles are those of the latest interval: there are none once it had no samples.
+    // Percentiles are those of the latest interval, so an interval without samples has none.
     wait_for(|| {
         Some(exporter.scrape())
             .filter(|page| page.value("checkout_seconds", &[("quantile", "0.5")]).is_none())
@@ -104,7 +99,7 @@ fn node_exporter_shows_totals_since_the_start_where_the_console_shows_intervals(
 
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
-fn no_client_can_take_the_place_of_what_node_exporter_measures_itself() {
+fn no_client_can_replace_metrics_of_node_exporter_itself() {
     let place = Place::new();
     let daemon = place.start(&[]);
     daemon.send("node_load1:12345|g\ngo_goroutines:12345|g\nup:12345|g\nprocess_open_fds:12345|g\nnodes:5|g");
@@ -116,12 +111,12 @@ fn no_client_can_take_the_place_of_what_node_exporter_measures_itself() {
     for own in ["node_load1", "go_goroutines", "process_open_fds"] {
         assert!(page.value(own, &[]).is_some_and(|value| value != 12345.0), "{own}");
     }
-    assert_eq!(page.value("up", &[]), None, "Prometheus says that itself");
+    assert_eq!(page.value("up", &[]), None, "Prometheus has a series `up` of its own");
 }
 
 #[test]
 #[ignore = "needs promtool; run make test"]
-fn promtool_has_nothing_to_say_about_sensible_names() {
+fn promtool_has_no_remarks_on_sensible_names() {
     for timings in ["summary", "histogram"] {
         let place = Place::new();
         let daemon = place.start(&[&format!("exporters.prometheus.timings={timings}")]);
@@ -134,7 +129,7 @@ fn promtool_has_nothing_to_say_about_sensible_names() {
 
 #[test]
 #[ignore = "needs promtool and prometheus-node-exporter; run make test"]
-fn no_client_can_make_the_page_invalid() {
+fn no_client_can_make_the_text_file_invalid() {
     for naming in ["prometheus", "statsd_exporter"] {
         for timings in ["summary", "histogram"] {
             let place = Place::new();
@@ -152,7 +147,7 @@ fn no_client_can_make_the_page_invalid() {
             let (twins, total) =
                 if naming == "prometheus" { ("twin_a_total", 7.0) } else { ("twin_a", 11.0) };
             assert_eq!(place.page().value(twins, &[]), Some(total));
-            // What is not on the page is counted.
+            // Series that are not on the page are counted.
             for reason in
                 ["type_conflict", "name_taken", "duplicate_series", "negative_increase", "reserved_name"]
             {
@@ -180,7 +175,7 @@ fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
             ]);
             lines.chunks(40).for_each(|chunk| daemon.send(chunk.join(&b'\n')));
             let finished = daemon.stop();
-            // Only the name without a character is no line.
+            // Only the lines with an empty name are rejected.
             assert_eq!(finished.sum("tallyd.lines", "value"), lines.len() as f64);
             assert_eq!(finished.sum("tallyd.lines_rejected", "value"), NAMELESS as f64);
             assert_valid(&place);
@@ -188,7 +183,7 @@ fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
     }
 }
 
-/// promtool can read the page, and node_exporter shows all of it and finds no fault.
+/// Asserts that promtool can read the page, and that node_exporter shows all of it without an error.
 fn assert_valid(place: &Place) {
     const LINT: i32 = 3;
     let copy = place.copy();
@@ -201,7 +196,7 @@ fn assert_valid(place: &Place) {
 
 #[test]
 #[ignore = "needs prometheus and prometheus-node-exporter; run make test"]
-fn prometheus_behind_node_exporter_has_the_totals_of_all_that_was_sent() {
+fn prometheus_behind_node_exporter_has_all_totals() {
     let place = Place::new();
     let daemon = place.start(&["flush.interval=200ms"]);
     wait_for(|| place.read());
@@ -212,7 +207,7 @@ fn prometheus_behind_node_exporter_has_the_totals_of_all_that_was_sent() {
         prometheus.wait_for("orders_total", |total| total == 10.0 * f64::from(sent));
     }
     prometheus.wait_for("checkout_seconds_sum", |sum| (sum - 5.0 * 0.055).abs() < 1e-9);
-    // The first value of a counter is no increase.
+    // Prometheus does not take the first value of a counter as an increase.
     prometheus.wait_for("increase(orders_total[1m]) > bool 0", |grew| grew == 1.0);
     prometheus.wait_for("time() - tallyd_textfile_timestamp_seconds < bool 10", |is_fresh| is_fresh == 1.0);
 }
@@ -220,16 +215,15 @@ fn prometheus_behind_node_exporter_has_the_totals_of_all_that_was_sent() {
 #[test]
 #[ignore = "needs promtool; run make test"]
 fn each_alert_fires_when_it_should_and_not_otherwise() {
-    const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/alerts.yml");
-    const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/alerts_test.yml");
-    for arguments in [["check", "rules", RULES], ["test", "rules", TESTS]] {
+    let [rules, tests] = ["alerts.yml", "alerts_test.yml"].map(|file| format!("{ROOT}/dashboards/{file}"));
+    for arguments in [["check", "rules", &rules], ["test", "rules", &tests]] {
         let mut command = Command::new("promtool");
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = spawn(&mut command).wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
-    // Each is in a test, and fires in one.
-    let [alerts, tests] = [RULES, TESTS].map(|file| fs::read_to_string(file).unwrap());
+    // Each alert fires in a test.
+    let [alerts, tests] = [rules, tests].map(|file| fs::read_to_string(file).unwrap());
     let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert_eq!(names.len(), 13);
     for name in names {
@@ -237,77 +231,7 @@ fn each_alert_fires_when_it_should_and_not_otherwise() {
     }
 }
 
-/// Another test compares the telemetry page with a real run.
-#[test]
-fn alerts_are_about_telemetry_that_there_is() {
-    let alerts = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/alerts.yml")).unwrap();
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/telemetry.md")).unwrap();
-    let words = alerts.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
-    let names =
-        words.filter_map(|word| word.strip_prefix("tallyd_")).map(|name| name.trim_end_matches("_total"));
-    let mut count = 0;
-    for name in names.filter(|name| *name != "textfile_timestamp_seconds") {
-        assert!(page.contains(&format!("tallyd.{name}")), "{name}");
-        count += 1;
-    }
-    assert!(count > 10, "{count}");
-}
-
-#[test]
-fn everyone_may_read_the_file_whatever_the_umask() {
-    let place = Place::new();
-    let settings = place.settings();
-    let settings = settings.iter().map(String::as_str).chain([
-        "listeners.udp.bind=127.0.0.1:0",
-        "flush.interval=100ms",
-        "exporters.console.enabled=false",
-        "logging.level=error",
-    ]);
-    let _tallyd = Running(
-        Command::new("sh")
-            .args(["-c", "umask 077 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tallyd")])
-            .args(settings.flat_map(|setting| ["--set", setting]))
-            .spawn()
-            .unwrap(),
-    );
-    let file = wait_for(|| fs::metadata(place.file()).ok());
-    let mode = file.permissions().mode();
-    assert_eq!(mode & 0o777, 0o644, "{mode:o}");
-}
-
-#[test]
-fn readers_see_the_old_page_or_the_new_one_under_one_name() {
-    const HEARTBEAT: &str = "tallyd_textfile_timestamp_seconds";
-    let place = Place::new();
-    let daemon = place.start(&["flush.interval=100ms"]);
-    // Long enough for several writes.
-    for thousand in 0..5 {
-        let names: Vec<_> = (0..1000).map(|number| format!("gauge.{thousand}.{number}:1|g")).collect();
-        names.chunks(100).for_each(|chunk| daemon.send(chunk.join("\n")));
-    }
-    let mut pages = std::collections::BTreeSet::new();
-    wait_for(|| {
-        for entry in fs::read_dir(place.directory()).unwrap() {
-            let path = entry.unwrap().path();
-            assert!(
-                path == place.file() || path.extension().is_none_or(|end| end != "prom"),
-                "{}",
-                path.display()
-            );
-        }
-        let page = fs::read_to_string(place.file()).ok()?;
-        let (_, heartbeat) =
-            page.rsplit_once(HEARTBEAT).unwrap_or_else(|| panic!("a part of a page: {page}"));
-        assert!(heartbeat.ends_with('\n'), "a part of a page: {page}");
-        pages.insert(heartbeat.trim().to_owned());
-        (pages.len() > 10).then_some(())
-    });
-    assert!(daemon.stop().status.success());
-    let left: Vec<_> = fs::read_dir(place.directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(left, [place.file()]);
-}
-
-/// A directory with the text file in it.
+/// A directory with the text file.
 struct Place(TempDir);
 
 impl Place {
@@ -323,7 +247,7 @@ impl Place {
         self.directory().join("tallyd.prom")
     }
 
-    /// Another directory with the page as it is now.
+    /// Copies the present page to another directory.
     fn copy(&self) -> Self {
         let copy = Self::new();
         fs::copy(self.file(), copy.file()).unwrap();
@@ -342,7 +266,7 @@ impl Place {
         Daemon::start(&settings)
     }
 
-    /// The page, if there is one yet.
+    /// Returns the page, if tallyd has written one.
     fn read(&self) -> Option<Page> {
         match fs::read_to_string(self.file()) {
             Ok(text) => {
@@ -382,7 +306,7 @@ impl NodeExporter {
         Self { _running: running, address, log }
     }
 
-    /// What it shows now.
+    /// Returns the page that it shows.
     fn scrape(&self) -> Page {
         let mut connection = TcpStream::connect(self.address).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -397,7 +321,7 @@ impl NodeExporter {
         page
     }
 
-    /// The errors that it logged.
+    /// Returns the errors that it logged.
     fn errors(&self) -> String {
         let mut log = &self.log;
         let mut text = String::new();

@@ -1,28 +1,25 @@
-//! Who follows docs/tutorial.md gets what it promises.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod harness;
+//! A reader who follows docs/tutorial.md gets what it promises.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use harness::document::Document;
-use harness::prometheus::{Running, spawn, wait_for};
-use harness::server::free_address;
-use harness::shop::{PYTHON, without_variables};
+use tallyd_harness::http::free_address;
+use tallyd_harness::process::{ROOT, Running, tallyd_path, without_variables};
+use tallyd_harness::{Document, wait_for, wait_until};
 use tempfile::TempDir;
 
-const PAGE: Document = Document { path: "docs/tutorial.md", text: include_str!("../docs/tutorial.md") };
+use crate::shop::PYTHON;
 
-/// The timings of the page's programs, as Prometheus has them.
+const PAGE: Document = Document { path: "docs/tutorial.md", text: include_str!("../../docs/tutorial.md") };
+
+/// The timings of the page's programs, by their names in Prometheus.
 const TIMINGS: [&str; 3] =
     ["Shop_checkout_execution_time_seconds", "shop_checkout_time_seconds", "shop_till_checkout_time_seconds"];
 
 #[test]
-fn each_block_of_the_page_is_run_or_known_not_to_be() {
+fn each_block_of_the_tutorial_is_run_or_listed_as_not_run() {
     const NOT_RUN: [&str; 2] = ["text", "sh install"];
     PAGE.assert_shows_just(&[
         NOT_RUN[0],
@@ -47,7 +44,7 @@ fn each_block_of_the_page_is_run_or_known_not_to_be() {
 
 #[test]
 #[ignore = "needs prometheus, promtool and Python with clients from PyPI; run make test"]
-fn who_follows_the_page_ends_with_a_percentile_on_a_graph() {
+fn reader_of_the_tutorial_ends_with_a_percentile_on_a_graph() {
     let reader = Reader::new();
     reader.write("tallyd.toml", "toml tallyd.toml");
     let tallyd = reader.start("", &reader.shown("sh tallyd"));
@@ -57,8 +54,8 @@ fn who_follows_the_page_ends_with_a_percentile_on_a_graph() {
 
     reader.run("", &reader.shown("sh rust"));
     reader.write("shop/src/main.rs", "rust src/main.rs");
-    // What the page's reader downloads is here already, in these versions.
-    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"), reader.path("shop/Cargo.lock")).unwrap();
+    // The crates that the reader downloads are here already, in these versions.
+    fs::copy(format!("{ROOT}/Cargo.lock"), reader.path("shop/Cargo.lock")).unwrap();
     reader.run("shop", "cargo build --quiet");
     let rust = reader.start("shop", &reader.shown("sh rust-run"));
     let _python = ["python datadog", "python statsd"].map(|info| {
@@ -78,11 +75,11 @@ fn who_follows_the_page_ends_with_a_percentile_on_a_graph() {
 
     for timing in TIMINGS {
         let drawn = PAGE.block("promql graph").trim_end().replace(TIMINGS[0], timing);
-        wait_for(|| {
+        wait_until(|| {
             let lines = reader.query("range --step=1s", &drawn);
             let points = |line: &str| line.lines().filter(|line| line.contains(" @[")).count();
             let lines: Vec<_> = lines.split(" =>\n").skip(1).map(points).collect();
-            (lines.len() == 2 && lines.iter().all(|points| *points >= 3)).then_some(())
+            lines.len() == 2 && lines.iter().all(|points| *points >= 3)
         });
     }
 
@@ -102,12 +99,12 @@ fn who_follows_the_page_ends_with_a_percentile_on_a_graph() {
     assert!(said.contains("SUCCESS: 1 rule files found"), "{said}");
 }
 
-/// What promtool prints for one series: `{labels} => value @[time]`.
+/// Returns the value that promtool prints for one series: `{labels} => value @[time]`.
 fn value(line: &str) -> f64 {
     line.rsplit(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// In seconds; on a busy machine a call takes longer, but not much.
+/// Asserts that a percentile in seconds is plausible. On a busy machine, a call takes somewhat longer.
 fn assert_is_of_5_to_64_ms(percentile: f64) {
     assert!((0.005..2.0).contains(&percentile), "{percentile}");
 }
@@ -116,7 +113,7 @@ fn without_numbers(line: &str) -> String {
     line.replace(|character: char| character.is_ascii_digit(), "")
 }
 
-/// Somebody in an empty folder, with tallyd beside them and on their path. At the ports that the page has is something else.
+/// A reader in an empty folder, with tallyd in it and on the path. Other ports take the place of those on the page.
 struct Reader {
     folder: TempDir,
     statsd: SocketAddr,
@@ -136,7 +133,7 @@ impl Reader {
         self.folder.path().join(name)
     }
 
-    /// A block of the page, with other ports, and every second what there is done every ten.
+    /// Returns a block of the page with other ports, and with scrapes every second.
     fn shown(&self, info: &str) -> String {
         let mut block = PAGE.block(info).trim_end().replace("scrape_interval: 10s", "scrape_interval: 1s");
         for (port, own) in [("8125", self.statsd), ("9102", self.page), ("9090", self.prometheus)] {
@@ -151,14 +148,15 @@ impl Reader {
     }
 
     fn bash(&self, folder: &str, script: &str) -> Command {
-        let programs = Path::new(env!("CARGO_BIN_EXE_tallyd")).parent().unwrap();
+        let tallyd = tallyd_path();
+        let programs = Path::new(&tallyd).parent().unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let mut bash = Command::new("bash");
         without_variables(&mut bash).args(["-ec", script]).current_dir(self.path(folder));
         let of_cargo = ["HOME", "CARGO_HOME", "RUSTUP_HOME"];
         bash.envs(of_cargo.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         bash.env("PATH", path)
-            // Kept, so that what the crate is made of is built once.
+            // The folder is kept, so that dependencies are built once.
             .env("CARGO_TARGET_DIR", programs.join("../tutorial"))
             .env("CARGO_NET_OFFLINE", "true")
             .env("TALLYD_FLUSH__INTERVAL", "1s")
@@ -168,7 +166,7 @@ impl Reader {
         bash
     }
 
-    /// What a command prints.
+    /// Returns what a command prints.
     fn run(&self, folder: &str, script: &str) -> String {
         let output = self.bash(folder, script).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
@@ -176,10 +174,10 @@ impl Reader {
         said
     }
 
-    /// Runs a command as if in a terminal of its own.
+    /// Starts a command in the background.
     fn start(&self, folder: &str, script: &str) -> Running {
         let mut bash = self.bash(folder, &format!("exec {script}"));
-        Running(spawn(bash.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())))
+        Running::start(bash.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     /// Asks Prometheus.

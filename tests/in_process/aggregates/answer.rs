@@ -1,17 +1,18 @@
-//! The statistics that peers report, as numbers of tallyd's.
+//! Computes the statistics that peers report from the results of tallyd.
 
 use tallyd::model::{Kind, Summary, Value};
 
-use crate::replay::Replay;
-use crate::row::Fact;
+use super::replay::Replay;
+use super::row::Fact;
 
-/// A number that tallyd reports, or that follows from those that it reports.
+/// A number that tallyd reports, or that follows from numbers that it reports.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Statistic {
-    /// A counter's increase, a gauge's value, a set's members.
+pub(super) enum Statistic {
+    /// The increase of a counter, the value of a gauge, or the number of members of a set.
     Scalar,
-    /// The same, where the peer only states a lower bound, or an upper one.
+    /// The same number, of which the peer states a lower bound.
     AtLeast,
+    /// The same number, of which the peer states an upper bound.
     AtMost,
     Count,
     Sum,
@@ -22,24 +23,25 @@ pub(crate) enum Statistic {
     Variance,
     SumOfSquares,
     Percentile(f64),
-    /// Over the lowest values, as many as have the rank of that percentile, or over the highest ones, ranked downwards.
+    /// A part of the lowest values, up to the rank of a percentile.
     Lowest(f64, Part),
+    /// A part of the highest values, ranked downwards.
     Highest(f64, Part),
     /// The weight of the values above one bound, up to another.
     Between(f64, f64),
     PerSecond(Box<Statistic>),
-    /// How many samples of the series' kind came.
+    /// The number of samples of the series' kind.
     Samples,
     Datagrams,
     Lines,
     Rejected,
-    /// How many series are reported.
+    /// The number of series reported.
     Series,
 }
 
-/// What is reported of a part of the values.
+/// A statistic of a part of the values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Part {
+pub(super) enum Part {
     Count,
     Sum,
     Mean,
@@ -52,12 +54,12 @@ use Statistic::{
     Percentile, Rejected, Samples, Scalar, Series, Stddev, Sum, SumOfSquares, Variance,
 };
 
-/// Of more values no parts are computed; they are few wherever a peer was asked for parts.
+/// The number of values up to which parts are computed. No case has more.
 const MAX_RANKS: f64 = 1000.0;
 
 impl Statistic {
-    /// The percentiles from which it follows; `counts` are those of the row's results.
-    pub(crate) fn percentiles(&self, counts: &[f64]) -> Vec<f64> {
+    /// Returns the percentiles that the number needs. `counts` are the counts of all summaries of the row.
+    pub(super) fn percentiles(&self, counts: &[f64]) -> Vec<f64> {
         match self {
             Percentile(percent) => vec![*percent],
             Lowest(..) | Highest(..) => counts.iter().flat_map(|&count| ranks(count)).collect(),
@@ -66,26 +68,26 @@ impl Statistic {
         }
     }
 
-    /// The bounds of buckets from which it follows.
-    pub(crate) fn bounds(&self) -> Vec<f64> {
+    /// Returns the bounds of buckets that the number needs.
+    pub(super) fn bounds(&self) -> Vec<f64> {
         match self {
             Between(above, up_to) => [*above, *up_to].into_iter().filter(|bound| bound.is_finite()).collect(),
             _ => Vec::new(),
         }
     }
 
-    /// tallyd's number; `None` if it reports none.
-    pub(crate) fn value(&self, replay: &Replay, fact: &Fact) -> Option<f64> {
+    /// Returns tallyd's number, or `None` if tallyd reports none.
+    pub(super) fn value(&self, replay: &Replay, fact: &Fact) -> Option<f64> {
         let Some(interval) = fact.interval else {
             return (*self == Series).then_some(0.0);
         };
-        let tally = replay.tally(interval);
+        let counted = replay.counts(interval);
         let number = |count: u64| Some(count as f64);
         match self {
             Series => return Some(replay.snapshots[interval].rows.len() as f64),
-            Datagrams => return number(tally.datagrams),
-            Lines => return number(tally.lines),
-            Rejected => return number(tally.rejected.iter().sum()),
+            Datagrams => return number(counted.datagrams),
+            Lines => return number(counted.lines),
+            Rejected => return number(counted.rejected.values().sum()),
             PerSecond(inner) => {
                 return Some(replay.snapshots[interval].rate(inner.value(replay, fact)?));
             }
@@ -94,7 +96,7 @@ impl Statistic {
         let row = replay.find(interval, &fact.subject)?;
         let kind = row.series.kind();
         if *self == Samples {
-            return number(tally.samples[kind as usize]);
+            return number(counted.samples[kind]);
         }
         Some(match &row.value {
             Value::Counter(value) | Value::Gauge(value) | Value::Set(value) => match self {
@@ -153,7 +155,7 @@ impl Part {
     }
 }
 
-/// The percentile at each rank of so many values.
+/// Returns the percentile at each rank of `count` values.
 fn ranks(count: f64) -> impl Iterator<Item = f64> {
     assert!(count <= MAX_RANKS, "{count} values");
     let count = count.round() as u32;

@@ -1,25 +1,23 @@
-//! What tallyd makes of a row: its datagrams on their real way, from two receivers through cuts to snapshots.
+//! Records the datagrams of a row in a pipeline with two receivers.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
-use tallyd::aggregate::{AggregationOptions, IngestCounts, Shard, SharedState};
-use tallyd::flush::{IdleReporting, Rotator};
+use tallyd::aggregate::{AggregationOptions, IngestCounts};
+use tallyd::flush::{IdleReporting, ReloadableSettings};
 use tallyd::model::{
-    Kind, Overview, Percentile, Policies, Policy, PolicyId, Row as Result, Snapshot, Statistics, Summary,
-    Value,
+    Kind, Percentile, Policies, Policy, PolicyId, Row as Result, Snapshot, Statistics, Summary, Value,
 };
 
-use crate::row::{Class, Row, Subject};
+use super::row::{Class, Row, Subject};
+use crate::pipeline::Pipeline;
 
 const EXPIRE_AFTER: Duration = Duration::from_mins(5);
-/// Receivers that datagrams arrive at in turn.
+/// The number of receivers, at which datagrams arrive by turns.
 const RECEIVERS: usize = 2;
 
 /// A snapshot for each interval of a row.
-pub(crate) struct Replay {
-    pub(crate) snapshots: Vec<Snapshot>,
+pub(super) struct Replay {
+    pub(super) snapshots: Vec<Snapshot>,
     counts: Vec<IngestCounts>,
     /// Whether the peer turns milliseconds into seconds.
     in_seconds: bool,
@@ -28,11 +26,11 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// With the percentiles and the bounds of buckets that are asked for, in any order. Bounds are in the peer's unit.
-    pub(crate) fn of(row: &Row, percentiles: &[f64], bounds: &[f64]) -> Self {
+    /// Replays a row with these percentiles and bounds of buckets, in any order. Bounds are in the peer's unit.
+    pub(super) fn of(row: &Row, percentiles: &[f64], bounds: &[f64]) -> Self {
         let in_seconds = row.peer == "statsd_exporter" || row.config["convert_to"] == "seconds";
-        let parameters = AggregationOptions {
-            // Registers of the peer's estimator are members that tallyd counts exactly.
+        let options = AggregationOptions {
+            // tallyd counts as many members exactly as the peer's estimator has registers.
             exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
             ..AggregationOptions::default()
         };
@@ -43,32 +41,24 @@ impl Replay {
             ..Statistics::default()
         };
         let expire_after = [EXPIRE_AFTER; Kind::ALL.len()];
-        let policy = Policy { statistics, expire_after, ..Policy::default() };
-        let shared = SharedState::new(parameters);
-        let shards: Vec<_> =
-            (0..RECEIVERS).map(|_| Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))))).collect();
-        let mut cutter = Rotator::new(shared, shards.clone(), Policies::new(vec![policy]), idle(row));
+        let policies = Policies::new(vec![Policy { statistics, expire_after, ..Policy::default() }]);
+        let settings = ReloadableSettings { policies, idle: idle(row), ..ReloadableSettings::default() };
+        let mut pipeline = Pipeline::new(RECEIVERS, options, settings);
         let (mut snapshots, mut counts) = (Vec::new(), Vec::new());
         for (datagrams, number) in row.intervals.iter().zip(1..) {
-            for (datagram, shard) in datagrams.iter().zip(shards.iter().cycle()) {
-                shard.lock().record(datagram.as_bytes());
+            for (datagram, receiver) in datagrams.iter().zip(0..) {
+                pipeline.record(receiver, datagram);
             }
-            let cut = cutter.cut(row.length * number);
-            counts.push(cut.tally().clone());
-            snapshots.push(Snapshot {
-                time: SystemTime::UNIX_EPOCH + row.length * number,
-                interval: row.length,
-                policies: cutter.policies(),
-                events: Vec::new(),
-                rows: cut.rows().clone(),
-                overview: Overview::default(),
-            });
+            let now = row.length * number;
+            let results = pipeline.end_interval_at(now);
+            counts.push(results.counts.clone());
+            snapshots.push(results.into_snapshot(SystemTime::UNIX_EPOCH + now, row.length));
         }
         Self { snapshots, counts, in_seconds, without_dots: row.peer == "telegraf" }
     }
 
-    /// Of all timings, histograms and distributions.
-    pub(crate) fn counts(&self) -> Vec<f64> {
+    /// Returns the count of each timing, histogram and distribution.
+    pub(super) fn summary_counts(&self) -> Vec<f64> {
         let rows = self.snapshots.iter().flat_map(|snapshot| &snapshot.rows);
         let count = |row: Result<'_>| match row.value {
             Value::Summary(summary) => Some(summary.count),
@@ -77,18 +67,18 @@ impl Replay {
         rows.filter_map(count).collect()
     }
 
-    pub(crate) fn tally(&self, interval: usize) -> &IngestCounts {
+    pub(super) fn counts(&self, interval: usize) -> &IngestCounts {
         &self.counts[interval]
     }
 
-    /// The result of the one series of that name, tags and class.
-    pub(crate) fn find(&self, interval: usize, subject: &Subject) -> Option<Result<'_>> {
+    /// Returns the result of the only series with that name, tags and class.
+    pub(super) fn find(&self, interval: usize, subject: &Subject) -> Option<Result<'_>> {
         let Subject::Series { name, tags, class } = subject else { return None };
         let mut found = self.snapshots[interval].rows.iter().filter(|row| {
             let own = row.series.name();
             let is_named = own == name || self.without_dots && own.replace('.', "_") == *name;
             let tags = tags.iter().map(|(key, value)| (&**key, &**value));
-            // gostatsd's `gsd_histogram` is a tag to tallyd, and no part of the name to gostatsd.
+            // gostatsd reads the tag `gsd_histogram` as a setting.
             let own_tags = row.series.tags().filter(|(key, _)| *key != "gsd_histogram");
             is_named && own_tags.eq(tags) && class_of(row.value) == *class
         });
@@ -97,20 +87,20 @@ impl Replay {
         Some(row)
     }
 
-    /// What was asked of all series.
+    /// Returns the statistics of all series.
     fn statistics(&self) -> &Statistics {
         &self.snapshots[0].policies.get(PolicyId::default()).statistics
     }
 
-    /// A percentile that was asked for.
-    pub(crate) fn percentile(&self, summary: &Summary, percent: f64) -> f64 {
+    /// Returns a percentile that was asked for.
+    pub(super) fn percentile(&self, summary: &Summary, percent: f64) -> f64 {
         let asked = &self.statistics().percentiles;
         let place = asked.iter().position(|percentile| percentile.percent() == percent);
         summary.percentiles[place.expect("a percentile that was asked for")]
     }
 
-    /// The weight of the values up to a bound, which was asked for or is infinite.
-    pub(crate) fn weight_up_to(&self, kind: Kind, summary: &Summary, bound: f64) -> f64 {
+    /// Returns the weight of the values up to a bound, which was asked for or is infinite.
+    pub(super) fn weight_up_to(&self, kind: Kind, summary: &Summary, bound: f64) -> f64 {
         if bound == f64::INFINITY {
             return summary.count;
         }
@@ -119,13 +109,13 @@ impl Replay {
         summary.buckets[place.expect("a bound that was asked for")]
     }
 
-    /// What one of the peer's units is in tallyd's.
-    pub(crate) fn unit(&self, kind: Kind) -> f64 {
+    /// Returns the peer's unit in units of tallyd.
+    pub(super) fn unit(&self, kind: Kind) -> f64 {
         if kind == Kind::Timing { milliseconds(self.in_seconds) } else { 1.0 }
     }
 }
 
-/// A bound of timings, as tallyd is asked for it.
+/// Returns a bound of timings in seconds.
 fn seconds(bound: f64, in_seconds: bool) -> f64 {
     if in_seconds { bound } else { bound / 1000.0 }
 }
@@ -143,11 +133,11 @@ fn class_of(value: &Value) -> Class {
     }
 }
 
-/// The settings under which tallyd reports of idle series what the peer does.
+/// Returns the settings with which tallyd reports of idle series what the peer reports.
 fn idle(row: &Row) -> IdleReporting {
     let config = &row.config;
     let deletes = config["deleteIdleStats"] == true || config["delete_counters"] == true;
-    // The agent sends zeros for counters and does not repeat gauges. The rows in which it does not are of its parts.
+    // The agent sends zeros for counters and does not repeat gauges, except in rows about its parts.
     let by_time = row.peer == "datadog-agent" && row.is_timed;
     let zeros = ["statsd", "gostatsd"].contains(&&*row.peer) && !deletes || by_time;
     IdleReporting { zero_counters: zeros, zero_sets: zeros, last_gauges: !deletes && !by_time }

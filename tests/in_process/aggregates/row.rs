@@ -1,62 +1,62 @@
-//! A row of the cases: what was sent in which interval, and each number that a peer made of it.
+//! Reads a row of the cases: the datagrams of each interval, and the numbers that a peer reported.
 
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
-/// The interval of rows that do not say one.
+/// The interval of rows without one.
 const USUAL: Duration = Duration::from_secs(10);
 
 /// Lines sent to a peer, and its results.
-pub(crate) struct Row {
-    pub(crate) id: String,
-    pub(crate) peer: String,
-    pub(crate) config: Json,
-    /// How long an interval is.
-    pub(crate) length: Duration,
-    /// Whether samples and flushes come at stated seconds.
-    pub(crate) is_timed: bool,
-    /// How far off variance and deviation may be, if the peer's numbers are cut; others are given exactly.
-    pub(crate) tolerance: Option<f64>,
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) peer: String,
+    pub(super) config: Json,
+    /// The length of an interval.
+    pub(super) length: Duration,
+    /// Whether samples and flushes have times.
+    pub(super) is_timed: bool,
+    /// The error that variance and standard deviation may have, if the peer's numbers are rounded.
+    pub(super) tolerance: Option<f64>,
     /// The datagrams of each interval.
-    pub(crate) intervals: Vec<Vec<String>>,
-    pub(crate) facts: Vec<Fact>,
+    pub(super) intervals: Vec<Vec<String>>,
+    pub(super) facts: Vec<Fact>,
 }
 
-/// One number of a peer's.
-pub(crate) struct Fact {
-    /// Which peer's, in its spelling.
-    pub(crate) peer: String,
-    /// By which the tables name it: `2: t upper_90` is of the second flush.
-    pub(crate) label: String,
-    /// The interval that it is a result of; `None` where none had ended.
-    pub(crate) interval: Option<usize>,
-    pub(crate) subject: Subject,
-    /// As the peer spells it; of a list, the element in brackets.
-    pub(crate) field: String,
-    /// The other fields of the same result: the layout of buckets is told beside their counts.
-    pub(crate) siblings: Json,
-    /// `None`: the peer reports nothing of this name.
-    pub(crate) expected: Option<f64>,
+/// One number of a peer.
+pub(super) struct Fact {
+    /// The name of the peer.
+    pub(super) peer: String,
+    /// The name in the file of deviations: `2: t upper_90` belongs to the second flush.
+    pub(super) label: String,
+    /// The interval of the result, or `None` if no interval had ended.
+    pub(super) interval: Option<usize>,
+    pub(super) subject: Subject,
+    /// The peer's name of the statistic, with the index of an element of a list in brackets.
+    pub(super) field: String,
+    /// All fields of the same result, which has the layout of buckets next to their counts.
+    pub(super) siblings: Json,
+    /// The number, or `None` if the peer reports nothing under this name.
+    pub(super) expected: Option<f64>,
 }
 
-/// What a number is about.
+/// The subject of a number.
 #[derive(Clone)]
-pub(crate) enum Subject {
+pub(super) enum Subject {
     Series {
         name: String,
         tags: Vec<(String, String)>,
         class: Class,
     },
-    /// All that was received.
+    /// Everything received.
     Traffic,
-    /// All that is reported.
+    /// Everything reported.
     Report,
 }
 
-/// The kinds that peers tell apart in their results.
+/// The kinds that peers distinguish in their results.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Class {
+pub(super) enum Class {
     Counter,
     Gauge,
     Set,
@@ -64,7 +64,7 @@ pub(crate) enum Class {
 }
 
 impl Row {
-    pub(crate) fn parse(line: &str) -> Self {
+    pub(super) fn parse(line: &str) -> Self {
         let json: Json = serde_json::from_str(line).unwrap();
         let text = |key: &str| json[key].as_str().unwrap().to_owned();
         let mut row = Self {
@@ -105,7 +105,7 @@ impl Row {
         row
     }
 
-    /// Flushes are intervals, unless partial results of one interval are merged.
+    /// Reads flushes, each of which is an interval unless it merges partial results of one interval.
     fn read_flushes(&mut self, flushes: &[Json]) {
         for (index, flush) in flushes.iter().enumerate() {
             match self.intervals.last_mut() {
@@ -123,7 +123,7 @@ impl Row {
         }
     }
 
-    /// Samples and flushes at stated seconds: intervals are as long as the row says, and a flush reports those that
+    /// Reads samples and flushes with times. Intervals have the length of the row, and a flush reports the intervals that
     /// have ended.
     fn read_timed_flushes(&mut self, flushes: &[Json]) {
         self.is_timed = true;
@@ -137,7 +137,7 @@ impl Row {
         let mut reported = first;
         for (index, flush) in flushes.iter().enumerate() {
             let times = flush["at"].as_array().into_iter().flatten().map(number);
-            // The time of a line without one is that of the line before.
+            // A line without a time has the time of the line before.
             let times: Vec<_> = times.collect();
             for (index, line) in datagrams(flush).into_iter().enumerate() {
                 let interval = times.get(index).or(times.last()).unwrap() - first;
@@ -172,7 +172,7 @@ impl Row {
         }
     }
 
-    /// The fields of one series.
+    /// Reads the fields of one series.
     fn read_result(
         &mut self,
         interval: Option<usize>,
@@ -217,7 +217,7 @@ impl Row {
         }
     }
 
-    /// A number under statsd's name for it in Graphite, of the new namespace or the legacy one.
+    /// Reads a number under statsd's name in Graphite, in the new or the legacy namespace.
     fn read_graphite(&mut self, interval: Option<usize>, prefix: &str, metric: &str, value: &Json) {
         let suffix = self.config["graphite"]["globalSuffix"].as_str().map(|suffix| format!(".{suffix}"));
         let path = suffix.and_then(|suffix| metric.strip_suffix(&*suffix)).unwrap_or(metric);
@@ -273,7 +273,7 @@ impl Row {
         self.drop_repeated();
     }
 
-    /// What a peer's test asserts is most often told a second time, among all that the peer computed.
+    /// Removes the last fact if it repeats another one: rows list asserted numbers again among the computed ones.
     fn drop_repeated(&mut self) {
         let (last, before) = self.facts.split_last().unwrap();
         if let Some(same) = before.iter().find(|fact| fact.label == last.label) {
@@ -295,7 +295,7 @@ impl Class {
     }
 }
 
-/// The lines of a flush, or those that a rule such as `t:{j}|ms for j in 1..9` makes; both ends are meant.
+/// Returns the lines of a flush, or the lines of a rule such as `t:{j}|ms for j in 1..9`, where both ends are included.
 fn datagrams(flush: &Json) -> Vec<String> {
     if let Some(rule) = flush["lines_rule"].as_str() {
         let (line, rest) = rule.split_once(" for ").unwrap();

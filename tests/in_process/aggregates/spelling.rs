@@ -1,16 +1,16 @@
-//! The names that peers have for statistics.
+//! Maps the names of the peers to statistics.
 
 use serde_json::Value as Json;
 
-use crate::answer::Part;
-use crate::answer::Statistic::{
+use super::answer::Part;
+use super::answer::Statistic::{
     self, AtLeast, AtMost, Between, Count, Datagrams, Highest, Lines, Lowest, Max, Mean, Min, PerSecond,
     Percentile, Rejected, Samples, Scalar, Series, Stddev, Sum, SumOfSquares, Variance,
 };
-use crate::row::{Class, Fact, Row, Subject};
+use super::row::{Class, Fact, Row, Subject};
 
-/// What a field asks for; `None` if tallyd has nothing of that meaning.
-pub(crate) fn statistic(row: &Row, fact: &Fact) -> Option<Statistic> {
+/// Returns the statistic that a field names, or `None` if tallyd has nothing with that meaning.
+pub(super) fn statistic(row: &Row, fact: &Fact) -> Option<Statistic> {
     let field = &*fact.field;
     let (class, name) = match &fact.subject {
         Subject::Series { class, name, .. } => (*class, &**name),
@@ -21,7 +21,7 @@ pub(crate) fn statistic(row: &Row, fact: &Fact) -> Option<Statistic> {
         Class::Counter if fact.peer == "datadog-agent" && field.starts_with("points[") => {
             Some(per_second(Scalar))
         }
-        // bioyino's rate is that of samples, and statsite's older count is their number.
+        // bioyino's rate counts samples, and so does statsite's legacy count.
         Class::Counter => match field {
             "rate" if fact.peer == "bioyino" => None,
             "count" if is_older_count(row) => None,
@@ -69,16 +69,16 @@ fn is_older_count(row: &Row) -> bool {
 
 fn of_values(peer: &str, field: &str) -> Option<Statistic> {
     match field {
-        // The agent reports how many samples came a second.
+        // The agent reports samples per second.
         "count" if peer == "datadog-agent" => return Some(per_second(Count)),
         "rate" if peer == "statsite" => return Some(per_second(Sum)),
-        // A list of values that is told as a whole is empty: there must be no row to count them in.
+        // A list of values that is a fact of its own is empty, so no row may count them.
         "count" | "sampled_count" | "weights" | "values" => return Some(Count),
         "count_ps" | "sample_rate" | "rate" => return Some(per_second(Count)),
         "updates" => return Some(Samples),
         "sum" => return Some(Sum),
         "sum_squares" | "sum_sq" => return Some(SumOfSquares),
-        // telegraf passes a distribution's values on one by one; there is one in each case.
+        // telegraf passes on each value of a distribution. Each case has one value.
         "mean" | "avg" | "value" => return Some(Mean),
         "std" | "stddev" | "stdev" => return Some(Stddev),
         "variance" => return Some(Variance),
@@ -96,14 +96,14 @@ fn of_values(peer: &str, field: &str) -> Option<Statistic> {
         .find_map(|(before, after)| percent(field.strip_prefix(before)?.strip_suffix(after)?).map(Percentile))
 }
 
-/// The values themselves: the third smallest of four is the percentile 75.
+/// Returns a single value of a list: the third smallest of four is percentile 75.
 fn of_sorted_values(fact: &Fact) -> Option<Statistic> {
     let (list @ ("points" | "values"), index) = element(&fact.field)? else { return None };
     let count = fact.siblings[list].as_array()?.len() as f64;
     Some(Percentile((index + 1.0) * 100.0 / count))
 }
 
-/// statsd's results for the values up to a percentile, or for the top ones.
+/// Returns statsd's results for the values up to a percentile, or for the highest values.
 fn of_part(field: &str) -> Option<Statistic> {
     let names = [
         ("count_", Part::Count),
@@ -126,7 +126,7 @@ fn percent(text: &str) -> Option<f64> {
     text.replace('_', ".").parse().ok()
 }
 
-/// Counts of histogram buckets, each peer's in its own layout.
+/// Returns the count of a histogram bucket, in the layout of the peer.
 fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
     let numbers = |list: &Json| -> Vec<f64> {
         let read = |bound: &Json| bound.as_f64().unwrap_or(f64::INFINITY);
@@ -134,7 +134,7 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
     };
     let Fact { field, siblings, .. } = fact;
     if let Some(bin) = field.strip_prefix("histogram.bin_") {
-        // The first entry whose text is in the name counts.
+        // The first entry whose text is part of the name counts.
         let entries = row.config["histogram"].as_array()?;
         let entry = entries.iter().find(|entry| name.contains(entry["metric"].as_str().unwrap_or("\0")))?;
         let bounds = numbers(&entry["bins"]);
@@ -148,12 +148,12 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
         return Some(Between(f64::NEG_INFINITY, bound));
     }
     if field == "zero_count" {
-        // Less than that is nothing once it is turned into seconds.
+        // Smaller values are 0 in seconds.
         return Some(Between(-f64::MIN_POSITIVE, 0.0));
     }
     let (list, index) = element(field)?;
     match list {
-        // statsite: one below the least bound, then bins of equal width, then one for all above.
+        // statsite has a bin below the least bound, bins of equal width, and a bin above the largest bound.
         "bin" => {
             let entries = row.config["histograms"].as_array()?;
             let entry = entries.iter().find(|entry| entry["prefix"].as_str() == Some(name))?;
@@ -169,7 +169,7 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
             let above = bound(index.checked_sub(1)).unwrap_or(f64::NEG_INFINITY);
             Some(Between(above, bound(Some(index)).unwrap_or(f64::INFINITY)))
         }
-        // OpenTelemetry's exponential buckets: from a power of 2^(2^-scale), which is not in them, to the next.
+        // An exponential bucket of OpenTelemetry reaches from a power of 2^(2^-scale), exclusive, to the next power.
         "positive" | "negative" => {
             let scale = siblings["scale"].as_f64().unwrap_or(20.0);
             let offset = siblings[format!("{list}_offset")].as_f64()?;
@@ -185,7 +185,7 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
     }
 }
 
-/// `points[3]` is element 3 of `points`.
+/// Splits `points[3]` into `points` and 3.
 fn element(field: &str) -> Option<(&str, f64)> {
     let (list, index) = field.strip_suffix(']')?.split_once('[')?;
     Some((list, index.parse().ok()?))
