@@ -1,10 +1,11 @@
-//! From the cut of the shards to the rendered snapshot.
+//! Ends intervals, and renders their snapshots.
 
+#[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
 mod random;
 
 use std::io::Write;
-use std::time::Duration;
+use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parking_lot::Mutex;
@@ -12,8 +13,9 @@ use pipeline::{Pipeline, counters, timings};
 use tallyd::aggregate::Shard;
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, Exporter, Format};
+use tallyd::model::Named;
 
-fn cut(criterion: &mut Criterion) {
+fn flush(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("flush");
     group.sample_size(10);
     let cases: [(&str, usize, &dyn Fn(&Mutex<Shard>)); 4] = [
@@ -23,12 +25,13 @@ fn cut(criterion: &mut Criterion) {
         ("timings/1k_of_1000", 1000, &|shard| timings(shard, 1000, 1000)),
     ];
     for (name, series, fill) in cases {
-        let Pipeline { shards, mut aggregator } = Pipeline::new(1);
+        let mut pipeline = Pipeline::new(1);
+        let shard = Arc::clone(&pipeline.shards[0]);
         group.throughput(Throughput::Elements(series as u64));
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
-                || fill(&shards[0]),
-                |()| assert_eq!(aggregator.end_interval(Duration::ZERO).rows.len(), series),
+                || fill(&shard),
+                |()| assert_eq!(pipeline.end_interval().rows.len(), series),
                 BatchSize::PerIteration,
             );
         });
@@ -36,8 +39,8 @@ fn cut(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Each series once, with values of one to four digits, and milliseconds with fractions.
-fn rendering(criterion: &mut Criterion) {
+/// Renders a snapshot in each format. Each series has values of one to four digits; those of timings include fractions.
+fn render(criterion: &mut Criterion) {
     const SERIES: usize = 100_000;
     let mut group = criterion.benchmark_group("render");
     group.sample_size(10).throughput(Throughput::Elements(SERIES as u64));
@@ -67,7 +70,7 @@ fn rendering(criterion: &mut Criterion) {
                 });
             });
         }
-        // The first snapshot, of which each series is given a place.
+        // The first snapshot assigns a place to each series.
         group.bench_function(format!("prometheus_first/{name}"), |bencher| {
             bencher.iter_with_large_drop(|| {
                 let mut totals = Totals::new(Naming::Prometheus);
@@ -83,5 +86,5 @@ fn four_tags(id: usize) -> String {
     format!("env:prod,region:eu-west-1,endpoint:{id:05},status:{}", 200 + id % 4)
 }
 
-criterion_group!(benches, cut, rendering);
+criterion_group!(benches, flush, render);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! The parser alone, line by line: what a form that is not known yet costs.
+//! Parses lines, as a receiver does for line patterns that its cache does not hold.
 
 use std::hint::black_box;
 
@@ -21,7 +21,7 @@ fn parse(criterion: &mut Criterion) {
             "app.requests.total:1|c|#env:prod,service:checkout,region:eu-west-1,version:1.42|T1656581400",
         ),
         ("packed", "app.request.latency:1:2:3:4:5:6:7:8|d"),
-        ("old_form", "app.requests.total:1|c:2|c:3|c"),
+        ("legacy_syntax", "app.requests.total:1|c:2|c:3|c"),
         ("influxdb", "app.requests.total,env=prod,service=checkout,region=eu-west-1,version=1.42:1|c"),
         ("librato", "app.requests.total#env=prod,service=checkout,region=eu-west-1,version=1.42:1|c"),
         ("signalfx", "app.requests.total[env=prod,service=checkout,region=eu-west-1,version=1.42]:1|c"),

@@ -1,12 +1,12 @@
-//! Lines into a shard, with every check and counter in place: what a line costs once its series is known.
+//! Records lines of known series into a shard, with all checks and counters in place.
 
-#[allow(dead_code, reason = "for other benches, too")]
+#[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
 mod random;
 mod streams;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
@@ -18,20 +18,20 @@ fn record(criterion: &mut Criterion) {
     for stream in &streams::ALL {
         let datagrams = stream.datagrams();
         group.throughput(Throughput::Elements(stream.lines as u64));
-        let Pipeline { shards, mut aggregator } = Pipeline::new(1);
-        // One interval a pass; otherwise values would gather without end. Its cut is not measured.
+        let mut pipeline = Pipeline::new(1);
+        // Each pass has an interval of its own, because values of one interval accumulate. The flush is not measured.
         let mut pass = || {
-            let mut shard = shards[0].lock();
+            let mut shard = pipeline.shards[0].lock();
             let begin = Instant::now();
             for datagram in &datagrams {
                 shard.record(black_box(datagram.as_bytes()));
             }
             let elapsed = begin.elapsed();
             drop(shard);
-            drop(aggregator.end_interval(Duration::ZERO));
+            drop(pipeline.end_interval());
             elapsed
         };
-        // Learns the forms and fills the buffers, as in a daemon that runs.
+        // The first passes fill the line cache and the buffers, as in a daemon that has run for a while.
         (0..2).for_each(|_| _ = pass());
         group.bench_function(stream.name, |bencher| {
             bencher.iter_custom(|passes| (0..passes).map(|_| pass()).sum());
@@ -40,13 +40,13 @@ fn record(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A thousand values into one histogram: tallyd's own over f64, and the well-known one over integers, for which values
-/// are scaled to microseconds, and which holds neither fractions of weights nor negative values.
+/// Adds a thousand values to one histogram: to tallyd's own, which holds f64, and to hdrhistogram, which holds integers.
+/// Values for hdrhistogram are scaled to microseconds. It has neither fractional weights nor negative values.
 fn histogram(criterion: &mut Criterion) {
     let values: Vec<f64> = (0..1000_u32).map(|n| f64::from(n * 7919 % 1000) * 1.7 + 0.3).collect();
     let mut group = criterion.benchmark_group("histogram");
     group.throughput(Throughput::Elements(values.len() as u64));
-    group.bench_function("own", |bencher| {
+    group.bench_function("tallyd", |bencher| {
         let empty = || aggregate::Histogram::new(2);
         let fill = |mut histogram: aggregate::Histogram| {
             values.iter().for_each(|&value| _ = histogram.add(black_box(value), 1.0));

@@ -26,6 +26,7 @@ pub mod aggregate;
 pub mod app;
 pub mod export;
 pub mod flush;
+pub mod http;
 pub mod listen;
 pub mod mapping;
 pub mod model;

@@ -31,7 +31,7 @@ fn datagrams() -> Vec<String> {
 fn recording_known_series_allocates_nothing_over_many_intervals() {
     let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
     let mut mapping = Mapping::from_yaml(rules).unwrap();
-    let policies = Policies::new(mapping.govern(&Policy::default(), &HistogramOptions::default()));
+    let policies = Policies::new(mapping.build_policies(&Policy::default(), &HistogramOptions::default()));
     let settings = ReloadableSettings { mapping, policies, ..ReloadableSettings::default() };
     let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
     let shard = aggregator.add_shard();

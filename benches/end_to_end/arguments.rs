@@ -1,35 +1,33 @@
-//! What this process is to do: be the bench, or one of the processes that the bench starts from its own binary.
+//! The role of this process: the bench, or one of the processes that the bench starts from its own binary.
 
 use std::time::Duration;
 
-use crate::Failure;
-
-/// First argument of a process that pins itself and then becomes a receiver.
+/// The first argument of a process that pins itself and then becomes a receiver.
 pub(crate) const LAUNCHER: &str = "--launch";
-/// First argument of the null sink.
+/// The first argument of the null sink.
 pub(crate) const NULL_SINK: &str = "--null-sink";
 
-/// What the command line makes of the process.
+/// The role that the command line selects.
 pub(crate) enum Role {
     Bench(Arguments),
     Launcher { core: Option<usize>, program: String, arguments: Vec<String> },
     NullSink,
 }
 
-/// What is to be measured.
+/// The measurements to take.
 #[derive(Debug)]
 pub(crate) struct Arguments {
-    /// How often each stream is measured; at least 1.
+    /// The number of measurements of each stream, at least 1.
     pub(crate) rounds: usize,
-    /// How long the measured part of a round is.
+    /// The length of the measured part of a round.
     pub(crate) measured: Duration,
-    /// The flush interval: as long, if times are of interest.
+    /// The flush interval. It equals `measured`, except in test mode.
     pub(crate) interval: Duration,
-    /// Whether only the accounts are of interest, not the times.
-    pub(crate) brief: bool,
-    /// Whether other servers are to be measured, too.
+    /// True if the bench only has to work, and its times do not matter.
+    pub(crate) test: bool,
+    /// True if other servers are measured, too.
     pub(crate) peers: bool,
-    /// All of them if `None`.
+    /// The name of the only stream to measure.
     stream: Option<String>,
 }
 
@@ -40,7 +38,7 @@ impl Arguments {
 }
 
 impl Role {
-    pub(crate) fn of_this_process() -> Result<Self, Failure> {
+    pub(crate) fn of_this_process() -> Result<Self, String> {
         let mut words = std::env::args().skip(1).peekable();
         match words.peek().map(String::as_str) {
             Some(NULL_SINK) => Ok(Self::NullSink),
@@ -54,12 +52,12 @@ impl Role {
     }
 }
 
-/// cargo hands the same words to all benches, so those that mean nothing here are left alone.
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Failure> {
+/// Parses the command line. cargo passes the same words to all benches, so unknown words are ignored.
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let second = Duration::from_secs(1);
     let mut arguments =
-        Arguments { rounds: 5, measured: second, interval: second, brief: false, peers: false, stream: None };
-    let mut asked_for_by_cargo_bench = false;
+        Arguments { rounds: 5, measured: second, interval: second, test: false, peers: false, stream: None };
+    let mut bench = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
@@ -68,24 +66,24 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, Failure> 
             }
             "--seconds" => {
                 let seconds: Option<f64> = value()?.parse().ok();
-                // The range of flush.interval.
+                // This is the range of flush.interval.
                 let seconds = seconds.filter(|seconds| (0.1..=3600.0).contains(seconds)).ok_or(SECONDS)?;
                 arguments.measured = Duration::from_millis((seconds * 1e3) as u64);
             }
             "--stream" => arguments.stream = Some(value()?),
             "--peers" => arguments.peers = true,
-            "--test" => arguments.brief = true,
-            "--bench" => asked_for_by_cargo_bench = true,
+            "--test" => arguments.test = true,
+            "--bench" => bench = true,
             _ => {}
         }
     }
-    // `cargo test --benches` says nothing at all.
-    arguments.brief |= !asked_for_by_cargo_bench;
+    // `cargo bench` passes `--bench`; `cargo test --benches` passes nothing.
+    arguments.test |= !bench;
     arguments.interval = arguments.measured;
-    if arguments.brief {
+    if arguments.test {
         arguments.rounds = 1;
         arguments.measured = Duration::from_millis(100);
-        // Unoptimized, a flush of 200,000 series takes a good part of that.
+        // A flush of 200,000 series takes most of that in an unoptimized build.
         arguments.interval = second;
     }
     Ok(arguments)

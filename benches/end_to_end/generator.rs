@@ -1,4 +1,4 @@
-//! Sends a stream at its pace.
+//! Sends streams at their pace.
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, UdpSocket};
@@ -10,11 +10,11 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, sendmmsg};
 
 use crate::streams::{Pace, Ring, Stream};
 
-/// From burst to burst. The kernel's timers are 50 us late, so much shorter ones would not be kept.
+/// The time between two bursts. The kernel's timers are 50 us late, so a much shorter time would not be kept.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Datagrams handed to the kernel in one call. With a call for each, the null sink was done with one before the next
-/// came: its time was twice as long, for going to sleep and waking up, and flat out was half as fast.
+/// The number of datagrams passed to the kernel in one call. With one datagram per call, the null sink slept and woke up
+/// between two datagrams. That doubled its time, and halved the speed of flat-out streams.
 const BATCH: usize = 32;
 
 /// Sends a stream to one receiver.
@@ -33,7 +33,7 @@ impl<'a> Client<'a> {
         Ok(Self { socket, headers: MultiHeaders::preallocate(BATCH, None), datagrams, sent: 0 })
     }
 
-    /// Datagrams sent so far.
+    /// Returns the number of datagrams sent so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
@@ -43,7 +43,7 @@ impl<'a> Client<'a> {
         while self.sent < end {
             let next = (self.sent % self.datagrams.len() as u64) as usize;
             let batch = self.datagrams[next..].iter().take((end - self.sent) as usize);
-            // No addresses: the socket is connected.
+            // The socket is connected, so no addresses are given.
             let accepted = sendmmsg(
                 self.socket.as_raw_fd(),
                 &mut self.headers,
@@ -58,8 +58,8 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Sends a stream to each receiver for some time. Their bursts alternate, at equal distances. One that comes late is
-/// larger, so that the number of datagrams is what the pace says.
+/// Sends a stream to each receiver for some time. Their bursts alternate at equal distances. A late burst is larger, so that
+/// the number of datagrams follows the pace.
 pub(crate) fn run(clients: &mut [Client<'_>], stream: &Stream, time: Duration) -> io::Result<()> {
     let begin = Instant::now();
     let before: Vec<_> = clients.iter().map(Client::sent).collect();
@@ -70,8 +70,8 @@ pub(crate) fn run(clients: &mut [Client<'_>], stream: &Stream, time: Duration) -
         for (client, before) in clients.iter_mut().zip(&before) {
             match stream.pace {
                 Pace::FlatOut => client.send(BATCH as u64)?,
-                Pace::LinesASecond(lines) | Pace::HeavyLinesASecond(lines) => {
-                    let rate = f64::from(lines) / stream.lines_a_datagram as f64;
+                Pace::LinesPerSecond(lines) | Pace::HeavyLinesPerSecond(lines) => {
+                    let rate = f64::from(lines) / stream.lines_per_datagram as f64;
                     let due = begin.elapsed().min(time).as_secs_f64() * rate;
                     client.send(before + due as u64 - client.sent)?;
                     wake += step;

@@ -1,76 +1,74 @@
-//! What a daemon costs that has nothing to do, or next to nothing.
+//! Measures the cost of a daemon that has little or nothing to do.
 //!
-//! It should sleep until a datagram comes or an interval ends: no timer, no polling. CPU alone would not tell, since a
-//! thread that wakes ten times a second in vain takes some 100 us of it. So the times that threads go to sleep are
-//! counted, too: one for each wake-up.
+//! The daemon should sleep until a datagram arrives or an interval ends, without timers and polling. CPU time alone does not
+//! show that: a thread that wakes up ten times per second in vain takes about 100 us of it. So the bench also counts how
+//! often threads go to sleep, which is once per wake-up.
 //!
-//! tallyd flushes as seldom as by default. The measured time is a whole number of intervals, and so holds as many
-//! flushes, wherever it begins.
+//! tallyd has its default flush interval. The measured time is a whole number of intervals, so it holds as many flushes
+//! wherever it begins.
 
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Failure;
-use crate::cores::Cores;
 use crate::generator::{self, Client};
 use crate::null_sink;
-use crate::process::Process;
+use crate::process::{Cores, Error, Process};
 use crate::round::settle;
 use crate::streams::{Content, Pace, Ring, Stream};
 use crate::tallyd::{Tallyd, settings};
 
-/// For `--stream`.
+/// The name for `--stream`.
 pub(crate) const NAME: &str = "idle";
 
 /// A row of the report.
 pub(crate) struct Case {
     pub(crate) title: &'static str,
-    /// Whether a lone line comes every millisecond.
+    /// True if one line arrives every millisecond.
     trickle: bool,
 }
 
 pub(crate) const CASES: [Case; 2] = [
     Case { title: "no traffic", trickle: false },
-    Case { title: "1,000 datagrams of one line a second, evenly spaced", trickle: true },
+    Case { title: "1,000 datagrams of one line per second, evenly spaced", trickle: true },
 ];
 
-/// A burst of the generator each millisecond, so each line is alone.
+/// The generator sends a burst every millisecond, so each line arrives alone.
 const TRICKLE: Stream = Stream {
     name: NAME,
     title: "",
     content: Content::Counters,
     series: 1000,
-    lines_a_datagram: 1,
-    pace: Pace::LinesASecond(1000),
+    lines_per_datagram: 1,
+    pace: Pace::LinesPerSecond(1000),
 };
 
-/// What a process cost each second.
+/// The cost of a process per second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
-    pub(crate) microseconds: f64,
-    /// How often a thread went to sleep.
+    pub(crate) cpu_microseconds: f64,
+    /// How often its threads went to sleep.
     pub(crate) sleeps: f64,
 }
 
-/// What a case came to.
+/// The result of a case.
 pub(crate) struct Measured {
     pub(crate) null_sink: Cost,
     pub(crate) tallyd: Cost,
 }
 
-pub(crate) fn measure(case: &Case, brief: bool, cores: Cores) -> Result<Measured, Failure> {
-    let interval = Duration::from_secs(if brief { 1 } else { 10 });
+pub(crate) fn measure(case: &Case, test: bool, cores: Cores) -> Result<Measured, Error> {
+    let interval = Duration::from_secs(if test { 1 } else { 10 });
     let null_sink = null_sink::start(cores)?;
     let tallyd = Tallyd::start(cores, &settings(interval))?;
     let ring = Ring::of(&TRICKLE);
     let mut clients = [Client::new(&ring, null_sink.address)?, Client::new(&ring, tallyd.process.address)?];
-    // All threads have started after that, and every series has had its first sample.
+    // After that, all threads have started, and every series has had its first sample.
     pass(case, &mut clients, Duration::from_secs(1))?;
     let before = [Reading::of(&null_sink)?, Reading::of(&tallyd.process)?];
     pass(case, &mut clients, interval)?;
     let after = [Reading::of(&null_sink)?, Reading::of(&tallyd.process)?];
-    tallyd.stop()?.check(clients[1].sent(), TRICKLE.lines_a_datagram)?;
+    tallyd.stop()?.check_account(clients[1].sent(), TRICKLE.lines_per_datagram)?;
     Ok(Measured { null_sink: after[0].since(before[0]), tallyd: after[1].since(before[1]) })
 }
 
@@ -83,7 +81,7 @@ fn pass(case: &Case, clients: &mut [Client<'_>], time: Duration) -> io::Result<(
     }
 }
 
-/// What a process has cost until a moment.
+/// The cost of a process up to a moment.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     at: Instant,
@@ -92,8 +90,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// When it has worked off all that was sent.
-    fn of(process: &Process) -> Result<Self, Failure> {
+    /// Takes a reading once the process has received all datagrams.
+    fn of(process: &Process) -> Result<Self, Error> {
         settle(process)?;
         Ok(Self { at: Instant::now(), cpu: process.cpu()?, sleeps: process.sleeps()? })
     }
@@ -101,7 +99,7 @@ impl Reading {
     fn since(self, before: Self) -> Cost {
         let seconds = (self.at - before.at).as_secs_f64();
         Cost {
-            microseconds: self.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / seconds,
+            cpu_microseconds: self.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / seconds,
             sleeps: (self.sleeps - before.sleeps) as f64 / seconds,
         }
     }

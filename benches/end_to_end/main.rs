@@ -1,4 +1,5 @@
-//! The whole daemon's CPU a line, as a ratio to that of a null sink which receives the same stream and does nothing.
+//! Measures the whole daemon's CPU per line, as a ratio to that of a null sink. The null sink receives the same stream and does
+//! nothing.
 //!
 //! ```text
 //!  first core                                    last core
@@ -6,28 +7,26 @@
 //! | streams --> generator --|------ UDP ------>| null sink, and the real tallyd  |
 //! |                         |                  +---------------------------------+
 //! |   round <---------------|--- CPU clock, socket queue, drops: from the kernel |
-//! | account <---------------|--- its own metrics: from tallyd's standard output  |
+//! |  tallyd <---------------|--- its own metrics: from tallyd's standard output  |
 //! +-------------------------+
 //! ```
 //!
-//! What the kernel's part of receiving costs differs by a factor of two between machines, and between two minutes on
-//! one machine. So a round has both receivers, and their ratio is what can be compared. Each round starts them anew, so
-//! that chance in the layout of a process evens out over the rounds.
+//! The kernel's cost of receiving differs by a factor of two between machines, and between two minutes on one machine. So a
+//! round has both receivers, and only their ratio can be compared. Each round starts new processes, so that random effects
+//! of their memory layout even out.
 //!
-//! Every tallyd ends with its account: datagrams sent = received + dropped, lines = samples.
+//! The account of every tallyd is checked at the end: datagrams sent = received + dropped, lines = samples.
 //!
 //! ```text
 //! cargo bench --bench end_to_end                                       everything: about nine minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
-//! cargo bench --bench end_to_end -- --stream memory                    what many series take: four minutes
-//! cargo bench --bench end_to_end -- --stream idle                      what none takes
+//! cargo bench --bench end_to_end -- --stream memory                    the memory of many series: four minutes
+//! cargo bench --bench end_to_end -- --stream idle                      the cost without traffic
 //! cargo bench --bench end_to_end -- --peers --rounds 3                 other servers, too: six minutes
-//! cargo bench --bench end_to_end -- --seconds 10                       flushed as seldom as by default
+//! cargo bench --bench end_to_end -- --seconds 10                       with the default flush interval
 //! ```
 
-mod account;
 mod arguments;
-mod cores;
 mod generator;
 mod idle;
 mod memory;
@@ -38,17 +37,13 @@ mod process;
 mod random;
 mod report;
 mod round;
-mod socket;
 mod streams;
 mod tallyd;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Role};
-use cores::Cores;
-
-/// Why there is no result, for people.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use process::{Cores, Error};
 
 fn main() -> ExitCode {
     let done = match Role::of_this_process() {
@@ -57,7 +52,7 @@ fn main() -> ExitCode {
             Err(process::become_pinned(core, &program, &arguments))
         }
         Ok(Role::NullSink) => null_sink::run(),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,14 +63,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(arguments: &Arguments) -> Result<(), Failure> {
-    let cores = Cores::take()?;
+fn bench(arguments: &Arguments) -> Result<(), Error> {
+    let cores = Cores::assign()?;
     let streams: Vec<_> = streams::ALL.iter().filter(|stream| arguments.selects(stream.name)).collect();
-    // Other servers get streams only.
+    // Other servers are measured with streams only.
     let [memory, idle] = [memory::NAME, idle::NAME].map(|name| !arguments.peers && arguments.selects(name));
     if streams.is_empty() && !memory && !idle {
         let names = streams::ALL.iter().map(|stream| stream.name).chain([memory::NAME, idle::NAME]);
-        return Err(format!("no such stream; there are: {}", names.collect::<Vec<_>>().join(", ")).into());
+        return Err(format!(
+            "there is no such stream; the streams are: {}",
+            names.collect::<Vec<_>>().join(", ")
+        )
+        .into());
     }
     if arguments.peers {
         report::peers_heading(arguments);
@@ -91,18 +90,20 @@ fn bench(arguments: &Arguments) -> Result<(), Failure> {
     }
     if memory {
         report::memory_heading();
-        for case in memory::cases(arguments.brief) {
+        for case in memory::cases(arguments.test) {
             report::memory(&case, &memory::measure(&case, cores)?);
         }
     }
     if idle {
         report::idle_heading();
         for case in idle::CASES {
-            report::idle(&case, &idle::measure(&case, arguments.brief, cores)?);
+            report::idle(&case, &idle::measure(&case, arguments.test, cores)?);
         }
     }
-    if arguments.brief {
-        println!("\nThe accounts are right. In so short a time the numbers mean nothing.");
+    if arguments.test {
+        println!(
+            "\nThe accounts are right. The numbers mean nothing, because the measurement was too short."
+        );
     }
     Ok(())
 }

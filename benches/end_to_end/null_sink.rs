@@ -1,4 +1,4 @@
-//! The yardstick: receives as tallyd does, and does nothing.
+//! The yardstick: a process that receives as tallyd does, and does nothing else.
 
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::os::fd::AsRawFd;
@@ -7,19 +7,17 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 use tallyd::app::config::{Environment, load};
-use tallyd::listen::bind;
+use tallyd::listen::bind_udp;
 
-use crate::Failure;
 use crate::arguments::NULL_SINK;
-use crate::cores::Cores;
-use crate::process::{self, Process};
+use crate::process::{self, Cores, Error, Process};
 use crate::tallyd::settings;
 
-/// Datagrams taken from the kernel in one call; as in `src/listen/datagrams/mod.rs`.
+/// The most datagrams received in one call, as in `src/listen/datagrams.rs`.
 const BATCH: usize = 32;
 
 /// Starts a null sink in a process of its own.
-pub(crate) fn start(cores: Cores) -> Result<Process, Failure> {
+pub(crate) fn start(cores: Cores) -> Result<Process, Error> {
     let own = std::env::current_exe()?;
     let mut child = process::command(cores, &own.to_string_lossy(), &[NULL_SINK])?.spawn()?;
     let mut address = String::new();
@@ -29,11 +27,11 @@ pub(crate) fn start(cores: Cores) -> Result<Process, Failure> {
     Process::new(child, address.trim().parse()?)
 }
 
-/// The null sink's process: writes its address and receives until it is killed.
-pub(crate) fn run() -> Result<(), Failure> {
-    // The socket is opened by the code that opens tallyd's, with the same settings.
+/// Runs as the null sink: prints its address and receives until it is killed.
+pub(crate) fn run() -> Result<(), Error> {
+    // tallyd's own code opens the socket, with the same settings.
     let config = load(None, &Environment::of(std::iter::empty()), &settings(Duration::from_hours(1)))?;
-    let socket = bind(&config.udp())?.remove(0);
+    let socket = bind_udp(&config.udp())?.remove(0);
     println!("{}", socket.local_addr()?);
     std::io::stdout().flush()?;
 

@@ -1,4 +1,5 @@
-//! A receiver's process: pinned to its core before its first instruction, and never alive after the bench.
+//! A receiver's process, and what the kernel says about it. It is pinned to its core before its first instruction, and never
+//! outlives the bench.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,31 +7,64 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-use crate::Failure;
 use crate::arguments::LAUNCHER;
-use crate::cores::{Cores, pin};
-use crate::socket::{self, Socket};
 
-/// Starts `program` by way of [`become_pinned`]. Its standard output goes to a pipe.
+/// An error in words, for people.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The scheduler's name for the calling thread.
+const SELF: Pid = Pid::from_raw(0);
+
+/// The cores of the generator and the receivers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cores {
+    /// The core of the receivers. They are not pinned on a machine with one core.
+    pub(crate) receiver: Option<usize>,
+}
+
+impl Cores {
+    /// Pins this thread and its future children to the first available core, and reserves the last one for the receivers.
+    pub(crate) fn assign() -> Result<Self, Error> {
+        let allowed = sched_getaffinity(SELF)?;
+        let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core) == Ok(true));
+        let (first, last) = (cores.next(), cores.next_back());
+        if let Some(first) = first.filter(|_| last.is_some()) {
+            pin(first)?;
+        } else {
+            eprintln!("the machine has one core: generator and receivers share it, so the times mean little");
+        }
+        Ok(Self { receiver: last })
+    }
+}
+
+/// Pins the calling thread, and all threads and processes that it starts.
+fn pin(core: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core)?;
+    sched_setaffinity(SELF, &set)
+}
+
+/// Returns a command that starts `program` through [`become_pinned`]. Its standard output goes to a pipe.
 pub(crate) fn command(cores: Cores, program: &str, arguments: &[&str]) -> io::Result<Command> {
     let core = cores.receiver.map_or("any".to_owned(), |core| core.to_string());
     let mut command = Command::new(std::env::current_exe()?);
     command.args([LAUNCHER, &core, program]).args(arguments);
-    // Variables could change tallyd's configuration.
+    // Environment variables could change tallyd's configuration.
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped());
     Ok(command)
 }
 
-/// Turns this process into `program`. What it sets up outlasts the exec: the core, for all threads that there will be,
-/// and that the kernel kills the process when the bench's main thread has ended, however that came.
+/// Turns this process into `program`. It pins all future threads to the core. The kernel kills the process when the bench's
+/// main thread ends for any reason. Both settings survive the exec.
 ///
-/// Returns only why it could not.
-pub(crate) fn become_pinned(core: Option<usize>, program: &str, arguments: &[String]) -> Failure {
+/// Returns only if that fails.
+pub(crate) fn become_pinned(core: Option<usize>, program: &str, arguments: &[String]) -> Error {
     if let Err(error) = set_pdeathsig(Signal::SIGKILL).and_then(|()| core.map_or(Ok(()), pin)) {
         return error.into();
     }
@@ -38,7 +72,7 @@ pub(crate) fn become_pinned(core: Option<usize>, program: &str, arguments: &[Str
     format!("cannot start {program}: {error}").into()
 }
 
-/// A receiver that listens. Killed when dropped.
+/// A listening receiver. It is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -46,31 +80,31 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
 }
 
-/// Memory of a process, in bytes.
+/// The memory of a process, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) resident: u64,
-    /// The most that was ever resident.
+    /// The largest amount that was ever resident.
     pub(crate) peak: u64,
 }
 
 impl Process {
-    pub(crate) fn new(child: Child, address: SocketAddr) -> Result<Self, Failure> {
+    pub(crate) fn new(child: Child, address: SocketAddr) -> Result<Self, Error> {
         let cpu = ClockId::pid_cpu_clock_id(pid_of(&child))?;
         Ok(Self { child, cpu, address })
     }
 
-    /// User and system time that all threads took, also those that have ended, and all processes that it started, as far
-    /// as they are alive.
+    /// Returns the user and system time of all threads, including those that have ended, and of all live processes that it
+    /// started.
     ///
-    /// This clock is the scheduler's own account, in nanoseconds and up to the present moment.
-    /// `/proc/PID/stat` counts whole ticks of 10 ms instead, and `/proc/PID/task/*/schedstat` lacks threads that have
-    /// ended and, for one that runs, the time since the scheduler last looked at it.
-    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
+    /// This clock is the scheduler's own account, in nanoseconds and up to the present moment. `/proc/PID/stat` counts
+    /// whole ticks of 10 ms instead. `/proc/PID/task/*/schedstat` lacks threads that have ended and, for a running thread,
+    /// the time since the scheduler last updated it.
+    pub(crate) fn cpu(&self) -> Result<Duration, Error> {
         let mut cpu = Duration::from(self.cpu.now()?);
         let mut processes = children(pid_of(&self.child))?;
         while let Some(process) = processes.pop() {
-            // One that ends at this moment has no clock, and no children.
+            // A process that ends at this moment has no clock, and no children.
             if let Ok(time) = ClockId::pid_cpu_clock_id(process).and_then(ClockId::now) {
                 cpu += Duration::from(time);
                 processes.extend(children(process).unwrap_or_default());
@@ -79,15 +113,15 @@ impl Process {
         Ok(cpu)
     }
 
-    /// How long the main thread was ready to run while another one had the core.
+    /// Returns how long the main thread was ready to run while another thread had the core.
     pub(crate) fn waited(&self) -> io::Result<Duration> {
         let times = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
-        // Nanoseconds on the core, nanoseconds waiting for it, and how often it was given.
+        // The file holds nanoseconds on a core, nanoseconds waiting for one, and the number of time slices.
         let waited = times.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
         Ok(Duration::from_nanos(waited.unwrap_or(0)))
     }
 
-    /// How often its threads, as far as they are alive, went to sleep.
+    /// Returns how often its live threads went to sleep.
     pub(crate) fn sleeps(&self) -> io::Result<u64> {
         let mut sleeps = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -98,7 +132,7 @@ impl Process {
     }
 
     pub(crate) fn socket(&self) -> io::Result<Socket> {
-        socket::read(self.address)
+        Socket::bound_to(self.address)
     }
 
     pub(crate) fn memory(&self) -> io::Result<Memory> {
@@ -107,9 +141,9 @@ impl Process {
         Ok(Memory { resident: bytes("VmRSS:"), peak: bytes("VmHWM:") })
     }
 
-    /// Asks it to stop.
+    /// Asks the process to stop.
     pub(crate) fn terminate(&self) -> nix::Result<()> {
-        // The child has not been waited for, so the number is still its own.
+        // The child was not waited for, so its number is not reused.
         kill(pid_of(&self.child), Signal::SIGTERM)
     }
 
@@ -124,24 +158,58 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only if it has ended already.
+        // This fails only if the process has already ended.
         _ = self.child.kill();
         _ = self.child.wait();
     }
 }
 
-/// The number behind a key of a `status` file, without its unit.
+/// The kernel's account of a receiving socket, from `/proc/net/udp`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Socket {
+    /// Bytes that wait to be received, including the kernel's overhead per datagram.
+    pub(crate) queued: u64,
+    /// Datagrams dropped since the socket was opened, because the queue was full.
+    pub(crate) dropped: u64,
+}
+
+impl Socket {
+    /// Reads the row of the socket that is bound to an address.
+    fn bound_to(address: SocketAddr) -> io::Result<Self> {
+        let table = std::fs::read_to_string("/proc/net/udp")?;
+        let port = format!(":{:04X}", address.port());
+        let row = table.lines().find_map(|line| Self::parse(line, &port));
+        row.ok_or_else(|| io::Error::other(format!("{address} has no row in /proc/net/udp")))
+    }
+
+    /// Parses a row. Column 1 is the local address, 4 has the sizes of the queues, and 12 the drops, counted from 0.
+    ///
+    /// ```text
+    ///    sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+    ///  1234: 0100007F:1FBD 00000000:0000 07 00000000:00000A00 00:00000000 00000000     0        0 7777 2 0000000000000000 0
+    /// ```
+    fn parse(line: &str, port: &str) -> Option<Self> {
+        let columns: Vec<_> = line.split_ascii_whitespace().collect();
+        if !columns.get(1)?.ends_with(port) {
+            return None;
+        }
+        let (_, queued) = columns.get(4)?.split_once(':')?;
+        Some(Self { queued: u64::from_str_radix(queued, 16).ok()?, dropped: columns.get(12)?.parse().ok()? })
+    }
+}
+
+/// Returns the number after a key of a `status` file, without its unit.
 fn number(status: &str, key: &str) -> u64 {
     let rest = status.lines().find_map(|line| line.strip_prefix(key));
     let number = rest.and_then(|rest| rest.split_ascii_whitespace().next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// The processes that the threads of a process started.
+/// Returns the processes that the threads of a process started.
 fn children(process: Pid) -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-        // A thread that ends at this moment has none.
+        // A thread that ends at this moment has no children.
         let numbers = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
         let numbers = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok());
         children.extend(numbers.map(Pid::from_raw));
@@ -149,7 +217,7 @@ fn children(process: Pid) -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// Process numbers are at most 2^22.
+/// Returns the number of a process, which is at most 2^22.
 fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }

@@ -1,27 +1,26 @@
-//! Prints Markdown tables, row by row as the measurements come.
+//! Prints the measurements as rows of Markdown tables.
 
 use crate::arguments::Arguments;
-use crate::cores::Cores;
 use crate::idle;
 use crate::memory;
-use crate::peers;
-use crate::peers::Entry;
-use crate::round::{Round, Work};
+use crate::peers::{self, Entry};
+use crate::process::Cores;
+use crate::round::{ReceiverCost, Round};
 use crate::streams::Stream;
 
-/// Percent of the time. An idle machine lets the null sink wait for less than 3 %, of which some is tallyd's flush; one
-/// with another busy process for more than 15 %, and times are then up to twice as long.
-const DISTURBED: f64 = 5.0;
+/// The percentage of time for which the null sink may wait for its core. On an idle machine it waits for less than 3 %, which
+/// includes some of tallyd's flush. With another busy process it waits for more than 15 %, and times are up to doubled.
+const MAX_PERCENT_WAITED: f64 = 5.0;
 
 pub(crate) fn streams_heading(arguments: &Arguments, cores: Cores) {
     let Arguments { rounds, interval, .. } = arguments;
-    let pinned = if cores.receiver.is_some() { "each on a core of its own" } else { "unpinned" };
+    let pinned = if cores.receiver.is_some() { "each on its own core" } else { "unpinned" };
     println!("{}; generator and receiver {pinned}.", machine());
     println!(
         "tallyd has one receiver, flushes every {interval:?}, and writes JSON to a pipe; {rounds} rounds.\n"
     );
     println!(
-        "| stream | lines/s | null sink, ns of CPU a line | tallyd | ratio: median | least | most | lost by null sink \
+        "| stream | lines/s | null sink, ns of CPU per line | tallyd | ratio: median | least | most | lost by null sink \
          | by tallyd | resident |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
@@ -30,15 +29,16 @@ pub(crate) fn streams_heading(arguments: &Arguments, cores: Cores) {
 pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
     let ascending = |value: fn(&Round) -> f64| ascending(rounds.iter().map(value));
     let median = |value| ascending(value)[rounds.len() / 2];
-    // The median would not show what only one round lost.
+    // The mean shows a loss in a single round, which the median would not.
     let mean = |value| ascending(value).iter().sum::<f64>() / rounds.len() as f64;
-    let ratios = ascending(|round| round.tallyd.nanoseconds_a_line() / round.null_sink.nanoseconds_a_line());
+    let ratios =
+        ascending(|round| round.tallyd.nanoseconds_per_line() / round.null_sink.nanoseconds_per_line());
     println!(
         "| {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} % | {:.2} % | {:.1} MB |",
         stream.title,
-        thousands(median(|round| round.tallyd.lines_a_second())),
-        median(|round| round.null_sink.nanoseconds_a_line()),
-        median(|round| round.tallyd.nanoseconds_a_line()),
+        thousands(median(|round| round.tallyd.lines_per_second())),
+        median(|round| round.null_sink.nanoseconds_per_line()),
+        median(|round| round.tallyd.nanoseconds_per_line()),
         ratios[rounds.len() / 2],
         ratios[0],
         ratios[rounds.len() - 1],
@@ -46,14 +46,14 @@ pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
         mean(|round| round.tallyd.percent_lost()),
         median(|round| megabytes(round.resident)),
     );
-    warn_if_disturbed(stream, median(|round| round.null_sink.percent_waited()));
+    warn_if_busy(stream, median(|round| round.null_sink.percent_waited()));
 }
 
-fn warn_if_disturbed(stream: &Stream, percent_waited: f64) {
-    if percent_waited > DISTURBED {
+fn warn_if_busy(stream: &Stream, percent_waited: f64) {
+    if percent_waited > MAX_PERCENT_WAITED {
         eprintln!(
-            "{}: the null sink waited for its core {percent_waited:.0} % of the time; the machine is busy, and the rows \
-             mean little",
+            "{}: the null sink waited for its core {percent_waited:.0} % of the time; the machine is busy, so \
+             the row means little",
             stream.name
         );
     }
@@ -66,19 +66,20 @@ pub(crate) fn peers_heading(arguments: &Arguments) {
         arguments.rounds
     );
     println!(
-        "| stream | server | ns of CPU a line | to null sink: median | least | most | lost | resident |"
+        "| stream | server | ns of CPU per line | to null sink: median | least | most | lost | resident |"
     );
     println!("|---|---|---:|---:|---:|---:|---:|---:|");
 }
 
-/// The null sink comes first.
+/// Prints a row for each server. The null sink must come first.
 pub(crate) fn peers(stream: &Stream, entries: &[Entry]) {
-    let times = |entry: &Entry| entry.work.iter().map(Work::nanoseconds_a_line).collect::<Vec<_>>();
+    let times =
+        |entry: &Entry| entry.costs.iter().map(ReceiverCost::nanoseconds_per_line).collect::<Vec<_>>();
     let null_sink = times(&entries[0]);
     for entry in entries {
         let times = times(entry);
         let ratios = ascending(times.iter().zip(&null_sink).map(|(server, null_sink)| server / null_sink));
-        let lost = entry.work.iter().map(Work::percent_lost).sum::<f64>() / entry.work.len() as f64;
+        let lost = entry.costs.iter().map(ReceiverCost::percent_lost).sum::<f64>() / entry.costs.len() as f64;
         let middle = times.len() / 2;
         println!(
             "| {} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {lost:.1} % | {:.1} MB |",
@@ -91,14 +92,14 @@ pub(crate) fn peers(stream: &Stream, entries: &[Entry]) {
             ascending(entry.resident.iter().copied().map(megabytes))[middle],
         );
     }
-    let waited = ascending(entries[0].work.iter().map(Work::percent_waited));
-    warn_if_disturbed(stream, waited[waited.len() / 2]);
+    let waited = ascending(entries[0].costs.iter().map(ReceiverCost::percent_waited));
+    warn_if_busy(stream, waited[waited.len() / 2]);
 }
 
-/// Where there is no result, it says why.
+/// Prints which servers are not installed.
 pub(crate) fn missing_peers() {
     for peer in peers::ALL.iter().filter(|peer| !peer.is_installed()) {
-        println!("\n{} is not installed; it comes with `{}`.", peer.name, peer.install);
+        println!("\n{} is not installed; `{}` installs it.", peer.name, peer.install);
     }
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn memory(case: &memory::Case, measured: &memory::Measured) {
 
 pub(crate) fn idle_heading() {
     println!(
-        "\n| with little to do | null sink, us of CPU a second | tallyd | null sink, sleeps a second | tallyd |"
+        "\n| with little to do | null sink, us of CPU per second | tallyd | null sink, sleeps per second | tallyd |"
     );
     println!("|---|---:|---:|---:|---:|");
 }
@@ -130,7 +131,7 @@ pub(crate) fn idle(case: &idle::Case, measured: &idle::Measured) {
     let idle::Measured { null_sink, tallyd } = measured;
     println!(
         "| {} | {:.0} | {:.0} | {:.1} | {:.1} |",
-        case.title, null_sink.microseconds, tallyd.microseconds, null_sink.sleeps, tallyd.sleeps
+        case.title, null_sink.cpu_microseconds, tallyd.cpu_microseconds, null_sink.sleeps, tallyd.sleeps
     );
 }
 
@@ -144,7 +145,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Rounded to thousands: "400,000".
+/// Rounds a number to thousands, for example "400,000".
 fn thousands(number: f64) -> String {
     let thousands = (number / 1e3).round() as u64;
     if thousands < 1000 {
@@ -154,7 +155,7 @@ fn thousands(number: f64) -> String {
     }
 }
 
-/// Kernel and processors, for whoever reads the table later.
+/// Names the kernel and the processors, for later readers of the table.
 fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let (kernel, processors) = (read("/proc/sys/kernel/osrelease"), read("/proc/cpuinfo"));

@@ -1,23 +1,24 @@
-//! What is sent: rendered beforehand, so that sending costs the generator little more than the system call.
+//! The streams that are sent. They are rendered in advance, so sending costs the generator little more than the system call.
 
 use crate::random::Random;
 
-/// What a stream's lines are.
+/// The content of a stream's lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Content {
     Counters,
     Timings,
-    /// Counters, timings, gauges and sets in equal parts, each line with four tags.
+    /// Counters, timings, gauges and sets in equal parts. Each line has four tags.
     Mixed,
 }
 
-/// How fast a stream is sent.
+/// The speed of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// So few that several receivers can share a core.
-    LinesASecond(u32),
-    /// So many that each receiver needs a core, and they take turns.
-    HeavyLinesASecond(u32),
+    /// The lines are so few that several receivers can share a core.
+    LinesPerSecond(u32),
+    /// The lines are so many that each receiver needs the whole core, so the receivers take turns.
+    HeavyLinesPerSecond(u32),
+    /// The generator sends as fast as it can.
     FlatOut,
 }
 
@@ -25,72 +26,72 @@ pub(crate) enum Pace {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: &'static str,
-    /// In the report.
+    /// The title in the report.
     pub(crate) title: &'static str,
     pub(crate) content: Content,
     pub(crate) series: usize,
-    pub(crate) lines_a_datagram: usize,
+    pub(crate) lines_per_datagram: usize,
     pub(crate) pace: Pace,
 }
 
-const PACED: Pace = Pace::LinesASecond(400_000);
-const HEAVY: Pace = Pace::HeavyLinesASecond(5_000_000);
+const PACED: Pace = Pace::LinesPerSecond(400_000);
+const HEAVY: Pace = Pace::HeavyLinesPerSecond(5_000_000);
 
 pub(crate) const ALL: [Stream; 9] = [
     Stream {
         name: "counters",
-        title: "counters, 1,000 series, 20 lines a datagram",
+        title: "counters, 1,000 series, 20 lines per datagram",
         content: Content::Counters,
         series: 1000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: PACED,
     },
     Stream {
         name: "timings",
-        title: "timings, 1,000 series, 20 lines a datagram",
+        title: "timings, 1,000 series, 20 lines per datagram",
         content: Content::Timings,
         series: 1000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: PACED,
     },
     Stream {
         name: "mixed",
-        title: "counters, timings, gauges and sets with four tags, likewise",
+        title: "mixed types with four tags, 1,000 series, 20 lines per datagram",
         content: Content::Mixed,
         series: 1000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: PACED,
     },
     Stream {
         name: "one-line",
-        title: "counters, 1,000 series, one line a datagram",
+        title: "counters, 1,000 series, one line per datagram",
         content: Content::Counters,
         series: 1000,
-        lines_a_datagram: 1,
-        pace: Pace::LinesASecond(60_000),
+        lines_per_datagram: 1,
+        pace: Pace::LinesPerSecond(60_000),
     },
     Stream {
         name: "many-series",
-        title: "counters, 200,000 series, 20 lines a datagram",
+        title: "counters, 200,000 series, 20 lines per datagram",
         content: Content::Counters,
         series: 200_000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: PACED,
     },
     Stream {
         name: "counters-heavy",
-        title: "counters, 1,000 series, 5,000,000 lines a second",
+        title: "counters, 1,000 series, 5,000,000 lines per second",
         content: Content::Counters,
         series: 1000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: HEAVY,
     },
     Stream {
         name: "timings-heavy",
-        title: "timings, 1,000 series, 5,000,000 lines a second",
+        title: "timings, 1,000 series, 5,000,000 lines per second",
         content: Content::Timings,
         series: 1000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: HEAVY,
     },
     Stream {
@@ -98,7 +99,7 @@ pub(crate) const ALL: [Stream; 9] = [
         title: "counters, 1,000 series, flat out",
         content: Content::Counters,
         series: 1000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: Pace::FlatOut,
     },
     Stream {
@@ -106,33 +107,33 @@ pub(crate) const ALL: [Stream; 9] = [
         title: "timings, 1,000 series, flat out",
         content: Content::Timings,
         series: 1000,
-        lines_a_datagram: 20,
+        lines_per_datagram: 20,
         pace: Pace::FlatOut,
     },
 ];
 
-/// Lines that are rendered, at least; then they repeat. Enough that a series' values differ, and little enough memory
-/// (14 to 40 MB).
+/// The least number of lines that are rendered before they repeat. The values of a series differ, and the lines take 14 to
+/// 40 MB.
 const RENDERED: usize = 400_000;
 
-/// Datagrams that are sent over and over.
+/// Datagrams that are sent repeatedly.
 #[derive(Debug)]
 pub(crate) struct Ring {
     bytes: Vec<u8>,
-    /// Where each datagram ends.
+    /// The offsets at which the datagrams end.
     ends: Vec<usize>,
 }
 
 impl Ring {
-    /// Each series comes once a pass, and every pass has an order of its own.
+    /// Renders a stream. Each pass has one line of each series, and an order of its own.
     pub(crate) fn of(stream: &Stream) -> Self {
-        let Stream { content, series, lines_a_datagram, .. } = *stream;
+        let Stream { content, series, lines_per_datagram, .. } = *stream;
         let mut ring = Self { bytes: Vec::new(), ends: Vec::new() };
         let mut random = Random(1);
         let mut order: Vec<usize> = (0..series).collect();
         for _pass in 0..(RENDERED / series).max(1) {
             random.shuffle(&mut order);
-            for datagram in order.chunks(lines_a_datagram) {
+            for datagram in order.chunks(lines_per_datagram) {
                 for &series in datagram {
                     push_line(&mut ring.bytes, content, series, random.below(1 << 32));
                 }
@@ -149,7 +150,7 @@ impl Ring {
     }
 }
 
-/// Appends a line with a name of 30 bytes. `noise` decides the value.
+/// Appends a line with a name of 30 bytes. The value depends on `noise`.
 fn push_line(text: &mut Vec<u8>, content: Content, series: usize, noise: usize) {
     let tags = "|#env:production,region:eu-west-1,host:web-042,status:200";
     let (kind, tags) = match content {
@@ -159,10 +160,10 @@ fn push_line(text: &mut Vec<u8>, content: Content, series: usize, noise: usize) 
     };
     let rest = match kind {
         0 => format!("{}|c", 1 + noise % 9),
-        // 0.1 ms to 500 ms.
+        // Timings are 0.1 ms to 500 ms.
         1 => format!("{:.1}|ms", (1 + noise % 5000) as f64 / 10.0),
         2 => format!("{}|g", noise % 10_000),
-        // A thousand members each.
+        // Each set has a thousand members.
         _ => format!("user{}|s", noise % 1000),
     };
     text.extend_from_slice(format!("service.requests.total.{series:07}:{rest}{tags}\n").as_bytes());

@@ -1,5 +1,6 @@
-//! The real tallyd, whose rows are read from its standard output.
+//! The real tallyd. Its rows are read from its standard output, and its account is checked at the end.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{ChildStderr, ChildStdout, Stdio};
@@ -9,15 +10,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::Failure;
-use crate::account::Telemetry;
-use crate::cores::Cores;
-use crate::process::{self, Process};
+use crate::process::{self, Cores, Error, Process};
 
-/// How long anything may take that takes a moment.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time after which a wait for tallyd fails.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Settings that tallyd runs with, beyond its defaults. The null sink opens its socket with them too.
+/// Returns the settings of tallyd beyond its defaults. The null sink opens its socket with them, too.
 pub(crate) fn settings(interval: Duration) -> Vec<String> {
     vec![
         "listeners.udp.bind=127.0.0.1:0".to_owned(),
@@ -30,13 +28,13 @@ pub(crate) fn settings(interval: Duration) -> Vec<String> {
 /// A running tallyd with one receiver.
 pub(crate) struct Tallyd {
     pub(crate) process: Process,
-    /// Its own metrics only.
+    /// The rows of tallyd's own metrics.
     rows: Receiver<Value>,
     telemetry: Telemetry,
 }
 
 impl Tallyd {
-    pub(crate) fn start(cores: Cores, settings: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn start(cores: Cores, settings: &[String]) -> Result<Self, Error> {
         let arguments: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         let mut command = process::command(cores, env!("CARGO_BIN_EXE_tallyd"), &arguments)?;
         let mut child = command.stderr(Stdio::piped()).spawn()?;
@@ -48,31 +46,31 @@ impl Tallyd {
         Ok(Self { process: Process::new(child, address)?, rows, telemetry: Telemetry::default() })
     }
 
-    /// Waits for a row of its own metrics that has something to tell.
-    pub(crate) fn wait_for<T>(&mut self, told: impl Fn(&Value) -> Option<T>) -> Result<T, Failure> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits for a row of tallyd's own metrics that `read` accepts, and returns what it read.
+    pub(crate) fn wait_for<T>(&mut self, read: impl Fn(&Value) -> Option<T>) -> Result<T, Error> {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let row = self.rows.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let row = row.map_err(|error| format!("tallyd did not write an expected row: {error}"))?;
             self.telemetry.add(&row);
-            if let Some(told) = told(&row) {
-                return Ok(told);
+            if let Some(value) = read(&row) {
+                return Ok(value);
             }
         }
     }
 
-    /// Waits until it has written an interval by whose end it had received so many lines.
-    pub(crate) fn wait_for_lines(&mut self, lines: u64) -> Result<(), Failure> {
+    /// Waits until tallyd has written an interval by whose end it had received this many lines.
+    pub(crate) fn wait_for_lines(&mut self, lines: u64) -> Result<(), Error> {
         while self.telemetry.lines() < lines {
             self.wait_for(|row| (row["name"] == "tallyd.lines").then_some(()))?;
         }
         Ok(())
     }
 
-    /// Stops it. What it counted from start to end.
-    pub(crate) fn stop(mut self) -> Result<Telemetry, Failure> {
+    /// Stops tallyd. Returns what it counted from start to end.
+    pub(crate) fn stop(mut self) -> Result<Telemetry, Error> {
         self.process.terminate()?;
-        // Ends with its standard output.
+        // The loop ends with tallyd's standard output.
         self.rows.iter().for_each(|row| self.telemetry.add(&row));
         let status = self.process.wait()?;
         if !status.success() {
@@ -82,14 +80,67 @@ impl Tallyd {
     }
 }
 
-/// Reads the log up to the line that tells the address; what comes later goes to this process's standard error.
+/// The sums of tallyd's own counters over all intervals and tags.
+#[derive(Debug, Default)]
+pub(crate) struct Telemetry(BTreeMap<String, f64>);
+
+impl Telemetry {
+    fn add(&mut self, row: &Value) {
+        if let (Some("counter"), Some(name), Some(value)) =
+            (row["type"].as_str(), row["name"].as_str(), row["value"].as_f64())
+        {
+            *self.0.entry(name.to_owned()).or_default() += value;
+        }
+    }
+
+    /// Returns the number of lines received.
+    fn lines(&self) -> u64 {
+        self.count("tallyd.lines")
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        // Sums of counts are exact below 2^53.
+        self.0.get(name).map_or(0, |&sum| sum as u64)
+    }
+
+    /// Fails if anything that was sent is neither in the results nor in a drop counter. Every line that was sent must hold
+    /// one valid sample.
+    pub(crate) fn check_account(&self, datagrams_sent: u64, lines_per_datagram: usize) -> Result<(), Error> {
+        let received = self.count("tallyd.datagrams");
+        let dropped = self.count("tallyd.datagrams_dropped");
+        let lines = self.lines();
+        let samples = self.count("tallyd.samples");
+        let laws = [
+            ("datagrams sent = received + dropped", datagrams_sent, received + dropped),
+            ("lines received = lines counted", received * lines_per_datagram as u64, lines),
+            ("lines = samples", lines, samples),
+            ("datagrams truncated = 0", 0, self.count("tallyd.datagrams_truncated")),
+            ("lines rejected = 0", 0, self.count("tallyd.lines_rejected")),
+            ("samples refused = 0", 0, self.count("tallyd.series_refused")),
+            ("snapshots dropped = 0", 0, self.count("tallyd.snapshots_dropped")),
+        ];
+        let broken = laws.iter().filter(|(_, left, right)| left != right);
+        let broken: Vec<_> = broken
+            .map(|&(law, left, right)| {
+                format!("{law}: {left} is not {right}, {:+}", i128::from(right) - i128::from(left))
+            })
+            .collect();
+        if broken.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("the account is wrong: {}", broken.join("; ")).into())
+        }
+    }
+}
+
+/// Reads the log up to the line that holds the address. Later lines go to this process's standard error.
 fn wait_for_address(log: ChildStderr) -> Result<SocketAddr, &'static str> {
     let mut log = BufReader::new(log);
     let mut line = String::new();
     while log.read_line(&mut line).is_ok_and(|length| length > 0) {
         let address = line.split("listening on udp address=").nth(1);
         if let Some(address) = address.and_then(|rest| rest.split_ascii_whitespace().next()) {
-            let address = address.parse().map_err(|_| "tallyd listens on what is no address")?;
+            let address = address.parse().map_err(|_| "tallyd logged an address that cannot be parsed")?;
             thread::spawn(move || show_problems(log));
             return Ok(address);
         }
@@ -99,15 +150,15 @@ fn wait_for_address(log: ChildStderr) -> Result<SocketAddr, &'static str> {
     Err("tallyd ended before it listened")
 }
 
-/// Shows what a log says beyond the ordinary.
+/// Prints all lines of a log above the level INFO.
 fn show_problems(log: impl BufRead) {
     for line in log.lines().map_while(Result::ok).filter(|line| !line.contains(" INFO ")) {
         eprintln!("{line}");
     }
 }
 
-/// Passes on the rows of tallyd's own metrics. All others are read too, as a program at the other end of a pipe
-/// would, but not parsed: that would take time from the generator, whose core this thread shares.
+/// Passes on the rows of tallyd's own metrics. All other rows are read as well, as a program at the end of a pipe does.
+/// They are not parsed, because this thread shares the generator's core.
 fn read_telemetry(stdout: ChildStdout, rows: &Sender<Value>) {
     let mut stdout = BufReader::with_capacity(1 << 16, stdout);
     let mut line = Vec::new();

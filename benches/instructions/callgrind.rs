@@ -1,44 +1,77 @@
-//! Runs cases under Callgrind, which counts their instructions, and which of these are atomic.
+//! Runs cases under Callgrind, which counts their instructions and how many of these are atomic.
 
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
 
 use parking_lot::Mutex;
 
-use crate::Failure;
-use crate::arguments::COUNTED;
-use crate::cases::Case;
+/// An error in words, for people.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Callgrind counts from the beginning of this function to its end, on each thread for itself. It knows it by its name.
+/// A piece of work whose instructions are counted.
+pub(crate) struct Case {
+    /// The name, `stage/input`, as in the other benches.
+    pub(crate) name: String,
+    /// What the cost is proportional to, in the singular.
+    pub(crate) unit: &'static str,
+    /// The atomic operations that a unit must take. Without them, the instructions of a unit are compared.
+    pub(crate) atomics: Option<RangeInclusive<f64>>,
+    run: Box<dyn Fn() -> usize + Sync>,
+}
+
+impl Case {
+    /// `run` does the work to be counted within [`counted_region`], and returns the number of units that it did.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        unit: &'static str,
+        run: impl Fn() -> usize + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), unit, atomics: None, run: Box::new(run) }
+    }
+
+    /// Compares atomic operations instead of instructions.
+    pub(crate) fn expecting_atomics(self, atomics: RangeInclusive<f64>) -> Self {
+        Self { atomics: Some(atomics), ..self }
+    }
+
+    pub(crate) fn run(&self) -> usize {
+        (self.run)()
+    }
+}
+
+/// Runs the work that is counted. Callgrind knows the function by its name, and counts on each thread from its start to
+/// its end.
 #[inline(never)]
-pub(crate) fn counted(work: impl FnOnce()) {
+pub(crate) fn counted_region(work: impl FnOnce()) {
     work();
 }
 
-/// What a case took, altogether.
+/// The counts of all units of a case.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counts {
     units: u64,
     instructions: u64,
-    /// Instructions that lock the bus, as Callgrind has it.
+    /// Instructions that lock the bus, as Callgrind calls them.
     atomics: u64,
 }
 
 impl Counts {
-    pub(crate) fn instructions_a_unit(&self) -> f64 {
+    pub(crate) fn instructions_per_unit(&self) -> f64 {
         self.instructions as f64 / self.units as f64
     }
 
-    pub(crate) fn atomics_a_unit(&self) -> f64 {
+    pub(crate) fn atomics_per_unit(&self) -> f64 {
         self.atomics as f64 / self.units as f64
     }
 }
 
-/// Counts as many cases at a time as there are cores: instructions do not mind the company.
-pub(crate) fn count_all(cases: &[Case]) -> Result<Vec<Counts>, Failure> {
+/// Counts all cases. As many run at a time as there are cores, because other processes do not change the instructions.
+/// `role` is the first argument of a process that runs one case; the second is the name of the case.
+pub(crate) fn count_all(cases: &[Case], role: &str) -> Result<Vec<Counts>, Error> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let waiting = Mutex::new(cases.iter().enumerate());
     let counted = Mutex::new(Vec::new());
@@ -47,7 +80,7 @@ pub(crate) fn count_all(cases: &[Case]) -> Result<Vec<Counts>, Failure> {
         for _core in 0..cores {
             scope.spawn(|| {
                 while let Some((index, case)) = next() {
-                    let counts = count(case);
+                    let counts = count(case, role);
                     counted.lock().push((index, counts));
                 }
             });
@@ -58,35 +91,38 @@ pub(crate) fn count_all(cases: &[Case]) -> Result<Vec<Counts>, Failure> {
     counted.into_iter().map(|(_, counts)| counts).collect()
 }
 
-fn count(case: &Case) -> Result<Counts, Failure> {
+fn count(case: &Case, role: &str) -> Result<Counts, Error> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("instructions");
     fs::create_dir_all(&folder)?;
     let profile = folder.join(case.name.replace('/', "."));
-    // A profile of another time must not be taken for that of this one.
+    // The profile of an earlier run must not be read by mistake.
     _ = fs::remove_file(&profile);
     let mut valgrind = Command::new("valgrind");
     valgrind
-        .args(["--quiet", "--tool=callgrind", "--toggle-collect=*instructions*counted*", "--collect-bus=yes"])
+        .args(["--quiet", "--tool=callgrind", "--collect-bus=yes"])
+        .arg("--toggle-collect=*instructions*counted_region*")
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(std::env::current_exe()?)
-        .args([COUNTED, &case.name]);
+        .args([role, &case.name]);
     let Output { status, stdout, stderr } = valgrind.output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => "valgrind is missing: apt-get install valgrind".to_owned(),
+        ErrorKind::NotFound => "valgrind is missing; install it with apt-get install valgrind".to_owned(),
         _ => format!("cannot start valgrind: {error}"),
     })?;
     let failed = |what| format!("{}: {what}\n{}", case.name, String::from_utf8_lossy(&stderr));
     if !status.success() {
-        return Err(failed("did not run under valgrind").into());
+        return Err(failed("the case failed under valgrind").into());
     }
     let units = String::from_utf8_lossy(&stdout).trim().parse()?;
-    match events(&fs::read_to_string(profile)?) {
+    match total_counts(&fs::read_to_string(profile)?) {
         Some([instructions, atomics]) if instructions > 0 => Ok(Counts { units, instructions, atomics }),
-        _ => Err(failed("Callgrind counted nothing; does it still know `counted` by its name?").into()),
+        _ => {
+            Err(failed("Callgrind counted nothing; does it still know `counted_region` by its name?").into())
+        }
     }
 }
 
-/// Those of the whole process.
-fn events(profile: &str) -> Option<[u64; 2]> {
+/// Reads the instructions and the atomic operations of the whole process from a profile.
+fn total_counts(profile: &str) -> Option<[u64; 2]> {
     let mut lines = profile.lines();
     lines.find(|&line| line == "events: Ir Ge")?;
     let totals = lines.find_map(|line| line.strip_prefix("totals: "))?;

@@ -1,33 +1,31 @@
-//! Instructions a line, value or series, which no other program on the machine can change, compared with recorded ones;
-//! and atomic operations, which show that receivers share nothing.
+//! Counts instructions per line, value or series, and compares them with recorded counts. Counts atomic operations, too,
+//! which show that receivers share nothing.
 //!
 //! ```text
-//!  this process                        itself again, under Callgrind, one a core
+//!  this process                        itself again, under Callgrind, one per core
 //! +------------------------+          +------------------------------------------+
-//! | cases -----------------|-- name ->| prepares      not counted                |
-//! |                        |<- units -| counted(..)   what the case is about     |
-//! | baselines --> report <-|- events -|                                          |
+//! | cases -----------------|-- name ->| prepares             not counted         |
+//! |                        |<- units -| counted_region(..)   counted             |
+//! | baselines --> report <-|- counts -|                                          |
 //! +------------------------+          +------------------------------------------+
 //! ```
 //!
-//! Times double while other programs have their part of the cache, so a limit on them would have to be a wide one.
-//! Instructions differ by less than a percent. They tell nothing of caches, though: the other benches measure times.
+//! Times double while other programs use a part of the cache, so a limit on times would have to be wide. Instructions
+//! differ by less than a percent. They say nothing about caches, however; the other benches measure times.
 //!
-//! The crate gungraun counts in the same way. It needs a second program of its very version, which takes two minutes and
-//! a half to build where all cases take half a minute, and it compares with what it counted before on the same machine;
-//! this compares with a file that is reviewed along with the code.
+//! The crate gungraun counts in the same way. It needs a second program of exactly its version, whose build takes two and a
+//! half minutes, while all cases take half a minute. It compares with earlier counts on the same machine; this bench
+//! compares with a file that is reviewed together with the code.
 //!
 //! ```text
-//! cargo bench --bench instructions                        all cases: half a minute
-//! cargo bench --bench instructions -- --case timing       those with this in their name
-//! cargo bench --bench instructions -- --update            all, which become the recorded ones
-//! callgrind_annotate target/tmp/instructions/FILE         where the instructions of a case went
+//! cargo bench --bench instructions                        counts all cases: half a minute
+//! cargo bench --bench instructions -- --case timing       counts the cases with this in their name
+//! cargo bench --bench instructions -- --update            counts all cases and records the counts
+//! callgrind_annotate target/tmp/instructions/FILE         shows where the instructions of a case are
 //! ```
 
-mod arguments;
 mod baselines;
 mod callgrind;
-mod cases;
 #[path = "../pipeline/mod.rs"]
 mod pipeline;
 #[path = "../random/mod.rs"]
@@ -40,16 +38,54 @@ mod streams;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Role};
 use baselines::Baselines;
+use callgrind::{Case, Error};
 
-/// Why there is no result, or no good one, for people.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// The first argument of a process that runs one case under Callgrind.
+const RUN_CASE: &str = "--run-case";
+
+/// The arguments of a process that counts.
+#[derive(Debug, Default)]
+struct Arguments {
+    /// True if the counts are to be recorded.
+    update: bool,
+    /// True if the cases are only run, and not counted.
+    test: bool,
+    /// A part of the names of the cases. All cases are selected without it.
+    case: Option<String>,
+}
+
+impl Arguments {
+    /// Parses the command line. cargo passes the same words to all benches, so unknown words are ignored.
+    fn parse(mut words: impl Iterator<Item = String>) -> Self {
+        let mut arguments = Self::default();
+        let mut bench = false;
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--bench" => bench = true,
+                "--test" => arguments.test = true,
+                "--update" => arguments.update = true,
+                "--case" => arguments.case = words.next(),
+                _ => {}
+            }
+        }
+        // `cargo bench` passes `--bench`; `cargo test --benches` passes nothing.
+        arguments.test |= !bench;
+        arguments
+    }
+
+    /// An update records all cases.
+    fn selects(&self, case: &str) -> bool {
+        self.update || self.case.as_deref().is_none_or(|part| case.contains(part))
+    }
+}
 
 fn main() -> ExitCode {
-    let done = match Role::of_this_process() {
-        Role::Guard(arguments) => guard(&arguments),
-        Role::Counted(name) => run(&name),
+    let mut words = std::env::args().skip(1).peekable();
+    let done = if words.next_if(|word| word == RUN_CASE).is_some() {
+        run_case(&words.next().unwrap_or_default())
+    } else {
+        count_and_compare(&Arguments::parse(words))
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,18 +96,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn guard(arguments: &Arguments) -> Result<(), Failure> {
-    let mut cases = cases::all();
+/// Returns all cases, in the order of the pipeline.
+fn cases() -> Vec<Case> {
+    let mut cases = stages::cases();
+    cases.extend(receivers::cases());
+    cases
+}
+
+fn count_and_compare(arguments: &Arguments) -> Result<(), Error> {
+    let mut cases = cases();
     cases.retain(|case| arguments.selects(&case.name));
     if cases.is_empty() {
         return Err("no case has that in its name".into());
     }
-    if arguments.brief {
+    if arguments.test {
         cases.iter().for_each(|case| _ = case.run());
-        println!("All cases run. Unoptimized, their instructions mean nothing, and were not counted.");
+        println!("All cases run. They were not counted, because this build is not optimized.");
         return Ok(());
     }
-    let counts = callgrind::count_all(&cases)?;
+    let counts = callgrind::count_all(&cases, RUN_CASE)?;
     let counted = cases.iter().zip(counts);
     let (receivers, counted): (Vec<_>, Vec<_>) = counted.partition(|(case, _)| case.atomics.is_some());
     if arguments.update {
@@ -87,9 +130,9 @@ fn guard(arguments: &Arguments) -> Result<(), Failure> {
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n").into()) }
 }
 
-/// Under Callgrind: runs a case, and tells how many units were counted.
-fn run(name: &str) -> Result<(), Failure> {
-    let cases = cases::all();
+/// Runs one case under Callgrind, and prints how many units were counted.
+fn run_case(name: &str) -> Result<(), Error> {
+    let cases = cases();
     let case = cases.iter().find(|case| case.name == name).ok_or("no case has this name")?;
     println!("{}", case.run());
     Ok(())

@@ -1,5 +1,7 @@
-//! Receivers on threads of their own, all with the same series: what they want of each other takes atomic operations, on
-//! however few cores they run. What they do not want, such as a cache line with values of two of them, does not show.
+//! Cases that count the atomic operations of receivers. Each receiver has a thread of its own, and all have the same series.
+//!
+//! Whatever receivers share by design takes atomic operations, even on few cores. Accidental sharing does not show, such as
+//! a cache line with values of two receivers.
 
 use std::ops::RangeInclusive;
 use std::sync::Barrier;
@@ -8,28 +10,26 @@ use std::thread;
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
 
-use crate::callgrind::counted;
-use crate::cases::Case;
+use crate::callgrind::{Case, counted_region};
 use crate::pipeline::Pipeline;
-use crate::stages::settled;
-use crate::streams::LINES_A_DATAGRAM;
+use crate::streams::LINES_PER_DATAGRAM;
 
-/// How many receivers are compared.
+/// The numbers of receivers that are compared.
 const RECEIVERS: [usize; 4] = [1, 2, 4, 8];
-/// Datagrams for which a receiver takes the lock of its shard once, if as many wait: as in `listen::datagrams`.
+/// The most datagrams that a receiver records while it holds the lock of its shard, as in `listen::datagrams`.
 const BATCH: usize = 32;
-pub(crate) const LINES_A_BATCH: usize = BATCH * LINES_A_DATAGRAM;
-/// In an interval, of each receiver.
+pub(crate) const LINES_PER_BATCH: usize = BATCH * LINES_PER_DATAGRAM;
+/// Batches of each receiver in an interval.
 const BATCHES: usize = 10;
-/// The same for all receivers. So few that each has more timings in an interval than are kept as they are.
+/// The series are so few that each has more timings in an interval than are kept as exact values.
 const SERIES: usize = 10;
 
-/// What the receivers receive.
+/// The lines that the receivers receive.
 struct Content {
     name: &'static str,
-    /// From the number of the series and that of the line.
+    /// Writes a line from the number of its series and its own number.
     line: fn(usize, usize) -> String,
-    /// Atomic operations a line on what receivers share.
+    /// Atomic operations per line on data that receivers share.
     shared: f64,
 }
 
@@ -37,41 +37,43 @@ const CONTENTS: [Content; 4] = [
     Content { name: "counters", line: |id, _| format!("a.counter.{id}:1|c"), shared: 0.0 },
     Content { name: "timings", line: |id, n| format!("a.timing.{id}:{n}|ms"), shared: 0.0 },
     Content { name: "sets", line: |id, n| format!("a.set.{id}:member-{}|s", n % 40), shared: 0.0 },
-    // A stripe of the gauges is locked and unlocked.
+    // Each line locks and unlocks a stripe of the gauges.
     Content { name: "gauges", line: |id, n| format!("a.gauge.{id}:{n}|g"), shared: 2.0 },
 ];
 
 impl Content {
-    /// Atomic operations a batch.
-    fn expected(&self) -> RangeInclusive<f64> {
-        // The receiver's own shard is locked and unlocked.
+    /// Returns the expected atomic operations per batch.
+    fn expected_atomics(&self) -> RangeInclusive<f64> {
+        // The receiver locks and unlocks its own shard.
         let own = 2.0;
-        let shared = self.shared * LINES_A_BATCH as f64;
-        // Where two receivers meet, one tries again. valgrind runs one thread at a time, so they seldom do.
+        let shared = self.shared * LINES_PER_BATCH as f64;
+        // If two receivers collide, one of them retries. valgrind runs one thread at a time, so they seldom do.
         own + shared..=own + 1.01 * shared
     }
 }
 
-/// Each content with each number of receivers. A unit is a batch of one receiver.
-pub(crate) fn all() -> Vec<Case> {
-    let grid = CONTENTS.iter().flat_map(|content| RECEIVERS.map(|receivers| (content, receivers)));
-    grid.map(|(content, receivers)| {
-        let name = format!("receivers/{}/{receivers}", content.name);
-        Case::new(name, "batch", move || receive(content, receivers)).expecting(content.expected())
-    })
-    .collect()
+/// Combines each content with each number of receivers. A unit is a batch of one receiver.
+pub(crate) fn cases() -> Vec<Case> {
+    let combinations = CONTENTS.iter().flat_map(|content| RECEIVERS.map(|receivers| (content, receivers)));
+    combinations
+        .map(|(content, receivers)| {
+            let name = format!("receivers/{}/{receivers}", content.name);
+            Case::new(name, "batch", move || receive(content, receivers))
+                .expecting_atomics(content.expected_atomics())
+        })
+        .collect()
 }
 
 fn receive(content: &Content, receivers: usize) -> usize {
-    let lines: Vec<_> = (0..BATCHES * LINES_A_BATCH).map(|n| (content.line)(n % SERIES, n)).collect();
-    let datagrams: Vec<_> = lines.chunks(LINES_A_DATAGRAM).map(|lines| lines.join("\n")).collect();
-    let Pipeline { shards, .. } = settled(receivers, |shard| record(shard, &datagrams));
-    let all_are_there = Barrier::new(receivers);
+    let lines: Vec<_> = (0..BATCHES * LINES_PER_BATCH).map(|n| (content.line)(n % SERIES, n)).collect();
+    let datagrams: Vec<_> = lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect();
+    let pipeline = Pipeline::warmed_up(receivers, |shard| record(shard, &datagrams));
+    let all_started = Barrier::new(receivers);
     thread::scope(|scope| {
-        for shard in &shards {
+        for shard in &pipeline.shards {
             scope.spawn(|| {
-                all_are_there.wait();
-                counted(|| record(shard, &datagrams));
+                all_started.wait();
+                counted_region(|| record(shard, &datagrams));
             });
         }
     });

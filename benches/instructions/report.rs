@@ -1,23 +1,18 @@
 //! Prints Markdown tables, and says which of their rows are wrong.
 
-use crate::Failure;
 use crate::baselines::Baselines;
-use crate::callgrind::Counts;
-use crate::cases::Case;
-use crate::receivers::LINES_A_BATCH;
+use crate::callgrind::{Case, Counts, Error};
+use crate::receivers::LINES_PER_BATCH;
 
-/// What a unit of each case takes, and what it took when it was recorded. Returns complaints.
-pub(crate) fn instructions(
-    counted: &[(&Case, Counts)],
-    baselines: &Baselines,
-) -> Result<Vec<String>, Failure> {
+/// Prints the instructions per unit of each case beside the recorded ones. Returns complaints.
+pub(crate) fn instructions(counted: &[(&Case, Counts)], baselines: &Baselines) -> Result<Vec<String>, Error> {
     let tolerance = baselines.tolerance()?;
-    println!("| case | instructions | a | recorded | difference |");
+    println!("| case | instructions | per | recorded | difference |");
     println!("|---|---:|---|---:|---:|");
     let mut complaints = Vec::new();
     for (Case { name, unit, .. }, counts) in counted {
-        let present = counts.instructions_a_unit();
-        let Some(recorded) = baselines.of_case(name) else {
+        let present = counts.instructions_per_unit();
+        let Some(recorded) = baselines.recorded(name) else {
             println!("| {name} | {present:.1} | {unit} | | |");
             complaints.push(format!("{name} is not recorded"));
             continue;
@@ -35,18 +30,22 @@ pub(crate) fn instructions(
     Ok(complaints)
 }
 
-/// What lines take with more and more receivers. Returns complaints.
+/// Prints the cost of lines with more and more receivers. Returns complaints.
 pub(crate) fn receivers(counted: &[(&Case, Counts)]) -> Vec<String> {
-    println!("\n| receivers | instructions a line | atomic operations a line | a batch of {LINES_A_BATCH} |");
+    println!(
+        "\n| receivers | instructions per line | atomic operations per line | per batch of {LINES_PER_BATCH} |"
+    );
     println!("|---|---:|---:|---:|");
     let mut complaints = Vec::new();
     for (Case { name, atomics, .. }, counts) in counted {
         let Some(expected) = atomics else { continue };
-        let (instructions, atomics) = (counts.instructions_a_unit(), counts.atomics_a_unit());
-        let [instructions_a_line, atomics_a_line] = [instructions, atomics].map(|a| a / LINES_A_BATCH as f64);
-        println!("| {name} | {instructions_a_line:.1} | {atomics_a_line:.4} | {atomics:.2} |");
+        let (instructions, atomics) = (counts.instructions_per_unit(), counts.atomics_per_unit());
+        let [instructions_per_line, atomics_per_line] =
+            [instructions, atomics].map(|count| count / LINES_PER_BATCH as f64);
+        println!("| {name} | {instructions_per_line:.1} | {atomics_per_line:.4} | {atomics:.2} |");
         if !expected.contains(&atomics) {
-            complaints.push(format!("{name} takes {atomics:.2} atomic operations a batch, not {expected:?}"));
+            complaints
+                .push(format!("{name} takes {atomics:.2} atomic operations per batch, not {expected:?}"));
         }
     }
     complaints

@@ -1,91 +1,97 @@
-//! One stage of the data's way each, prepared as in a daemon that has run for a while, and then counted. They return how
-//! many units were counted.
+//! Cases that count one stage each. They prepare it as in a daemon that has run for a while.
 
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
+use tallyd::export::Format::{Json, Text};
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, Exporter, Format};
 use tallyd::model::Snapshot;
 
-use crate::callgrind::counted;
+use crate::callgrind::{Case, counted_region};
 use crate::pipeline::{Pipeline, counters, timings};
-use crate::streams::{LINES_A_DATAGRAM, Stream};
+use crate::streams::{self, LINES_PER_DATAGRAM, Stream};
 
-/// After so many, both sets of columns have been in use, and what they needed is there.
-const INTERVALS_BEFORE: usize = 2;
-
-/// Whose shards know all series that `fill` sends.
-pub(crate) fn settled(receivers: usize, fill: impl Fn(&Mutex<Shard>)) -> Pipeline {
-    let mut pipeline = Pipeline::new(receivers);
-    for _interval in 0..INTERVALS_BEFORE {
-        pipeline.shards.iter().for_each(|shard| fill(shard));
-        drop(pipeline.aggregator.end_interval(Duration::ZERO));
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for stream in &streams::ALL {
+        cases.push(Case::new(format!("record/{}", stream.name), "line", || record(stream)));
     }
-    pipeline
+    cases.extend([
+        Case::new("learn/counter/1k", "series", || learn(&streams::ALL[0])),
+        Case::new("flush/counters", "series", || flush(10_000, |shard| counters(shard, 10_000))),
+        Case::new("flush/timings/100", "value", || flush(10_000, |shard| timings(shard, 100, 100))),
+        Case::new("flush/timings/1000", "value", || flush(20_000, |shard| timings(shard, 20, 1000))),
+        Case::new("render/console_text/counters", "series", || render_console(Text, &of_counters())),
+        Case::new("render/console_text/timings", "series", || render_console(Text, &of_timings())),
+        Case::new("render/console_json/counters", "series", || render_console(Json, &of_counters())),
+        Case::new("render/console_json/timings", "series", || render_console(Json, &of_timings())),
+        Case::new("render/prometheus_text/counters", "series", || render_prometheus(&of_counters())),
+        Case::new("render/prometheus_text/timings", "series", || render_prometheus(&of_timings())),
+    ]);
+    cases
 }
 
-/// Lines of known series.
-pub(crate) fn record(stream: &Stream) -> usize {
+/// Records lines of known series.
+fn record(stream: &Stream) -> usize {
     let datagrams = stream.datagrams();
     let record = |shard: &Mutex<Shard>| {
         let mut shard = shard.lock();
         datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes())));
     };
-    let Pipeline { shards, .. } = settled(1, record);
-    counted(|| record(&shards[0]));
+    let pipeline = Pipeline::warmed_up(1, record);
+    counted_region(|| record(&pipeline.shards[0]));
     stream.lines
 }
 
-/// Lines of new series.
-pub(crate) fn learn(stream: &Stream) -> usize {
-    let Pipeline { shards, .. } = Pipeline::new(1);
+/// Records lines of new series.
+fn learn(stream: &Stream) -> usize {
+    let pipeline = Pipeline::new(1);
     let mut datagrams = stream.datagrams();
-    datagrams.truncate(stream.series / LINES_A_DATAGRAM);
-    let mut shard = shards[0].lock();
-    counted(|| datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes()))));
+    datagrams.truncate(stream.series / LINES_PER_DATAGRAM);
+    let mut shard = pipeline.shards[0].lock();
+    counted_region(|| datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes()))));
     stream.series
 }
 
-/// The cut of an interval with so many `units` in it.
-pub(crate) fn cut(units: usize, fill: impl Fn(&Mutex<Shard>)) -> usize {
-    let Pipeline { shards, mut aggregator } = settled(1, &fill);
-    fill(&shards[0]);
+/// Ends an interval that holds `units`.
+fn flush(units: usize, fill: impl Fn(&Mutex<Shard>)) -> usize {
+    let mut pipeline = Pipeline::warmed_up(1, &fill);
+    fill(&pipeline.shards[0]);
     let mut results = None;
-    counted(|| results = Some(aggregator.end_interval(Duration::ZERO)));
+    counted_region(|| results = Some(pipeline.end_interval()));
     drop(results);
     units
 }
 
-pub(crate) fn of_counters() -> Snapshot {
+fn of_counters() -> Snapshot {
     let mut pipeline = Pipeline::new(1);
     counters(&pipeline.shards[0], 1000);
     pipeline.snapshot()
 }
 
-pub(crate) fn of_timings() -> Snapshot {
+fn of_timings() -> Snapshot {
     let mut pipeline = Pipeline::new(1);
     timings(&pipeline.shards[0], 1000, 10);
     pipeline.snapshot()
 }
 
-/// Written to where it costs the kernel nothing.
-pub(crate) fn console(format: Format, snapshot: &Snapshot) -> usize {
+/// Renders a snapshot, and writes it to a file that costs the kernel nothing.
+fn render_console(format: Format, snapshot: &Snapshot) -> usize {
     let mut console = Console::new(format, "/dev/null".into());
-    // Opens the file.
-    console.export(snapshot).expect("/dev/null takes everything");
-    counted(|| _ = console.export(snapshot));
+    // The first export opens the file.
+    console.export(snapshot).expect("/dev/null accepts all data");
+    counted_region(|| _ = console.export(snapshot));
     snapshot.rows.len()
 }
 
-/// A page whose families are known.
-pub(crate) fn prometheus(snapshot: &Snapshot) -> usize {
+/// Adds a snapshot of known families to the totals, and renders them.
+fn render_prometheus(snapshot: &Snapshot) -> usize {
     let mut totals = Totals::new(Naming::Prometheus);
     totals.add(snapshot);
-    counted(|| {
+    counted_region(|| {
         totals.add(snapshot);
         let Ok(()) =
             prometheus::Format::Text.render(&totals, |piece| Ok::<_, Infallible>(_ = black_box(piece)));

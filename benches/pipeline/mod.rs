@@ -1,34 +1,62 @@
-//! A pipeline without a network, as the benches `flush`, `record` and `instructions` need it.
+//! The shards of receivers and their flush, which the benches feed without sockets.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tallyd::aggregate::{AggregationOptions, Shard};
-use tallyd::flush::{Aggregator, ReloadableSettings};
+use tallyd::flush::{Aggregator, IntervalResults, ReloadableSettings};
 use tallyd::model::{Percentile, Snapshot, Statistics, Telemetry};
 
 use crate::random::Random;
+
+/// After this many intervals, both sets of columns have been used and have grown to their size.
+const WARM_UP_INTERVALS: usize = 2;
 
 /// The stages between the receivers and the exporters.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     /// One shard per receiver.
     pub(crate) shards: Vec<Arc<Mutex<Shard>>>,
-    pub(crate) aggregator: Aggregator,
+    aggregator: Aggregator,
 }
 
 impl Pipeline {
+    /// Computes five percentiles.
     pub(crate) fn new(receivers: usize) -> Self {
         let settings = ReloadableSettings { policies: statistics().into(), ..ReloadableSettings::default() };
-        let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
-        Self { shards: (0..receivers).map(|_| aggregator.add_shard()).collect(), aggregator }
+        Self::with_settings(receivers, settings)
     }
 
-    /// Ends the interval.
+    pub(crate) fn with_settings(receivers: usize, settings: ReloadableSettings) -> Self {
+        let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
+        let shards = (0..receivers).map(|_| aggregator.add_shard()).collect();
+        Self { shards, aggregator }
+    }
+
+    /// Returns a pipeline whose shards know all series that `fill` sends.
+    pub(crate) fn warmed_up(receivers: usize, fill: impl Fn(&Mutex<Shard>)) -> Self {
+        let mut pipeline = Self::new(receivers);
+        for _interval in 0..WARM_UP_INTERVALS {
+            pipeline.shards.iter().for_each(|shard| fill(shard));
+            drop(pipeline.end_interval());
+        }
+        pipeline
+    }
+
+    /// Ends the interval. No series expires, because the clock does not advance.
+    pub(crate) fn end_interval(&mut self) -> IntervalResults {
+        self.end_interval_at(Duration::ZERO)
+    }
+
+    /// Ends the interval at a time of the monotonic clock.
+    pub(crate) fn end_interval_at(&mut self, now: Duration) -> IntervalResults {
+        self.aggregator.end_interval(now)
+    }
+
+    /// Ends the interval, and returns its results as exporters get them.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
-        let results = self.aggregator.end_interval(Duration::ZERO);
-        results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(10))
+        self.end_interval().into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(10))
     }
 }
 
@@ -37,14 +65,14 @@ fn statistics() -> Statistics {
     Statistics { percentiles, ..Statistics::default() }
 }
 
-/// Each series once.
+/// Records one sample of each counter.
 pub(crate) fn counters(shard: &Mutex<Shard>, series: usize) {
     for id in 0..series {
         shard.lock().record(format!("app.requests.endpoint.{id:07}:1|c").as_bytes());
     }
 }
 
-/// Each series `values` times, in turn, and in another order each time.
+/// Records as many `values` of each timing. The order of the series changes with each value.
 pub(crate) fn timings(shard: &Mutex<Shard>, series: usize, values: usize) {
     let mut random = Random(1);
     let mut order: Vec<_> = (0..series).collect();

@@ -1,4 +1,4 @@
-//! A thread that records as a receiver does, and notes for how long it was kept from it.
+//! A thread that records as a receiver does, and measures the longest time that a datagram takes.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
 
-/// The thread, seen from outside.
+/// The handle of the thread.
 pub(crate) struct Receiver {
     progress: Arc<Progress>,
     thread: JoinHandle<io::Result<()>>,
@@ -19,17 +19,17 @@ pub(crate) struct Receiver {
 
 #[derive(Default)]
 struct Progress {
-    /// How many datagrams have been recorded.
+    /// The number of datagrams recorded so far.
     recorded: AtomicU64,
-    /// The longest that one of them took since this was last taken, in nanoseconds.
+    /// The longest time that one of them took since the last read, in nanoseconds.
     longest: AtomicU64,
-    /// How many datagrams are sent, over and over.
+    /// The number of datagrams that are sent repeatedly.
     sent: AtomicUsize,
     stopping: AtomicBool,
 }
 
 impl Receiver {
-    /// Records all datagrams, over and over.
+    /// Starts a thread that records all datagrams repeatedly.
     pub(crate) fn start(shard: Arc<Mutex<Shard>>, datagrams: Arc<[String]>) -> Self {
         let progress = Arc::new(Progress { sent: datagrams.len().into(), ..Progress::default() });
         let shared = Arc::clone(&progress);
@@ -37,18 +37,18 @@ impl Receiver {
         Self { progress, thread }
     }
 
-    /// From now on, records the first few datagrams only.
+    /// Restricts the thread to the first few datagrams.
     pub(crate) fn send_first(&self, datagrams: usize) {
         self.progress.sent.store(datagrams, Ordering::Relaxed);
     }
 
     /// Waits until every datagram that is sent has been recorded again.
-    pub(crate) fn pass(&self) {
-        // It may just have begun with one that is sent no more.
+    pub(crate) fn wait_for_pass(&self) {
+        // The thread may have started on a datagram that is no longer sent.
         self.wait_for(self.progress.sent.load(Ordering::Relaxed) as u64 + 1);
     }
 
-    /// The longest that a datagram took since the last call, that which is being recorded included.
+    /// Returns the longest time that a datagram took since the last call. It includes the datagram in progress.
     pub(crate) fn take_longest(&self) -> Duration {
         self.wait_for(1);
         Duration::from_nanos(self.progress.longest.swap(0, Ordering::Relaxed))
@@ -70,7 +70,7 @@ impl Receiver {
 }
 
 fn record(shard: &Mutex<Shard>, datagrams: &[String], progress: &Progress) -> io::Result<()> {
-    let kernel = Waited::of_this_thread()?;
+    let kernel = WaitClock::of_this_thread()?;
     let mut waited = kernel.read()?;
     let mut next = 0;
     while !progress.stopping.load(Ordering::Relaxed) {
@@ -87,21 +87,21 @@ fn record(shard: &Mutex<Shard>, datagrams: &[String], progress: &Progress) -> io
     Ok(())
 }
 
-/// For how long a thread was ready while others had the cores.
-struct Waited(File);
+/// The kernel's account of how long a thread was ready without a core.
+struct WaitClock(File);
 
-impl Waited {
+impl WaitClock {
     fn of_this_thread() -> io::Result<Self> {
         File::open("/proc/thread-self/schedstat").map(Self)
     }
 
-    /// From the thread's start. Takes about a microsecond, as a call for datagrams does.
+    /// Returns the time since the thread started. The call takes about a microsecond, as a call for datagrams does.
     fn read(&self) -> io::Result<Duration> {
         let mut text = [0; 64];
         let length = self.0.read_at(&mut text, 0)?;
-        // Nanoseconds on a core, nanoseconds waiting for one, and how often it got one.
+        // The file holds nanoseconds on a core, nanoseconds waiting for one, and the number of time slices.
         let waited = text[..length].split(|&byte| byte == b' ').nth(1);
         let waited = waited.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
-        waited.map(Duration::from_nanos).ok_or_else(|| io::Error::other("schedstat has another format"))
+        waited.map(Duration::from_nanos).ok_or_else(|| io::Error::other("the format of schedstat is unknown"))
     }
 }

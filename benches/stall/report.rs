@@ -1,25 +1,24 @@
-//! Measures, and prints a Markdown table of what was measured.
+//! Measures stalls, and prints them as a Markdown table.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::receiver::Receiver;
 
-/// The rows, in the order in which they first came.
+/// The rows, in the order of their first measurement.
 #[derive(Default)]
 pub(crate) struct Report(Vec<Row>);
 
 struct Row {
     title: &'static str,
-    /// The longest that a datagram took, each time that it was measured.
+    /// The longest time of a datagram, in each measurement.
     longest: Vec<Duration>,
-    /// Likewise, while nothing was done.
+    /// The same without the action.
     control: Vec<Duration>,
 }
 
 impl Report {
-    /// The longest that the receiver takes for a datagram while something is done, and for as long again while nothing
-    /// is.
+    /// Measures the longest time of a datagram during an action, and during an equal span without it.
     pub(crate) fn measure(&mut self, title: &'static str, receiver: &Receiver, action: impl FnOnce()) {
         let begin = Instant::now();
         receiver.take_longest();

@@ -1,19 +1,19 @@
-//! The lines that go into a shard in the benches `record` and `instructions`: the same, so that what is learnt from one
-//! explains the other.
+//! The lines that the benches `record` and `instructions` record. They are the same, so that the instructions explain the
+//! times.
 
 use crate::random::Random;
 
-pub(crate) const LINES_A_DATAGRAM: usize = 20;
+pub(crate) const LINES_PER_DATAGRAM: usize = 20;
 const FOUR_TAGS: &str = "env:prod,service:checkout,region:eu-west-1,version:1.42";
 
-/// Lines of one kind.
+/// Lines of one kind, in datagrams.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: &'static str,
     pub(crate) series: usize,
-    /// Before they repeat; a multiple of the number of series.
+    /// The number of lines before they repeat. It is a multiple of the number of series.
     pub(crate) lines: usize,
-    /// From the number of the series and that of the line.
+    /// Writes a line from the number of its series and its own number.
     line: fn(usize, usize) -> String,
 }
 
@@ -21,7 +21,7 @@ pub(crate) const ALL: [Stream; 11] = [
     of_1k("counter/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c")),
     of_1k("sampled/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c|@0.1")),
     of_1k("timing/1k", |id, n| format!("app.latency.endpoint.{id:06}:{}.{}|ms", n % 977, n % 10)),
-    // A thousand values a series, most of which are folded into histograms.
+    // Each series has a thousand values, most of which go into histograms.
     Stream {
         name: "timing/50",
         series: 50,
@@ -46,7 +46,7 @@ const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Stream
 }
 
 impl Stream {
-    /// Each series comes once a pass, and every pass has an order of its own.
+    /// Writes the datagrams. Each pass has one line of each series, and an order of its own.
     pub(crate) fn datagrams(&self) -> Vec<String> {
         let mut random = Random(1);
         let mut order: Vec<_> = (0..self.series).collect();
@@ -56,6 +56,6 @@ impl Stream {
             let first = lines.len();
             lines.extend((first..).zip(&order).map(|(n, &id)| (self.line)(id, n)));
         }
-        lines.chunks(LINES_A_DATAGRAM).map(|lines| lines.join("\n")).collect()
+        lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect()
     }
 }

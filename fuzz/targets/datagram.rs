@@ -1,7 +1,9 @@
-//! Takes a datagram through parsing, recording, flush and rendering. Nothing panics, every line is counted, the parser
-//! agrees with the plain parser, a known line pattern means what an unknown one means, and the pages are well formed.
+//! Sends a datagram through parse, record, flush and render.
+//!
+//! Nothing panics, and every line is accounted for. The parser agrees with the plain parser, cached line patterns mean what
+//! they mean when they are new, and the output is well formed.
 #![no_main]
-#![allow(dead_code, reason = "the modules of the tests hold more than is used here")]
+#![allow(dead_code, reason = "the tests use the rest of their modules")]
 
 #[path = "../../tests/in_process/model.rs"]
 mod model;
@@ -23,12 +25,12 @@ use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics, Teleme
 use tallyd::protocol;
 
 fuzz_target!(|datagram: &[u8]| {
-    // Nothing is recorded under names reserved for tallyd, which the model does not know.
+    // tallyd refuses names with its own prefix, which the model does not know.
     if datagram.len() > 65_507 || datagram.windows(7).any(|bytes| bytes == b"tallyd.") {
         return;
     }
     for line in protocol::lines(datagram) {
-        compare_with_the_plain_parser(line);
+        compare_with_plain_parser(line);
     }
     let statistics = Statistics {
         percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
@@ -43,12 +45,12 @@ fuzz_target!(|datagram: &[u8]| {
     let shard = aggregator.add_shard();
     let mut model = Model::default();
     let mut totals = Totals::new(Naming::Prometheus);
-    // The second time, all line patterns are known.
+    // In the second interval, all line patterns are cached.
     for _ in 0..2 {
         shard.lock().record(datagram);
         model.record(datagram);
         let results = aggregator.end_interval(Duration::ZERO);
-        assert_is_as_the_model_says(&results, &mut model);
+        assert_agrees_with_model(&results, &mut model);
         model.end();
         let snapshot = results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(10));
         _ = totals.add(&snapshot);
@@ -57,28 +59,28 @@ fuzz_target!(|datagram: &[u8]| {
             let text = || std::str::from_utf8(&page).expect("text");
             match format {
                 prometheus::Format::Text => assert_eq!(strict::check(text()), Ok(())),
-                prometheus::Format::OpenMetrics => assert_is_a_page(text()),
+                prometheus::Format::OpenMetrics => assert_is_exposition(text()),
                 prometheus::Format::Protobuf => {}
             }
         });
     }
 });
 
-fn compare_with_the_plain_parser(line: &[u8]) {
+fn compare_with_plain_parser(line: &[u8]) {
     let explainer = Explainer { max_line: usize::MAX, format: Format::Json, ..Explainer::default() };
     let mut got: Json = serde_json::from_str(&explainer.explain(line)).expect("an object");
     got.as_object_mut().expect("an object").remove("column");
     assert_eq!(got, plain::meaning(line, plain::Dialects::default()), "{}", line.escape_ascii());
-    // The text format must not panic.
+    // The text must not panic, either.
     _ = Explainer { format: Format::Text, ..explainer }.explain(line);
 }
 
-fn assert_is_as_the_model_says(results: &IntervalResults, model: &mut Model) {
+fn assert_agrees_with_model(results: &IntervalResults, model: &mut Model) {
     let series: Vec<_> = results.rows.iter().map(|row| row.series).collect();
     assert_eq!(series, model.series.keys().collect::<Vec<_>>());
     model.events.sort();
     assert_eq!(results.events, model.events);
-    // The model knows no range outside which values are clamped.
+    // The model does not clamp values.
     let mut counts = results.counts.clone();
     counts.clamped = 0;
     assert_eq!(counts, model.counts);
@@ -93,8 +95,8 @@ fn page(totals: &Totals, format: prometheus::Format) -> Vec<u8> {
     page
 }
 
-/// Asserts that each line is a comment or `name{labels} value`, and that no series comes twice.
-fn assert_is_a_page(page: &str) {
+/// Asserts that every line is a comment or `name{labels} value`, and that no series occurs twice.
+fn assert_is_exposition(page: &str) {
     let mut seen = std::collections::HashSet::new();
     for line in page.split_terminator('\n').filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').expect("a value");

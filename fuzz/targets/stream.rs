@@ -1,4 +1,4 @@
-//! Takes a stream in pieces of any size. The lines are those of the whole stream, and no memory beyond the limit is held.
+//! Splits a stream into pieces. Its lines are those of the whole stream, and the deframer keeps within its memory limit.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +7,7 @@ use tallyd::protocol;
 
 const LIMIT: usize = 64;
 
-// The first byte chooses the framing and how the stream ends, the second the sizes of its pieces.
+// The first byte chooses the framing and the end of the stream. The second byte seeds the sizes of its pieces.
 fuzz_target!(|input: &[u8]| {
     let [choice, seed, stream @ ..] = input else { return };
     let framing = if choice & 1 == 0 { Framing::Lines } else { Framing::Length };
@@ -15,12 +15,12 @@ fuzz_target!(|input: &[u8]| {
     let in_pieces = frames(framing, whole, pieces(stream, *seed));
     let at_once = frames(framing, whole, std::iter::once(stream));
     assert_eq!(in_pieces, at_once);
-    // Nothing is handed out twice.
-    let handed_out: usize = at_once.iter().flatten().map(Vec::len).sum();
-    assert!(handed_out <= stream.len());
+    // No byte is returned twice.
+    let returned: usize = at_once.iter().flatten().map(Vec::len).sum();
+    assert!(returned <= stream.len());
 });
 
-/// Returns the lines, and `None` for each line that was too long or truncated.
+/// Returns the lines, and `None` for each line that is too long or truncated.
 fn frames<'a>(framing: Framing, whole: bool, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Vec<u8>>> {
     let mut found = Vec::new();
     let mut push = |frame: Frame<'_>| match frame {
@@ -30,7 +30,7 @@ fn frames<'a>(framing: Framing, whole: bool, pieces: impl Iterator<Item = &'a [u
                 found.push(Some(line.to_vec()));
             }
         }
-        Frame::TooLong | Frame::Cut => found.push(None),
+        Frame::TooLong | Frame::Truncated => found.push(None),
     };
     let mut deframer = Deframer::new(framing, LIMIT);
     for piece in pieces {
@@ -44,7 +44,7 @@ fn frames<'a>(framing: Framing, whole: bool, pieces: impl Iterator<Item = &'a [u
     found
 }
 
-/// Splits a stream into pieces of 1 to 16 bytes, as the seed decides.
+/// Splits a stream into pieces of 1 to 16 bytes. The seed determines their sizes.
 fn pieces(stream: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
     let mut left = stream;
     let mut state = u32::from(seed);

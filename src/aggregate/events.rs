@@ -5,7 +5,7 @@ use crate::model::Event;
 /// Events, up to a number of bytes.
 #[derive(Debug)]
 pub(crate) struct Events {
-    events: Vec<Event>,
+    kept: Vec<Event>,
     /// The bytes that the events take, roughly: their lines, and the fixed part of each.
     bytes: usize,
     /// The number of bytes that all events take at most.
@@ -14,7 +14,7 @@ pub(crate) struct Events {
 
 impl Events {
     pub(super) fn new(limit: usize) -> Self {
-        Self { events: Vec::new(), bytes: 0, limit }
+        Self { kept: Vec::new(), bytes: 0, limit }
     }
 
     /// Keeps the event of a line of `line_bytes` bytes. Returns false if there is no room for it.
@@ -23,7 +23,7 @@ impl Events {
         let fits = bytes <= self.limit;
         if fits {
             self.bytes = bytes;
-            self.events.push(event());
+            self.kept.push(event());
         }
         fits
     }
@@ -31,7 +31,7 @@ impl Events {
     /// Takes all events out.
     pub(crate) fn take(&mut self) -> Vec<Event> {
         self.bytes = 0;
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.kept)
     }
 }
 

@@ -38,7 +38,7 @@ pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Re
 
     let mapping = aggregator.mapping();
     let uses = Uses::of(&lines, config, mapping);
-    let patterns = mapping.rules().iter().map(|rule| &*rule.text.pattern);
+    let patterns = mapping.rules().iter().map(|rule| &*rule.spec.pattern);
     push_table(&mut text, "rules", patterns.zip(uses.of_rules.iter().copied()));
     push_table(&mut text, "names without a rule", uses.unmatched());
     let kept_out = totals.kept_out().map(|(series, reason)| (reason.name(), format!("{series:?}")));
@@ -74,7 +74,7 @@ impl Uses {
         let mut uses = Self { of_rules: vec![0; mapping.rules().len()], of_names: BTreeMap::new() };
         for ((name, kind), samples) in samples {
             *match mapping.apply(&name, kind) {
-                Some(mapped) => &mut uses.of_rules[mapped.rule.number],
+                Some(mapped) => &mut uses.of_rules[mapped.rule.index],
                 None => uses.of_names.entry(name).or_default(),
             } += samples;
         }

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc as channel, oneshot};
 use crate::app::config::{Config, Loaded};
 use crate::app::log::Log;
 use crate::export::prometheus::Totals;
-use crate::export::{Console, Endpoint, ExporterHandle, Protection, Reload, Requests, Textfile};
-use crate::flush::{Aggregator, Deliver, Flusher, Reload as Settings, Schedule};
+use crate::export::{Console, Endpoint, ExporterHandle, ReloadRequest, Textfile};
+use crate::flush::{Aggregator, Deliver, Flusher, Reload, Schedule};
+use crate::http::Protection;
 use crate::listen::{self, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
@@ -89,7 +90,7 @@ impl Signals {
 struct Pipeline {
     listeners: Listeners,
     /// Dropped, it stops the flusher.
-    commands: mpsc::Sender<Settings>,
+    commands: mpsc::Sender<Reload>,
     flusher: JoinHandle<Delivery>,
     reload_telemetry: ReloadTelemetry,
     /// Resolves when the flusher has ended.
@@ -97,7 +98,7 @@ struct Pipeline {
     /// How often files are to be opened again.
     reopens: Arc<AtomicU64>,
     /// From clients of the endpoint.
-    reloads: channel::Receiver<Reload>,
+    reloads: channel::Receiver<ReloadRequest>,
     timeout: Duration,
 }
 
@@ -105,18 +106,15 @@ impl Pipeline {
     fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
         let (wishes, reloads) = channel::channel(1);
-        let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes)?;
-        let (address, _requests) = endpoint.unzip();
+        let telemetry = Telemetry::default();
+        let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes, &telemetry)?;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
-        let telemetry = Telemetry::default();
         let mut aggregator = Aggregator::new(config.parameters(), config.terms(mapping), telemetry.clone());
         let opened = listen::open(config.listening())?;
-        let drop_counter = opened.drop_counter()?;
-        let announcement = opened.announcement(&drop_counter)?;
         let schedule = Schedule::new(config.flush.interval.get(), Instant::now(), SystemTime::now());
-        let listeners = opened.start(|| aggregator.add_shard())?;
+        let listeners = opened.start(|| aggregator.add_shard(), &telemetry)?;
         let flusher = Flusher::new(aggregator, schedule, &telemetry, Delivery(outlets));
         let (commands, received) = mpsc::channel();
         let (ending, flusher_ended) = oneshot::channel();
@@ -127,8 +125,8 @@ impl Pipeline {
         })?;
         telemetry.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let reload_telemetry = ReloadTelemetry::new(&telemetry);
-        announcement.log();
-        match address {
+        listeners.log_addresses();
+        match endpoint {
             Some((address, Some(Protection { tls, users }))) => {
                 tracing::info!(%address, tls, users, "serving /metrics");
             }
@@ -189,7 +187,7 @@ impl Pipeline {
                 self.timeout = new.shutdown.timeout.get();
                 let settings = new.terms(mapping);
                 // The only error is a flusher that has ended, and then the daemon ends, too.
-                _ = self.commands.send(Settings { settings, interval: new.flush.interval.get() });
+                _ = self.commands.send(Reload { settings, interval: new.flush.interval.get() });
                 Ok(())
             }
             Err(error) => {
@@ -230,7 +228,7 @@ struct Delivery(Vec<ExporterHandle>);
 
 impl Deliver for Delivery {
     fn deliver(&self, snapshot: &Arc<Snapshot>) {
-        self.0.iter().for_each(|exporter| exporter.offer(snapshot));
+        self.0.iter().for_each(|exporter| exporter.deliver(snapshot));
     }
 }
 
@@ -250,11 +248,8 @@ impl ReloadTelemetry {
     }
 
     fn count(&self, is_taken: bool) {
-        if is_taken {
-            self.taken.increment()
-        } else {
-            self.refused.increment()
-        }
+        let counter = if is_taken { &self.taken } else { &self.refused };
+        counter.increment();
         self.last_successful.set(f64::from(u8::from(is_taken)));
     }
 }
@@ -262,34 +257,36 @@ impl ReloadTelemetry {
 /// All exporters that are enabled, running.
 struct Exporters {
     outlets: Vec<ExporterHandle>,
-    /// Where Prometheus may scrape, what protects that, and what counts it.
-    endpoint: Option<((SocketAddr, Option<Protection>), Arc<Requests>)>,
+    /// Where Prometheus may scrape, and what protects that.
+    endpoint: Option<(SocketAddr, Option<Protection>)>,
 }
 
 fn start_exporters(
     config: &Config,
     reopens: &Arc<AtomicU64>,
-    wishes: channel::Sender<Reload>,
+    wishes: channel::Sender<ReloadRequest>,
+    telemetry: &Telemetry,
 ) -> Result<Exporters, Failure> {
     let mut outlets = Vec::new();
     let console = &config.exporters.console;
     if console.enabled {
-        outlets.push(ExporterHandle::start(Console::new(console.format, console.path.clone()), reopens)?);
+        let exporter = Console::new(console.format, console.path.clone());
+        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let naming = config.exporters.prometheus.naming;
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
         let totals = Totals::new(naming).reserving(textfile.reserved_prefixes.clone());
         let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, totals);
-        outlets.push(ExporterHandle::start(exporter, reopens)?);
+        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let mut endpoint = None;
     if let Some(serving) = config.serving() {
         let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
         let totals = Totals::new(naming).telling_created(config.exporters.prometheus.openmetrics_created);
-        let exporter = Endpoint::start(&serving, totals, reloads)?;
-        endpoint = Some(((exporter.address(), exporter.protection()), exporter.requests()));
-        outlets.push(ExporterHandle::start(exporter, reopens)?);
+        let exporter = Endpoint::start(&serving, totals, reloads, telemetry)?;
+        endpoint = Some((exporter.address(), exporter.protection()));
+        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     Ok(Exporters { outlets, endpoint })
 }

@@ -1,29 +1,29 @@
-//! A file that is appended to, and opened again when somebody rotated it; or standard output.
+//! Appends text to standard output, or to a file that is opened again after a log rotation.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Where text is appended.
+/// The destination of appended text.
 #[derive(Debug)]
 pub(super) enum Append {
     Stdout,
     File {
         path: PathBuf,
         open: Option<File>,
-        /// Whether the file may end in the midst of a line, since the disk was full, say.
-        torn: bool,
+        /// True if the file may end in the middle of a line, for example because the disk was full.
+        is_torn: bool,
     },
 }
 
 impl Append {
-    /// `-` is standard output.
+    /// Creates the destination of this path, where `-` means standard output.
     pub(super) fn new(path: PathBuf) -> Self {
-        if path.as_os_str() == "-" { Self::Stdout } else { Self::File { path, open: None, torn: false } }
+        if path.as_os_str() == "-" { Self::Stdout } else { Self::File { path, open: None, is_torn: false } }
     }
 
-    /// Writes all of it, which is whole lines. A file that is not there is created; one that failed is opened again next
-    /// time, and goes on in a new line.
+    /// Appends whole lines. A missing file is created. A file that failed is opened again the next time, and continues on a
+    /// new line.
     pub(super) fn append(&mut self, text: &str) -> io::Result<()> {
         match self {
             Self::Stdout => {
@@ -31,28 +31,28 @@ impl Append {
                 stdout.write_all(text.as_bytes())?;
                 stdout.flush()
             }
-            Self::File { path, open, torn } => {
+            Self::File { path, open, is_torn } => {
                 let mut file = match open.take() {
                     Some(file) => file,
                     None => OpenOptions::new().create(true).append(true).open(path)?,
                 };
-                write_lines(&mut file, text.as_bytes(), torn)?;
+                write_lines(&mut file, text.as_bytes(), is_torn)?;
                 *open = Some(file);
                 Ok(())
             }
         }
     }
 
-    /// The next text goes to the file that then has the path.
+    /// Closes the file, so that the next text goes to the file that has the path then.
     pub(super) fn reopen(&mut self) {
-        if let Self::File { open, torn, .. } = self {
+        if let Self::File { open, is_torn, .. } = self {
             *open = None;
-            *torn = false;
+            *is_torn = false;
         }
     }
 
-    /// For messages: where.
-    pub(super) fn place(&self) -> String {
+    /// Returns the destination as messages call it.
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Stdout => "standard output".to_owned(),
             Self::File { path, .. } => path.display().to_string(),
@@ -60,17 +60,17 @@ impl Append {
     }
 }
 
-/// Writes lines; behind a torn one, a line feed first, so that only that one cannot be read.
-fn write_lines(file: &mut impl Write, mut lines: &[u8], torn: &mut bool) -> io::Result<()> {
-    if *torn {
+/// Writes lines. After a torn line it writes a line feed first, so that only the torn line is unreadable.
+fn write_lines(file: &mut impl Write, mut lines: &[u8], is_torn: &mut bool) -> io::Result<()> {
+    if *is_torn {
         file.write_all(b"\n")?;
-        *torn = false;
+        *is_torn = false;
     }
     while !lines.is_empty() {
         match file.write(lines) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
-                *torn = lines[written - 1] != b'\n';
+                *is_torn = lines[written - 1] != b'\n';
                 lines = &lines[written..];
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -84,19 +84,19 @@ fn write_lines(file: &mut impl Write, mut lines: &[u8], torn: &mut bool) -> io::
 mod tests {
     use super::*;
 
-    /// A disk with room for so many bytes.
+    /// A disk with free space for some bytes.
     struct Disk {
-        room: usize,
+        free: usize,
         text: String,
     }
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room);
+            let taken = bytes.len().min(self.free);
             if taken == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            self.room -= taken;
+            self.free -= taken;
             self.text.push_str(std::str::from_utf8(&bytes[..taken]).unwrap());
             Ok(taken)
         }
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_line_that_the_disk_had_no_room_for_begins_a_line() {
-        for (room, expected) in [(7, "one\ntwo\nfour\n"), (4, "one\nfour\n"), (0, "four\n")] {
-            let mut disk = Disk { room, text: String::new() };
-            let mut torn = false;
-            assert!(write_lines(&mut disk, b"one\ntwo\nthree\n", &mut torn).is_err());
-            assert!(write_lines(&mut disk, b"lost\n", &mut torn).is_err());
-            disk.room = 100;
-            write_lines(&mut disk, b"four\n", &mut torn).unwrap();
+    fn text_after_a_torn_line_begins_on_a_new_line() {
+        for (free, expected) in [(7, "one\ntwo\nfour\n"), (4, "one\nfour\n"), (0, "four\n")] {
+            let mut disk = Disk { free, text: String::new() };
+            let mut is_torn = false;
+            assert!(write_lines(&mut disk, b"one\ntwo\nthree\n", &mut is_torn).is_err());
+            assert!(write_lines(&mut disk, b"lost\n", &mut is_torn).is_err());
+            disk.free = 100;
+            write_lines(&mut disk, b"four\n", &mut is_torn).unwrap();
             assert_eq!(disk.text, expected);
         }
     }

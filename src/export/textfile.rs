@@ -1,4 +1,4 @@
-//! Writes the Prometheus text format to a file that node_exporter reads.
+//! Writes the page in Prometheus' text format to a file that node_exporter reads.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -6,22 +6,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::exporter::{ExportError, Exporter};
+use super::outcome::ExportOutcome;
 use super::prometheus::{Format, Totals};
-use super::{ExportError, ExportOutcome, Exporter};
 use crate::model::Snapshot;
 use crate::text::number::push_number;
 
-/// What becomes of the file when tallyd stops. node_exporter serves a file that is left for ever.
+/// The fate of the file when tallyd stops. node_exporter serves a file that stays forever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExit {
-    /// It stays.
+    /// The file stays.
     Keep,
-    /// It is removed.
+    /// The file is removed.
     Remove,
 }
 
-/// The text file exporter.
+/// The exporter `textfile`.
 #[derive(Debug)]
 pub struct Textfile {
     path: PathBuf,
@@ -30,29 +31,29 @@ pub struct Textfile {
 }
 
 impl Textfile {
-    /// Replaces the file at `path`, which must end in `.prom`, with the page of these totals after each snapshot.
+    /// Creates an exporter that replaces the file at `path` after each snapshot. The name of the file must end in `.prom`.
     #[must_use]
     pub fn new(path: PathBuf, on_exit: OnExit, totals: Totals) -> Self {
         Self { path, on_exit, totals }
     }
 
-    /// Readers see the old page or the new one, never a part: it is written beside the file, under a name that
-    /// node_exporter does not read, and then takes its place.
+    /// Replaces the file. Readers see the old page or the new one, but never a part of a page: it is written to another file,
+    /// with a name that node_exporter ignores, and renamed at the end.
     fn replace(&self, snapshot: &Snapshot) -> io::Result<()> {
-        let beside = self.path.with_added_extension("new");
+        let temporary = self.path.with_added_extension("new");
         let written = (|| {
-            let mut file = File::create(&beside)?;
-            // node_exporter runs as another user, whatever our umask is.
+            let mut file = File::create(&temporary)?;
+            // Readable whatever the umask is, because node_exporter runs as another user.
             file.set_permissions(Permissions::from_mode(0o644))?;
             Format::Text.render(&self.totals, |piece| file.write_all(piece))?;
             file.write_all(heartbeat(snapshot).as_bytes())?;
-            // A rename that survives a crash must not name a file whose content did not.
+            // Otherwise a crash could leave the new name with an incomplete content.
             file.sync_data()?;
-            fs::rename(&beside, &self.path)
+            fs::rename(&temporary, &self.path)
         })();
         if written.is_err() {
-            // On a full disk the part that was written would keep it full.
-            _ = fs::remove_file(&beside);
+            // On a full disk the incomplete file would take the space that is needed.
+            _ = fs::remove_file(&temporary);
         }
         written
     }
@@ -64,9 +65,9 @@ impl Exporter for Textfile {
     }
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
-        let exported = self.totals.add(snapshot);
+        let outcome = self.totals.add(snapshot);
         self.replace(snapshot)
-            .map(|()| exported)
+            .map(|()| outcome)
             .map_err(|error| ExportError::new(format!("cannot write {}", self.path.display()), error))
     }
 
@@ -83,7 +84,7 @@ impl Exporter for Textfile {
     }
 }
 
-/// Tells a reader how old the page is; there even where telemetry is turned off.
+/// Returns a metric with the time of the page. It is on the page even if telemetry is disabled.
 fn heartbeat(snapshot: &Snapshot) -> String {
     const NAME: &str = "tallyd_textfile_timestamp_seconds";
     let mut text = format!("# HELP {NAME} When tallyd wrote this file.\n# TYPE {NAME} gauge\n{NAME} ");

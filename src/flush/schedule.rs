@@ -1,31 +1,32 @@
-//! When to flush: at wall-clock multiples of the interval, by the monotonic clock.
+//! Schedules flushes at wall-clock multiples of the interval, by the monotonic clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The deadlines of flushes. Clock readings are arguments.
+/// The deadlines of flushes. All clock readings are arguments.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     interval: Duration,
     /// The start of the open interval.
     started: Instant,
-    /// When the open interval ends, on both clocks.
+    /// The end of the open interval by the monotonic clock.
     deadline: Instant,
+    /// The end of the open interval by the wall clock.
     boundary: SystemTime,
 }
 
 /// An interval that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Its end: the boundary, or the present time where the interval was ended early or late.
+    /// The end: the boundary, or the actual time if the interval ended early or late.
     pub time: SystemTime,
-    /// How long it was by the monotonic clock; never zero.
+    /// The length by the monotonic clock; never zero.
     pub length: Duration,
-    /// Whether it was ended so late that it took a noticeable part of the next one.
+    /// Whether it ended so late that it took a noticeable part of the next interval.
     pub late: bool,
 }
 
 impl Schedule {
-    /// A schedule whose first interval starts now and ends at the next multiple of `interval` since 1970.
+    /// Creates a schedule whose first interval starts now and ends at the next multiple of `interval` since 1970.
     #[must_use]
     pub fn new(interval: Duration, now: Instant, wall: SystemTime) -> Self {
         let mut schedule = Self { interval, started: now, deadline: now, boundary: wall };
@@ -33,13 +34,13 @@ impl Schedule {
         schedule
     }
 
-    /// When the open interval is to be ended.
+    /// Returns the time at which the open interval should end.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Makes intervals longer or shorter. The open one ends at the next multiple of its new length.
+    /// Changes the length of intervals. The open interval ends at the next multiple of the new length.
     pub fn change_interval(&mut self, interval: Duration, now: Instant, wall: SystemTime) {
         if interval != self.interval {
             self.interval = interval;
@@ -49,12 +50,12 @@ impl Schedule {
 
     /// Ends the open interval at `now` and starts the next.
     ///
-    /// Each deadline is aimed at anew from the wall clock, so neither delays add up nor does a clock that was set
-    /// leave the boundaries crooked for more than one interval. The next boundary is the first multiple that is more
-    /// than half an interval away, so that waking up a little early or setting the clock back makes no tiny interval.
+    /// Each deadline is computed from the wall clock again. So delays do not add up, and after the clock is set, only one
+    /// interval is uneven. The next boundary is the first multiple that is more than half an interval away, so that waking
+    /// up a little early or setting the clock back makes no tiny interval.
     pub fn end(&mut self, now: Instant, wall: SystemTime) -> Ended {
         let lateness = now.saturating_duration_since(self.deadline);
-        // Two clocks are read one after the other and drift against each other.
+        // The two clocks are read one after the other, and drift against each other.
         let on_time = now >= self.deadline && lateness <= self.tolerance();
         let ended = Ended {
             time: if on_time { self.boundary } else { wall },
@@ -66,17 +67,17 @@ impl Schedule {
         ended
     }
 
-    /// A tenth of the interval, but at most a second.
+    /// Returns the delay that does not count as late: a tenth of the interval, but at most one second.
     fn tolerance(&self) -> Duration {
         (self.interval / 10).min(Duration::from_secs(1))
     }
 
-    /// The first multiple of the interval later than `wall` by more than `distance`.
+    /// Returns the first multiple of the interval that is later than `wall` by more than `distance`.
     fn next_multiple(&self, wall: SystemTime, distance: Duration) -> SystemTime {
         let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default() + distance;
         let interval = self.interval.as_nanos().max(1);
         let multiple = (since_epoch.as_nanos() / interval + 1) * interval;
-        // Fits: the clock's nanoseconds since 1970 do until the year 2554.
+        // The nanoseconds since 1970 fit 64 bits until the year 2554.
         UNIX_EPOCH + Duration::from_nanos(u64::try_from(multiple).unwrap_or(u64::MAX))
     }
 
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_that_is_open_ends_as_one_of_its_new_length_would() {
+    fn a_new_length_takes_effect_in_the_open_interval() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(3_000));
         schedule.change_interval(ms(500), start + ms(100), at(3_100));
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_those_that_really_passed_and_add_up_to_all_time() {
+    fn lengths_are_real_times_and_add_up() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(1_000));
         let moments = [10_003, 20_000, 30_990, 40_000];
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_flush_is_told_and_takes_its_own_time() {
+    fn a_late_flush_is_marked_and_has_its_own_time() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(0));
         let ended = schedule.end(start + ms(27_000), at(27_000));
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_costs_one_uneven_interval() {
+    fn setting_the_clock_costs_one_uneven_interval() {
         let start = Instant::now();
         for step in [4_000_i64, -4_000, 3_600_000] {
             let mut schedule = Schedule::new(TEN, start, at(5_000_000));
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_that_is_ended_by_a_stop_has_the_time_of_the_stop() {
+    fn an_interval_that_a_stop_ends_has_the_time_of_the_stop() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(0));
         let ended = schedule.end(start + ms(2_500), at(2_500));

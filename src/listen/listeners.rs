@@ -1,178 +1,209 @@
-//! All listeners that are enabled: opened together, started together, stopped together.
+//! Opens, starts and stops all listeners that are enabled.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::announcement::AnnouncedUdp;
-use super::streams::{StreamReceiver, StreamSocket, tcp};
-use super::unix::BoundFile;
-use super::{
-    Announcement, DatagramReceiver, DatagramSocket, DropCounter, SocketFile, StreamConnections, Streams, Udp,
-    datagrams, unix,
-};
+use super::datagrams::{DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
+use super::socket_drops;
+use super::socket_file::{BoundFile, SocketFile, bind_datagram, bind_stream};
+use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use crate::aggregate::Shard;
-use crate::net::Protocol;
+use crate::model::Telemetry;
+use crate::net::{
+    AcceptOptions, AcceptThread, BindKeys, Connections, Listen, RefusedWarning, Stopped, bind_tcp,
+};
 
-/// What to listen on. What is `None` is not enabled.
+const TCP_KEYS: BindKeys =
+    BindKeys { socket: "tcp", address: "listeners.tcp.bind", port: "listeners.tcp.bind", share_port: None };
+
+/// The listeners that are enabled. The others are `None`.
 #[derive(Debug, Clone, Default)]
-pub struct Listening {
-    /// UDP.
-    pub udp: Option<Udp>,
-    /// TCP.
-    pub tcp: Option<(SocketAddr, Streams)>,
-    /// Unix datagrams, and bytes beyond which one is truncated.
+pub struct ListenOptions {
+    /// The UDP listener.
+    pub udp: Option<UdpOptions>,
+    /// The TCP listener.
+    pub tcp: Option<(SocketAddr, StreamOptions)>,
+    /// The Unix datagram listener, and the bytes beyond which it truncates a datagram.
     pub unix_datagram: Option<(SocketFile, usize)>,
-    /// Unix streams.
-    pub unix_stream: Option<(SocketFile, Streams)>,
+    /// The Unix stream listener.
+    pub unix_stream: Option<(SocketFile, StreamOptions)>,
 }
 
-/// Sockets that nobody reads yet.
+/// Sockets that are open, and that no receiver reads yet.
 #[derive(Debug)]
-pub struct Opened {
-    listening: Listening,
+pub struct OpenedSockets {
+    options: ListenOptions,
     udp: Vec<UdpSocket>,
     tcp: Option<TcpListener>,
     unix_datagram: Option<(UnixDatagram, BoundFile)>,
     unix_stream: Option<(UnixListener, BoundFile)>,
 }
 
-/// Running receivers.
-#[derive(Debug, Default)]
+/// The running receivers.
+#[derive(Debug)]
 pub struct Listeners {
     datagrams: Vec<DatagramReceiver>,
-    /// Of the Unix datagram listener.
-    file: Option<BoundFile>,
-    streams: Vec<StreamReceiver>,
+    streams: Vec<AcceptThread>,
+    /// The files of the Unix sockets.
+    files: Vec<BoundFile>,
+    addresses: Addresses,
 }
 
-/// Sockets of receivers that have ended. As long as it lives, the drops that the kernel counted can be read.
+/// Where tallyd listens, as the kernel granted it.
+#[derive(Debug, Default)]
+struct Addresses {
+    udp: Option<UdpAddress>,
+    tcp: Option<SocketAddr>,
+    unix_datagram: Option<PathBuf>,
+    unix_stream: Option<PathBuf>,
+}
+
 #[derive(Debug)]
-pub struct Drained {
+struct UdpAddress {
+    address: SocketAddr,
+    receivers: usize,
+    /// Bytes of receive buffer that the configuration requests.
+    requested: u64,
+    /// Bytes of receive buffer that the kernel granted, in the smallest case.
+    granted: u64,
+}
+
+/// The sockets of receivers that have ended. The kernel's drop counters can be read as long as this value lives.
+#[derive(Debug)]
+pub struct DrainedSockets {
     _sockets: Vec<Arc<DatagramSocket>>,
 }
 
-/// Opens all sockets, so that all that is wrong with an address or a path shows before anything is received.
+/// Opens all sockets, so that a wrong address or path is reported before anything is received.
 ///
 /// # Errors
 ///
-/// What is wrong with the first that cannot be opened, and what to do.
-pub fn open(listening: Listening) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
-    let Listening { udp, tcp, unix_datagram, unix_stream } = &listening;
-    Ok(Opened {
-        udp: udp.as_ref().map(datagrams::bind).transpose()?.unwrap_or_default(),
-        tcp: tcp.as_ref().map(|(address, _)| tcp::bind(Protocol::Tcp, *address)).transpose()?,
-        unix_datagram: unix_datagram.as_ref().map(|(file, _)| unix::bind_datagram(file)).transpose()?,
-        unix_stream: unix_stream.as_ref().map(|(file, _)| unix::bind_stream(file)).transpose()?,
-        listening,
+/// The first socket that cannot be opened, and what to change.
+pub fn open(options: ListenOptions) -> Result<OpenedSockets, Box<dyn std::error::Error + Send + Sync>> {
+    let ListenOptions { udp, tcp, unix_datagram, unix_stream } = &options;
+    Ok(OpenedSockets {
+        udp: udp.as_ref().map(bind_udp).transpose()?.unwrap_or_default(),
+        tcp: tcp.as_ref().map(|(address, _)| bind_tcp(*address, &TCP_KEYS)).transpose()?,
+        unix_datagram: unix_datagram.as_ref().map(|(file, _)| bind_datagram(file)).transpose()?,
+        unix_stream: unix_stream.as_ref().map(|(file, _)| bind_stream(file)).transpose()?,
+        options,
     })
 }
 
-impl Opened {
-    /// What counts the datagrams that the kernel drops.
+impl OpenedSockets {
+    /// Starts the receivers, each with a shard from `new_shard`, and registers what they count.
     ///
     /// # Errors
     ///
-    /// If the kernel does not tell what is needed for that.
-    pub fn drop_counter(&self) -> io::Result<DropCounter> {
-        DropCounter::new(&self.udp)
-    }
-
-    /// What is listened on, to be told once all stages run.
-    ///
-    /// # Errors
-    ///
-    /// If the kernel does not tell an address.
-    pub fn announcement(&self, drop_counter: &DropCounter) -> io::Result<Announcement> {
-        let udp = match (&self.listening.udp, self.udp.first()) {
-            (Some(udp), Some(socket)) => Some(AnnouncedUdp {
-                address: socket.local_addr()?,
-                receivers: udp.receivers,
-                asked: udp.receive_buffer as u64,
-                granted: drop_counter.smallest_buffer(),
-            }),
-            _ => None,
-        };
-        let path = |file: &BoundFile| file.path().to_owned();
-        Ok(Announcement {
-            udp,
-            tcp: self.tcp.as_ref().map(TcpListener::local_addr).transpose()?,
-            unix_datagram: self.unix_datagram.as_ref().map(|(_, file)| path(file)),
-            unix_stream: self.unix_stream.as_ref().map(|(_, file)| path(file)),
-        })
-    }
-
-    /// Starts a receiver, with a shard of its own, for each socket.
-    ///
-    /// # Errors
-    ///
-    /// If the system gives no thread.
-    pub fn start(self, mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>) -> io::Result<Listeners> {
-        let Listening { udp, tcp, unix_datagram, unix_stream } = self.listening;
-        let mut listeners = Listeners::default();
-        let longest = udp.map_or(0, |udp| udp.max_datagram);
-        for (index, socket) in self.udp.into_iter().enumerate() {
-            listeners.receive(new_shard(), format!("udp-{index}"), DatagramSocket::Udp(socket), longest)?;
+    /// If the system provides no thread, or the kernel does not report the address or buffer of a socket.
+    pub fn start(
+        self,
+        mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>,
+        telemetry: &Telemetry,
+    ) -> io::Result<Listeners> {
+        let Self { options, udp, tcp, unix_datagram, unix_stream } = self;
+        let mut addresses = Addresses::default();
+        let (mut datagrams, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(options) = options.udp
+            && let Some(first) = udp.first()
+        {
+            addresses.udp = Some(UdpAddress {
+                address: first.local_addr()?,
+                receivers: options.receivers,
+                requested: options.receive_buffer as u64,
+                granted: socket_drops::register(telemetry, &udp)?,
+            });
+            for (index, socket) in udp.into_iter().enumerate() {
+                let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
+                datagrams.push(DatagramReceiver::start(name, socket, new_shard(), options.max_datagram)?);
+            }
         }
-        if let (Some((socket, file)), Some((_, longest))) = (self.unix_datagram, unix_datagram) {
-            let name = "unix_datagram".to_owned();
-            listeners.receive(new_shard(), name, DatagramSocket::Unix(socket), longest)?;
-            listeners.file = Some(file);
+        if let (Some((socket, file)), Some((_, max_datagram))) = (unix_datagram, options.unix_datagram) {
+            let (name, socket) = ("unix_datagram".to_owned(), DatagramSocket::Unix(socket));
+            datagrams.push(DatagramReceiver::start(name, socket, new_shard(), max_datagram)?);
+            addresses.unix_datagram = Some(file.path().to_owned());
+            files.push(file);
         }
-        if let (Some(socket), Some((_, streams))) = (self.tcp, tcp) {
-            listeners.accept(new_shard(), "tcp", (StreamSocket::Tcp(socket), None), &streams)?;
+        if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
+            addresses.tcp = Some(socket.local_addr()?);
+            let names = ("tcp", "listeners.tcp.max_connections");
+            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
         }
-        if let (Some((socket, file)), Some((_, streams))) = (self.unix_stream, unix_stream) {
-            listeners.accept(
-                new_shard(),
-                "unix_stream",
-                (StreamSocket::Unix(socket), Some(file)),
-                &streams,
-            )?;
+        if let (Some((socket, file)), Some((_, options))) = (unix_stream, options.unix_stream) {
+            addresses.unix_stream = Some(file.path().to_owned());
+            files.push(file);
+            let names = ("unix_stream", "listeners.unix_stream.max_connections");
+            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
         }
-        Ok(listeners)
+        Ok(Listeners { datagrams, streams, files, addresses })
     }
 }
 
+/// Starts the thread of a stream listener. `limit_key` is the configuration key that limits its connections.
+fn start_streams<S: ByteStream, A: 'static>(
+    socket: impl Listen<Connection = (S, A)>,
+    (listener, limit_key): (&'static str, &'static str),
+    options: &StreamOptions,
+    shard: Arc<Mutex<Shard>>,
+    telemetry: &Telemetry,
+) -> io::Result<AcceptThread> {
+    let log = |connections, key: &str| {
+        tracing::error!(
+            connections,
+            "connections were refused, because as many are open as allowed; raise {key}"
+        );
+    };
+    let warning = RefusedWarning { key: limit_key, log };
+    let connections = Connections::register(telemetry, "connections", &[("listener", listener)], warning);
+    let max_connections = options.max_connections;
+    let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
+    AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard))
+}
+
 impl Listeners {
-    fn receive(
-        &mut self,
-        shard: Arc<Mutex<Shard>>,
-        name: String,
-        socket: DatagramSocket,
-        max_datagram: usize,
-    ) -> io::Result<()> {
-        self.datagrams.push(DatagramReceiver::start(name, socket, shard, max_datagram)?);
-        Ok(())
+    /// Logs where tallyd listens, one line per listener.
+    pub fn log_addresses(&self) {
+        let Addresses { udp, tcp, unix_datagram, unix_stream } = &self.addresses;
+        if let Some(UdpAddress { address, receivers, requested, granted }) = udp {
+            tracing::info!(%address, receivers, receive_buffer = granted, "listening on udp");
+            if granted < requested {
+                tracing::warn!(
+                    granted,
+                    requested,
+                    "the kernel grants a smaller receive buffer; for bursts run `sysctl -w net.core.rmem_max={requested}`"
+                );
+            }
+        }
+        if let Some(address) = tcp {
+            tracing::info!(%address, "listening on tcp");
+        }
+        if let Some(path) = unix_datagram {
+            tracing::info!(path = %path.display(), "listening on unix_datagram");
+        }
+        if let Some(path) = unix_stream {
+            tracing::info!(path = %path.display(), "listening on unix_stream");
+        }
     }
 
-    fn accept(
-        &mut self,
-        shard: Arc<Mutex<Shard>>,
-        listener: &'static str,
-        (socket, file): (StreamSocket, Option<BoundFile>),
-        streams: &Streams,
-    ) -> io::Result<()> {
-        self.streams.push(StreamReceiver::start(listener, socket, file, streams, shard)?);
-        Ok(())
-    }
-
-    /// The counters of the stream listeners.
+    /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded.
     #[must_use]
-    pub fn connections(&self) -> Vec<(&'static str, Arc<StreamConnections>)> {
-        self.streams.iter().map(StreamReceiver::connections).collect()
-    }
-
-    /// Lets nothing more in, and waits until what the kernel holds is recorded.
-    #[must_use]
-    pub fn stop(mut self) -> Drained {
-        self.file = None;
+    pub fn stop(self) -> DrainedSockets {
+        // Without its file, later clients of a Unix socket find that nothing listens.
+        drop(self.files);
         self.datagrams.iter().for_each(DatagramReceiver::stop);
-        self.streams.iter_mut().for_each(StreamReceiver::stop);
-        self.streams.into_iter().for_each(StreamReceiver::join);
-        Drained { _sockets: self.datagrams.into_iter().map(DatagramReceiver::join).collect() }
+        // Draining reads only what clients had sent before, so it takes no time limit.
+        self.streams.iter().for_each(|thread| thread.stop(Duration::MAX));
+        for thread in self.streams {
+            if thread.join() == Stopped::Panicked {
+                tracing::error!("a receiver ended by a panic; the last lines of its connections may be lost");
+            }
+        }
+        DrainedSockets { _sockets: self.datagrams.into_iter().map(DatagramReceiver::join).collect() }
     }
 }

@@ -1,22 +1,25 @@
-//! Takes datagrams and streams off sockets and records their lines.
+//! Receives datagrams and streams, and records their lines.
 //!
-//! Each receiver is a thread with a shard of its own: one for each socket of datagrams, and one for all connections of a
-//! stream listener. It sleeps in the kernel until something arrives: nothing else wakes it but the end of a connection's
-//! idle time, and a lone datagram waits for no batch.
+//! ```text
+//!  UDP socket, one per receiver --> datagrams --------------------+--> shard, one per receiver
+//!  Unix datagram socket ----------> datagrams --------------------+
+//!  TCP or Unix stream socket -----> streams --> framing (lines) --+
+//! ```
+//!
+//! Each receiver is a thread with a shard of its own. A receiver sleeps in the kernel until something arrives. Only the
+//! idle timeout of a connection wakes it otherwise, and a single datagram does not wait for others.
 
-mod announcement;
 mod datagrams;
+mod framing;
 mod listeners;
+mod owner;
+mod socket_drops;
+mod socket_file;
 mod streams;
-mod unix;
 
-pub use announcement::Announcement;
-pub use datagrams::{DatagramReceiver, DatagramSocket, DropCounter, Drops, Udp, bind};
-pub use listeners::{Drained, Listeners, Listening, Opened, open};
-pub(crate) use streams::tcp::bind as bind_tcp;
-pub use streams::{Closed, StreamConnections, Streams};
-pub use streams::{Deframer, End, Frame, FrameTooLong, Framing};
-pub use unix::{Owner, SocketFile, SocketFileError};
-
-/// Connections that the kernel keeps until they are accepted. A larger number is cut to `net.core.somaxconn`.
-const BACKLOG: i32 = 1024;
+pub use datagrams::{UdpOptions, bind_udp};
+pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
+pub use listeners::{DrainedSockets, ListenOptions, Listeners, OpenedSockets, open};
+pub use owner::Owner;
+pub use socket_file::SocketFile;
+pub use streams::StreamOptions;

@@ -1,54 +1,101 @@
-//! What a mapping file says, field by field: that of `statsd_exporter`, in YAML or as a section of tallyd's own
+//! The fields of a mapping file of `statsd_exporter`. They are read from YAML, or from a section of tallyd's own
 //! configuration.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
 
-/// All of a file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MappingFile<R> {
-    /// What holds where a rule says nothing.
-    #[serde(default)]
+use crate::text::duration::GoDuration;
+use crate::text::yaml::{self, YamlError};
+
+/// A mapping file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MappingFile {
     pub(super) defaults: Defaults,
-    /// In their order.
-    #[serde(default = "Vec::new")]
-    pub(super) mappings: Vec<R>,
+    /// The rules in their order, each with its place in the file.
+    pub(super) mappings: Vec<Spanned<RuleSpec>>,
 }
 
-/// What holds where a rule says nothing, and, but for the match type, for series without a rule.
+impl MappingFile {
+    /// Reads a file. A file that is empty, or holds nothing but comments, has no rules.
+    pub(super) fn from_yaml(text: &str) -> Result<Self, MappingError> {
+        match yaml::parse(text) {
+            Ok(file) => Ok(file.unwrap_or_default()),
+            Err(YamlError { line, problem }) => Err(MappingError { line, problem }),
+        }
+    }
+}
+
+/// The reason why a mapping is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingError {
+    /// The line of the file that holds the fault, from 1, if it is known.
+    pub line: Option<u64>,
+    /// What is wrong, in which rule, and what would be right.
+    pub problem: String,
+}
+
+impl MappingError {
+    pub(super) fn in_rule(index: usize, line: Option<u64>, pattern: &str, problem: &str) -> Self {
+        Self { line, problem: format!("rule {} ({pattern:?}): {problem}", index + 1) }
+    }
+}
+
+impl fmt::Display for MappingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for MappingError {}
+
+/// The values of fields that a rule leaves out. Apart from the match type, they also apply to series without a rule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
-    /// Also by its old name `timer_type`.
+    /// How timings, histograms and distributions are exposed. Its former name `timer_type` is read, too.
     #[serde(alias = "timer_type", skip_serializing_if = "is_unset")]
     pub observer_type: ObserverType,
-    /// How `match` is read.
+    /// The syntax of `match`.
     pub match_type: MatchType,
-    /// Whether the most special glob counts, and not the first one.
+    /// True if the most specific glob that matches wins, and not the first one.
     pub glob_disable_ordering: bool,
-    /// How long a series without samples stays.
+    /// How long a series without samples is kept.
     #[serde(skip_serializing_if = "is_unset")]
-    pub ttl: Ttl,
-    /// For those that are summaries.
+    pub ttl: GoDuration,
+    /// The options of summaries.
     #[serde(skip_serializing_if = "is_unset")]
     pub summary_options: SummaryOptions,
-    /// For those that are histograms.
+    /// The options of histograms.
     #[serde(skip_serializing_if = "is_unset")]
     pub histogram_options: HistogramOptions,
+}
+
+impl Defaults {
+    /// Returns how the observers of a rule, or those without a rule, are exposed.
+    pub(super) fn observer_type_of(&self, rule: Option<&RuleSpec>) -> ObserverType {
+        match rule.map(|rule| rule.observer_type) {
+            None | Some(ObserverType::Unset) => self.observer_type,
+            Some(given) => given,
+        }
+    }
 }
 
 fn is_unset<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// One rule, as it is written.
+/// One rule as written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "docs/mapping.md documents each field")]
-pub struct RuleText {
+pub struct RuleSpec {
     #[serde(rename = "match")]
     pub pattern: String,
     pub name: String,
@@ -65,9 +112,9 @@ pub struct RuleText {
     #[serde(skip_serializing_if = "is_unset")]
     pub action: Action,
     #[serde(skip_serializing_if = "is_unset")]
-    pub match_metric_type: Option<MetricType>,
+    pub match_metric_type: Option<MatchMetricType>,
     #[serde(skip_serializing_if = "is_unset")]
-    pub ttl: Ttl,
+    pub ttl: GoDuration,
     #[serde(skip_serializing_if = "is_unset")]
     pub summary_options: Option<SummaryOptions>,
     #[serde(skip_serializing_if = "is_unset")]
@@ -76,70 +123,70 @@ pub struct RuleText {
     pub scale: Option<f64>,
 }
 
-/// How timings, histograms and distributions are exposed.
+/// How observers, that is timings, histograms and distributions, are exposed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObserverType {
-    /// As the configuration has it.
+    /// They are exposed as the configuration specifies.
     #[default]
     #[serde(rename = "")]
     Unset,
-    /// Percentiles of the latest interval, running count and sum.
+    /// The percentiles of the latest interval, with a running count and sum.
     Summary,
-    /// Running counts in buckets; in exponential ones, too, if the options of histograms give their factor.
+    /// Running counts in buckets. If the options of histograms give a factor, there are also exponential buckets.
     Histogram,
-    /// Running counts in exponential buckets alone. `statsd_exporter` does not know it; it is tallyd's own.
+    /// Running counts in exponential buckets only. `statsd_exporter` does not know this type.
     Native,
 }
 
-/// How `match` is read.
+/// The syntax of `match`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MatchType {
-    /// Segments between dots, of which `*` is any.
+    /// The pattern is segments with dots between them. The segment `*` matches any segment.
     #[default]
     #[serde(alias = "")]
     Glob,
-    /// A regular expression, not anchored.
+    /// The pattern is a regular expression, which is not anchored.
     Regex,
 }
 
-/// What is done with a series.
+/// The effect of a rule on the metrics that it matches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It is given another name and labels.
+    /// They get another name and labels.
     #[default]
     #[serde(alias = "")]
     Map,
-    /// Its samples are counted as dropped, and nothing else.
+    /// Their samples are dropped, and counted as dropped.
     Drop,
 }
 
-/// The types of which a rule may ask for one. Sets, which `statsd_exporter` does not know, are tallyd's own.
+/// The words of `match_metric_type`, which restricts a rule to one type. `statsd_exporter` does not know sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "names")]
-pub enum MetricType {
+#[expect(missing_docs, reason = "the names are the words")]
+pub enum MatchMetricType {
     Counter,
     Gauge,
-    /// A timing, histogram or distribution; also by its old name `timer`.
+    /// A timing, histogram or distribution. The former word `timer` is read, too.
     #[serde(alias = "timer")]
     Observer,
     Set,
 }
 
-/// Of summaries.
+/// The options of summaries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryOptions {
-    /// Those of the configuration if there are none.
+    /// The quantiles. If the list is empty, those of the configuration apply.
     pub quantiles: Vec<Quantile>,
-    /// Read and without effect: tallyd's summaries are of the latest interval.
-    pub max_age: Ttl,
-    /// Likewise.
+    /// Read but without effect, because tallyd's summaries describe the latest interval.
+    pub max_age: GoDuration,
+    /// Read but without effect, for the same reason.
     pub age_buckets: u32,
-    /// Likewise.
+    /// Read but without effect, for the same reason.
     pub buf_cap: u32,
 }
 
@@ -147,71 +194,23 @@ pub struct SummaryOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantile {
-    /// Above 0, at most 1.
+    /// The quantile: above 0, at most 1.
     pub quantile: f64,
-    /// Read and without effect: tallyd's error is at most that of `aggregation.digits`.
+    /// Read but without effect, because `aggregation.digits` bounds tallyd's error.
     #[serde(default)]
     pub error: f64,
 }
 
-/// Of histograms.
+/// The options of histograms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistogramOptions {
-    /// Upper bounds, ascending; those of the configuration if there are none.
+    /// The upper bounds of buckets, ascending. If the list is empty, those of the configuration apply.
     pub buckets: Vec<f64>,
-    /// How much wider each bucket of a native histogram may be than the one before; 0 is the default.
+    /// The largest factor by which a bucket of a native histogram may be wider than the one before. 0 is the default.
     pub native_histogram_bucket_factor: f64,
-    /// How many buckets a native histogram may have; 0 is the default.
+    /// The largest number of buckets of a native histogram. 0 is the default.
     pub native_histogram_max_buckets: u32,
-}
-
-/// A span of time as Go writes it: `1m2s`, `1.5h`. Zero says nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ttl(pub Duration);
-
-impl<'de> Deserialize<'de> for Ttl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_go_duration(&text).map(Self).ok_or_else(|| {
-            de::Error::custom(format_args!("{text:?} is no time; write \"90s\", \"1m30s\" or \"1.5h\""))
-        })
-    }
-}
-
-impl Serialize for Ttl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}s", self.0.as_secs_f64()))
-    }
-}
-
-/// Numbers with units, one behind the other, as Go's `time.ParseDuration` reads them; negative ones are refused.
-fn parse_go_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let number_end = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-        let (number, behind) = rest.split_at(number_end);
-        let unit_end = behind
-            .find(|character: char| character.is_ascii_digit() || character == '.')
-            .unwrap_or(behind.len());
-        let (unit, behind) = behind.split_at(unit_end);
-        let unit = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * unit;
-        rest = behind;
-    }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok())?
 }
 
 #[cfg(test)]
@@ -219,23 +218,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_go_writes_them() {
-        let cases = [
-            ("1m2s", Some(62.0)),
-            ("90s", Some(90.0)),
-            ("1.5h", Some(5400.0)),
-            ("1h0m0.5s", Some(3600.5)),
-            ("100ms", Some(0.1)),
-            ("0", Some(0.0)),
-            ("0s", Some(0.0)),
-            ("", None),
-            ("5", None),
-            ("s", None),
-            ("-1s", None),
-            ("1d", None),
-        ];
-        for (text, seconds) in cases {
-            assert_eq!(parse_go_duration(text), seconds.map(Duration::from_secs_f64), "{text}");
+    fn empty_file_has_no_rules() {
+        for yaml in ["", "---\n", "# nothing\n", "mappings: []\n", "{}"] {
+            assert!(MappingFile::from_yaml(yaml).unwrap().mappings.is_empty(), "{yaml:?}");
         }
     }
 }

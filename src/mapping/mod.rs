@@ -1,4 +1,4 @@
-//! Gives series other names and labels by rules: those of `statsd_exporter`, unchanged.
+//! Gives metrics other names and labels by rules. The rules are those of `statsd_exporter`, unchanged.
 //!
 //! ```text
 //!  checkout.eu.latency:5|ms
@@ -7,127 +7,118 @@
 //!  checkout_latency{region="eu"}
 //! ```
 //!
-//! A rule is looked for when a form is first seen, so it costs known series nothing, and series that become one by it are
-//! one from the start: their percentiles are those of all values.
+//! The rules are searched when a line pattern is first seen, so they cost known series nothing. Metrics that get the same
+//! name and labels are one series from the start, so its percentiles are those of all values.
 
 mod check;
 mod file;
-mod globs;
+mod glob_tree;
 mod policies;
 mod rule;
 mod template;
 
-pub use check::MappingError;
 pub use file::{
-    Action, Defaults, HistogramOptions, MatchType, MetricType, ObserverType, Quantile, RuleText,
-    SummaryOptions, Ttl,
+    Action, Defaults, HistogramOptions, MappingError, MatchMetricType, MatchType, ObserverType, Quantile,
+    RuleSpec, SummaryOptions,
 };
-pub use rule::Rule;
+pub use rule::{Mapped, Rule};
 
-use globs::Globs;
+use file::MappingFile;
+use glob_tree::GlobTree;
 
 use crate::model::Kind;
 
-/// All rules, ready to be looked for.
+/// All rules, ready to be searched.
 #[derive(Debug, Default)]
 pub struct Mapping {
     rules: Vec<Rule>,
-    globs: Globs,
-    /// Those that are regular expressions, in their order.
+    /// The rules whose pattern is a glob.
+    globs: GlobTree,
+    /// The indices of the rules whose pattern is a regular expression, in ascending order.
     expressions: Vec<usize>,
-    /// As they were written.
+    /// The defaults as written.
     defaults: Defaults,
     /// The index of the policy of series that no rule matches.
     unmatched: u32,
 }
 
-/// Whether the same was written.
+/// Two mappings are equal if the same was written.
 impl PartialEq for Mapping {
     fn eq(&self, other: &Self) -> bool {
         self.defaults == other.defaults && self.rules == other.rules
     }
 }
 
-/// What a rule makes of a series.
-#[derive(Debug, Clone)]
-pub struct Mapped<'a> {
-    /// The rule.
-    pub rule: &'a Rule,
-    /// As the rule's template has it; legal or not.
-    pub name: String,
-    /// Sorted by their names.
-    pub labels: Vec<(&'a str, String)>,
-}
-
 impl Mapping {
-    /// Reads the YAML of `statsd_exporter`.
+    /// Reads a mapping file of `statsd_exporter`, which is YAML.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, with its rule and line.
+    /// Returns the first fault, with its rule and line.
     pub fn from_yaml(text: &str) -> Result<Self, MappingError> {
-        let file = check::read_yaml(text)?;
+        let file = MappingFile::from_yaml(text)?;
         Self::new(
             &file.defaults,
             file.mappings.iter().map(|rule| (Some(rule.referenced.line()), &rule.value)),
         )
     }
 
-    /// Rules with the lines they stand in, from 1, where that is known.
+    /// Compiles rules. Each comes with the number of its line, from 1, if that is known.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, with its rule and line.
+    /// Returns the first fault, with its rule and line.
     pub fn new<'a>(
         defaults: &Defaults,
-        rules: impl IntoIterator<Item = (Option<u64>, &'a RuleText)>,
+        rules: impl IntoIterator<Item = (Option<u64>, &'a RuleSpec)>,
     ) -> Result<Self, MappingError> {
         defaults
-            .check()
+            .check_options()
             .map_err(|problem| MappingError { line: None, problem: format!("defaults: {problem}") })?;
         let mut mapping = Self {
             rules: Vec::new(),
-            globs: Globs::new(defaults.glob_disable_ordering),
+            globs: GlobTree::new(defaults.glob_disable_ordering),
             expressions: Vec::new(),
             defaults: defaults.clone(),
             unmatched: 0,
         };
-        for (number, (line, text)) in rules.into_iter().enumerate() {
-            let rule = check::rule(number, text, defaults)
-                .map_err(|problem| MappingError::in_rule(number, line, &text.pattern, &problem))?;
+        for (index, (line, spec)) in rules.into_iter().enumerate() {
+            let rule = Rule::compile(index, spec, defaults)
+                .map_err(|problem| MappingError::in_rule(index, line, &spec.pattern, &problem))?;
             if rule.expression.is_some() {
-                mapping.expressions.push(number);
+                mapping.expressions.push(index);
             } else {
-                mapping.globs.add(&text.pattern, number);
+                mapping.globs.add(&spec.pattern, index);
             }
             mapping.rules.push(rule);
         }
         Ok(mapping)
     }
 
-    /// The rules, in their order.
+    /// Returns the rules in the order of the file.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// Whether there are no rules.
+    /// Returns true if there are no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// What the rules make of a series: globs are tried first, then regular expressions. `None` if none matches.
+    /// Applies the first rule that matches a metric's name and type. Globs are tried before regular expressions. Returns
+    /// `None` if no rule matches.
     #[must_use]
     pub fn apply(&self, name: &str, kind: Kind) -> Option<Mapped<'_>> {
-        let is_wanted = |rule: usize| self.rules[rule].wants(kind);
-        if let Some(found) = self.globs.find(name, is_wanted) {
-            return Some(self.rules[found.rule].fill(|number| found.captures[number - 1]));
+        let applies_to_kind = |rule: usize| self.rules[rule].applies_to(kind);
+        if let Some(found) = self.globs.find(name, applies_to_kind) {
+            return Some(self.rules[found.rule].expand_templates(|star| found.captures[star - 1]));
         }
-        self.expressions.iter().copied().filter(|&number| is_wanted(number)).find_map(|number| {
-            let rule = &self.rules[number];
+        self.expressions.iter().copied().filter(|&rule| applies_to_kind(rule)).find_map(|rule| {
+            let rule = &self.rules[rule];
             let captures = rule.expression.as_ref()?.captures(name)?;
-            Some(rule.fill(|group| captures.get(group).map_or("", |group| group.as_str())))
+            Some(rule.expand_templates(|group| captures.get(group).map_or("", |group| group.as_str())))
         })
     }
 }

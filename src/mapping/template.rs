@@ -1,8 +1,8 @@
-//! Texts with references to what a match captured: `${1}_total`.
+//! Texts with references to the captures of a match: `${1}_total`.
 
-/// A reference is `$name` or `${name}`; a name is as long as letters, digits and `_` go, so `$1_foo` means `${1_foo}`. A
-/// reference to what was not captured is empty. `$$` is a dollar sign, and so is one that begins no reference. (As Go's
-/// `regexp.Expand` has it, which `statsd_exporter` uses.)
+/// A text with references, which are `$name` or `${name}`. A name extends over letters, digits and `_`, so `$1_foo` means
+/// `${1_foo}`. A reference to an unknown capture is empty. `$$` is a dollar sign, and so is a `$` that begins no reference.
+/// These are the rules of Go's `regexp.Expand`, which `statsd_exporter` uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template(Vec<Piece>);
 
@@ -14,21 +14,21 @@ enum Piece {
 }
 
 impl Template {
-    /// `capture` finds the number of a capture by its name.
+    /// Parses a text. `capture` returns the number of a capture by its name, if there is such a capture.
     pub(super) fn new(text: &str, capture: impl Fn(&str) -> Option<usize>) -> Self {
         let mut pieces = vec![Piece::Text(String::new())];
         let mut rest = text;
-        while let Some((before, behind)) = rest.split_once('$') {
+        while let Some((before, after)) = rest.split_once('$') {
             push(&mut pieces, before);
-            if let Some(behind) = behind.strip_prefix('$') {
+            if let Some(after) = after.strip_prefix('$') {
                 push(&mut pieces, "$");
-                rest = behind;
-            } else if let Some((name, behind)) = reference(behind) {
+                rest = after;
+            } else if let Some((name, after)) = reference(after) {
                 pieces.extend(capture(name).map(Piece::Capture));
-                rest = behind;
+                rest = after;
             } else {
                 push(&mut pieces, "$");
-                rest = behind;
+                rest = after;
             }
         }
         push(&mut pieces, rest);
@@ -36,8 +36,8 @@ impl Template {
         Self(pieces)
     }
 
-    /// The text, with `capture` in place of each reference.
-    pub(super) fn fill<'a>(&self, capture: impl Fn(usize) -> &'a str) -> String {
+    /// Returns the text with captures in place of references. `capture` returns the text of a capture by its number.
+    pub(super) fn expand<'a>(&self, capture: impl Fn(usize) -> &'a str) -> String {
         let texts = self.0.iter().map(|piece| match piece {
             Piece::Text(text) => text,
             Piece::Capture(number) => capture(*number),
@@ -53,12 +53,12 @@ fn push(pieces: &mut Vec<Piece>, text: &str) {
     }
 }
 
-/// The name of a reference behind its dollar sign, and what follows.
-fn reference(behind: &str) -> Option<(&str, &str)> {
+/// Parses a reference after its dollar sign. Returns its name and the text after it.
+fn reference(after_dollar: &str) -> Option<(&str, &str)> {
     let is_part = |character: char| character.is_alphanumeric() || character == '_';
-    let (braced, name) = match behind.strip_prefix('{') {
-        Some(behind) => (true, behind),
-        None => (false, behind),
+    let (braced, name) = match after_dollar.strip_prefix('{') {
+        Some(name) => (true, name),
+        None => (false, after_dollar),
     };
     let (name, rest) = name.split_at(name.find(|character| !is_part(character)).unwrap_or(name.len()));
     let rest = if braced { rest.strip_prefix('}')? } else { rest };
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_as_go_has_them() {
+    fn references_expand_as_in_go() {
         let of_three = |name: &str| name.parse().ok().filter(|number| (1..=3).contains(number));
         let cases = [
             ("", ""),
@@ -89,8 +89,8 @@ mod tests {
             ("$10", ""),
         ];
         for (text, expected) in cases {
-            let filled = Template::new(text, of_three).fill(|number| ["a", "b", "c"][number - 1]);
-            assert_eq!(filled, expected, "{text}");
+            let expanded = Template::new(text, of_three).expand(|number| ["a", "b", "c"][number - 1]);
+            assert_eq!(expanded, expected, "{text}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Events: things that happened, told in words.
+//! Events: messages about something that happened.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-/// How urgent an event is.
+/// The urgency of an event. The names are those on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Priority {
-    /// If nothing is said.
+    /// The default.
     #[default]
     Normal,
-    /// Not urgent.
+    /// Less urgent.
     Low,
 }
 
@@ -28,18 +28,18 @@ impl Priority {
     }
 }
 
-/// How bad an event is.
+/// The severity of an event. The names are those on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum AlertType {
-    /// If nothing is said.
+    /// The default.
     #[default]
     Info,
-    /// It went well.
+    /// Something succeeded.
     Success,
-    /// It may become bad.
+    /// Something may fail soon.
     Warning,
-    /// It is bad.
+    /// Something failed.
     Error,
 }
 
@@ -60,25 +60,25 @@ impl AlertType {
     }
 }
 
-/// Something that happened in an interval, told in words.
+/// An event, as exporters show it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Event {
-    /// When it happened, in seconds since 1970, if it was said.
+    /// The time at which it happened, in seconds since 1970, if the client sent it.
     pub timestamp: Option<u64>,
-    /// Not empty.
+    /// The title, which is not empty.
     pub title: String,
-    /// More in words.
+    /// The body, which may be empty.
     pub text: String,
-    /// How bad it is.
+    /// The severity.
     pub alert_type: AlertType,
-    /// How urgent it is.
+    /// The urgency.
     pub priority: Priority,
-    /// Where it happened.
+    /// The host that it happened on.
     pub hostname: Option<String>,
-    /// What events to group it with.
+    /// The key by which it is grouped with other events.
     pub aggregation_key: Option<String>,
-    /// What kind of program tells it.
+    /// The kind of program that sent it.
     pub source_type: Option<String>,
-    /// Keys and values, sorted; a value is empty where a tag has none.
+    /// Keys and values, sorted. A tag without a value has an empty one.
     pub tags: Vec<(String, String)>,
 }

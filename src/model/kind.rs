@@ -1,21 +1,21 @@
-//! The types of metrics.
+//! The kinds of metrics.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-/// What a sample counts as.
+/// The kind of a metric. The names are an interface: output and telemetry show them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
-    /// `c`, and `m`.
+    /// `c` and `m`.
     Counter,
-    /// `g`, and `kv`.
+    /// `g` and `kv`.
     Gauge,
     /// `ms`: milliseconds.
     Timing,
-    /// `h`: values in the unit the sender chose.
+    /// `h`: values in a unit that the sender chooses.
     Histogram,
-    /// `d`: likewise.
+    /// `d`: values in a unit that the sender chooses.
     Distribution,
     /// `s`: distinct members.
     Set,
@@ -26,7 +26,7 @@ impl Kind {
     pub const ALL: [Kind; 6] =
         [Kind::Counter, Kind::Gauge, Kind::Timing, Kind::Histogram, Kind::Distribution, Kind::Set];
 
-    /// The type as it stands on the wire, for example `ms`.
+    /// Returns the type as it is written on the wire, for example `ms`.
     #[must_use]
     pub fn wire(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// Whether `@rate` scales a sample of this kind.
+    /// Returns true if `@rate` scales a sample of this kind.
     #[must_use]
     pub fn is_sampled(self) -> bool {
         !matches!(self, Kind::Gauge | Kind::Set)

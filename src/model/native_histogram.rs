@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 
 use super::statistics::finite;
 
-/// What is asked of a native histogram.
+/// The settings of a native histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NativeSettings {
     /// The finest schema: one of [`NativeHistogram::SCHEMAS`].
     pub schema: i8,
-    /// Buckets at most, all but that of zero; 0 for any number. The schema is lowered until they are not more.
+    /// The number of buckets at most, without that of zero; 0 is no limit. The schema is lowered until the number fits.
     pub max_buckets: usize,
 }
 
@@ -23,26 +23,26 @@ impl NativeSettings {
 
 /// A native (sparse, exponential) histogram with weights for counts.
 ///
-/// Bucket `i` of schema `n` holds what is above 2^((i-1) * 2^-n), up to and with 2^(i * 2^-n); those of negative values have
-/// the numbers of their magnitudes. One schema less makes one bucket of two, so any two histograms can be added: Prometheus'
-/// [native histogram specification](https://prometheus.io/docs/specs/native_histograms/#schema).
+/// Bucket `i` of schema `n` holds values above 2^((i-1) * 2^-n), up to and including 2^(i * 2^-n). The buckets of negative
+/// values have the indices of their magnitudes. Lowering the schema by one makes one bucket of two, so any two histograms can
+/// be added. See Prometheus' [native histogram specification](https://prometheus.io/docs/specs/native_histograms/#schema).
 #[derive(Debug, Clone, PartialEq)]
 pub struct NativeHistogram {
-    /// How fine it is: every power of two is cut into 2^schema buckets. One of [`SCHEMAS`](Self::SCHEMAS).
+    /// The resolution: every power of two is divided into 2^schema buckets. One of [`SCHEMAS`](Self::SCHEMAS).
     pub schema: i8,
-    /// The weight of what is exactly zero.
+    /// The weight of values that are exactly zero.
     pub zero: f64,
-    /// Buckets that hold something and the weight in them, by ascending index.
+    /// The indices and weights of buckets that are not empty, by ascending index.
     pub positive: Vec<(i32, f64)>,
-    /// Likewise, of negative values.
+    /// The same for negative values.
     pub negative: Vec<(i32, f64)>,
 }
 
 impl NativeHistogram {
-    /// Those that Prometheus takes.
+    /// The schemas that Prometheus accepts.
     pub const SCHEMAS: RangeInclusive<i8> = -4..=8;
 
-    /// A histogram of buckets by ascending index. The same one may come many times in a row: its weights are added up.
+    /// Creates a histogram from buckets by ascending index. The weights of a repeated index are added up.
     #[must_use]
     pub fn new(
         schema: i8,
@@ -54,11 +54,11 @@ impl NativeHistogram {
         Self { schema, zero, positive: gathered(positive), negative: gathered(negative) }
     }
 
-    /// The coarsest schema whose buckets grow by no more than `factor` from one to the next; within
-    /// [`SCHEMAS`](Self::SCHEMAS).
+    /// Returns the coarsest of [`SCHEMAS`](Self::SCHEMAS) whose buckets grow by at most `factor` from one to the next.
     ///
-    /// A bucket's bound is 2^(2^-schema) times that of the one before, hence -floor(log2(log2(factor))), as `client_golang` has
-    /// it (`pickSchema`). Roots are compared here instead of logarithms, so that a factor that is such a power has its schema.
+    /// A bucket's bound is 2^(2^-schema) times the one before. Hence the schema is -floor(log2(log2(factor))), as in
+    /// `client_golang` (`pickSchema`). Roots are compared here instead of logarithms, so that a factor that is such a power
+    /// gets exactly its schema.
     #[must_use]
     pub fn schema_of(factor: f64) -> i8 {
         let (coarsest, finest) = Self::SCHEMAS.into_inner();
@@ -68,14 +68,14 @@ impl NativeHistogram {
         found.map_or(finest, |(schema, _)| schema)
     }
 
-    /// The weight of all values.
+    /// Returns the weight of all values.
     #[must_use]
     pub fn weight(&self) -> f64 {
         let buckets = self.positive.iter().chain(&self.negative);
         buckets.fold(self.zero, |sum, (_, weight)| finite(sum + weight))
     }
 
-    /// Adds another one, in the coarser schema of the two.
+    /// Adds another histogram, in the coarser schema of the two.
     pub fn add(&mut self, other: &Self) {
         self.reduce_to(other.schema);
         let steps = other.schema - self.schema;
@@ -85,7 +85,7 @@ impl NativeHistogram {
         }
     }
 
-    /// Makes it one of another schema, if that is coarser. No value is misplaced by that.
+    /// Changes the schema if the new one is coarser. Each value stays in its right bucket.
     pub fn reduce_to(&mut self, schema: i8) {
         let schema = schema.max(*Self::SCHEMAS.start());
         if schema < self.schema {
@@ -96,7 +96,7 @@ impl NativeHistogram {
         }
     }
 
-    /// Lowers the schema until there are at most so many buckets, or there is no coarser one. 0 is no limit.
+    /// Lowers the schema until there are at most `max_buckets` buckets, or no coarser schema. 0 is no limit.
     pub fn limit(&mut self, max_buckets: usize) {
         let is_coarsest = |schema| schema <= *Self::SCHEMAS.start();
         while max_buckets > 0
@@ -108,16 +108,16 @@ impl NativeHistogram {
     }
 }
 
-/// Buckets in a schema that is coarser by so many steps, each of which makes one bucket of two.
+/// Returns buckets in a schema that is coarser by `steps`. Each step makes one bucket of two.
 pub(crate) fn coarser(
     buckets: impl IntoIterator<Item = (i32, f64)>,
     steps: i8,
 ) -> impl Iterator<Item = (i32, f64)> {
-    // The upper bound of a bucket belongs to it: 1 and 2 become 1, 3 and 4 become 2.
+    // A bucket includes its upper bound: 1 and 2 become 1, 3 and 4 become 2.
     buckets.into_iter().map(move |(index, weight)| (((index - 1) >> steps) + 1, weight))
 }
 
-/// Ascending buckets, each of them once.
+/// Adds up the weights of repeated indices in ascending buckets.
 fn gathered(buckets: impl IntoIterator<Item = (i32, f64)>) -> Vec<(i32, f64)> {
     let mut gathered = Vec::new();
     buckets.into_iter().for_each(|bucket| append(&mut gathered, bucket));
@@ -132,7 +132,7 @@ fn append(buckets: &mut Vec<(i32, f64)>, (index, weight): (i32, f64)) {
     }
 }
 
-/// Adds ascending buckets to others. Those of running totals are most often there already.
+/// Adds ascending buckets to others. Running totals most often have the buckets already.
 fn merge(own: &mut Vec<(i32, f64)>, others: impl Iterator<Item = (i32, f64)>) {
     let mut missing = Vec::new();
     let mut place = 0;
@@ -145,7 +145,7 @@ fn merge(own: &mut Vec<(i32, f64)>, others: impl Iterator<Item = (i32, f64)>) {
     }
     if !missing.is_empty() {
         own.append(&mut missing);
-        // Of two ascending runs, which a stable sort merges.
+        // A stable sort merges the two ascending runs.
         own.sort_by_key(|bucket| bucket.0);
     }
 }
@@ -172,14 +172,14 @@ mod tests {
         )
     }
 
-    /// The upper bound of a bucket, by the definition.
+    /// Returns the upper bound of a bucket by the definition.
     fn upper_bound(schema: i8, index: i32) -> f64 {
         (f64::from(index) * f64::from(-schema).exp2()).exp2()
     }
 
     proptest! {
         #[test]
-        fn a_coarser_bucket_lies_around_the_finer_one_and_shares_its_bounds(index in -9000..9000, schema in -3_i8..=8, steps in 0_i8..5) {
+        fn a_coarser_bucket_encloses_the_finer_one_and_shares_its_bounds(index in -9000..9000, schema in -3_i8..=8, steps in 0_i8..5) {
             let steps = steps.min(schema + 4);
             let (outer, _) = coarser([(index, 1.0)], steps).next().unwrap();
             // Counted in the finer buckets.
@@ -188,7 +188,7 @@ mod tests {
         }
 
         #[test]
-        fn reducing_keeps_all_weight_and_can_go_in_steps(native in any_native(), schemas in (NativeHistogram::SCHEMAS, NativeHistogram::SCHEMAS)) {
+        fn reducing_the_schema_keeps_all_weight_and_works_in_steps(native in any_native(), schemas in (NativeHistogram::SCHEMAS, NativeHistogram::SCHEMAS)) {
             let mut in_steps = native.clone();
             in_steps.reduce_to(schemas.0);
             in_steps.reduce_to(schemas.1);
@@ -201,7 +201,7 @@ mod tests {
         }
 
         #[test]
-        fn addition_knows_no_order_and_keeps_all_weight(natives in (any_native(), any_native(), any_native())) {
+        fn addition_works_in_any_order_and_keeps_all_weight(natives in (any_native(), any_native(), any_native())) {
             let sum = |order: [&NativeHistogram; 3]| {
                 let mut sum = order[0].clone();
                 order[1..].iter().for_each(|other| sum.add(other));
@@ -216,7 +216,7 @@ mod tests {
         }
 
         #[test]
-        fn of_one_schema_the_sum_is_that_of_the_buckets(a in any_side(), b in any_side()) {
+        fn the_sum_of_one_schema_is_the_sum_of_its_buckets(a in any_side(), b in any_side()) {
             let mut sum = NativeHistogram::new(3, 0.0, a.clone(), []);
             sum.add(&NativeHistogram::new(3, 0.0, b.clone(), []));
             let mut expected = a;
@@ -225,7 +225,7 @@ mod tests {
         }
 
         #[test]
-        fn a_limit_lowers_the_schema_no_further_than_it_must(native in any_native(), max_buckets in 1_usize..50) {
+        fn a_limit_lowers_the_schema_only_as_far_as_needed(native in any_native(), max_buckets in 1_usize..50) {
             let buckets = |native: &NativeHistogram| native.positive.len() + native.negative.len();
             let mut limited = native.clone();
             limited.limit(max_buckets);
@@ -238,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn a_schema_grows_by_no_more_than_the_factor_and_the_one_before_by_more(factor in 1.003_f64..60_000.0) {
+        fn a_schema_is_the_coarsest_that_grows_by_at_most_the_factor(factor in 1.003_f64..60_000.0) {
             let schema = NativeHistogram::schema_of(factor);
             prop_assert!(upper_bound(schema, 1) <= factor);
             prop_assert!(upper_bound(schema - 1, 1) > factor);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn factors_have_the_schemas_that_client_golang_gives_them() {
+    fn factors_have_the_schemas_of_client_golang() {
         for (factor, schema) in [
             (1e9, -4),
             (65_536.0, -4),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bucket_is_made_of_two_and_the_upper_bound_stays_in_it() {
+    fn one_bucket_is_made_of_two_and_keeps_its_upper_bound() {
         let mut native =
             NativeHistogram::new(0, 0.0, [(-1, 1.0), (0, 2.0), (1, 4.0), (2, 8.0), (3, 16.0)], [(1, 1.0)]);
         native.reduce_to(-1);

@@ -140,14 +140,6 @@ impl Policies {
         self.policies.iter()
     }
 
-    pub(crate) fn generation(&self, _: PolicyId) -> usize {
-        0
-    }
-
-    pub(crate) fn prevails(&self, one: PolicyId, other: PolicyId) -> bool {
-        one < other
-    }
-
     /// Returns, for each id of an earlier generation, the id that series keep until a line assigns them another one: that
     /// of an equal policy, or else that of series without a rule.
     pub(crate) fn carried_from(&self, earlier: &Policies) -> Vec<PolicyId> {

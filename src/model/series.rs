@@ -1,4 +1,4 @@
-//! The identity of a series: name, sorted tags and kind.
+//! Series: the identity under which samples are added up.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,15 +6,18 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
+use strum::VariantArray;
+
 use super::Kind;
 
-/// What samples are added up under: name, sorted tags and kind, as a part of a shared text.
+/// A series: a name, sorted tags and a kind.
 ///
-/// The part is `name LF (key LF value LF)* kind`. A line holds no line feed, so none can stand within a part, and
-/// because no name holds anything that sorts before a line feed, sorting the texts sorts by name, then by tags.
+/// Its identity is a part of a shared text: `name LF (key LF value LF)* kind`. A line holds no line feed, so neither does a
+/// name, a key or a value. No name holds a byte that sorts before a line feed, so sorting the texts sorts by name, then by
+/// tags.
 ///
-/// Many series share one page of text: an allocation for each took 64 bytes for a name of 30, and a reader of a million
-/// of them waited for each.
+/// Many series share one page of text. One allocation for each took 64 bytes for a name of 30, and a reader of a million
+/// series waited for each of them.
 #[derive(Clone)]
 pub struct Series {
     page: Arc<Box<str>>,
@@ -23,7 +26,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// A series by its parts; the tags in any order.
+    /// Creates a series. The tags may be in any order.
     #[must_use]
     pub fn new(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Self {
         let mut tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}\n{value}\n")).collect();
@@ -31,12 +34,12 @@ impl Series {
         Self::from_identity(&format!("{name}\n{}{}", tags.concat(), code(kind)))
     }
 
-    /// A series with a page of its own.
+    /// Creates a series with a page of its own.
     pub(crate) fn from_identity(identity: &str) -> Self {
         Self::in_page(&Arc::new(identity.into()), 0..identity.len())
     }
 
-    /// The series whose identity is this part of a page, which is shorter than 4 GiB.
+    /// Creates the series whose identity is this part of a page. The page is shorter than 4 GiB.
     pub(crate) fn in_page(page: &Arc<Box<str>>, part: Range<usize>) -> Self {
         Self { page: Arc::clone(page), at: part.start as u32, len: part.len() as u32 }
     }
@@ -45,20 +48,20 @@ impl Series {
         &self.page[self.at as usize..][..self.len as usize]
     }
 
-    /// The name, as sent.
+    /// Returns the name, as the client sent it or as a rule gave it.
     #[must_use]
     pub fn name(&self) -> &str {
         self.identity().split_once('\n').map_or("", |(name, _)| name)
     }
 
-    /// What its samples count as.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let last = self.identity().chars().next_back();
-        Kind::ALL.into_iter().find(|&kind| last == Some(code(kind))).unwrap_or(Kind::Counter)
+        Kind::VARIANTS.iter().copied().find(|&kind| last == Some(code(kind))).unwrap_or(Kind::Counter)
     }
 
-    /// Keys and values in sorted order; a value is empty where a tag has none.
+    /// Returns keys and values in sorted order. A tag without a value has an empty one.
     pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         let mut parts = self.identity().split('\n').skip(1);
         std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
@@ -101,6 +104,7 @@ impl fmt::Debug for Series {
     }
 }
 
+/// Returns the character that stands for a kind at the end of an identity.
 pub(crate) fn code(kind: Kind) -> char {
     match kind {
         Kind::Counter => 'c',
@@ -112,10 +116,10 @@ pub(crate) fn code(kind: Kind) -> char {
     }
 }
 
-/// The gauge that service checks become, told apart by the check's name, its host and its tags.
+/// The name of the gauge that service checks become. Its tags are the check's name, host and tags.
 pub(crate) const SERVICE_CHECK: &str = "service_check";
 
-/// The key of the tag that a container's id becomes.
+/// The key of the tag that holds a container's id.
 pub(crate) const CONTAINER_ID: &[u8] = b"container_id";
 
 /// Metric names that begin with this prefix belong to tallyd itself.

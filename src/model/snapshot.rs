@@ -1,4 +1,4 @@
-//! All results of one interval, immutable, in sorted order: what exporters render.
+//! Snapshots: the immutable results of one interval, which exporters render.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,80 +10,65 @@ use super::{Event, Policies, Policy, PolicyId, Series, Summary, finite};
 pub struct Snapshot {
     /// The end of the interval.
     pub time: SystemTime,
-    /// How long the interval really was; never zero.
+    /// The time that the interval really took; never zero.
     pub interval: Duration,
-    /// What was wanted of the series: the meaning of the numbers in each [`Summary`], among others.
+    /// The policies that the rows refer to. They say, for example, which percentiles a [`Summary`] holds.
     pub policies: Arc<Policies>,
-    /// One row a series, in the order of the series.
+    /// One row per series, in the order of the series.
     pub rows: Rows,
-    /// What happened, in the order of their own times, and those without time first.
+    /// The events in the order of their own times. Events without a time come first.
     pub events: Vec<Event>,
-    /// How the interval went.
+    /// The summary of the interval.
     pub overview: Overview,
 }
 
-/// One series' result.
+/// The result of one series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row<'a> {
-    /// Whose.
+    /// The series.
     pub series: &'a Series,
-    /// What its samples came to.
+    /// The result of its samples.
     pub value: &'a Value,
-    /// The number of its policy.
+    /// The policy of the series.
     pub policy: PolicyId,
 }
 
 /// The results of all series that have one.
 ///
-/// Most series live for many intervals, so all snapshots of that time share one list of them.
+/// Most series live for many intervals. All snapshots between which none came or went share one list of them.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     series: Arc<Vec<Series>>,
-    /// Of each series.
+    /// The policy of each series.
     policies: Arc<Vec<PolicyId>>,
-    /// Of each series; `None` if it has no row.
+    /// The result of each series; `None` if it has no row.
     values: Vec<Option<Value>>,
-    /// More series with their values, and the place at which they stand among the others.
-    more: Vec<(Series, Value)>,
-    more_at: usize,
-    /// Of all of them.
-    more_policy: PolicyId,
-    /// Whether a series has another policy than it had in the snapshot before.
-    pub(crate) have_new_policies: bool,
 }
 
 impl Rows {
-    /// `values` and `policies` are those of `series`, which are sorted.
+    /// Creates rows from sorted series, with the policy and the value of each.
     pub(crate) fn new(
         series: Arc<Vec<Series>>,
         policies: Arc<Vec<PolicyId>>,
         values: Vec<Option<Value>>,
     ) -> Self {
-        debug_assert_eq!(series.len(), values.len(), "one value a series");
-        Self { series, policies, values, ..Self::default() }
+        debug_assert_eq!(series.len(), values.len(), "each series has a value");
+        Self { series, policies, values }
     }
 
-    /// Adds sorted rows of one policy, between which none of the present ones stands.
-    pub(crate) fn insert(&mut self, rows: Vec<(Series, Value)>, policy: PolicyId) {
-        self.more_at =
-            rows.first().map_or(0, |(first, _)| self.series.partition_point(|series| series < first));
-        self.more = rows;
-        self.more_policy = policy;
-    }
-
-    /// In the order of the series.
+    /// Returns the rows in the order of the series.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rows: self, series: 0, more: 0 }
+        Iter { rows: self, next: 0 }
     }
 
-    /// How many there are. They are counted, which takes time in proportion to their number.
+    /// Counts the rows. It takes time in proportion to the number of series.
     #[must_use]
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is no row.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
@@ -91,11 +76,11 @@ impl Rows {
 }
 
 impl FromIterator<(Series, Value)> for Rows {
-    /// Of rows that are sorted, and have the first policy.
+    /// Creates rows from sorted series and their values. They have the first policy.
     fn from_iter<T: IntoIterator<Item = (Series, Value)>>(rows: T) -> Self {
-        let mut all = Self::default();
-        all.insert(rows.into_iter().collect(), PolicyId::default());
-        all
+        let (series, values): (Vec<_>, Vec<_>) =
+            rows.into_iter().map(|(series, value)| (series, Some(value))).unzip();
+        Self::new(Arc::new(series), Arc::new(vec![PolicyId::default(); values.len()]), values)
     }
 }
 
@@ -108,13 +93,11 @@ impl<'a> IntoIterator for &'a Rows {
     }
 }
 
-/// Rows in the order of their series.
+/// Iterates over rows in the order of their series.
 #[derive(Debug, Clone)]
 pub struct Iter<'a> {
     rows: &'a Rows,
-    /// The next one of each.
-    series: usize,
-    more: usize,
+    next: usize,
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -122,25 +105,19 @@ impl<'a> Iterator for Iter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Row<'a>> {
-        let Rows { series, policies, values, more, more_at, more_policy, .. } = self.rows;
+        let Rows { series, policies, values, .. } = self.rows;
         loop {
-            if self.series == *more_at
-                && let Some((series, value)) = more.get(self.more)
-            {
-                self.more += 1;
-                return Some(Row { series, value, policy: *more_policy });
-            }
-            let at = self.series;
-            let value = values.get(at)?;
-            self.series += 1;
+            let index = self.next;
+            let value = values.get(index)?;
+            self.next += 1;
             if let Some(value) = value {
-                return Some(Row { series: &series[at], value, policy: policies[at] });
+                return Some(Row { series: &series[index], value, policy: policies[index] });
             }
         }
     }
 }
 
-/// What the samples of a series came to in an interval.
+/// The result of a series' samples in an interval.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// The weighted sum.
@@ -149,7 +126,7 @@ pub enum Value {
     Gauge(f64),
     /// The number of distinct members.
     Set(f64),
-    /// Statistics of a timing, histogram or distribution.
+    /// The statistics of a timing, histogram or distribution.
     Summary(Box<Summary>),
 }
 
@@ -171,13 +148,13 @@ pub struct Overview {
 }
 
 impl Snapshot {
-    /// A counter's increase per second.
+    /// Returns the rate per second of a counter's increase.
     #[must_use]
     pub fn rate(&self, increase: f64) -> f64 {
         finite(increase / self.interval.as_secs_f64())
     }
 
-    /// What was wanted of a row's series.
+    /// Returns the policy of a row.
     #[must_use]
     pub fn policy(&self, row: &Row<'_>) -> &Policy {
         self.policies.get(row.policy)
@@ -189,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_that_overflows_is_a_number_all_the_same() {
+    fn a_rate_that_overflows_is_still_a_number() {
         let snapshot = Snapshot {
             time: SystemTime::UNIX_EPOCH,
             interval: Duration::from_millis(100),

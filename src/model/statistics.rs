@@ -1,47 +1,47 @@
-//! Statistics of the values of an interval.
+//! The statistics that are computed from the values of an interval.
 
 use super::native_histogram::{NativeHistogram, NativeSettings};
 
-/// A percentile that is reported: above 0, at most 100.
+/// A percentile: above 0, at most 100.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Percentile(f64);
 
 impl Percentile {
-    /// `None` outside `(0, 100]`.
+    /// Creates a percentile, or returns `None` outside `(0, 100]`.
     #[must_use]
     pub fn new(percent: f64) -> Option<Self> {
         (percent > 0.0 && percent <= 100.0).then_some(Self(percent))
     }
 
-    /// In percent: 99.9.
+    /// Returns the percentile in percent, for example 99.9.
     #[must_use]
     pub fn percent(self) -> f64 {
         self.0
     }
 
-    /// The rank among `count` weighted values: the reported value is the smallest one such that the weight of it and
-    /// of all below it reaches this (nearest rank).
+    /// Returns the rank among values whose weights add up to `count`. The percentile is the smallest value such that its
+    /// weight and the weight of all values below it reach the rank (nearest rank).
     ///
-    /// Weights such as 1/0.3 do not add up exactly; a rank that is missed by less than a billionth counts as reached.
+    /// Weights such as 1/0.3 do not add up exactly. A rank that is missed by less than a billionth counts as reached.
     pub(crate) fn rank(self, count: f64) -> f64 {
         self.0 * count / 100.0 * (1.0 - 1e-9)
     }
 }
 
-/// What is asked of a distribution.
+/// The statistics to compute from the values of a timing, histogram or distribution.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Statistics {
-    /// In ascending order.
+    /// Percentiles in ascending order.
     pub percentiles: Vec<Percentile>,
-    /// Upper bounds of classic histogram buckets in ascending order, in the unit in which values are exposed: seconds for
-    /// timings, which are aggregated in milliseconds.
+    /// Upper bounds of classic histogram buckets in ascending order, in the unit of exposition. Timings are exposed in
+    /// seconds and aggregated in milliseconds.
     pub bounds: Vec<f64>,
-    /// Whether there is a native histogram, and which one. It is laid over the unit in which values are exposed, too.
+    /// The native histogram to make, if any. It counts values in the unit of exposition, too.
     pub native: Option<NativeSettings>,
 }
 
 impl Statistics {
-    /// Whether these are bounds of buckets: finite, and in ascending order.
+    /// Returns true if these can be bounds of buckets: finite, and in ascending order.
     #[must_use]
     pub fn are_bounds(bounds: &[f64]) -> bool {
         bounds.is_sorted_by(|a, b| a < b) && bounds.iter().all(|bound| bound.is_finite())
@@ -63,13 +63,14 @@ pub struct Summary {
     pub max: f64,
     /// `sum / count`.
     pub mean: f64,
-    /// Of the population.
+    /// The standard deviation of the population.
     pub stddev: f64,
-    /// By the nearest rank, in the order of [`Statistics::percentiles`].
+    /// Percentiles by nearest rank, in the order of [`Statistics::percentiles`].
     pub percentiles: Box<[f64]>,
-    /// For each bound, the weight of the values that do not exceed it.
+    /// The weight of the values up to each bound.
     pub buckets: Box<[f64]>,
-    /// If it was asked for: of that schema at most, nor finer than what keeps many values, as the digits say.
+    /// The native histogram, if the statistics ask for one. Its schema is at most the one asked for, and no finer than that
+    /// of the histogram that holds many values.
     pub native: Option<Box<NativeHistogram>>,
 }
 

@@ -1,73 +1,141 @@
-//! Why an address of the network cannot be listened on.
+//! Opens TCP and UDP sockets, and says what to change if an address cannot be used.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
 
-/// What an address is listened on for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// Samples in datagrams.
-    Udp,
-    /// Samples in streams.
-    Tcp,
-    /// Scrapes.
-    Http,
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that the kernel holds until they are accepted. The kernel lowers it to `net.core.somaxconn`.
+pub(crate) const BACKLOG: i32 = 1024;
+
+/// Detects clients that vanished without closing their connection, within about two minutes.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_mins(1))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// The name of a socket, and the configuration keys that a user changes if the socket cannot be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct BindKeys {
+    /// The name of the socket, for example `tcp`.
+    pub socket: &'static str,
+    /// The key of the IP address.
+    pub address: &'static str,
+    /// The key of the port. It may be the same as that of the address.
+    pub port: &'static str,
+    /// The key that lets several processes share the address, if there is one.
+    pub share_port: Option<&'static str>,
 }
 
-impl Protocol {
-    fn name(self) -> &'static str {
-        match self {
-            Protocol::Udp => "udp",
-            Protocol::Tcp => "tcp",
-            Protocol::Http => "http",
-        }
-    }
-
-    /// The keys that say where: the address, and the port.
-    fn keys(self) -> [&'static str; 2] {
-        match self {
-            Protocol::Udp => ["listeners.udp.bind"; 2],
-            Protocol::Tcp => ["listeners.tcp.bind"; 2],
-            Protocol::Http => ["exporters.prometheus.address", "exporters.prometheus.port"],
-        }
-    }
+/// How to open the UDP sockets of one address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UdpSockets {
+    /// Port 0 lets the kernel choose a free one.
+    pub(crate) address: SocketAddr,
+    /// The number of sockets that share the address, at least 1.
+    pub(crate) count: usize,
+    /// Bytes of receive buffer to request for each socket.
+    pub(crate) receive_buffer: usize,
+    /// Whether other processes of the same user may open sockets on the address.
+    pub(crate) share_port: bool,
 }
 
-/// A UDP or TCP address that could not be had.
+/// Opens UDP sockets on one address, each with a receive buffer as large as the kernel allows up to the requested size.
+///
+/// # Errors
+///
+/// If the address cannot be used, for example because another process uses it.
+pub(crate) fn bind_udp(sockets: &UdpSockets, keys: &BindKeys) -> Result<Vec<UdpSocket>, BindError> {
+    let failed = |source| BindError::new("ss -lunp", keys, sockets.address, source);
+    let mut address = sockets.address;
+    let mut opened = Vec::with_capacity(sockets.count);
+    for _ in 0..sockets.count {
+        let socket = open_udp(address, sockets, opened.is_empty()).map_err(failed)?;
+        // If the port is 0, the first socket chooses it for all.
+        address = socket.local_addr().map_err(failed)?;
+        opened.push(socket);
+    }
+    Ok(opened)
+}
+
+/// Binds the first socket without `SO_REUSEPORT`, so that it fails if another process uses the address, and sets the
+/// option afterwards. With the option from the start, a second tallyd would silently take half of the datagrams.
+fn open_udp(address: SocketAddr, sockets: &UdpSockets, is_first: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // RcvBufForce exceeds `net.core.rmem_max`, which takes CAP_NET_ADMIN.
+    setsockopt(&socket, sockopt::RcvBufForce, &sockets.receive_buffer)
+        .or_else(|_| socket.set_recv_buffer_size(sockets.receive_buffer))?;
+    socket.set_reuse_port(!is_first || sockets.share_port)?;
+    socket.bind(&address.into())?;
+    socket.set_reuse_port(true)?;
+    Ok(socket.into())
+}
+
+/// Returns the receive buffer that the kernel granted, in bytes as they are requested. The kernel itself reports twice as
+/// many, because it doubles the request for its own bookkeeping.
+pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
+    Ok(SockRef::from(socket).recv_buffer_size()? / 2)
+}
+
+/// Opens a TCP socket that accepts connections and does not block.
+///
+/// # Errors
+///
+/// If the address cannot be used, for example because another process uses it.
+pub(crate) fn bind_tcp(address: SocketAddr, keys: &BindKeys) -> Result<TcpListener, BindError> {
+    open_tcp(address).map_err(|source| BindError::new("ss -ltnp", keys, address, source))
+}
+
+fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Without this, closed connections would block the address for a minute after a restart.
+    socket.set_reuse_address(true)?;
+    // On Linux, accepted connections inherit the setting.
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A TCP or UDP address that tallyd cannot listen on.
 #[derive(Debug)]
 pub struct BindError {
-    protocol: Protocol,
+    /// The command that shows which process uses an address.
+    show_owner: &'static str,
+    keys: BindKeys,
     address: SocketAddr,
     source: io::Error,
 }
 
 impl BindError {
-    pub(crate) fn new(protocol: Protocol, address: SocketAddr, source: io::Error) -> Self {
-        Self { protocol, address, source }
+    fn new(show_owner: &'static str, keys: &BindKeys, address: SocketAddr, source: io::Error) -> Self {
+        Self { show_owner, keys: *keys, address, source }
     }
 }
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, address, source } = self;
-        let [address_key, port_key] = protocol.keys();
-        write!(f, "cannot listen on {} {address}: {source}", protocol.name())?;
+        let Self { show_owner, keys, address, source } = self;
+        let BindKeys { socket, address: address_key, port, share_port } = keys;
+        write!(f, "cannot listen on {socket} {address}: {source}")?;
         match source.kind() {
-            io::ErrorKind::AddrInUse if *protocol == Protocol::Udp => f.write_str(
-                "; another process has it (see `ss -lunp`): stop that one, choose another listeners.udp.bind, or let \
-                 both set listeners.udp.share_port = true",
-            ),
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "; another process has it (see `ss -ltnp`): stop that one, or choose another {port_key}"
-            ),
+            io::ErrorKind::AddrInUse => {
+                write!(f, "; another process uses it (see `{show_owner}`): stop that process")?;
+                match share_port {
+                    Some(key) => write!(f, ", choose another {port}, or set {key} = true for both"),
+                    None => write!(f, ", or choose another {port}"),
+                }
+            }
             io::ErrorKind::AddrNotAvailable => {
-                write!(f, "; give an address of this machine as {address_key}")
+                write!(f, "; set {address_key} to an address of this machine")
             }
             io::ErrorKind::PermissionDenied => write!(
                 f,
-                "; give a port of 1024 or more as {port_key}, or the capability CAP_NET_BIND_SERVICE"
+                "; set {port} to a port of 1024 or more, or give tallyd the capability CAP_NET_BIND_SERVICE"
             ),
             _ => Ok(()),
         }
@@ -77,5 +145,77 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    const KEYS: BindKeys =
+        BindKeys { socket: "test", address: "the.address", port: "the.port", share_port: None };
+    const UDP_KEYS: BindKeys = BindKeys { share_port: Some("the.share_port"), ..KEYS };
+
+    fn udp(address: &str, share_port: bool) -> Result<Vec<UdpSocket>, BindError> {
+        let address = address.parse().unwrap();
+        bind_udp(&UdpSockets { address, count: 2, receive_buffer: 65_536, share_port }, &UDP_KEYS)
+    }
+
+    #[test]
+    fn udp_sockets_of_one_address_share_its_port() {
+        let sockets = udp("127.0.0.1:0", false).unwrap();
+        let ports: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        assert_ne!(ports[0], 0);
+        assert_eq!(ports[0], ports[1]);
+    }
+
+    #[test]
+    fn a_second_process_on_a_udp_port_is_refused_unless_both_share_it() {
+        let first = udp("127.0.0.1:0", false).unwrap();
+        let taken = first[0].local_addr().unwrap().to_string();
+        let error = udp(&taken, false).unwrap_err().to_string();
+        assert!(error.contains("ss -lunp") && error.contains("the.share_port = true"), "{error}");
+
+        let first = udp("127.0.0.1:0", true).unwrap();
+        let taken = first[0].local_addr().unwrap().to_string();
+        assert!(udp(&taken, true).is_ok());
+    }
+
+    #[test]
+    fn udp_sockets_open_on_ipv6_addresses() {
+        let sockets = udp("[::1]:0", false).unwrap();
+        assert!(sockets[1].local_addr().unwrap().is_ipv6());
+    }
+
+    #[test]
+    fn the_granted_receive_buffer_is_what_was_requested() {
+        let sockets = udp("127.0.0.1:0", false).unwrap();
+        assert_eq!(receive_buffer(&sockets[0]).unwrap(), 65_536);
+    }
+
+    #[test]
+    fn tcp_connections_inherit_the_keepalive_of_the_listener() {
+        let listener = bind_tcp("127.0.0.1:0".parse().unwrap(), &KEYS).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        let connection = SockRef::from(&connection);
+        assert!(connection.keepalive().unwrap());
+        assert_eq!(connection.tcp_keepalive_time().unwrap(), Duration::from_mins(1));
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_is_refused_with_advice() {
+        let first = bind_tcp("127.0.0.1:0".parse().unwrap(), &KEYS).unwrap();
+        let taken = first.local_addr().unwrap();
+        // 203.0.113.0/24 is reserved for documentation, so no machine has it.
+        let foreign = "203.0.113.1:0".parse().unwrap();
+        for (address, hints) in
+            [(taken, ["ss -ltnp", "the.port"]), (foreign, ["test 203.0.113.1:0", "the.address"])]
+        {
+            let error = bind_tcp(address, &KEYS).unwrap_err().to_string();
+            assert!(hints.iter().all(|hint| error.contains(hint)), "{error}");
+        }
     }
 }

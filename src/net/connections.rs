@@ -1,65 +1,74 @@
-//! Counts the connections of a socket.
+//! Counts the connections of a listening socket.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use enum_map::EnumMap;
 
-/// The counters: the thread that has the connections counts, the flush reads. A connection may be closed for so many
-/// `REASONS`, which are numbered by an enumeration.
+use crate::model::{Counter, Gauge, Named, Source, Telemetry};
+
+/// The telemetry of the connections of one listening socket. `R` names the reasons for which they are closed.
 #[derive(Debug)]
-pub struct Connections<const REASONS: usize> {
-    open: AtomicU64,
-    opened: AtomicU64,
-    refused: AtomicU64,
-    closed: [AtomicU64; REASONS],
+pub(crate) struct Connections<R: Named> {
+    open: Gauge,
+    opened: Counter,
+    refused: Counter,
+    closed: EnumMap<R, Counter>,
 }
 
-/// What became of connections since the last reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionCounts<const REASONS: usize> {
-    /// Open now.
-    pub open: u64,
-    /// Accepted and served.
-    pub opened: u64,
-    /// Closed at once, because as many were open as may be.
-    pub refused: u64,
-    /// Closed later, by reason.
-    pub closed: [u64; REASONS],
+/// How the log tells that connections were refused because the limit was reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefusedWarning {
+    /// The configuration key of the limit.
+    pub(crate) key: &'static str,
+    /// Logs the number of refused connections, and the key to raise.
+    pub(crate) log: fn(connections: u64, key: &'static str),
 }
 
-impl<const REASONS: usize> Default for Connections<REASONS> {
-    fn default() -> Self {
+impl<R: Named> Connections<R> {
+    /// Registers `name`, which is how many connections are open, and the counters `name_opened`, `name_refused` and
+    /// `name_closed`, the last one by reason. Refused connections are logged once per interval.
+    pub(crate) fn register(
+        telemetry: &Telemetry,
+        name: &str,
+        tags: &[(&str, &str)],
+        warning: RefusedWarning,
+    ) -> Self {
+        let open = telemetry.gauge(name, tags);
+        open.set(0.0);
+        let refused = telemetry.counter(&format!("{name}_refused"), tags);
+        telemetry.add_source(WarnOfRefused { refused: refused.clone(), warning });
         Self {
-            open: AtomicU64::new(0),
-            opened: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            closed: [const { AtomicU64::new(0) }; REASONS],
+            open,
+            opened: telemetry.counter(&format!("{name}_opened"), tags),
+            refused,
+            closed: telemetry.counters(&format!("{name}_closed"), tags, "reason"),
         }
     }
+
+    pub(super) fn count_opened(&self) {
+        self.open.add(1.0);
+        self.opened.increment();
+    }
+
+    pub(super) fn count_refused(&self) {
+        self.refused.increment();
+    }
+
+    pub(super) fn count_closed(&self, reason: R) {
+        self.open.add(-1.0);
+        self.closed[reason].increment();
+    }
 }
 
-impl<const REASONS: usize> Connections<REASONS> {
-    pub(crate) fn open(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.opened.fetch_add(1, Ordering::Relaxed);
-    }
+#[derive(Debug)]
+struct WarnOfRefused {
+    refused: Counter,
+    warning: RefusedWarning,
+}
 
-    pub(crate) fn refuse(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn close(&self, reason: usize) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        self.closed[reason].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What is open now, and what was counted since the last call.
-    #[must_use]
-    pub fn take(&self) -> ConnectionCounts<REASONS> {
-        let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
-        ConnectionCounts {
-            open: self.open.load(Ordering::Relaxed),
-            opened: take(&self.opened),
-            refused: take(&self.refused),
-            closed: self.closed.each_ref().map(take),
+impl Source for WarnOfRefused {
+    fn update(&mut self) {
+        let refused = self.refused.pending();
+        if refused > 0 {
+            (self.warning.log)(refused, self.warning.key);
         }
     }
 }

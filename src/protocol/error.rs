@@ -1,68 +1,36 @@
-//! Why a line was rejected: a closed list of reasons, and where in the line.
+//! Why the parser rejects a line, and where in the line that shows.
+
+use std::fmt;
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-use std::fmt;
+use crate::model::Named;
 
-/// Why a line does not count. The names are an interface: telemetry and tools show them.
+/// Why a line is rejected. Telemetry and tools show the names of the reasons, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum RejectReason {
-    /// Nothing stands before the first colon.
+    /// Nothing precedes the first colon.
     EmptyName,
     /// The name holds a control byte or is not UTF-8.
     BadName,
-    /// No `|`, or nothing after it.
+    /// The line has no `|`, or nothing follows it.
     MissingType,
-    /// The type is not one of those in the protocol.
+    /// The type is not in the protocol.
     UnknownType,
-    /// The value is not a finite decimal number (or, for a set, is empty).
+    /// The value is not a finite decimal number or, for a set, is empty.
     BadValue,
-    /// The sample rate is not a number in `(0, 1]`.
+    /// The sample rate is not a number in `(0, 1]` with a finite inverse.
     BadRate,
-    /// Tags of two dialects in one line.
+    /// The line has tags of two dialects.
     MixedTags,
-    /// An event whose lengths do not fit, or without title.
+    /// The lengths of the event do not fit, or its title is empty.
     BadEvent,
-    /// A service check without name, with one that holds a control byte or is not UTF-8, or whose status is not 0, 1, 2
-    /// or 3.
+    /// The name of the service check is empty, holds a control byte or is not UTF-8, or its status is not 0, 1, 2 or 3.
     BadServiceCheck,
-    /// Longer than a stream's lines may be.
+    /// The line is longer than a stream's lines may be. The receiver of the stream rejects it; the parser never does.
     LineTooLong,
-}
-
-impl RejectReason {
-    /// All reasons, in the order of their discriminants.
-    pub const ALL: [RejectReason; 10] = [
-        RejectReason::EmptyName,
-        RejectReason::BadName,
-        RejectReason::MissingType,
-        RejectReason::UnknownType,
-        RejectReason::BadValue,
-        RejectReason::BadRate,
-        RejectReason::MixedTags,
-        RejectReason::BadEvent,
-        RejectReason::BadServiceCheck,
-        RejectReason::LineTooLong,
-    ];
-
-    /// The name by which telemetry counts it, for example `bad_value`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            RejectReason::EmptyName => "empty_name",
-            RejectReason::BadName => "bad_name",
-            RejectReason::MissingType => "missing_type",
-            RejectReason::UnknownType => "unknown_type",
-            RejectReason::BadValue => "bad_value",
-            RejectReason::BadRate => "bad_rate",
-            RejectReason::MixedTags => "mixed_tags",
-            RejectReason::BadEvent => "bad_event",
-            RejectReason::BadServiceCheck => "bad_service_check",
-            RejectReason::LineTooLong => "line_too_long",
-        }
-    }
 }
 
 /// A rejected line: the reason, and the byte at which it shows.
@@ -73,17 +41,13 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    fn new(reason: RejectReason, offset: usize) -> Self {
-        Self { reason, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
-    }
-
-    /// Why the line was rejected.
+    /// Returns why the line was rejected.
     #[must_use]
     pub fn reason(self) -> RejectReason {
         self.reason
     }
 
-    /// The offending byte, counted from 0; equal to the length of the line where something is missing at its end.
+    /// Returns the offset of the offending byte, which is the length of the line if something is missing at its end.
     #[must_use]
     pub fn offset(self) -> usize {
         self.offset as usize
@@ -98,36 +62,27 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// A rejection on its way up: the reason, and what was left to read.
+/// A rejection within the parser, which knows what is left to read but not the whole line.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Failure<'a> {
+pub(super) struct Rejection<'a> {
+    /// The line from the offending byte to its end.
     rest: &'a [u8],
     reason: RejectReason,
 }
 
-impl Failure<'_> {
+impl Rejection<'_> {
     pub(super) fn reason(self) -> RejectReason {
         self.reason
     }
 
-    /// The line ends where what was left to read ends.
-    pub(super) fn located(self, line: &[u8]) -> ParseError {
-        ParseError::new(self.reason, line.len() - self.rest.len())
+    /// Returns the error for the whole line, which ends where the rest of it ends.
+    pub(super) fn in_line(self, line: &[u8]) -> ParseError {
+        let offset = line.len() - self.rest.len();
+        ParseError { reason: self.reason, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
     }
 }
 
-pub(super) fn fail<T>(rest: &[u8], reason: RejectReason) -> Result<T, Failure<'_>> {
-    Err(Failure { rest, reason })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_listed_in_the_order_of_their_discriminants() {
-        for (index, reason) in RejectReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
-        }
-    }
+/// Rejects a line whose offending byte is the first of `rest`.
+pub(super) fn reject<T>(rest: &[u8], reason: RejectReason) -> Result<T, Rejection<'_>> {
+    Err(Rejection { rest, reason })
 }

@@ -1,4 +1,4 @@
-//! The grammar of a DogStatsD event.
+//! Parses DogStatsD events.
 //!
 //! ```abnf
 //! event = "_e{" title-length "," text-length "}:" title "|" text *( "|" field )
@@ -11,70 +11,65 @@ use nom::bytes::complete::tag;
 use nom::character::complete::{char, digit1};
 use nom::error::Error;
 
-use super::error::{Failure, RejectReason, fail};
-use super::sections::{Common, Origin, is_utf8, replace, replace_text, sections};
+use super::error::{RejectReason, Rejection, reject};
+use super::sections::{CommonSections, Origin, sections, set_text, set_word};
+use super::text::is_utf8;
 use super::{Note, Notes, Tags, Text};
 use crate::model::{AlertType, Priority};
 
-/// With what an event begins.
+/// The bytes that begin an event.
 pub(super) const PREFIX: &[u8] = b"_e{";
 
-/// Something that happened, told in words.
+/// Something that happened, described in words.
 #[derive(Debug, Clone, Copy)]
 pub struct Event<'a> {
-    /// Not empty.
+    /// The title, which is not empty.
     pub title: Text<'a>,
-    /// May be empty.
+    /// The text, which may be empty.
     pub text: Text<'a>,
-    /// When it happened, in seconds since 1970.
+    /// When the event happened, in seconds since 1970.
     pub timestamp: Option<u64>,
-    /// Where it happened.
+    /// Where the event happened.
     pub hostname: Option<&'a [u8]>,
-    /// How urgent it is.
+    /// How urgent the event is.
     pub priority: Priority,
-    /// How bad it is.
+    /// How bad the event is.
     pub alert_type: AlertType,
-    /// What events to group it with.
+    /// The key of the events to group it with.
     pub aggregation_key: Option<&'a [u8]>,
-    /// What kind of program tells it.
+    /// The kind of program that sent it.
     pub source_type: Option<&'a [u8]>,
-    /// Its tags.
+    /// The tags.
     pub tags: Tags<'a>,
-    /// Where it comes from.
+    /// Where the event comes from.
     pub origin: Origin<'a>,
-    /// What was odd about the line.
+    /// What is odd about the line.
     pub notes: Notes,
 }
 
 /// Parses a line that begins with [`PREFIX`].
-pub(super) fn event(line: &[u8]) -> Result<Event<'_>, Failure<'_>> {
+pub(super) fn parse(line: &[u8]) -> Result<Event<'_>, Rejection<'_>> {
     let (body, title_length, text_length) = lengths(line)?;
-    let Some((title, text, fields)) = [Unit::Byte, Unit::Character, Unit::Utf16]
+    let Some((title, text, fields)) = [LengthUnit::Byte, LengthUnit::Character, LengthUnit::Utf16]
         .into_iter()
-        .find_map(|unit| title_and_text(body, unit, title_length, text_length))
+        .find_map(|unit| split_title_and_text(body, unit, title_length, text_length))
     else {
-        return fail(body, RejectReason::BadEvent);
+        return reject(body, RejectReason::BadEvent);
     };
     let mut notes = Notes::default();
     notes.add_if([title, text].iter().any(|text| !is_utf8(text)), Note::TextNotUtf8);
-    let mut common = Common::default();
+    let mut common = CommonSections::default();
     let [mut hostname, mut aggregation_key, mut source_type] = [None; 3];
     let (mut priority, mut alert_type) = (None, None);
     for (_, field) in sections(fields) {
         match field {
             [b'd', b':', digits @ ..] => _ = common.read_timestamp(digits, &mut notes),
-            [b'h', b':', text @ ..] => replace_text(&mut hostname, text, &mut notes),
-            [b'k', b':', text @ ..] => replace_text(&mut aggregation_key, text, &mut notes),
-            [b's', b':', text @ ..] => replace_text(&mut source_type, text, &mut notes),
-            [b'p', b':', name @ ..] => {
-                let known = Priority::ALL.into_iter().find(|priority| priority.name().as_bytes() == name);
-                replace_known(&mut priority, known, &mut notes);
-            }
-            [b't', b':', name @ ..] => {
-                let known = AlertType::ALL.into_iter().find(|alert| alert.name().as_bytes() == name);
-                replace_known(&mut alert_type, known, &mut notes);
-            }
-            other => common.read(other, &mut notes),
+            [b'h', b':', text @ ..] => set_text(&mut hostname, text, &mut notes),
+            [b'k', b':', text @ ..] => set_text(&mut aggregation_key, text, &mut notes),
+            [b's', b':', text @ ..] => set_text(&mut source_type, text, &mut notes),
+            [b'p', b':', word @ ..] => set_word(&mut priority, word, Note::FieldIgnored, &mut notes),
+            [b't', b':', word @ ..] => set_word(&mut alert_type, word, Note::FieldIgnored, &mut notes),
+            other => common.read_section(other, &mut notes),
         }
     }
     Ok(Event {
@@ -92,60 +87,55 @@ pub(super) fn event(line: &[u8]) -> Result<Event<'_>, Failure<'_>> {
     })
 }
 
-/// A field with one of a few words; another word is ignored.
-fn replace_known<T>(present: &mut Option<T>, known: Option<T>, notes: &mut Notes) {
-    match known {
-        Some(known) => replace(present, known, notes),
-        None => notes.add(Note::FieldIgnored),
-    }
-}
-
-/// `"_e{" title-length "," text-length "}:"`: what follows, and the two lengths.
-fn lengths(line: &[u8]) -> Result<(&[u8], usize, usize), Failure<'_>> {
+/// Parses `"_e{" title-length "," text-length "}:"`. Returns the line after it, and the two lengths.
+fn lengths(line: &[u8]) -> Result<(&[u8], usize, usize), Rejection<'_>> {
     let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<usize>().ok();
     let mut header = (tag(PREFIX), digit1, char(','), digit1, tag("}:"));
     let parsed: Result<_, nom::Err<Error<&[u8]>>> = header.parse(line);
     match parsed {
         Ok((body, (_, title, _, text, _))) => match (number(title), number(text)) {
             (Some(title @ 1..), Some(text)) => Ok((body, title, text)),
-            _ => fail(&line[PREFIX.len()..], RejectReason::BadEvent),
+            _ => reject(&line[PREFIX.len()..], RejectReason::BadEvent),
         },
-        Err(nom::Err::Error(error) | nom::Err::Failure(error)) => fail(error.input, RejectReason::BadEvent),
-        Err(nom::Err::Incomplete(_)) => fail(&line[line.len()..], RejectReason::BadEvent),
+        Err(nom::Err::Error(error) | nom::Err::Failure(error)) => reject(error.input, RejectReason::BadEvent),
+        Err(nom::Err::Incomplete(_)) => reject(&line[line.len()..], RejectReason::BadEvent),
     }
 }
 
-/// What a client may have counted: bytes, as it should be; characters, as statsd-instrument does; or UTF-16 units, as
-/// hot-shots does.
+/// The unit in which a client counts lengths.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Unit {
+enum LengthUnit {
+    /// The protocol specifies bytes.
     Byte,
+    /// statsd-instrument counts characters.
     Character,
+    /// hot-shots counts UTF-16 units.
     Utf16,
 }
 
-/// Title, text, and the fields behind them, if the lengths fit in this unit.
-fn title_and_text(
+/// Splits the body of an event into its title, its text and its fields. Returns `None` if the lengths do not fit in this
+/// unit.
+fn split_title_and_text(
     body: &[u8],
-    unit: Unit,
+    unit: LengthUnit,
     title_length: usize,
     text_length: usize,
 ) -> Option<(&[u8], &[u8], &[u8])> {
-    let title = body.get(..bytes_of(body, unit, title_length)?)?;
+    let title = body.get(..byte_length(body, unit, title_length)?)?;
     let rest = body[title.len()..].strip_prefix(b"|")?;
-    let text = rest.get(..bytes_of(rest, unit, text_length)?)?;
+    let text = rest.get(..byte_length(rest, unit, text_length)?)?;
     let fields = &rest[text.len()..];
     (fields.is_empty() || fields[0] == b'|').then_some((title, text, fields))
 }
 
-/// How many bytes so many units take; `None` if there are fewer, or if the last one would be cut.
-fn bytes_of(text: &[u8], unit: Unit, length: usize) -> Option<usize> {
-    if unit == Unit::Byte {
+/// Converts a length in `unit` to bytes. Returns `None` if `text` is shorter, or if the length ends within a character.
+fn byte_length(text: &[u8], unit: LengthUnit, length: usize) -> Option<usize> {
+    if unit == LengthUnit::Byte {
         return Some(length);
     }
-    // What is not UTF-8 behind it, in a tag say, does not matter.
+    // Bytes further on, in a tag for example, may be anything but UTF-8.
     let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    let units = |character: char| if unit == Unit::Utf16 { character.len_utf16() } else { 1 };
+    let units = |character: char| if unit == LengthUnit::Utf16 { character.len_utf16() } else { 1 };
     let mut left = length;
     let mut bytes = 0;
     for character in text.chars() {
@@ -163,12 +153,12 @@ mod tests {
     use super::*;
     use crate::protocol::ParseError;
 
-    fn parse(line: &[u8]) -> Result<Event<'_>, ParseError> {
-        event(line).map_err(|failure| failure.located(line))
+    fn parsed(line: &[u8]) -> Result<Event<'_>, ParseError> {
+        parse(line).map_err(|rejection| rejection.in_line(line))
     }
 
     #[test]
-    fn a_text_is_taken_by_its_length_in_bytes_or_in_what_clients_count_instead() {
+    fn text_length_is_in_bytes_or_in_the_units_of_some_clients() {
         let cases = [
             ("_e{5,4}:title|text", "title", "text"),
             ("_e{5,9}:ti|le|te|xt|t:x", "ti|le", "te|xt|t:x"),
@@ -179,18 +169,18 @@ mod tests {
             ("_e{1,1}:🎈|x", "🎈", "x"),
         ];
         for (line, title, text) in cases {
-            // Nor does a byte behind it matter that is not UTF-8.
+            // A later byte that is not UTF-8 makes no difference.
             for more in [&b""[..], b"|h:\xff"] {
                 let line = [line.as_bytes(), more].concat();
-                let event = parse(&line).unwrap_or_else(|error| panic!("{title}: {error}"));
+                let event = parsed(&line).unwrap_or_else(|error| panic!("{title}: {error}"));
                 assert_eq!([event.title, event.text].map(|text| text.to_string()), [title, text]);
             }
         }
     }
 
     #[test]
-    fn optional_fields_stand_in_any_order_and_the_later_of_two_counts() {
-        let event = parse(b"_e{1,1}:a|b|t:error|#k:v|p:low|h:x|h:y|k:key|s:src|d:7|c:box").unwrap();
+    fn optional_fields_come_in_any_order_and_later_ones_win() {
+        let event = parsed(b"_e{1,1}:a|b|t:error|#k:v|p:low|h:x|h:y|k:key|s:src|d:7|c:box").unwrap();
         assert_eq!(
             (event.priority, event.alert_type, event.timestamp),
             (Priority::Low, AlertType::Error, Some(7))
@@ -203,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_optional_field_is_noted_and_the_event_stands() {
+    fn invalid_optional_field_is_noted_and_the_event_counts() {
         let cases = [
             (&b"d:x"[..], Note::TimestampIgnored),
             (b"d:0", Note::TimestampIgnored),
@@ -218,13 +208,13 @@ mod tests {
         ];
         for (field, note) in cases {
             let line = [b"_e{1,1}:a|b|", field].concat();
-            assert_eq!(parse(&line).unwrap().notes.iter().collect::<Vec<_>>(), [note], "{field:?}");
+            assert_eq!(parsed(&line).unwrap().notes.iter().collect::<Vec<_>>(), [note], "{field:?}");
         }
-        assert_eq!(parse(b"_e{1,1}:\xff|b").unwrap().notes.iter().next(), Some(Note::TextNotUtf8));
+        assert_eq!(parsed(b"_e{1,1}:\xff|b").unwrap().notes.iter().next(), Some(Note::TextNotUtf8));
     }
 
     #[test]
-    fn a_wrong_event_says_where() {
+    fn rejected_event_reports_where() {
         let cases: [(&[u8], usize); 12] = [
             (b"_e{a,1}:a|b", 3),
             (b"_e{1}:a|b", 4),
@@ -240,7 +230,7 @@ mod tests {
             (b"_e{", 3),
         ];
         for (line, offset) in cases {
-            let error = parse(line).unwrap_err();
+            let error = parsed(line).unwrap_err();
             assert_eq!(
                 (error.reason(), error.offset()),
                 (RejectReason::BadEvent, offset),

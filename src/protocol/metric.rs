@@ -1,8 +1,8 @@
-//! The grammar of a metric line.
+//! Parses metric lines.
 //!
 //! ```abnf
-//! metric  = name ":" value *( ":" value ) "|" type *( "|" section )
-//!         / name ":" field 1*( ":" field )          ; the old form
+//! metric  = name ":" value *( ":" value ) "|" type *( "|" section )   ; packed values
+//!         / name ":" field 1*( ":" field )                            ; the legacy syntax
 //! field   = value "|" type [ "|@" rate ]
 //! ```
 
@@ -13,17 +13,17 @@ use nom::combinator::{eof, map_opt, opt, peek};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
-use super::dialects::{Dialect, Dialects};
-use super::error::{Failure, RejectReason, fail};
-use super::name::{Head, Name, head};
-use super::sections::{Common, Origin, is_utf8, replace, sections, split_at_byte};
-use super::{Note, Notes, Sample, SampleRate, SampleValue, Tags, number};
+use super::error::{RejectReason, Rejection, reject};
+use super::name::{Name, TaggedName, tagged_name};
+use super::sections::{CommonSections, Origin, sections, set_value};
+use super::text::{is_utf8, split_at_byte};
+use super::{Dialect, Dialects, Note, Notes, Sample, SampleRate, SampleValue, Tags, number};
 use crate::model::Kind;
 
-/// A metric line that counts: a name, tags, and at least one sample.
+/// An accepted metric line: a name, tags, and at least one sample.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric<'a> {
-    head: Head<'a>,
+    name: TaggedName<'a>,
     pub(super) body: Body<'a>,
     tags: Tags<'a>,
     timestamp: Option<u64>,
@@ -31,118 +31,119 @@ pub struct Metric<'a> {
     notes: Notes,
 }
 
+/// The part of a metric line that holds its samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Body<'a> {
     /// Values that share a type and a rate.
     Packed { values: &'a [u8], wire_type: WireType, rate: SampleRate },
-    /// The old form: each value with its own type and rate.
-    Fields(&'a [u8]),
+    /// The fields of the legacy syntax: each value has its own type and rate.
+    Legacy(&'a [u8]),
 }
 
-/// A type as it stands on the wire.
+/// A type as sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct WireType {
     kind: Kind,
-    /// Whether a sign before the value means a change: so for `g`, not for `kv`.
+    /// True if a sign before the value means a change. This holds for `g` but not for `kv`.
     has_deltas: bool,
 }
 
 /// Parses a line that is neither an event nor a service check.
-pub(super) fn metric(line: &[u8], dialects: Dialects) -> Result<Metric<'_>, Failure<'_>> {
-    let (after_name, head) = head(line, dialects)?;
-    let mut metric = match packed(head, after_name) {
-        // A rate that is not read may hide the other fields of the old form, as in `a:1|g|@0.5:2|g`.
+pub(super) fn parse(line: &[u8], dialects: Dialects) -> Result<Metric<'_>, Rejection<'_>> {
+    let (after_name, name) = tagged_name(line, dialects)?;
+    let mut metric = match packed(name, after_name) {
+        // A rate that is not read may hide further fields of the legacy syntax, as in `a:1|g|@0.5:2|g`.
         Ok(metric) if metric.notes.contains(Note::RateIgnored) => {
-            old_form(head, after_name, Rates::AllRead).unwrap_or(metric)
+            legacy(name, after_name, RateCheck::Always).unwrap_or(metric)
         }
         Ok(metric) => metric,
-        // Whatever else is wrong is wrong with the first field of the old form, too.
-        Err(failure) if matches!(failure.reason(), RejectReason::UnknownType | RejectReason::BadRate) => {
-            old_form(head, after_name, Rates::AsUsual).ok_or(failure)?
+        // All other faults are also faults of the first field of the legacy syntax.
+        Err(rejection) if matches!(rejection.reason(), RejectReason::UnknownType | RejectReason::BadRate) => {
+            legacy(name, after_name, RateCheck::IfEffective).ok_or(rejection)?
         }
-        Err(failure) => return Err(failure),
+        Err(rejection) => return Err(rejection),
     };
-    if head.dialect.is_some() {
-        if let Some(second) = head.second.or_else(|| metric.tags.second_dialect()) {
-            return fail(second, RejectReason::MixedTags);
+    if name.dialect.is_some() {
+        if let Some(second) = name.second_dialect.or_else(|| metric.tags.second_dialect()) {
+            return reject(second, RejectReason::MixedTags);
         }
-        metric.notes.add_if(!is_utf8(head.tags), Note::TagNotUtf8);
+        metric.notes.add_if(!is_utf8(name.tags), Note::TagNotUtf8);
     }
     Ok(metric)
 }
 
 impl<'a> Metric<'a> {
-    /// The name as sent, without the tags that may stand in it.
+    /// Returns the name as sent, without the tags that may be in it.
     #[must_use]
     pub fn name(&self) -> Name<'a> {
-        self.head.name
+        self.name.name
     }
 
-    /// The dialect whose tags stand in the name.
+    /// Returns the dialect of the tags within the name.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
-        self.head.dialect
+        self.name.dialect
     }
 
-    /// The tags as sent, in the order of the line.
+    /// Returns the tags as sent, in the order of the line.
     #[must_use]
     pub fn tags(&self) -> Tags<'a> {
         self.tags
     }
 
-    /// The sample's own time in seconds since 1970, where counters and gauges carry one.
+    /// Returns the sample's own time in seconds since 1970, which counters and gauges may have.
     #[must_use]
     pub fn timestamp(&self) -> Option<u64> {
         self.timestamp
     }
 
-    /// Where its samples come from.
+    /// Returns where the samples come from.
     #[must_use]
     pub fn origin(&self) -> Origin<'a> {
         self.origin
     }
 
-    /// What was odd about the line.
+    /// Returns what is odd about the line.
     #[must_use]
     pub fn notes(&self) -> Notes {
         self.notes
     }
 
-    /// Whether the line is `name:values|rest` such that another line of the same `name` and `rest` differs in its
-    /// values only: everything but the values may then be remembered. A timestamp is noted, so it is not.
+    /// Returns true if everything but the values can be cached: the line is `name:values|rest`, and lines with the same
+    /// `name` and `rest` differ only in their values. Lines with a timestamp have a note, so they are not cached.
     #[must_use]
-    pub fn is_regular(&self) -> bool {
-        matches!(self.body, Body::Packed { .. }) && self.head.is_regular && self.notes.is_empty()
+    pub fn is_cacheable(&self) -> bool {
+        matches!(self.body, Body::Packed { .. }) && self.name.is_decided_at_colon && self.notes.is_empty()
     }
 
-    /// Whether a sign before a value of this line makes it a [`SampleValue::Signed`].
+    /// Returns true if values with a sign are [`SampleValue::Signed`].
     #[must_use]
     pub fn has_deltas(&self) -> bool {
         matches!(self.body, Body::Packed { wire_type, .. } if wire_type.has_deltas)
     }
 
-    /// Packed values as they stand in the line.
+    /// Iterates over packed values as sent.
     pub(super) fn raw_values(&self) -> impl Iterator<Item = &'a [u8]> {
         let mut left = match self.body {
             Body::Packed { values, wire_type, .. } => Some((values, wire_type.kind)),
-            Body::Fields(_) => None,
+            Body::Legacy(_) => None,
         };
         std::iter::from_fn(move || {
             let (values, kind) = left?;
-            let (first, others) = first_value(values, kind);
+            let (first, others) = split_first_value(values, kind);
             left = others.map(|others| (others, kind));
             Some(first)
         })
     }
 
-    /// The samples in the order of the line, at least one.
+    /// Iterates over the samples, at least one, in the order of the line.
     #[must_use]
     pub fn samples(&self) -> Samples<'a> {
         Samples(Some(self.body))
     }
 }
 
-/// The samples of a [`Metric`].
+/// An iterator over the samples of a [`Metric`].
 #[derive(Debug, Clone)]
 pub struct Samples<'a>(Option<Body<'a>>);
 
@@ -153,16 +154,16 @@ impl<'a> Iterator for Samples<'a> {
         loop {
             match self.0? {
                 Body::Packed { values, wire_type, rate } => {
-                    let (first, others) = first_value(values, wire_type.kind);
+                    let (first, others) = split_first_value(values, wire_type.kind);
                     self.0 = others.map(|values| Body::Packed { values, wire_type, rate });
-                    // An empty one among several is skipped; any other was checked by the parser.
+                    // The parser checked the values, so only an empty one among several has no value.
                     if let Some(value) = value(first, wire_type) {
                         return Some(Sample { kind: wire_type.kind, value, rate });
                     }
                 }
-                Body::Fields(fields) => {
-                    let (others, (sample, _)) = field(fields, Rates::AsUsual).ok()?;
-                    self.0 = others.strip_prefix(b":").map(Body::Fields);
+                Body::Legacy(fields) => {
+                    let (others, (sample, _)) = legacy_field(fields, RateCheck::IfEffective).ok()?;
+                    self.0 = others.strip_prefix(b":").map(Body::Legacy);
                     return Some(sample);
                 }
             }
@@ -170,50 +171,51 @@ impl<'a> Iterator for Samples<'a> {
     }
 }
 
-/// `":" value *( ":" value ) "|" type *( "|" section )`
-fn packed<'a>(head: Head<'a>, after_name: &'a [u8]) -> Result<Metric<'a>, Failure<'a>> {
+/// Parses `":" value *( ":" value ) "|" type *( "|" section )`.
+fn packed<'a>(name: TaggedName<'a>, after_name: &'a [u8]) -> Result<Metric<'a>, Rejection<'a>> {
     let Some(values_at) = after_name.strip_prefix(b":") else {
-        return fail(
+        return reject(
             after_name,
             if after_name.is_empty() { RejectReason::MissingType } else { RejectReason::BadValue },
         );
     };
     let (values, type_at) = split_at_byte(values_at, b'|');
     let Some(type_at) = type_at else {
-        return fail(&values_at[values_at.len()..], RejectReason::MissingType);
+        return reject(&values_at[values_at.len()..], RejectReason::MissingType);
     };
-    let Ok((sections_at, wire_type)) = last_type(type_at) else {
+    let Ok((sections_at, wire_type)) = type_before_sections(type_at) else {
         let missing = matches!(type_at.first(), None | Some(b'|' | b'@'));
-        return fail(type_at, if missing { RejectReason::MissingType } else { RejectReason::UnknownType });
+        return reject(type_at, if missing { RejectReason::MissingType } else { RejectReason::UnknownType });
     };
     let mut notes = Notes::default();
     check_values(values_at, values, wire_type, &mut notes)?;
-    let (rate, Common { timestamp, origin, .. }) = read_sections(sections_at, wire_type.kind, &mut notes)?;
+    let (rate, CommonSections { timestamp, origin, .. }) =
+        read_sections(sections_at, wire_type.kind, &mut notes)?;
     Ok(Metric {
-        head,
+        name,
         body: Body::Packed { values, wire_type, rate },
-        tags: Tags::new(head.dialect, head.tags, sections_at),
+        tags: Tags::new(name.dialect, name.tags, sections_at),
         timestamp,
         origin,
         notes,
     })
 }
 
-/// Which rates must be such in the old form.
+/// Which rates of the legacy syntax must be valid.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Rates {
-    /// Those that have an effect.
-    AsUsual,
-    /// Those of gauges and sets, too.
-    AllRead,
+enum RateCheck {
+    /// Only rates that have an effect must be valid.
+    IfEffective,
+    /// The rates of gauges and sets must be valid, too.
+    Always,
 }
 
-/// `":" field 1*( ":" field )`, all of it.
-fn old_form<'a>(head: Head<'a>, after_name: &'a [u8], rates: Rates) -> Option<Metric<'a>> {
+/// Parses `":" field 1*( ":" field )` up to the end of the line.
+fn legacy<'a>(name: TaggedName<'a>, after_name: &'a [u8], rate_check: RateCheck) -> Option<Metric<'a>> {
     let fields = after_name.strip_prefix(b":")?;
-    // Most lines have no second field, and so no colon behind the first type.
+    // Most lines have no second field, and so no colon after the first type.
     memchr::memchr(b':', split_at_byte(fields, b'|').1?)?;
-    let field = |input| field(input, rates);
+    let field = |input| legacy_field(input, rate_check);
     let (mut after, (_, mut rate_ignored)) = field(fields).ok()?;
     while !after.is_empty() {
         let (left, (_, ignored)) = preceded(char(':'), field).parse(after).ok()?;
@@ -223,17 +225,18 @@ fn old_form<'a>(head: Head<'a>, after_name: &'a [u8], rates: Rates) -> Option<Me
     let mut notes = Notes::default();
     notes.add_if(rate_ignored, Note::RateIgnored);
     Some(Metric {
-        head,
-        body: Body::Fields(fields),
-        tags: Tags::new(head.dialect, head.tags, &[]),
+        name,
+        body: Body::Legacy(fields),
+        tags: Tags::new(name.dialect, name.tags, &[]),
         timestamp: None,
         origin: Origin::default(),
         notes,
     })
 }
 
-/// `value "|" type [ "|@" rate ]`, in which a set's value may hold colons; and whether the rate has no effect.
-fn field(input: &[u8], rates: Rates) -> IResult<&[u8], (Sample<'_>, bool)> {
+/// Parses `value "|" type [ "|@" rate ]`. The value of a set may hold colons. Returns the sample, and true if it has a rate
+/// without effect.
+fn legacy_field(input: &[u8], rate_check: RateCheck) -> IResult<&[u8], (Sample<'_>, bool)> {
     let text = take_till1(|byte| byte == b'|');
     let rate = preceded((char('|'), char('@')), take_till(|byte| byte == b':' || byte == b'|'));
     map_opt((text, preceded(char('|'), wire_type), opt(rate)), |(text, wire_type, rate)| {
@@ -241,7 +244,7 @@ fn field(input: &[u8], rates: Rates) -> IResult<&[u8], (Sample<'_>, bool)> {
         let kind = wire_type.kind;
         let rate_ignored = rate.is_some() && !kind.is_sampled();
         let rate = match rate {
-            Some(text) if !rate_ignored || rates == Rates::AllRead => SampleRate::new(number(text)?)?,
+            Some(text) if !rate_ignored || rate_check == RateCheck::Always => SampleRate::new(number(text)?)?,
             _ => SampleRate::ONE,
         };
         let rate = if kind.is_sampled() { rate } else { SampleRate::ONE };
@@ -250,8 +253,8 @@ fn field(input: &[u8], rates: Rates) -> IResult<&[u8], (Sample<'_>, bool)> {
     .parse(input)
 }
 
-/// A type that ends the line, or is followed by a section (nginx-statsd leaves out the `|` before `@`).
-fn last_type(input: &[u8]) -> IResult<&[u8], WireType> {
+/// Parses a type that ends the line or precedes a section. nginx-statsd omits the `|` before `@`.
+fn type_before_sections(input: &[u8]) -> IResult<&[u8], WireType> {
     terminated(wire_type, peek(alt((eof, tag("|"), tag("@"))))).parse(input)
 }
 
@@ -270,12 +273,13 @@ fn wire_type(input: &[u8]) -> IResult<&[u8], WireType> {
     .parse(input)
 }
 
-/// The first of several packed values, and the others. A set's member is text and may hold colons.
-fn first_value(values: &[u8], kind: Kind) -> (&[u8], Option<&[u8]>) {
+/// Splits packed values into the first one and the others. The member of a set is text and may hold colons, so it is never
+/// split.
+fn split_first_value(values: &[u8], kind: Kind) -> (&[u8], Option<&[u8]>) {
     if kind == Kind::Set { (values, None) } else { split_at_byte(values, b':') }
 }
 
-/// One value by its type; `None` if it is empty or not a number.
+/// Reads one value of a type. Returns `None` if it is empty or not a number.
 fn value(text: &[u8], wire_type: WireType) -> Option<SampleValue<'_>> {
     match text.first()? {
         _ if wire_type.kind == Kind::Set => Some(SampleValue::Member(text)),
@@ -284,51 +288,51 @@ fn value(text: &[u8], wire_type: WireType) -> Option<SampleValue<'_>> {
     }
 }
 
-/// All values are good, or empty beside a good one.
+/// Checks that at least one value is valid, and that all others are valid or empty.
 fn check_values<'a>(
     line_from: &'a [u8],
     values: &'a [u8],
     wire_type: WireType,
     notes: &mut Notes,
-) -> Result<(), Failure<'a>> {
-    let mut good = false;
+) -> Result<(), Rejection<'a>> {
+    let mut has_valid = false;
     let mut left = Some(values);
     while let Some(values_left) = left {
-        let (first, others) = first_value(values_left, wire_type.kind);
+        let (first, others) = split_first_value(values_left, wire_type.kind);
         if value(first, wire_type).is_some() {
-            good = true;
+            has_valid = true;
         } else if first.is_empty() {
             notes.add(Note::EmptyValue);
         } else {
             let offset = values.len() - values_left.len();
-            return fail(&line_from[offset..], RejectReason::BadValue);
+            return reject(&line_from[offset..], RejectReason::BadValue);
         }
         left = others;
     }
-    if good { Ok(()) } else { fail(line_from, RejectReason::BadValue) }
+    if has_valid { Ok(()) } else { reject(line_from, RejectReason::BadValue) }
 }
 
-/// What the sections after the type say, apart from tags.
+/// Reads the sections after the type, apart from tags.
 fn read_sections<'a>(
     text: &'a [u8],
     kind: Kind,
     notes: &mut Notes,
-) -> Result<(SampleRate, Common<'a>), Failure<'a>> {
+) -> Result<(SampleRate, CommonSections<'a>), Rejection<'a>> {
     let mut rate = None;
-    let mut common = Common::default();
+    let mut common = CommonSections::default();
     for (offset, section) in sections(text) {
         match section {
             [b'@', ..] if !kind.is_sampled() => notes.add(Note::RateIgnored),
             [b'@', digits @ ..] => match number(digits).and_then(SampleRate::new) {
-                Some(given) => replace(&mut rate, given, notes),
-                None => return fail(&text[offset + 1..], RejectReason::BadRate),
+                Some(given) => set_value(&mut rate, given, notes),
+                None => return reject(&text[offset + 1..], RejectReason::BadRate),
             },
             [b'T', digits @ ..] if matches!(kind, Kind::Counter | Kind::Gauge) => {
                 let is_time = common.read_timestamp(digits, notes);
                 notes.add_if(is_time, Note::Timestamp);
             }
             [b'T', ..] => notes.add(Note::TimestampIgnored),
-            other => common.read(other, notes),
+            other => common.read_section(other, notes),
         }
     }
     Ok((rate.unwrap_or(SampleRate::ONE), common))
@@ -337,14 +341,15 @@ fn read_sections<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Named;
     use crate::protocol::ParseError;
 
-    fn parse(line: &[u8]) -> Result<Metric<'_>, ParseError> {
-        metric(line, Dialects::ALL).map_err(|failure| failure.located(line))
+    fn parsed(line: &[u8]) -> Result<Metric<'_>, ParseError> {
+        parse(line, Dialects::ALL).map_err(|rejection| rejection.in_line(line))
     }
 
     fn numbers(line: &str) -> Vec<(Kind, f64, f64)> {
-        let metric = parse(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let metric = parsed(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}"));
         metric
             .samples()
             .map(|sample| match sample.value {
@@ -358,15 +363,15 @@ mod tests {
 
     fn tags(line: &str) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        parse(line.as_bytes()).unwrap().tags().iter().map(|(key, value)| (text(key), text(value))).collect()
+        parsed(line.as_bytes()).unwrap().tags().iter().map(|(key, value)| (text(key), text(value))).collect()
     }
 
     fn notes(line: &str) -> Vec<&'static str> {
-        parse(line.as_bytes()).unwrap().notes().iter().map(Note::name).collect()
+        parsed(line.as_bytes()).unwrap().notes().iter().map(Note::name).collect()
     }
 
     #[test]
-    fn every_type_is_what_the_protocol_says() {
+    fn every_type_has_the_kind_that_the_protocol_specifies() {
         let cases = [
             ("c", Kind::Counter),
             ("m", Kind::Counter),
@@ -382,13 +387,13 @@ mod tests {
     }
 
     #[test]
-    fn packed_values_are_samples_of_one_rate_and_empty_ones_are_skipped() {
+    fn packed_values_share_a_rate_and_empty_ones_are_skipped() {
         assert_eq!(numbers("a:1::2:|ms|@0.5|#k:v"), [(Kind::Timing, 1.0, 0.5), (Kind::Timing, 2.0, 0.5)]);
         assert_eq!(notes("a:1::2:|ms"), ["empty_value"]);
     }
 
     #[test]
-    fn the_old_form_gives_each_value_its_own_type_and_rate() {
+    fn legacy_syntax_gives_each_value_its_own_type_and_rate() {
         assert_eq!(
             numbers("foo:200|ms:300|ms:5|c|@0.1:6|g"),
             [
@@ -402,32 +407,32 @@ mod tests {
         assert_eq!(numbers("a:1|g|@0.5:2|g"), gauges);
         assert_eq!(notes("a:1|g|@0.5:2|g"), ["rate_ignored"]);
         assert_eq!(numbers("a:1|g|@x:2|g"), gauges[..1]);
-        let members: Vec<_> = parse(b"a:1|c:x:y|s").unwrap().samples().map(|sample| sample.value).collect();
+        let members: Vec<_> = parsed(b"a:1|c:x:y|s").unwrap().samples().map(|sample| sample.value).collect();
         assert_eq!(members, [SampleValue::Number(1.0), SampleValue::Member(b"x:y")]);
         assert_eq!(numbers("a:1|c:2|c"), [(Kind::Counter, 1.0, 1.0), (Kind::Counter, 2.0, 1.0)]);
     }
 
     #[test]
-    fn a_member_of_a_set_is_text_and_keeps_its_colons() {
-        let samples: Vec<_> = parse(b"a:x:y|s").unwrap().samples().collect();
+    fn set_member_is_text_and_keeps_its_colons() {
+        let samples: Vec<_> = parsed(b"a:x:y|s").unwrap().samples().collect();
         assert_eq!(samples.len(), 1);
         assert_eq!(samples[0].value, SampleValue::Member(b"x:y"));
     }
 
     #[test]
-    fn a_sign_on_a_gauge_is_kept_apart_from_its_value() {
+    fn gauge_with_sign_is_told_from_one_without() {
         for (line, expected) in [("a:+5|g", SampleValue::Signed(5.0)), ("a:5|g", SampleValue::Number(5.0))] {
-            assert_eq!(parse(line.as_bytes()).unwrap().samples().next().unwrap().value, expected, "{line}");
+            assert_eq!(parsed(line.as_bytes()).unwrap().samples().next().unwrap().value, expected, "{line}");
         }
     }
 
     #[test]
-    fn a_key_value_sample_is_never_a_delta() {
-        assert_eq!(parse(b"a:-5|kv").unwrap().samples().next().unwrap().value, SampleValue::Number(-5.0));
+    fn key_value_sample_is_never_a_change() {
+        assert_eq!(parsed(b"a:-5|kv").unwrap().samples().next().unwrap().value, SampleValue::Number(-5.0));
     }
 
     #[test]
-    fn tags_are_split_at_the_first_colon_and_hash_signs_and_empty_ones_are_taken_off() {
+    fn tags_split_at_the_first_colon_and_lose_hash_signs() {
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(tags("a:1|c|#url:http://h:80,b"), [pair("url", "http://h:80"), pair("b", "")]);
         assert_eq!(tags("a:1|c|#a:1,#b:2,,|@0.1|#c:3"), [pair("a", "1"), pair("b", "2"), pair("c", "3")]);
@@ -436,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_sections_are_noted_and_the_sample_stands() {
+    fn odd_sections_are_noted_and_the_sample_counts() {
         let cases: [(&str, &[&str]); 18] = [
             ("a:1|c", &[]),
             ("a:1|c|#a:b|c:id|e:x|card:low", &[]),
@@ -463,12 +468,12 @@ mod tests {
         assert_eq!(numbers("a:1|c|@0.5|@0.2"), [(Kind::Counter, 1.0, 0.2)]);
         assert_eq!(numbers("a:1|c@0.05"), [(Kind::Counter, 1.0, 0.05)]);
         for line in [&b"a:1|c|#k:\xff"[..], b"a,k=\xff:1|c", b"a[k=\xff]:1|c"] {
-            assert_eq!(parse(line).unwrap().notes().iter().collect::<Vec<_>>(), [Note::TagNotUtf8]);
+            assert_eq!(parsed(line).unwrap().notes().iter().collect::<Vec<_>>(), [Note::TagNotUtf8]);
         }
     }
 
     #[test]
-    fn a_wrong_line_says_why_and_where() {
+    fn rejected_line_reports_why_and_where() {
         let cases: [(&[u8], RejectReason, usize); 32] = [
             (b":1|c", RejectReason::EmptyName, 0),
             (b"|h|#a:b", RejectReason::EmptyName, 0),
@@ -504,7 +509,7 @@ mod tests {
             (b"a,k=v[l=w]:1|c", RejectReason::MixedTags, 5),
         ];
         for (line, reason, offset) in cases {
-            let error = parse(line).unwrap_err();
+            let error = parsed(line).unwrap_err();
             assert_eq!(
                 (error.reason(), error.offset()),
                 (reason, offset),

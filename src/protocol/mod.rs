@@ -1,72 +1,108 @@
-//! What a line means: bytes in, samples out, nothing else.
+//! Parses lines: bytes go in; samples, events and service checks come out.
 //!
-//! The parser is pure. It knows no counters, no clock and no logger; it borrows from the datagram and allocates
-//! nothing. Whoever calls it counts.
+//! The parser is pure: it has no counters, no clock and no log. It borrows from the datagram and allocates nothing. The
+//! caller counts what the parser returns.
 //!
 //! ```
-//! use tallyd::protocol::{self, Dialects, Line, Value};
+//! use tallyd::protocol::{self, Dialects, Line, SampleValue};
 //!
 //! let line = protocol::parse(b"api.latency:12.5|ms|@0.1|#env:prod", Dialects::ALL).unwrap();
 //! let Line::Metric(metric) = line else { panic!("{line:?}") };
 //! let sample = metric.samples().next().unwrap();
 //! assert_eq!(metric.name(), "api.latency");
-//! assert_eq!(sample.value, Value::Number(12.5));
+//! assert_eq!(sample.value, SampleValue::Number(12.5));
 //! assert_eq!(sample.rate.weight(), 10.0);
 //! ```
 
-mod check;
-mod dialects;
 mod error;
 mod event;
-mod lines;
 mod metric;
 mod name;
 mod notes;
 mod number;
 mod sample;
 mod sections;
+mod service_check;
 mod tags;
 mod text;
 mod tokens;
 
-pub use check::{ServiceCheck, Status};
-pub use dialects::{Dialect, Dialects};
 pub use error::{ParseError, RejectReason};
 pub use event::Event;
-pub use lines::lines;
 pub use metric::Metric;
 pub use name::Name;
 pub use notes::{Note, Notes};
 pub use number::number;
 pub use sample::{Sample, SampleRate, SampleValue};
 pub use sections::{Cardinality, Origin};
-pub use tags::Tags;
+pub use service_check::{ServiceCheck, Status};
+pub use tags::{Dialect, Dialects, Tags};
 pub use text::Text;
 pub use tokens::{Token, tokens};
 
-/// What a line is.
+/// A line, parsed.
 #[derive(Debug, Clone, Copy)]
 pub enum Line<'a> {
-    /// Samples of one name.
+    /// The line holds samples of one metric name.
     Metric(Metric<'a>),
-    /// Something that happened.
+    /// The line reports an event.
     Event(Event<'a>),
-    /// How a service is.
+    /// The line reports the state of a service.
     ServiceCheck(ServiceCheck<'a>),
 }
 
-/// Parses one line, which must be free of line feeds.
+/// Splits a datagram into its lines: the pieces between line feeds. One carriage return before a line feed is removed, and
+/// empty pieces are skipped.
+pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
+        None
+    })
+}
+
+/// Parses one line, which must not contain a line feed.
 ///
 /// # Errors
 ///
-/// The reason why the line does not count, and where that shows.
+/// Returns the reason why the line is rejected, and the byte at which that shows.
 pub fn parse(line: &[u8], dialects: Dialects) -> Result<Line<'_>, ParseError> {
     let parsed = if line.starts_with(event::PREFIX) {
-        event::event(line).map(Line::Event)
-    } else if line.starts_with(check::PREFIX) {
-        check::check(line).map(Line::ServiceCheck)
+        event::parse(line).map(Line::Event)
+    } else if line.starts_with(service_check::PREFIX) {
+        service_check::parse(line).map(Line::ServiceCheck)
     } else {
-        metric::metric(line, dialects).map(Line::Metric)
+        metric::parse(line, dialects).map(Line::Metric)
     };
-    parsed.map_err(|failure| failure.located(line))
+    parsed.map_err(|rejection| rejection.in_line(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_lines_are_skipped_and_one_carriage_return_is_removed() {
+        let cases: [(&[u8], &[&[u8]]); 8] = [
+            (b"", &[]),
+            (b"\n", &[]),
+            (b"\r\n\n", &[]),
+            (b"a:1|c", &[b"a:1|c"]),
+            (b"a:1|c\n", &[b"a:1|c"]),
+            (b"a:1|c\r\nb:1|c\r", &[b"a:1|c", b"b:1|c"]),
+            (b"a:1|c\n\n\nb:1|c", &[b"a:1|c", b"b:1|c"]),
+            (b"a\r\r\n", &[b"a\r"]),
+        ];
+        for (datagram, expected) in cases {
+            assert_eq!(lines(datagram).collect::<Vec<_>>(), expected, "{datagram:?}");
+        }
+    }
 }

@@ -1,21 +1,21 @@
-//! Decimal numbers as clients write them.
+//! Reads decimal numbers as clients write them.
 
-/// 10^0 to 10^22: the powers of ten that an f64 holds exactly.
+/// The powers of ten that an f64 holds exactly: 10^0 to 10^22.
 const POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// The largest integer up to which every integer is an f64.
+/// The limit up to which an f64 holds every integer exactly.
 const EXACT_INTEGERS: u64 = 1 << 53;
 
-/// Reads all of `text` as a decimal number: an optional sign, digits with at most one point, an optional exponent.
-/// `None` for anything else, and for what is not finite as an f64 (`NaN`, `inf`, `1e400`).
+/// Reads all of `text` as a decimal number: an optional sign, digits with at most one point, and an optional exponent.
+/// Returns `None` for any other text, and for numbers that are not finite as an f64 (`NaN`, `inf`, `1e400`).
 ///
-/// The plain way is to check the characters and to call the standard parser. Most values are short,
-/// though: where the digits without the point are an integer up to 2^53 and the point moves them by at most 22
-/// places, both operands of one division are exact, so its result is the correctly rounded number, the very one the
-/// standard parser gives (Clinger, *How to read floating point numbers accurately*, 1990).
+/// The simple version checks the characters and calls the standard parser; the tests compare with it. Most values are
+/// short, so one division replaces the call. It applies if the digits without the point are an integer of at most 2^53, and
+/// the point moves them by at most 22 places. Both operands are then exact, so the result is correctly rounded, as the
+/// standard parser's is (Clinger, *How to read floating point numbers accurately*, 1990).
 #[must_use]
 #[inline(always)]
 pub fn number(text: &[u8]) -> Option<f64> {
@@ -24,7 +24,7 @@ pub fn number(text: &[u8]) -> Option<f64> {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
-    // Up to 18 digits and a point: no overflow in the integer below.
+    // The integer below cannot overflow with at most 18 digits and a point.
     if digits.len() > 19 {
         return general(text);
     }
@@ -48,10 +48,10 @@ pub fn number(text: &[u8]) -> Option<f64> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// The specification of [`number`].
+/// Reads what [`number`] specifies by the standard parser.
 #[cold]
 fn general(text: &[u8]) -> Option<f64> {
-    // The standard parser also takes `inf`, `nan` and `infinity`; the protocol does not.
+    // The standard parser also accepts `inf`, `nan` and `infinity`, which the protocol does not.
     if !text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) {
         return None;
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_as_protocol_says() {
+    fn numbers_are_read_as_the_protocol_specifies() {
         let cases: [(&str, Option<f64>); 30] = [
             ("5", Some(5.0)),
             ("5.5", Some(5.5)),
@@ -104,23 +104,23 @@ mod tests {
     }
 
     #[test]
-    fn zero_keeps_its_sign() {
+    fn negative_zero_keeps_its_sign() {
         assert!(number(b"-0").unwrap().is_sign_negative());
     }
 
     proptest! {
         #[test]
-        fn the_fast_path_agrees_with_the_standard_parser_to_the_last_bit(text in "[+-]?[0-9]{0,20}[.]?[0-9]{0,20}(e[+-]?[0-9]{1,3})?") {
+        fn fast_path_equals_the_standard_parser_to_the_last_bit(text in "[+-]?[0-9]{0,20}[.]?[0-9]{0,20}(e[+-]?[0-9]{1,3})?") {
             prop_assert_eq!(number(text.as_bytes()).map(f64::to_bits), general(text.as_bytes()).map(f64::to_bits));
         }
 
         #[test]
-        fn any_bytes_give_what_the_standard_parser_gives(text in proptest::collection::vec(prop_oneof!["[0-9.eE+-]".prop_map(|s| s.as_bytes()[0]), any::<u8>()], 0..24)) {
+        fn any_bytes_give_the_result_of_the_standard_parser(text in proptest::collection::vec(prop_oneof!["[0-9.eE+-]".prop_map(|s| s.as_bytes()[0]), any::<u8>()], 0..24)) {
             prop_assert_eq!(number(&text).map(f64::to_bits), general(&text).map(f64::to_bits));
         }
 
         #[test]
-        fn what_a_client_prints_is_what_is_read(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+        fn printed_numbers_are_read_back_exactly(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
             prop_assert_eq!(number(format!("{value}").as_bytes()).map(f64::to_bits), Some(value.to_bits()));
             prop_assert_eq!(number(format!("{value:e}").as_bytes()).map(f64::to_bits), Some(value.to_bits()));
         }

@@ -2,51 +2,51 @@
 
 use crate::model::Kind;
 
-/// The probability with which a client sent a sample: in `(0, 1]`, and such that its inverse is finite.
+/// The probability with which a client sends a sample: a number in `(0, 1]` whose inverse is finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleRate(f64);
 
 impl SampleRate {
-    /// Every sample was sent.
+    /// The client sends every sample.
     pub const ONE: SampleRate = SampleRate(1.0);
 
-    /// `None` outside `(0, 1]`, and for rates so small that `1 / rate` is infinite.
+    /// Returns `None` if `rate` is outside `(0, 1]`, or so small that `1 / rate` is infinite.
     #[must_use]
     pub fn new(rate: f64) -> Option<Self> {
         (rate > 0.0 && rate <= 1.0 && (1.0 / rate).is_finite()).then_some(Self(rate))
     }
 
-    /// The rate itself.
+    /// Returns the rate itself.
     #[must_use]
     pub fn get(self) -> f64 {
         self.0
     }
 
-    /// How many occurrences one sample stands for: `1 / rate`, at least 1.
+    /// Returns how many occurrences one sample represents: `1 / rate`, at least 1.
     #[must_use]
     pub fn weight(self) -> f64 {
         1.0 / self.0
     }
 }
 
-/// What was measured.
+/// The measured value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SampleValue<'a> {
     /// A finite number.
     Number(f64),
-    /// A gauge's value written with a sign: a change, unless configured otherwise.
+    /// The value of a gauge, written with a sign. It is a change unless the configuration makes it a value.
     Signed(f64),
-    /// A set's member, as sent: any bytes but `|` and line feed, at least one.
+    /// The member of a set as sent: at least one byte, and any bytes but `|` and line feed.
     Member(&'a [u8]),
 }
 
-/// One measurement of a [`Metric`](super::Metric), whose name and tags it shares.
+/// One measurement of a [`Metric`](super::Metric), which holds its name and tags.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample<'a> {
-    /// What it counts as.
+    /// The type of the metric.
     pub kind: Kind,
-    /// What was measured.
+    /// The measured value.
     pub value: SampleValue<'a>,
-    /// How often such a sample was sent; 1 for gauges and sets.
+    /// The probability with which the client sent the sample. It is 1 for gauges and sets.
     pub rate: SampleRate,
 }

@@ -1,15 +1,81 @@
-//! The tags of a line, read in place.
+//! The tags of a line, and the dialects that write them into the name.
 
-use super::dialects::Dialect;
+use enum_map::{Enum, EnumMap};
+use strum::{IntoStaticStr, VariantArray};
+
 use super::sections::sections;
 
-/// The tags of a line: those within the name, and the sections that begin with `#`.
+/// A way to write tags within the name. DogStatsD is none of them: its tags have a section of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
+pub enum Dialect {
+    /// `name,k=v,k2=v2:1|c`, as Telegraf reads it.
+    InfluxDb,
+    /// `name#k=v,k2=v2:1|c`
+    Librato,
+    /// `name[k=v,k2=v2]:1|c`. The brackets may also be inside the name.
+    SignalFx,
+    /// `name;k=v;k2=v2:1|c`
+    Graphite,
+}
+
+impl Dialect {
+    /// Returns the byte that begins the tags.
+    fn delimiter(self) -> u8 {
+        match self {
+            Dialect::InfluxDb => b',',
+            Dialect::Librato => b'#',
+            Dialect::SignalFx => b'[',
+            Dialect::Graphite => b';',
+        }
+    }
+
+    /// Returns the byte between two tags.
+    fn separator(self) -> u8 {
+        if self == Dialect::Graphite { b';' } else { b',' }
+    }
+}
+
+/// The dialects that are enabled. The delimiter of a disabled dialect is an ordinary character of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialects(EnumMap<Dialect, bool>);
+
+impl Dialects {
+    /// No dialect is enabled.
+    pub const NONE: Dialects = Dialects(EnumMap::from_array([false; Dialect::VARIANTS.len()]));
+    /// All dialects are enabled.
+    pub const ALL: Dialects = Dialects(EnumMap::from_array([true; Dialect::VARIANTS.len()]));
+
+    /// Enables the given dialects and no others.
+    #[must_use]
+    pub fn of(dialects: impl IntoIterator<Item = Dialect>) -> Self {
+        let mut enabled = Self::NONE;
+        dialects.into_iter().for_each(|dialect| enabled.0[dialect] = true);
+        enabled
+    }
+
+    /// Returns true if `dialect` is enabled.
+    #[must_use]
+    pub fn contains(self, dialect: Dialect) -> bool {
+        self.0[dialect]
+    }
+
+    /// Returns the enabled dialect whose tags begin with `byte`.
+    pub(super) fn beginning_with(self, byte: u8) -> Option<Dialect> {
+        Dialect::VARIANTS
+            .iter()
+            .copied()
+            .find(|&dialect| dialect.delimiter() == byte && self.contains(dialect))
+    }
+}
+
+/// The tags of a line: the ones within its name, and its sections that begin with `#`.
 #[derive(Debug, Clone, Copy)]
 pub struct Tags<'a> {
     in_name: &'a [u8],
-    /// Between two tags within the name.
+    /// The byte between two tags within the name.
     separator: u8,
-    /// From the first section to the end of the line.
+    /// The line from its first section to its end.
     sections: &'a [u8],
 }
 
@@ -18,18 +84,19 @@ impl<'a> Tags<'a> {
         Self { in_name, separator: dialect.map_or(b',', Dialect::separator), sections }
     }
 
-    /// From the first section to the end of the line.
+    /// Returns the line from its first section to its end.
     pub(super) fn sections(self) -> &'a [u8] {
         self.sections
     }
 
-    /// Key and value of each tag as sent, in the order of the line; the value is empty where there is none. Not
-    /// necessarily UTF-8.
+    /// Iterates over key and value of each tag as sent, in the order of the line. They need not be UTF-8. The value of a tag
+    /// without one is empty.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.in_name().chain(self.in_sections())
     }
 
-    /// If there are tags both within the name and in a section, of two dialects that is: the line from that section on.
+    /// Returns the line from its first `#` section if there are tags both within the name and in sections, and thus of two
+    /// dialects.
     pub(super) fn second_dialect(self) -> Option<&'a [u8]> {
         let is_mixed = !self.sections.is_empty()
             && self.in_name().next().is_some()
@@ -55,8 +122,8 @@ impl<'a> Tags<'a> {
     }
 }
 
-fn key_and_value(tag: &[u8], between: u8) -> (&[u8], &[u8]) {
-    match memchr::memchr(between, tag) {
+fn key_and_value(tag: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    match memchr::memchr(separator, tag) {
         Some(at) => (&tag[..at], &tag[at + 1..]),
         None => (tag, &[]),
     }

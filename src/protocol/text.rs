@@ -1,20 +1,21 @@
-//! Free text: titles and texts of events, messages of service checks.
+//! The bytes of a line as text: how they are searched, checked and shown.
 
 use std::fmt;
 
-/// Text as sent: any bytes but a line feed, which is written as a backslash and an `n`.
+/// Free text as sent: the title and text of an event, or the message of a service check. It holds any bytes but a line
+/// feed, which is sent as a backslash and an `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a>(pub(super) &'a [u8]);
 
 impl<'a> Text<'a> {
-    /// The bytes as they stand in the line.
+    /// Returns the bytes as sent.
     #[must_use]
     pub fn raw(self) -> &'a [u8] {
         self.0
     }
 }
 
-/// The text that is meant: with line feeds, and U+FFFD for what is not UTF-8.
+/// Shows the text with real line feeds, and with U+FFFD in place of bytes that are not UTF-8.
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut from = 0;
@@ -26,12 +27,49 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// Returns true if `text` is UTF-8. Most texts are ASCII, which is checked faster.
+pub(super) fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
+}
+
+/// Splits `text` at the first `byte`. Returns the part before it, and the part after it if there is one.
+#[inline]
+pub(super) fn split_at_byte(text: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
+    match find_near(text, byte) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+/// Returns the offset of the first `byte`. It is `memchr` for bytes that are near.
+///
+/// Most values and sections are short, and a call to a search with wide registers costs more than the search. This search
+/// is inlined and takes eight bytes at a time. Bytes equal to `byte` become 0, and Mycroft's test finds the lowest of them
+/// by subtracting 1 from each byte. A borrow may wrongly mark bytes above a 0, but never below it.
+#[inline]
+fn find_near(text: &[u8], byte: u8) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let sought = u64::from_ne_bytes([byte; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let different = u64::from_le_bytes(*word) ^ sought;
+        let zeros = different.wrapping_sub(ONES) & !different & HIGHS;
+        if zeros != 0 {
+            return Some(index * 8 + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    Some(words.len() * 8 + rest.iter().position(|&other| other == byte)?)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn a_backslash_and_an_n_are_a_line_feed_and_other_backslashes_are_themselves() {
+    fn backslash_and_n_become_a_line_feed_and_other_backslashes_stay() {
         let cases: [(&[u8], &str); 6] = [
             (b"", ""),
             (b"a\\nb\\n", "a\nb\n"),
@@ -42,6 +80,16 @@ mod tests {
         ];
         for (raw, expected) in cases {
             assert_eq!(Text(raw).to_string(), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn near_search_finds_what_a_plain_search_finds(
+            text in proptest::collection::vec(proptest::sample::select(&b"|{}\0\x7f\x80\xffa"[..]), 0..40),
+            byte in proptest::sample::select(&b"|:\0\x80"[..]),
+        ) {
+            prop_assert_eq!(find_near(&text, byte), text.iter().position(|&other| other == byte));
         }
     }
 }

@@ -1,31 +1,32 @@
-//! Which bytes of a line are what: for people who are shown a line.
+//! Splits a line into tokens, so that people can be shown its parts.
 
 use std::ops::Range;
 
 use super::metric::Body;
-use super::sections::{sections, split_at_byte};
+use super::sections::sections;
+use super::text::split_at_byte;
 use super::{Event, Line, Metric, ServiceCheck, Tags};
 
-/// Bytes of a line, and what they are.
+/// A part of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// What they are, for example `rate`.
+    /// The name of the part, for example `rate`.
     pub part: &'static str,
-    /// Where they stand, as offsets.
-    pub place: Range<usize>,
+    /// The offsets of its bytes.
+    pub range: Range<usize>,
 }
 
-/// The tokens of a line that was parsed from `text`, in the order of the line.
+/// Returns the tokens of a line that was parsed from `text`, in the order of the line.
 #[must_use]
 pub fn tokens(text: &[u8], line: &Line<'_>) -> Vec<Token> {
     let mut tokens = Tokens { text, found: Vec::new() };
     match line {
-        Line::Metric(metric) => tokens.metric(metric),
-        Line::Event(event) => tokens.event(event),
-        Line::ServiceCheck(check) => tokens.check(check),
+        Line::Metric(metric) => tokens.add_metric(metric),
+        Line::Event(event) => tokens.add_event(event),
+        Line::ServiceCheck(check) => tokens.add_check(check),
     }
-    tokens.found.retain(|token| !token.place.is_empty());
-    tokens.found.sort_by_key(|token| token.place.start);
+    tokens.found.retain(|token| !token.range.is_empty());
+    tokens.found.sort_by_key(|token| token.range.start);
     tokens.found
 }
 
@@ -35,20 +36,16 @@ struct Tokens<'a> {
 }
 
 impl Tokens<'_> {
-    fn metric(&mut self, metric: &Metric<'_>) {
-        let [head, tail] = metric.name().pieces();
-        self.add("name", head.as_bytes());
-        if !tail.is_empty() {
-            self.add("name", tail.as_bytes());
-        }
+    fn add_metric(&mut self, metric: &Metric<'_>) {
+        metric.name().pieces().iter().for_each(|piece| self.add("name", piece.as_bytes()));
         match metric.body {
             Body::Packed { values, .. } => {
                 metric.raw_values().for_each(|value| self.add("value", value));
                 let type_at = self.offset(values) + values.len() + 1;
                 self.found
-                    .push(Token { part: "type", place: type_at..self.offset(metric.tags().sections()) });
+                    .push(Token { part: "type", range: type_at..self.offset(metric.tags().sections()) });
             }
-            Body::Fields(fields) => {
+            Body::Legacy(fields) => {
                 let mut left = Some(fields);
                 while let Some((value, Some(after))) = left.map(|field| split_at_byte(field, b'|')) {
                     self.add("value", value);
@@ -59,19 +56,19 @@ impl Tokens<'_> {
                 }
             }
         }
-        self.tags(metric.tags());
-        self.sections(metric.tags().sections(), |section| match section {
+        self.add_tags(metric.tags());
+        self.add_sections(metric.tags().sections(), |section| match section {
             [b'@', ..] => "rate",
             [b'T', ..] => "timestamp",
             _ => "unknown",
         });
     }
 
-    fn event(&mut self, event: &Event<'_>) {
+    fn add_event(&mut self, event: &Event<'_>) {
         self.add("title", event.title.raw());
         self.add("text", event.text.raw());
-        self.tags(event.tags);
-        self.sections(event.tags.sections(), |field| match field {
+        self.add_tags(event.tags);
+        self.add_sections(event.tags.sections(), |field| match field {
             [b'd', b':', ..] => "timestamp",
             [b'h', b':', ..] => "hostname",
             [b'k', b':', ..] => "aggregation key",
@@ -82,12 +79,12 @@ impl Tokens<'_> {
         });
     }
 
-    fn check(&mut self, check: &ServiceCheck<'_>) {
+    fn add_check(&mut self, check: &ServiceCheck<'_>) {
         self.add("name", check.name.as_bytes());
         let status_at = self.offset(check.name.as_bytes()) + check.name.len() + 1;
-        self.found.push(Token { part: "status", place: status_at..status_at + 1 });
-        self.tags(check.tags);
-        self.sections(check.tags.sections(), |field| match field {
+        self.found.push(Token { part: "status", range: status_at..status_at + 1 });
+        self.add_tags(check.tags);
+        self.add_sections(check.tags.sections(), |field| match field {
             [b'd', b':', ..] => "timestamp",
             [b'h', b':', ..] => "hostname",
             [b'm', b':', ..] => "message",
@@ -95,16 +92,16 @@ impl Tokens<'_> {
         });
     }
 
-    fn tags(&mut self, tags: Tags<'_>) {
+    fn add_tags(&mut self, tags: Tags<'_>) {
         for (key, value) in tags.iter() {
             let start = self.offset(key);
             let end = if value.is_empty() { start + key.len() } else { self.offset(value) + value.len() };
-            self.found.push(Token { part: "tag", place: start..end });
+            self.found.push(Token { part: "tag", range: start..end });
         }
     }
 
-    /// All sections but tags; `part` names those that not every kind of line has.
-    fn sections(&mut self, text: &[u8], part: impl Fn(&[u8]) -> &'static str) {
+    /// Adds all sections but tags. `part` names the sections that not all kinds of lines have.
+    fn add_sections(&mut self, text: &[u8], part: impl Fn(&[u8]) -> &'static str) {
         for (_, section) in sections(text) {
             match section {
                 [b'#', ..] => {}
@@ -118,13 +115,13 @@ impl Tokens<'_> {
 
     fn add(&mut self, part: &'static str, bytes: &[u8]) {
         let start = self.offset(bytes);
-        self.found.push(Token { part, place: start..start + bytes.len() });
+        self.found.push(Token { part, range: start..start + bytes.len() });
     }
 
-    /// Where bytes that were borrowed from the text stand in it.
+    /// Returns the offset of bytes that were borrowed from the text.
     fn offset(&self, bytes: &[u8]) -> usize {
         let offset = bytes.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
-        // What is empty may have been borrowed from nowhere.
+        // Empty bytes may be borrowed from elsewhere.
         offset.min(self.text.len())
     }
 }
@@ -136,12 +133,12 @@ mod tests {
 
     fn shown(line: &str) -> String {
         let parsed = parse(line.as_bytes(), Dialects::ALL).unwrap();
-        let token = |token: &Token| format!("{}={}", token.part, &line[token.place.clone()]);
+        let token = |token: &Token| format!("{}={}", token.part, &line[token.range.clone()]);
         tokens(line.as_bytes(), &parsed).iter().map(token).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn every_byte_that_means_something_is_in_a_token() {
+    fn every_meaningful_byte_is_in_a_token() {
         let cases = [
             (
                 "a:1::2|ms|@0.1|#k:v,j|T1|x|c:i|e:d|card:low",

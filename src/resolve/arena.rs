@@ -1,32 +1,32 @@
-//! Texts of many series in few pieces of memory, which snapshots share.
+//! Keeps the texts of many series in few pieces of memory, which snapshots share.
 //!
 //! ```text
 //!  pages:  [ a LF c | b LF k LF v LF c | ... ]  closed, shared      [ z LF c | ...     open: grows
-//!            ^ place                              with snapshots
+//!            ^ StringRef                          with snapshots
 //! ```
 //!
-//! A page takes no more texts once it is closed, so it can be shared without a lock. It is freed when its last text was
-//! released and no snapshot holds it. Where most texts of a page were released, the others are to be moved elsewhere.
+//! A closed page takes no more texts, so it can be shared without a lock. It is freed once all its texts were released and no
+//! snapshot holds it. Once most texts of a page were released, the owner of the others should move them.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::Series;
 
-/// Bytes up to which a page takes texts. A longer text has a page of its own.
+/// The number of bytes up to which a page takes texts. A longer text gets a page of its own.
 const PAGE: usize = 64 << 10;
 
-/// Where a text stands; 8 bytes, since there is one for each series.
+/// Refers to a text. It takes 8 bytes, since each series has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StringRef {
     page: u32,
     at: u16,
-    /// [`WHOLE`] stands for all of the page; 0 for no text.
+    /// [`WHOLE`] means the whole page, and 0 means no text.
     len: u16,
 }
 
 impl StringRef {
-    /// No text.
+    /// Refers to no text.
     pub(crate) const NONE: Self = Self { page: 0, at: 0, len: 0 };
 
     pub(crate) fn is_none(self) -> bool {
@@ -36,27 +36,28 @@ impl StringRef {
 
 const WHOLE: u16 = u16::MAX;
 
-/// Texts by their places.
+/// The texts of all series.
 #[derive(Debug, Default)]
 pub(crate) struct StringArena {
-    /// `None` where a number is free, or that of the open page.
+    /// `None` for numbers that are free, and for that of the open page.
     closed: Vec<Option<Page>>,
     free: Vec<u32>,
     open: String,
-    /// Its number, and what is needed of it.
+    /// The number of the open page.
     open_number: u32,
+    /// The bytes of texts in the open page that were not released.
     open_live: usize,
 }
 
 #[derive(Debug)]
 struct Page {
     text: Arc<Box<str>>,
-    /// Bytes of texts that were not released.
+    /// The bytes of texts that were not released.
     live: usize,
 }
 
 impl StringArena {
-    /// Keeps a text, which is not empty.
+    /// Adds a text, which must not be empty.
     pub(crate) fn push(&mut self, text: &str) -> StringRef {
         if self.open.len() + text.len() > PAGE {
             self.close();
@@ -64,7 +65,7 @@ impl StringArena {
         if self.open.is_empty() {
             self.open_number = self.free.pop().unwrap_or_else(|| {
                 self.closed.push(None);
-                // Each holds a text that is needed, of which there are fewer than 2^32.
+                // Each page holds a text in use, and there are fewer than 2^32 of them.
                 self.closed.len() as u32 - 1
             });
         }
@@ -80,7 +81,7 @@ impl StringArena {
         StringRef { page, at: at as u16, len: text.len() as u16 }
     }
 
-    /// Ends the open page, so that what it holds can be shared.
+    /// Closes the open page, so that its texts can be shared.
     pub(crate) fn close(&mut self) {
         if self.open.is_empty() {
             return;
@@ -91,29 +92,29 @@ impl StringArena {
         self.release_if_dead(self.open_number);
     }
 
-    /// The text at a place that was given and not released.
-    pub(crate) fn text(&self, place: StringRef) -> &str {
-        let text = match &self.closed[place.page as usize] {
+    /// Returns a text that was not released.
+    pub(crate) fn text(&self, text_ref: StringRef) -> &str {
+        let text = match &self.closed[text_ref.page as usize] {
             Some(page) => &page.text,
             None => self.open.as_str(),
         };
-        &text[range(place, text)]
+        &text[range(text_ref, text)]
     }
 
-    /// The series whose identity stands at a place; `None` as long as its page is open.
-    pub(crate) fn series(&self, place: StringRef) -> Option<Series> {
-        let page = self.closed[place.page as usize].as_ref()?;
-        Some(Series::in_page(&page.text, range(place, &page.text)))
+    /// Returns the series with this identity, or `None` while its page is open.
+    pub(crate) fn series(&self, text_ref: StringRef) -> Option<Series> {
+        let page = self.closed[text_ref.page as usize].as_ref()?;
+        Some(Series::in_page(&page.text, range(text_ref, &page.text)))
     }
 
-    /// Forgets the text at a place.
-    pub(crate) fn release(&mut self, place: StringRef) {
-        let len = self.text(place).len();
-        match &mut self.closed[place.page as usize] {
+    /// Releases a text.
+    pub(crate) fn release(&mut self, text_ref: StringRef) {
+        let len = self.text(text_ref).len();
+        match &mut self.closed[text_ref.page as usize] {
             Some(page) => page.live -= len,
             None => self.open_live -= len,
         }
-        self.release_if_dead(place.page);
+        self.release_if_dead(text_ref.page);
     }
 
     fn release_if_dead(&mut self, number: u32) {
@@ -124,24 +125,24 @@ impl StringArena {
         }
     }
 
-    /// Whether the page of this text holds mostly released ones.
-    pub(crate) fn is_sparse(&self, place: StringRef) -> bool {
-        let page = &self.closed[place.page as usize];
+    /// Returns true if most of the text's page was released.
+    pub(crate) fn is_sparse(&self, text_ref: StringRef) -> bool {
+        let page = &self.closed[text_ref.page as usize];
         page.as_ref().is_some_and(|page| page.live * 2 < page.text.len())
     }
 
-    /// Closed pages.
+    /// Returns the number of closed pages.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.closed.iter().flatten().count()
     }
 }
 
-fn range(place: StringRef, text: &str) -> Range<usize> {
-    if place.len == WHOLE {
+fn range(text_ref: StringRef, text: &str) -> Range<usize> {
+    if text_ref.len == WHOLE {
         0..text.len()
     } else {
-        usize::from(place.at)..usize::from(place.at) + usize::from(place.len)
+        usize::from(text_ref.at)..usize::from(text_ref.at) + usize::from(text_ref.len)
     }
 }
 
@@ -152,57 +153,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_takes_eight_bytes() {
+    fn a_string_ref_takes_eight_bytes() {
         assert_eq!(size_of::<StringRef>(), 8);
     }
 
     #[test]
-    fn a_page_is_freed_with_its_last_text_and_its_number_given_again() {
-        let mut pages = StringArena::default();
-        let (a, b) = (pages.push("a"), pages.push("bb"));
-        pages.close();
-        let series = pages.series(b);
-        pages.release(a);
-        assert_eq!(pages.text(b), "bb");
-        assert!(!pages.is_sparse(b));
-        pages.release(b);
-        assert!(pages.closed[0].is_none());
+    fn a_page_is_freed_with_its_last_text_and_its_number_reused() {
+        let mut arena = StringArena::default();
+        let (a, b) = (arena.push("a"), arena.push("bb"));
+        arena.close();
+        let series = arena.series(b);
+        arena.release(a);
+        assert_eq!(arena.text(b), "bb");
+        assert!(!arena.is_sparse(b));
+        arena.release(b);
+        assert!(arena.closed[0].is_none());
         assert_eq!(
             series.map(|series| series.identity().to_owned()).as_deref(),
             Some("bb"),
             "a snapshot still holds it"
         );
-        assert_eq!(pages.push("c"), StringRef { page: 0, at: 0, len: 1 });
-        assert_eq!(pages.closed.len(), 1);
+        assert_eq!(arena.push("c"), StringRef { page: 0, at: 0, len: 1 });
+        assert_eq!(arena.closed.len(), 1);
     }
 
     #[test]
-    fn what_the_open_page_holds_is_no_series_yet_and_can_be_released() {
-        let mut pages = StringArena::default();
-        let a = pages.push("a");
-        assert_eq!(pages.series(a), None);
-        pages.release(a);
-        pages.close();
-        assert_eq!(pages.free, [0]);
+    fn a_text_in_the_open_page_is_no_series_yet_and_can_be_released() {
+        let mut arena = StringArena::default();
+        let a = arena.push("a");
+        assert_eq!(arena.series(a), None);
+        arena.release(a);
+        arena.close();
+        assert_eq!(arena.free, [0]);
     }
 
     proptest! {
         #[test]
-        fn every_text_is_found_where_it_was_put(
+        fn every_text_is_found_by_its_ref(
             lengths in proptest::collection::vec(prop_oneof![1_usize..100, 60_000_usize..70_000], 1..60),
             released in proptest::collection::vec(any::<bool>(), 60),
         ) {
-            let mut pages = StringArena::default();
+            let mut arena = StringArena::default();
             let text = |(index, &len): (usize, &usize)| ["a", "b", "c"][index % 3].repeat(len);
             let texts: Vec<_> = lengths.iter().enumerate().map(text).collect();
-            let places: Vec<_> = texts.iter().map(|text| pages.push(text)).collect();
-            pages.close();
-            for (&place, _) in places.iter().zip(&released).filter(|(_, released)| **released) {
-                pages.release(place);
+            let refs: Vec<_> = texts.iter().map(|text| arena.push(text)).collect();
+            arena.close();
+            for (&text_ref, _) in refs.iter().zip(&released).filter(|(_, released)| **released) {
+                arena.release(text_ref);
             }
-            for ((&place, text), _) in places.iter().zip(&texts).zip(&released).filter(|(_, released)| !**released) {
-                prop_assert_eq!(pages.text(place), text);
-                prop_assert_eq!(pages.series(place).map(|series| series.identity().to_owned()), Some(text.clone()));
+            for ((&text_ref, text), _) in refs.iter().zip(&texts).zip(&released).filter(|(_, released)| !**released) {
+                prop_assert_eq!(arena.text(text_ref), text);
+                prop_assert_eq!(arena.series(text_ref).map(|series| series.identity().to_owned()), Some(text.clone()));
             }
         }
     }

@@ -40,7 +40,7 @@ impl IdentityBuilder {
             self.build(kind, metric);
             return Ok(1.0);
         };
-        if mapped.rule.text.action == Action::Drop {
+        if mapped.rule.spec.action == Action::Drop {
             return Err(RefuseReason::MappingDrop);
         }
         if mapped.name.is_empty() {
@@ -73,12 +73,12 @@ impl IdentityBuilder {
             if let Some(label) = label {
                 is_sent[label] = true;
             }
-            if label.is_none() || rule.text.honor_labels {
+            if label.is_none() || rule.spec.honor_labels {
                 self.push_tag("", key, value);
             }
         }
         for ((label, value), is_sent) in labels.iter().zip(is_sent) {
-            let is_replaced = is_sent && rule.text.honor_labels;
+            let is_replaced = is_sent && rule.spec.honor_labels;
             if !is_replaced && !value.is_empty() {
                 self.push_tag("", label.as_bytes(), value.as_bytes());
             }

@@ -152,7 +152,7 @@ impl Resolver {
             return Err(RefuseReason::ReservedName);
         }
         // Only a line whose other bytes always mean the same has a pattern.
-        let pattern = (line.has_value() && metric.is_regular()).then_some(line);
+        let pattern = (line.has_value() && metric.is_cacheable()).then_some(line);
         if let Some(known) = pattern.and_then(|line| self.find_key(line.before(), line.after())) {
             return self.apply_effect(known);
         }

@@ -1,5 +1,6 @@
-//! Writes numbers, names and text from clients, and reads YAML.
+//! Writes numbers, legal names and visible text, and reads YAML and durations.
 
+pub(crate) mod duration;
 pub(crate) mod name;
 pub(crate) mod number;
 pub(crate) mod visible;

@@ -1,6 +1,7 @@
-//! The characters of names that Prometheus takes.
+//! Legal names of Prometheus.
 
-/// Appends a character of a name, or `_` in its place; before a leading digit, `_` as well.
+/// Appends a character of a name, or `_` in place of an illegal one. A leading digit gets `_` before it. `also` is legal in
+/// addition to ASCII letters, digits and `_`.
 pub(crate) fn push_legal(name: &mut String, character: char, also: char) {
     if name.is_empty() && character.is_ascii_digit() {
         name.push('_');
@@ -9,7 +10,7 @@ pub(crate) fn push_legal(name: &mut String, character: char, also: char) {
     name.push(if is_legal { character } else { '_' });
 }
 
-/// A tag's key as a label: what is illegal becomes `_`.
+/// Converts a tag's key to a label. Illegal characters become `_`.
 pub(crate) fn label(key: &str) -> String {
     let mut label = String::with_capacity(key.len() + 1);
     for character in key.chars() {

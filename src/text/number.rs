@@ -1,7 +1,6 @@
-//! Numbers as text.
+//! Writes numbers as text.
 
-/// Appends the shortest text that reads back as `value`, without a fraction where it is a whole number: `3`, `0.25`,
-/// `1e300`.
+/// Appends the shortest text that reads back as `value`, for example `3`, `0.25` or `1e300`. Whole numbers have no fraction.
 pub(crate) fn push_number(text: &mut String, value: f64) {
     match whole(value) {
         Some(whole) => text.push_str(itoa::Buffer::new().format(whole)),
@@ -12,7 +11,7 @@ pub(crate) fn push_number(text: &mut String, value: f64) {
 /// Appends the shortest text that reads back as `value` and looks like a float: `3.0`.
 pub(crate) fn push_float(text: &mut String, value: f64) {
     match whole(value) {
-        // Most values are whole, and take a quarter of the time so; but an integer has no -0.
+        // Most values are whole, and this takes a quarter of the time. Integers have no -0, however.
         Some(whole) if whole != 0 => {
             text.push_str(itoa::Buffer::new().format(whole));
             text.push_str(".0");
@@ -27,12 +26,12 @@ fn push_shortest(text: &mut String, value: f64) {
     if value.abs() < 1e16 {
         text.push_str(shortest);
     } else {
-        // Large ones have a sign before the exponent, which adds nothing: 1e+300.
+        // Large numbers have a redundant sign before the exponent: 1e+300.
         text.extend(shortest.split('+'));
     }
 }
 
-/// A whole number of fewer than 16 digits.
+/// Converts a value to an integer if it is whole and has fewer than 16 digits.
 fn whole(value: f64) -> Option<i64> {
     const LIMIT: f64 = 1e15;
     let whole = value as i64;
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_back_as_they_were() {
+    fn written_numbers_read_back_exactly() {
         let cases = [
             (3.0, "3"),
             (-2.0, "-2"),
@@ -67,7 +66,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_float_is_written_as_ryu_writes_it(
+        fn floats_are_written_as_ryu_writes_them(
             value in prop_oneof![
                 any::<f64>(),
                 -1e3..1e3,

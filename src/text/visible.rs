@@ -1,8 +1,8 @@
-//! Text that was sent, made fit to be shown: it must neither steer a terminal nor turn the direction of what is read.
+//! Makes text from clients safe to show. It must neither control a terminal nor change the direction of text.
 
 use std::borrow::Cow;
 
-/// The text, with escapes (`\u{1b}`) for what is not to be shown as it is.
+/// Returns the text with hidden characters escaped, for example as `\u{1b}`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -18,7 +18,7 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Control characters, and those by which Unicode turns the direction of text.
+/// Returns true for control characters, and for the characters that change the direction of text.
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_is_escaped_and_nothing_else() {
+    fn only_control_and_direction_characters_are_escaped() {
         let cases = [
             ("a{k=\"v\\\"}", "a{k=\"v\\\"}"),
             ("\u{1b}[31m\"é🎈\"\n", "\\u{1b}[31m\"é🎈\"\\n"),

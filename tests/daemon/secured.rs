@@ -180,7 +180,7 @@ fn renewed_certificate_and_changed_users_take_effect_and_wrong_files_do_not() {
     assert_eq!(open.get("/-/healthy", &[&authorization("ann", "other")]).unwrap().code, 200);
     let log = daemon.stop().log;
     assert!(log.contains("web.yml:4: unknown field `nonsense`"), "{log}");
-    assert!(log.contains("without certificates") && log.contains("without users"), "{log}");
+    assert!(log.contains("the certificates (") && log.contains("the users ("), "{log}");
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn expired_certificate_is_served_with_one_warning() {
     renew(&site, 2002);
     wait_until(|| !gets_in());
     let log = daemon.stop().log;
-    let warnings: Vec<_> = log.lines().filter(|line| line.contains("is expired")).collect();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("has expired")).collect();
     assert_eq!(warnings.len(), 2, "{log}");
     for (warning, date) in warnings.iter().zip(["2001-01-01T00:00:00Z", "2002-01-01T00:00:00Z"]) {
         assert!(warning.contains("WARN") && warning.contains(date), "{warning}");

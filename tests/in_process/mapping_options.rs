@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tallyd::aggregate::AggregationOptions;
-use tallyd::export::ExportOutcome;
-use tallyd::export::prometheus::{Format, Naming, QuarantineReason};
+use tallyd::export::prometheus::{Format, Naming};
+use tallyd::export::{ExportOutcome, QuarantineReason};
 use tallyd::flush::{IdleReporting, ReloadableSettings};
 use tallyd::mapping::HistogramOptions;
 use tallyd::model::{Percentile, Policy, Statistics};
@@ -182,7 +182,7 @@ fn new_options_apply_to_known_series_and_nothing_is_lost() {
 /// Returns the outcome in which so many series conflict with the type of their family.
 fn type_conflicts(count: u64) -> ExportOutcome {
     let mut exported = ExportOutcome::default();
-    exported.quarantined[QuarantineReason::TypeConflict as usize] = count;
+    exported.quarantined[QuarantineReason::TypeConflict] = count;
     exported
 }
 

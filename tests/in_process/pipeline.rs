@@ -45,6 +45,6 @@ impl Pipeline {
 /// settings are those of the shipped configuration.
 pub(crate) fn settings(rules: &str, fallback: &Policy, histograms: &HistogramOptions) -> ReloadableSettings {
     let mut mapping = Mapping::from_yaml(rules).unwrap();
-    let policies = Policies::new(mapping.govern(fallback, histograms));
+    let policies = Policies::new(mapping.build_policies(fallback, histograms));
     ReloadableSettings { mapping, policies, ..ReloadableSettings::default() }
 }

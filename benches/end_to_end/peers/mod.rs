@@ -1,43 +1,47 @@
-//! Other StatsD servers, which get the streams that tallyd gets.
+//! Other StatsD servers, which receive the same streams as tallyd.
 //!
-//! Each runs as it is shipped but for what its configuration file here says: it flushes every second, computes
-//! the percentiles that tallyd computes if it can, writes its results to standard output if it can, which goes nowhere,
-//! and does nothing besides. Its receive buffer is the one that it asks for, or the kernel's default. What it makes of
-//! lines that it does not understand is its own matter: nothing is known here but that it received them.
+//! Each runs as shipped, apart from its configuration file here. It flushes every second and does nothing else. If it can, it
+//! computes the same percentiles as tallyd and writes its results to standard output, which is discarded. Its receive buffer
+//! is the one that it requests, or the kernel's default. The bench knows only that the server received the lines, not what it
+//! made of them.
 //!
-//! A round has all servers, one after the other, since some need the core for themselves at a pace that leaves it idle
-//! with tallyd.
+//! A round runs all servers one after the other, because some need the whole core at a pace that leaves it idle with tallyd.
 
-mod server;
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
-pub(crate) use server::Server;
+use tempfile::TempDir;
 
-use std::net::SocketAddr;
-
-use crate::Failure;
 use crate::arguments::Arguments;
-use crate::cores::Cores;
 use crate::generator::Client;
 use crate::null_sink;
-use crate::process::Process;
-use crate::round::{self, Work};
+use crate::process::{self, Cores, Error, Process};
+use crate::round::{self, ReceiverCost};
 use crate::streams::{Ring, Stream};
 use crate::tallyd::{Tallyd, settings};
+
+/// The time after which a server must listen, or must have ended.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a server is configured and started.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
-    /// As it is found in `PATH`.
+    /// The name of its program in `PATH`.
     program: &'static str,
-    /// What brings it.
+    /// The command that installs it.
     pub(crate) install: &'static str,
-    /// The configuration, with `{port}` and `{folder}` to be filled in.
+    /// The configuration. `{port}` and `{folder}` are replaced.
     configuration: &'static str,
-    /// What keeps it in the foreground, with `{folder}` and the `{configuration}`'s file.
+    /// The arguments that keep it in the foreground. `{folder}` and the file of the `{configuration}` are replaced.
     arguments: &'static [&'static str],
 }
 
-/// Those that a package manager installs.
+/// The servers that a package manager can install.
 pub(crate) const ALL: [Peer; 3] = [
     Peer {
         name: "collectd",
@@ -62,20 +66,20 @@ pub(crate) const ALL: [Peer; 3] = [
     },
 ];
 
-/// What one receiver did with a stream, in all rounds.
+/// What one receiver did with a stream in all rounds.
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    pub(crate) work: Vec<Work>,
-    /// Bytes at the end, of its main process.
+    pub(crate) costs: Vec<ReceiverCost>,
+    /// Resident bytes of its main process at the end.
     pub(crate) resident: Vec<u64>,
 }
 
-/// The null sink comes first, then tallyd, then those of the peers that are installed.
-pub(crate) fn measure(stream: &Stream, arguments: &Arguments, cores: Cores) -> Result<Vec<Entry>, Failure> {
+/// Measures the null sink, then tallyd, then all installed peers.
+pub(crate) fn measure(stream: &Stream, arguments: &Arguments, cores: Cores) -> Result<Vec<Entry>, Error> {
     let peers: Vec<_> = ALL.iter().filter(|peer| peer.is_installed()).collect();
     let names = ["null sink", "tallyd"].into_iter().chain(peers.iter().map(|peer| peer.name));
     let mut entries: Vec<_> =
-        names.map(|name| Entry { name, work: Vec::new(), resident: Vec::new() }).collect();
+        names.map(|name| Entry { name, costs: Vec::new(), resident: Vec::new() }).collect();
     let ring = Ring::of(stream);
     let client = |address: SocketAddr| Client::new(&ring, address);
     for _ in 0..arguments.rounds {
@@ -83,9 +87,9 @@ pub(crate) fn measure(stream: &Stream, arguments: &Arguments, cores: Cores) -> R
         entries[0].add(stream, &null_sink, &mut client(null_sink.address)?, arguments)?;
         drop(null_sink);
         let tallyd = Tallyd::start(cores, &settings(arguments.interval))?;
-        let mut tallyds = client(tallyd.process.address)?;
-        entries[1].add(stream, &tallyd.process, &mut tallyds, arguments)?;
-        tallyd.stop()?.check(tallyds.sent(), stream.lines_a_datagram)?;
+        let mut tallyd_client = client(tallyd.process.address)?;
+        entries[1].add(stream, &tallyd.process, &mut tallyd_client, arguments)?;
+        tallyd.stop()?.check_account(tallyd_client.sent(), stream.lines_per_datagram)?;
         for (peer, entry) in peers.iter().zip(&mut entries[2..]) {
             let server = Server::start(peer, cores)?;
             entry.add(stream, &server.process, &mut client(server.process.address)?, arguments)?;
@@ -102,10 +106,82 @@ impl Entry {
         receiver: &Process,
         client: &mut Client<'_>,
         arguments: &Arguments,
-    ) -> Result<(), Failure> {
-        let work = round::measure(stream, &[receiver], std::slice::from_mut(client), arguments)?;
-        self.work.extend(work);
+    ) -> Result<(), Error> {
+        let costs = round::measure(stream, &[receiver], std::slice::from_mut(client), arguments)?;
+        self.costs.extend(costs);
         self.resident.push(receiver.memory()?.resident);
         Ok(())
     }
+}
+
+impl Peer {
+    pub(crate) fn is_installed(&self) -> bool {
+        self.path().is_some()
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join(self.program)).find(|path| path.is_file())
+    }
+}
+
+/// A running peer, in a folder of its own.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    /// The folder is removed when dropped.
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Starts a peer on a free port, and waits until it listens.
+    pub(crate) fn start(peer: &Peer, cores: Cores) -> Result<Self, Error> {
+        let folder = tempfile::tempdir()?;
+        // The port is free again at once. The kernel assigns other ports first.
+        let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let fill_in = |text: &str, configuration: &str| {
+            text.replace("{port}", &address.port().to_string())
+                .replace("{folder}", &folder.path().to_string_lossy())
+                .replace("{configuration}", configuration)
+        };
+        let file = folder.path().join("configuration");
+        fs::write(&file, fill_in(peer.configuration, ""))?;
+        let file = file.to_string_lossy();
+        let arguments: Vec<_> = peer.arguments.iter().map(|argument| fill_in(argument, &file)).collect();
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let program = peer.path().ok_or_else(|| format!("{} is not installed", peer.name))?;
+
+        let log = folder.path().join("log");
+        let mut command = process::command(cores, &program.to_string_lossy(), &arguments)?;
+        // The program may be a script, which looks for its interpreter.
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.stdout(Stdio::null()).stderr(File::create(&log)?);
+        let mut process = Process::new(command.spawn()?, address)?;
+        if wait_for_socket(&mut process)? {
+            return Ok(Self { process, _folder: folder });
+        }
+        let output = fs::read_to_string(&log)?;
+        Err(format!("{} does not listen; it printed:\n{output}", peer.name).into())
+    }
+
+    /// Asks the peer to end, together with all processes that it started.
+    pub(crate) fn stop(mut self) -> Result<(), Error> {
+        self.process.terminate()?;
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.process.has_ended()? && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the process opens its socket. Returns false if it does not.
+fn wait_for_socket(process: &mut Process) -> io::Result<bool> {
+    let deadline = Instant::now() + TIMEOUT;
+    while process.socket().is_err() {
+        if process.has_ended()? || Instant::now() > deadline {
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(true)
 }

@@ -31,7 +31,7 @@ pub(super) fn problem(config: &Config) -> Option<Problem> {
     if !mapping.mapping_file.as_os_str().is_empty() && !mapping.mappings.is_empty() {
         return problem("mapping.mappings", "there is a mapping_file, too; put all rules into one of them");
     }
-    if let Err(problem) = mapping.defaults.check() {
+    if let Err(problem) = mapping.defaults.check_options() {
         return Some(("mapping.defaults", problem));
     }
     if let Err(error) = mapping.own_rules() {

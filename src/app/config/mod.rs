@@ -16,14 +16,16 @@ use std::path::PathBuf;
 use std::thread;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
 use crate::export::prometheus::Naming;
-use crate::export::{self, Format, OnExit, Serving, WebError};
+use crate::export::{self, Format, OnExit};
 use crate::flush::{IdleReporting, ReloadableSettings};
-use crate::listen::{Framing, Listening, Owner, SocketFile, Streams, Udp};
-use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleText};
+use crate::http::{ServerOptions, WebError};
+use crate::listen::{Framing, ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions};
+use crate::mapping::{self, HistogramOptions, Mapping, MappingError, RuleSpec};
 use crate::model::{Exposition, Percentile, Policies, Policy, Statistics};
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
@@ -96,7 +98,7 @@ sections! {
     }
     ProtocolSection { dialects: DialectsSection, container_id_tag: bool, }
     DialectsSection { influxdb: bool, librato: bool, signalfx: bool, graphite: bool, }
-    MappingSection { mapping_file: PathBuf, defaults: mapping::Defaults, mappings: Vec<RuleText>, }
+    MappingSection { mapping_file: PathBuf, defaults: mapping::Defaults, mappings: Vec<RuleSpec>, }
     AggregationSection {
         max_series: usize,
         max_series_bytes: Size,
@@ -181,9 +183,14 @@ impl MappingSection {
 }
 
 impl TcpSection {
-    fn streams(&self) -> Streams {
+    fn streams(&self) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        Streams { framing, max_line: max_line.bytes(), max_connections, idle_timeout: idle_timeout.get() }
+        StreamOptions {
+            framing,
+            max_line: max_line.bytes(),
+            max_connections,
+            idle_timeout: idle_timeout.get(),
+        }
     }
 }
 
@@ -200,9 +207,14 @@ impl UnixStreamSection {
         SocketFile { path: path.clone(), mode: mode.bits(), owner: owner.clone() }
     }
 
-    fn streams(&self) -> Streams {
+    fn streams(&self) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        Streams { framing, max_line: max_line.bytes(), max_connections, idle_timeout: idle_timeout.get() }
+        StreamOptions {
+            framing,
+            max_line: max_line.bytes(),
+            max_connections,
+            idle_timeout: idle_timeout.get(),
+        }
     }
 }
 
@@ -317,9 +329,11 @@ impl Config {
     /// Whose tags within names are read.
     fn dialects(&self) -> Dialects {
         let DialectsSection { influxdb, librato, signalfx, graphite } = self.protocol.dialects;
-        // In the order of `Dialect::ALL`.
+        // In the order of the variants of `Dialect`.
         let switches = [influxdb, librato, signalfx, graphite];
-        Dialects::of(Dialect::ALL.into_iter().zip(switches).filter_map(|(dialect, on)| on.then_some(dialect)))
+        Dialects::of(
+            Dialect::VARIANTS.iter().zip(switches).filter_map(|(&dialect, on)| on.then_some(dialect)),
+        )
     }
 
     /// Explains lines as a daemon of this configuration, with these rules, would take them.
@@ -337,7 +351,7 @@ impl Config {
     /// What holds for series, with these rules.
     #[must_use]
     pub fn terms(&self, mut mapping: Mapping) -> ReloadableSettings {
-        let mut policies = mapping.govern(&self.fallback(), &self.histogram_options());
+        let mut policies = mapping.build_policies(&self.fallback(), &self.histogram_options());
         let ExportersSection { prometheus, textfile, .. } = &self.exporters;
         if !prometheus.start_http_server && !textfile.enabled {
             // Nobody would see what is in buckets.
@@ -392,9 +406,9 @@ impl Config {
 
     /// What is listened on.
     #[must_use]
-    pub fn listening(&self) -> Listening {
+    pub fn listening(&self) -> ListenOptions {
         let ListenersSection { udp, tcp, unix_datagram, unix_stream } = &self.listeners;
-        Listening {
+        ListenOptions {
             udp: udp.enabled.then(|| self.udp()),
             tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
             unix_datagram: unix_datagram
@@ -406,10 +420,10 @@ impl Config {
 
     /// Where UDP datagrams come in.
     #[must_use]
-    pub fn udp(&self) -> Udp {
+    pub fn udp(&self) -> UdpOptions {
         let UdpSection { bind, receivers, receive_buffer, max_datagram, share_port, .. } = self.listeners.udp;
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Udp {
+        UdpOptions {
             address: bind.get(),
             receivers: if receivers == 0 { cores } else { receivers },
             receive_buffer: receive_buffer.bytes(),
@@ -420,10 +434,10 @@ impl Config {
 
     /// Where Prometheus may scrape, if anywhere.
     #[must_use]
-    pub fn serving(&self) -> Option<Serving> {
+    pub fn serving(&self) -> Option<ServerOptions> {
         let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
             self.exporters.prometheus.clone();
-        start_http_server.then(|| Serving {
+        start_http_server.then(|| ServerOptions {
             address: (address.get(), port).into(),
             max_connections,
             timeout: timeout.get(),
@@ -437,6 +451,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Named;
 
     #[test]
     fn the_shipped_file_is_the_default_and_is_in_force_without_any_other() {
@@ -493,10 +508,10 @@ mod tests {
 
     #[test]
     fn each_dialect_has_a_switch_of_its_name() {
-        for dialect in Dialect::ALL {
+        for &dialect in Dialect::VARIANTS {
             let off = format!("protocol.dialects.{}=false", dialect.name());
             let dialects = load(None, &Environment::default(), &[off]).unwrap().parameters().dialects;
-            let others = Dialect::ALL.into_iter().filter(|&other| other != dialect);
+            let others = Dialect::VARIANTS.iter().copied().filter(|&other| other != dialect);
             assert_eq!(dialects, Dialects::of(others), "{dialect:?}");
         }
     }

@@ -67,15 +67,15 @@ impl Drawing {
     /// ```
     pub(super) fn labels(&self, tokens: &[Token]) -> Vec<String> {
         let mut carets = String::new();
-        for Token { place, .. } in tokens {
-            let (from, to) = (self.columns[place.start], self.columns[place.end]);
+        for Token { range, .. } in tokens {
+            let (from, to) = (self.columns[range.start], self.columns[range.end]);
             carets.push_str(&" ".repeat(from.saturating_sub(carets.len())));
             carets.push_str(&"^".repeat(to.saturating_sub(carets.len())));
         }
         // Neighbours of one kind share a label.
         let labels: Vec<_> = tokens
             .chunk_by(|a, b| a.part == b.part)
-            .map(|run| (self.columns[run[0].place.start], label(run[0].part, run.len())))
+            .map(|run| (self.columns[run[0].range.start], label(run[0].part, run.len())))
             .take(LABELS)
             .collect();
         let mut rows = vec![carets];

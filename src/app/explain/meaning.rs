@@ -148,7 +148,7 @@ fn samples_of(metric: &Metric<'_>, parameters: &AggregationOptions, mapping: &Ma
             timestamp: metric.timestamp(),
             container_id: given(container_id),
             external_data: given(external_data),
-            cardinality: cardinality.map(crate::protocol::Cardinality::name),
+            cardinality: cardinality.map(Named::name),
             rule: rule_of(metric, sample.kind, parameters, mapping),
         }
     };
@@ -171,8 +171,8 @@ fn rule_of(
         }
         Err(refusal) => Outcome::Refused { refused: refusal.name() },
     };
-    let Rule { number, text, .. } = mapped.rule;
-    Some(RuleMeaning { number: number + 1, pattern: text.pattern.clone(), outcome })
+    let Rule { index, spec, .. } = mapped.rule;
+    Some(RuleMeaning { number: index + 1, pattern: spec.pattern.clone(), outcome })
 }
 
 fn event_of(event: &Event<'_>) -> EventMeaning {

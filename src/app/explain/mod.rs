@@ -73,7 +73,7 @@ impl Explainer {
             Frame::TooLong => {
                 explanations.push_str(&self.reject(&[], RejectReason::LineTooLong, self.max_line));
             }
-            Frame::Cut => {}
+            Frame::Truncated => {}
         };
         loop {
             let read = input.read(&mut buffer)?;
@@ -146,8 +146,8 @@ impl Explainer {
         let mut identities = IdentityBuilder::new(self.parameters.resolve.container_id_tag);
         for kind in Kind::ALL.into_iter().filter(|&kind| samples.iter().any(|sample| sample.kind == kind)) {
             let mapped = map(&self.mapping, kind, metric);
-            if let Some(Rule { number, text: rule, .. }) = mapped.as_ref().map(|mapped| mapped.rule) {
-                push_field(text, "rule", &format!("{}, {}", number + 1, visible(&rule.pattern)));
+            if let Some(Rule { index, spec, .. }) = mapped.as_ref().map(|mapped| mapped.rule) {
+                push_field(text, "rule", &format!("{}, {}", index + 1, visible(&spec.pattern)));
             }
             match identities.identify(mapped.as_ref(), kind, metric) {
                 Ok(scale) => {

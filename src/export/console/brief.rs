@@ -1,8 +1,8 @@
-//! Numbers as a person reads them: whole, or with the few digits that matter.
+//! Writes numbers for people: whole, or with the few digits that matter.
 
 use std::fmt::Write;
 
-/// Appends `1204`, `120.4`, `0.25`, or `1.000e-5` of what is very large or small.
+/// Appends a number, for example `1204`, `120.4`, `0.25`, or `1.000e-5` if it is very large or small.
 pub(super) fn push_brief(text: &mut String, value: f64) {
     let magnitude = value.abs();
     let decimals = match magnitude {
@@ -34,15 +34,16 @@ pub(super) fn push_brief(text: &mut String, value: f64) {
     }
 }
 
-/// From here to [`LARGEST`] numbers are written without exponent.
+/// The smallest number that is written without an exponent.
 const SMALLEST: f64 = 1e-3;
+/// The first number above those that are written without an exponent.
 const LARGEST: f64 = 1e15;
 
-/// `magnitude * unit`, rounded to the nearest integer, and to the even one of two, as `format!` rounds. `magnitude` is 0
-/// or from [`SMALLEST`] to [`LARGEST`], `unit` up to 10,000.
+/// Returns `magnitude * unit`, rounded as `format!` rounds: to the nearest integer, and halfway to the even one. `magnitude` is 0
+/// or from [`SMALLEST`] to [`LARGEST`], `unit` at most 10,000.
 ///
-/// Every f64 is an integer times a power of two, so all of it can be done exactly with integers. A number takes 16 to 21
-/// ns so, and 104 to 280 ns with `format!`.
+/// Every f64 is an integer times a power of two, so integers can compute it exactly. A number takes 16 to 21 ns this way, and
+/// 104 to 280 ns with `format!`.
 fn round(magnitude: f64, unit: u64) -> u64 {
     const MANTISSA: u32 = f64::MANTISSA_DIGITS - 1;
     if magnitude == 0.0 {
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_brief() {
+    fn numbers_have_few_digits() {
         let cases = [
             (1204.0, "1204"),
             (0.25, "0.25"),
@@ -93,7 +94,7 @@ mod tests {
         }
     }
 
-    /// The same with `format!`.
+    /// Writes a number with `format!`.
     fn formatted(value: f64) -> String {
         let decimals = match value.abs() {
             m if m != 0.0 && !(SMALLEST..LARGEST).contains(&m) => return format!("{value:.3e}"),
@@ -113,7 +114,7 @@ mod tests {
                 any::<f64>(),
                 -2e6..2e6,
                 -2.0..2.0,
-                // Those that lie in the middle between two texts are among them.
+                // Some of these lie halfway between two texts.
                 (-4_000_000..4_000_000, 0..14).prop_map(|(n, shift)| f64::from(n) / f64::from(1 << shift)),
                 (0..1_000_000_000_000_000_i64).prop_map(|n| n as f64 / 2.0),
                 prop::sample::select(&[SMALLEST, LARGEST, 0.0, -0.0][..]).prop_map(f64::next_down),

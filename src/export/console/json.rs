@@ -1,4 +1,4 @@
-//! One JSON object a line. The form is an interface: `docs/output.md` describes it.
+//! Writes one JSON object per line. Its fields are an interface, which `docs/output.md` describes.
 
 use std::fmt::Write;
 use std::iter;
@@ -6,20 +6,20 @@ use std::iter;
 use crate::model::{Event, Named, Percentile, Policy, Row, Snapshot, Value};
 use crate::text::number::push_float;
 
-/// What the lines of a snapshot have in common.
+/// Writes the lines of one snapshot.
 pub(super) struct Lines<'a> {
     snapshot: &'a Snapshot,
-    /// Up to the name.
+    /// The start of each line, up to the name.
     head: String,
-    /// Each from the comma to the colon, by policy.
+    /// The keys of the percentiles by policy, each from the comma to the colon.
     percentile_keys: Vec<Vec<String>>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         let time = humantime::format_rfc3339_seconds(snapshot.time);
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
-        // Never zero, since readers divide by it.
+        // Never zero, because readers divide by it.
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
         let key = |percentile: &Percentile| format!(",\"p{}\":", percentile.percent());
         let keys = |policy: &Policy| policy.statistics.percentiles.iter().map(key).collect();
@@ -88,7 +88,7 @@ fn push_optional(text: &mut String, key: &str, value: Option<&str>) {
     }
 }
 
-/// Sorted tags, so that those of one key stand together: `"key":"value"`, or `"key":["value","value"]`.
+/// Appends sorted tags, in which those of one key follow each other: `"key":"value"`, or `"key":["value","value"]`.
 fn push_tags<'a>(text: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
     text.push_str(",\"tags\":{");
     let mut tags = tags.peekable();
@@ -119,16 +119,16 @@ fn push_field(text: &mut String, key: &str, value: f64) {
     push_float(text, value);
 }
 
-/// A string as `serde_json` writes it. That allocates, so a string without anything to escape is copied, as most are.
+/// Appends a string as `serde_json` writes it. `serde_json` allocates, so a string that needs no escape is copied, as most are.
 fn push_string(text: &mut String, string: &str) {
-    // No early end, so that many bytes are looked at at a time.
+    // Without an early exit, so that the compiler can compare many bytes at a time.
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if string.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         text.push('"');
         text.push_str(string);
         text.push('"');
     } else {
-        // A string is always representable.
+        // Every string has a JSON form.
         text.push_str(&serde_json::to_string(string).unwrap_or_default());
     }
 }
@@ -158,13 +158,13 @@ mod tests {
     fn render_one(series: Series, value: Value) -> String {
         let snapshot = snapshot(Rows::from_iter([(series, value)]));
         let mut text = String::new();
-        let lines = Lines::of(&snapshot);
+        let lines = Lines::new(&snapshot);
         snapshot.rows.iter().for_each(|row| lines.push(&mut text, row));
         text
     }
 
     #[test]
-    fn each_type_has_the_documented_form() {
+    fn each_type_has_its_documented_fields() {
         let summary = Summary {
             count: 3.0,
             sum: 6.0,
@@ -205,13 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_never_zero_however_short_it_was() {
+    fn shortest_interval_is_not_written_as_zero() {
         let snapshot = Snapshot { interval: Duration::from_nanos(1), ..snapshot(Rows::default()) };
-        assert!(Lines::of(&snapshot).head.ends_with("\"interval_s\":0.001"));
+        assert!(Lines::new(&snapshot).head.ends_with("\"interval_s\":0.001"));
     }
 
     #[test]
-    fn an_event_is_a_record_of_its_own() {
+    fn event_has_all_documented_fields() {
         let text = |text: &str| Some(text.to_owned());
         let event = Event {
             timestamp: Some(12),
@@ -225,7 +225,7 @@ mod tests {
             tags: vec![("canary".to_owned(), String::new()), ("env".to_owned(), "prod".to_owned())],
         };
         let mut line = String::new();
-        Lines::of(&snapshot(Rows::default())).push_event(&mut line, &event);
+        Lines::new(&snapshot(Rows::default())).push_event(&mut line, &event);
         assert_eq!(
             line,
             concat!(
@@ -239,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn strings_and_tags_are_as_serde_json_writes_them(
+        fn strings_and_tags_are_written_as_serde_json_writes_them(
             tags in prop::collection::vec(("[a-c\"\n]{0,2}", any::<String>()), 0..8),
         ) {
             let mut tags = tags;
@@ -248,9 +248,9 @@ mod tests {
             push_tags(&mut text, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
             let members: Vec<_> = tags
                 .chunk_by(|a, b| a.0 == b.0)
-                .map(|of_one_key| {
-                    let key = serde_json::to_string(&of_one_key[0].0).unwrap();
-                    let values: Vec<_> = of_one_key.iter().map(|(_, value)| value).collect();
+                .map(|same_key| {
+                    let key = serde_json::to_string(&same_key[0].0).unwrap();
+                    let values: Vec<_> = same_key.iter().map(|(_, value)| value).collect();
                     let value = match values[..] {
                         [value] => serde_json::to_string(value),
                         _ => serde_json::to_string(&values),

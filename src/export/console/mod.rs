@@ -1,4 +1,4 @@
-//! Writes snapshots to standard output or to a file, for people or for programs that tail it.
+//! Writes snapshots to standard output or to a file, for people or for programs that follow it.
 
 mod brief;
 mod json;
@@ -8,20 +8,21 @@ use std::io;
 use std::path::PathBuf;
 
 use super::append::Append;
-use super::{ExportError, ExportOutcome, Exporter, PIECE};
+use super::exporter::{ExportError, Exporter, PIECE};
+use super::outcome::ExportOutcome;
 use crate::model::{Event, Row, Snapshot};
 
-/// How a snapshot is written.
+/// The format in which snapshots are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Aligned columns, for people.
     Text,
-    /// One object a line, for programs.
+    /// One JSON object per line, for programs.
     Json,
 }
 
-/// The console exporter.
+/// The exporter `console`.
 #[derive(Debug)]
 pub struct Console {
     format: Format,
@@ -29,13 +30,13 @@ pub struct Console {
 }
 
 impl Console {
-    /// Appends to the file at `path`; `-` is standard output.
+    /// Creates an exporter that appends to the file at `path`, where `-` means standard output.
     #[must_use]
     pub fn new(format: Format, path: PathBuf) -> Self {
         Self { format, append: Append::new(path) }
     }
 
-    /// Writes piece by piece: the text of a million rows takes more memory than the rows.
+    /// Writes in pieces, because the text of a million rows takes more memory than the rows.
     fn write(
         &mut self,
         Snapshot { rows, events, .. }: &Snapshot,
@@ -71,19 +72,19 @@ impl Exporter for Console {
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         let written = match self.format {
             Format::Text => {
-                let table = text::Table::of(snapshot);
+                let table = text::Table::new(snapshot);
                 let row = |text: &mut String, row: Row<'_>| table.push(text, row);
-                self.write(snapshot, table.progress(), row, text::push_event)
+                self.write(snapshot, table.header(), row, text::push_event)
             }
             Format::Json => {
-                let lines = json::Lines::of(snapshot);
+                let lines = json::Lines::new(snapshot);
                 let row = |text: &mut String, row: Row<'_>| lines.push(text, row);
                 self.write(snapshot, String::new(), row, |text, event| lines.push_event(text, event))
             }
         };
         match written {
             Ok(()) => Ok(ExportOutcome::default()),
-            Err(error) => Err(ExportError::new(format!("cannot write to {}", self.append.place()), error)),
+            Err(error) => Err(ExportError::new(format!("cannot write to {}", self.append.describe()), error)),
         }
     }
 
@@ -101,7 +102,7 @@ mod tests {
     use crate::model::{AlertType, Kind, Overview, Priority, Series, Value};
 
     #[test]
-    fn what_takes_many_pieces_is_written_whole_and_once() {
+    fn snapshot_of_many_pieces_is_written_once_and_completely() {
         let row = |n| (Series::new(Kind::Gauge, &format!("row.{n}"), &[]), Value::Gauge(1.0));
         let event = |n| Event {
             timestamp: None,
@@ -124,12 +125,12 @@ mod tests {
             overview: Overview::default(),
         };
         let directory = tempfile::tempdir().unwrap();
-        for (format, lines_besides) in [(Format::Text, 1), (Format::Json, 0)] {
+        for (format, other_lines) in [(Format::Text, 1), (Format::Json, 0)] {
             let path = directory.path().join(format!("{format:?}"));
             Console::new(format, path.clone()).export(&snapshot).unwrap();
             let written = std::fs::read_to_string(path).unwrap();
-            assert_eq!(written.lines().count(), 2 * many + lines_besides);
-            assert_eq!(written.lines().collect::<BTreeSet<_>>().len(), 2 * many + lines_besides);
+            assert_eq!(written.lines().count(), 2 * many + other_lines);
+            assert_eq!(written.lines().collect::<BTreeSet<_>>().len(), 2 * many + other_lines);
         }
     }
 }

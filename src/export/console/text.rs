@@ -1,4 +1,4 @@
-//! Aligned columns for people who `tail -f`.
+//! Writes aligned columns, for people who follow the output.
 
 use std::fmt::Write;
 
@@ -8,24 +8,26 @@ use crate::model::{
 };
 use crate::text::visible::visible;
 
-/// Columns that the widest name gets at most; longer ones push their own row to the right.
+/// The maximum width of the column of names. A longer name moves the rest of its own row to the right.
 const NAME_WIDTH: usize = 60;
-/// Columns of a type's name, of a counter's, gauge's or set's numbers, and of those in a summary.
+/// The width of the column of types.
 const TYPE_WIDTH: usize = 12;
+/// The width of the numbers of counters, gauges and sets.
 const NUMBER_WIDTH: usize = 12;
+/// The width of each statistic of a timing, histogram or distribution.
 const STATISTIC_WIDTH: usize = 8;
 
-/// The columns of a snapshot.
+/// Writes the lines of one snapshot.
 pub(super) struct Table<'a> {
     snapshot: &'a Snapshot,
-    /// Of the names.
-    width: usize,
-    /// What stands before the value of each percentile, by policy.
+    /// The width of the column of names.
+    name_width: usize,
+    /// The label before each percentile, by policy.
     percentile_labels: Vec<Vec<String>>,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         let mut width = 0;
         let mut name = String::new();
         for row in snapshot.rows.iter().filter(|row| is_shown(*row)) {
@@ -38,11 +40,15 @@ impl<'a> Table<'a> {
         }
         let label = |percentile: &Percentile| format!("  p{} ", percentile.percent());
         let labels = |policy: &Policy| policy.statistics.percentiles.iter().map(label).collect();
-        Self { width, percentile_labels: snapshot.policies.iter().map(labels).collect(), snapshot }
+        Self {
+            name_width: width,
+            percentile_labels: snapshot.policies.iter().map(labels).collect(),
+            snapshot,
+        }
     }
 
-    /// The line above the rows.
-    pub(super) fn progress(&self) -> String {
+    /// Returns the line above the rows.
+    pub(super) fn header(&self) -> String {
         let Snapshot { time, interval, overview, .. } = self.snapshot;
         format!(
             "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped\n",
@@ -68,7 +74,7 @@ impl<'a> Table<'a> {
         text.push_str(kind);
         push_spaces(text, TYPE_WIDTH - kind.len() + 2);
         let columns = push_name(text, series);
-        push_spaces(text, self.width.saturating_sub(columns));
+        push_spaces(text, self.name_width.saturating_sub(columns));
         match value {
             Value::Counter(value) => {
                 push_right(text, *value);
@@ -106,7 +112,7 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
     if !words.is_empty() {
         line.extend([": ", words]);
     }
-    // Writing to a string cannot fail, here and below.
+    // Writing to a string cannot fail.
     _ = write!(text, "  {:<TYPE_WIDTH$}  ", "event");
     if *priority != Priority::Normal {
         _ = write!(text, "{} ", priority.name());
@@ -118,13 +124,13 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
     _ = writeln!(text, "  {}", visible(&line));
 }
 
-/// Of tallyd's own metrics those that are 0 are left out.
+/// Returns false for tallyd's own metrics that are 0.
 fn is_shown(row: Row<'_>) -> bool {
     let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
     !is_zero || !row.series.name().starts_with(RESERVED_PREFIX)
 }
 
-/// Appends two spaces and a number at the right of its column.
+/// Appends two spaces and a number, aligned to the right of its column.
 fn push_right(text: &mut String, value: f64) {
     let start = text.len();
     push_brief(text, value);
@@ -132,7 +138,7 @@ fn push_right(text: &mut String, value: f64) {
     text.insert_str(start, &SPACES[..missing + 2]);
 }
 
-/// Appends a label and a number at the left of its column.
+/// Appends a label and a number, aligned to the left of its column.
 fn push_left(text: &mut String, label: &str, value: f64) {
     text.push_str(label);
     let start = text.len();
@@ -144,19 +150,19 @@ fn push_spaces(text: &mut String, count: usize) {
     text.push_str(&SPACES[..count]);
 }
 
-/// As many as the widest column needs.
+/// Enough spaces for the widest column.
 const SPACES: &str = match str::from_utf8(&[b' '; NAME_WIDTH]) {
     Ok(spaces) => spaces,
     Err(_) => "",
 };
 
-/// Appends `name{key:value,key}`, and tells how many columns that takes.
+/// Appends `name{key:value,key}`, and returns its width in columns.
 fn push_name(text: &mut String, series: &Series) -> usize {
     let start = text.len();
     text.push_str(series.name());
     push_tags(text, series.tags());
     let name = &text[start..];
-    // No early end, so that many bytes are looked at at a time.
+    // Without an early exit, so that the compiler can compare many bytes at a time.
     if name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
         return name.len();
     }
@@ -203,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_aligned_and_start_with_a_progress_line() {
+    fn rows_are_aligned_below_a_header() {
         let row = |kind, name: &str, tags: &[(&str, &str)], value| (Series::new(kind, name, tags), value);
         let rows = vec![
             row(Kind::Counter, "api.hits", &[("env", "prod"), ("x", "")], Value::Counter(1204.0)),
@@ -215,8 +221,8 @@ mod tests {
         let mut snapshot = snapshot(rows, Vec::new());
         snapshot.overview =
             Overview { series: 3, lines: 7, samples: 3, rejected: 4, refused: 2, datagrams_dropped: 5 };
-        let table = Table::of(&snapshot);
-        let mut text = table.progress();
+        let table = Table::new(&snapshot);
+        let mut text = table.header();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         assert_eq!(
             text,
@@ -228,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distribution_has_its_statistics_in_its_row_and_a_long_name_pushes_only_its_own() {
+    fn distribution_shows_statistics_and_long_name_moves_only_its_row() {
         let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
         let summary = Summary {
             count: 3.0,
@@ -245,7 +251,7 @@ mod tests {
         let long = "x".repeat(NAME_WIDTH + 5);
         let gauge = (Series::new(Kind::Gauge, &long, &[]), Value::Gauge(1.0));
         let snapshot = snapshot(vec![timing, gauge], percentiles);
-        let table = Table::of(&snapshot);
+        let table = Table::new(&snapshot);
         let mut text = String::new();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         let name = format!("{:<NAME_WIDTH$}", "t");
@@ -260,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_as_format_aligns_them(
+        fn rows_are_aligned_as_format_aligns_them(
             rows in vec((".{0,4}|[a-z.]{0,70}", vec(("[a-c]|\u{1b}|é", "[a-c]|"), 0..4), any::<f64>()), 1..4),
         ) {
             let row = |(name, tags, value): &(String, Vec<(String, String)>, f64)| {
@@ -270,7 +276,7 @@ mod tests {
             };
             let snapshot = snapshot(rows.iter().map(row).collect(), Vec::new());
             let mut text = String::new();
-            let table = Table::of(&snapshot);
+            let table = Table::new(&snapshot);
             snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
 
             let brief = |value| {
@@ -298,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_a_line_that_tells_it() {
+    fn event_is_one_line() {
         let event = Event {
             timestamp: None,
             title: "deploy".to_owned(),

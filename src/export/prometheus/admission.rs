@@ -1,110 +1,130 @@
-//! Which series may be on the page: a family has one type, no series stands twice, and names of others are theirs.
+//! Decides which new series may be on the page, so that the page stays valid: a family has one type, no two families have lines of
+//! one name, and reserved names keep their meaning.
 
-use super::QuarantineReason;
-use super::names::labels;
-use super::page::{Distribution, Family, Member, Shape, Total};
-use super::totals::{Stand, Totals};
-use crate::model::{Kind, PolicyId, Series};
+use super::families::Families;
+use super::family_type::FamilyType;
+use super::names::ReservedNames;
+use crate::export::outcome::QuarantineReason;
+use crate::model::Series;
 
-impl Totals {
-    /// Gives a new series a place, or none.
-    pub(super) fn admit(&mut self, series: &Series, policy: PolicyId) -> Stand {
-        let name = self.naming.family(series);
-        let (labels, labels_merge) = labels(series);
-        match self.member(series, policy, &name, labels) {
-            Ok((member, series_merge)) => Stand::At { member, merges: [labels_merge, series_merge] },
-            Err(reason) => {
-                if self.news.is_new((series, reason)) {
-                    let reason = reason.name();
-                    tracing::warn!(?series, family = name, reason, "a series is kept off the page");
-                }
-                Stand::Nowhere(reason)
-            }
-        }
+/// The family of a series that may be on the page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The family is on the page already and has this number.
+    Known(u32),
+    /// The family is new. The families with these numbers give way to its lines.
+    New { gives_way: Vec<u32> },
+}
+
+/// Decides whether a new series may be on the page, in the family of this name and type.
+pub(super) fn admit(
+    families: &Families,
+    reserved: &ReservedNames,
+    series: &Series,
+    name: &str,
+    family_type: FamilyType,
+) -> Result<Admission, QuarantineReason> {
+    if reserved.forbids(name, series) {
+        return Err(QuarantineReason::ReservedName);
     }
-
-    /// The member that a new series is added to, and whether another series is added to it, too.
-    fn member(
-        &mut self,
-        series: &Series,
-        policy: PolicyId,
-        name: &str,
-        labels: String,
-    ) -> Result<(u32, bool), QuarantineReason> {
-        let kind = series.kind();
-        if self.reserved.forbids(name, series) {
-            return Err(QuarantineReason::ReservedName);
+    let known = families.find(name).map(|number| (number, families.family(number)));
+    match known.filter(|(_, family)| family.leaves != Some(QuarantineReason::NameTaken)) {
+        Some((number, family)) if family.metric_type == family_type && family.leaves.is_none() => {
+            Ok(Admission::Known(number))
         }
-        let wanted = self.policies.get(policy);
-        let shape = Shape::of(kind, wanted.exposition);
-        let total = match shape {
-            Shape::Counter => Total::Counter(0.0),
-            Shape::Gauge => Total::Gauge(0.0),
-            Shape::Summary | Shape::Histogram => Total::Distribution(Box::new(Distribution::new(wanted))),
-        };
-        let known = self.page.find(name).filter(|number| !self.page.family(*number).gave_way);
-        let family = match known {
-            Some(number) if self.takes_in(number, kind, policy) => number,
-            Some(_) => return Err(QuarantineReason::TypeConflict),
-            None => {
-                self.claim(name, shape)?;
-                let name = name.into();
-                self.page.open(Family { name, shape, kind, policy, gave_way: false, is_outdated: false })
-            }
-        };
-        let member = Member {
-            labels: labels.into(),
-            family,
-            kind,
-            policy,
-            total,
-            seen: self.clock,
-            began: self.interval_began,
-        };
-        match self.page.join(member) {
-            Ok(member) => {
-                self.tell(family, policy);
-                Ok((member, false))
-            }
-            // Only counters can be added up: percentiles of two series do not make one.
-            Err(twin) if kind == Kind::Counter => Ok((twin, true)),
-            Err(_) => Err(QuarantineReason::DuplicateSeries),
-        }
+        Some(_) => Err(QuarantineReason::TypeConflict),
+        None => Ok(Admission::New { gives_way: claim(families, name, family_type)? }),
     }
+}
 
-    /// Takes the names of a family that is to be. A distribution's `x_count` and the like are its own: a client's
-    /// counter or gauge of that name gives way.
-    fn claim(&mut self, name: &str, shape: Shape) -> Result<(), QuarantineReason> {
-        let lines: Vec<_> = shape.suffixes().iter().map(|suffix| format!("{name}{suffix}")).collect();
-        let is_distribution = |number| self.page.family(number).shape.is_distribution();
-        let is_taken = self.is_line_of_distribution(name)
-            || lines.iter().any(|line| {
-                self.is_line_of_distribution(line) || self.page.find(line).is_some_and(is_distribution)
-            });
-        if is_taken {
+/// Claims the names of all lines of a new family, and returns the families that give way. A distribution keeps its names. A
+/// counter or gauge of a client gives way where a distribution needs a name such as `x_count`.
+fn claim(families: &Families, name: &str, family_type: FamilyType) -> Result<Vec<u32>, QuarantineReason> {
+    if families.is_line_of_distribution(name) {
+        return Err(QuarantineReason::NameTaken);
+    }
+    let mut gives_way = Vec::new();
+    for suffix in family_type.suffixes() {
+        let line = format!("{name}{suffix}");
+        let holder = families.find(&line);
+        let is_distribution = |number| families.family(number).metric_type.is_distribution();
+        if families.is_line_of_distribution(&line) || holder.is_some_and(is_distribution) {
             return Err(QuarantineReason::NameTaken);
         }
-        for line in lines {
-            if let Some(number) = self.page.find(&line) {
-                if self.news.is_new((&line, name)) {
-                    tracing::warn!(
-                        family = line,
-                        of = name,
-                        "a family gives way to a line of a distribution"
-                    );
-                }
-                self.page.family_mut(number).gave_way = true;
-                self.gave_way = true;
-            }
+        gives_way.extend(holder);
+    }
+    Ok(gives_way)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::families::Family;
+    use super::*;
+    use crate::model::{HeldPolicy, Kind, PolicyId};
+
+    fn families(present: &[(&str, FamilyType)]) -> Families {
+        let mut families = Families::default();
+        for (name, family_type) in present {
+            families.open(Family {
+                name: (*name).into(),
+                metric_type: *family_type,
+                kind: Kind::Gauge,
+                policy: HeldPolicy::assigned(PolicyId::default()),
+                leaves: None,
+            });
         }
-        Ok(())
+        families
     }
 
-    /// Whether a distribution has a line of this name beside its own.
-    pub(super) fn is_line_of_distribution(&self, name: &str) -> bool {
-        Shape::Histogram.suffixes().iter().any(|suffix| {
-            let family = name.strip_suffix(suffix).and_then(|name| self.page.find(name));
-            family.is_some_and(|number| self.page.family(number).shape.suffixes().contains(suffix))
-        })
+    #[test]
+    fn admission_depends_on_the_families_that_have_the_names() {
+        use Admission::{Known, New};
+        use FamilyType::{Counter, Gauge, Histogram, NativeHistogram, Summary};
+        use QuarantineReason::{NameTaken, ReservedName, TypeConflict};
+        let new = || Ok(New { gives_way: Vec::new() });
+        let present = families(&[("c", Counter), ("s", Summary), ("x_count", Gauge), ("h", Histogram)]);
+        let cases = [
+            ("new", Gauge, new()),
+            ("c", Counter, Ok(Known(0))),
+            ("c", Gauge, Err(TypeConflict)),
+            ("h", NativeHistogram, Err(TypeConflict)),
+            ("s_sum", Counter, Err(NameTaken)),
+            ("h_bucket", Gauge, Err(NameTaken)),
+            // A summary has no buckets.
+            ("s_bucket", Gauge, new()),
+            // Names that a family of this type does not need stay with their owners.
+            ("x", Gauge, new()),
+            ("x", Summary, Ok(New { gives_way: vec![2] })),
+            ("up", Gauge, Err(ReservedName)),
+        ];
+        for (name, family_type, expected) in cases {
+            let series = Series::new(Kind::Gauge, name, &[]);
+            let admission = admit(&present, &ReservedNames::default(), &series, name, family_type);
+            assert_eq!(admission, expected, "{name} {family_type:?}");
+        }
+    }
+
+    #[test]
+    fn family_that_leaves_admits_no_series() {
+        let mut present = families(&[("x_count", FamilyType::Gauge), ("y", FamilyType::Summary)]);
+        present.family_mut(0).leaves = Some(QuarantineReason::NameTaken);
+        present.family_mut(1).leaves = Some(QuarantineReason::TypeConflict);
+        let admit = |name, family_type| {
+            let series = Series::new(Kind::Histogram, name, &[]);
+            super::admit(&present, &ReservedNames::default(), &series, name, family_type)
+        };
+        assert_eq!(admit("x_count", FamilyType::Gauge), Ok(Admission::New { gives_way: Vec::new() }));
+        assert_eq!(admit("y", FamilyType::Summary), Err(QuarantineReason::TypeConflict));
+    }
+
+    #[test]
+    fn distribution_does_not_take_a_name_from_another_distribution() {
+        let present = families(&[("x_count", FamilyType::Summary), ("y", FamilyType::Summary)]);
+        // The lines of `x` would collide with the family `x_count`, those of `y_count` with a line of `y`.
+        for name in ["x", "y_count"] {
+            let series = Series::new(Kind::Histogram, name, &[]);
+            let admission = admit(&present, &ReservedNames::default(), &series, name, FamilyType::Summary);
+            assert_eq!(admission, Err(QuarantineReason::NameTaken), "{name}");
+        }
     }
 }

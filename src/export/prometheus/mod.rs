@@ -1,31 +1,27 @@
-//! Prometheus' view of snapshots: running totals in families with legal names, and the formats of their page.
+//! Prometheus' view of snapshots: running totals in families with legal names, and the encodings of their page.
 //!
 //! ```text
-//!  snapshot --> totals: known series --------------------------> page: families, members --> format
-//!                          |                                        ^
-//!                          +-> new: names --> admission ------------+
-//!                                                |
-//!                                                +-> quarantine: what would make the page invalid, counted
+//!  snapshot --> totals: known series ----------------> families, members --> encode: text, OpenMetrics, protobuf
+//!                          |                                  ^
+//!                          +--> new series: names --> admission
+//!                                                         |
+//!                                                         +--> quarantine: counted, and left off the page
 //! ```
 
 mod admission;
-mod format;
-mod line;
-mod merge;
+mod encode;
+mod endpoint;
+mod families;
+mod family_type;
 mod names;
-mod news;
-mod openmetrics;
-mod page;
-#[cfg(any())]
-mod plain;
-mod protobuf;
-mod quarantine;
-mod renumbering;
-mod reserved;
-mod text;
+mod placements;
+mod render_cache;
+#[cfg(test)]
+mod tests;
 mod totals;
+mod warn_once;
 
-pub use format::Format;
+pub use encode::Format;
+pub use endpoint::{Endpoint, ReloadRequest, check_web};
 pub use names::Naming;
-pub use quarantine::{MergeReason, QuarantineReason};
 pub use totals::Totals;

@@ -1,25 +1,25 @@
-//! Legal metric and label names, whatever clients send.
+//! Turns the names and tags of clients into legal names of families and labels, and knows the reserved names.
 
 use std::borrow::Cow;
 use std::iter;
 
 use memchr::memchr2;
 
-use crate::model::{Kind, Series};
+use crate::model::{Kind, RESERVED_PREFIX, Series};
 use crate::text::name::{label, push_legal};
 
-/// How metrics are named.
+/// The rules by which families are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Naming {
-    /// As Prometheus recommends: counters end `_total`, timings are seconds and end `_seconds`.
+    /// Prometheus' recommendation: counters end in `_total`, timings are in seconds and end in `_seconds`.
     Prometheus,
-    /// As statsd_exporter has it: names as they are, timings in seconds. A run of `-` becomes one `_`.
+    /// The names of statsd_exporter: unchanged, with timings in seconds. A run of `-` becomes one `_`.
     StatsdExporter,
 }
 
 impl Naming {
-    /// The family that a series belongs to.
+    /// Returns the name of the family that a series belongs to.
     pub(super) fn family(self, series: &Series) -> String {
         let mut name = self.legal(series.name());
         let suffix = match series.kind() {
@@ -34,7 +34,7 @@ impl Naming {
         name
     }
 
-    /// A series as Prometheus shows it: `family{label="value"}`.
+    /// Returns a series as Prometheus shows it: `family{label="value"}`.
     pub(crate) fn exposed(self, series: &Series) -> String {
         let mut exposed = self.family(series);
         let (labels, _) = labels(series);
@@ -58,29 +58,29 @@ impl Naming {
     }
 }
 
-/// A tag's key as a label's name. What Prometheus keeps for itself becomes `exported_…`.
-fn label_name(key: &str, has_quantiles: bool) -> String {
+/// Returns the name of the label that a tag becomes. A name that Prometheus reserves begins with `exported_`.
+fn label_name(key: &str, is_distribution: bool) -> String {
     let mut name = label(key);
-    let is_taken = has_quantiles && (name == "le" || name == "quantile");
-    if is_taken || name.starts_with("__") {
+    let is_reserved = is_distribution && (name == "le" || name == "quantile");
+    if is_reserved || name.starts_with("__") {
         name.insert_str(0, "exported_");
     }
     name
 }
 
-/// The labels of a series as they stand between the braces, sorted; and whether two tags became one label, of which the
-/// last counts.
+/// Returns the labels of a series, sorted, as text without the braces; and true if two tags became one label, which then has
+/// the value of the last one.
 pub(super) fn labels(series: &Series) -> (String, bool) {
-    let has_quantiles = matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution);
+    let is_distribution = matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution);
     let mut labels: Vec<(String, &str)> =
-        series.tags().map(|(key, value)| (label_name(key, has_quantiles), value)).collect();
+        series.tags().map(|(key, value)| (label_name(key, is_distribution), value)).collect();
     labels.sort_by(|a, b| a.0.cmp(&b.0));
     let mut text = String::new();
     let mut merged = false;
-    for of_one_name in labels.chunk_by(|a, b| a.0 == b.0) {
-        merged |= of_one_name.len() > 1;
-        let (name, value) = &of_one_name[of_one_name.len() - 1];
-        // A label without value is no label.
+    for same_name in labels.chunk_by(|a, b| a.0 == b.0) {
+        merged |= same_name.len() > 1;
+        let (name, value) = &same_name[same_name.len() - 1];
+        // Prometheus ignores a label without a value.
         push_label(&mut text, name, if value.is_empty() { "true" } else { value });
     }
     (text, merged)
@@ -106,7 +106,7 @@ fn push_escaped(text: &mut String, value: &str) {
     }
 }
 
-/// The names and values of labels as they stand between the braces.
+/// Reads the names and values of labels from their text.
 pub(super) fn pairs(labels: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
     let mut rest = labels;
     iter::from_fn(move || {
@@ -143,6 +143,38 @@ fn unescaped(value: &str) -> String {
     text
 }
 
+/// Names that Prometheus itself records for each target, and for its alerts. A series of one of these names would mix with
+/// Prometheus' own: a client could claim that a target is `up`.
+const NAMES_OF_PROMETHEUS: [&str; 10] = [
+    "ALERTS",
+    "ALERTS_FOR_STATE",
+    "scrape_body_size_bytes",
+    "scrape_duration_seconds",
+    "scrape_sample_limit",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_samples_scraped",
+    "scrape_series_added",
+    "scrape_timeout_seconds",
+    "up",
+];
+
+/// The names of families that no client may have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReservedNames {
+    /// Prefixes of names that belong to another program whose metrics are shown together with this page.
+    pub(super) prefixes: Vec<String>,
+}
+
+impl ReservedNames {
+    /// Returns true if the family of a series may not have this name.
+    pub(super) fn forbids(&self, family: &str, series: &Series) -> bool {
+        let belongs_to_tallyd = family.starts_with("tallyd_") && !series.name().starts_with(RESERVED_PREFIX);
+        belongs_to_tallyd
+            || NAMES_OF_PROMETHEUS.binary_search(&family).is_ok()
+            || self.prefixes.iter().any(|prefix| family.starts_with(prefix))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -154,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_the_style() {
+    fn family_names_follow_the_naming() {
         let cases = [
             (Kind::Counter, "api.hits", "api_hits_total", "api_hits"),
             (Kind::Counter, "jobs_total", "jobs_total", "jobs_total"),
@@ -200,6 +232,22 @@ mod tests {
             assert_eq!(of(kind, tags), (expected.to_owned(), merged), "{tags:?}");
         }
     }
+
+    #[test]
+    fn names_of_tallyd_prometheus_and_other_programs_are_reserved() {
+        assert!(NAMES_OF_PROMETHEUS.is_sorted());
+        let reserved = ReservedNames { prefixes: vec!["node_".to_owned()] };
+        let forbids = |family, name| reserved.forbids(family, &series(Kind::Gauge, name, &[]));
+        for name in ["tallyd_lines", "up", "scrape_duration_seconds", "ALERTS", "node_load1"] {
+            assert!(forbids(name, name), "{name}");
+        }
+        for name in ["tallyd", "up_since", "scrape_pages", "nodes", "my_node_load1"] {
+            assert!(!forbids(name, name), "{name}");
+        }
+        assert!(!forbids("tallyd_lines_total", "tallyd.lines"));
+        assert!(!ReservedNames::default().forbids("node_load1", &series(Kind::Gauge, "node_load1", &[])));
+    }
+
     fn written(labels: &[(&str, &str)]) -> String {
         let mut text = String::new();
         labels.iter().for_each(|(name, value)| push_label(&mut text, name, value));

@@ -1,216 +1,226 @@
-//! Adds snapshots up, and drops what the page would otherwise show for ever.
+//! Adds snapshots to running totals, and drops what the page would otherwise show forever.
 
 use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::merge::merge;
-use super::news::News;
-use super::page::{Distribution, Family, Member, Nature, Page, Total};
-use super::reserved::Reserved;
-use super::{MergeReason, Naming, QuarantineReason};
-use crate::export::ExportOutcome;
+use super::admission::{self, Admission};
+use super::families::{Distribution, Families, Family, Member, Total};
+use super::family_type::FamilyType;
+use super::names::{Naming, ReservedNames, labels};
+use super::placements::{Placed, Placement, Placements};
+use super::warn_once::WarnOnce;
+use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
-    Kind, MILLISECONDS, NativeHistogram, NativeSettings, Policies, Policy, PolicyId, Row, Series, Snapshot,
-    Statistics, Summary, Value, finite,
+    HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot, Statistics,
+    Summary, Value, finite,
 };
 
-/// Where a series of the snapshots stands on the page.
-#[derive(Debug)]
-struct Place {
-    series: Series,
-    stand: Stand,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stand {
-    /// It is added to this member.
-    At {
-        member: u32,
-        merges: [bool; MergeReason::ALL.len()],
-    },
-    Nowhere(QuarantineReason),
-}
-
-/// What all series came to since they began, in families.
+/// The running totals of all series, in families.
 #[derive(Debug)]
 pub struct Totals {
-    pub(super) naming: Naming,
-    /// Whether OpenMetrics has lines that tell when series began.
-    pub(super) tells_created: bool,
-    pub(super) reserved: Reserved,
-    pub(super) news: News,
-    pub(super) page: Page,
-    /// Whether a family gave way in this interval.
-    pub(super) gave_way: bool,
-    /// In the order of the series.
-    places: Vec<Place>,
+    naming: Naming,
+    reserved: ReservedNames,
+    /// True if OpenMetrics has lines with the times when series began.
+    pub(super) shows_created: bool,
+    pub(super) families: Families,
+    placements: Placements,
+    /// The policies of the latest snapshot.
+    pub(super) policies: Arc<Policies>,
     /// The sum of all intervals, in nanoseconds.
     pub(super) clock: u64,
     /// The start of the latest interval, in seconds since 1970.
-    pub(super) interval_began: f64,
-    /// Those of the latest snapshot.
-    pub(super) policies: Arc<Policies>,
-    /// Whether a family is outdated.
-    has_outdated: bool,
+    interval_began: f64,
+    /// True if a family leaves the page at the end of this interval.
+    has_leaving: bool,
+    warned: WarnOnce,
 }
 
 impl Totals {
-    /// Without families.
+    /// Creates totals without families.
     #[must_use]
     pub fn new(naming: Naming) -> Self {
         Self {
             naming,
-            tells_created: true,
-            reserved: Reserved::default(),
-            news: News::default(),
-            page: Page::default(),
-            gave_way: false,
-            places: Vec::new(),
+            reserved: ReservedNames::default(),
+            shows_created: true,
+            families: Families::default(),
+            placements: Placements::default(),
+            policies: Arc::default(),
             clock: 0,
             interval_began: 0.0,
-            policies: Arc::default(),
-            has_outdated: false,
+            has_leaving: false,
+            warned: WarnOnce::default(),
         }
     }
 
-    /// Whether OpenMetrics tells when each counter, summary and histogram began, with a line `_created` for each.
+    /// Sets whether OpenMetrics has a line `_created` with the time when each counter, summary and histogram began.
     #[must_use]
-    pub fn telling_created(self, tells_created: bool) -> Self {
-        Self { tells_created, ..self }
+    pub fn telling_created(self, shows_created: bool) -> Self {
+        Self { shows_created, ..self }
     }
 
-    /// Keeps families off the page whose names begin with one of these, because somebody beside tallyd has them.
+    /// Keeps families off the page whose names begin with one of these prefixes, because they belong to another program.
     #[must_use]
     pub fn reserving(self, prefixes: Vec<String>) -> Self {
-        Self { reserved: Reserved { prefixes }, ..self }
+        Self { reserved: ReservedNames { prefixes }, ..self }
     }
 
-    /// Adds an interval's rows, and counts those that are not on the page as they were sent.
+    /// Adds the rows of an interval, and counts those that are not on the page as they were sent.
     ///
-    /// Rows and places are in the order of the series, so one walk over both finds the places of all rows.
+    /// The rows and the placed series are both sorted, so one walk over the two finds the placements of all rows.
     pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
-        self.interval_began = began(snapshot);
-        self.policies = Arc::clone(&snapshot.policies);
-        if mem::take(&mut self.has_outdated) || snapshot.rows.have_new_policies {
-            self.follow(snapshot);
+        self.interval_began = interval_start(snapshot);
+        if !Arc::ptr_eq(&self.policies, &snapshot.policies) {
+            self.change_rules(snapshot);
         }
-        let mut exported = ExportOutcome::default();
-        let places = mem::take(&mut self.places);
-        let mut known = &places[..];
+        let mut outcome = ExportOutcome::default();
+        let placements = mem::take(&mut self.placements);
+        let mut walk = placements.walk();
         let mut new = Vec::new();
-        // Members that a series of theirs added nothing to.
+        // Members with a series that added nothing.
         let mut idle = Vec::new();
         for row in &snapshot.rows {
-            let stand = find(&mut known, row.series, &mut idle).unwrap_or_else(|| {
-                let stand = self.admit(row.series, row.policy);
-                new.push(Place { series: row.series.clone(), stand });
-                stand
+            let placement = walk.find(row.series, &mut idle).unwrap_or_else(|| {
+                let placement = self.place(row.series, row.policy);
+                new.push(Placed { series: row.series.clone(), placement });
+                placement
             });
-            if let Err(reason) = self.add_to(stand, row, &mut exported) {
-                exported.quarantined[reason as usize] += 1;
-                idle.extend(stand.member());
+            if let Err(reason) = self.add_row(placement, row, &mut outcome) {
+                outcome.quarantined[reason] += 1;
+                idle.extend(placement.member());
             }
         }
-        idle.extend(known.iter().filter_map(|place| place.stand.member()));
-        self.places = places;
-        merge(&mut self.places, new, |known, new| known.series < new.series);
-        self.page.settle();
+        walk.end(&mut idle);
+        self.placements = placements;
+        self.placements.add(new);
+        self.families.sort();
         self.expire(&idle);
-        let untold = self.news.end();
-        if untold > 0 {
+        let not_logged = self.warned.end_snapshot();
+        if not_logged > 0 {
             tracing::warn!(
-                untold,
+                not_logged,
                 "more series are kept off the page; `tallyd check --dry-run` lists those of a file of lines"
             );
         }
-        exported
+        outcome
     }
 
-    /// The series that are not on the page, and why.
+    /// Returns the series that are kept off the page, and why.
     pub fn kept_out(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
-        self.places.iter().filter_map(|place| match place.stand {
-            Stand::At { .. } => None,
-            Stand::Nowhere(reason) => Some((&place.series, reason)),
-        })
+        self.placements.quarantined()
     }
 
-    /// The series that are on the page in another way than they were sent.
+    /// Returns the series that are on the page in another way than they were sent, and why.
     pub fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
-        self.places.iter().flat_map(|place| {
-            let merges = match place.stand {
-                Stand::At { merges, .. } => merges,
-                Stand::Nowhere(_) => Default::default(),
-            };
-            let merges = MergeReason::ALL.into_iter().zip(merges).filter(|(_, merges)| *merges);
-            merges.map(|(merge, _)| (&place.series, merge))
+        self.placements.merged()
+    }
+
+    /// Places a new series on the page, or keeps it off.
+    fn place(&mut self, series: &Series, policy: PolicyId) -> Placement {
+        let family = self.naming.family(series);
+        self.join_family(series, policy, &family).unwrap_or_else(|reason| {
+            if self.warned.is_new((series, reason)) {
+                let reason = reason.name();
+                tracing::warn!(?series, family, reason, "a series is kept off the page");
+            }
+            Placement::Quarantined(reason)
         })
     }
 
-    /// Drops families that have another nature now, so that their series come again as new ones; other rules were read. Of
-    /// those that were kept off the page, all are judged anew.
-    fn follow(&mut self, snapshot: &Snapshot) {
-        let places = mem::take(&mut self.places);
-        let mut known = &places[..];
-        let mut other_nature = HashSet::new();
-        for row in &snapshot.rows {
-            if let Some(Stand::At { member, .. }) = find(&mut known, row.series, &mut Vec::new()) {
-                let number = self.page.member(member).family;
-                let family = self.page.family(number);
-                if self.nature(family) == Nature::of(family.kind, snapshot.policy(&row)) {
-                    self.tell(number, row.policy);
-                } else {
-                    other_nature.insert(number);
-                }
-            }
-        }
-        self.places = places;
-        let stays = |family: &Family, number| !family.is_outdated && !other_nature.contains(&number);
-        self.drop_members(|family, member| stays(family, member.family), false);
-    }
-
-    /// Whether a family can take in series of a kind that have a policy. If it cannot, and newer rules were read than any that
-    /// its series have, those are idle, and the family begins anew with the next interval: it is not known before which of them
-    /// have samples.
-    pub(super) fn takes_in(&mut self, number: u32, kind: Kind, policy: PolicyId) -> bool {
-        let family = self.page.family(number);
-        let wanted = Nature::of(kind, self.policies.get(policy));
-        if self.nature(family) == wanted {
-            return true;
-        }
-        let is_newer = self.policies.generation(policy) > self.policies.generation(family.policy);
-        if is_newer && family.shape.is_distribution() && wanted.is_distribution() {
-            self.page.family_mut(number).is_outdated = true;
-            self.has_outdated = true;
-        }
-        false
-    }
-
-    pub(super) fn nature(&self, family: &Family) -> Nature {
-        Nature::of(family.kind, self.policies.get(family.policy))
-    }
-
-    fn add_to(
+    /// Makes a new series a member of the family of this name, or finds the member that it is added to.
+    fn join_family(
         &mut self,
-        stand: Stand,
-        row: Row<'_>,
-        exported: &mut ExportOutcome,
-    ) -> Result<(), QuarantineReason> {
-        let (number, merges) = match stand {
-            Stand::At { member, merges } => (member, merges),
-            Stand::Nowhere(reason) => return Err(reason),
+        series: &Series,
+        policy: PolicyId,
+        name: &str,
+    ) -> Result<Placement, QuarantineReason> {
+        let kind = series.kind();
+        let family_type = FamilyType::of(kind, self.policies.get(policy));
+        let family = match admission::admit(&self.families, &self.reserved, series, name, family_type) {
+            Ok(Admission::Known(number)) => number,
+            Ok(Admission::New { gives_way }) => {
+                gives_way.into_iter().for_each(|number| self.give_way(number, name));
+                let name = name.into();
+                self.families.open(Family {
+                    name,
+                    metric_type: family_type,
+                    kind,
+                    policy: HeldPolicy::assigned(policy),
+                    leaves: None,
+                })
+            }
+            Err(reason) => {
+                if reason == QuarantineReason::TypeConflict
+                    && let Some(family) = self.families.find(name)
+                {
+                    self.mark_outdated(family, family_type);
+                }
+                return Err(reason);
+            }
         };
-        if self.gave_way && self.page.family_of(number).gave_way {
-            return Err(QuarantineReason::NameTaken);
+        let (labels, by_labels) = labels(series);
+        let member = Member {
+            labels: labels.into(),
+            family,
+            kind,
+            policy: HeldPolicy::assigned(policy),
+            total: Total::new(family_type, self.policies.get(policy)),
+            seen: self.clock,
+            began: self.interval_began,
+        };
+        match self.families.join(member) {
+            Ok(number) => {
+                self.use_help(family, policy);
+                Ok(Placement::Member { number, by_labels, by_series: false })
+            }
+            // Only counters can be added up: the percentiles of two series do not make those of one.
+            Err(number) if kind == Kind::Counter => {
+                Ok(Placement::Member { number, by_labels, by_series: true })
+            }
+            Err(_) => Err(QuarantineReason::DuplicateSeries),
         }
-        if self.page.member(number).policy != row.policy {
-            self.adopt(number, row.policy)?;
+    }
+
+    /// Makes a family give way to a line of the distribution `owner`.
+    fn give_way(&mut self, number: u32, owner: &str) {
+        let family = self.families.family_mut(number);
+        family.leaves = Some(QuarantineReason::NameTaken);
+        self.has_leaving = true;
+        if self.warned.is_new((&family.name, owner)) {
+            tracing::warn!(
+                family = &*family.name,
+                of = owner,
+                "a family gives way to a line of a distribution"
+            );
         }
-        exported.merged.iter_mut().zip(merges).for_each(|(sum, merges)| *sum += u64::from(merges));
-        let member = self.page.member_mut(number);
-        // Divided, not multiplied by 0.001, which no f64 is: 13 ms are 0.013 s.
+    }
+
+    /// Adds a row to its member.
+    fn add_row(
+        &mut self,
+        placement: Placement,
+        row: Row<'_>,
+        outcome: &mut ExportOutcome,
+    ) -> Result<(), QuarantineReason> {
+        let (number, by_labels, by_series) = match placement {
+            Placement::Member { number, by_labels, by_series } => (number, by_labels, by_series),
+            Placement::Quarantined(reason) => return Err(reason),
+        };
+        if self.has_leaving
+            && let Some(reason) = self.families.family_of(number).leaves
+        {
+            return Err(reason);
+        }
+        if self.families.member(number).policy != HeldPolicy::assigned(row.policy) {
+            self.change_policy(number, row.policy)?;
+        }
+        outcome.merged[MergeReason::Labels] += u64::from(by_labels);
+        outcome.merged[MergeReason::Series] += u64::from(by_series);
+        let member = self.families.member_mut(number);
+        // Divided, because no f64 is exactly 0.001: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
         match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
@@ -230,7 +240,7 @@ impl Totals {
                 buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
                 if let (Some(total), Some(new)) = (native, new_native) {
                     total.add(new);
-                    let settings = self.policies.get(member.policy).statistics.native;
+                    let settings = self.policies.get(member.policy.id()).statistics.native;
                     total.limit(settings.map_or(0, |settings| settings.max_buckets));
                 }
             }
@@ -240,130 +250,314 @@ impl Totals {
         Ok(())
     }
 
-    /// Gives a member another policy. Of several counters that are added up, each may have one of its own, and that which
-    /// prevails is the member's; what else is shown was computed as its row's policy wants it. What was counted in other
-    /// buckets cannot go on: it begins anew.
+    /// Gives a member the policy of its row. If several counters are added up, the policy that takes precedence is the member's.
+    /// A distribution that gets other buckets begins again.
     ///
-    /// Fails if the family is shown in another way, which can be where a snapshot was lost whose rows had new policies.
+    /// Fails if the policy wants another type than the family has.
     #[cold]
-    fn adopt(&mut self, number: u32, policy: PolicyId) -> Result<(), QuarantineReason> {
-        let Member { family, kind, .. } = *self.page.member(number);
-        if !self.takes_in(family, kind, policy) {
+    fn change_policy(&mut self, number: u32, policy: PolicyId) -> Result<(), QuarantineReason> {
+        let Member { family, kind, .. } = *self.families.member(number);
+        let family_type = FamilyType::of(kind, self.policies.get(policy));
+        if self.families.family(family).metric_type != family_type {
+            self.mark_outdated(family, family_type);
             return Err(QuarantineReason::TypeConflict);
         }
-        self.tell(family, policy);
-        let member = self.page.member_mut(number);
-        if member.kind == Kind::Counter && !self.policies.prevails(policy, member.policy) {
+        self.use_help(family, policy);
+        let member = self.families.member_mut(number);
+        if member.kind == Kind::Counter && !member.policy.gives_way_to(policy) {
             return Ok(());
         }
-        let [old, new] = [member.policy, policy].map(|policy| self.policies.get(policy));
-        member.policy = policy;
-        if let Total::Distribution(total) = &mut member.total
-            && (&old.statistics.bounds, old.statistics.native)
-                != (&new.statistics.bounds, new.statistics.native)
-        {
-            **total = Distribution::new(new);
+        let [old, new] = [member.policy.id(), policy].map(|policy| self.policies.get(policy));
+        member.policy = HeldPolicy::assigned(policy);
+        if !continues(member, old, new) {
+            member.total = Total::new(family_type, new);
             member.began = self.interval_began;
         }
         Ok(())
     }
 
-    /// Tells of a family what this policy of a member says, if it prevails.
-    pub(super) fn tell(&mut self, family: u32, policy: PolicyId) {
-        let family = self.page.family_mut(family);
-        if self.policies.prevails(policy, family.policy) {
-            family.policy = policy;
+    /// Gives a family the HELP text of this policy, if it takes precedence over the present one.
+    fn use_help(&mut self, family: u32, policy: PolicyId) {
+        let family = self.families.family_mut(family);
+        if family.policy.gives_way_to(policy) {
+            family.policy = HeldPolicy::assigned(policy);
         }
     }
 
-    /// Drops what gave way, and what the page would otherwise show for ever. Gauges and sets are in every snapshot while
-    /// they are alive; others keep their totals for a while.
+    /// Marks a family as outdated if a series wants another type for it, and none of its own series had samples since the rules
+    /// changed. It leaves the page, and its name is free in the next interval.
+    fn mark_outdated(&mut self, number: u32, wanted: FamilyType) {
+        let family = self.families.family_mut(number);
+        let are_distributions = family.metric_type.is_distribution() && wanted.is_distribution();
+        if family.leaves.is_none() && family.policy.is_carried() && are_distributions {
+            family.leaves = Some(QuarantineReason::TypeConflict);
+            self.has_leaving = true;
+        }
+    }
+
+    /// Starts a generation of rules with its first snapshot.
+    ///
+    /// A family begins again if a row wants another type or other buckets for a member: all members are dropped, and their series
+    /// come again as new ones. Other members continue. One without a row keeps an equal policy, or one that shows it alike, or it
+    /// is dropped. Series that were kept off the page are placed again, too.
+    fn change_rules(&mut self, snapshot: &Snapshot) {
+        let earlier = mem::replace(&mut self.policies, Arc::clone(&snapshot.policies));
+        let carried = self.policies.carried_from(&earlier);
+        self.families.families_mut().for_each(|family| family.policy = family.policy.carry_over(&carried));
+
+        let placements = mem::take(&mut self.placements);
+        let mut walk = placements.walk();
+        let mut outdated = HashSet::new();
+        for row in &snapshot.rows {
+            let placement = walk.find(row.series, &mut Vec::new());
+            if let Some(number) = placement.and_then(Placement::member) {
+                let member = self.families.member(number);
+                if continues(member, earlier.get(member.policy.id()), snapshot.policy(&row)) {
+                    self.use_help(member.family, row.policy);
+                } else {
+                    outdated.insert(member.family);
+                }
+            }
+        }
+        self.placements = placements;
+
+        let policies = Arc::clone(&self.policies);
+        let alike = |(old, &carried): (&Policy, &PolicyId)| {
+            let is_alike = |new: &Policy| show_alike(old, new);
+            let first = || policies.iter().position(is_alike).map(|index| PolicyId::new(index as u32));
+            if is_alike(policies.get(carried)) { carried } else { first().unwrap_or(carried) }
+        };
+        let alike: Vec<_> = earlier.iter().zip(&carried).map(alike).collect();
+        let ids = |member: &Member| if member.is_distribution() { &alike } else { &carried };
+        self.drop_members(
+            |_, member| {
+                let old = member.policy.id();
+                let new = ids(member)[old.index()];
+                !outdated.contains(&member.family) && continues(member, earlier.get(old), policies.get(new))
+            },
+            false,
+        );
+        self.families.members_mut().for_each(|member| member.policy = member.policy.carry_over(ids(member)));
+    }
+
+    /// Drops the families that leave and the members that expired. Gauges and sets are in every snapshot while they are alive.
+    /// All other members stay for the time that their policy says.
     fn expire(&mut self, idle: &[u32]) {
         let clock = self.clock;
         let policies = Arc::clone(&self.policies);
         let unseen = |member: &Member| clock - member.seen;
-        let is_alive = |member: &Member| match member.total {
-            Total::Gauge(_) => unseen(member) == 0,
-            _ => unseen(member) < nanoseconds(policies.get(member.policy).expire_after[member.kind as usize]),
+        let lifetime = |member: &Member| match member.total {
+            // Less than any interval: a gauge must be in each snapshot.
+            Total::Gauge(_) => 1,
+            _ => nanoseconds(policies.get(member.policy.id()).expire_after[member.kind as usize]),
         };
-        let mut expired = false;
+        let is_alive = |member: &Member| unseen(member) < lifetime(member);
+        let mut frees_names = false;
         for &number in idle {
-            let member = self.page.member_mut(number);
+            let member = self.families.member_mut(number);
             if unseen(member) > 0
                 && let Total::Distribution(total) = &mut member.total
             {
                 total.quantiles.clear();
             }
-            expired |= !is_alive(member) && !self.page.family_of(number).gave_way;
+            frees_names |= !is_alive(member) && self.families.family_of(number).leaves.is_none();
         }
-        if !expired && !self.gave_way {
+        if !frees_names && !self.has_leaving {
             return;
         }
-        self.gave_way = false;
-        for place in &mut self.places {
-            if place.stand.member().is_some_and(|number| self.page.family_of(number).gave_way) {
-                place.stand = Stand::Nowhere(QuarantineReason::NameTaken);
+        self.has_leaving = false;
+        for placement in self.placements.iter_mut() {
+            match placement.member().and_then(|number| self.families.family_of(number).leaves) {
+                // A family that gave way does not come again.
+                Some(reason @ QuarantineReason::NameTaken) => *placement = Placement::Quarantined(reason),
+                Some(_) => frees_names = true,
+                None => {}
             }
         }
-        // Where something left, those kept out are judged anew when they come again.
-        self.drop_members(|family, member| !family.gave_way && is_alive(member), !expired);
+        // Where names become free, quarantined series are placed again when they have samples.
+        self.drop_members(|family, member| family.leaves.is_none() && is_alive(member), !frees_names);
     }
 
-    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keep_out: bool) {
-        let numbers = self.page.retain(stays);
-        self.places.retain_mut(|place| match &mut place.stand {
-            Stand::At { member, .. } => numbers.renumber(member),
-            Stand::Nowhere(_) => keep_out,
-        });
-        self.places.shrink_to(2 * self.places.len());
+    /// Drops the members that `stays` rejects, and forgets their series. Quarantined series are forgotten, too, unless
+    /// `keeps_quarantined`.
+    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keeps_quarantined: bool) {
+        let members = self.families.retain(stays);
+        self.placements.renumber(&members, keeps_quarantined);
     }
 }
 
-impl Distribution {
-    /// Of no values, as it is wanted.
-    pub(super) fn new(policy: &Policy) -> Self {
-        let Statistics { bounds, native, .. } = &policy.statistics;
-        Self {
-            buckets: vec![0.0; bounds.len()].into(),
-            native: native
-                .map(|NativeSettings { schema, .. }| Box::new(NativeHistogram::new(schema, 0.0, [], []))),
-            ..Self::default()
-        }
-    }
+/// Returns true if the total of a member can continue when its policy changes.
+fn continues(member: &Member, old: &Policy, new: &Policy) -> bool {
+    !member.is_distribution() || show_alike(old, new)
 }
 
-impl Stand {
-    fn member(self) -> Option<u32> {
-        match self {
-            Stand::At { member, .. } => Some(member),
-            Stand::Nowhere(_) => None,
-        }
-    }
+/// Returns true if two policies show distributions with the same type and the same buckets.
+fn show_alike(one: &Policy, other: &Policy) -> bool {
+    let [Statistics { bounds, native, .. }, others] = [&one.statistics, &other.statistics];
+    one.exposition == other.exposition && *bounds == others.bounds && *native == others.native
 }
 
-/// 584 years of them at most.
+/// Converts a duration to nanoseconds, of at most 584 years.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// When an interval began, in seconds since 1970, to the millisecond.
-fn began(snapshot: &Snapshot) -> f64 {
+/// Returns the start of an interval in seconds since 1970, to the millisecond.
+fn interval_start(snapshot: &Snapshot) -> f64 {
     let end = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     end.saturating_sub(snapshot.interval).as_millis() as f64 / 1e3
 }
 
-/// Where a series stands, and `known` behind it; the members of those before it are idle.
-fn find(known: &mut &[Place], series: &Series, idle: &mut Vec<u32>) -> Option<Stand> {
-    while let [place, rest @ ..] = known {
-        if place.series == *series {
-            *known = rest;
-            return Some(place.stand);
-        }
-        if place.series > *series {
-            break;
-        }
-        *known = rest;
-        idle.extend(place.stand.member());
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::export::prometheus::tests::{add, add_under, policies, row, text, totals};
+    use crate::export::prometheus::{Format, Naming};
+    use crate::model::{Exposition, Kind, Policies, Policy, Statistics};
+
+    #[test]
+    fn totals_continue_under_new_rules_unless_type_or_buckets_change() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Histogram);
+        let hits = || row(Kind::Counter, "hits", &[], 1.0);
+        let size = || row(Kind::Histogram, "size", &[], 1.0);
+        let mut add = |policies, rows, expected: &[&str]| {
+            assert_eq!(add_under(&mut totals, policies, rows), []);
+            let page = text(&totals, Format::Text);
+            let values = page.lines().filter(|line| !line.starts_with('#') && !line.contains("_sum"));
+            assert_eq!(values.collect::<Vec<_>>(), expected);
+        };
+        let present = policies(Exposition::Histogram);
+        let old = present.iter().next().unwrap();
+        let other_help = Policy { help: "other".into(), ..old.clone() };
+        let statistics = Statistics { bounds: vec![5.0], ..old.statistics.clone() };
+        let other_buckets = Policy { statistics, ..old.clone() };
+        let new = |policies| Arc::new(Policies::new(policies));
+        let old_size = [
+            "size_bucket{le=\"0.1\"} 1",
+            "size_bucket{le=\"1\"} 2",
+            "size_bucket{le=\"+Inf\"} 2",
+            "size_count 2",
+        ];
+        let new_size = ["size_bucket{le=\"5\"} 1", "size_bucket{le=\"+Inf\"} 2", "size_count 2"];
+        add(Arc::clone(&present), vec![hits(), size()], &[&["hits 1"], &old_size[..]].concat());
+        // An idle distribution continues if another policy shows it alike.
+        add(new(vec![Policy::default(), other_help]), vec![hits()], &[&["hits 2"], &old_size[..]].concat());
+        // One with other buckets begins again. An idle counter continues in any case.
+        add(new(vec![other_buckets]), vec![size()], &[&["hits 2"], &new_size[..]].concat());
+        // Nothing tells how an idle distribution would be shown.
+        add(new(vec![Policy::default()]), vec![hits()], &["hits 3"]);
+        // It may come again in another way at once.
+        let summary = ["size{quantile=\"0.5\"} 1", "size{quantile=\"0.999\"} 1", "size_count 2"];
+        add(policies(Exposition::Summary), vec![size()], &[&["hits 3"], &summary[..]].concat());
     }
-    None
+
+    #[test]
+    fn idle_family_makes_room_if_new_rules_want_another_type() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Histogram, "x", &[("k", "old")], 1.0)]);
+        let [summary, histogram] = [Exposition::Summary, Exposition::Histogram].map(policies);
+        let both = histogram.iter().chain(summary.iter()).cloned().collect();
+        let rules = Arc::new(Policies::new(both));
+        let rows = || vec![row(Kind::Histogram, "x", &[("k", "new")], 1.0)];
+        // The old series may still be sent, so the family is only dropped now.
+        assert_eq!(add_under(&mut totals, Arc::clone(&rules), rows()), [("type_conflict", 1)]);
+        assert_eq!(add_under(&mut totals, rules, rows()), []);
+        let page = text(&totals, Format::Text);
+        assert!(page.contains("# TYPE x histogram\n") && !page.contains("old"), "{page}");
+    }
+
+    #[test]
+    fn counters_of_one_name_are_added_up_and_other_duplicates_quarantined() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let rows = vec![
+            row(Kind::Counter, "a-b", &[], 1.0),
+            row(Kind::Counter, "a.b", &[], 2.0),
+            row(Kind::Gauge, "g-h", &[], 1.0),
+            row(Kind::Gauge, "g.h", &[], 2.0),
+            row(Kind::Set, "g.h", &[("x.y", "1"), ("x_y", "2")], 3.0),
+        ];
+        for _ in 0..2 {
+            assert_eq!(
+                add(&mut totals, rows.clone()),
+                [("duplicate_series", 1), ("labels", 1), ("series", 1)]
+            );
+        }
+        assert!(text(&totals, Format::Text).contains("a_b_total 6\n"), "{}", text(&totals, Format::Text));
+        assert!(
+            text(&totals, Format::Text).contains("g_h 1\ng_h{x_y=\"2\"} 3\n"),
+            "{}",
+            text(&totals, Format::Text)
+        );
+    }
+
+    #[test]
+    fn family_has_one_type() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
+        let rows = vec![row(Kind::Counter, "x", &[], 1.0), row(Kind::Gauge, "x", &[("a", "b")], 2.0)];
+        assert_eq!(add(&mut totals, rows), [("type_conflict", 1)]);
+        assert_eq!(text(&totals, Format::Text).matches("# TYPE x ").count(), 1);
+    }
+
+    #[test]
+    fn lines_of_a_distribution_displace_families_of_their_names() {
+        for form in [Exposition::Summary, Exposition::Histogram] {
+            let mut totals = totals(Naming::StatsdExporter, form);
+            assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
+            let rows = vec![
+                row(Kind::Timing, "x", &[], 5.0),
+                row(Kind::Gauge, "x_count", &[], 1.0),
+                row(Kind::Counter, "x_sum", &[], 1.0),
+            ];
+            add(&mut totals, rows.clone());
+            assert_eq!(add(&mut totals, rows), [("name_taken", 2)]);
+            let page = text(&totals, Format::Text);
+            assert!(!page.contains("# TYPE x_count") && !page.contains("# TYPE x_sum"), "{page}");
+            assert_eq!(page.matches("\nx_count ").count(), 1, "{page}");
+        }
+    }
+
+    #[test]
+    fn counter_never_falls() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Counter, "c", &[], 5.0)]);
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "c", &[], -1.0)]), [("negative_increase", 1)]);
+        assert!(text(&totals, Format::Text).contains("c_total 5\n"));
+    }
+
+    #[test]
+    fn totals_stay_finite() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        for _ in 0..3 {
+            add(
+                &mut totals,
+                vec![row(Kind::Counter, "c", &[], 1e308), row(Kind::Histogram, "h", &[], 8e307)],
+            );
+        }
+        let page = text(&totals, Format::Text);
+        assert!(page.contains("c_total 1.7976931348623157e308\n") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn client_cannot_add_to_metrics_of_tallyd() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let rows =
+            vec![row(Kind::Counter, "tallyd.lines", &[], 1.0), row(Kind::Counter, "tallyd_lines", &[], 9.0)];
+        assert_eq!(add(&mut totals, rows), [("reserved_name", 1)]);
+        assert!(text(&totals, Format::Text).contains("tallyd_lines_total 1\n"));
+    }
+
+    #[test]
+    fn idle_members_leave_the_page_and_free_their_names() {
+        let mut totals = totals(Naming::StatsdExporter, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Timing, "x", &[], 5.0), row(Kind::Gauge, "g", &[], 1.0)]);
+        add(&mut totals, Vec::new());
+        let after_one = text(&totals, Format::Text);
+        assert!(!after_one.contains("g 1"), "a gauge that is not in the snapshot is gone: {after_one}");
+        assert!(!after_one.contains("quantile") && after_one.contains("x_count 2"), "{after_one}");
+        (0..5).for_each(|_| _ = add(&mut totals, Vec::new()));
+        assert_eq!(text(&totals, Format::Text), "");
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "x_count", &[], 1.0)]), []);
+        assert_eq!(add(&mut totals, vec![row(Kind::Counter, "x", &[], 1.0)]), []);
+    }
 }

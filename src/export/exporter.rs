@@ -1,0 +1,72 @@
+//! What an exporter is, and how it fails.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::outcome::ExportOutcome;
+use crate::model::Snapshot;
+
+/// The number of bytes that exporters render before they write them.
+pub(super) const PIECE: usize = 64 << 10;
+
+/// Renders snapshots and delivers them.
+pub trait Exporter: Send + 'static {
+    /// Returns its name in the configuration, for example `console`.
+    fn name(&self) -> &'static str;
+
+    /// Delivers one snapshot. It may block, because each exporter has a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the snapshot could not be delivered as a whole.
+    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError>;
+
+    /// Opens its files again, because a log rotation may have moved them away.
+    fn reopen(&mut self) {}
+
+    /// Ends the exporter after the last snapshot. tallyd waits for it at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the exporter could not leave things as the configuration says.
+    fn finish(&mut self, _patience: Duration) -> Result<(), ExportError> {
+        Ok(())
+    }
+}
+
+/// Says why a snapshot was not delivered: what failed, where, and what to do.
+#[derive(Debug)]
+pub struct ExportError {
+    action: String,
+    source: io::Error,
+}
+
+impl ExportError {
+    /// Creates the error of an action, for example `cannot write to /var/log/metrics`.
+    pub(super) fn new(action: impl Into<String>, source: io::Error) -> Self {
+        Self { action: action.into(), source }
+    }
+}
+
+impl fmt::Display for ExportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.action, self.source)?;
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                f.write_str("; free some space there")
+            }
+            io::ErrorKind::NotFound => f.write_str("; create the directory"),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                f.write_str("; let tallyd's user write there, or configure another path")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ExportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

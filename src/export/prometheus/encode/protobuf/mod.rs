@@ -1,0 +1,319 @@
+//! Prometheus' protobuf format, the only one that has native histograms.
+//!
+//! A page is a sequence of families, each preceded by its length. Names are those of the text format. Every family keeps its
+//! type: Prometheus turns what it reads into lines, and [`admission`](super::super::admission) lets no two families have lines
+//! of one name.
+//!
+//! A family may have a million members, and its length comes first. So a family is never in memory as a whole. The members
+//! beyond the first piece are walked twice, first measured and then written, in one message that is reused for all of them.
+//!
+//! Sample rates can make counts that are not whole. A summary's count is then rounded, because its field is an integer. A
+//! histogram's counts are rounded for Prometheus before 2.45, which reads only the integers. Later versions read the exact counts
+//! in other fields.
+
+#[cfg(test)]
+pub(in crate::export::prometheus) mod decoded;
+mod messages;
+mod native;
+
+use prost::Message;
+
+use self::messages::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary,
+    Timestamp,
+};
+use super::Encoder;
+use super::lines::{help, quantile};
+use crate::export::exporter::PIECE;
+use crate::export::prometheus::families::{Distribution, Family, Member, Members, Total};
+use crate::export::prometheus::family_type::{FamilyType, LineKind};
+use crate::export::prometheus::names::pairs;
+use crate::export::prometheus::totals::Totals;
+use crate::model::{NativeHistogram, Percentile, Policies, Policy};
+
+/// Encodes each family as a message.
+pub(super) struct Protobuf<'a> {
+    totals: &'a Totals,
+    bytes: Vec<u8>,
+    /// The first members of the present family. It is kept for its memory, and so is the next one.
+    start: Vec<u8>,
+    head: MetricFamily,
+    members: MemberMessage<'a>,
+}
+
+impl<'a> Protobuf<'a> {
+    pub(super) fn new(totals: &'a Totals) -> Self {
+        Self {
+            totals,
+            bytes: Vec::with_capacity(3 * PIECE),
+            start: Vec::with_capacity(2 * PIECE),
+            head: MetricFamily::default(),
+            members: MemberMessage::new(&totals.policies),
+        }
+    }
+}
+
+impl<'a> Encoder<'a> for Protobuf<'a> {
+    fn begin_section(&mut self, family: &'a Family, _: &[LineKind], members: &mut Members<'a>) {
+        let Self { totals, bytes, start, head, members: message } = self;
+        let family_type = family.metric_type;
+        head.name.clear();
+        head.name.push_str(&family.name);
+        head.help.clear();
+        head.help.push_str(&help(&totals.policies, family, &[]));
+        head.set_type(match family_type {
+            FamilyType::Counter => MetricType::Counter,
+            FamilyType::Gauge => MetricType::Gauge,
+            FamilyType::Summary => MetricType::Summary,
+            FamilyType::Histogram | FamilyType::NativeHistogram => MetricType::Histogram,
+        });
+        // Most families are no longer than this piece.
+        start.clear();
+        for member in members.by_ref() {
+            message.fill(family_type, member).encode(start).expect(GROWS);
+            if start.len() >= PIECE {
+                break;
+            }
+        }
+        let measure = |member| message.fill(family_type, member).encoded_len();
+        let length = head.encoded_len() + start.len() + members.clone().map(measure).sum::<usize>();
+        prost::encode_length_delimiter(length, bytes).expect(GROWS);
+        head.encode(bytes).expect(GROWS);
+        bytes.extend_from_slice(start);
+    }
+
+    fn encode_member(&mut self, family: &'a Family, _: &[LineKind], member: &'a Member) {
+        self.members.fill(family.metric_type, member).encode(&mut self.bytes).expect(GROWS);
+    }
+
+    fn encoded(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}
+
+const GROWS: &str = "a Vec grows until the message fits";
+
+/// The message of one member. It is reused for all members, so that their lists and texts are allocated once.
+struct MemberMessage<'a> {
+    /// By policy.
+    quantiles: Vec<Vec<f64>>,
+    policies: &'a Policies,
+    /// A family that has nothing but the one member. A reader merges messages that follow each other, so a family without
+    /// members and then one for each member are read as one family.
+    family: MetricFamily,
+}
+
+impl<'a> MemberMessage<'a> {
+    fn new(policies: &'a Policies) -> Self {
+        let quantiles = |policy: &Policy| {
+            let percentiles = policy.statistics.percentiles.iter();
+            percentiles.map(|percentile: &Percentile| quantile(*percentile)).collect()
+        };
+        Self {
+            quantiles: policies.iter().map(quantiles).collect(),
+            policies,
+            family: MetricFamily { metric: vec![Metric::default()], ..MetricFamily::default() },
+        }
+    }
+
+    /// Makes it the message of this member.
+    fn fill(&mut self, family_type: FamilyType, member: &Member) -> &MetricFamily {
+        let Self { quantiles, policies, family } = self;
+        let metric = &mut family.metric[0];
+        set_labels(&mut metric.label, &member.labels);
+        // The lists of the previous member are reused.
+        let summary = metric.summary.take();
+        let histogram = metric.histogram.take();
+        (metric.counter, metric.gauge) = (None, None);
+        let began = Some(timestamp(member.began));
+        match &member.total {
+            Total::Counter(value) => {
+                metric.counter = Some(Counter { value: *value, created_timestamp: began });
+            }
+            Total::Gauge(value) => metric.gauge = Some(Gauge { value: *value }),
+            Total::Distribution(total) if family_type == FamilyType::Summary => {
+                let Summary { mut quantile, .. } = summary.unwrap_or_default();
+                quantile.clear();
+                let pairs = quantiles[member.policy.id().index()].iter().zip(&total.quantiles);
+                quantile.extend(pairs.map(|(&quantile, &value)| Quantile { quantile, value }));
+                metric.summary = Some(Summary {
+                    sample_count: rounded(total.count),
+                    sample_sum: total.sum,
+                    quantile,
+                    created_timestamp: began,
+                });
+            }
+            Total::Distribution(total) => {
+                let Distribution { count, sum, buckets, native, .. } = &**total;
+                let Histogram { mut bucket, .. } = histogram.unwrap_or_default();
+                bucket.clear();
+                let bounds = &policies.get(member.policy.id()).statistics.bounds;
+                bucket.extend(bounds.iter().zip(buckets).map(|(&upper_bound, &weight)| Bucket {
+                    cumulative_count: rounded(weight),
+                    cumulative_count_float: unless_whole(weight),
+                    upper_bound,
+                }));
+                let counts = match native.as_deref() {
+                    Some(NativeHistogram { schema, zero, positive, negative }) => {
+                        native::histogram(*schema, *zero, positive, negative, *sum)
+                    }
+                    None => Histogram {
+                        sample_count: rounded(*count),
+                        sample_count_float: unless_whole(*count),
+                        sample_sum: *sum,
+                        ..Histogram::default()
+                    },
+                };
+                metric.histogram = Some(Histogram { bucket, created_timestamp: began, ..counts });
+            }
+        }
+        family
+    }
+}
+
+/// Replaces the labels of another member by those of this text, and reuses their memory.
+fn set_labels(labels: &mut Vec<LabelPair>, text: &str) {
+    let mut count = 0;
+    for (name, value) in pairs(text) {
+        if count == labels.len() {
+            labels.push(LabelPair::default());
+        }
+        let label = &mut labels[count];
+        label.name.clear();
+        label.name.push_str(name);
+        label.value.clear();
+        label.value.push_str(&value);
+        count += 1;
+    }
+    labels.truncate(count);
+}
+
+/// Rounds a count, and a half upwards. A count beyond 2^64 becomes the largest integer.
+fn rounded(count: f64) -> u64 {
+    count.round() as u64
+}
+
+/// Returns a count that no integer can express, or else 0.
+fn unless_whole(count: f64) -> f64 {
+    if rounded(count) as f64 == count { 0.0 } else { count }
+}
+
+/// Converts seconds since 1970 to a timestamp, to the millisecond.
+fn timestamp(seconds: f64) -> Timestamp {
+    let millis = (seconds * 1e3).round() as i64;
+    Timestamp { seconds: millis.div_euclid(1000), nanos: millis.rem_euclid(1000) as i32 * 1_000_000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded::{as_text, families};
+    use super::*;
+    use crate::export::prometheus::tests::{add, page, row, text, totals};
+    use crate::export::prometheus::{Format, Naming};
+    use crate::model::Summary as Aggregate;
+    use crate::model::{Exposition, Kind, Series, Value};
+
+    fn assert_says_the_same_as_text(totals: &Totals) {
+        let text = text(totals, Format::Text);
+        assert_eq!(as_text(&page(totals, Format::Protobuf)), text);
+    }
+
+    #[test]
+    fn messages_say_the_same_as_the_text_format() {
+        for timings in [Exposition::Summary, Exposition::Histogram] {
+            let mut totals = totals(Naming::Prometheus, timings);
+            assert_says_the_same_as_text(&totals);
+            for value in [100.0, 0.0, -2.5] {
+                let rows = vec![
+                    row(Kind::Timing, "api.latency", &[("env", "a\"b\\c"), ("é", "\\n\",x=\"")], value),
+                    row(Kind::Timing, "api.latency", &[], value),
+                    row(Kind::Counter, "hits", &[], value.abs()),
+                    row(Kind::Counter, "hits", &[("a", ""), ("b", "🦀,"), ("c", "=")], value.abs()),
+                    row(Kind::Counter, "hits", &[("b", "}")], value.abs()),
+                    row(Kind::Gauge, "queue", &[("le", "1")], value),
+                    row(Kind::Set, "users", &[], 7.0),
+                    row(Kind::Distribution, "size", &[], value),
+                ];
+                assert_eq!(add(&mut totals, rows), []);
+                assert_says_the_same_as_text(&totals);
+            }
+            // Now the quantiles and the gauges are gone.
+            add(&mut totals, Vec::new());
+            assert_says_the_same_as_text(&totals);
+        }
+    }
+
+    #[test]
+    fn family_of_many_pieces_is_complete() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let tagged = |n| row(Kind::Counter, "c", &[("n", &format!("{n:05}"))], f64::from(n));
+        add(&mut totals, (0..5000).map(tagged).collect());
+        assert!(page(&totals, Format::Protobuf).len() > 2 * PIECE);
+        assert_says_the_same_as_text(&totals);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_specification() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Gauge, "g", &[("k", "v")], -1.5)]);
+        let expected = [
+            &b"\x29"[..],
+            b"\x0a\x01g\x12\x0dStatsD gauge.\x18\x01",
+            b"\x22\x13\x0a\x06\x0a\x01k\x12\x01v\x12\x09\x09",
+            &(-1.5_f64).to_le_bytes(),
+        ];
+        assert_eq!(page(&totals, Format::Protobuf), expected.concat());
+    }
+
+    #[test]
+    fn members_have_their_time_of_creation() {
+        for timings in [Exposition::Summary, Exposition::Histogram] {
+            let mut totals = totals(Naming::Prometheus, timings);
+            let rows = vec![row(Kind::Counter, "c", &[], 1.0), row(Kind::Timing, "t", &[], 1.0)];
+            (0..2).for_each(|_| _ = add(&mut totals, rows.clone()));
+            let began = Some(Timestamp { seconds: 1000, nanos: 250_000_000 });
+            for family in families(&page(&totals, Format::Protobuf)) {
+                let Metric { counter, summary, histogram, .. } = family.metric[0].clone();
+                let times = [
+                    counter.map(|counter| counter.created_timestamp),
+                    summary.map(|summary| summary.created_timestamp),
+                    histogram.map(|histogram| histogram.created_timestamp),
+                ];
+                assert_eq!(times.into_iter().flatten().collect::<Vec<_>>(), [began]);
+            }
+        }
+    }
+
+    #[test]
+    fn fractional_counts_are_rounded_and_histograms_also_have_the_exact_ones() {
+        let counted = |timings, count: f64| {
+            let mut totals = totals(Naming::Prometheus, timings);
+            let summary = Aggregate { count, buckets: [0.4, count].into(), ..Aggregate::default() };
+            let value = Value::Summary(Box::new(summary));
+            add(&mut totals, vec![(Series::new(Kind::Histogram, "h", &[]), value)]);
+            families(&page(&totals, Format::Protobuf))[0].metric[0].clone()
+        };
+        let cases = [
+            (1.0 / 0.3, 3, 1.0 / 0.3),
+            (2.5, 3, 2.5),
+            (4.0, 4, 0.0),
+            (1e18, 1_000_000_000_000_000_000, 0.0),
+            (1e30, u64::MAX, 1e30),
+        ];
+        for (count, whole, float) in cases {
+            assert_eq!(counted(Exposition::Summary, count).summary.unwrap().sample_count, whole);
+            let histogram = counted(Exposition::Histogram, count).histogram.unwrap();
+            assert_eq!((histogram.sample_count, histogram.sample_count_float), (whole, float));
+            let bucket = |upper_bound, cumulative_count, cumulative_count_float| Bucket {
+                cumulative_count,
+                cumulative_count_float,
+                upper_bound,
+            };
+            assert_eq!(histogram.bucket, [bucket(0.1, 0, 0.4), bucket(1.0, whole, float)]);
+        }
+    }
+}

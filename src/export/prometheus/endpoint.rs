@@ -1,0 +1,356 @@
+//! Serves the families to Prometheus over HTTP.
+//!
+//! ```text
+//!  snapshot --> totals --+
+//!                        +--> render cache: rendered on request, kept until the next snapshot
+//!  request --> service --+
+//! ```
+//!
+//! The exporter's thread adds snapshots to the totals. The HTTP server has a thread of its own for all connections, and one
+//! more for rendering.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use enum_map::EnumMap;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::{HeaderMap, Method, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use super::encode::Format;
+use super::render_cache::RenderCache;
+use super::totals::Totals;
+use crate::export::{ExportError, ExportOutcome, Exporter};
+use crate::http::negotiation::{self, Encoding, Offer, Precision};
+use crate::http::response::{Response, landing_page, method_not_allowed, text};
+use crate::http::{self, Protection, Request, Server, ServerKeys, ServerOptions, Service, WebError};
+use crate::model::{Counter, Snapshot, Telemetry};
+use crate::net::{BindKeys, Stopped};
+
+const KEYS: ServerKeys = ServerKeys {
+    bind: BindKeys {
+        socket: "http",
+        address: "exporters.prometheus.address",
+        port: "exporters.prometheus.port",
+        share_port: None,
+    },
+    max_connections: "exporters.prometheus.max_connections",
+    web_config_file: "exporters.prometheus.web_config_file",
+};
+
+/// The formats that scrapers may ask for. Text is the default. A scraper gets protobuf only if it names the messages and the
+/// encoding, because protobuf also has other ones.
+const OFFERS: [Offer<Format>; 3] = [
+    Offer {
+        value: Format::Text,
+        name: ("text", "plain"),
+        parameters: &[("version", "0.0.4")],
+        precision: Precision::Any,
+    },
+    Offer {
+        value: Format::OpenMetrics,
+        name: ("application", "openmetrics-text"),
+        parameters: &[("version", "1.0.0")],
+        precision: Precision::Subtype,
+    },
+    Offer {
+        value: Format::Protobuf,
+        name: ("application", "vnd.google.protobuf"),
+        parameters: &[("proto", "io.prometheus.client.MetricFamily"), ("encoding", "delimited")],
+        precision: Precision::Parameters,
+    },
+];
+
+/// A request to read the configuration again. The outcome is sent to the client that made it.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// Checks the web configuration file of the endpoint, and the files that it names.
+///
+/// # Errors
+///
+/// The first problem that is found.
+pub fn check_web(path: &Path) -> Result<(), WebError> {
+    http::check_web(path, KEYS.web_config_file)
+}
+
+/// The exporter that Prometheus scrapes.
+#[derive(Debug)]
+pub struct Endpoint {
+    address: SocketAddr,
+    protection: Option<Protection>,
+    cache: Arc<RenderCache>,
+    /// `None` once it is finished.
+    server: Option<Server>,
+}
+
+impl Endpoint {
+    /// Starts to serve the snapshots that are exported from now on, added to `totals`. Clients may ask for a reload of the
+    /// configuration if there is a receiver of such requests.
+    ///
+    /// # Errors
+    ///
+    /// If the web configuration file is invalid, the address cannot be used, or the system provides no thread.
+    pub fn start(
+        options: &ServerOptions,
+        totals: Totals,
+        reload_requests: Option<mpsc::Sender<ReloadRequest>>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let cache = Arc::new(RenderCache::new(totals));
+        let scrapes = telemetry.counters("scrapes", &[], "format");
+        let service = ScrapeService { cache: Arc::clone(&cache), scrapes, reload_requests };
+        let server = Server::start(options, &KEYS, service, telemetry)?;
+        Ok(Self { address: server.address(), protection: server.protection(), cache, server: Some(server) })
+    }
+
+    /// Returns the address on which it serves.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns how it was protected when it started, or `None` if there is no web configuration file.
+    #[must_use]
+    pub fn protection(&self) -> Option<Protection> {
+        self.protection
+    }
+}
+
+impl Exporter for Endpoint {
+    fn name(&self) -> &'static str {
+        "prometheus"
+    }
+
+    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+        let outcome = self.cache.add(snapshot);
+        if self.server.as_ref().is_some_and(Server::is_running) { Ok(outcome) } else { Err(panicked()) }
+    }
+
+    fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {
+        // A part of the time is left for the thread to end.
+        let patience = patience * 9 / 10;
+        match self.server.take().map(|server| server.stop(patience)) {
+            Some(Stopped::Panicked) => Err(panicked()),
+            Some(Stopped::TimedOut) => {
+                tracing::warn!(?patience, "scrapers did not take their answers before the stop");
+                Ok(())
+            }
+            Some(Stopped::Drained) | None => Ok(()),
+        }
+    }
+}
+
+fn panicked() -> ExportError {
+    ExportError::new("the endpoint ended by a panic", io::Error::other("restart tallyd; see the log above"))
+}
+
+/// Answers the requests of scrapers and people.
+#[derive(Debug)]
+struct ScrapeService {
+    cache: Arc<RenderCache>,
+    scrapes: EnumMap<Format, Counter>,
+    /// `None` if clients may not ask for a reload.
+    reload_requests: Option<mpsc::Sender<ReloadRequest>>,
+}
+
+impl Service for ScrapeService {
+    async fn respond(&self, request: &Request) -> Response {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let writes = matches!(*request.method(), Method::POST | Method::PUT);
+        match request.uri().path() {
+            "/" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => method_not_allowed("GET, HEAD"),
+            "/-/reload" if !writes => method_not_allowed("POST, PUT"),
+            "/-/reload" => self.reload().await,
+            "/" => landing_page(
+                "tallyd",
+                &[
+                    ("metrics", "what Prometheus scrapes"),
+                    ("-/healthy", "tallyd runs"),
+                    ("-/ready", "whether there is something to scrape yet"),
+                ],
+            ),
+            "/metrics" => self.scrape(request.headers()).await,
+            "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+            "/-/ready" if self.cache.is_ready() => text(StatusCode::OK, "ready\n"),
+            "/-/ready" => {
+                let why = "not ready: the first interval has not ended yet\n";
+                text(StatusCode::SERVICE_UNAVAILABLE, why)
+            }
+            _ => text(StatusCode::NOT_FOUND, "not found: there are /metrics, /-/healthy and /-/ready\n"),
+        }
+    }
+}
+
+impl ScrapeService {
+    async fn scrape(&self, headers: &HeaderMap) -> Response {
+        let format = negotiation::content_type(headers, &OFFERS);
+        let encoding = negotiation::encoding(headers);
+        self.scrapes[format].increment();
+        let body = if let Some(body) = self.cache.find(format, encoding) {
+            body
+        } else {
+            let cache = Arc::clone(&self.cache);
+            match spawn_blocking(move || cache.find_or_render(format, encoding)).await {
+                Ok(body) => body,
+                Err(error) => {
+                    tracing::error!(%error, "the metrics could not be rendered");
+                    return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered\n");
+                }
+            }
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if encoding == Encoding::Gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+
+    /// Asks for a reload of the configuration, and returns its outcome.
+    async fn reload(&self) -> Response {
+        let Some(requests) = &self.reload_requests else {
+            let why = "turned off: set exporters.prometheus.enable_reload\n";
+            return text(StatusCode::FORBIDDEN, why);
+        };
+        let (request, outcome) = oneshot::channel();
+        // Both fail only while tallyd is stopping.
+        let stopping = || Err("tallyd is stopping".to_owned());
+        let outcome = match requests.send(request).await {
+            Ok(()) => outcome.await.unwrap_or_else(|_| stopping()),
+            Err(_) => stopping(),
+        };
+        match outcome {
+            Ok(()) => text(StatusCode::OK, "reloaded\n"),
+            Err(error) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("refused, the previous configuration stays in force: {error}\n"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::ACCEPT;
+
+    use super::*;
+
+    #[test]
+    fn a_scraper_gets_the_format_that_it_names_and_prefers() {
+        let cases = [
+            ("", Format::Text),
+            ("*/*", Format::Text),
+            ("application/*", Format::Text),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text),
+            ("application/openmetrics-text", Format::OpenMetrics),
+            ("Application/OpenMetrics-Text; Version=1.0.0", Format::OpenMetrics),
+            ("application/openmetrics-text; version=\"1.0.0\"; charset=utf-8", Format::OpenMetrics),
+            ("application/openmetrics-text;version=0.0.1", Format::Text),
+            ("application/openmetrics-text;q=0, */*", Format::Text),
+            ("application/openmetrics-text;q=nonsense", Format::Text),
+            ("application/openmetrics-text;q=NaN", Format::Text),
+            ("application/openmetrics-text,*/*", Format::OpenMetrics),
+            ("application/openmetrics-text;q=0.3,text/plain;q=0.4", Format::Text),
+            ("application/openmetrics-text;q=0.4,text/plain;q=0.3", Format::OpenMetrics),
+            ("application/openmetrics-text;q=0.5,*/*;q=0.9,text/plain;q=0.1", Format::OpenMetrics),
+            ("application/openmetrics-text,text/plain", Format::Text),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+                Format::Protobuf,
+            ),
+            (
+                "Application/Vnd.Google.Protobuf ; Proto=\"io.prometheus.client.MetricFamily\" ; Encoding = delimited",
+                Format::Protobuf,
+            ),
+            ("application/vnd.google.protobuf", Format::Text),
+            ("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily", Format::Text),
+            ("application/vnd.google.protobuf;encoding=delimited", Format::Text),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=compact-text",
+                Format::Text,
+            ),
+            ("application/vnd.google.protobuf;proto=other.Message;encoding=delimited", Format::Text),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0,*/*",
+                Format::Text,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 text/plain;version=0.0.4",
+                Format::Text,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 application/openmetrics-text;version=1.0.0",
+                Format::OpenMetrics,
+            ),
+            (
+                // Prometheus 2.42.
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Format::OpenMetrics,
+            ),
+            (
+                // Prometheus 2.42 with native histograms.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+            (
+                // Prometheus 3.9.
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                Format::OpenMetrics,
+            ),
+            (
+                // Prometheus 3.0, and 3.9, with native histograms.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;\
+                 escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;escaping=allow-utf-8;q=0.4,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                 text/plain;version=0.0.4;escaping=allow-utf-8;q=0.2,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+                 application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+            (
+                // Prometheus 3, set to scrape text.
+                "text/plain;version=0.0.4;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.2",
+                Format::Text,
+            ),
+            // VictoriaMetrics.
+            ("text/plain;version=0.0.4;q=1,*/*;q=0.1", Format::Text),
+            // Datadog's openmetrics check, by default and with `use_latest_spec`. curl sends the second row.
+            ("text/plain", Format::Text),
+            (
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1",
+                Format::OpenMetrics,
+            ),
+            (
+                // Telegraf.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
+                 text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+        ];
+        for (accept, expected) in cases {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(negotiation::content_type(&headers, &OFFERS), expected, "{accept}");
+        }
+    }
+}

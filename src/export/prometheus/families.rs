@@ -1,0 +1,323 @@
+//! The families of the page and their members, found by name and labels, and walked in sorted order.
+
+use std::hash::BuildHasher;
+use std::{mem, slice};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::family_type::FamilyType;
+use crate::export::outcome::QuarantineReason;
+use crate::model::{HeldPolicy, Kind, NativeHistogram, NativeSettings, Policy, Statistics};
+
+/// A family: one metric of the page.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: Box<str>,
+    pub(super) metric_type: FamilyType,
+    pub(super) kind: Kind,
+    /// The policy whose HELP text the family has: that of the member whose policy takes precedence.
+    pub(super) policy: HeldPolicy,
+    /// Set if the family leaves the page at the end of the interval. Its rows are quarantined for this reason: `NameTaken` if it
+    /// gave way to a line of a distribution, `TypeConflict` if the rules in force want another type for it.
+    pub(super) leaves: Option<QuarantineReason>,
+}
+
+/// A member of a family: one series of the page.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The labels as text, without the braces.
+    pub(super) labels: Box<str>,
+    /// The number of its family.
+    pub(super) family: u32,
+    pub(super) kind: Kind,
+    pub(super) policy: HeldPolicy,
+    pub(super) total: Total,
+    /// The time of the latest snapshot that had it, on the clock of [`Totals`](super::Totals).
+    pub(super) seen: u64,
+    /// The start of the first interval that had it, in seconds since 1970.
+    pub(super) began: f64,
+}
+
+/// The sum of all intervals since a member began.
+#[derive(Debug)]
+pub(super) enum Total {
+    Counter(f64),
+    Gauge(f64),
+    /// On the heap, because most series need no more than a number.
+    Distribution(Box<Distribution>),
+}
+
+/// The total of a timing, histogram or distribution.
+#[derive(Debug, Default)]
+pub(super) struct Distribution {
+    pub(super) count: f64,
+    pub(super) sum: f64,
+    /// The percentiles of the latest interval; empty if it had no samples. Only summaries show them.
+    pub(super) quantiles: Vec<f64>,
+    /// The weight up to each bound. Summaries have no bounds.
+    pub(super) buckets: Box<[f64]>,
+    /// The weights in exponential buckets, if the policy wants them.
+    pub(super) native: Option<Box<NativeHistogram>>,
+}
+
+impl Member {
+    pub(super) fn is_distribution(&self) -> bool {
+        matches!(self.total, Total::Distribution(_))
+    }
+}
+
+impl Total {
+    /// Returns the total of no samples.
+    pub(super) fn new(family_type: FamilyType, policy: &Policy) -> Self {
+        match family_type {
+            FamilyType::Counter => Total::Counter(0.0),
+            FamilyType::Gauge => Total::Gauge(0.0),
+            _ => Total::Distribution(Box::new(Distribution::new(policy))),
+        }
+    }
+}
+
+impl Distribution {
+    /// Returns the distribution of no values, with the buckets that the policy wants.
+    pub(super) fn new(policy: &Policy) -> Self {
+        let Statistics { bounds, native, .. } = &policy.statistics;
+        Self {
+            buckets: vec![0.0; bounds.len()].into(),
+            native: native
+                .map(|NativeSettings { schema, .. }| Box::new(NativeHistogram::new(schema, 0.0, [], []))),
+            ..Self::default()
+        }
+    }
+}
+
+/// All families and members. Each has a number, which stays the same until [`retain`](Self::retain).
+#[derive(Debug, Default)]
+pub(super) struct Families {
+    list: Vec<Family>,
+    members: Vec<Member>,
+    /// The numbers of the members, sorted by the names of their families, then by their labels.
+    order: Vec<u32>,
+    /// The numbers of members that are not in `order` yet.
+    unsorted: Vec<u32>,
+    by_name: HashTable<u32>,
+    by_labels: HashTable<u32>,
+    /// Keyed afresh for each process, because clients choose names and labels.
+    hasher: RandomState,
+}
+
+impl Families {
+    /// Returns each family with its members, all in sorted order. Members that joined since [`sort`](Self::sort) are missing.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Family, Members<'_>)> {
+        let are_of_one_family = |a: &u32, b: &u32| self.member(*a).family == self.member(*b).family;
+        self.order
+            .chunk_by(are_of_one_family)
+            .map(|numbers| (self.family_of(numbers[0]), Members { families: self, numbers: numbers.iter() }))
+    }
+
+    pub(super) fn family(&self, number: u32) -> &Family {
+        &self.list[number as usize]
+    }
+
+    pub(super) fn family_of(&self, member: u32) -> &Family {
+        self.family(self.member(member).family)
+    }
+
+    pub(super) fn family_mut(&mut self, number: u32) -> &mut Family {
+        &mut self.list[number as usize]
+    }
+
+    pub(super) fn member(&self, number: u32) -> &Member {
+        &self.members[number as usize]
+    }
+
+    pub(super) fn member_mut(&mut self, number: u32) -> &mut Member {
+        &mut self.members[number as usize]
+    }
+
+    pub(super) fn families_mut(&mut self) -> impl Iterator<Item = &mut Family> {
+        self.list.iter_mut()
+    }
+
+    pub(super) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.members.iter_mut()
+    }
+
+    /// Returns the number of the family with this name.
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        let has_name = |number: &u32| *self.family(*number).name == *name;
+        self.by_name.find(self.hasher.hash_one(name), has_name).copied()
+    }
+
+    /// Returns true if a distribution has lines of this name, such as `x_count` of a summary `x`. The distribution's own name
+    /// does not count.
+    pub(super) fn is_line_of_distribution(&self, name: &str) -> bool {
+        FamilyType::Histogram.suffixes().any(|suffix| {
+            let owner = name.strip_suffix(suffix).and_then(|name| self.find(name));
+            owner
+                .is_some_and(|number| self.family(number).metric_type.suffixes().any(|other| other == suffix))
+        })
+    }
+
+    /// Adds a family, whose name must be new, and returns its number.
+    pub(super) fn open(&mut self, family: Family) -> u32 {
+        let number = self.list.len() as u32;
+        self.list.push(family);
+        let hash = |number: &u32| self.hasher.hash_one(&*self.list[*number as usize].name);
+        self.by_name.insert_unique(hash(&number), number, hash);
+        number
+    }
+
+    /// Adds a member to its family and returns its number. If the family already has a member with these labels, the member
+    /// is not added, and the error is the number of the other one.
+    pub(super) fn join(&mut self, member: Member) -> Result<u32, u32> {
+        let number = self.members.len() as u32;
+        self.members.push(member);
+        let key = |number: &u32| sort_key(&self.list, &self.members, *number);
+        let hash = |number: &u32| self.hasher.hash_one(key(number));
+        match self.by_labels.entry(hash(&number), |known| key(known) == key(&number), hash) {
+            Entry::Occupied(twin) => {
+                self.members.pop();
+                Err(*twin.get())
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(number);
+                self.unsorted.push(number);
+                Ok(number)
+            }
+        }
+    }
+
+    /// Sorts the members that are new into the order.
+    pub(super) fn sort(&mut self) {
+        let mut new = mem::take(&mut self.unsorted);
+        let key = |number: &u32| sort_key(&self.list, &self.members, *number);
+        new.sort_by(|a, b| key(a).cmp(&key(b)));
+        merge_sorted(&mut self.order, new, |a, b| key(a) < key(b));
+    }
+
+    /// Drops the members that `stays` rejects and the families that are left without members, and renumbers all others.
+    /// All members must be sorted.
+    pub(super) fn retain(&mut self, stays: impl Fn(&Family, &Member) -> bool) -> Renumbering {
+        let Self { list: families, members, order, by_name, by_labels, .. } = self;
+        let mut has_members = vec![false; families.len()];
+        let new_members = Renumbering::retain(members, |member| {
+            let family = member.family as usize;
+            let stays = stays(&families[family], member);
+            has_members[family] |= stays;
+            stays
+        });
+        let mut has_members = has_members.into_iter();
+        let new_families = Renumbering::retain(families, |_| has_members.next() == Some(true));
+        members.iter_mut().for_each(|member| _ = new_families.renumber(&mut member.family));
+        order.retain_mut(|number| new_members.renumber(number));
+        order.shrink_to(2 * order.len());
+        by_labels.retain(|number| new_members.renumber(number));
+        by_labels.shrink_to(2 * by_labels.len(), |number| {
+            self.hasher.hash_one(sort_key(families, members, *number))
+        });
+        by_name.retain(|number| new_families.renumber(number));
+        by_name
+            .shrink_to(2 * by_name.len(), |number| self.hasher.hash_one(&*families[*number as usize].name));
+        new_members
+    }
+}
+
+/// Returns the name of a member's family and the member's labels, by which the page is sorted.
+fn sort_key<'a>(families: &'a [Family], members: &'a [Member], number: u32) -> (&'a str, &'a str) {
+    let member = &members[number as usize];
+    (&families[member.family as usize].name, &member.labels)
+}
+
+/// The members of a family in sorted order.
+#[derive(Clone)]
+pub(super) struct Members<'a> {
+    families: &'a Families,
+    numbers: slice::Iter<'a, u32>,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = &'a Member;
+
+    fn next(&mut self) -> Option<&'a Member> {
+        self.numbers.next().map(|number| self.families.member(*number))
+    }
+}
+
+/// The new numbers of what stayed in a list, by old number.
+#[derive(Debug)]
+pub(super) struct Renumbering(Vec<u32>);
+
+/// Marks a number that is gone. Lists are shorter.
+const GONE: u32 = u32::MAX;
+
+impl Renumbering {
+    /// Drops what `stays` rejects. What stays is renumbered from 0 in its order.
+    fn retain<T>(list: &mut Vec<T>, mut stays: impl FnMut(&T) -> bool) -> Self {
+        let mut numbers = Vec::with_capacity(list.len());
+        let mut next = 0;
+        list.retain(|element| {
+            let stays = stays(element);
+            numbers.push(if stays { next } else { GONE });
+            next += u32::from(stays);
+            stays
+        });
+        list.shrink_to(2 * list.len());
+        Self(numbers)
+    }
+
+    /// Replaces an old number by the new one. Returns false if there is none, because the element is gone.
+    pub(super) fn renumber(&self, number: &mut u32) -> bool {
+        *number = self.0[*number as usize];
+        *number != GONE
+    }
+}
+
+/// Merges a sorted list into another one.
+///
+/// Each new element finds its position by binary search in the rest of the list. Among a million old elements that takes some
+/// twenty comparisons, while the standard sort, which merges two runs as well, would look at all of them.
+pub(super) fn merge_sorted<T>(list: &mut Vec<T>, new: Vec<T>, is_before: impl Fn(&T, &T) -> bool) {
+    if new.is_empty() {
+        return;
+    }
+    let capacity = list.len() + new.len();
+    let mut old = mem::replace(list, Vec::with_capacity(capacity)).into_iter();
+    for element in new {
+        let before = old.as_slice().partition_point(|old| is_before(old, &element));
+        list.extend(old.by_ref().take(before));
+        list.push(element);
+    }
+    list.extend(old);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn elements_that_stay_are_found_by_their_new_numbers() {
+        let mut list = vec!["a", "b", "c", "d"];
+        let mut numbers = vec![3, 1, 0, 2];
+        let renumbering = Renumbering::retain(&mut list, |element| *element != "b");
+        numbers.retain_mut(|number| renumbering.renumber(number));
+        assert_eq!(list, ["a", "c", "d"]);
+        assert_eq!(numbers, [2, 0, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn merged_lists_are_sorted(mut list in vec(0..50, 0..40), mut new in vec(0..50, 0..40)) {
+            list.sort_unstable();
+            new.sort_unstable();
+            let mut expected = [list.clone(), new.clone()].concat();
+            expected.sort_unstable();
+            merge_sorted(&mut list, new, |a, b| a < b);
+            prop_assert_eq!(list, expected);
+        }
+    }
+}

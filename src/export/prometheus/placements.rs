@@ -1,0 +1,107 @@
+//! Remembers where each series of the snapshots is on the page, or why it is kept off.
+
+use super::families::{Renumbering, merge_sorted};
+use crate::export::outcome::{MergeReason, QuarantineReason};
+use crate::model::Series;
+
+/// Where a series is on the page.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Placement {
+    /// The series is added to this member. `by_labels` and `by_series` tell which [`MergeReason`] applies to it.
+    Member { number: u32, by_labels: bool, by_series: bool },
+    /// The series is kept off the page.
+    Quarantined(QuarantineReason),
+}
+
+impl Placement {
+    pub(super) fn member(self) -> Option<u32> {
+        match self {
+            Placement::Member { number, .. } => Some(number),
+            Placement::Quarantined(_) => None,
+        }
+    }
+}
+
+/// A series and its placement.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) series: Series,
+    pub(super) placement: Placement,
+}
+
+/// The placements of all series, sorted by series.
+#[derive(Debug, Default)]
+pub(super) struct Placements(Vec<Placed>);
+
+impl Placements {
+    /// Starts a walk that finds series in sorted order.
+    pub(super) fn walk(&self) -> Walk<'_> {
+        Walk(&self.0)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Placement> {
+        self.0.iter_mut().map(|placed| &mut placed.placement)
+    }
+
+    /// Adds the placements of new series, which are sorted.
+    pub(super) fn add(&mut self, new: Vec<Placed>) {
+        merge_sorted(&mut self.0, new, |known, new| known.series < new.series);
+    }
+
+    /// Forgets the series whose members are gone, and renumbers the others. Quarantined series are forgotten, too, unless
+    /// `keeps_quarantined`.
+    pub(super) fn renumber(&mut self, members: &Renumbering, keeps_quarantined: bool) {
+        self.0.retain_mut(|placed| match &mut placed.placement {
+            Placement::Member { number, .. } => members.renumber(number),
+            Placement::Quarantined(_) => keeps_quarantined,
+        });
+        self.0.shrink_to(2 * self.0.len());
+    }
+
+    /// Returns the series that are kept off the page, and why.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
+        self.0.iter().filter_map(|placed| match placed.placement {
+            Placement::Member { .. } => None,
+            Placement::Quarantined(reason) => Some((&placed.series, reason)),
+        })
+    }
+
+    /// Returns the series that are on the page in another way than they were sent, and why.
+    pub(super) fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
+        self.0.iter().flat_map(|placed| {
+            let (by_labels, by_series) = match placed.placement {
+                Placement::Member { by_labels, by_series, .. } => (by_labels, by_series),
+                Placement::Quarantined(_) => (false, false),
+            };
+            let reasons =
+                [by_labels.then_some(MergeReason::Labels), by_series.then_some(MergeReason::Series)];
+            reasons.into_iter().flatten().map(|reason| (&placed.series, reason))
+        })
+    }
+}
+
+/// The placements that a walk has not passed yet.
+pub(super) struct Walk<'a>(&'a [Placed]);
+
+impl Walk<'_> {
+    /// Finds the placement of a series and passes it. Adds the members of the series that it skips to `skipped`.
+    pub(super) fn find(&mut self, series: &Series, skipped: &mut Vec<u32>) -> Option<Placement> {
+        while let [first, rest @ ..] = self.0 {
+            if first.series == *series {
+                self.0 = rest;
+                return Some(first.placement);
+            }
+            if first.series > *series {
+                break;
+            }
+            self.0 = rest;
+            skipped.extend(first.placement.member());
+        }
+        None
+    }
+
+    /// Ends the walk. Adds the members of the series that remain to `skipped`.
+    pub(super) fn end(self, skipped: &mut Vec<u32>) {
+        skipped.extend(self.0.iter().filter_map(|placed| placed.placement.member()));
+    }
+}

@@ -1,0 +1,189 @@
+//! Keeps the rendered families, in each format and encoding that scrapers ask for. Each is rendered at most once per
+//! snapshot.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use enum_map::EnumMap;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use parking_lot::{Mutex, RwLock};
+
+use super::encode::Format;
+use super::totals::Totals;
+use crate::export::ExportOutcome;
+use crate::http::negotiation::Encoding;
+use crate::http::response::Body;
+use crate::model::Snapshot;
+
+/// The totals, and what was rendered of them since the latest snapshot.
+#[derive(Debug)]
+pub(super) struct RenderCache {
+    totals: RwLock<Totals>,
+    /// The number of snapshots that were added.
+    snapshots: AtomicU64,
+    rendered: EnumMap<Format, EnumMap<Encoding, Mutex<Option<Rendered>>>>,
+}
+
+#[derive(Debug)]
+struct Rendered {
+    body: Body,
+    /// The number of snapshots that the body includes.
+    snapshots: u64,
+}
+
+impl RenderCache {
+    pub(super) fn new(totals: Totals) -> Self {
+        Self { totals: RwLock::new(totals), snapshots: AtomicU64::new(0), rendered: EnumMap::default() }
+    }
+
+    /// Adds a snapshot to the totals. The cache drops outdated bodies, so only clients that are receiving them keep them in
+    /// memory.
+    pub(super) fn add(&self, snapshot: &Snapshot) -> ExportOutcome {
+        let mut totals = self.totals.write();
+        let outcome = totals.add(snapshot);
+        let snapshots = self.snapshots.fetch_add(1, Ordering::Release) + 1;
+        drop(totals);
+        for rendered in self.rendered.values().flat_map(EnumMap::values) {
+            // A locked one is just being rendered. It is dropped at the next snapshot.
+            if let Some(mut rendered) = rendered.try_lock() {
+                rendered.take_if(|rendered| rendered.snapshots < snapshots);
+            }
+        }
+        outcome
+    }
+
+    /// Returns true once there is something to scrape.
+    pub(super) fn is_ready(&self) -> bool {
+        self.snapshots.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns the body if it has been rendered since the latest snapshot. It never waits.
+    pub(super) fn find(&self, format: Format, encoding: Encoding) -> Option<Body> {
+        self.current(self.rendered[format][encoding].try_lock()?.as_ref())
+    }
+
+    /// Returns the body, and renders it if necessary, which takes time in proportion to the number of series. Callers that
+    /// want the same body wait for each other.
+    pub(super) fn find_or_render(&self, format: Format, encoding: Encoding) -> Body {
+        let mut slot = self.rendered[format][encoding].lock();
+        if let Some(body) = self.current(slot.as_ref()) {
+            return body;
+        }
+        let mut pieces = Pieces(Vec::new());
+        let rendered = match encoding {
+            Encoding::Identity => self.render(format, &mut pieces),
+            // It is compressed while it is rendered. So the uncompressed body, which takes ten times as much memory, is never
+            // in memory as a whole.
+            Encoding::Gzip => {
+                let mut encoder = GzEncoder::new(&mut pieces, Compression::fast());
+                let rendered = self.render(format, &mut encoder);
+                rendered.and_then(|snapshots| encoder.finish().map(|_| snapshots))
+            }
+        };
+        let snapshots = rendered.expect("writing to memory never fails");
+        let body = Body::from(pieces.0);
+        *slot = Some(Rendered { body: Arc::clone(&body), snapshots });
+        body
+    }
+
+    fn current(&self, rendered: Option<&Rendered>) -> Option<Body> {
+        let rendered = rendered?;
+        (rendered.snapshots == self.snapshots.load(Ordering::Acquire)).then(|| Arc::clone(&rendered.body))
+    }
+
+    /// Renders the totals, and returns the number of snapshots in them. The totals are locked for that time. Meanwhile, a
+    /// new snapshot waits in the queue of the exporter.
+    fn render(&self, format: Format, to: &mut impl Write) -> io::Result<u64> {
+        let totals = self.totals.read();
+        format.render(&totals, |piece| to.write_all(piece))?;
+        Ok(self.snapshots.load(Ordering::Acquire))
+    }
+}
+
+/// Keeps each piece that is written to it.
+struct Pieces(Vec<Bytes>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(Bytes::copy_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::thread;
+    use std::time::{Duration, SystemTime};
+
+    use flate2::read::GzDecoder;
+    use memchr::memmem;
+
+    use super::super::names::Naming;
+    use super::*;
+    use crate::model::{Kind, Overview, Series, Value};
+
+    fn cache() -> RenderCache {
+        RenderCache::new(Totals::new(Naming::Prometheus))
+    }
+
+    fn hits(count: u32) -> Snapshot {
+        let series = |n| Series::new(Kind::Counter, &format!("hits.{n:05}"), &[]);
+        Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(1),
+            policies: Arc::default(),
+            rows: (0..count).map(|n| (series(n), Value::Counter(1.0))).collect(),
+            events: Vec::new(),
+            overview: Overview::default(),
+        }
+    }
+
+    #[test]
+    fn a_body_is_rendered_once_per_snapshot_and_shared_by_all_clients() {
+        let cache = cache();
+        assert!(cache.find(Format::Text, Encoding::Gzip).is_none() && !cache.is_ready());
+        cache.add(&hits(1));
+        assert!(cache.is_ready());
+        let render = || cache.find_or_render(Format::Text, Encoding::Gzip);
+        let bodies: Vec<_> = thread::scope(|scope| {
+            let all = [(); 8].map(|()| scope.spawn(render));
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let first = cache.find(Format::Text, Encoding::Gzip).unwrap();
+        assert!(bodies.iter().all(|other| Arc::ptr_eq(&first, other)));
+        drop(bodies);
+        cache.add(&hits(1));
+        assert_eq!(Arc::strong_count(&first), 1, "the cache has dropped it");
+        assert!(cache.find(Format::Text, Encoding::Gzip).is_none());
+        assert_ne!(first, render());
+    }
+
+    #[test]
+    fn the_compressed_body_holds_the_same_as_the_plain_one() {
+        for count in [0, 1, 10_000] {
+            let cache = cache();
+            cache.add(&hits(count));
+            for format in Format::ALL {
+                let [plain, compressed] = [Encoding::Identity, Encoding::Gzip]
+                    .map(|encoding| cache.find_or_render(format, encoding).concat());
+                let mut text = Vec::new();
+                GzDecoder::new(&compressed[..]).read_to_end(&mut text).unwrap();
+                assert_eq!(text, plain);
+                let mut rest = &plain[..];
+                for n in 0..count {
+                    let name = format!("hits_{n:05}");
+                    let found = memmem::find(rest, name.as_bytes());
+                    rest = &rest[found.unwrap_or_else(|| panic!("no {name} in {format:?}"))..];
+                }
+            }
+        }
+    }
+}

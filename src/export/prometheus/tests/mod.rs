@@ -1,0 +1,94 @@
+//! Support for the tests of this folder, and the test that compares the totals with the naive ones.
+
+mod naive;
+mod property;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{Format, Naming, Totals};
+use crate::export::outcome::ExportOutcome;
+use crate::model::{
+    Exposition, Kind, Named, Overview, Percentile, Policies, Policy, Series, Snapshot, Statistics, Summary,
+    Value,
+};
+
+/// Creates totals with the policies of [`policies`].
+pub(super) fn totals(naming: Naming, exposition: Exposition) -> Totals {
+    let mut totals = Totals::new(naming);
+    totals.policies = policies(exposition);
+    totals
+}
+
+/// Creates one policy, under which series expire after a minute.
+pub(super) fn policies(exposition: Exposition) -> Arc<Policies> {
+    let statistics = Statistics {
+        percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
+        bounds: if exposition == Exposition::Histogram { vec![0.1, 1.0] } else { Vec::new() },
+        ..Statistics::default()
+    };
+    let expire_after = [Duration::from_mins(1); 6];
+    let policy = Policy { statistics, exposition, expire_after, ..Policy::default() };
+    Arc::new(Policies::new(vec![policy]))
+}
+
+/// Adds an interval of ten seconds. The first one begins at 1000.25 s. Returns the counts, by name, of the rows that are not on
+/// the page as they were sent.
+pub(super) fn add(totals: &mut Totals, rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
+    let policies = Arc::clone(&totals.policies);
+    add_under(totals, policies, rows)
+}
+
+/// Adds an interval with these policies, of which all rows have the first one.
+pub(super) fn add_under(
+    totals: &mut Totals,
+    policies: Arc<Policies>,
+    mut rows: Vec<(Series, Value)>,
+) -> Vec<(&'static str, u64)> {
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let snapshot = Snapshot {
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_010_250) + Duration::from_nanos(totals.clock),
+        interval: Duration::from_secs(10),
+        policies,
+        rows: rows.into_iter().collect(),
+        events: Vec::new(),
+        overview: Overview::default(),
+    };
+    let ExportOutcome { quarantined, merged } = totals.add(&snapshot);
+    let quarantined = quarantined.into_iter().map(|(reason, count)| (reason.name(), count));
+    let merged = merged.into_iter().map(|(reason, count)| (reason.name(), count));
+    quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
+}
+
+/// Creates a row. A distribution has two samples of this value.
+pub(super) fn row(kind: Kind, name: &str, tags: &[(&str, &str)], value: f64) -> (Series, Value) {
+    let value = match kind {
+        Kind::Counter => Value::Counter(value),
+        Kind::Gauge => Value::Gauge(value),
+        Kind::Set => Value::Set(value),
+        Kind::Timing | Kind::Histogram | Kind::Distribution => Value::Summary(Box::new(Summary {
+            count: 2.0,
+            sum: 2.0 * value,
+            percentiles: [value, value].into(),
+            buckets: [1.0, 2.0].into(),
+            ..Summary::default()
+        })),
+    };
+    (Series::new(kind, name, tags), value)
+}
+
+/// Renders the page in one of the text formats.
+pub(super) fn text(totals: &Totals, format: Format) -> String {
+    String::from_utf8(page(totals, format)).unwrap()
+}
+
+/// Renders the page.
+pub(super) fn page(totals: &Totals, format: Format) -> Vec<u8> {
+    let mut page = Vec::new();
+    let Ok(()) = format.render(totals, |piece| -> Result<(), Infallible> {
+        page.extend_from_slice(piece);
+        Ok(())
+    });
+    page
+}

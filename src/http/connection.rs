@@ -1,0 +1,272 @@
+//! Serves one connection: TLS handshake, requests and responses, each with a deadline.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep_until};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::deadline::{CloseReason, Progress};
+use super::response::{Body, Response, ResponseCounts, too_many_requests, unauthorized};
+use super::web::{AccessControl, Refusal};
+use crate::net::{ServeConnection, Stop};
+
+/// The length in bytes of the longest header of a request. The one that Prometheus sends takes about 500.
+const MAX_HEADER: usize = 16 << 10;
+
+/// The first byte of a TLS connection, which is a handshake record. No HTTP method begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+const TLS_REQUIRED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Connection: close\r\nContent-Length: 32\r\n\r\nthis port speaks TLS: use https\n";
+
+/// A request. Services do not read its body.
+pub(crate) type Request = hyper::Request<Incoming>;
+
+/// Answers requests. It runs on the server's thread only.
+pub(crate) trait Service: Send + 'static {
+    /// Returns the response to a request that was admitted.
+    fn respond(&self, request: &Request) -> impl Future<Output = Response>;
+}
+
+/// Serves the connections of a server, whose requests it hands to `service`.
+#[derive(Debug)]
+pub(super) struct HttpService<S> {
+    pub(super) service: S,
+    /// How long a client may take to send the header of a request, and how long to receive the response.
+    pub(super) timeout: Duration,
+    /// `None` if the server is not protected.
+    pub(super) access: Option<AccessControl>,
+    pub(super) responses: ResponseCounts,
+}
+
+impl<S: Service> ServeConnection<(TcpStream, SocketAddr)> for HttpService<S> {
+    type CloseReason = CloseReason;
+
+    const PANICKED: CloseReason = CloseReason::Broken;
+
+    const SERVES_BACKLOG: bool = false;
+
+    async fn serve(&self, (stream, peer): (TcpStream, SocketAddr), mut stop: Stop) -> CloseReason {
+        let progress = Rc::new(Progress::new(self.timeout));
+        let Some(tls) = self.access.as_ref().and_then(AccessControl::tls) else {
+            return self.serve_http(stream, peer.ip(), progress, stop).await;
+        };
+        let encrypted = tokio::select! {
+            biased;
+            encrypted = handshake(stream, tls) => encrypted,
+            () = sleep_until(progress.deadline()) => return CloseReason::HandshakeTimeout,
+            () = stop.requested() => return CloseReason::Stop,
+        };
+        match encrypted {
+            Ok(stream) => self.serve_http(stream, peer.ip(), progress, stop).await,
+            Err(reason) => reason,
+        }
+    }
+}
+
+impl<S: Service> HttpService<S> {
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        client: IpAddr,
+        progress: Rc<Progress>,
+        mut stop: Stop,
+    ) -> CloseReason {
+        let socket = Socket { stream: TokioIo::new(stream), progress: Rc::clone(&progress) };
+        let service = service_fn(async |request| {
+            progress.received_request();
+            let response = self.respond(&request, client).await;
+            let progress = Rc::clone(&progress);
+            Ok::<_, Infallible>(response.map(|body| SentBody { body, next: 0, progress }))
+        });
+        let mut server = http1::Builder::new();
+        let connection = server.max_buf_size(MAX_HEADER).serve_connection(socket, service);
+        let mut connection = pin!(connection);
+        let mut alarm = pin!(sleep_until(progress.deadline()));
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return match ended {
+                    Ok(()) if is_stopping => CloseReason::Stop,
+                    Ok(()) => CloseReason::End,
+                    Err(error) if error.is_parse() => CloseReason::BadRequest,
+                    Err(_) => CloseReason::Broken,
+                },
+                () = deadline(alarm.as_mut(), &progress) => return progress.reason_at_deadline(),
+                () = stop.requested(), if !is_stopping => {
+                    if !progress.is_answering() {
+                        return CloseReason::Stop;
+                    }
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    /// Answers a request and counts the response.
+    async fn respond(&self, request: &Request, client: IpAddr) -> Response {
+        let response = match &self.access {
+            None => self.service.respond(request).await,
+            Some(access) => {
+                let (admitted, headers) = access.admit(request.headers(), client).await;
+                let mut response = match admitted {
+                    Ok(()) => self.service.respond(request).await,
+                    Err(Refusal::TooManyRequests) => too_many_requests(),
+                    Err(Refusal::Unauthorized) => unauthorized(),
+                };
+                response.headers_mut().extend(headers);
+                response
+            }
+        };
+        self.responses.count(response.status());
+        response
+    }
+}
+
+/// Performs the TLS handshake. It takes as long as the client does.
+async fn handshake(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+) -> Result<TlsStream<TcpStream>, CloseReason> {
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(0) => return Err(CloseReason::End),
+        Ok(_) if first[0] == TLS_HANDSHAKE => {}
+        Ok(_) => {
+            // This reads as much of the request as has arrived. Otherwise closing would reset the connection, and the client
+            // might not see the response.
+            _ = stream.try_read(&mut [0; 4096]);
+            // The buffer of a new connection has room for it. If it has none, the client gets no response.
+            _ = stream.try_write(TLS_REQUIRED);
+            return Err(CloseReason::BadHandshake);
+        }
+        Err(_) => return Err(CloseReason::Broken),
+    }
+    TlsAcceptor::from(config).accept(stream).await.map_err(|error| {
+        let is_tls_error = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
+        if is_tls_error { CloseReason::BadHandshake } else { CloseReason::Broken }
+    })
+}
+
+/// Waits for the deadline, which progress moves.
+fn deadline(mut alarm: Pin<&mut Sleep>, progress: &Progress) -> impl Future<Output = ()> {
+    poll_fn(move |context| {
+        if alarm.deadline() != progress.deadline() {
+            alarm.as_mut().reset(progress.deadline());
+        }
+        alarm.as_mut().poll(context)
+    })
+}
+
+/// A body on its way to a client.
+struct SentBody {
+    body: Body,
+    /// The number of the next piece.
+    next: usize,
+    progress: Rc<Progress>,
+}
+
+impl hyper::body::Body for SentBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.body.get(self.next).cloned();
+        self.next += 1;
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next >= self.body.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.body.iter().skip(self.next).map(|piece| piece.len() as u64).sum();
+        SizeHint::with_exact(left)
+    }
+}
+
+impl Drop for SentBody {
+    fn drop(&mut self) {
+        self.progress.buffered_response();
+    }
+}
+
+/// A socket that reports its progress.
+struct Socket<S> {
+    stream: TokioIo<S>,
+    progress: Rc<Progress>,
+}
+
+impl<S: AsyncRead + Unpin> Read for Socket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.progress.received_bytes();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for Socket<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper calls it only once it has written everything.
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.progress.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+}

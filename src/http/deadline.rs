@@ -1,0 +1,140 @@
+//! How long a connection may take for what it is doing, and why it is closed.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a connection may be idle between two requests. By default, Prometheus scrapes once per minute, and with a longer
+/// time it need not connect each time.
+const IDLE: Duration = Duration::from_mins(2);
+
+/// Why a connection was closed. Telemetry shows the names, so they are an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum CloseReason {
+    /// The client closed it.
+    End,
+    /// It broke: the client reset it, or closed it before it had the response.
+    Broken,
+    /// The client sent no valid request, or one with a header that is too long.
+    BadRequest,
+    /// The header of a request did not arrive in time.
+    HeaderTimeout,
+    /// The client did not receive a response in time.
+    AnswerTimeout,
+    /// The TLS handshake failed: the client spoke no TLS, offered nothing in common, or a certificate was refused.
+    BadHandshake,
+    /// The TLS handshake did not end in time.
+    HandshakeTimeout,
+    /// The client sent no further request for a long time.
+    Idle,
+    /// tallyd stopped.
+    Stop,
+}
+
+/// What a connection is doing, and its deadline. Its socket, requests and responses report the progress.
+#[derive(Debug)]
+pub(super) struct Progress {
+    timeout: Duration,
+    stage: Cell<Stage>,
+    since: Cell<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The header of a request is awaited or arriving.
+    Reading,
+    /// The response is being made and sent.
+    Answering,
+    /// All of the response lies in buffers that are being sent to the client.
+    Sending,
+    /// The client has its response, and need not send another request.
+    Idle,
+}
+
+impl Progress {
+    /// Returns the progress of a new connection. It has `timeout` to send the header of a request, and again to receive the
+    /// response.
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout, stage: Cell::new(Stage::Reading), since: Cell::new(Instant::now()) }
+    }
+
+    /// Notes that bytes arrived from the client, or that it closed the connection.
+    pub(super) fn received_bytes(&self) {
+        if self.stage.get() == Stage::Idle {
+            self.begin(Stage::Reading);
+        }
+    }
+
+    /// Notes that the header of a request was read.
+    pub(super) fn received_request(&self) {
+        self.begin(Stage::Answering);
+    }
+
+    /// Notes that all of the response is in buffers. The deadline stays as it was.
+    pub(super) fn buffered_response(&self) {
+        self.stage.set(Stage::Sending);
+    }
+
+    /// Notes that the buffers are empty.
+    pub(super) fn flushed(&self) {
+        if self.stage.get() == Stage::Sending {
+            self.begin(Stage::Idle);
+        }
+    }
+
+    fn begin(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.since.set(Instant::now());
+    }
+
+    /// Returns true while a response is being made or sent.
+    pub(super) fn is_answering(&self) -> bool {
+        matches!(self.stage.get(), Stage::Answering | Stage::Sending)
+    }
+
+    /// Returns when the connection is closed, unless there is progress until then.
+    pub(super) fn deadline(&self) -> Instant {
+        self.since.get() + if self.stage.get() == Stage::Idle { IDLE } else { self.timeout }
+    }
+
+    /// Returns why it is closed at the deadline.
+    pub(super) fn reason_at_deadline(&self) -> CloseReason {
+        match self.stage.get() {
+            Stage::Reading => CloseReason::HeaderTimeout,
+            Stage::Answering | Stage::Sending => CloseReason::AnswerTimeout,
+            Stage::Idle => CloseReason::Idle,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_and_response_have_a_deadline_each_and_idling_a_longer_one() {
+        let timeout = Duration::from_secs(10);
+        let progress = Progress::new(timeout);
+        let left = || progress.deadline() - progress.since.get();
+        let assert_at = |reason, time, answering| {
+            let now = (progress.reason_at_deadline(), left(), progress.is_answering());
+            assert_eq!(now, (reason, time, answering));
+        };
+        progress.received_bytes();
+        progress.flushed();
+        assert_at(CloseReason::HeaderTimeout, timeout, false);
+        progress.received_request();
+        progress.flushed();
+        assert_at(CloseReason::AnswerTimeout, timeout, true);
+        let received = progress.since.get();
+        progress.buffered_response();
+        assert_at(CloseReason::AnswerTimeout, timeout, true);
+        assert_eq!(progress.since.get(), received);
+        progress.flushed();
+        assert_at(CloseReason::Idle, IDLE, false);
+        progress.received_bytes();
+        assert_at(CloseReason::HeaderTimeout, timeout, false);
+    }
+}

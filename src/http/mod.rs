@@ -1,0 +1,19 @@
+//! A small HTTP/1.1 server with TLS, users and limits. It knows neither exporters nor what is served.
+//!
+//! ```text
+//!  accept --> TLS handshake --> read a request --> access control --> service --> send the response
+//!  (net)      (if configured)   with a deadline    (if configured)    (caller's)  with a deadline
+//! ```
+
+mod connection;
+mod deadline;
+pub(crate) mod negotiation;
+pub(crate) mod response;
+mod server;
+mod web;
+
+pub(crate) use connection::{Request, Service};
+pub use server::ServerOptions;
+pub(crate) use server::{Server, ServerKeys};
+pub(crate) use web::check as check_web;
+pub use web::{Protection, WebError};

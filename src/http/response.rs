@@ -1,0 +1,90 @@
+//! Responses that any service needs, and their counters.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+
+use crate::model::{Counter, Telemetry};
+
+/// A response that is ready to be sent.
+pub(crate) type Response = hyper::Response<Body>;
+
+/// The body of a response, in pieces. All clients that are being sent a body share its memory.
+pub(crate) type Body = Arc<[Bytes]>;
+
+/// The status codes of all responses.
+const CODES: [StatusCode; 8] = [
+    StatusCode::OK,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
+/// Counts requests by the status code of their response.
+#[derive(Debug)]
+pub(super) struct ResponseCounts([(StatusCode, Counter); CODES.len()]);
+
+impl ResponseCounts {
+    pub(super) fn register(telemetry: &Telemetry) -> Self {
+        Self(CODES.map(|code| (code, telemetry.counter("http_requests", &[("code", code.as_str())]))))
+    }
+
+    pub(super) fn count(&self, code: StatusCode) {
+        let counter = self.0.iter().find(|(other, _)| *other == code);
+        debug_assert!(counter.is_some(), "{code} is missing in CODES");
+        counter.inspect(|(_, counter)| counter.increment());
+    }
+}
+
+/// Returns a response of plain text.
+pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response {
+    with_type(code, "text/plain; charset=utf-8", text)
+}
+
+fn with_type(code: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from([text.into()]));
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Returns a page that links to other pages, each given by its path without the leading slash and a description. Relative
+/// links also work behind a proxy that adds a path before them.
+pub(crate) fn landing_page(title: &str, links: &[(&str, &str)]) -> Response {
+    let mut items = String::new();
+    for (path, description) in links {
+        // Writing to a string never fails.
+        _ = writeln!(items, "<li><a href=\"{path}\">/{path}</a>: {description}</li>");
+    }
+    let page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body>\n\
+         <h1>{title}</h1>\n<ul>\n{items}</ul>\n</body>\n</html>\n"
+    );
+    with_type(StatusCode::OK, "text/html; charset=utf-8", page)
+}
+
+/// Returns the response to a request with another method than the allowed ones, for example `GET, HEAD`.
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed} are allowed\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Returns the response to a client without a valid user and password.
+pub(super) fn unauthorized() -> Response {
+    let mut response = text(StatusCode::UNAUTHORIZED, "a user and a password are required\n");
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    response
+}
+
+/// Returns the response to a request over the rate limit.
+pub(super) fn too_many_requests() -> Response {
+    text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n")
+}

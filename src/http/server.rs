@@ -1,0 +1,107 @@
+//! Opens the socket of an HTTP server, and starts and stops its thread.
+
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::connection::{HttpService, Service};
+use super::response::ResponseCounts;
+use super::web::{AccessControl, Protection};
+use crate::model::Telemetry;
+use crate::net::{AcceptOptions, AcceptThread, BindKeys, Connections, RefusedWarning, Stopped, bind_tcp};
+
+/// Where a server listens, and what its clients may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// The address on which it listens.
+    pub address: SocketAddr,
+    /// The number of connections that may be open at a time.
+    pub max_connections: usize,
+    /// How long a client may take to send the header of a request, and how long to receive the response.
+    pub timeout: Duration,
+    /// The web configuration file, in the format of exporter-toolkit. It protects the server by TLS, users and limits.
+    pub web_config_file: Option<PathBuf>,
+}
+
+/// The configuration keys of a server, which errors and warnings name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerKeys {
+    pub(crate) bind: BindKeys,
+    pub(crate) max_connections: &'static str,
+    pub(crate) web_config_file: &'static str,
+}
+
+/// A running HTTP server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    protection: Option<Protection>,
+    accepting: AcceptThread,
+}
+
+impl Server {
+    /// Starts a thread on which `service` answers requests, and registers what the server counts.
+    ///
+    /// # Errors
+    ///
+    /// If the web configuration file is invalid, the address cannot be used, or the system provides no thread.
+    pub(crate) fn start(
+        options: &ServerOptions,
+        keys: &ServerKeys,
+        service: impl Service,
+        telemetry: &Telemetry,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let open = |path| AccessControl::open(path, keys.web_config_file, telemetry);
+        let access = options.web_config_file.clone().map(open).transpose()?;
+        let protection = access.as_ref().map(AccessControl::protection);
+        let socket = bind_tcp(options.address, &keys.bind)?;
+        let address = socket.local_addr()?;
+        let responses = ResponseCounts::register(telemetry);
+        let service = HttpService { service, timeout: options.timeout, access, responses };
+        let accepting = Self::start_thread(socket, options.max_connections, keys, service, telemetry)?;
+        Ok(Self { address, protection, accepting })
+    }
+
+    fn start_thread(
+        socket: TcpListener,
+        max_connections: usize,
+        keys: &ServerKeys,
+        service: HttpService<impl Service>,
+        telemetry: &Telemetry,
+    ) -> io::Result<AcceptThread> {
+        let key = keys.max_connections;
+        let log = |connections, key: &str| {
+            tracing::warn!(
+                connections,
+                "HTTP connections were refused, because as many are open as allowed; raise {key}"
+            );
+        };
+        let connections =
+            Connections::register(telemetry, "http_connections", &[], RefusedWarning { key, log });
+        let options = AcceptOptions { name: "http", max_connections, max_connections_key: key };
+        AcceptThread::start(socket, options, connections, service)
+    }
+
+    /// Returns the address on which it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns how it was protected when it started, or `None` if there is no web configuration file.
+    pub(crate) fn protection(&self) -> Option<Protection> {
+        self.protection
+    }
+
+    /// Returns true while its thread runs. Only a panic ends it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.accepting.is_running()
+    }
+
+    /// Accepts nothing more, and waits up to `patience` until responses that are on their way have arrived.
+    pub(crate) fn stop(self, patience: Duration) -> Stopped {
+        self.accepting.stop(patience);
+        self.accepting.join()
+    }
+}

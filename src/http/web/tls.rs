@@ -1,0 +1,367 @@
+//! Translates the TLS section of a web configuration file for rustls.
+//!
+//! Versions, cipher suites and curves that rustls does not offer are left out. If nothing is left, the file is refused. Nothing
+//! weaker takes their place.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{
+    Error, InconsistentKeys, NamedGroup, RootCertStore, ServerConfig, SupportedCipherSuite,
+    SupportedProtocolVersion, version,
+};
+use serde_saphyr::Spanned;
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::client_certificates::{AllowedName, AnyCertificate, NamedCertificate};
+use super::file::{Text, TlsSection, WebProblem, given};
+use super::watched_files::WatchedFiles;
+
+/// How connections are encrypted.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) config: Arc<ServerConfig>,
+    /// Names in the file that are not offered.
+    pub(super) left_out: Vec<String>,
+    /// Where the certificates of the server come from: the key, and the path if it names a file.
+    pub(super) source: String,
+    /// When the first of them expires. `None` if this can be read from none of them.
+    pub(super) expiry: Option<UnixTime>,
+}
+
+/// The versions in ascending order. rustls does not have the first two.
+const VERSIONS: [&str; 4] = ["TLS10", "TLS11", "TLS12", "TLS13"];
+
+/// Cipher suites that Go knows, so that files may name them. They lack forward secrecy, authenticated encryption, or both.
+const SUITES_LEFT_OUT: [&str; 8] = [
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+];
+
+const CURVES: [(&str, NamedGroup); 3] = [
+    ("X25519", NamedGroup::X25519),
+    ("CurveP256", NamedGroup::secp256r1),
+    ("CurveP384", NamedGroup::secp384r1),
+];
+
+const CURVES_LEFT_OUT: [&str; 1] = ["CurveP521"];
+
+impl Tls {
+    /// Reads a section that is not empty.
+    pub(super) fn read(
+        section: &Spanned<TlsSection>,
+        folder: &Path,
+        files: &mut WatchedFiles,
+    ) -> Result<Self, WebProblem> {
+        let tls = &section.value;
+        let mut reader = PemReader { folder, files };
+        let missing =
+            |key: &str| WebProblem::at(section, format!("tls_server_config: no {key}_file and no {key}"));
+        let chain = reader.read("cert", &tls.cert, &tls.cert_file)?.ok_or_else(|| missing("cert"))?;
+        let key = reader.read("key", &tls.key, &tls.key_file)?.ok_or_else(|| missing("key"))?;
+        let mut left_out = Vec::new();
+        let suites = suites(tls, &mut left_out)?;
+        let versions = versions(tls, &suites, &mut left_out)?;
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: suites,
+            kx_groups: curves(tls, &mut left_out)?,
+            ..ring::default_provider()
+        });
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder
+            .with_protocol_versions(&versions)
+            .map_err(|error| WebProblem::at(section, format!("tls_server_config: {error}")))?;
+        let builder = match clients(tls, &mut reader, &provider)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let private = PrivateKeyDer::from_pem_slice(&key.text)
+            .map_err(|_| key.problem("no private key in PEM format, or an encrypted one"))?;
+        let certificates = chain.certificates()?;
+        let expiry = certificates.iter().filter_map(expiry).min();
+        let mut config = builder.with_single_cert(certificates, private).map_err(|error| match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                key.problem("it is not the key of the certificate")
+            }
+            Error::InvalidCertificate(error) => chain.problem(&format!("an invalid certificate: {error}")),
+            error => key.problem(&error.to_string()),
+        })?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ignore_client_order = tls.prefer_server_cipher_suites.unwrap_or(true);
+        Ok(Self { config: Arc::new(config), left_out, source: chain.name, expiry })
+    }
+}
+
+/// Reads PEM from the places that the section names.
+struct PemReader<'a> {
+    folder: &'a Path,
+    files: &'a mut WatchedFiles,
+}
+
+/// A text in PEM format, and where it comes from.
+struct Pem<'a> {
+    place: &'a Spanned<String>,
+    /// The key, and the path if it names a file.
+    name: String,
+    text: Vec<u8>,
+}
+
+impl PemReader<'_> {
+    /// Returns `None` if neither the file nor the text is given.
+    fn read<'a>(&mut self, key: &str, text: &'a Text, file: &'a Text) -> Result<Option<Pem<'a>>, WebProblem> {
+        if let Some(place) = given(file) {
+            let path = self.folder.join(&place.value);
+            let name = format!("{key}_file: {}", path.display());
+            match self.files.read(&path) {
+                Ok(pem) => Ok(Some(Pem { place, name, text: pem })),
+                Err(error) => Err(WebProblem::at(place, format!("{name}: cannot be read: {error}"))),
+            }
+        } else {
+            let given_pem = |place: &'a Spanned<String>| Pem {
+                place,
+                name: key.to_owned(),
+                text: place.value.clone().into_bytes(),
+            };
+            Ok(given(text).map(given_pem))
+        }
+    }
+}
+
+impl Pem<'_> {
+    fn problem(&self, text: &str) -> WebProblem {
+        WebProblem::at(self.place, format!("{}: {text}", self.name))
+    }
+
+    /// Returns the certificates, of which there is at least one.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, WebProblem> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.text).collect();
+        match certificates {
+            Ok(certificates) if certificates.is_empty() => Err(self.problem("no certificate in PEM format")),
+            Ok(certificates) => Ok(certificates),
+            Err(error) => Err(self.problem(&error.to_string())),
+        }
+    }
+}
+
+/// Returns the cipher suites of TLS 1.3, which Go does not let files choose either, and then the chosen ones of TLS 1.2.
+fn suites(tls: &TlsSection, left_out: &mut Vec<String>) -> Result<Vec<SupportedCipherSuite>, WebProblem> {
+    let chosen = tls.cipher_suites.as_deref().unwrap_or_default();
+    if chosen.is_empty() {
+        return Ok(ring::ALL_CIPHER_SUITES.to_vec());
+    }
+    let is_new = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+    let mut suites: Vec<_> = ring::ALL_CIPHER_SUITES.iter().copied().filter(is_new).collect();
+    for name in chosen {
+        let mut offered = ring::ALL_CIPHER_SUITES.iter().copied();
+        match offered.find(|suite| go_name(*suite) == name.value) {
+            Some(suite) if !suites.contains(&suite) => suites.push(suite),
+            Some(_) => {}
+            None if SUITES_LEFT_OUT.contains(&&*name.value) => left_out.push(name.value.clone()),
+            None => {
+                let known: Vec<_> = ring::ALL_CIPHER_SUITES.iter().map(|suite| go_name(*suite)).collect();
+                let problem =
+                    format!("cipher_suites: unknown {:?}; offered: {}", name.value, known.join(", "));
+                return Err(WebProblem::at(name, problem));
+            }
+        }
+    }
+    Ok(suites)
+}
+
+/// Returns the name that Go uses, which lacks the version.
+fn go_name(suite: SupportedCipherSuite) -> String {
+    let name = suite.suite().as_str().unwrap_or_default();
+    name.replacen("TLS13_", "TLS_", 1)
+}
+
+fn versions(
+    tls: &TlsSection,
+    suites: &[SupportedCipherSuite],
+    left_out: &mut Vec<String>,
+) -> Result<Vec<&'static SupportedProtocolVersion>, WebProblem> {
+    let find = |key: &str, text: &Text, default: usize| match given(text) {
+        None => Ok(default),
+        Some(text) => VERSIONS.iter().position(|version| *version == text.value).ok_or_else(|| {
+            WebProblem::at(text, format!("{key}: {:?} is not one of {}", text.value, VERSIONS.join(", ")))
+        }),
+    };
+    let least = find("min_version", &tls.min_version, 2)?;
+    let most = find("max_version", &tls.max_version, 3)?;
+    let chosen = least..=most;
+    left_out.extend(VERSIONS[..2].iter().skip(least).map(|version| (*version).to_owned()));
+    let has_old_suite = suites.iter().any(|suite| suite.tls13().is_none());
+    let offered = [(2, &version::TLS12, has_old_suite), (3, &version::TLS13, true)];
+    let versions: Vec<_> = offered
+        .into_iter()
+        .filter(|(version, _, has_suite)| chosen.contains(version) && *has_suite)
+        .map(|(_, version, _)| version)
+        .collect();
+    if versions.is_empty() {
+        // Without max_version, TLS 1.3 would be left.
+        let line = given(&tls.max_version).map(|place| place.referenced.line());
+        let text = "max_version: nothing is left to offer; tallyd offers TLS12, if cipher_suites names one for it, and TLS13";
+        return Err(WebProblem { line, text: text.to_owned() });
+    }
+    Ok(versions)
+}
+
+fn curves(
+    tls: &TlsSection,
+    left_out: &mut Vec<String>,
+) -> Result<Vec<&'static dyn SupportedKxGroup>, WebProblem> {
+    let chosen = tls.curve_preferences.as_deref().unwrap_or_default();
+    let mut groups = Vec::new();
+    let find = |group: NamedGroup| ring::ALL_KX_GROUPS.iter().copied().find(|known| known.name() == group);
+    for name in chosen {
+        match CURVES.iter().find(|(known, _)| *known == name.value) {
+            Some((_, group)) => groups.extend(find(*group)),
+            None if CURVES_LEFT_OUT.contains(&&*name.value) => left_out.push(name.value.clone()),
+            None => {
+                let known = CURVES.map(|(known, _)| known).join(", ");
+                let problem = format!("curve_preferences: unknown {:?}; offered: {known}", name.value);
+                return Err(WebProblem::at(name, problem));
+            }
+        }
+    }
+    match chosen.first() {
+        None => Ok(ring::ALL_KX_GROUPS.to_vec()),
+        Some(first) if groups.is_empty() => {
+            let known = CURVES.map(|(known, _)| known).join(", ");
+            Err(WebProblem::at(
+                first,
+                format!("curve_preferences: tallyd offers none of them; offered: {known}"),
+            ))
+        }
+        Some(_) => Ok(groups),
+    }
+}
+
+/// Returns what verifies the certificates of clients, or `None` if no certificate is requested.
+fn clients(
+    tls: &TlsSection,
+    reader: &mut PemReader<'_>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, WebProblem> {
+    let authorities = reader.read("client_ca", &tls.client_ca, &tls.client_ca_file)?;
+    let names = tls.client_allowed_sans.as_deref().unwrap_or_default();
+    let policy = given(&tls.client_auth_type);
+    let kind = policy.map_or("NoClientCert", |policy| &*policy.value);
+    // An authority that verifies nothing would be mistaken for a protection.
+    if let Some(authorities) = &authorities
+        && !matches!(kind, "VerifyClientCertIfGiven" | "RequireAndVerifyClientCert")
+    {
+        return Err(authorities.problem(&format!(
+            "client_auth_type {kind} verifies nothing by it; write RequireAndVerifyClientCert"
+        )));
+    }
+    if let Some(name) = names.first()
+        && !matches!(kind, "RequireAnyClientCert" | "RequireClientCert" | "RequireAndVerifyClientCert")
+    {
+        return Err(WebProblem::at(
+            name,
+            format!(
+                "client_allowed_sans: client_auth_type {kind} admits clients without a certificate; write \
+                     RequireAndVerifyClientCert"
+            ),
+        ));
+    }
+    let any = |mandatory| -> Arc<dyn ClientCertVerifier> {
+        Arc::new(AnyCertificate { mandatory, provider: Arc::clone(provider) })
+    };
+    let verifier = match (kind, policy) {
+        ("NoClientCert", _) => return Ok(None),
+        ("RequestClientCert", _) => any(false),
+        // The second name is an old one of the first.
+        ("RequireAnyClientCert" | "RequireClientCert", _) => any(true),
+        ("VerifyClientCertIfGiven" | "RequireAndVerifyClientCert", Some(policy)) => {
+            let Some(authorities) = authorities else {
+                let problem = format!("client_auth_type: {kind} needs client_ca_file or client_ca");
+                return Err(WebProblem::at(policy, problem));
+            };
+            let mut roots = RootCertStore::empty();
+            for certificate in authorities.certificates()? {
+                roots.add(certificate).map_err(|error| authorities.problem(&error.to_string()))?;
+            }
+            let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
+            let builder =
+                if kind == "VerifyClientCertIfGiven" { builder.allow_unauthenticated() } else { builder };
+            builder.build().map_err(|error| authorities.problem(&error.to_string()))?
+        }
+        (_, Some(policy)) => {
+            return Err(WebProblem::at(
+                policy,
+                format!(
+                    "client_auth_type: {kind:?} is not one of NoClientCert, RequestClientCert, \
+                         RequireAnyClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert"
+                ),
+            ));
+        }
+        (_, None) => return Ok(None),
+    };
+    if names.is_empty() {
+        return Ok(Some(verifier));
+    }
+    let names = names.iter().map(|name| {
+        let problem = "an e-mail address cannot be compared; name a host, an IP address or a URI";
+        let problem = || WebProblem::at(name, format!("client_allowed_sans: {:?}: {problem}", name.value));
+        AllowedName::parse(&name.value).ok_or_else(problem)
+    });
+    Ok(Some(Arc::new(NamedCertificate { inner: verifier, names: names.collect::<Result<_, _>>()? })))
+}
+
+/// Returns the last moment at which a certificate is valid (`notAfter`).
+///
+/// webpki does not show it, but its error for an expired certificate does. At the end of time, every certificate is expired,
+/// and webpki checks that first, before it needs an issuer.
+///
+/// Returns `None` if webpki cannot read the certificate, for example one of version 1, or one that begins after its end.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let read = EndEntityCert::try_from(certificate).ok()?;
+    match read.verify_for_usage(&[], &[], &[], end_of_time, KeyUsage::server_auth(), None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(not_after),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn the_expiry_of_every_kind_of_certificate_is_read() {
+        let key = KeyPair::generate().unwrap();
+        let kinds: [fn(&mut CertificateParams); 4] = [
+            |_| {},
+            |params| params.is_ca = IsCa::ExplicitNoCa,
+            |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+            |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+        ];
+        // Until 2049, years have two digits. The last date marks certificates without an end (RFC 5280, 4.1.2.5).
+        for (year, month, day) in [(1999, 12, 31), (2049, 12, 31), (2050, 1, 1), (9999, 12, 31)] {
+            for kind in kinds {
+                let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+                params.not_before = date_time_ymd(1990, 1, 1);
+                params.not_after = date_time_ymd(year, month, day);
+                kind(&mut params);
+                let read = expiry(params.self_signed(&key).unwrap().der()).unwrap();
+                assert_eq!(i64::try_from(read.as_secs()), Ok(params.not_after.unix_timestamp()), "{year}");
+            }
+        }
+        assert_eq!(expiry(&CertificateDer::from_slice(b"none")), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! Receives datagrams: one thread for each UDP or Unix datagram socket.
+
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
+use parking_lot::Mutex;
+use socket2::{SockFilter, SockRef};
+
+use crate::aggregate::Shard;
+use crate::net::{self, BindError, BindKeys, UdpSockets};
+
+/// Datagrams taken from the kernel in one call.
+const BATCH: usize = 32;
+
+/// How long a receiver pauses after an error. The kernel reports no lasting error here, as far as is known. If it did,
+/// the thread would not use up a core.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The classic BPF program `ret #0`, which accepts no byte of any datagram.
+const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+
+const UDP_KEYS: BindKeys = BindKeys {
+    socket: "udp",
+    address: "listeners.udp.bind",
+    port: "listeners.udp.bind",
+    share_port: Some("listeners.udp.share_port"),
+};
+
+/// How to listen on UDP.
+#[derive(Debug, Clone)]
+pub struct UdpOptions {
+    /// Port 0 lets the kernel choose a free one.
+    pub address: SocketAddr,
+    /// The number of receivers, each with a socket of its own on the address; at least 1.
+    pub receivers: usize,
+    /// Bytes of receive buffer to request for each socket.
+    pub receive_buffer: usize,
+    /// Bytes beyond which a datagram is truncated.
+    pub max_datagram: usize,
+    /// Whether other processes of the same user may listen on the address.
+    pub share_port: bool,
+}
+
+/// Opens one socket per receiver.
+///
+/// # Errors
+///
+/// If the address cannot be used, for example because another process uses it.
+pub fn bind_udp(options: &UdpOptions) -> Result<Vec<UdpSocket>, BindError> {
+    let UdpOptions { address, receivers, receive_buffer, share_port, .. } = *options;
+    net::bind_udp(&UdpSockets { address, count: receivers, receive_buffer, share_port }, &UDP_KEYS)
+}
+
+/// A socket that receives datagrams.
+#[derive(Debug)]
+pub(super) enum DatagramSocket {
+    /// When its buffer is full, the kernel drops datagrams and counts them.
+    Udp(UdpSocket),
+    /// The kernel drops nothing. When the queue is full, a sender waits, or its call fails with `EAGAIN`.
+    Unix(UnixDatagram),
+}
+
+impl DatagramSocket {
+    /// Makes the kernel refuse new datagrams, and wakes the thread that waits for some. Datagrams that the kernel holds can
+    /// still be received.
+    fn shut(&self) {
+        if let Self::Udp(socket) = self
+            && let Err(error) = refuse_datagrams(socket)
+        {
+            tracing::warn!(%error, "could not close the socket to new datagrams before draining it");
+        }
+        // This wakes the thread, on Linux that of a UDP socket, too. Senders to a Unix socket get `EPIPE`.
+        _ = SockRef::from(self).shutdown(Shutdown::Both);
+    }
+}
+
+/// Connects the socket to itself. So its port is closed to all others, and the kernel answers them with `ECONNREFUSED`. A
+/// filter drops the datagrams that were on their way to the socket at that moment. The kernel counts them as dropped.
+fn refuse_datagrams(socket: &UdpSocket) -> io::Result<()> {
+    let mut address = socket.local_addr()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv6() {
+            Ipv6Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        });
+    }
+    let connected = socket.connect(address);
+    SockRef::from(socket).attach_filter(&[DROP_ALL])?;
+    connected
+}
+
+impl AsFd for DatagramSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// A running receiver of datagrams.
+#[derive(Debug)]
+pub(super) struct DatagramReceiver {
+    socket: Arc<DatagramSocket>,
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl DatagramReceiver {
+    /// Starts a thread with the name `name` that records the datagrams of `socket` in `shard`. It truncates datagrams that
+    /// are longer than `max_datagram` bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the system provides no thread.
+    pub(super) fn start(
+        name: String,
+        socket: DatagramSocket,
+        shard: Arc<Mutex<Shard>>,
+        max_datagram: usize,
+    ) -> io::Result<Self> {
+        let socket = Arc::new(socket);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let receiver = ReceiverThread {
+            socket: Arc::clone(&socket),
+            shard,
+            stopping: Arc::clone(&stopping),
+            max_datagram,
+        };
+        let thread = thread::Builder::new().name(name).spawn(move || receiver.run())?;
+        Ok(Self { socket, stopping, thread })
+    }
+
+    /// Refuses new datagrams and makes the thread end. It still records the datagrams that the kernel holds. The kernel
+    /// tells later senders that nothing listens.
+    pub(super) fn stop(&self) {
+        // This comes first, so that the thread ignores the empty datagrams that a socket returns once it is shut.
+        self.stopping.store(true, Ordering::Release);
+        self.socket.shut();
+    }
+
+    /// Waits until the thread has drained its socket and ended. The socket stays open as long as the returned value, so
+    /// that its drop counter can still be read.
+    #[must_use]
+    pub(super) fn join(self) -> Arc<DatagramSocket> {
+        if self.thread.join().is_err() {
+            tracing::error!("a receiver ended by a panic; its last datagrams may be lost");
+        }
+        self.socket
+    }
+}
+
+struct ReceiverThread {
+    socket: Arc<DatagramSocket>,
+    shard: Arc<Mutex<Shard>>,
+    stopping: Arc<AtomicBool>,
+    max_datagram: usize,
+}
+
+impl ReceiverThread {
+    fn run(self) {
+        let mut buffers: [Box<[u8]>; BATCH] =
+            std::array::from_fn(|_| vec![0; self.max_datagram].into_boxed_slice());
+        let mut headers = MultiHeaders::preallocate(BATCH, None);
+        loop {
+            // This sleeps until there is one datagram, and then takes those that have arrived, up to a batch.
+            let received = self.receive(&mut headers, &mut buffers, MsgFlags::MSG_WAITFORONE);
+            if self.stopping.load(Ordering::Acquire) {
+                break;
+            }
+            if let Err(error) = received {
+                tracing::error!(%error, "receiving failed");
+                thread::sleep(PAUSE);
+            }
+        }
+        // The thread may have seen the flag before `stop` shut the socket. What arrived after the drain would be lost.
+        self.socket.shut();
+        while self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT).is_ok() {}
+    }
+
+    /// Receives up to a batch of datagrams and records them.
+    fn receive(
+        &self,
+        headers: &mut MultiHeaders<()>,
+        buffers: &mut [Box<[u8]>; BATCH],
+        flags: MsgFlags,
+    ) -> Result<(), Errno> {
+        let mut lengths = [(0, false); BATCH];
+        let mut count = 0;
+        {
+            let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+            match recvmmsg(self.socket.as_fd().as_raw_fd(), headers, slices.iter_mut(), flags, None) {
+                Ok(datagrams) => {
+                    for (length, datagram) in lengths.iter_mut().zip(datagrams) {
+                        *length = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
+                        count += 1;
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A socket that was shut also returns datagrams that were never sent, all of them empty.
+        let has_phantoms = self.stopping.load(Ordering::Acquire);
+        let mut shard = self.shard.lock();
+        for (buffer, &(length, truncated)) in buffers.iter().zip(&lengths[..count]) {
+            if truncated {
+                shard.record_truncated(&buffer[..length]);
+            } else if length > 0 || !has_phantoms {
+                shard.record(&buffer[..length]);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::socket_drops;
+    use super::*;
+    use crate::aggregate::{AggregationOptions, SharedState};
+    use crate::model::{Telemetry, Value};
+    use crate::resolve::Limits;
+
+    fn shard() -> Arc<Mutex<Shard>> {
+        let shared = SharedState::new(AggregationOptions::default(), Limits::default());
+        Arc::new(Mutex::new(Shard::new(Arc::new(shared), Arc::default())))
+    }
+
+    #[test]
+    fn a_stop_records_what_the_kernel_holds_and_refuses_later_senders() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(address).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let sender =
+                UdpSocket::bind(if address.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
+            sender.connect((sender.local_addr().unwrap().ip(), port)).unwrap();
+            let telemetry = Telemetry::default();
+            socket_drops::register(&telemetry, std::slice::from_ref(&socket)).unwrap();
+            // More than one batch, and few enough for the smallest usual receive buffer.
+            let held = 3 * BATCH as u64;
+            (0..held).for_each(|_| _ = sender.send(b"a:1|c").unwrap());
+            let shard = shard();
+            let blocked = shard.lock();
+            let socket = DatagramSocket::Udp(socket);
+            let receiver =
+                DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 65_536).unwrap();
+            receiver.stop();
+            // The error of the first is reported with the second.
+            sender.send(b"late:1|c").unwrap();
+            assert_eq!(sender.send(b"late:1|c").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            drop(blocked);
+            let socket = receiver.join();
+            assert_eq!(shard.lock().counts().datagrams, held, "{address}");
+            assert_eq!(shard.lock().counts().lines, held);
+            telemetry.read(|_, series, value| {
+                assert!(series.name() != "tallyd.datagrams_dropped" || value == Value::Counter(0.0));
+            });
+            drop(socket);
+        }
+    }
+
+    #[test]
+    fn a_stop_wakes_an_idle_receiver_which_counts_no_datagram() {
+        let sockets = [
+            DatagramSocket::Udp(UdpSocket::bind("127.0.0.1:0").unwrap()),
+            DatagramSocket::Unix(UnixDatagram::unbound().unwrap()),
+        ];
+        for socket in sockets {
+            let shard = shard();
+            let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
+            receiver.stop();
+            drop(receiver.join());
+            assert_eq!(shard.lock().counts().datagrams, 0);
+        }
+    }
+
+    #[test]
+    fn a_stop_records_what_a_unix_socket_holds_and_refuses_later_senders() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let [sender, later] = [(), ()].map(|()| UnixDatagram::unbound().unwrap());
+        sender.set_nonblocking(true).unwrap();
+        // Sends until the queue is full. Then the kernel refuses, and drops nothing.
+        let send = || sender.send_to(b"a:1|c", &path);
+        let held = std::iter::repeat_with(send).take_while(Result::is_ok).count() as u64;
+        assert!(held > 0);
+        let shard = shard();
+        let blocked = shard.lock();
+        let socket = DatagramSocket::Unix(socket);
+        let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
+        receiver.stop();
+        let late = later.send_to(b"late:1|c", &path);
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        drop(blocked);
+        drop(receiver.join());
+        assert_eq!(shard.lock().counts().datagrams, held);
+        assert_eq!(shard.lock().counts().lines, held);
+    }
+}

@@ -1,0 +1,106 @@
+//! The owner of a socket file.
+
+use std::fmt;
+
+use nix::unistd::{Group, User};
+use serde::{Deserialize, Serialize};
+
+/// A user, a group, both or neither, as names or numbers: `"statsd"`, `":adm"`, `"0:0"`, `""`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Owner {
+    user: Option<String>,
+    group: Option<String>,
+}
+
+impl Owner {
+    /// Returns the numbers of the user and of the group.
+    ///
+    /// # Errors
+    ///
+    /// If this machine does not know a name, or cannot look it up.
+    pub(super) fn numbers(&self) -> Result<(Option<u32>, Option<u32>), String> {
+        let user = self
+            .user
+            .as_deref()
+            .map(|name| number("user", name, || Ok(User::from_name(name)?.map(|user| user.uid.as_raw()))));
+        let group = self.group.as_deref().map(|name| {
+            number("group", name, || Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+        });
+        Ok((user.transpose()?, group.transpose()?))
+    }
+}
+
+fn number(kind: &str, name: &str, find: impl FnOnce() -> nix::Result<Option<u32>>) -> Result<u32, String> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    match find() {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => Err(format!("this machine has no {kind} {name:?}; create it, or name another owner")),
+        Err(error) => Err(format!("the {kind} {name:?} cannot be looked up: {error}")),
+    }
+}
+
+impl TryFrom<String> for Owner {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_name = |name: &str| !name.is_empty() && !name.contains([':', ' ']);
+        let (user, group) = match text.split_once(':') {
+            None if text.is_empty() => return Ok(Self::default()),
+            None => (Some(text.as_str()), None),
+            Some(("", group)) => (None, Some(group)),
+            Some((user, group)) => (Some(user), Some(group)),
+        };
+        if !user.into_iter().chain(group).all(is_name) {
+            return Err(format!(
+                "{text:?} is no owner such as \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"
+            ));
+        }
+        Ok(Self { user: user.map(str::to_owned), group: group.map(str::to_owned) })
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.user.as_deref().unwrap_or_default())?;
+        self.group.as_deref().map_or(Ok(()), |group| write!(f, ":{group}"))
+    }
+}
+
+impl From<Owner> for String {
+    fn from(owner: Owner) -> Self {
+        owner.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_read_and_written_back_unchanged() {
+        let cases = [
+            ("", (None, None)),
+            ("root", (Some(0), None)),
+            ("root:root", (Some(0), Some(0))),
+            (":root", (None, Some(0))),
+            ("12:34", (Some(12), Some(34))),
+        ];
+        for (text, numbers) in cases {
+            let owner = Owner::try_from(text.to_owned()).unwrap();
+            assert_eq!(owner.numbers(), Ok(numbers), "{text}");
+            assert_eq!(owner.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn malformed_owners_and_unknown_users_are_refused() {
+        for text in [":", "a:", "a:b:c", "a b"] {
+            assert!(Owner::try_from(text.to_owned()).is_err(), "{text}");
+        }
+        let unknown = Owner::try_from("no-such-user".to_owned()).unwrap();
+        assert!(unknown.numbers().unwrap_err().contains("no user \"no-such-user\""));
+    }
+}

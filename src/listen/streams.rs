@@ -1,0 +1,199 @@
+//! Receives streams: one thread for all connections of a TCP or Unix listener.
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::framing::{Deframer, End, Frame, Framing};
+use crate::aggregate::Shard;
+use crate::net::{ServeConnection, Stop};
+use crate::protocol::RejectReason;
+
+/// Bytes read at a time.
+const READ: usize = 64 << 10;
+
+/// Bytes that a client's kernel may hold because the receive buffer here is full, unless `net.ipv4.tcp_wmem` was raised.
+/// They may still be on their way at a stop.
+const IN_FLIGHT: usize = 4 << 20;
+
+/// What the connections of a listener may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// How the connections carry lines.
+    pub framing: Framing,
+    /// The length in bytes of the longest line, or of the longest payload.
+    pub max_line: usize,
+    /// The number of connections that may be open at a time.
+    pub max_connections: usize,
+    /// How long a connection may send nothing.
+    pub idle_timeout: Duration,
+}
+
+/// Why a connection was closed. Telemetry shows the names, so they are an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum CloseReason {
+    /// The client closed it.
+    End,
+    /// It broke: the client reset it, or vanished.
+    Broken,
+    /// The client sent nothing for the idle timeout.
+    Idle,
+    /// A payload was longer than the limit.
+    FrameTooLong,
+    /// tallyd stopped.
+    Stop,
+}
+
+/// A connection that can be read without blocking.
+pub(super) trait ByteStream: AsFd + 'static {
+    /// Waits until there may be something to read.
+    fn readable(&self) -> impl Future<Output = io::Result<()>>;
+
+    /// Reads what has arrived, if the runtime knows of it.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+impl ByteStream for TcpStream {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.readable()
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer)
+    }
+}
+
+impl ByteStream for UnixStream {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.readable()
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buffer)
+    }
+}
+
+/// Records the lines of all connections of a listener.
+#[derive(Debug)]
+pub(super) struct ConnectionReader {
+    framing: Framing,
+    max_line: usize,
+    idle_timeout: Duration,
+    shard: Arc<Mutex<Shard>>,
+    /// All connections share one buffer, so that an idle one takes none. It is borrowed only while one connection reads and
+    /// records, which never waits.
+    buffer: RefCell<Box<[u8]>>,
+}
+
+impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
+    type CloseReason = CloseReason;
+
+    const PANICKED: CloseReason = CloseReason::Broken;
+
+    const SERVES_BACKLOG: bool = true;
+
+    async fn serve(&self, (stream, _): (S, A), mut stop: Stop) -> CloseReason {
+        let mut deframer = Deframer::new(self.framing, self.max_line);
+        let reason = loop {
+            let ready = tokio::select! {
+                biased;
+                () = stop.requested() => break self.drain(&stream, &mut deframer),
+                ready = timeout(self.idle_timeout, stream.readable()) => ready,
+            };
+            match ready {
+                Err(_) => break CloseReason::Idle,
+                Ok(Err(_)) => break CloseReason::Broken,
+                Ok(Ok(())) => {}
+            }
+            match self.read(|buffer| stream.try_read(buffer), &mut deframer) {
+                Err(reason) => break reason,
+                Ok(0) => {}
+                // A client that floods is read once before the others get their turn.
+                Ok(_) => tokio::task::yield_now().await,
+            }
+        };
+        let end = if reason == CloseReason::End { End::Whole } else { End::Broken };
+        let mut shard = self.shard.lock();
+        deframer.end(end, |frame| record(&mut shard, frame));
+        reason
+    }
+}
+
+impl ConnectionReader {
+    pub(super) fn new(options: &StreamOptions, shard: Arc<Mutex<Shard>>) -> Self {
+        let StreamOptions { framing, max_line, idle_timeout, .. } = *options;
+        let buffer = RefCell::new(vec![0; READ].into_boxed_slice());
+        Self { framing, max_line, idle_timeout, shard, buffer }
+    }
+
+    /// Reads once and records the lines that are complete. Returns the number of bytes, which is 0 if none have arrived.
+    fn read(
+        &self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+        deframer: &mut Deframer,
+    ) -> Result<usize, CloseReason> {
+        let mut buffer = self.buffer.borrow_mut();
+        let bytes = match read(&mut buffer) {
+            Ok(0) => return Err(CloseReason::End),
+            Ok(length) => &buffer[..length],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(_) => return Err(CloseReason::Broken),
+        };
+        let mut shard = self.shard.lock();
+        shard.count_stream_bytes(bytes.len());
+        let pushed = deframer.push(bytes, |frame| record(&mut shard, frame));
+        pushed.map(|()| bytes.len()).map_err(|_| CloseReason::FrameTooLong)
+    }
+
+    /// Reads what the client sent before the stop.
+    fn drain(&self, stream: &impl AsFd, deframer: &mut Deframer) -> CloseReason {
+        let socket = SockRef::from(stream);
+        // This reads what has arrived according to the kernel. At a stop, the runtime may not know of it yet.
+        let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), deframer);
+        // First, everything that has arrived is read, so that a client may end its last line by closing. From a client that
+        // floods, only as much is read as may have been there when the stop began.
+        let mut left = socket.recv_buffer_size().unwrap_or(0) + IN_FLIGHT;
+        while left > 0 {
+            match read_now() {
+                Err(reason) => return reason,
+                Ok(0) => break,
+                Ok(length) => left = left.saturating_sub(length),
+            }
+        }
+        // Then the socket is shut, and what has arrived in the meantime is read to its end. Shutting fails only if the
+        // client has gone, and then nothing more arrives either.
+        _ = socket.shutdown(Shutdown::Both);
+        let mut is_sending = left == 0;
+        loop {
+            match read_now() {
+                Err(CloseReason::FrameTooLong) => return CloseReason::FrameTooLong,
+                Ok(0) | Err(_) => break,
+                Ok(_) => is_sending = true,
+            }
+        }
+        if is_sending {
+            // Closing now resets the connection, so that a client in the middle of sending notices. Over TCP it might
+            // otherwise wait for minutes, because the kernel does not announce room in a socket that is shut. This fails
+            // only if the client has gone.
+            _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        CloseReason::Stop
+    }
+}
+
+fn record(shard: &mut Shard, frame: Frame<'_>) {
+    match frame {
+        Frame::Lines(lines) => shard.record_stream(lines),
+        Frame::TooLong => shard.reject(RejectReason::LineTooLong),
+        Frame::Truncated => shard.count_cut_line(),
+    }
+}
