@@ -1,15 +1,13 @@
-//! In a process of its own, because it replaces the allocator by one that counts.
+//! Receiving allocates nothing. This test has a process of its own, because it counts with another allocator.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tallyd::aggregate::{AggregationOptions, Shard, SharedState};
-use tallyd::flush::{IdleReporting, Rotator};
-use tallyd::mapping::Mapping;
-use tallyd::model::Policies;
+use tallyd::aggregate::AggregationOptions;
+use tallyd::flush::{Aggregator, ReloadableSettings};
+use tallyd::mapping::{HistogramOptions, Mapping};
+use tallyd::model::{Policies, Policy, Telemetry};
 
-/// Lines of all kinds, of which each series has some dozens in an interval, and some more than stay exact.
+/// Returns lines of all kinds. Each series has some dozens in an interval, and some have more than stay exact.
 fn datagrams() -> Vec<String> {
     let mut lines = Vec::new();
     for n in 0..3000_u32 {
@@ -30,13 +28,13 @@ fn datagrams() -> Vec<String> {
 }
 
 #[test]
-fn receiving_known_series_allocates_nothing_over_many_intervals() {
-    let parameters = AggregationOptions { max_series: 1000, ..AggregationOptions::default() };
+fn recording_known_series_allocates_nothing_over_many_intervals() {
     let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
-    let shared = SharedState::mapped(parameters, Mapping::from_yaml(rules).unwrap());
-    let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&shared))));
-    let mut cutter =
-        Rotator::new(shared, vec![Arc::clone(&shard)], Policies::default(), IdleReporting::default());
+    let mut mapping = Mapping::from_yaml(rules).unwrap();
+    let policies = Policies::new(mapping.build_policies(&Policy::default(), &HistogramOptions::default()));
+    let settings = ReloadableSettings { mapping, policies, ..ReloadableSettings::default() };
+    let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
+    let shard = aggregator.add_shard();
     let datagrams = datagrams();
     let mut allocations = Vec::new();
     for _interval in 0..8 {
@@ -44,9 +42,9 @@ fn receiving_known_series_allocates_nothing_over_many_intervals() {
             datagrams.iter().for_each(|datagram| shard.lock().record(datagram.as_bytes()));
         });
         allocations.push(counted.count_total);
-        drop(cutter.cut(Duration::ZERO));
+        drop(aggregator.end_interval(Duration::ZERO));
     }
-    // Both sets of columns have been in use, and what they needed is there.
+    // Both sets of columns have been in use by then, and have the memory that they need.
     assert_eq!(allocations[4..], [0; 4], "{allocations:?}");
     assert!(allocations[0] > 0, "allocations are not counted");
 }

@@ -5,9 +5,9 @@
 #![no_main]
 #![allow(dead_code, reason = "the tests use the rest of their modules")]
 
-#[path = "../../tests/model/mod.rs"]
+#[path = "../../tests/in_process/model.rs"]
 mod model;
-#[path = "../../tests/plain/mod.rs"]
+#[path = "../../tests/in_process/plain.rs"]
 mod plain;
 #[path = "../../tests/harness/strict.rs"]
 mod strict;
@@ -83,7 +83,7 @@ fn assert_agrees_with_model(results: &IntervalResults, model: &mut Model) {
     // The model does not clamp values.
     let mut counts = results.counts.clone();
     counts.clamped = 0;
-    assert_eq!(counts, model.tally);
+    assert_eq!(counts, model.counts);
 }
 
 fn page(totals: &Totals, format: prometheus::Format) -> Vec<u8> {

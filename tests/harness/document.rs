@@ -1,20 +1,22 @@
-//! A page of the documentation, and what it shows.
+//! A page of the documentation, and the blocks that it shows.
 
+/// A page of the documentation.
 pub struct Document {
-    /// Its path.
+    /// The path from the root of the repository.
     pub path: &'static str,
+    /// The text.
     pub text: &'static str,
 }
 
 impl Document {
-    /// The block behind whose backquotes this stands.
+    /// Returns the block with this text after its opening backquotes.
     pub fn block(&self, info: &str) -> &'static str {
         let fence = format!("\n```{info}\n");
         let block = self.text.split_once(&fence).and_then(|(_, rest)| rest.split_once("```"));
         block.unwrap_or_else(|| panic!("{} does not show {info}", self.path)).0
     }
 
-    /// It shows each of these blocks once, and no other.
+    /// Asserts that the page shows each of these blocks once, and no other blocks.
     pub fn assert_shows_just(&self, blocks: &[&str]) {
         let fences = self.text.lines().filter_map(|line| line.strip_prefix("```"));
         let mut shown: Vec<_> = fences.filter(|info| !info.is_empty()).collect();

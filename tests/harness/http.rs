@@ -1,20 +1,23 @@
-//! HTTP as plain as it can be: a request a connection.
+//! Plain HTTP, with one request per connection.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
-use super::PATIENCE;
+use super::wait::PATIENCE;
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
+    /// The status code.
     pub code: u16,
-    /// Of the status and the headers, in lower case.
+    /// The status line and the headers, in lower case.
     pub head: String,
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Answer {
+    /// Reads an answer.
     pub fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(bytes)));
@@ -23,22 +26,24 @@ impl Answer {
         Self { code, head, body: bytes[end + 4..].to_vec() }
     }
 
+    /// Returns the value of a header, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         lines.filter(|(other, _)| *other == name).map(|(_, value)| value).next()
     }
 
+    /// Returns the body as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
-/// Asks, with these headers, and reads until the server ends the connection.
+/// Sends a request with these headers, and reads until the server closes the connection.
 pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Answer {
     Answer::parse(&try_ask(address, method, path, headers).unwrap())
 }
 
-/// Likewise, where the server may refuse the connection; what came before it ended.
+/// Sends a request to a server that may refuse the connection. Returns the bytes that came before its end.
 pub fn try_ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> std::io::Result<Vec<u8>> {
     let mut connection = connect(address);
     let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
@@ -48,12 +53,19 @@ pub fn try_ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) 
     Ok(answer)
 }
 
+/// Sends a GET request.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path, &[])
 }
 
+/// Opens a connection.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     connection
+}
+
+/// Returns an address that no program uses at this moment.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Samples that are sent while something else happens, of which none may be lost.
+//! Samples that are sent while something else happens.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Sends samples of the counter `meanwhile` until it is to end; their number.
+/// Sends samples of the counter `meanwhile` until `finished` is set. Returns their number.
 pub fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
     let socket = UnixDatagram::unbound().unwrap();
     let mut sent = 0.0;
@@ -18,7 +18,7 @@ pub fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
     sent
 }
 
-/// Tells threads to end, by a failure of the test, too.
+/// Sets a flag when it is dropped, so that threads end even if the test fails.
 pub struct End<'a>(pub &'a AtomicBool);
 
 impl Drop for End<'_> {

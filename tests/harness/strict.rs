@@ -1,13 +1,11 @@
-//! The text format of Prometheus, version 0.0.4, read as strictly as its description allows, and without any of tallyd's code.
+//! Checks pages in the text format of Prometheus, version 0.0.4, as strictly as its description allows.
 //!
-//! What the format allows and tallyd never writes is refused, too: times, comments, types that are not known, and values that are
-//! no finite numbers. Of the lines of one series of a summary or a histogram, the order is the one in which clients write them.
-#![allow(unreachable_pub, reason = "a module of tests")]
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! It also refuses what the format allows and tallyd never writes: times, comments, unknown types, and values that are not
+//! finite. The lines of one series of a summary or a histogram must have the order in which clients write them.
 
 use std::collections::BTreeSet;
 
-/// What is wrong with a page, and where.
+/// The error of a page, with its line.
 pub type Wrong = String;
 
 /// Names and values.
@@ -28,7 +26,7 @@ struct Sample<'a> {
     value: f64,
 }
 
-/// Says what is wrong with a page, if something is.
+/// Returns the first error of a page.
 pub fn check(page: &str) -> Result<(), Wrong> {
     if page.is_empty() {
         return Ok(());
@@ -64,7 +62,7 @@ pub fn check(page: &str) -> Result<(), Wrong> {
 }
 
 impl<'a> Family<'a> {
-    /// Of all lines that it may have.
+    /// Returns the names of all lines that the family may have.
     fn names(&self) -> Result<Vec<String>, &'static str> {
         let suffixes: &[&str] = match self.type_name {
             "counter" | "gauge" => &[""],
@@ -96,7 +94,7 @@ impl<'a> Family<'a> {
         Ok(())
     }
 
-    /// The labels of the member that begins here, and how many lines it has.
+    /// Returns the labels of the member that begins here, and its number of lines.
     fn take_value(&self, first: &Sample<'a>) -> Result<(Labels, usize), &'static str> {
         if first.name != self.name {
             return Err("a line of another family");
@@ -107,7 +105,8 @@ impl<'a> Family<'a> {
         Ok((first.labels.clone(), 1))
     }
 
-    /// Likewise: some lines with one more label, in ascending order of it, then the sum and the count.
+    /// Reads a summary or a histogram: lines with one more label, in its ascending order, then the sum and the count.
+    /// Returns its labels and its number of lines.
     fn take_distribution(
         &self,
         samples: &[Sample<'a>],
@@ -116,7 +115,7 @@ impl<'a> Family<'a> {
     ) -> Result<(Labels, usize), &'static str> {
         let has_suffix = |sample: &Sample<'_>, suffix| sample.name.strip_prefix(self.name) == Some(suffix);
         let parts = samples.iter().take_while(|sample| has_suffix(sample, suffix)).take_while(|sample| {
-            // Those of the next member follow behind its own sum and count.
+            // The lines of the next member follow the sum and the count.
             without(&sample.labels, extra) == without(&samples[0].labels, extra)
         });
         let parts: Vec<_> = parts.collect();
@@ -170,7 +169,7 @@ fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
     Ok(Sample { line, name, labels, value })
 }
 
-/// The labels up to the brace that closes them, and what stands behind it.
+/// Reads labels up to the closing brace. Returns them and the rest.
 fn labels(text: &str) -> Result<(Labels, &str), &'static str> {
     let mut labels = Labels::new();
     let mut rest = text;
@@ -195,14 +194,14 @@ fn labels(text: &str) -> Result<(Labels, &str), &'static str> {
         labels.push((name.to_owned(), unescape(value, &['\\', '"', 'n'])?));
         rest = &behind[1..];
         if let Some(rest) = rest.strip_prefix("} ") {
-            // The space belongs to the value.
+            // The space is part of the value.
             return Ok((labels, &text[text.len() - rest.len() - 1..]));
         }
         rest = rest.strip_prefix(',').ok_or("neither a comma nor a brace behind a label")?;
     }
 }
 
-/// What stands for itself or behind a backslash, where only these may stand.
+/// Replaces escape sequences. Only these characters may follow a backslash.
 fn unescape(text: &str, escaped: &[char]) -> Result<String, &'static str> {
     let mut plain = String::new();
     let mut characters = text.chars();
@@ -219,13 +218,13 @@ fn unescape(text: &str, escaped: &[char]) -> Result<String, &'static str> {
     Ok(plain)
 }
 
-/// A finite number in digits: Rust's own reading takes more than the format has, such as `infinity`.
+/// Reads a finite number. Rust's own parser takes more than the format has, such as `infinity`.
 fn number(text: &str) -> Result<f64, &'static str> {
     let is_of_digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     text.parse().ok().filter(|number: &f64| is_of_digits && number.is_finite()).ok_or("no finite number")
 }
 
-/// Letters, digits that are not the first, `_`, and what else may stand.
+/// Returns true if a name has only letters, `_`, other allowed characters, and digits that are not the first.
 fn is_name(name: &str, others: &str) -> bool {
     let is_letter =
         |character: char| character.is_ascii_alphabetic() || character == '_' || others.contains(character);

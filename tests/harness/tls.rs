@@ -11,24 +11,27 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
-use super::PATIENCE;
 use super::http::Answer;
+use super::wait::PATIENCE;
 
-/// Issues certificates.
+/// An authority that issues certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its own certificate, in PEM.
+    /// The authority's own certificate, in PEM.
     pub pem: String,
 }
 
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
 pub struct Identity {
+    /// The certificate.
     pub certificate: String,
+    /// The private key.
     pub key: String,
 }
 
 impl Authority {
+    /// Creates an authority.
     pub fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -38,12 +41,12 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate for a name, and for 127.0.0.1.
+    /// Issues a certificate for a name and for 127.0.0.1.
     pub fn issue(&self, name: &str) -> Identity {
         self.issue_until(name, 4096)
     }
 
-    /// Likewise, one that expires with the first second of a year (in UTC).
+    /// Issues a certificate that expires with the first second of a year, in UTC.
     pub fn issue_until(&self, name: &str, year: i32) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -55,7 +58,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// Issued by itself, and marked as an authority's (basicConstraints) or not.
+    /// Creates an identity that signed itself. Its basicConstraints may mark it as that of an authority.
     pub fn self_signed(name: &str, is_authority: bool) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -66,7 +69,7 @@ impl Identity {
         Self { certificate, key: key.serialize_pem() }
     }
 
-    /// Writes both as files `NAME.crt` and `NAME.key`, each of which takes the place of one that is there.
+    /// Writes the files `NAME.crt` and `NAME.key`, and replaces existing ones.
     pub fn write(&self, folder: &Path, name: &str) -> [PathBuf; 2] {
         [("crt", &self.certificate), ("key", &self.key)].map(|(extension, pem)| {
             let path = folder.join(name).with_extension(extension);
@@ -77,12 +80,13 @@ impl Identity {
         })
     }
 
+    /// Returns the certificate in DER.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 }
 
-/// A client that trusts an authority, and may have a certificate of its own.
+/// An HTTPS client that trusts an authority and may have a certificate of its own.
 pub struct Client {
     config: Arc<ClientConfig>,
     address: Ipv4Addr,
@@ -92,6 +96,7 @@ pub struct Client {
 pub struct Connection(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
+    /// Creates a client that connects from 127.0.0.1.
     pub fn new(authority: &Authority, identity: Option<&Identity>) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
@@ -106,16 +111,18 @@ impl Client {
                 config.with_client_auth_cert(vec![own.der()], key).unwrap()
             }
         };
-        // As Prometheus has it.
+        // Prometheus offers the same protocols.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Self { config: Arc::new(config), address: Ipv4Addr::LOCALHOST }
     }
 
-    /// The same client, that connects from another address of this machine.
+    /// Returns a client that connects from another address of this machine.
+    #[must_use]
     pub fn at(self, address: Ipv4Addr) -> Self {
         Self { address, ..self }
     }
 
+    /// Opens a connection.
     pub fn connect(&self, address: SocketAddr) -> io::Result<Connection> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((self.address, 0)).into())?;
@@ -131,12 +138,14 @@ impl Client {
         Ok(Connection(StreamOwned::new(connection, socket)))
     }
 
+    /// Sends one request over a connection of its own.
     pub fn get(&self, address: SocketAddr, path: &str, headers: &[&str]) -> io::Result<Answer> {
         self.connect(address)?.get(path, headers)
     }
 }
 
 impl Connection {
+    /// Sends a request and reads its answer.
     pub fn get(&mut self, path: &str, headers: &[&str]) -> io::Result<Answer> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test");
         let request = [&[request.as_str()][..], headers, &["\r\n"]].concat().join("\r\n");
@@ -153,7 +162,7 @@ impl Connection {
         Ok(answer)
     }
 
-    /// What the server has shown.
+    /// Returns the certificate of the server.
     pub fn certificate(&self) -> CertificateDer<'static> {
         self.0.conn.peer_certificates().unwrap()[0].clone().into_owned()
     }

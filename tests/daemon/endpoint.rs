@@ -1,0 +1,318 @@
+//! The HTTP endpoint: pages, formats, encodings, and clients that mean harm.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use flate2::read::GzDecoder;
+use socket2::{Domain, Socket, Type};
+use tallyd_harness::http::{Answer, ask, connect, get, try_ask};
+use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::process::{stderr, tallyd_command};
+use tallyd_harness::scraped::{scrape, start, wait_for_value};
+use tallyd_harness::{Daemon, PATIENCE, Page, wait_for, wait_until};
+use tempfile::TempDir;
+
+const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
+const PROTOBUF: &str =
+    "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+#[test]
+fn page_is_empty_and_not_ready_before_the_first_interval_ends() {
+    let (_daemon, address) = start(&[]);
+    let page = get(address, "/metrics");
+    assert_eq!((page.code, page.text()), (200, ""));
+    assert_eq!(ask(address, "GET", "/metrics", &[OPENMETRICS]).text(), "# EOF\n");
+    assert_eq!(ask(address, "GET", "/metrics", &[PROTOBUF]).body, b"");
+    assert_eq!(get(address, "/-/healthy").code, 200);
+    let ready = get(address, "/-/ready");
+    assert_eq!(ready.code, 503);
+    assert!(ready.text().contains("first interval"), "{}", ready.text());
+
+    let (_daemon, address) = start(&["flush.interval=100ms"]);
+    wait_until(|| get(address, "/-/ready").code == 200);
+    assert!(scrape(address).value("tallyd_lines_total", &[]).is_some());
+}
+
+#[test]
+fn each_request_is_answered_and_counted() {
+    let (mut daemon, address) = start(&["flush.interval=100ms"]);
+    wait_until(|| get(address, "/-/ready").code == 200);
+    let landing = get(address, "/");
+    assert_eq!(landing.header("content-type"), Some("text/html; charset=utf-8"));
+    for link in ["metrics", "-/healthy", "-/ready"] {
+        assert!(landing.text().contains(&format!("href=\"{link}\"")), "{}", landing.text());
+        let head = ask(address, "HEAD", &format!("/{link}?query"), &[]);
+        assert_eq!((head.code, head.text()), (200, ""), "{link}");
+        assert!(head.header("content-length") > Some("0"), "{}", head.head);
+    }
+    assert_eq!(get(address, "/favicon.ico").code, 404);
+    let refused = ask(address, "POST", "/metrics", &["Content-Length: 1000000"]);
+    assert_eq!((refused.code, refused.header("allow")), (405, Some("get, head")));
+    ask(address, "GET", "/metrics", &[OPENMETRICS]);
+    ask(address, "GET", "/metrics", &[PROTOBUF]);
+    for code in ["200", "404", "405"] {
+        daemon.wait_for_count("tallyd.http_requests", ("code", code));
+    }
+    for format in ["text", "openmetrics", "protobuf"] {
+        daemon.wait_for_count("tallyd.scrapes", ("format", format));
+    }
+}
+
+#[test]
+fn scraper_gets_the_format_and_the_encoding_it_asks_for() {
+    let (daemon, address) = start(&["flush.interval=100ms", "telemetry.enabled=false"]);
+    daemon.send("orders:5|c|#region:eu\nstock:-1.5|g");
+    wait_for_value(address, "stock", -1.5);
+    let text = "# HELP orders_total StatsD counter.\n# TYPE orders_total counter\norders_total{region=\"eu\"} 5\n\
+                # HELP stock StatsD gauge.\n# TYPE stock gauge\nstock -1.5\n";
+    let plain = "text/plain; version=0.0.4; charset=utf-8";
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let protobuf =
+        "application/vnd.google.protobuf; proto=io.prometheus.client.metricfamily; encoding=delimited";
+    let cases: [(&[&str], _, bool); 7] = [
+        (&[], plain, false),
+        (&["Accept: */*", "Accept-Encoding: gzip"], plain, true),
+        (&["Accept: application/openmetrics-text;q=0.5,text/plain;q=0.6"], plain, false),
+        (&[OPENMETRICS, "Accept-Encoding: br, gzip;q=0"], openmetrics, false),
+        (&["Accept: text/plain;q=0.1", OPENMETRICS, "Accept-Encoding: gzip;q=0.5"], openmetrics, true),
+        (&[PROTOBUF], protobuf, false),
+        (&["Accept: text/plain;q=0.1", PROTOBUF, "Accept-Encoding: gzip"], protobuf, true),
+    ];
+    for (headers, content_type, compressed) in cases {
+        let answer = ask(address, "GET", "/metrics", headers);
+        assert_eq!(answer.code, 200);
+        assert_eq!(answer.header("content-type"), Some(content_type), "{headers:?}");
+        assert_eq!(answer.header("content-encoding"), compressed.then_some("gzip"), "{headers:?}");
+        assert_eq!(answer.header("vary"), Some("accept, accept-encoding"));
+        let length = answer.header("content-length").map(str::to_owned);
+        assert_eq!(length, Some(answer.body.len().to_string()));
+        let page = if compressed { unzip(&answer) } else { answer.body };
+        if content_type == protobuf {
+            let stock = [
+                &b"\x25\x0a\x05stock\x12\x0dStatsD gauge.\x18\x01\x22\x0b\x12\x09\x09"[..],
+                &(-1.5_f64).to_le_bytes(),
+            ];
+            assert!(page.ends_with(&stock.concat()), "{page:?}");
+            assert!(page[1..].starts_with(b"\x0a\x0corders_total\x12\x0fStatsD counter."), "{page:?}");
+        } else if content_type == plain {
+            assert_eq!(String::from_utf8(page).unwrap(), text);
+        } else {
+            let page = String::from_utf8(page).unwrap();
+            assert!(
+                page.starts_with("# TYPE orders counter\n") && page.ends_with("stock -1.5\n# EOF\n"),
+                "{page}"
+            );
+            let created = Page::parse(&page).value("orders_created", &[("region", "eu")]).unwrap();
+            let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+            assert!((now - PATIENCE.as_secs_f64()..now).contains(&created), "{created}");
+        }
+        let head = ask(address, "HEAD", "/metrics", headers);
+        assert_eq!(head.header("content-length").map(str::to_owned), length);
+        assert_eq!(head.body, b"");
+    }
+}
+
+fn unzip(answer: &Answer) -> Vec<u8> {
+    let mut page = Vec::new();
+    GzDecoder::new(&answer.body[..]).read_to_end(&mut page).unwrap();
+    page
+}
+
+#[test]
+fn endpoint_and_text_file_show_the_same_page() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("tallyd.prom");
+    let (daemon, address) = start(&[
+        "flush.interval=100ms",
+        "telemetry.enabled=false",
+        "exporters.textfile.enabled=true",
+        &format!("exporters.textfile.path={}", file.display()),
+        "exporters.prometheus.timings=histogram",
+        "exporters.prometheus.buckets=[0.1, 1]",
+    ]);
+    daemon.send("latency:250|ms\nhits:1|c\nqueue:5|g");
+    wait_for_value(address, "queue", 5.0);
+    let page = wait_for(|| {
+        let page = fs::read_to_string(&file).ok()?;
+        let (page, _heartbeat) = page.split_once("# HELP tallyd_textfile_timestamp_seconds")?;
+        page.contains("queue 5\n").then(|| page.to_owned())
+    });
+    assert!(page.contains("latency_seconds_bucket{le=\"1\"} 1\n"), "{page}");
+    assert_eq!(get(address, "/metrics").text(), page);
+}
+
+#[test]
+fn hanging_disk_does_not_keep_the_endpoint_from_new_values() {
+    let folder = TempDir::new().unwrap();
+    // tallyd writes the text file next to its place. A pipe without a reader is there, which cannot even be opened.
+    let pipe = folder.path().join("tallyd.prom.new");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (daemon, address) = start(&[
+        "flush.interval=100ms",
+        "exporters.textfile.enabled=true",
+        &format!("exporters.textfile.path={}", pipe.with_extension("").display()),
+    ]);
+    for value in [1.0, 2.0, 3.0] {
+        daemon.send(format!("queue:{value}|g"));
+        wait_for_value(address, "queue", value);
+    }
+}
+
+#[test]
+fn port_in_use_is_refused_with_advice() {
+    let (_first, address) = start(&[]);
+    let second = tallyd_command()
+        .args(["--set", "listeners.udp.bind=127.0.0.1:0"])
+        .args(["--set", "exporters.prometheus.start_http_server=true"])
+        .args(["--set", &format!("exporters.prometheus.port={}", address.port())])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = stderr(&second);
+    assert!(said.contains(&address.to_string()) && said.contains("exporters.prometheus.port"), "{said}");
+}
+
+/// Bytes that are no request.
+const NONSENSE: [&[u8]; 6] = [
+    b"\x00\xff\xfe\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    b"GET /metrics HTTP/9.9\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    b"orders:1|c\n\n",
+];
+
+#[test]
+fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
+    const MOST: usize = 64;
+    let (mut daemon, address, _folder, path) = start_with_large_page(&[
+        &format!("exporters.prometheus.max_connections={MOST}"),
+        "exporters.prometheus.timeout=500ms",
+    ]);
+    let finished = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let stream = scope.spawn(|| count_on(&path, &finished));
+        let end = End(&finished);
+        for bytes in NONSENSE {
+            let mut connection = connect(address);
+            connection.write_all(bytes).unwrap();
+            assert_ends(&mut connection);
+        }
+        // The server may close the connection while the client still sends the header.
+        let mut connection = connect(address);
+        _ = connection.write_all(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)).as_bytes());
+        assert_ends(&mut connection);
+
+        let mut silent = [connect(address), connect(address)];
+        silent[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+        silent.iter_mut().for_each(assert_ends);
+
+        let deaf = ask_and_do_not_read(address);
+        daemon.wait_for_count("tallyd.http_connections_closed", ("reason", "answer_timeout"));
+        drop(deaf);
+
+        let crowd: Vec<_> = (0..1000).map(|_| connect(address)).collect();
+        daemon.wait_for(|row| row["name"] == "tallyd.http_connections" && row["value"] == MOST as f64);
+        crowd.into_iter().for_each(|mut connection| assert_ends(&mut connection));
+
+        for reason in ["bad_request", "header_timeout"] {
+            daemon.wait_for_count("tallyd.http_connections_closed", ("reason", reason));
+        }
+        assert_eq!(wait_for(|| try_get(address)).code, 200, "an ordinary client is served");
+        drop(end);
+        stream.join().unwrap()
+    });
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("meanwhile", "value"), sent);
+    assert!(sent > 1000.0);
+    let [opened, refused, closed] = ["opened", "refused", "closed"]
+        .map(|what| finished.sum(&format!("tallyd.http_connections_{what}"), "value"));
+    assert!(refused >= (1000 - MOST) as f64, "{refused}");
+    // Connections that the stop closed are not reported.
+    assert!((opened - closed).abs() <= 1.0, "{opened} opened, {closed} closed");
+    assert!(finished.log.contains("exporters.prometheus.max_connections"), "{}", finished.log);
+}
+
+/// Returns the answer, if the connection is not refused.
+fn try_get(address: SocketAddr) -> Option<Answer> {
+    let answer = try_ask(address, "GET", "/-/ready", &[]).ok()?;
+    (!answer.is_empty()).then(|| Answer::parse(&answer))
+}
+
+/// Starts a tallyd with a page that no buffer of the kernel can hold. The last result is the path of its Unix socket.
+fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tallyd.sock");
+    let place = format!("listeners.unix_datagram.path={}", path.display());
+    let own = ["listeners.unix_datagram.enabled=true", &place, "flush.interval=200ms"];
+    let (daemon, address) = start(&[&own[..], settings].concat());
+    fill(&path);
+    wait_for_value(address, "filler_last_total", 1.0);
+    (daemon, address, folder, path)
+}
+
+/// Makes a page of about 25 MB. It consists of counters, which stay on it without further samples.
+fn fill(path: &Path) {
+    let socket = UnixDatagram::unbound().unwrap();
+    let name = "x".repeat(80);
+    for hundred in 0..1000 {
+        let lines: Vec<_> = (0..100).map(|n| format!("filler.{name}.{hundred:03}{n:02}:1|c")).collect();
+        socket.send_to(lines.join("\n").as_bytes(), path).unwrap();
+    }
+    socket.send_to(b"filler.last:1|c", path).unwrap();
+}
+
+/// Waits for the end of a connection, orderly or not.
+fn assert_ends(connection: &mut TcpStream) {
+    let mut rest = Vec::new();
+    if let Err(error) = connection.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}
+
+/// Asks for the page through a socket with the smallest receive buffer.
+fn ask_and_do_not_read(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut connection = TcpStream::from(socket);
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    connection
+}
+
+#[test]
+fn stop_waits_for_an_answer_in_progress_and_not_for_idle_connections() {
+    let (daemon, address, _folder, _) =
+        start_with_large_page(&["shutdown.timeout=10m", "exporters.prometheus.timeout=10m"]);
+    let mut idle = [(); 3].map(|()| connect(address));
+    idle[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+    idle[2].write_all(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let mut slow = ask_and_do_not_read(address);
+    let mut answer = vec![0; 100];
+    slow.read_exact(&mut answer).unwrap();
+    daemon.signal("TERM");
+    idle.iter_mut().for_each(assert_ends);
+    slow.read_to_end(&mut answer).unwrap();
+    let answer = Answer::parse(&answer);
+    assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+    assert!(daemon.wait().status.success());
+}
+
+#[test]
+fn scraper_that_does_not_read_does_not_prevent_a_stop() {
+    let (daemon, address, _folder, _) =
+        start_with_large_page(&["shutdown.timeout=3s", "exporters.prometheus.timeout=10m"]);
+    let mut deaf = ask_and_do_not_read(address);
+    deaf.read_exact(&mut [0; 100]).unwrap();
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert!(finished.log.contains("scrapers did not take their answers"), "{}", finished.log);
+}

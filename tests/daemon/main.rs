@@ -1,0 +1,18 @@
+//! Tests of the real tallyd from outside: sockets, files, signals, pages and command lines.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod client_crate;
+mod command_line;
+mod documents;
+mod endpoint;
+mod explain;
+mod files;
+mod mapping;
+mod reload;
+mod results;
+mod secured;
+mod send;
+mod stopping;
+mod streams;
+mod udp;

@@ -1,0 +1,174 @@
+//! Mapping rules in the real tallyd: the examples of docs/mapping.md, what is received, and what is refused.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+use tallyd_harness::Daemon;
+use tallyd_harness::http::ask;
+use tallyd_harness::process::{stderr, tallyd_command};
+use tempfile::TempDir;
+
+const PAGE: &str = include_str!("../../docs/mapping.md");
+
+/// Returns the blocks of the page in a language.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let blocks = PAGE.split("\n```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n')).collect()
+}
+
+/// Returns a directory with the files of the page.
+fn files() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("statsd_mapping.yml", blocks("yaml")[0]);
+    write("with_file.toml", blocks("toml")[0]);
+    write("with_rules.toml", blocks("toml")[1]);
+    let lines = blocks("text").into_iter().find(|block| !block.starts_with("$ ")).unwrap();
+    write("lines.txt", &format!("{lines}\n"));
+    directory
+}
+
+fn tallyd(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = tallyd_command();
+    command.current_dir(directory).args(arguments).output().unwrap()
+}
+
+fn printed(output: &Output) -> &str {
+    assert!(output.status.success(), "{output:?}");
+    std::str::from_utf8(&output.stdout).unwrap().trim_end()
+}
+
+#[test]
+fn commands_on_the_mapping_page_print_what_it_shows() {
+    let directory = files();
+    let mut run = 0;
+    for block in blocks("text") {
+        let Some((command, expected)) =
+            block.strip_prefix("$ tallyd ").and_then(|block| block.split_once('\n'))
+        else {
+            continue;
+        };
+        run += 1;
+        let words: Vec<_> = command.split(' ').map(|word| word.trim_matches('\'')).collect();
+        assert_eq!(printed(&tallyd(directory.path(), &words)), expected, "{command}");
+    }
+    assert_eq!(run, 2);
+}
+
+#[test]
+fn rules_mean_the_same_in_a_file_and_in_the_configuration() {
+    let directory = files();
+    let reports = ["with_file.toml", "with_rules.toml"].map(|config| {
+        printed(&tallyd(directory.path(), &["--config", config, "check", "--dry-run", "lines.txt"]))
+            .to_owned()
+    });
+    assert_eq!(reports[0], reports[1]);
+    assert!(reports[0].contains("2  checkout.*.latency"), "{}", reports[0]);
+}
+
+#[test]
+fn rules_name_what_is_received_and_dropped_samples_are_counted() {
+    let directory = files();
+    let file = directory.path().join("statsd_mapping.yml");
+    let daemon = Daemon::start(&[&format!("mapping.mapping_file={}", file.display())]);
+    daemon.send(b"checkout.eu.latency:5|ms\ncheckout.us.latency:7|ms|#region:mars\ndebug.x:1|c\ndebug.x:2|c\nother:1|c");
+    let finished = daemon.stop();
+    let rows: Vec<_> = finished.rows.iter().map(|row| (row["name"].as_str().unwrap(), row)).collect();
+    let of = |name: &str| rows.iter().filter(|row| row.0 == name).map(|row| row.1).collect::<Vec<_>>();
+    let regions: Vec<_> = of("checkout_latency").iter().map(|row| row["tags"]["region"].clone()).collect();
+    assert_eq!(regions, ["eu", "us"]);
+    assert_eq!(of("other").len(), 1);
+    assert!(rows.iter().all(|row| !row.0.starts_with("debug")));
+    let dropped = of("tallyd.series_refused");
+    let dropped: Vec<_> = dropped.iter().filter(|row| row["tags"]["reason"] == "mapping_drop").collect();
+    assert_eq!(dropped[0]["value"], 2.0, "{dropped:?}");
+}
+
+#[test]
+fn wrong_mapping_file_is_refused_at_the_start_with_rule_and_line() {
+    let directory = files();
+    fs::write(
+        directory.path().join("statsd_mapping.yml"),
+        "mappings:\n- match: a.*\n  name: a\n- match: a b\n  name: b\n",
+    )
+    .unwrap();
+    for command in ["run", "check"] {
+        let output = tallyd(directory.path(), &["--config", "with_file.toml", command]);
+        assert_eq!(output.status.code(), Some(78));
+        let error = stderr(&output);
+        assert!(error.contains("statsd_mapping.yml:4: rule 2 (\"a b\"): "), "{error}");
+    }
+    let missing = tallyd(directory.path(), &["--set", "mapping.mapping_file=missing.yml", "check"]);
+    let error = stderr(&missing);
+    assert!(
+        error.contains("missing.yml: cannot be read") && error.contains("mapping.mapping_file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn sighup_takes_new_rules_and_refuses_a_wrong_file_entirely() {
+    let directory = files();
+    let file = directory.path().join("rules.yml");
+    let rules = |name: &str| fs::write(&file, format!("mappings: [{{match: a.*, name: {name}}}]")).unwrap();
+    rules("first");
+    let settings = [format!("mapping.mapping_file={}", file.display())];
+    let mut daemon =
+        Daemon::start(&[&settings[0], "flush.interval=100ms", "aggregation.expire_after.counter=1s"]);
+    let mut sent = 0;
+    let mut named = |daemon: &mut Daemon, name: &str| {
+        // Samples of the open interval still get the old name.
+        loop {
+            daemon.send("a.b:1|c");
+            sent += 1;
+            let row =
+                daemon.wait_for_next(|row| ["first", "second"].contains(&row["name"].as_str().unwrap()));
+            if row["name"] == name {
+                break;
+            }
+        }
+    };
+    let reload = |daemon: &mut Daemon, successful: f64| {
+        daemon.signal("HUP");
+        let is_it = |row: &Value| row["name"] == "tallyd.config_last_reload_successful";
+        daemon.wait_for_next(|row| is_it(row) && row["value"] == successful);
+    };
+    named(&mut daemon, "first");
+    fs::write(&file, "mappings: [{match: a b, name: second}]").unwrap();
+    reload(&mut daemon, 0.0);
+    named(&mut daemon, "first");
+    rules("second");
+    reload(&mut daemon, 1.0);
+    named(&mut daemon, "second");
+    let finished = daemon.stop();
+    let counted = finished.sum("first", "value") + finished.sum("second", "value");
+    assert_eq!(counted, f64::from(sent), "no sample is lost");
+    assert!(finished.log.contains("rule 1 (\"a b\")"), "{}", finished.log);
+}
+
+#[test]
+fn http_client_may_reload_if_enabled_and_gets_the_outcome() {
+    let directory = files();
+    let file = directory.path().join("statsd_mapping.yml");
+    let mapping = format!("mapping.mapping_file={}", file.display());
+    let settings = [&*mapping, "exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
+    let start = |more: &[&str]| Daemon::start(&[&settings[..], more].concat());
+    let address = |daemon: &Daemon| daemon.place("http").parse().unwrap();
+
+    let closed = start(&[]);
+    let answer = ask(address(&closed), "POST", "/-/reload", &[]);
+    assert!(answer.code == 403 && answer.text().contains("exporters.prometheus.enable_reload"), "{answer:?}");
+    drop(closed);
+
+    let open = start(&["exporters.prometheus.enable_reload=true"]);
+    assert_eq!(ask(address(&open), "GET", "/-/reload", &[]).header("allow"), Some("post, put"));
+    assert_eq!(ask(address(&open), "POST", "/-/reload", &[]).code, 200);
+    fs::write(&file, "mappings: [{match: a b, name: a}]").unwrap();
+    let answer = ask(address(&open), "PUT", "/-/reload", &[]);
+    assert!(answer.code == 500 && answer.text().contains("rule 1 (\"a b\")"), "{answer:?}");
+    let finished = open.stop();
+    let last = finished.named("tallyd.config_last_reload_successful").last().unwrap();
+    assert_eq!(last["value"], 0.0);
+}

@@ -1,0 +1,193 @@
+//! The rows that tallyd writes: types, events, telemetry and intervals.
+
+use serde_json::{Value, json};
+use tallyd_harness::Daemon;
+
+#[test]
+fn each_type_is_aggregated_and_written_as_documented() {
+    let daemon = Daemon::start(&[]);
+    daemon.send(
+        "hits:1|c|#env:prod\nhits:4|c|@0.5|#env:prod\nqueue:5|g\nqueue:-2|g\nusers:a|s\nusers:b|s\nusers:a|s",
+    );
+    daemon.send("api.latency:1:2:3|ms\nsize:10|h\nsize:0.5|d");
+    let finished = daemon.stop();
+    assert!(finished.status.success());
+    let row = |name: &str, kind: &str| {
+        let mut row = without_time(finished.named(name).find(|row| row["type"] == kind).unwrap());
+        if let Some(rate) = row.as_object_mut().unwrap().remove("rate") {
+            assert!(rate.as_f64().unwrap() > 0.0);
+        }
+        row
+    };
+    assert_eq!(
+        row("hits", "counter"),
+        json!({"name":"hits","type":"counter","tags":{"env":"prod"},"value":9.0})
+    );
+    assert_eq!(row("queue", "gauge"), json!({"name":"queue","type":"gauge","tags":{},"value":3.0}));
+    assert_eq!(row("users", "set"), json!({"name":"users","type":"set","tags":{},"value":2.0}));
+    assert_eq!(
+        row("api.latency", "timing"),
+        json!({"name":"api.latency","type":"timing","tags":{},"count":3.0,"sum":6.0,"min":1.0,"max":3.0,"mean":2.0,
+            "stddev":(2.0_f64/3.0).sqrt(),"p50":2.0,"p90":3.0,"p95":3.0,"p99":3.0,"p99.9":3.0})
+    );
+    assert_eq!(row("size", "histogram")["max"], 10.0);
+    assert_eq!(row("size", "distribution")["max"], 0.5);
+}
+
+#[test]
+fn telemetry_accounts_for_every_line_by_reason() {
+    let daemon = Daemon::start(&["aggregation.max_series=2"]);
+    daemon.send(
+        "a:1|c\nb:1|c\nnew:1|c\nnew:1|c\na:x|c\na:1\n:1|c\na:1|zz\na:1|c|@0\na\x01:1|c\ntallyd.x:1|c\na:1|c|",
+    );
+    daemon.send("_e{2,1}:a|b\n_sc|a|4\na,k=v:1|c|#k:v\n_e{1,1}:a|b|p:low|t:error\n_sc|up|2|m:no");
+    let finished = daemon.stop();
+    let counter = |name: &str, tag: &str, value: &str| {
+        let row = finished.named(name).find(|row| row["tags"][tag] == value).unwrap();
+        row["value"].as_f64().unwrap()
+    };
+    assert_eq!(finished.sum("tallyd.lines", "value"), 17.0);
+    assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 9.0);
+    for reason in [
+        "bad_value",
+        "missing_type",
+        "empty_name",
+        "unknown_type",
+        "bad_rate",
+        "bad_name",
+        "mixed_tags",
+        "bad_event",
+        "bad_service_check",
+    ] {
+        assert_eq!(counter("tallyd.lines_rejected", "reason", reason), 1.0, "{reason}");
+    }
+    assert_eq!(counter("tallyd.samples", "type", "counter"), 3.0);
+    // Two samples of `new`, and the service check.
+    assert_eq!(counter("tallyd.series_refused", "reason", "max_series"), 3.0);
+    assert_eq!(counter("tallyd.events", "alert_type", "error"), 1.0);
+    assert_eq!(finished.sum("tallyd.events", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.service_checks", "value"), 0.0);
+    assert_eq!(counter("tallyd.lines_noted", "note", "message"), 1.0);
+    assert_eq!(counter("tallyd.series_refused", "reason", "reserved_name"), 1.0);
+    assert_eq!(counter("tallyd.lines_noted", "note", "empty_section"), 1.0);
+    assert_eq!(counter("tallyd.series", "type", "counter"), 2.0);
+    assert!(finished.log.contains("new (2)"), "the log names the refused metric: {}", finished.log);
+    assert!(!finished.log.contains("tallyd.x"), "max_series is not the reason: {}", finished.log);
+}
+
+#[test]
+fn events_and_service_checks_are_reported_and_counted() {
+    let daemon = Daemon::start(&[]);
+    daemon.send(
+        "_e{6,8}:deploy|one\\ntwo|d:7|h:web-1|p:low|t:warning|s:jenkins|#env:prod,canary\n_e{5,0}:later|",
+    );
+    daemon.send("_sc|db.up|0|#env:prod\n_sc|db.up|2|h:web-1|m:no answer|#env:prod\n_sc|db.up|1|#env:prod");
+    let finished = daemon.stop();
+    let is_event = |row: &&Value| row["type"] == "event";
+    let events: Vec<_> = finished.rows.iter().filter(is_event).map(without_time).collect();
+    let event = |title: &str| {
+        json!({"type":"event","title":title,"text":"","timestamp":null,"host":null,"priority":"normal",
+        "alert_type":"info","aggregation_key":null,"source_type":null,"tags":{}})
+    };
+    let deploy = json!({"type":"event","title":"deploy","text":"one\ntwo","timestamp":7,"host":"web-1","priority":"low",
+        "alert_type":"warning","aggregation_key":null,"source_type":"jenkins","tags":{"canary":"","env":"prod"}});
+    assert_eq!(events, [event("later"), deploy]);
+    let checks: Vec<_> = finished.named("service_check").map(without_time).collect();
+    let check = |tags, value: f64| json!({"name":"service_check","type":"gauge","tags":tags,"value":value});
+    assert_eq!(
+        checks,
+        [
+            check(json!({"check":"db.up","env":"prod"}), 1.0),
+            check(json!({"check":"db.up","env":"prod","host":"web-1"}), 2.0)
+        ]
+    );
+    let counted = |name: &'static str| {
+        finished
+            .named(name)
+            .filter(|row| row["value"] != 0.0)
+            .map(|row| (row["tags"].clone(), row["value"].clone()))
+    };
+    assert_eq!(
+        counted("tallyd.events").collect::<Vec<_>>(),
+        [
+            (json!({"alert_type":"info","priority":"normal"}), json!(1.0)),
+            (json!({"alert_type":"warning","priority":"low"}), json!(1.0))
+        ]
+    );
+    assert_eq!(
+        counted("tallyd.service_checks").collect::<Vec<_>>(),
+        ["critical", "ok", "warning"].map(|status| (json!({"status": status}), json!(1.0)))
+    );
+}
+
+#[test]
+fn events_beyond_the_buffer_are_counted_and_logged() {
+    let daemon = Daemon::start(&["aggregation.event_buffer=30B"]);
+    (0..5).for_each(|_| daemon.send("_e{1,1}:a|b"));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("tallyd.events", "value"), 5.0);
+    assert_eq!(finished.sum("tallyd.events_dropped", "value"), 3.0);
+    assert_eq!(finished.rows.iter().filter(|row| row["type"] == "event").count(), 2);
+    assert!(finished.log.contains("aggregation.event_buffer"), "{}", finished.log);
+}
+
+#[test]
+fn settings_decide_which_tags_are_read() {
+    let lines = "a,k=v:1|c|c:box\nb[k=v]:1|c\nd:1|c|#k:v\n_e{1,1}:e|f|c:box";
+    let names_and_tags = |settings: &[&str]| {
+        let daemon = Daemon::start(&[settings, &["telemetry.enabled=false"]].concat());
+        daemon.send(lines);
+        let rows = daemon.stop().rows;
+        let name = |row: &Value| row["name"].as_str().or(row["title"].as_str()).map(str::to_owned);
+        rows.iter().map(|row| json!([name(row), row["tags"]])).collect::<Vec<_>>()
+    };
+    let tags = json!({"k":"v"});
+    let [a, b, d] = ["a", "b", "d"].map(|name| json!([name, tags]));
+    assert_eq!(names_and_tags(&[]), [a, b, d.clone(), json!(["e", {}])]);
+    let settings = [
+        "protocol.dialects.influxdb=false",
+        "protocol.dialects.signalfx=false",
+        "protocol.container_id_tag=true",
+    ];
+    assert_eq!(
+        names_and_tags(&settings),
+        [
+            json!(["a,k=v", {"container_id":"box"}]),
+            json!(["b[k=v]", {}]),
+            d,
+            json!(["e", {"container_id":"box"}])
+        ]
+    );
+}
+
+/// Returns a row without its time and the length of its interval.
+fn without_time(row: &Value) -> Value {
+    let mut row = row.clone();
+    let fields = row.as_object_mut().unwrap();
+    assert!(fields.remove("time").unwrap().as_str().unwrap().ends_with('Z'));
+    assert!(fields.remove("interval_s").unwrap().as_f64().unwrap() > 0.0);
+    row
+}
+
+#[test]
+fn telemetry_can_be_disabled() {
+    let daemon = Daemon::start(&["telemetry.enabled=false"]);
+    daemon.send("a:1|c");
+    let finished = daemon.stop();
+    let names: Vec<_> = finished.rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a"]);
+}
+
+#[test]
+fn each_sample_is_in_exactly_one_interval() {
+    let mut daemon = Daemon::start(&["flush.interval=1s"]);
+    daemon.send("a:1|c");
+    daemon.wait_for(|row| row["name"] == "a");
+    daemon.send("a:1|c");
+    daemon.wait_for(|row| row["name"] == "tallyd.lines" && row["value"] == 1.0);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 2.0);
+    let full: Vec<_> = finished.named("tallyd.lines").filter_map(|row| row["interval_s"].as_f64()).collect();
+    // The first and the last interval are parts of one. A busy machine may make the others uneven.
+    assert!(full.iter().all(|&seconds| seconds > 0.0 && seconds < 3.0), "{full:?}");
+}

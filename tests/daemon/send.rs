@@ -1,0 +1,196 @@
+//! `tallyd send` to tallyd: the real binary on both sides.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Output, Stdio};
+
+use serde_json::json;
+use tallyd_harness::Daemon;
+use tallyd_harness::process::{stderr, tallyd_command};
+use tempfile::TempDir;
+
+fn send(arguments: &[&str], input: &str) -> Output {
+    let mut child = tallyd_command()
+        .arg("send")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // This fails if the program ended without reading.
+    _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn assert_sent(arguments: &[&str], input: &str) {
+    let output = send(arguments, input);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+    assert!(output.stderr.is_empty() && output.stdout.is_empty(), "{output:?}");
+}
+
+/// Starts tallyd with all listeners. Returns the URL of each.
+fn with_all_listeners(directory: &TempDir) -> (Daemon, [String; 4]) {
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let daemon = Daemon::start(&[
+        "listeners.tcp.enabled=true",
+        "listeners.tcp.bind=127.0.0.1:0",
+        "listeners.unix_datagram.enabled=true",
+        &format!("listeners.unix_datagram.path={}", path("datagram")),
+        "listeners.unix_stream.enabled=true",
+        &format!("listeners.unix_stream.path={}", path("stream")),
+    ]);
+    let urls = [("udp", "udp"), ("tcp", "tcp"), ("unix", "unix_datagram"), ("unixstream", "unix_stream")]
+        .map(|(scheme, listener)| format!("{scheme}://{}", daemon.place(listener)));
+    (daemon, urls)
+}
+
+#[test]
+fn framing_option_matches_a_listener_with_the_other_framing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stream");
+    let daemon = Daemon::start(&[
+        "listeners.tcp.enabled=true",
+        "listeners.tcp.bind=127.0.0.1:0",
+        "listeners.tcp.framing=length",
+        "listeners.unix_stream.enabled=true",
+        "listeners.unix_stream.framing=lines",
+        &format!("listeners.unix_stream.path={}", path.display()),
+    ]);
+    let tcp = format!("tcp://{}", daemon.place("tcp"));
+    assert_sent(&["a", "1", "--to", &tcp, "--framing", "length"], "");
+    let unix = format!("unixstream://{}", path.display());
+    assert_sent(&["-", "--to", &unix, "--framing", "lines"], "a:2|c\na:3|c\n");
+    let udp = format!("udp://{}", daemon.address);
+    let refused = send(&["a", "1", "--to", &udp, "--framing", "lines"], "");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("leave out --framing"), "{}", stderr(&refused));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 6.0);
+    assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
+}
+
+#[test]
+fn sample_of_each_type_arrives_over_each_transport() {
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, urls) = with_all_listeners(&directory);
+    for url in &urls {
+        assert_sent(&["hits", "2", "--rate", "0.5", "--tag", "env:prod", "--tag", "beta", "--to", url], "");
+        assert_sent(&["queue", "-5", "--type", "g", "--to", url], "");
+        assert_sent(&["queue", "--type", "g", "+8", "--to", url], "");
+        assert_sent(&["latency", "12.5", "--type", "ms", "--to", url], "");
+        assert_sent(&["users", "a:b", "--type", "s", "--to", url], "");
+    }
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("hits", "value"), 16.0);
+    let hits = finished.named("hits").next().unwrap();
+    assert_eq!(hits["tags"], json!({"beta": "", "env": "prod"}));
+    assert_eq!(finished.sum("queue", "value"), 12.0);
+    assert_eq!(finished.sum("latency", "count"), 4.0);
+    assert_eq!(finished.sum("users", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 20.0);
+    assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
+}
+
+#[test]
+fn lines_of_the_input_are_packed_and_all_arrive() {
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, urls) = with_all_listeners(&directory);
+    let long = format!("long:{}|s\n", "x".repeat(9000));
+    let input = format!("{}{long}\n\r\nlast:1|c", "a:1|c|#env:prod\n".repeat(1000));
+    for url in &urls {
+        assert_sent(&["-", "--to", url], &input);
+    }
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 4000.0);
+    assert_eq!(finished.sum("long", "value"), 1.0);
+    assert_eq!(finished.sum("last", "value"), 4.0);
+    // 1,000 lines of 16 bytes: 89 fit into 1432 bytes, and 512 into 8192; then the long one and the last.
+    let datagrams = finished.sum("tallyd.datagrams", "value");
+    assert!((12.0 + 2.0 + 2.0 + 2.0..40.0).contains(&datagrams), "{datagrams}");
+}
+
+#[test]
+fn line_of_the_input_is_sent_before_the_input_ends() {
+    let mut daemon = Daemon::start(&["flush.interval=100ms"]);
+    let mut child = tallyd_command()
+        .args(["send", "-", "--to", &format!("udp://{}", daemon.address)])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"a:1|c\nb:").unwrap();
+    daemon.wait_for(|row| row["name"] == "a");
+    input.write_all(b"1|c").unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    daemon.wait_for(|row| row["name"] == "b");
+}
+
+#[test]
+fn samples_that_would_not_count_as_meant_are_refused_with_2() {
+    let daemon = Daemon::start(&[]);
+    let to = format!("udp://{}", daemon.address);
+    let cases: [(&[&str], &str); 9] = [
+        (&["a:b", "1"], "not sent: \"a:b:1|c\" would be rejected: bad_value"),
+        (&["a", "1", "--tag", "k:v,b"], "would mean something else: the tags would be"),
+        (&["a", "1", "--tag", "k:v|@0.1"], "has a '|' in it"),
+        (&["a", "one"], "bad_value"),
+        (&["a", "1", "--rate", "2"], "bad_rate"),
+        (&["a", "1", "--rate", "0.5", "--type", "s"], "no effect on a set"),
+        (&["a", "1", "--type", "x"], "[possible values: c, g, ms, h, d, s, m, kv]"),
+        (&["a"], "no value; try `tallyd send a 1`"),
+        (&["-", "1"], "leave out the value"),
+    ];
+    for (arguments, reason) in cases {
+        let output = send(&[arguments, &["--to", &to]].concat(), "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(reason), "{arguments:?}: {}", stderr(&output));
+    }
+    let output = send(&["a", "1", "--to", "localhost:8125"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("udp://HOST:PORT"), "{}", stderr(&output));
+
+    let output = send(&["-", "--to", &to], "good:1|c\nbad\ngood:2|c\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("line 2 not sent: it would be rejected: missing_type"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("1 of 3 lines"), "{}", stderr(&output));
+
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("tallyd.lines", "value"), 2.0);
+    assert_eq!(finished.sum("good", "value"), 3.0);
+}
+
+#[test]
+fn without_a_listener_send_fails_with_1_and_gives_advice() {
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, urls) = with_all_listeners(&directory);
+    assert!(daemon.stop().status.success());
+    for (url, listener) in urls.iter().zip(["udp", "tcp", "unix_datagram", "unix_stream"]) {
+        let output = send(&["a", "1", "--to", url], "");
+        assert_eq!(output.status.code(), Some(1), "{url}: {}", stderr(&output));
+        let advice = format!("is tallyd running there, with listeners.{listener}.enabled = true?");
+        assert!(stderr(&output).contains(&format!("cannot send to {url}: ")), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&advice), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn refused_connection_is_a_failure() {
+    let mut daemon = Daemon::start(&[
+        "listeners.tcp.enabled=true",
+        "listeners.tcp.bind=127.0.0.1:0",
+        "listeners.tcp.max_connections=1",
+        "flush.interval=100ms",
+    ]);
+    let only = TcpStream::connect(daemon.place("tcp")).unwrap();
+    daemon.wait_for(|row| row["name"] == "tallyd.connections" && row["value"] == 1.0);
+    let output = send(&["a", "1", "--to", &format!("tcp://{}", daemon.place("tcp"))], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("max_connections"), "{}", stderr(&output));
+    drop(only);
+}

@@ -1,0 +1,345 @@
+//! TCP and Unix sockets: what arrives, what clients can and cannot do, and what a stop drains.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use socket2::SockRef;
+use tallyd_harness::process::{stderr, tallyd_command};
+use tallyd_harness::{Daemon, Finished};
+
+const TCP: [&str; 2] = ["listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
+
+fn with_tcp(settings: &[&str]) -> Daemon {
+    Daemon::start(&[&TCP, settings].concat())
+}
+
+/// Starts tallyd with a Unix listener whose socket is in `directory`.
+fn with_unix(listener: &str, directory: &Path, settings: &[&str]) -> Daemon {
+    let path = format!("listeners.{listener}.path={}", directory.join("tallyd.sock").display());
+    let enabled = format!("listeners.{listener}.enabled=true");
+    Daemon::start(&[&[enabled.as_str(), &path], settings].concat())
+}
+
+fn connect(daemon: &Daemon) -> TcpStream {
+    TcpStream::connect(daemon.place("tcp")).unwrap()
+}
+
+/// Waits until tallyd has closed the connection.
+fn wait_for_end(mut client: impl Read) {
+    match client.read(&mut [0]) {
+        Ok(length) => assert_eq!(length, 0, "tallyd sends nothing"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
+
+fn framed(payload: &str) -> Vec<u8> {
+    [&(payload.len() as u32).to_le_bytes()[..], payload.as_bytes()].concat()
+}
+
+fn closed(finished: &Finished, reason: &str) -> f64 {
+    finished.sum_of("tallyd.connections_closed", ("reason", reason))
+}
+
+fn rejected_as_too_long(finished: &Finished) -> f64 {
+    finished.sum_of("tallyd.lines_rejected", ("reason", "line_too_long"))
+}
+
+fn open_connections(count: f64) -> impl Fn(&Value) -> bool {
+    move |row| row["name"] == "tallyd.connections" && row["value"] == count
+}
+
+#[test]
+fn all_lines_of_a_tcp_connection_count_including_an_unterminated_last_one() {
+    let daemon = with_tcp(&[]);
+    let mut client = connect(&daemon);
+    for piece in ["a:1|c\na:2", "|c\r\n\na:", "4|c"] {
+        client.write_all(piece.as_bytes()).unwrap();
+    }
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("a", "value"), 7.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 3.0);
+    assert_eq!(finished.sum("tallyd.bytes", "value"), 19.0);
+    assert_eq!(finished.sum("tallyd.datagrams", "value"), 0.0, "a connection has no datagrams");
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 0.0);
+    assert_eq!(finished.sum("tallyd.connections_opened", "value"), 1.0);
+    assert_eq!(closed(&finished, "end"), 1.0);
+    assert_eq!(finished.named("tallyd.connections").next().unwrap()["tags"]["listener"], "tcp");
+}
+
+#[test]
+fn only_enabled_stream_listeners_have_connection_telemetry() {
+    let finished = Daemon::start(&[]).stop();
+    assert!(finished.rows.iter().all(|row| !row["name"].as_str().unwrap().contains("connections")));
+}
+
+#[test]
+fn unix_datagrams_count_like_udp_and_longer_ones_are_truncated() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix(
+        "unix_datagram",
+        directory.path(),
+        &[
+            "listeners.udp.enabled=false",
+            "listeners.unix_datagram.mode=0622",
+            "listeners.unix_datagram.max_datagram=512B",
+        ],
+    );
+    let path = daemon.place("unix_datagram").to_owned();
+    let metadata = fs::metadata(&path).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o622);
+    let client = UnixDatagram::unbound().unwrap();
+    client.send_to(b"a:1|c\na:2|c", &path).unwrap();
+    client.send_to("b:1234|c\n".repeat(100).as_bytes(), &path).unwrap();
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 3.0);
+    assert_eq!(finished.sum("b", "value"), 1234.0 * f64::from(512 / 9));
+    assert_eq!(finished.sum("tallyd.datagrams", "value"), 2.0);
+    assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 1.0);
+    assert!(!Path::new(&path).exists(), "removed at the stop");
+}
+
+#[test]
+fn full_queue_of_unix_datagrams_blocks_clients_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_datagram", directory.path(), &[]);
+    let client = UnixDatagram::unbound().unwrap();
+    client.connect(daemon.place("unix_datagram")).unwrap();
+    daemon.signal("STOP");
+    let sent = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..5000 {
+                client.send(b"a:1|c").unwrap();
+                sent.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        daemon.signal("CONT");
+    });
+    assert_eq!(daemon.stop().sum("a", "value"), sent.into_inner() as f64);
+}
+
+#[test]
+fn each_payload_of_a_unix_stream_follows_its_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_stream", directory.path(), &[]);
+    let mut client = UnixStream::connect(daemon.place("unix_stream")).unwrap();
+    client.write_all(&[framed("a:1|c\na:2|c"), framed(""), framed("a:4|c\n")].concat()).unwrap();
+    // The last payload is incomplete: in `a:8|c\na:16`, the second line may have been longer.
+    client.write_all(&framed("a:8|c\na:16|c")[..14]).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 15.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
+    assert_eq!(finished.sum_of("tallyd.connections_closed", ("listener", "unix_stream")), 1.0);
+}
+
+#[test]
+fn text_in_place_of_a_length_ends_the_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_stream", directory.path(), &[]);
+    let mut client = UnixStream::connect(daemon.place("unix_stream")).unwrap();
+    client.write_all(b"a:1|c\na:1|c\n").unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert_eq!(rejected_as_too_long(&finished), 1.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 1.0);
+    assert_eq!(closed(&finished, "frame_too_long"), 1.0);
+}
+
+#[test]
+fn line_truncated_by_a_broken_connection_is_counted_and_not_recorded() {
+    let mut daemon = with_tcp(&["flush.interval=100ms"]);
+    let mut client = connect(&daemon);
+    client.write_all(b"a:1|c\na:12").unwrap();
+    daemon.wait_for(|row| row["name"] == "a");
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    daemon.wait_for(|row| row["name"] == "tallyd.lines_cut" && row["value"] == 1.0);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 1.0);
+    assert_eq!(closed(&finished, "broken"), 1.0);
+}
+
+#[test]
+fn idle_connection_is_closed_after_the_timeout() {
+    let daemon = with_tcp(&["listeners.tcp.idle_timeout=1s"]);
+    let mut client = connect(&daemon);
+    client.write_all(b"a:1|c\na:1").unwrap();
+    wait_for_end(client);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
+    assert_eq!(closed(&finished, "idle"), 1.0);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_refused_and_do_not_affect_open_ones() {
+    let mut daemon = with_tcp(&["listeners.tcp.max_connections=2", "flush.interval=100ms"]);
+    let mut clients = [connect(&daemon), connect(&daemon)];
+    daemon.wait_for(open_connections(2.0));
+    (0..10).for_each(|_| wait_for_end(connect(&daemon)));
+    clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
+    let [first, second] = clients;
+    drop(first);
+    daemon.wait_for(|row| row["name"] == "tallyd.connections_closed" && row["value"] == 1.0);
+    // There is room for another connection again.
+    let mut third = connect(&daemon);
+    third.write_all(b"b:1|c\n").unwrap();
+    daemon.wait_for(|row| row["name"] == "b");
+    let finished = daemon.stop();
+    drop(second);
+    assert_eq!(finished.sum("a", "value"), 2.0);
+    assert_eq!(finished.sum("tallyd.connections_refused", "value"), 10.0);
+    assert_eq!(finished.sum("tallyd.connections_opened", "value"), 3.0);
+    assert_eq!(closed(&finished, "stop"), 2.0);
+    assert!(finished.log.contains("listeners.tcp.max_connections"), "{}", finished.log);
+}
+
+#[test]
+fn slow_endless_and_flooding_clients_do_not_affect_others() {
+    let mut daemon = with_tcp(&["flush.interval=100ms"]);
+    let address: SocketAddr = daemon.place("tcp").parse().unwrap();
+    let flooded = AtomicU64::new(0);
+    let done = AtomicU64::new(0);
+    let flood = |what: &[u8]| {
+        let mut client = TcpStream::connect(address).unwrap();
+        while done.load(Ordering::SeqCst) == 0 && client.write_all(what).is_ok() {
+            flooded.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.write_all(b"slow:").unwrap();
+    let finished = thread::scope(|scope| {
+        // One client sends a line that never ends, the other more lines than tallyd can record.
+        scope.spawn(|| flood("x".repeat(100_000).as_bytes()));
+        scope.spawn(|| flood("flood:1|c\n".repeat(10_000).as_bytes()));
+        daemon.wait_for(|row| row["name"] == "flood");
+        for round in 0..20 {
+            slow.write_all(b"1").unwrap();
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(format!("a.{round}:1|c\n").as_bytes()).unwrap();
+            let name = format!("a.{round}");
+            daemon.wait_for(|row| row["name"] == name.as_str());
+        }
+        slow.write_all(b"|c\n").unwrap();
+        daemon.wait_for(|row| row["name"] == "slow");
+        // The clients go on while tallyd stops.
+        let finished = daemon.stop();
+        done.store(1, Ordering::SeqCst);
+        finished
+    });
+    assert!(finished.status.success(), "{}", finished.log);
+    assert!(flooded.into_inner() > 0);
+    assert_eq!(finished.sum("slow", "value"), 11_111_111_111_111_111_111.0);
+    assert_eq!(rejected_as_too_long(&finished), 1.0, "the endless line is one line");
+    let recorded = finished.sum("tallyd.samples", "value");
+    assert_eq!(finished.sum("tallyd.lines", "value"), recorded + 1.0);
+    assert_eq!(finished.log.lines().filter(|line| line.contains(" ERROR ")).count(), 0, "{}", finished.log);
+}
+
+#[test]
+fn stop_records_what_open_and_waiting_connections_have_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_stream", directory.path(), &TCP);
+    let mut accepted = connect(&daemon);
+    accepted.write_all(b"a:1|c\n").unwrap();
+    let path = daemon.place("unix_stream").to_owned();
+    daemon.signal("STOP");
+    let lines = "a:1|c\n".repeat(1000);
+    accepted.write_all(lines.as_bytes()).unwrap();
+    let mut tcp: Vec<_> = (0..50).map(|_| connect(&daemon)).collect();
+    tcp.iter_mut().for_each(|client| client.write_all(lines.as_bytes()).unwrap());
+    let mut unix: Vec<_> = (0..50).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    unix.iter_mut().for_each(|client| client.write_all(&framed(&lines)).unwrap());
+    // The first connections end with a whole line without a line feed, the others in the middle of a line.
+    for client in &mut tcp[..20] {
+        client.write_all(b"a:1|c").unwrap();
+    }
+    tcp.drain(..10);
+    daemon.signal("TERM");
+    daemon.signal("CONT");
+    let finished = daemon.wait();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("a", "value"), 101_001.0 + 10.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 10.0);
+    assert_eq!(closed(&finished, "end"), 10.0);
+    assert_eq!(closed(&finished, "stop"), 91.0);
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn stop_during_a_tcp_stream_records_what_was_written_before() {
+    let daemon = with_tcp(&[]);
+    let mut client = connect(&daemon);
+    // This is more than one read, and more than a receive buffer holds at first.
+    let lines = "a:1|c\n".repeat(500_000);
+    client.write_all(lines.as_bytes()).unwrap();
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 500_000.0);
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 0.0);
+}
+
+#[test]
+fn connections_wait_while_files_run_out_and_the_log_says_so_once() {
+    let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
+    let mut daemon = Daemon::start_in(&wrapper, &[&TCP[..], &["flush.interval=100ms"]].concat());
+    let mut clients: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
+    clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
+    let is_a = |row: &Value| row["name"] == "a";
+    let first = daemon.wait_for(is_a);
+    assert!(first["value"].as_f64().unwrap() < 60.0, "the limit is too high for this test");
+    // Nothing is lost: tallyd accepts the others as soon as it can open files.
+    drop(clients);
+    daemon.wait_for(|row| row["name"] == "tallyd.connections" && row["value"] == 0.0);
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 60.0);
+    assert_eq!(finished.log.matches("cannot be accepted").count(), 1, "{}", finished.log);
+}
+
+#[test]
+fn stop_records_connections_that_had_to_wait_for_files() {
+    let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
+    let daemon = Daemon::start_in(&wrapper, &TCP);
+    daemon.signal("STOP");
+    let mut clients: Vec<_> = (0..200).map(|_| connect(&daemon)).collect();
+    clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
+    daemon.signal("TERM");
+    daemon.signal("CONT");
+    let finished = daemon.wait();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("a", "value"), 200.0, "{}", finished.log);
+}
+
+#[test]
+fn abandoned_socket_file_is_replaced_and_a_served_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    for listener in ["unix_datagram", "unix_stream"] {
+        let first = with_unix(listener, directory.path(), &[]);
+        let path = format!("listeners.{listener}.path={}", first.place(listener));
+        let enabled = format!("listeners.{listener}.enabled=true");
+        let second = tallyd_command()
+            .args(["--set", "listeners.udp.enabled=false", "--set", &enabled, "--set", &path])
+            .output()
+            .unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        assert!(stderr(&second).contains("another process serves this socket"), "{}", stderr(&second));
+        first.signal("KILL");
+        drop(first);
+        let third = with_unix(listener, directory.path(), &[]);
+        assert!(third.stop().status.success());
+    }
+}

@@ -1,0 +1,77 @@
+//! UDP: receivers, large and dropped datagrams, IPv6, and shared ports.
+
+use std::net::UdpSocket;
+
+use tallyd_harness::Daemon;
+use tallyd_harness::process::{stderr, tallyd};
+
+#[test]
+fn datagrams_dropped_by_the_kernel_are_counted_and_logged() {
+    let daemon = Daemon::start(&["listeners.udp.receive_buffer=16KiB", "flush.interval=200ms"]);
+    daemon.signal("STOP");
+    (0..2000).for_each(|_| daemon.send("a:1|c"));
+    daemon.signal("CONT");
+    let mut daemon = daemon;
+    daemon.wait_for(|row| row["name"] == "tallyd.datagrams_dropped" && row["value"].as_f64() > Some(0.0));
+    let finished = daemon.stop();
+    let dropped = finished.sum("tallyd.datagrams_dropped", "value");
+    assert!(dropped > 0.0);
+    assert_eq!(finished.sum("a", "value") + dropped, 2000.0);
+    assert!(finished.log.contains("receive_buffer"), "{}", finished.log);
+}
+
+#[test]
+fn largest_datagram_counts_whole_and_a_truncated_one_by_its_whole_lines() {
+    let daemon = Daemon::start(&[]);
+    let lines = "a:1|c\n".repeat(65_507 / 6);
+    daemon.send(format!("{lines}{}", "x".repeat(65_507 - lines.len())));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 10_917.0);
+    assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 0.0);
+
+    let daemon = Daemon::start(&["listeners.udp.max_datagram=512B"]);
+    daemon.send("b:1234|c\n".repeat(100));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("b", "value"), 1234.0 * f64::from(512 / 9));
+    assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 1.0);
+}
+
+#[test]
+fn many_receivers_give_the_totals_of_one() {
+    let daemon = Daemon::start(&["listeners.udp.receivers=4"]);
+    let sockets: Vec<_> = (0..32).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for round in 0..50 {
+        for (client, socket) in sockets.iter().enumerate() {
+            let lines = format!("a:1|c\nb:{round}|ms\nc:{client}|s\nd:+1|g");
+            socket.send_to(lines.as_bytes(), daemon.address).unwrap();
+        }
+    }
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 1600.0);
+    assert_eq!(finished.sum("b", "sum"), f64::from(32 * (49 * 50 / 2)));
+    assert_eq!(finished.named("c").next().unwrap()["value"], 32.0);
+    assert_eq!(finished.named("d").next().unwrap()["value"], 1600.0);
+    assert_eq!(finished.named("tallyd.receive_buffer_bytes").count(), 4);
+}
+
+#[test]
+fn datagrams_arrive_over_ipv6() {
+    let daemon = Daemon::start(&["listeners.udp.bind=[::1]:0"]);
+    daemon.send("a:1|c");
+    assert_eq!(daemon.stop().sum("a", "value"), 1.0);
+}
+
+#[test]
+fn second_tallyd_on_a_port_is_refused_unless_the_port_is_shared() {
+    let daemon = Daemon::start(&[]);
+    let bind = format!("listeners.udp.bind={}", daemon.address);
+    let second = tallyd(&["--set", &bind]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains("share_port"), "{}", stderr(&second));
+    drop(daemon);
+
+    let first = Daemon::start(&["listeners.udp.share_port=true"]);
+    let bind = format!("listeners.udp.bind={}", first.address);
+    let second = Daemon::start(&[&bind, "listeners.udp.share_port=true"]);
+    assert_eq!(second.address, first.address);
+}

@@ -1,0 +1,26 @@
+//! Runs the real tallyd for tests, and reads what it writes. Nothing in here shares code with tallyd.
+
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod daemon;
+mod document;
+pub mod http;
+pub mod meanwhile;
+mod page;
+pub mod process;
+pub mod scraped;
+pub mod secured;
+pub mod strict;
+pub mod tls;
+mod wait;
+
+pub use daemon::{Daemon, Finished};
+pub use document::Document;
+pub use page::{Name, Page};
+pub use wait::{PATIENCE, wait_for, wait_for_ok, wait_until};

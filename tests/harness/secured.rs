@@ -1,0 +1,89 @@
+//! A tallyd whose endpoint asks for TLS, users or certificates.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use tempfile::TempDir;
+
+use super::daemon::Daemon;
+use super::tls::{Authority, Client};
+
+/// The hash of the password `secret`, by `htpasswd -nbBC 4 ann secret`.
+pub const SECRET: &str = "$2y$04$n59TvKzysibUZ5lJyc70cuJFxxO6ZZl5iCDGc5nhyHI6Zgy16DIPG";
+
+/// A tallyd with a web configuration file.
+pub struct Secured {
+    /// The tallyd.
+    pub daemon: Daemon,
+    /// The address of its endpoint.
+    pub address: SocketAddr,
+    /// Its files.
+    pub site: Site,
+}
+
+/// A folder with a web configuration file, and the certificates that it names.
+pub struct Site {
+    folder: TempDir,
+    /// The authority that issued the certificate of the server.
+    pub authority: Authority,
+}
+
+/// The web configuration with the certificate of the server, which [`Site`] has.
+pub const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+
+impl Site {
+    /// Creates a folder with the certificate of the server and that of its authority.
+    pub fn create() -> Self {
+        let site = Self { folder: TempDir::new().unwrap(), authority: Authority::new("tests") };
+        site.authority.issue("localhost").write(site.folder.path(), "server");
+        fs::write(site.path("ca.crt"), &site.authority.pem).unwrap();
+        site
+    }
+
+    /// Returns the folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Returns the path of a file.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Replaces the web configuration file.
+    pub fn configure(&self, yaml: &str) {
+        fs::write(self.path("web.new"), yaml).unwrap();
+        fs::rename(self.path("web.new"), self.path("web.yml")).unwrap();
+    }
+
+    /// Returns a client that trusts the server.
+    pub fn client(&self) -> Client {
+        Client::new(&self.authority, None)
+    }
+}
+
+/// Starts a tallyd with this web configuration and further settings.
+pub fn start(yaml: &str, settings: &[&str]) -> Secured {
+    start_at(Site::create(), yaml, settings)
+}
+
+/// Starts a tallyd with the files of a site.
+pub fn start_at(site: Site, yaml: &str, settings: &[&str]) -> Secured {
+    site.configure(yaml);
+    let own = [
+        "flush.interval=100ms",
+        "exporters.prometheus.start_http_server=true",
+        "exporters.prometheus.port=0",
+        &format!("exporters.prometheus.web_config_file={}", site.path("web.yml").display()),
+    ];
+    let daemon = Daemon::start(&[&own[..], settings].concat());
+    let address = daemon.place("http").parse().unwrap();
+    Secured { daemon, address, site }
+}
+
+/// Returns the header with a user and a password.
+pub fn authorization(user: &str, password: &str) -> String {
+    format!("Authorization: Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}

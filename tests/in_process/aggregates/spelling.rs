@@ -1,0 +1,192 @@
+//! Maps the names of the peers to statistics.
+
+use serde_json::Value as Json;
+
+use super::answer::Part;
+use super::answer::Statistic::{
+    self, AtLeast, AtMost, Between, Count, Datagrams, Highest, Lines, Lowest, Max, Mean, Min, PerSecond,
+    Percentile, Rejected, Samples, Scalar, Series, Stddev, Sum, SumOfSquares, Variance,
+};
+use super::row::{Class, Fact, Row, Subject};
+
+/// Returns the statistic that a field names, or `None` if tallyd has nothing with that meaning.
+pub(super) fn statistic(row: &Row, fact: &Fact) -> Option<Statistic> {
+    let field = &*fact.field;
+    let (class, name) = match &fact.subject {
+        Subject::Series { class, name, .. } => (*class, &**name),
+        Subject::Report => return (field == "series").then_some(Series),
+        Subject::Traffic => return of_traffic(field),
+    };
+    match class {
+        Class::Counter if fact.peer == "datadog-agent" && field.starts_with("points[") => {
+            Some(per_second(Scalar))
+        }
+        // bioyino's rate counts samples, and so does statsite's legacy count.
+        Class::Counter => match field {
+            "rate" if fact.peer == "bioyino" => None,
+            "count" if is_older_count(row) => None,
+            "rate" => Some(per_second(Scalar)),
+            "count" | "value" => Some(Scalar),
+            "updates" => Some(Samples),
+            _ => None,
+        },
+        Class::Gauge => match element(field).map_or(field, |(list, _)| list) {
+            "value" | "values_after_each" | "points" => Some(Scalar),
+            "updates" => Some(Samples),
+            _ => None,
+        },
+        Class::Set => match field {
+            "count" => Some(Scalar),
+            "count_min" => Some(AtLeast),
+            "count_max" => Some(AtMost),
+            _ => None,
+        },
+        Class::Values => of_values(&fact.peer, field)
+            .or_else(|| of_sorted_values(fact))
+            .or_else(|| of_part(field))
+            .or_else(|| of_buckets(row, fact, name)),
+    }
+}
+
+fn per_second(inner: Statistic) -> Statistic {
+    PerSecond(Box::new(inner))
+}
+
+fn of_traffic(field: &str) -> Option<Statistic> {
+    let (counter, unit) = field.split_once('.')?;
+    let statistic = match counter {
+        "bad_lines_seen" => Rejected,
+        "packets_received" => Datagrams,
+        "metrics_received" => Lines,
+        _ => return None,
+    };
+    Some(if unit == "rate" { per_second(statistic) } else { statistic })
+}
+
+fn is_older_count(row: &Row) -> bool {
+    row.config["extended_counters"] == true && row.config["legacy_extended_counters"] != false
+}
+
+fn of_values(peer: &str, field: &str) -> Option<Statistic> {
+    match field {
+        // The agent reports samples per second.
+        "count" if peer == "datadog-agent" => return Some(per_second(Count)),
+        "rate" if peer == "statsite" => return Some(per_second(Sum)),
+        // A list of values that is a fact of its own is empty, so no row may count them.
+        "count" | "sampled_count" | "weights" | "values" => return Some(Count),
+        "count_ps" | "sample_rate" | "rate" => return Some(per_second(Count)),
+        "updates" => return Some(Samples),
+        "sum" => return Some(Sum),
+        "sum_squares" | "sum_sq" => return Some(SumOfSquares),
+        // telegraf passes on each value of a distribution. Each case has one value.
+        "mean" | "avg" | "value" => return Some(Mean),
+        "std" | "stddev" | "stdev" => return Some(Stddev),
+        "variance" => return Some(Variance),
+        "lower" | "min" | "q0" | "0_percentile" => return Some(Min),
+        "upper" | "max" => return Some(Max),
+        "median" => return Some(Percentile(50.0)),
+        // brubeck's name for 99.9.
+        "percentile.999" => return Some(Percentile(99.9)),
+        _ => {}
+    }
+    let patterns =
+        [("upper_", ""), ("", "_percentile"), ("", "percentile"), ("percentile.", ""), ("q", ""), ("p", "")];
+    patterns
+        .into_iter()
+        .find_map(|(before, after)| percent(field.strip_prefix(before)?.strip_suffix(after)?).map(Percentile))
+}
+
+/// Returns a single value of a list: the third smallest of four is percentile 75.
+fn of_sorted_values(fact: &Fact) -> Option<Statistic> {
+    let (list @ ("points" | "values"), index) = element(&fact.field)? else { return None };
+    let count = fact.siblings[list].as_array()?.len() as f64;
+    Some(Percentile((index + 1.0) * 100.0 / count))
+}
+
+/// Returns statsd's results for the values up to a percentile, or for the highest values.
+fn of_part(field: &str) -> Option<Statistic> {
+    let names = [
+        ("count_", Part::Count),
+        ("sum_squares_", Part::SumOfSquares),
+        ("sum_", Part::Sum),
+        ("mean_", Part::Mean),
+        ("lower_", Part::Least),
+    ];
+    names.into_iter().find_map(|(name, part)| {
+        let rest = field.strip_prefix(name)?;
+        match rest.strip_prefix("top") {
+            Some(rest) => Some(Highest(percent(rest)?, part)),
+            None => Some(Lowest(percent(rest)?, part)),
+        }
+    })
+}
+
+/// statsd writes 99.9 as `99_9`.
+fn percent(text: &str) -> Option<f64> {
+    text.replace('_', ".").parse().ok()
+}
+
+/// Returns the count of a histogram bucket, in the layout of the peer.
+fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
+    let numbers = |list: &Json| -> Vec<f64> {
+        let read = |bound: &Json| bound.as_f64().unwrap_or(f64::INFINITY);
+        list.as_array().into_iter().flatten().map(read).collect()
+    };
+    let Fact { field, siblings, .. } = fact;
+    if let Some(bin) = field.strip_prefix("histogram.bin_") {
+        // The first entry whose text is part of the name counts.
+        let entries = row.config["histogram"].as_array()?;
+        let entry = entries.iter().find(|entry| name.contains(entry["metric"].as_str().unwrap_or("\0")))?;
+        let bounds = numbers(&entry["bins"]);
+        let bound = if bin == "inf" { f64::INFINITY } else { bin.replace('_', ".").parse().ok()? };
+        let place = bounds.iter().position(|&other| other == bound)?;
+        let above = place.checked_sub(1).map_or(f64::NEG_INFINITY, |place| bounds[place]);
+        return Some(Between(above, bound));
+    }
+    if let Some(bound) = field.strip_prefix("le.") {
+        let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().ok()? };
+        return Some(Between(f64::NEG_INFINITY, bound));
+    }
+    if field == "zero_count" {
+        // Smaller values are 0 in seconds.
+        return Some(Between(-f64::MIN_POSITIVE, 0.0));
+    }
+    let (list, index) = element(field)?;
+    match list {
+        // statsite has a bin below the least bound, bins of equal width, and a bin above the largest bound.
+        "bin" => {
+            let entries = row.config["histograms"].as_array()?;
+            let entry = entries.iter().find(|entry| entry["prefix"].as_str() == Some(name))?;
+            let [min, max, width] = ["min", "max", "width"].map(|key| entry[key].as_f64().unwrap());
+            let bound = |index: f64| min + width * index;
+            let above = if index == 0.0 { f64::NEG_INFINITY } else { bound(index - 1.0) };
+            Some(Between(above, if above >= max { f64::INFINITY } else { bound(index) }))
+        }
+        "bucket_counts" => {
+            let bounds = numbers(&siblings["bounds"]);
+            let bound = |index: Option<usize>| index.and_then(|index| bounds.get(index)).copied();
+            let index = index as usize;
+            let above = bound(index.checked_sub(1)).unwrap_or(f64::NEG_INFINITY);
+            Some(Between(above, bound(Some(index)).unwrap_or(f64::INFINITY)))
+        }
+        // An exponential bucket of OpenTelemetry reaches from a power of 2^(2^-scale), exclusive, to the next power.
+        "positive" | "negative" => {
+            let scale = siblings["scale"].as_f64().unwrap_or(20.0);
+            let offset = siblings[format!("{list}_offset")].as_f64()?;
+            let power = |index: f64| ((offset + index) * (-scale).exp2()).exp2();
+            let [low, high] = [power(index), power(index + 1.0)];
+            Some(if list == "positive" {
+                Between(low, high)
+            } else {
+                Between((-high).next_down(), (-low).next_down())
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Splits `points[3]` into `points` and 3.
+fn element(field: &str) -> Option<(&str, f64)> {
+    let (list, index) = field.strip_suffix(']')?.split_once('[')?;
+    Some((list, index.parse().ok()?))
+}

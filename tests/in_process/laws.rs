@@ -1,0 +1,526 @@
+//! The laws that hold for any stream of lines: property tests against a plain model, and examples.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tallyd::aggregate::AggregationOptions;
+use tallyd::flush::{IdleReporting, IntervalResults, ReloadableSettings};
+use tallyd::model::{Kind, Percentile, Policies, Policy, Rows, Statistics, Value};
+use tallyd::resolve::{Limits, RefuseReason, ResolveOptions};
+
+use crate::model::{Model, State, nearest_rank};
+use crate::pipeline::Pipeline;
+
+const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
+
+/// Returns settings with some percentiles, and series that live as long as given.
+fn settings(expire_after: [Duration; 6]) -> ReloadableSettings {
+    let percentiles = PERCENTILES.into_iter().filter_map(Percentile::new).collect();
+    let statistics = Statistics { percentiles, ..Statistics::default() };
+    let policy = Policy { statistics, expire_after, ..Policy::default() };
+    let limits = Limits { series: 10_000, ..Limits::default() };
+    ReloadableSettings { policies: Policies::new(vec![policy]), limits, ..ReloadableSettings::default() }
+}
+
+/// Returns a pipeline whose series live for an hour.
+fn pipeline(receivers: usize) -> Pipeline {
+    pipeline_with(receivers, AggregationOptions::default())
+}
+
+fn pipeline_with(receivers: usize, options: AggregationOptions) -> Pipeline {
+    Pipeline::new(receivers, options, settings([Duration::from_hours(1); 6]))
+}
+
+/// Returns a pipeline with one receiver, and room for so many series.
+fn pipeline_of(series: usize, expire_after: [Duration; 6]) -> Pipeline {
+    let limits = Limits { series, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..settings(expire_after) };
+    Pipeline::new(1, AggregationOptions::default(), settings)
+}
+
+const fn seconds(count: u64) -> [Duration; 6] {
+    [Duration::from_secs(count); 6]
+}
+
+/// Lines with values and rates whose sums are exact, so that every order of addition gives the same bits.
+fn line() -> impl Strategy<Value = String> {
+    let name = prop_oneof!["[a-c]", "[a-c]\\.[x-z]"];
+    let number = (-2000_i32..2000).prop_map(|quarters| format!("{}", f64::from(quarters) / 4.0));
+    let rate = prop_oneof![4 => Just(""), 1 => Just("|@0.5"), 1 => Just("|@0.25"), 1 => Just("|@0.125")];
+    let tags = prop_oneof![
+        3 => Just(""),
+        1 => Just("|#k:1"),
+        1 => Just("|#k:1,j:2"),
+        1 => Just("|#j:2,k:1"),
+        1 => Just("|#j:2|#k:1,"),
+        1 => Just("|#k:1|c:box"),
+    ];
+    let section = prop_oneof![8 => Just(""), 1 => Just("|T1656581400"), 1 => Just("|"), 1 => Just("|x:y"), 1 => Just("\r")];
+    let scalar = (name.clone(), number.clone(), "c|g|ms|h|d|kv|m", rate, tags.clone(), section.clone())
+        .prop_map(|(name, number, kind, rate, tags, section)| {
+            format!("{name}:{number}|{kind}{rate}{tags}{section}")
+        });
+    let delta = (name.clone(), "[+-][1-9]", tags.clone()).prop_map(|(n, v, t)| format!("{n}:{v}|g{t}"));
+    let set =
+        (name.clone(), "[a-f:]{1,2}", tags, section).prop_map(|(n, m, t, s)| format!("{n}:{m}|s{t}{s}"));
+    let packed = (name.clone(), proptest::collection::vec(number.clone(), 2..6), "c|ms|d|g")
+        .prop_map(|(name, values, kind)| format!("{name}:{}|{kind}", values.join(":")));
+    let old =
+        (name.clone(), number.clone(), number.clone()).prop_map(|(n, a, b)| format!("{n}:{a}|c:{b}|ms|@0.5"));
+    let dialect = (name.clone(), "[,#;]k=[12](,j=3)?|\\[k=[12](:3)?\\]|\\[k=1", number, "c|g|s|ms")
+        .prop_map(|(name, tags, value, kind)| format!("{name}{tags}:{value}|{kind}"));
+    let inside = (name, "[a-c:\\[\\]]{0,4}").prop_map(|(name, rest)| format!("{name}[{rest}:x|s"));
+    let event = ("[a-c]", "p:low|t:error|d:7|#k:1|x")
+        .prop_map(|(title, field)| format!("_e{{1,1}}:{title}|b|{field}"));
+    let check =
+        ("[a-c]", "[0-4]", "h:x|#k:1|m:b|c:d").prop_map(|(n, s, field)| format!("_sc|{n}|{s}|{field}"));
+    let wrong = prop_oneof!["[a-c:|@#,0-9.]{0,12}", "a:x\\|c", "b:1\\|zz", ":1\\|c", "c:1\\|c\\|@0"];
+    prop_oneof![12 => scalar, 2 => delta, 2 => set, 2 => packed, 1 => old, 2 => dialect, 1 => inside, 1 => event, 1 => check, 2 => wrong]
+}
+
+/// Datagrams of a few lines, each with its receiver.
+fn stream() -> impl Strategy<Value = Vec<(String, usize)>> {
+    let datagram = proptest::collection::vec(line(), 1..6).prop_map(|lines| lines.join("\n"));
+    proptest::collection::vec((datagram, 0_usize..8), 0..60)
+}
+
+fn assert_rows_are(rows: &Rows, model: &Model) {
+    let names: Vec<_> = rows.iter().map(|row| row.series).collect();
+    assert_eq!(names, model.series.keys().collect::<Vec<_>>());
+    for (row, state) in rows.iter().zip(model.series.values()) {
+        match (row.value, state) {
+            (Value::Counter(got), State::Counter(expected)) | (Value::Gauge(got), State::Gauge(expected)) => {
+                assert_eq!(got, expected, "{:?}", row.series);
+            }
+            (Value::Set(got), State::Set(members)) => {
+                assert_eq!(*got, members.len() as f64, "{:?}", row.series);
+            }
+            (Value::Summary(summary), State::Values(values)) => {
+                let weights: f64 = values.iter().map(|(_, weight)| weight).sum();
+                let sum: f64 = values.iter().map(|(value, weight)| value * weight).sum();
+                assert_eq!((summary.count, summary.sum), (weights, sum), "{:?}", row.series);
+                assert_eq!(summary.min, values.iter().map(|pair| pair.0).fold(f64::INFINITY, f64::min));
+                assert_eq!(summary.max, values.iter().map(|pair| pair.0).fold(f64::NEG_INFINITY, f64::max));
+                let percentiles = PERCENTILES.map(|percent| nearest_rank(values, percent));
+                assert_eq!(*summary.percentiles, percentiles, "{:?}", row.series);
+            }
+            (got, expected) => panic!("{:?}: {got:?} for {expected:?}", row.series),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn results_equal_the_plain_model_with_any_number_of_receivers(
+        intervals in proptest::collection::vec(stream(), 1..4),
+    ) {
+        for receivers in [1, 2, 4] {
+            let mut pipeline = pipeline(receivers);
+            let mut model = Model::default();
+            for stream in &intervals {
+                for (datagram, receiver) in stream {
+                    pipeline.record(*receiver, datagram.as_bytes());
+                    model.record(datagram.as_bytes());
+                }
+                let results = pipeline.end_interval();
+                assert_rows_are(&results.rows, &model);
+                model.events.sort();
+                prop_assert_eq!(results.events, &*model.events);
+                prop_assert_eq!(&results.counts, &model.counts);
+                model.end();
+            }
+        }
+    }
+
+    /// The first line makes the pattern known, so the second line is not parsed if its value is plain.
+    #[test]
+    fn value_means_the_same_on_a_known_and_an_unknown_pattern(
+        value in "[-+]?[0-9]?[-+.:e0-9@|]{0,3}",
+        kind in "c|g|ms|h|d|s|m|kv",
+        section in "(\\|@0\\.5)?(\\|#k:v)?",
+    ) {
+        let mut pipeline = pipeline(1);
+        let mut model = Model::default();
+        for value in ["1", &value] {
+            let line = format!("a:{value}|{kind}{section}");
+            pipeline.record(0, line.as_bytes());
+            model.record(line.as_bytes());
+        }
+        let results = pipeline.end_interval();
+        assert_rows_are(&results.rows, &model);
+        prop_assert_eq!(&results.counts, &model.counts);
+    }
+
+    #[test]
+    fn every_line_of_any_bytes_is_recorded_or_rejected_for_a_reason(
+        datagrams in proptest::collection::vec(proptest::collection::vec(prop_oneof![
+            3 => proptest::sample::select(&b"abc:|@#,.0123456789cgmshdTe_\n\r-+"[..]),
+            1 => any::<u8>(),
+        ], 0..200), 0..20),
+    ) {
+        let mut pipeline = pipeline(1);
+        let mut lines = 0;
+        for datagram in &datagrams {
+            pipeline.record(0, datagram);
+            let is_line = |line: &&[u8]| !line.is_empty() && **line != b"\r"[..];
+            lines += datagram.split(|&byte| byte == b'\n').filter(is_line).count() as u64;
+        }
+        let results = pipeline.end_interval();
+        let counts = results.counts;
+        prop_assert_eq!(counts.lines, lines);
+        prop_assert_eq!(counts.datagrams, datagrams.len() as u64);
+        let rejected: u64 = counts.rejected.values().sum();
+        let events = counts.events.values().flat_map(|of_priority| of_priority.values());
+        let recorded = counts.samples.values().chain(counts.service_checks.values()).chain(events);
+        let samples: u64 = recorded.chain(counts.refused.values()).sum();
+        // A line that is not rejected has at least one sample, or is one event or service check.
+        prop_assert!(samples >= lines - rejected);
+        prop_assert!(rejected <= lines);
+        prop_assert!(samples == 0 || rejected < lines);
+    }
+
+    /// Random series come and go while time passes in steps that let some of them expire. Numbers are reused and line patterns
+    /// are forgotten, but no sample appears under the name of another series.
+    #[test]
+    fn series_that_expire_and_return_are_never_mixed_up(
+        intervals in proptest::collection::vec((proptest::collection::vec((0_u8..30, 0_usize..2), 0..20), 0_u64..40), 1..40),
+    ) {
+        let mut pipeline = Pipeline::new(2, AggregationOptions::default(), settings(seconds(30)));
+        let mut now = Duration::ZERO;
+        let mut gauges = BTreeMap::new();
+        for (samples, pause) in intervals {
+            let mut sent = BTreeMap::new();
+            for (id, receiver) in samples {
+                let datagram = format!("n{id}:1|c\nn{id}:{id}|g\nn{id}:{id}|ms\nn{id}:{id}|s");
+                pipeline.record(receiver, datagram.as_bytes());
+                *sent.entry(format!("n{id}")).or_insert(0.0) += 1.0;
+                gauges.insert(format!("n{id}"), f64::from(id));
+            }
+            let results = pipeline.end_interval_at(now);
+            now += Duration::from_secs(pause);
+            for row in &results.rows {
+                let name = row.series.name();
+                let count = sent.get(name);
+                match row.value {
+                    Value::Counter(value) => prop_assert_eq!(Some(value), count),
+                    Value::Set(members) => prop_assert_eq!((Some(*members), count.is_some()), (Some(1.0), true)),
+                    Value::Summary(summary) => {
+                        prop_assert_eq!(Some(&summary.count), count);
+                        prop_assert_eq!(format!("n{}", summary.max), name);
+                    }
+                    Value::Gauge(value) => prop_assert_eq!(Some(value), gauges.get(name)),
+                }
+            }
+            let rows_of = |kind| results.rows.iter().filter(|row| row.series.kind() == kind).count();
+            for kind in [Kind::Counter, Kind::Timing, Kind::Set] {
+                prop_assert_eq!(rows_of(kind), sent.len());
+            }
+            prop_assert!(rows_of(Kind::Gauge) >= sent.len());
+        }
+    }
+}
+
+fn value<'a>(results: &'a IntervalResults, name: &str) -> Option<&'a Value> {
+    results.rows.iter().find(|row| row.series.name() == name).map(|row| row.value)
+}
+
+#[test]
+fn sample_is_in_the_interval_that_recorded_it_and_in_no_other() {
+    let mut pipeline = pipeline(2);
+    for interval in 1..=5_u32 {
+        for receiver in 0..2 {
+            (0..interval).for_each(|_| pipeline.record(receiver, b"a:1|c\nb:1|ms\nc:x|s"));
+        }
+        let results = pipeline.end_interval();
+        assert_eq!(value(&results, "a"), Some(&Value::Counter(f64::from(2 * interval))));
+        assert!(
+            matches!(value(&results, "b"), Some(Value::Summary(summary)) if summary.count == f64::from(2 * interval))
+        );
+        assert_eq!(value(&results, "c"), Some(&Value::Set(1.0)));
+    }
+    assert!(pipeline.end_interval().rows.is_empty());
+}
+
+/// More series than fit the CPU cache, so that the shard reads ahead, in datagrams of more lines than one batch holds.
+#[test]
+fn hundred_thousand_series_have_the_values_that_were_sent() {
+    const SERIES: usize = 100_000;
+    let mut pipeline = pipeline_of(SERIES, seconds(3600));
+    for interval in 0..3 {
+        let line = |id: usize| match id % 4 {
+            0 => format!("n{id}:{}|c", id + interval),
+            1 => format!("n{id}:{}|ms", id + interval),
+            2 => format!("n{id}:{}|g", id + interval),
+            _ => format!("n{id}:{}|s\nn{id}:x|s\nwrong:{id}", id + interval),
+        };
+        let order: Vec<_> = (0..SERIES).map(|n| n * 7919 % SERIES).collect();
+        for ids in order.chunks(100) {
+            pipeline.record(0, ids.iter().map(|&id| line(id)).collect::<Vec<_>>().join("\n").as_bytes());
+        }
+        let results = pipeline.end_interval();
+        assert_eq!(results.rows.len(), SERIES);
+        for row in &results.rows {
+            let id: usize = row.series.name()[1..].parse().unwrap();
+            let sent = (id + interval) as f64;
+            match row.value {
+                Value::Counter(value) | Value::Gauge(value) => assert_eq!(*value, sent),
+                Value::Summary(summary) => assert_eq!((summary.count, summary.sum), (1.0, sent)),
+                Value::Set(members) => assert_eq!(*members, 2.0),
+            }
+        }
+        assert_eq!(results.counts.rejected.values().sum::<u64>(), SERIES as u64 / 4);
+    }
+}
+
+#[test]
+fn settings_decide_what_is_reported_for_idle_series() {
+    for (reports, names) in [(false, &["g"][..]), (true, &["c", "s"])] {
+        let idle = IdleReporting { zero_counters: reports, zero_sets: reports, last_gauges: !reports };
+        let settings = ReloadableSettings { idle, ..settings(seconds(100)) };
+        let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+        pipeline.record(0, b"c:1|c\ng:5|g\ns:x|s\nt:1|ms");
+        assert_eq!(pipeline.end_interval().rows.len(), 4);
+        let results = pipeline.end_interval();
+        assert_eq!(results.rows.iter().map(|row| row.series.name()).collect::<Vec<_>>(), names);
+        for row in &results.rows {
+            let expected = match row.series.kind() {
+                Kind::Counter => Value::Counter(0.0),
+                Kind::Set => Value::Set(0.0),
+                _ => Value::Gauge(5.0),
+            };
+            assert_eq!(*row.value, expected);
+        }
+        // Expired series are not reported.
+        (1..4).for_each(|round| _ = pipeline.end_interval_at(Duration::from_secs(round * 200)));
+        assert!(pipeline.end_interval_at(Duration::from_secs(800)).rows.is_empty());
+    }
+}
+
+#[test]
+fn only_whole_lines_of_a_truncated_datagram_count() {
+    let mut pipeline = pipeline(1);
+    pipeline.shards[0].lock().record_truncated(b"a:1|c\na:12");
+    pipeline.shards[0].lock().record_truncated(b"a:1234|c");
+    let results = pipeline.end_interval();
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
+    assert_eq!((results.counts.datagrams, results.counts.truncated, results.counts.lines), (2, 2, 1));
+}
+
+#[test]
+fn values_outside_the_range_of_histograms_are_counted() {
+    let mut pipeline =
+        pipeline_with(2, AggregationOptions { exact_values: 2, ..AggregationOptions::default() });
+    pipeline.record(0, b"a:1e300:2:3:4|d\nb:1e300|d");
+    pipeline.record(1, b"a:5:-1e300|d");
+    assert_eq!(pipeline.end_interval().counts.clamped, 2);
+}
+
+#[test]
+fn sample_with_a_tiny_rate_is_one_update_with_a_large_weight() {
+    let mut pipeline = pipeline(1);
+    pipeline.record(0, b"a:1|ms|@0.0000001\nb:2|c|@0.0000001");
+    let results = pipeline.end_interval();
+    assert_eq!(results.counts.samples.values().sum::<u64>(), 2);
+    assert!(
+        matches!(value(&results, "a"), Some(Value::Summary(summary)) if summary.count == 1e7 && summary.max == 1.0)
+    );
+    assert_eq!(value(&results, "b"), Some(&Value::Counter(2e7)));
+}
+
+/// Each datagram has 56 KB. If work were quadratic, the times would differ by a factor of some hundreds.
+#[test]
+fn work_for_a_line_is_proportional_to_its_length() {
+    let tags = ",k=v".repeat(7_000);
+    let plain = format!("a{tags}:1{}|c", ":1".repeat(14_000));
+    let of_alternate_types = format!("a{tags}:1|c{}", ":1|g:1|c".repeat(3_500));
+    let refused = |last: u8| format!("tallyd.{}{last:02}:1{}|c", "x".repeat(28_000), ":1".repeat(14_000));
+    let unclosed = format!("{}:1|c", "[".repeat(56_000));
+    let mut pipeline = pipeline(1);
+    // The shard watches at most 32 refused names.
+    (0..32).for_each(|last| pipeline.record(0, refused(last).as_bytes()));
+    let time = |line: &str| {
+        let once = |_| {
+            let start = Instant::now();
+            pipeline.record(0, line.as_bytes());
+            start.elapsed()
+        };
+        (0..3).map(once).min().unwrap_or_default()
+    };
+    let plain = time(&plain);
+    for line in [&of_alternate_types, &refused(31), &unclosed] {
+        let took = time(line);
+        assert!(took < 30 * plain, "{took:?} against {plain:?} for {}…", &line[..10]);
+    }
+    let results = pipeline.end_interval();
+    assert_eq!(results.counts.refused[RefuseReason::ReservedName], 35 * 14_001);
+}
+
+#[test]
+fn new_series_beyond_max_series_are_refused_and_known_series_go_on() {
+    let mut pipeline = pipeline_of(2, seconds(3600));
+    pipeline.record(0, b"a:1|c\nb:1|c\nc:1|c\nc:1:2|ms\na:1|c");
+    let results = pipeline.end_interval();
+    assert_eq!(results.rows.len(), 2);
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(2.0)));
+    assert_eq!(results.counts.refused[RefuseReason::MaxSeries], 3);
+    assert_eq!(results.counts.samples[Kind::Counter], 3);
+}
+
+#[test]
+fn names_and_tags_take_no_more_memory_than_configured() {
+    let limits = Limits { bytes: 1000, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..settings(seconds(3600)) };
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    let long = "x".repeat(500);
+    for n in 0..10 {
+        pipeline.record(0, format!("a{n}:1|c|#{long}").as_bytes());
+    }
+    let results = pipeline.end_interval();
+    assert_eq!(results.rows.len(), 1);
+    assert_eq!(results.counts.refused[RefuseReason::MaxSeriesBytes], 9);
+}
+
+#[test]
+fn expired_series_makes_room_for_a_new_one() {
+    let mut pipeline = pipeline_of(1, seconds(1));
+    pipeline.record(0, b"a:1|c");
+    // The series has been idle long enough at the second end of an interval, and expires at the third.
+    (0..3).for_each(|second| _ = pipeline.end_interval_at(Duration::from_secs(second)));
+    pipeline.record(0, b"b:1|c\na:1|c");
+    let results = pipeline.end_interval_at(Duration::from_secs(3));
+    assert_eq!(value(&results, "b"), Some(&Value::Counter(1.0)));
+    assert_eq!(value(&results, "a"), None);
+    assert_eq!(results.counts.refused[RefuseReason::MaxSeries], 1);
+}
+
+/// Only these four series fit, so a new one would take the place of one that expires.
+#[test]
+fn series_that_gets_samples_in_time_never_expires() {
+    let mut pipeline = pipeline_of(4, seconds(10));
+    let mut refused = 0;
+    for second in 0..60 {
+        if second % 5 == 0 {
+            pipeline.record(0, b"c:1|c\ng:+1|g\nt:1|ms\ns:x|s");
+        }
+        pipeline.record(0, b"new:1|c");
+        let results = pipeline.end_interval_at(Duration::from_secs(second));
+        refused += results.counts.refused[RefuseReason::MaxSeries];
+        assert_eq!(value(&results, "g"), Some(&Value::Gauge((second / 5 + 1) as f64)));
+    }
+    assert_eq!(refused, 60);
+}
+
+/// The series expires at second 2, which resets the shard.
+#[test]
+fn each_event_is_reported_once_even_if_the_shards_are_reset() {
+    let mut pipeline = pipeline_of(100, seconds(1));
+    pipeline.record(0, b"a:1|c");
+    for second in 0..6 {
+        let title = second.to_string();
+        pipeline.record(0, format!("_e{{1,1}}:{title}|x").as_bytes());
+        let results = pipeline.end_interval_at(Duration::from_secs(second));
+        assert_eq!(results.events.iter().map(|event| &event.title).collect::<Vec<_>>(), [&title]);
+    }
+}
+
+/// A histogram gets the number of an expired timing.
+#[test]
+fn series_with_a_reused_number_expires_by_its_own_kind() {
+    let mut expire_after = seconds(3600);
+    expire_after[Kind::Timing as usize] = Duration::from_secs(1);
+    let mut pipeline = pipeline_of(1, expire_after);
+    let mut refused = |line: &[u8], seconds: std::ops::Range<u64>| {
+        pipeline.record(0, line);
+        let results = seconds.map(|second| pipeline.end_interval_at(Duration::from_secs(second)));
+        results.map(|results| results.counts.refused[RefuseReason::MaxSeries]).sum::<u64>()
+    };
+    assert_eq!(refused(b"a:1|ms", 0..3), 0);
+    assert_eq!(refused(b"b:1|h", 3..7), 0);
+    assert_eq!(refused(b"c:1|c", 7..8), 1);
+}
+
+#[test]
+fn gauge_with_a_reused_number_starts_from_zero() {
+    let mut pipeline = pipeline_of(100, seconds(1));
+    pipeline.record(0, b"a:5|g");
+    (0..4).for_each(|second| _ = pipeline.end_interval_at(Duration::from_secs(second)));
+    pipeline.record(0, b"b:+1|g");
+    let results = pipeline.end_interval_at(Duration::from_secs(4));
+    assert_eq!(results.rows.len(), 1);
+    assert_eq!(value(&results, "b"), Some(&Value::Gauge(1.0)));
+}
+
+#[test]
+fn names_reserved_for_tallyd_are_refused() {
+    let mut pipeline = pipeline(1);
+    pipeline.record(0, b"tallyd.lines:5|c\ntallyd:1|c");
+    let results = pipeline.end_interval();
+    assert_eq!(results.rows.len(), 1);
+    assert_eq!(results.counts.refused[RefuseReason::ReservedName], 1);
+}
+
+#[test]
+fn more_rates_and_patterns_than_are_remembered_are_counted_correctly() {
+    let mut pipeline = pipeline_of(10, seconds(3600));
+    // Each line comes twice, because the second line of a pattern is not parsed.
+    for n in (1..=2000).chain(1..=2000) {
+        let rate = 1.0 / f64::from(n);
+        pipeline.record(0, format!("a:1|c|@{rate}\nb:1|ms|@{rate}").as_bytes());
+    }
+    for n in 0..70_000 {
+        pipeline.record(0, format!("c:1|c|c:container-{n}").as_bytes());
+    }
+    let results = pipeline.end_interval();
+    let Some(Value::Counter(sum)) = value(&results, "a") else { panic!("no counter") };
+    assert!((sum / 4_002_000.0 - 1.0).abs() < 1e-9, "{sum}");
+    let Some(Value::Summary(summary)) = value(&results, "b") else { panic!("no timing") };
+    assert!((summary.count / 4_002_000.0 - 1.0).abs() < 1e-9, "{}", summary.count);
+    assert_eq!(value(&results, "c"), Some(&Value::Counter(70_000.0)));
+    // The end of the interval has reset the shard, so it learns these patterns again.
+    pipeline.record(0, b"c:1|c|c:container-5\na:1|c");
+    let results = pipeline.end_interval();
+    assert_eq!(value(&results, "c"), Some(&Value::Counter(1.0)));
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
+}
+
+#[test]
+fn prefixes_decide_whether_a_signed_gauge_is_absolute() {
+    let resolve =
+        ResolveOptions { absolute_gauge_prefixes: vec!["abs.".into()], ..ResolveOptions::default() };
+    let mut pipeline = pipeline_with(1, AggregationOptions { resolve, ..AggregationOptions::default() });
+    for _ in 0..2 {
+        pipeline.record(0, b"abs.a:+5|g\na:+5|g\nk:-3|kv\nabs.b:-2|g|T1\nb:+1|g|T1");
+    }
+    let results = pipeline.end_interval();
+    let gauge = |name| match value(&results, name) {
+        Some(Value::Gauge(value)) => *value,
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(["abs.a", "a", "k", "abs.b", "b"].map(gauge), [5.0, 10.0, -3.0, -2.0, 2.0]);
+}
+
+/// The second line names the gauge that the first line created.
+#[test]
+fn gauge_of_a_service_check_follows_the_setting_for_signs() {
+    let resolve = ResolveOptions { absolute_gauges: true, ..ResolveOptions::default() };
+    let mut pipeline = pipeline_with(1, AggregationOptions { resolve, ..AggregationOptions::default() });
+    pipeline.record(0, b"_sc|up|2\nservice_check:-1|g|T1|#check:up");
+    assert_eq!(value(&pipeline.end_interval(), "service_check"), Some(&Value::Gauge(-1.0)));
+}
+
+#[test]
+fn sums_that_overflow_stay_finite() {
+    let mut pipeline = pipeline(2);
+    for _ in 0..3 {
+        pipeline.record(0, b"a:1e308|c|@0.01\nb:1e308|ms|@0.01\ng:+1.7e308|g");
+        pipeline.record(1, b"c:-1e308|c|@0.01\na:1|c");
+    }
+    let results = pipeline.end_interval();
+    assert_eq!(value(&results, "a"), Some(&Value::Counter(f64::MAX)));
+    assert_eq!(value(&results, "c"), Some(&Value::Counter(-f64::MAX)));
+    assert_eq!(value(&results, "g"), Some(&Value::Gauge(f64::MAX)));
+    let Some(Value::Summary(summary)) = value(&results, "b") else { panic!("no timing") };
+    assert!(summary.sum.is_finite() && summary.stddev.is_finite(), "{summary:?}");
+    assert_eq!(summary.mean, 1e308);
+}

@@ -1,0 +1,329 @@
+//! Mapping rules: the cases of `statsd_exporter`'s own tests, and what rules make of lines.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use tallyd::aggregate::AggregationOptions;
+use tallyd::app::explain::Explainer;
+use tallyd::export::prometheus::Naming;
+use tallyd::flush::{IntervalResults, ReloadableSettings};
+use tallyd::mapping::{HistogramOptions, Mapping};
+use tallyd::model::{Exposition, Kind, Named, Percentile, Policy, Statistics, Value};
+
+use crate::pipeline::{Pipeline, settings};
+
+/// A mapping file, and what it makes of metrics.
+#[derive(Debug, Deserialize)]
+struct Case {
+    id: String,
+    yaml: String,
+    yaml_ok: bool,
+    cases: Vec<Metric>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metric {
+    statsd: String,
+    #[serde(rename = "type")]
+    kind: String,
+    expect: Option<Expected>,
+    outcome: Option<String>,
+    /// The name on the page, if the mapped name is not legal.
+    exposed_name: Option<String>,
+    #[serde(default)]
+    tags_in: BTreeMap<String, String>,
+    final_labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    options: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Expected {
+    name: String,
+    labels: BTreeMap<String, String>,
+}
+
+/// The cases in which tallyd differs on purpose, with the reason.
+const DEVIATIONS: [(&str, &str); 1] = [(
+    "map-100",
+    "$10 is the tenth star, like ${10} and like in a regular expression; in statsd_exporter it is the first star and a 0",
+)];
+
+fn cases() -> Vec<Case> {
+    let lines = include_str!("../data/mapping.jsonl").lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn files_that_statsd_exporter_takes_are_taken_and_others_are_refused() {
+    let cases = cases();
+    assert_eq!(cases.len(), 70);
+    for Case { id, yaml, yaml_ok, .. } in cases {
+        let mapping = Mapping::from_yaml(&yaml);
+        assert_eq!(mapping.is_ok(), yaml_ok, "{id}: {mapping:?}\n{yaml}");
+    }
+}
+
+#[test]
+fn rules_make_the_same_of_each_metric_as_statsd_exporter() {
+    let mut checked = 0;
+    for case in cases().into_iter().filter(|case| case.yaml_ok) {
+        let deviates = DEVIATIONS.iter().any(|(id, _)| *id == case.id);
+        let explainer = Explainer {
+            mapping: Mapping::from_yaml(&case.yaml).unwrap(),
+            naming: Naming::StatsdExporter,
+            ..Explainer::default()
+        };
+        for metric in case.cases {
+            checked += 1;
+            let (exposed, expected) = (exposed(&explainer, &metric), expected(&metric));
+            assert_eq!(exposed != expected, deviates, "{}: {exposed:?}, {metric:?}", case.id);
+            if let Some(scale) = metric.options["scale"].as_f64() {
+                let mapped = explainer.mapping.apply(&metric.statsd, Kind::Counter).unwrap();
+                assert_eq!(mapped.rule.scale, scale, "{}", case.id);
+            }
+        }
+    }
+    assert!(checked > 80, "{checked}");
+}
+
+/// The values of `statsd_exporter` where neither a rule nor the defaults say anything.
+const QUANTILES: [f64; 3] = [50.0, 90.0, 99.0];
+const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+#[test]
+fn each_metric_has_the_options_that_statsd_exporter_gives_it() {
+    let mut checked = 0;
+    for case in cases().into_iter().filter(|case| case.yaml_ok) {
+        for metric in case.cases.iter().filter(|metric| metric.options.is_object()) {
+            checked += 1;
+            let percentiles = QUANTILES.into_iter().filter_map(Percentile::new).collect();
+            let statistics = Statistics { percentiles, ..Statistics::default() };
+            let fallback = Policy { statistics, ..Policy::default() };
+            let histograms = HistogramOptions { buckets: BUCKETS.into(), ..HistogramOptions::default() };
+            let policy = policy_of(settings(&case.yaml, &fallback, &histograms), &line_of(metric));
+            let Options { observer_type, quantiles, buckets, ttl_s } =
+                serde_json::from_value(metric.options.clone()).unwrap();
+            let of = &format!("{} {}: {policy:?}", case.id, metric.statsd);
+            if let Some(observer_type) = observer_type {
+                let exposition =
+                    if observer_type == "histogram" { Exposition::Histogram } else { Exposition::Summary };
+                assert_eq!(policy.exposition, exposition, "{of}");
+            }
+            if let Some(quantiles) = quantiles {
+                let percents: Vec<_> =
+                    policy.statistics.percentiles.iter().map(|percentile| percentile.percent()).collect();
+                assert_eq!(percents, quantiles.iter().map(|pair| pair.0 * 100.0).collect::<Vec<_>>(), "{of}");
+            }
+            if let Some(buckets) = buckets {
+                assert_eq!(policy.statistics.bounds, buckets, "{of}");
+            }
+            if let Some(seconds) = ttl_s {
+                assert_eq!(policy.expire_after, [Duration::from_secs_f64(seconds); 6], "{of}");
+            }
+        }
+    }
+    assert_eq!(checked, 22);
+}
+
+/// The options of a metric that are checked. Options for the age and the buffers of summaries have no meaning in tallyd,
+/// whose summaries are of one interval.
+#[derive(Debug, Deserialize)]
+struct Options {
+    observer_type: Option<String>,
+    quantiles: Option<Vec<(f64, f64)>>,
+    buckets: Option<Vec<f64>>,
+    ttl_s: Option<f64>,
+}
+
+/// Returns the policy of the series of a line.
+fn policy_of(settings: ReloadableSettings, line: &str) -> Policy {
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    pipeline.record(0, line);
+    let results = pipeline.end_interval();
+    let row = results.rows.iter().next().expect("a series");
+    results.policies.get(row.policy).clone()
+}
+
+/// Returns the series on the Prometheus page of a metric, as `tallyd explain` shows it.
+fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
+    let text = explainer.explain(line_of(metric).as_bytes());
+    let row = text.lines().find_map(|row| row.strip_prefix("  prometheus"));
+    row.map(|row| row.trim_start().to_owned())
+}
+
+fn line_of(metric: &Metric) -> String {
+    let wire_type = match &*metric.kind {
+        "counter" => "c",
+        "gauge" => "g",
+        "observer" => "ms",
+        other => panic!("{other}"),
+    };
+    let tags: Vec<_> = metric.tags_in.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
+    format!("{}:1|{wire_type}{tags}", metric.statsd)
+}
+
+fn expected(metric: &Metric) -> Option<String> {
+    let (name, labels) = match &metric.expect {
+        Some(Expected { name, .. }) if name.is_empty() => return None,
+        Some(Expected { name, labels }) => {
+            let mut all = metric.tags_in.clone();
+            all.extend(labels.clone());
+            (metric.exposed_name.as_ref().unwrap_or(name), metric.final_labels.clone().unwrap_or(all))
+        }
+        None if metric.outcome.as_deref() == Some("dropped") => return None,
+        None => (metric.exposed_name.as_ref().unwrap(), metric.tags_in.clone()),
+    };
+    let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+    let labels: Vec<_> = labels.map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+    Some(if labels.is_empty() { name.clone() } else { format!("{name}{{{}}}", labels.join(",")) })
+}
+
+/// Returns the settings of rules in YAML, with all else as in the shipped configuration.
+fn settings_of(yaml: &str) -> ReloadableSettings {
+    settings(yaml, &Policy::default(), &HistogramOptions::default())
+}
+
+/// Returns the series and the value of each row.
+fn rows(results: &IntervalResults) -> Vec<(String, Value)> {
+    results.rows.iter().map(|row| (format!("{:?}", row.series), row.value.clone())).collect()
+}
+
+/// Records lines by these rules, in two shards by turns. Returns the rows, and the numbers of refused samples.
+fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
+    let mut pipeline = Pipeline::new(2, AggregationOptions::default(), settings_of(yaml));
+    for (line, receiver) in lines.iter().zip(0..) {
+        pipeline.record(receiver, line);
+    }
+    let results = pipeline.end_interval();
+    let counts = &results.counts;
+    let counted = counts.samples.values().chain(counts.refused.values()).sum::<u64>();
+    assert_eq!(counted, lines.len() as u64, "every sample is recorded or refused");
+    let refused = counts.refused.iter().filter(|&(_, &count)| count > 0);
+    (rows(&results), refused.map(|(reason, &count)| (Named::name(reason), count)).collect())
+}
+
+#[test]
+fn series_that_rules_join_are_one_across_all_receivers() {
+    let yaml = "mappings: [{ match: api.*.latency, name: latency }, { match: '*.users', name: users }]";
+    let lines = ["api.a.latency:1|ms", "api.b.latency:3|ms", "api.c.latency:2|ms", "api.d.latency:9|ms"];
+    let (rows, _) = record(yaml, &lines);
+    let [(series, Value::Summary(summary))] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((&**series, summary.count, summary.min, summary.max), ("latency|ms", 4.0, 1.0, 9.0));
+    let (rows, _) = record(yaml, &["a.users:anna|s", "b.users:anna|s", "b.users:ben|s"]);
+    assert_eq!(rows, [("users|s".to_owned(), Value::Set(2.0))]);
+}
+
+#[test]
+fn rule_decides_between_its_label_and_a_tag_of_that_name() {
+    let of = |honor: bool, tag: &str| {
+        let yaml =
+            format!("mappings: [{{ match: a, name: b, labels: {{ _9x: rule }}, honor_labels: {honor} }}]");
+        record(&yaml, &[&format!("a:1|c|#{tag}:sent")]).0.remove(0).0
+    };
+    for tag in ["_9x", "9x", "-9x"] {
+        assert_eq!(of(false, tag), "b|c|#_9x:rule");
+        assert_eq!(of(true, tag), format!("b|c|#{tag}:sent"));
+    }
+}
+
+#[test]
+fn samples_that_a_rule_drops_are_counted_and_not_recorded() {
+    let yaml =
+        "mappings: [{ match: a.*, name: a, action: drop }, { match: (.*)_x, match_type: regex, name: $2 }]";
+    let lines = ["a.b:1|c", "a.b:2|c", "a.b:3|c", "a.b:4|c", "a.c:1|s", "b_x:1|c", "c:1|c", "a.b:1|c|T1"];
+    let (rows, refused) = record(yaml, &lines);
+    assert_eq!(rows, [("c|c".to_owned(), Value::Counter(1.0))]);
+    assert_eq!(refused, [("mapping_drop", 6), ("mapping_empty_name", 1)]);
+}
+
+#[test]
+fn values_are_scaled_on_known_and_unknown_patterns() {
+    let yaml = "mappings: [{ match: '*.kb', name: bytes, scale: 1024 }, { match: '*.b', name: bytes }]";
+    let lines = ["a.kb:1|c", "a.kb:1|c", "a.kb:1|c", "a.kb:1|c|@0.5", "a.kb:1|c|T1", "a.b:7|c", "a.b:7|c|T1"];
+    let (rows, _) = record(yaml, &lines);
+    assert_eq!(rows, [("bytes|c".to_owned(), Value::Counter(6.0 * 1024.0 + 14.0))]);
+    let (rows, _) = record(yaml, &["a.kb:1|g", "a.kb:1|g", "a.kb:+2|g", "a.kb:-1|g"]);
+    assert_eq!(rows, [("bytes|g".to_owned(), Value::Gauge(2048.0))]);
+    let (rows, _) = record(yaml, &["a.kb:1|ms", "a.kb:2|ms", "a.kb:3|ms"]);
+    let [(_, Value::Summary(summary))] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((summary.min, summary.max, summary.sum), (1024.0, 3072.0, 6144.0));
+    let (rows, _) = record(yaml, &["a.kb:1|s", "a.kb:1|s", "a.kb:1|s", "a.kb:2|s|#", "a.b:1|s"]);
+    assert_eq!(rows, [("bytes|s".to_owned(), Value::Set(2.0))], "members of a set are not scaled");
+}
+
+#[test]
+fn new_rules_take_effect_with_the_next_interval_and_lose_nothing() {
+    let by = |name: &str| settings_of(&format!("mappings: [{{ match: a.*, name: {name} }}]"));
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), by("old"));
+    let mut interval = |new: Option<ReloadableSettings>| {
+        pipeline.record(0, "a.x:1|c\na.y:1|g");
+        if let Some(settings) = new {
+            pipeline.reload(settings);
+        }
+        pipeline.record(0, "a.x:1|c\na.y:+1|g\na.new:1|c");
+        rows(&pipeline.end_interval())
+    };
+    let named =
+        |name: &str| [(format!("{name}|c"), Value::Counter(3.0)), (format!("{name}|g"), Value::Gauge(2.0))];
+    assert_eq!(interval(None), named("old"));
+    assert_eq!(interval(Some(by("new"))), named("old"));
+    // The old gauge keeps its value until it expires.
+    assert_eq!(interval(None), [&named("new")[..], &named("old")[1..]].concat());
+}
+
+#[test]
+fn rule_cannot_give_a_name_reserved_for_tallyd() {
+    let yaml = "mappings: [{ match: 'x\\.(.*)', match_type: regex, name: $1 }]";
+    let (rows, refused) = record(yaml, &["x.tallyd.lines:1|c"]);
+    assert_eq!((rows, refused), (Vec::new(), vec![("reserved_name", 1)]));
+}
+
+/// Name, type, value and sections. Tags are the last section.
+type Parts = (&'static str, &'static str, u32, &'static str);
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let names = prop::sample::select(vec!["m.a", "m.b", "n.a", "d.x", "s.k", "other"]);
+    let kinds = prop::sample::select(vec!["c", "g", "ms", "s"]);
+    let rests = prop::sample::select(vec!["", "|@0.5", "|T5", "|#k:v", "|T5|#k:v"]);
+    (names, kinds, 0_u32..9, rests)
+}
+
+fn line((name, kind, value, rest): Parts) -> String {
+    format!("{name}:{value}|{kind}{rest}")
+}
+
+/// Returns the line that means without rules what the other line means with them, or `None` if the rules drop it.
+fn renamed((name, kind, value, rest): Parts) -> Option<String> {
+    let tagged =
+        |label: &str| if rest.contains('#') { format!("{rest},{label}") } else { format!("{rest}|#{label}") };
+    Some(match name {
+        "m.a" | "n.a" => format!("mm:{value}|{kind}{}", tagged("src:a")),
+        "m.b" => format!("mm:{value}|{kind}{}", tagged("src:b")),
+        "s.k" if kind != "s" => format!("sc:{}|{kind}{rest}", value * 2),
+        "s.k" => format!("sc:{value}|{kind}{rest}"),
+        "d.x" => return None,
+        _ => line((name, kind, value, rest)),
+    })
+}
+
+proptest! {
+    #[test]
+    fn rules_give_the_results_of_lines_that_were_renamed_by_hand(all in prop::collection::vec(parts(), 0..200)) {
+        let yaml = "mappings:
+- { match: m.*, name: mm, labels: { src: $1 } }
+- { match: n.*, name: mm, labels: { src: a } }
+- { match: d.*, name: d, action: drop }
+- { match: s.*, name: sc, scale: 2 }";
+        let lines: Vec<_> = all.iter().map(|&parts| line(parts)).collect();
+        let others: Vec<_> = all.iter().filter_map(|&parts| renamed(parts)).collect();
+        let record = |yaml, lines: &[String]| record(yaml, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let (rows, refused) = record(yaml, &lines);
+        prop_assert_eq!(rows, record("", &others).0);
+        let dropped = (lines.len() - others.len()) as u64;
+        prop_assert_eq!(refused, if dropped == 0 { vec![] } else { vec![("mapping_drop", dropped)] });
+    }
+}

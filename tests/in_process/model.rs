@@ -1,0 +1,128 @@
+//! The plainest aggregation: the specification that the fast one is compared with.
+//!
+//! One map holds everything that was sent for each series, without buffers, shards or shortcuts. Only the parser is shared
+//! with tallyd; the conformance cases test it on its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tallyd::aggregate::IngestCounts;
+use tallyd::model::{Event, Kind, RESERVED_PREFIX, Series};
+use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
+
+/// Everything that was sent for one series in an interval.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum State {
+    Counter(f64),
+    Gauge(f64),
+    Set(BTreeSet<Vec<u8>>),
+    /// Values and weights.
+    Values(Vec<(f64, f64)>),
+}
+
+/// All series.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) series: BTreeMap<Series, State>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) counts: IngestCounts,
+}
+
+impl Model {
+    pub(crate) fn record(&mut self, datagram: &[u8]) {
+        self.counts.datagrams += 1;
+        self.counts.bytes += datagram.len() as u64;
+        for line in protocol::lines(datagram) {
+            self.counts.lines += 1;
+            match protocol::parse(line, Dialects::ALL) {
+                Err(error) => self.counts.rejected[error.reason()] += 1,
+                Ok(Line::Metric(metric)) => self.record_metric(&metric),
+                Ok(Line::Event(event)) => {
+                    self.note(event.notes);
+                    self.counts.events[event.priority][event.alert_type] += 1;
+                    self.events.push(tallyd::resolve::event(&event, false));
+                }
+                Ok(Line::ServiceCheck(check)) => {
+                    self.note(check.notes);
+                    self.counts.service_checks[check.status] += 1;
+                    let mut tags = owned(check.tags);
+                    for (key, _) in &mut tags {
+                        if key == "check" || check.hostname.is_some() && key == "host" {
+                            key.insert_str(0, "exported_");
+                        }
+                    }
+                    tags.push(("check".to_owned(), check.name.to_owned()));
+                    tags.extend(check.hostname.map(|host| ("host".to_owned(), lossy(host))));
+                    let series = series(Kind::Gauge, "service_check", &tags);
+                    self.add(&series, SampleValue::Number(f64::from(check.status as u8)), 1.0);
+                }
+            }
+        }
+    }
+
+    fn record_metric(&mut self, metric: &Metric<'_>) {
+        self.note(metric.notes());
+        assert!(!metric.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
+        let tags = owned(metric.tags());
+        for sample in metric.samples() {
+            self.counts.samples[sample.kind] += 1;
+            let series = series(sample.kind, &metric.name().to_string(), &tags);
+            self.add(&series, sample.value, sample.rate.weight());
+        }
+    }
+
+    fn note(&mut self, notes: Notes) {
+        notes.iter().for_each(|note| self.counts.noted[note] += 1);
+    }
+
+    fn add(&mut self, series: &Series, value: SampleValue<'_>, weight: f64) {
+        let state = self.series.entry(series.clone()).or_insert_with(|| match series.kind() {
+            Kind::Counter => State::Counter(0.0),
+            Kind::Gauge => State::Gauge(0.0),
+            Kind::Set => State::Set(BTreeSet::new()),
+            Kind::Timing | Kind::Histogram | Kind::Distribution => State::Values(Vec::new()),
+        });
+        match (state, value) {
+            (State::Counter(sum), SampleValue::Number(value)) => *sum += value * weight,
+            (State::Gauge(present), SampleValue::Number(value)) => *present = value,
+            (State::Gauge(present), SampleValue::Signed(change)) => *present += change,
+            (State::Set(members), SampleValue::Member(member)) => _ = members.insert(member.to_vec()),
+            (State::Values(values), SampleValue::Number(value)) => values.push((value, weight)),
+            (state, value) => panic!("{value:?} for {state:?}"),
+        }
+    }
+
+    /// Ends the interval. Gauges keep their values.
+    pub(crate) fn end(&mut self) {
+        self.series.retain(|_, state| matches!(state, State::Gauge(_)));
+        self.events.clear();
+        self.counts = IngestCounts::default();
+    }
+}
+
+fn series(kind: Kind, name: &str, tags: &[(String, String)]) -> Series {
+    let tags: Vec<_> = tags.iter().map(|(key, value)| (&**key, &**value)).collect();
+    Series::new(kind, name, &tags)
+}
+
+fn owned(tags: Tags<'_>) -> Vec<(String, String)> {
+    tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Returns the smallest value such that it and all smaller ones have at least `percent` of the total weight.
+pub(crate) fn nearest_rank(values: &[(f64, f64)], percent: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();
+    let mut below = 0.0;
+    for (value, weight) in &sorted {
+        below += weight;
+        if below * 100.0 >= total * percent * (1.0 - 1e-9) {
+            return *value;
+        }
+    }
+    sorted[sorted.len() - 1].0
+}

@@ -1,0 +1,118 @@
+//! The dashboard: each of its panels shows something.
+
+use std::fs;
+
+use serde_json::Value;
+use tallyd_harness::scraped::start;
+use tallyd_harness::tls::Authority;
+use tallyd_harness::{wait_for, wait_until};
+use tempfile::TempDir;
+
+use crate::grafana::{Board, Chosen, any_of};
+
+fn dashboard() -> Value {
+    serde_json::from_str(include_str!("../../dashboards/tallyd.json")).unwrap()
+}
+
+#[test]
+#[ignore = "needs prometheus; run make test"]
+fn every_panel_of_the_dashboard_shows_something() {
+    let folder = TempDir::new().unwrap();
+    Authority::new("tests").issue("localhost").write(folder.path(), "server");
+    let web = folder.path().join("web.yml");
+    fs::write(&web, "tls_server_config: {cert_file: server.crt, key_file: server.key}\n").unwrap();
+    // With a stream listener and a certificate, tallyd has all of its telemetry.
+    let own = ["flush.interval=500ms", "listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
+    let (summary, summary_address) = start(&own);
+    let web = format!("exporters.prometheus.web_config_file={}", web.display());
+    let histogram = ["exporters.prometheus.timings=histogram", &web];
+    let (histogram, histogram_address) = start(&[&own[..], &histogram].concat());
+    let board = Board::start(dashboard(), &[("http", summary_address), ("https", histogram_address)]);
+    let send = |outcomes: &[&str]| {
+        let calls = outcomes.iter().map(|outcome| format!("\napi.latency:5:90|ms|#outcome:{outcome}"));
+        let calls: String = calls.collect();
+        for daemon in [&summary, &histogram] {
+            // Names of node_exporter are not offered, and a call without outcome is no error.
+            daemon.send(format!("orders:1|c\nnode.disk:1|c\nnode.disk:1|ms\napi.latency:30|ms{calls}"));
+        }
+    };
+
+    let both = wait_for(|| {
+        send(&["ok"]);
+        Some(board.offers("instance", &Chosen::new())).filter(|instances| instances.len() == 2)
+    });
+    let [all, of_summaries, of_histograms] =
+        [both, vec![summary_address.to_string()], vec![histogram_address.to_string()]].map(|instances| {
+            let mut chosen = Chosen::from([("instance", any_of(&instances))]);
+            for (variable, value) in [("timing", "api_latency_seconds"), ("counter", "orders_total")] {
+                // The dashboard offers none of Prometheus' own metrics.
+                wait_until(|| {
+                    send(&["ok"]);
+                    board.offers(variable, &chosen) == [value]
+                });
+                chosen.insert(variable, value.to_owned());
+            }
+            chosen
+        });
+
+    for panel in board.panels() {
+        let title = panel["title"].as_str().unwrap();
+        let targets = panel["targets"].as_array().unwrap();
+        // Each query shows something with all labels of its legend.
+        for target in targets {
+            let legend = target["legendFormat"].as_str().unwrap();
+            let labels: Vec<_> =
+                legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()).collect();
+            let shown = wait_for(|| {
+                send(&["ok"]);
+                Some(board.shows(target, &all)).filter(|shown| !shown.is_empty())
+            });
+            for (series, _) in &shown {
+                assert!(labels.iter().all(|label| series[label].is_string()), "{title}: {series}");
+            }
+        }
+        for form in [&of_summaries, &of_histograms] {
+            if title == "Certificate" && form == &of_summaries {
+                continue;
+            }
+            wait_for(|| {
+                send(&["ok"]);
+                targets.iter().any(|target| !board.shows(target, form).is_empty()).then_some(())
+            });
+        }
+    }
+
+    let values = |outcomes: &[&str], title: &str, number: usize, chosen: &Chosen| -> Vec<f64> {
+        let panel = board.panels().find(|panel| panel["title"] == title).unwrap();
+        wait_for(|| {
+            send(outcomes);
+            let shown = board.shows(&panel["targets"][number], chosen);
+            Some(shown.into_iter().map(|(_, value)| value).collect::<Vec<_>>())
+                .filter(|values| !values.is_empty())
+        })
+    };
+    // The highest percentile of a summary is a value; that of a histogram lies within the bucket of that value.
+    let percentiles = values(&["ok"], "$timing: percentiles", 0, &of_summaries);
+    assert_eq!(percentiles.into_iter().fold(0.0, f64::max), 0.09);
+    for chosen in [&all, &of_histograms] {
+        let [highest] = values(&["ok"], "$timing: percentiles", 4, chosen)[..] else { panic!() };
+        assert!(highest > 0.05 && highest <= 0.1, "{highest}");
+    }
+    let share = |outcomes: &[&str], outcome: usize, chosen: &Chosen| {
+        let [share] = values(outcomes, "$timing: errors", outcome, chosen)[..] else { panic!() };
+        share
+    };
+    let [error, panic, dropped] = [0, 1, 2];
+    // Without such calls, their share is 0 and not unknown.
+    for chosen in [&all, &of_summaries, &of_histograms] {
+        assert_eq!([error, panic, dropped].map(|outcome| share(&["ok"], outcome, chosen)), [0.0; 3]);
+    }
+    let wait_for_share = |outcomes: &[&str], outcome| {
+        wait_for(|| Some(share(outcomes, outcome, &all)).filter(|share| *share > 0.0 && *share < 0.5));
+    };
+    // A cancelled future is no error.
+    wait_for_share(&["ok", "dropped"], dropped);
+    assert_eq!([error, panic].map(|outcome| share(&["ok"], outcome, &all)), [0.0; 2]);
+    wait_for_share(&["ok", "error", "panic"], error);
+    wait_for_share(&["ok", "error", "panic"], panic);
+}

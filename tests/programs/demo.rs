@@ -1,0 +1,30 @@
+//! The demo of the example application.
+
+use std::process::Command;
+
+use tallyd_harness::http::free_address;
+use tallyd_harness::process::ROOT;
+
+#[test]
+#[ignore = "needs prometheus and promtool; run make test"]
+fn demo_ends_with_the_percentiles_that_prometheus_has() {
+    let [statsd, page, prometheus] = [(); 3].map(|()| free_address().to_string());
+    let output = Command::new(format!("{ROOT}/examples/demo.sh"))
+        .arg("6")
+        .envs([("STATSD", statsd), ("PAGE", page), ("PROMETHEUS", prometheus)])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("0 samples were lost"), "{said}");
+    let value = |series: &str| -> f64 {
+        let line = said.lines().find_map(|line| line.trim().strip_prefix(series)?.strip_prefix(" => "));
+        line.unwrap_or_else(|| panic!("no {series} in {said}")).trim().parse().unwrap()
+    };
+    // The example works 5 to 20 ms, and up to 200 ms in one of twenty calls.
+    assert!((0.005..0.03).contains(&value("{quantile=\"0.5\"}")), "{said}");
+    assert!((0.01..1.0).contains(&value("{quantile=\"0.99\"}")), "{said}");
+    let all = said.lines().find_map(|line| line.split_once(" résumés were processed")).unwrap().0;
+    let by_source = ["{source=\"mail\"}", "{source=\"upload\"}"].map(value);
+    assert_eq!(by_source.iter().sum::<f64>(), all.parse::<f64>().unwrap(), "{said}");
+}

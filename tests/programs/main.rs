@@ -1,0 +1,20 @@
+//! Tests with programs of others: clients in many languages, Prometheus and its tools, web servers, systemd.
+//!
+//! A plain `cargo test` ignores the tests that need such a program; `make test` installs the programs and runs all tests.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod clients;
+mod clients_page;
+mod dashboard;
+mod demo;
+mod endpoint;
+mod grafana;
+mod queries;
+mod scrapers;
+mod secured;
+mod shop;
+mod streams;
+mod system;
+mod textfile;
+mod tutorial;

@@ -1,0 +1,168 @@
+//! Servers that scrape the endpoint and answer queries: Prometheus and `VictoriaMetrics`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tallyd_harness::http::{Answer, connect, free_address, get};
+use tallyd_harness::process::Running;
+use tallyd_harness::{wait_for, wait_for_ok, wait_until};
+use tempfile::TempDir;
+
+/// Makes Prometheus ask for protobuf. It still takes classic histograms as such.
+pub(crate) const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histograms"];
+
+/// Starts a program that serves at the address in its command, and waits until the program can be reached. If another
+/// program takes the port first, it tries the next one.
+pub(crate) fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, SocketAddr) {
+    wait_for(|| {
+        let address = free_address();
+        let mut running = Running::start(&mut command(address));
+        let is_up = wait_for(|| match running.0.try_wait().unwrap() {
+            Some(_) => Some(false),
+            None => TcpStream::connect(address).ok().map(|_| true),
+        });
+        is_up.then_some((running, address))
+    })
+}
+
+/// Returns the answer of a server's API to a path after `/api/v1/`.
+pub(crate) fn ask_api(server: SocketAddr, path: &str) -> Value {
+    // HTTP 1.0 gives an answer in one piece.
+    let mut connection = connect(server);
+    write!(connection, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).unwrap();
+    let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
+    assert_eq!(answer["status"], "success", "{path}: {answer}");
+    answer["data"].take()
+}
+
+/// Encodes a text for such a path.
+pub(crate) fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut text, byte| {
+        write!(text, "%{byte:02X}").unwrap();
+        text
+    })
+}
+
+/// A server that scrapes every second.
+pub(crate) struct Server {
+    _running: Running,
+    _folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts Prometheus. Each target has a value of the label `form` and an address.
+    pub(crate) fn prometheus(targets: &[(&str, SocketAddr)]) -> Self {
+        Self::prometheus_with(&[], targets)
+    }
+
+    pub(crate) fn prometheus_with(flags: &[&str], targets: &[(&str, SocketAddr)]) -> Self {
+        Self::start("/-/ready", targets, |folder, address| {
+            let mut command = Command::new("prometheus");
+            command
+                .arg(format!("--config.file={folder}/scrape.yml"))
+                .arg(format!("--storage.tsdb.path={folder}/data"))
+                .arg(format!("--web.listen-address={address}"))
+                .args(["--log.level=error"])
+                .args(flags);
+            command
+        })
+    }
+
+    pub(crate) fn victoria_metrics(targets: &[(&str, SocketAddr)]) -> Self {
+        Self::start("/health", targets, |folder, address| {
+            let mut command = Command::new("victoria-metrics");
+            command
+                .arg(format!("-promscrape.config={folder}/scrape.yml"))
+                .arg(format!("-storageDataPath={folder}/data"))
+                .arg(format!("-httpListenAddr={address}"))
+                .args(["-loggerLevel=ERROR", "-maxLabelsPerTimeseries=100"])
+                // Makes values visible as soon as they are scraped.
+                .args(["-search.latencyOffset=0s", "-search.disableCache"]);
+            command
+        })
+    }
+
+    fn start(
+        health: &str,
+        targets: &[(&str, SocketAddr)],
+        command: impl Fn(&str, SocketAddr) -> Command,
+    ) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut config =
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n- job_name: tallyd\n  \
+                          static_configs:\n"
+                .to_owned();
+        for (form, address) in targets {
+            writeln!(config, "  - {{targets: ['{address}'], labels: {{form: {form}}}}}").unwrap();
+        }
+        fs::write(folder.path().join("scrape.yml"), config).unwrap();
+        let path = folder.path().to_str().unwrap();
+        let (running, address) = start_on_free_port(|address| {
+            let mut command = command(path, address);
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            command
+        });
+        wait_until(|| get(address, health).code == 200);
+        Self { _running: running, _folder: folder, address }
+    }
+
+    /// Returns the value of a query with at most one value.
+    pub(crate) fn ask(&self, query: &str) -> Option<f64> {
+        let answer = self.answer(query);
+        assert!(answer.len() < 2, "{query}: {answer:?}");
+        answer.first().map(value_of)
+    }
+
+    /// Returns the values of a query by their labels, without the address of the target. Bounds and quantiles are compared as
+    /// numbers, because formats write them in different ways.
+    pub(crate) fn values(&self, query: &str) -> BTreeMap<BTreeMap<String, String>, f64> {
+        let answer = self.answer(query);
+        let values = answer.iter().map(|series| {
+            let labels = series["metric"].as_object().unwrap().iter();
+            let labels = labels.filter(|(label, _)| *label != "instance").map(|(label, text)| {
+                let text = text.as_str().unwrap();
+                let is_number = label == "le" || label == "quantile";
+                let number = text.parse::<f64>().ok().filter(|_| is_number);
+                (label.clone(), number.map_or(text.to_owned(), |number| number.to_string()))
+            });
+            (labels.collect(), value_of(series))
+        });
+        values.collect()
+    }
+
+    /// Returns the series of a query.
+    fn answer(&self, query: &str) -> Vec<Value> {
+        let mut answer = ask_api(self.address, &format!("query?query={}", encode(query)));
+        let Value::Array(series) = answer["result"].take() else { panic!("{query}: {answer}") };
+        series
+    }
+
+    /// Waits until a query has the right value.
+    pub(crate) fn wait_for(&self, query: &str, is_right: impl Fn(f64) -> bool) {
+        self.wait_for_answer(query, |value| value.is_some_and(&is_right));
+    }
+
+    /// Waits until a query has no value.
+    pub(crate) fn wait_for_none(&self, query: &str) {
+        self.wait_for_answer(query, |value| value.is_none());
+    }
+
+    fn wait_for_answer(&self, query: &str, is_right: impl Fn(Option<f64>) -> bool) {
+        wait_for_ok(|| {
+            let value = self.ask(query);
+            if is_right(value) { Ok(()) } else { Err(format!("{query} is {value:?}")) }
+        });
+    }
+}
+
+pub(crate) fn value_of(series: &Value) -> f64 {
+    series["value"][1].as_str().unwrap().parse().unwrap()
+}

@@ -1,0 +1,65 @@
+//! Full and read-only disks, in mount namespaces, and the service file of systemd.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tallyd_harness::process::{stderr, stdout, tallyd_path};
+use tallyd_harness::{Daemon, wait_until};
+
+/// Starts tallyd in a mount namespace of its own, after running `mount` on `directory`. The text file is in that directory.
+fn start_on_mount(directory: &Path, mount: &str) -> Daemon {
+    let script = format!("set -e; cd /; D='{}'; {mount}; exec \"$@\"", directory.display());
+    let wrapper = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
+    let path = format!("exporters.textfile.path={}/tallyd.prom", directory.display());
+    Daemon::start_in(&wrapper, &["exporters.textfile.enabled=true", &path, "flush.interval=100ms"])
+}
+
+#[test]
+#[ignore = "needs user and mount namespaces; run make test"]
+fn daemon_survives_a_full_disk_and_the_old_page_stays_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = start_on_mount(directory.path(), "mount -t tmpfs -o size=128k tmpfs \"$D\"");
+    let seen_from_here = format!("/proc/{}/root{}", daemon.id(), directory.path().display());
+    let page = || fs::read_to_string(format!("{seen_from_here}/tallyd.prom")).unwrap_or_default();
+    wait_until(|| !page().is_empty());
+
+    let filler = format!("{seen_from_here}/filler");
+    assert!(fs::write(&filler, vec![0; 1 << 20]).is_err(), "the disk is not full");
+    daemon.wait_for_count("tallyd.export_errors", ("exporter", "textfile"));
+    let last = page().lines().last().map(str::to_owned);
+    assert!(last.is_some_and(|line| line.starts_with("tallyd_textfile_timestamp_seconds ")));
+
+    fs::remove_file(&filler).unwrap();
+    daemon.send("after:1|c");
+    wait_until(|| page().contains("after_total 1\n"));
+    assert!(daemon.stop().log.contains("free some space"));
+}
+
+#[test]
+#[ignore = "needs user and mount namespaces; run make test"]
+fn daemon_survives_a_read_only_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let mount = "mount --bind \"$D\" \"$D\"; mount -o remount,bind,ro \"$D\"";
+    let mut daemon = start_on_mount(directory.path(), mount);
+    daemon.wait_for_count("tallyd.export_errors", ("exporter", "textfile"));
+    daemon.send("a:1|c");
+    daemon.wait_for(|row| row["name"] == "a");
+    let finished = daemon.stop();
+    assert!(finished.status.success());
+    assert!(finished.log.contains("let tallyd's user write there"), "{}", finished.log);
+}
+
+#[test]
+#[ignore = "needs systemd-analyze; run make test"]
+fn service_file_passes_systemd_analyze_verify() {
+    let directory = tempfile::tempdir().unwrap();
+    // The unit names the installed binary, which must exist.
+    let unit = fs::read_to_string("systemd/tallyd.service").unwrap();
+    let unit = unit.replace("/usr/local/bin/tallyd", &tallyd_path());
+    let path = directory.path().join("tallyd.service");
+    fs::write(&path, unit).unwrap();
+    let verify = Command::new("systemd-analyze").args(["verify", path.to_str().unwrap()]).output().unwrap();
+    let said = format!("{}{}", stdout(&verify), stderr(&verify));
+    assert!(verify.status.success() && !said.contains("tallyd.service"), "{said}");
+}
