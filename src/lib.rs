@@ -1,24 +1,26 @@
 //! tallyd: a StatsD and DogStatsD server that accounts for every sample.
 //!
-//! The modules are the stages of the data's way:
+//! Each module is a room of the data's way. A room imports only rooms above it in this list, and a test holds that:
+//!
+//! - `text` writes numbers, legal names and visible text, and reads YAML and durations.
+//! - [`model`] holds the types that all stages speak of: kind, series, statistics, policy, event, snapshot, telemetry.
+//! - [`protocol`] parses a line into samples, an event or a service check.
+//! - [`mapping`] applies rules that give series other names and labels.
+//! - [`resolve`] finds the series that the samples of a line belong to.
+//! - [`aggregate`] adds samples up, in a shard that belongs to one receiver.
+//! - [`flush`] ends intervals: it rotates all shards at one moment and merges them into a snapshot.
+//! - [`net`] binds sockets and accepts connections.
+//! - [`listen`] receives datagrams and streams, each receiver with a shard of its own.
+//! - [`http`] serves HTTP, with TLS and users.
+//! - [`export`] renders snapshots and delivers them, each exporter on its own thread.
+//! - [`app`] is the program around them: command line, configuration, log, start and stop, and the tools.
 //!
 //! ```text
-//!  socket ------> line ------> sample ------> aggregate ------> snapshot ------> exporters
-//!  listen         protocol     protocol       aggregate         flush            export
+//!  socket ------> line ------> sample ------> series ------> aggregate ------> snapshot ------> exporters
+//!  listen         protocol     protocol       resolve        aggregate         flush            export
 //! ```
 //!
-//! - [`listen`] takes datagrams and streams off sockets, one shard a thread;
-//! - [`protocol`] says what a line means;
-//! - [`mapping`] gives series other names and labels by rules;
-//! - [`policy`] is what rules and configuration want of series besides;
-//! - [`series`] is the identity under which samples are added up;
-//! - [`aggregate`] adds them up, in a shard that belongs to one receiver;
-//! - [`flush`] ends intervals: cuts all shards at one moment and merges them into
-//! - [`snapshot`], the immutable results of one interval;
-//! - [`export`] renders snapshots and delivers them, each exporter on its own thread;
-//! - [`config`], [`log`], [`cli`] and [`daemon`] start and stop it all;
-//! - [`explain`] says what becomes of a line, and [`dry_run`] of many, to people who wonder;
-//! - [`send`] is the other side: it sends samples, for scripts and first steps.
+//! Tests and benches drive the pipeline through [`flush::Aggregator`]: they feed its shards and end its intervals.
 
 #![warn(clippy::unwrap_used)]
 
@@ -35,7 +37,7 @@ pub mod protocol;
 pub mod resolve;
 mod text;
 
-/// Its example runs with the others.
+/// Makes the example in the README a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
