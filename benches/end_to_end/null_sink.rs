@@ -30,13 +30,13 @@ pub(crate) fn start(cores: Cores) -> Result<Process, Error> {
 /// Runs as the null sink: prints its address and receives until it is killed.
 pub(crate) fn run() -> Result<(), Error> {
     // tallyd's own code opens the socket, with the same settings.
-    let config = load(None, &Environment::of(std::iter::empty()), &settings(Duration::from_hours(1)))?;
-    let socket = bind_udp(&config.udp())?.remove(0);
+    let udp = load(None, &Environment::default(), &settings(Duration::from_hours(1)))?.udp();
+    let socket = bind_udp(&udp)?.remove(0);
     println!("{}", socket.local_addr()?);
     std::io::stdout().flush()?;
 
     let mut buffers: [Box<[u8]>; BATCH] =
-        std::array::from_fn(|_| vec![0; config.listeners.udp.max_datagram.bytes()].into_boxed_slice());
+        std::array::from_fn(|_| vec![0; udp.max_datagram].into_boxed_slice());
     let mut headers = MultiHeaders::<()>::preallocate(BATCH, None);
     loop {
         let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);

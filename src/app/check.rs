@@ -1,8 +1,9 @@
-//! `tallyd check --dry-run`: what would become of lines that were sent, without sending them.
+//! `tallyd check --dry-run`: reports what would become of lines, without receiving them.
 //!
-//! They are read, recorded, cut and admitted to a page of Prometheus by the code that does so in a daemon; nothing but a
-//! report comes of it.
+//! The code of the daemon parses and records the lines, ends the interval, and admits the series to a Prometheus page. The
+//! report is the only output.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::{self, Read};
@@ -15,20 +16,22 @@ use crate::export::prometheus::Totals;
 use crate::flush::{Aggregator, ReloadableSettings};
 use crate::mapping::Mapping;
 use crate::model::{Named, Telemetry};
-use crate::protocol::{self, Line};
+use crate::protocol::{self, Dialects, Line};
 use crate::text::visible::visible;
 
-/// Says what becomes of the lines that are read from `input`: how often each rule was used, which names no rule matches,
-/// and which series are kept off the page.
+/// Returns a report on the lines of `input`: how often each rule was used, which names no rule matches, and which series
+/// are kept off the Prometheus page.
 ///
 /// # Errors
 ///
-/// If it cannot be read.
-pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
+/// Returns why the input cannot be read.
+pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
-    let settings = ReloadableSettings { telemetry: false, ..config.terms(mapping) };
-    let mut aggregator = Aggregator::new(config.parameters(), settings, Telemetry::default());
+    let settings = ReloadableSettings { telemetry: false, ..config.reloadable_settings(mapping) };
+    let options = config.aggregation_options();
+    let dialects = options.dialects;
+    let mut aggregator = Aggregator::new(options, settings, Telemetry::default());
     let shard = aggregator.add_shard();
     shard.lock().record_stream(&lines);
     let results = aggregator.end_interval(Duration::ZERO);
@@ -37,10 +40,10 @@ pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Re
     totals.add(&results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(1)));
 
     let mapping = aggregator.mapping();
-    let uses = Uses::of(&lines, config, mapping);
+    let usage = RuleUsage::count(&lines, dialects, mapping);
     let patterns = mapping.rules().iter().map(|rule| &*rule.spec.pattern);
-    push_table(&mut text, "rules", patterns.zip(uses.of_rules.iter().copied()));
-    push_table(&mut text, "names without a rule", uses.unmatched());
+    push_table(&mut text, "rules", patterns.zip(usage.by_rule.iter().copied()));
+    push_table(&mut text, "names without a rule", usage.unmatched());
     let kept_out = totals.quarantined().map(|(series, reason)| (reason.name(), format!("{series:?}")));
     push_conflicts(&mut text, "kept off the page of Prometheus", kept_out);
     let naming = config.exporters.prometheus.naming;
@@ -55,15 +58,15 @@ pub fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Re
     Ok(text)
 }
 
-/// How many samples each rule had, and each name without one.
-struct Uses {
-    of_rules: Vec<u64>,
-    of_names: BTreeMap<String, u64>,
+/// The number of samples that each rule matches, and of each name that no rule matches.
+struct RuleUsage {
+    by_rule: Vec<u64>,
+    by_unmatched_name: BTreeMap<String, u64>,
 }
 
-impl Uses {
-    fn of(lines: &[u8], config: &Config, mapping: &Mapping) -> Self {
-        let dialects = config.parameters().dialects;
+impl RuleUsage {
+    fn count(lines: &[u8], dialects: Dialects, mapping: &Mapping) -> Self {
+        // Rules are applied once for each name and type, rather than for each sample.
         let mut samples = HashMap::<_, u64>::new();
         for line in protocol::lines(lines) {
             let Ok(Line::Metric(metric)) = protocol::parse(line, dialects) else { continue };
@@ -71,28 +74,29 @@ impl Uses {
                 *samples.entry((metric.name().to_string(), sample.kind)).or_default() += 1;
             }
         }
-        let mut uses = Self { of_rules: vec![0; mapping.rules().len()], of_names: BTreeMap::new() };
+        let mut usage = Self { by_rule: vec![0; mapping.rules().len()], by_unmatched_name: BTreeMap::new() };
         for ((name, kind), samples) in samples {
             *match mapping.apply(&name, kind) {
-                Some(mapped) => &mut uses.of_rules[mapped.rule.index],
-                None => uses.of_names.entry(name).or_default(),
+                Some(mapped) => &mut usage.by_rule[mapped.rule.index],
+                None => usage.by_unmatched_name.entry(name).or_default(),
             } += samples;
         }
-        uses
+        usage
     }
 
-    /// The most frequent first.
+    /// Returns the names that no rule matches, the most frequent first.
     fn unmatched(&self) -> impl Iterator<Item = (&str, u64)> {
-        let mut names: Vec<_> = self.of_names.iter().map(|(name, &samples)| (&**name, samples)).collect();
-        names.sort_by_key(|&(_, samples)| std::cmp::Reverse(samples));
+        let mut names: Vec<_> =
+            self.by_unmatched_name.iter().map(|(name, &samples)| (&**name, samples)).collect();
+        names.sort_by_key(|&(_, samples)| Reverse(samples));
         names.into_iter()
     }
 }
 
-fn summary(tally: &IngestCounts) -> String {
-    let mut text = format!("{} lines, {} samples", tally.lines, tally.samples.values().sum::<u64>());
-    let rejected = tally.rejected.into_iter().map(|(reason, count)| (reason.name(), count));
-    let refused = tally.refused.into_iter().map(|(reason, count)| (reason.name(), count));
+fn summary(counts: &IngestCounts) -> String {
+    let mut text = format!("{} lines, {} samples", counts.lines, counts.samples.values().sum::<u64>());
+    let rejected = counts.rejected.into_iter().map(|(reason, count)| (reason.name(), count));
+    let refused = counts.refused.into_iter().map(|(reason, count)| (reason.name(), count));
     for (reason, count) in rejected.chain(refused).filter(|&(_, count)| count > 0) {
         // Writing to a string cannot fail.
         _ = write!(text, ", {count} {reason}");

@@ -1,4 +1,4 @@
-//! The command line.
+//! Declares the command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,11 +12,11 @@ use crate::listen::Framing;
 /// A StatsD and DogStatsD server that accounts for every sample.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = EXAMPLES)]
-pub struct Cli {
-    /// What to do; `run` if it is left out.
+pub(super) struct Cli {
+    /// The command; `run` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// What to do it with.
+    /// Where the configuration comes from.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -24,13 +24,13 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   tallyd                                     receive on 127.0.0.1:8125, show results every 10 s
-  tallyd --set flush.interval=1s             the same every second
-  tallyd run --config /etc/tallyd.toml       with a configuration
-  tallyd check --config /etc/tallyd.toml     say what is wrong with it, or what is in force
-  tallyd check --dry-run lines.txt           say what becomes of lines, and which mapping rules are used
-  tallyd explain 'page.views:1|c|@0.1'       say what becomes of a line
+  tallyd --set flush.interval=1s             show results every second
+  tallyd run --config /etc/tallyd.toml       run with a configuration file
+  tallyd check --config /etc/tallyd.toml     check a configuration file, and print all settings
+  tallyd check --dry-run lines.txt           report what would become of lines, rule by rule
+  tallyd explain 'page.views:1|c|@0.1'       explain what becomes of a line
   TALLYD_LISTENERS__UDP__BIND=0.0.0.0:8125 tallyd
-                                             on all interfaces
+                                             receive on all interfaces
 
   tallyd send page.views 1 --tag page:home   send a sample
   tallyd send queue.length -5 --type g       lower a gauge by 5
@@ -39,80 +39,81 @@ Examples:
   echo 'page.views:1|c' | nc -u -w1 127.0.0.1 8125
                                              send a sample without tallyd";
 
-/// What tallyd can do.
+/// The commands.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.
     Run,
-    /// Check the configuration and print all of it as it is in force. Exit code 78 if it is refused.
+    /// Check the configuration and print every setting. Exits with 78 if the configuration is refused.
     Check(CheckArgs),
-    /// Say what tallyd would make of lines.
+    /// Explain what becomes of lines.
     Explain(ExplainArgs),
-    /// Send a sample, or lines from standard input. Exit code 2 if it would not count as it is meant, 1 if sending failed.
+    /// Send a sample, or lines from standard input. Exits with 2 if a line would not count as it is meant, and with 1 if sending
+    /// fails.
     Send(SendArgs),
 }
 
-/// What else to check.
+/// The arguments of `tallyd check`.
 #[derive(Debug, Clone, Args)]
-pub struct CheckArgs {
-    /// Instead, say what would become of the lines of this file ("-": of standard input): how often each mapping rule was
-    /// used, which names no rule matches, and what is kept off the page of Prometheus.
+pub(super) struct CheckArgs {
+    /// Report what would become of the lines of this file instead ("-": of standard input). The report has the samples of each
+    /// mapping rule, the names that no rule matches, and the series that are kept off the Prometheus page.
     #[arg(long, value_name = "FILE")]
     pub dry_run: Option<PathBuf>,
 }
 
-/// Which lines to explain, and how.
+/// The arguments of `tallyd explain`.
 #[derive(Debug, Clone, Args)]
-pub struct ExplainArgs {
-    /// Lines as a client would send them; those of standard input if there are none, or only "-".
+pub(super) struct ExplainArgs {
+    /// Lines as a client sends them. Without any, or with only "-", tallyd explains the lines of standard input.
     pub lines: Vec<OsString>,
-    /// For people, or an object a line for programs.
+    /// Explain for people, or with one JSON object per line for programs.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
 
 const TARGETS: &str = "udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH (datagrams) or unixstream:///PATH";
 
-/// What to send.
+/// The arguments of `tallyd send`.
 #[derive(Debug, Clone, Args)]
-pub struct SendArgs {
-    /// The metric's name; "-" to send the lines of standard input.
+pub(super) struct SendArgs {
+    /// The name of the metric, or "-" to send the lines of standard input.
     pub name: String,
-    /// The value. For gauges, +5 and -5 are changes.
+    /// The value. For a gauge, +5 and -5 are changes.
     #[arg(allow_hyphen_values = true)]
     pub value: Option<String>,
-    /// c counts, g is a gauge, ms a timing, h a histogram, d a distribution, s a member of a set; m is c, kv is g.
-    /// [default: c]
+    /// The type: c is a counter, g a gauge, ms a timing, h a histogram, d a distribution, s a set; m is the same as c, and kv
+    /// the same as g. [default: c]
     #[arg(long = "type", value_name = "TYPE", value_parser = WIRE_TYPES)]
     pub wire_type: Option<String>,
-    /// A tag; may be repeated.
+    /// A tag. May be repeated.
     #[arg(long = "tag", value_name = "KEY:VALUE")]
     pub tags: Vec<String>,
-    /// The probability with which samples like this one are sent: it stands for 1/RATE.
+    /// The share of such samples that the sender sends, above 0 and at most 1. The sample counts as 1/RATE samples.
     #[arg(long)]
     pub rate: Option<String>,
-    /// Where to.
+    /// Where to send.
     #[arg(long, value_name = "URL", default_value = "udp://127.0.0.1:8125", help = TARGETS)]
     pub to: Target,
-    /// How lines lie in a stream; unless tallyd was configured otherwise, "lines" over tcp and "length" over unixstream.
+    /// How lines are sent over a stream. The default is that of tallyd's listeners: "lines" over tcp, "length" over unixstream.
     #[arg(long, value_enum)]
     pub framing: Option<Framing>,
 }
 
 impl SendArgs {
-    /// What they ask for.
+    /// Returns what to send.
     ///
     /// # Errors
     ///
-    /// If they do not fit together.
-    pub fn request(self) -> Result<Request, SendError> {
+    /// Returns which arguments do not go together.
+    pub(super) fn request(self) -> Result<Request, SendError> {
         let Self { name, value, wire_type, tags, rate, to: target, framing } = self;
         if name == "-" {
             let is_alone = value.is_none() && wire_type.is_none() && tags.is_empty() && rate.is_none();
             return if is_alone {
                 Ok(Request { target, framing, sample: None })
             } else {
-                let problem = "\"-\" sends lines as they are; leave out the value, --type, --tag and --rate";
+                let problem = "\"-\" sends lines as they are; leave the value, --type, --tag and --rate out";
                 Err(SendError::Refused(problem.to_owned()))
             };
         }
@@ -124,13 +125,13 @@ impl SendArgs {
     }
 }
 
-/// Where the configuration comes from.
+/// The sources of the configuration.
 #[derive(Debug, Args)]
-pub struct ConfigArgs {
-    /// Read this file over the defaults.
+pub(super) struct ConfigArgs {
+    /// Read this file, whose keys override the defaults.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Set one key over everything else; may be repeated.
+    /// Set one key, which overrides every other source. May be repeated.
     #[arg(long, global = true, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
 }

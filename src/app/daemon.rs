@@ -1,4 +1,4 @@
-//! The daemon: starts the stages in the order of the data, and stops them in the same order.
+//! Runs the daemon: starts the stages, reloads the configuration, and stops the stages in the order of the data.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,20 +21,26 @@ use crate::listen::{self, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 
-/// Why the daemon could not start, or ended by itself.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// The reason why the daemon could not start, or ended without being stopped.
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Within this time a second signal is the first one over again.
-const IMPATIENCE: Duration = Duration::from_millis(500);
+/// A signal that follows the first one sooner than this repeats it. `timeout` of coreutils, for one, signals the process and
+/// then its group.
+const REPEATED_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM or SIGINT, and then until the last interval is delivered.
+/// Runs until SIGTERM or SIGINT, and then until the exporters have delivered the last interval.
 ///
 /// # Errors
 ///
-/// If it could not start, or had to end by itself.
-pub fn run(config: &Config, mapping: Mapping, reload: impl Fn() -> Loaded, log: &Log) -> Result<(), Failure> {
+/// Returns why the daemon could not start, or why it ended without being stopped.
+pub(super) fn run(
+    config: &Config,
+    mapping: Mapping,
+    reload: impl Fn() -> Loaded,
+    log: &Log,
+) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        // Before anything else, so that an early signal is not lost.
+        // First of all, so that an early signal is not lost.
         let mut signals = Signals::new()?;
         let mut pipeline = Pipeline::start(config, mapping)?;
         pipeline.wait_for_stop(&mut signals, config, reload, log).await?;
@@ -43,7 +49,7 @@ pub fn run(config: &Config, mapping: Mapping, reload: impl Fn() -> Loaded, log: 
         tokio::select! {
             done = stopping => done?,
             signal = signals.second_stop() => {
-                tracing::error!("a second signal: what was not delivered yet is lost");
+                tracing::error!("a second signal: tallyd exits at once, and snapshots that were not delivered are lost");
                 std::process::exit(128 + signal);
             }
         }
@@ -65,19 +71,18 @@ impl Signals {
         })
     }
 
-    /// Waits for a stop that somebody asks for who has waited already. `timeout` of coreutils, for one, sends its signal
-    /// twice, to the process and to its group.
+    /// Waits for a signal by which someone ends a stop that takes too long, and returns its number.
     async fn second_stop(&mut self) -> i32 {
         let begin = Instant::now();
         loop {
             let signal = self.stop().await;
-            if begin.elapsed() >= IMPATIENCE {
+            if begin.elapsed() >= REPEATED_SIGNAL {
                 return signal;
             }
         }
     }
 
-    /// Waits for SIGTERM or SIGINT; its number.
+    /// Waits for SIGTERM or SIGINT, and returns its number.
     async fn stop(&mut self) -> i32 {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
@@ -86,40 +91,42 @@ impl Signals {
     }
 }
 
-/// All stages, running.
+/// All stages while they run.
 struct Pipeline {
     listeners: Listeners,
-    /// Dropped, it stops the flusher.
+    /// Dropping it stops the flusher.
     commands: mpsc::Sender<Reload>,
     flusher: JoinHandle<Delivery>,
     reload_telemetry: ReloadTelemetry,
-    /// Resolves when the flusher has ended.
+    /// Resolves when the flusher has ended, also by a panic.
     flusher_ended: oneshot::Receiver<()>,
-    /// How often files are to be opened again.
+    /// Counts the requests to open files again. Exporters compare it with the count that they saw last.
     reopens: Arc<AtomicU64>,
-    /// From clients of the endpoint.
-    reloads: channel::Receiver<ReloadRequest>,
-    timeout: Duration,
+    /// Requests of HTTP clients to reload the configuration.
+    reload_requests: channel::Receiver<ReloadRequest>,
+    /// How long exporters may take to deliver the last snapshot.
+    shutdown_timeout: Duration,
 }
 
 impl Pipeline {
     fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
-        let (wishes, reloads) = channel::channel(1);
+        let (reload_sender, reload_requests) = channel::channel(1);
         let telemetry = Telemetry::default();
-        let Exporters { outlets, endpoint } = start_exporters(config, &reopens, wishes, &telemetry)?;
+        let Exporters { handles, endpoint } = start_exporters(config, &reopens, reload_sender, &telemetry)?;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
-        let mut aggregator = Aggregator::new(config.parameters(), config.terms(mapping), telemetry.clone());
+        let settings = config.reloadable_settings(mapping);
+        let mut aggregator = Aggregator::new(config.aggregation_options(), settings, telemetry.clone());
         let opened = listen::open(config.listening())?;
         let schedule = Schedule::new(config.flush.interval.get(), Instant::now(), SystemTime::now());
         let listeners = opened.start(|| aggregator.add_shard(), &telemetry)?;
-        let flusher = Flusher::new(aggregator, schedule, &telemetry, Delivery(outlets));
+        let flusher = Flusher::new(aggregator, schedule, &telemetry, Delivery(handles));
         let (commands, received) = mpsc::channel();
         let (ending, flusher_ended) = oneshot::channel();
         let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
-            // Dropped at the end, however that comes.
+            // Dropped at the end of the thread, and also when it panics.
             let _ending: oneshot::Sender<()> = ending;
             flusher.run(&received)
         })?;
@@ -133,11 +140,21 @@ impl Pipeline {
             Some((address, None)) => tracing::info!(%address, "serving /metrics"),
             None => {}
         }
-        let timeout = config.shutdown.timeout.get();
-        Ok(Self { listeners, commands, flusher, reload_telemetry, flusher_ended, reopens, reloads, timeout })
+        let shutdown_timeout = config.shutdown.timeout.get();
+        Ok(Self {
+            listeners,
+            commands,
+            flusher,
+            reload_telemetry,
+            flusher_ended,
+            reopens,
+            reload_requests,
+            shutdown_timeout,
+        })
     }
 
-    /// Waits for SIGTERM or SIGINT; on SIGHUP, opens files again and reads the configuration, as it does for a client who asks.
+    /// Waits for SIGTERM or SIGINT. Meanwhile SIGHUP opens files again and reloads the configuration, and an HTTP client may
+    /// ask for a reload.
     async fn wait_for_stop(
         &mut self,
         signals: &mut Signals,
@@ -149,49 +166,44 @@ impl Pipeline {
             tokio::select! {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
-                _ = &mut self.flusher_ended => return Err("the flush ended by a panic; see the log above".into()),
+                _ = &mut self.flusher_ended => return Err("the flush thread panicked; the log above has its message".into()),
                 _ = signals.hang_up.recv() => {
                     self.reopens.fetch_add(1, Ordering::Relaxed);
                     if let Err(error) = log.reopen() {
-                        tracing::warn!(%error, "cannot open the log file again; the log goes on in the old one");
+                        tracing::warn!(%error, "the log file cannot be opened again; tallyd goes on in the old one");
                     }
-                    tracing::info!("files are opened again");
-                    // It is logged.
-                    _ = self.take(reload(), config, log);
+                    tracing::info!("log and output files are opened again");
+                    // The outcome is in the log.
+                    _ = self.apply_reload(reload(), config, log);
                 }
-                Some(wish) = self.reloads.recv() => {
-                    // Whoever wished it may have gone.
-                    _ = wish.send(self.take(reload(), config, log));
+                Some(request) = self.reload_requests.recv() => {
+                    // The client may have gone.
+                    _ = request.send(self.apply_reload(reload(), config, log));
                 }
             }
         }
     }
 
-    /// Puts what was read anew in force, or refuses all of it and says why.
-    fn take(&mut self, reloaded: Loaded, config: &Config, log: &Log) -> Result<(), String> {
+    /// Puts a configuration in force from the next interval on, or refuses all of it and returns why.
+    fn apply_reload(&mut self, reloaded: Loaded, config: &Config, log: &Log) -> Result<(), String> {
         let outcome = match reloaded {
             Ok((new, mapping)) => {
-                let waiting = new.needs_restart(config);
+                let waiting = new.restart_keys(config);
                 if !waiting.is_empty() {
-                    let sections = waiting.join(", ");
-                    tracing::warn!(
-                        sections,
-                        "the configuration was changed where only a restart takes it up"
-                    );
+                    let keys = waiting.join(", ");
+                    tracing::warn!(keys, "only a restart puts these changed keys in force");
                 }
-                tracing::info!(
-                    rules = mapping.rules().len(),
-                    "mapping rules were read; they hold from the next interval on"
-                );
+                let rules = mapping.rules().len();
+                tracing::info!(rules, "mapping rules were read; they take effect with the next interval");
                 log.set_level(new.logging.level);
-                self.timeout = new.shutdown.timeout.get();
-                let settings = new.terms(mapping);
-                // The only error is a flusher that has ended, and then the daemon ends, too.
+                self.shutdown_timeout = new.shutdown.timeout.get();
+                let settings = new.reloadable_settings(mapping);
+                // Sending fails only after the flusher has ended, and then the daemon ends, too.
                 _ = self.commands.send(Reload { settings, interval: new.flush.interval.get() });
                 Ok(())
             }
             Err(error) => {
-                tracing::error!("the configuration is refused, what was in force stays: {error}");
+                tracing::error!("the configuration is refused; the previous one stays in force: {error}");
                 Err(error.to_string())
             }
         };
@@ -201,24 +213,27 @@ impl Pipeline {
 
     /// Stops the stages one after the other, so that each can hand on what it has.
     fn stop(self) -> Result<(), Failure> {
-        // Held until the last flush has read how many datagrams came too late.
+        // The sockets stay open until the last flush has read how many datagrams came too late.
         let _sockets = self.listeners.stop();
         drop(self.commands);
-        // Who waits for a reload is told that there will be none.
-        drop(self.reloads);
-        let Delivery(outlets) = self.flusher.join().map_err(|_| "the last flush ended by a panic")?;
-        let deadline = Instant::now() + self.timeout;
+        // A client that waits for a reload gets an answer by this.
+        drop(self.reload_requests);
+        let Delivery(exporters) =
+            self.flusher.join().map_err(|_| "the flush thread panicked during the last flush")?;
+        let deadline = Instant::now() + self.shutdown_timeout;
         let mut late = Vec::new();
-        for outlet in outlets {
-            let name = outlet.name();
-            if !outlet.finish(deadline.saturating_duration_since(Instant::now())) {
+        for exporter in exporters {
+            let name = exporter.name();
+            if !exporter.finish(deadline.saturating_duration_since(Instant::now())) {
                 late.push(name);
             }
         }
         if late.is_empty() {
             Ok(())
         } else {
-            Err(format!("not finished in time: {}", late.join(", ")).into())
+            let late = late.join(", ");
+            Err(format!("not finished within shutdown.timeout, so the last interval may be lost: {late}")
+                .into())
         }
     }
 }
@@ -232,7 +247,7 @@ impl Deliver for Delivery {
     }
 }
 
-/// The counters of reloads.
+/// The series by which tallyd reports reloads of its configuration.
 struct ReloadTelemetry {
     taken: Counter,
     refused: Counter,
@@ -254,39 +269,39 @@ impl ReloadTelemetry {
     }
 }
 
-/// All exporters that are enabled, running.
+/// The exporters that are enabled, while they run.
 struct Exporters {
-    outlets: Vec<ExporterHandle>,
-    /// Where Prometheus may scrape, and what protects that.
+    handles: Vec<ExporterHandle>,
+    /// The address of the endpoint, and what protects it.
     endpoint: Option<(SocketAddr, Option<Protection>)>,
 }
 
 fn start_exporters(
     config: &Config,
     reopens: &Arc<AtomicU64>,
-    wishes: channel::Sender<ReloadRequest>,
+    reload_sender: channel::Sender<ReloadRequest>,
     telemetry: &Telemetry,
 ) -> Result<Exporters, Failure> {
-    let mut outlets = Vec::new();
+    let mut handles = Vec::new();
     let console = &config.exporters.console;
     if console.enabled {
         let exporter = Console::new(console.format, console.path.clone());
-        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
+        handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let naming = config.exporters.prometheus.naming;
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
         let totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
         let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, totals);
-        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
+        handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let mut endpoint = None;
     if let Some(serving) = config.serving() {
-        let reloads = config.exporters.prometheus.enable_reload.then_some(wishes);
+        let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
         let totals = Totals::new(naming).with_created_lines(config.exporters.prometheus.openmetrics_created);
         let exporter = Endpoint::start(&serving, totals, reloads, telemetry)?;
         endpoint = Some((exporter.address(), exporter.protection()));
-        outlets.push(ExporterHandle::start(exporter, reopens, telemetry)?);
+        handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
-    Ok(Exporters { outlets, endpoint })
+    Ok(Exporters { handles, endpoint })
 }

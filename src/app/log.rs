@@ -1,4 +1,4 @@
-//! The log: to standard error, to a file, or to both.
+//! Writes the log to standard error, to a file, or to both.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -15,35 +15,35 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::app::config::{LogFormat, LogLevel, LogOutput, LoggingSection};
 
-/// Where the log goes, and how much of it.
+/// The outputs of the log, to which one filter by level applies.
 type Outputs = Layered<Vec<Box<dyn Layer<Registry> + Send + Sync>>, Registry>;
 
-/// What can be changed of a log that was started.
-pub struct Log {
+/// A log that was started, whose file and level can be changed.
+pub(super) struct Log {
     file: Option<LogFile>,
     level: reload::Handle<LevelFilter, Outputs>,
 }
 
 impl Log {
-    /// Appends to the file that then has the path, if the log goes to a file: somebody may have rotated it.
+    /// Opens the log file again, if there is one, because logrotate may have renamed it.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened; the log goes on in the old one.
-    pub fn reopen(&self) -> io::Result<()> {
+    /// Returns why the file cannot be opened. The log then goes on in the old file.
+    pub(super) fn reopen(&self) -> io::Result<()> {
         let Some(LogFile { path, file }) = &self.file else { return Ok(()) };
         *file.lock() = open(path)?;
         Ok(())
     }
 
-    /// Logs more or less from now on.
-    pub fn set_level(&self, level: LogLevel) {
-        // Only fails where the log was not started, as in tests of this library.
+    /// Sets the least severe level that is logged.
+    pub(super) fn set_level(&self, level: LogLevel) {
+        // Fails only where the log was not started, as in tests of this library.
         _ = self.level.reload(filter(level));
     }
 }
 
-/// Without what has no form of its own.
+/// Leaves out the handle of the level, which cannot be shown.
 impl fmt::Debug for Log {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Log").field("file", &self.file).finish_non_exhaustive()
@@ -74,12 +74,12 @@ impl Write for LogFile {
     }
 }
 
-/// Starts logging as configured.
+/// Starts the log.
 ///
 /// # Errors
 ///
-/// If the file cannot be opened.
-pub fn start(logging: &LoggingSection) -> io::Result<Log> {
+/// Returns why the log file cannot be opened.
+pub(super) fn start(logging: &LoggingSection) -> io::Result<Log> {
     let LoggingSection { level, format, output, file_path } = logging;
     let file = if output.contains(&LogOutput::File) {
         Some(LogFile { path: file_path.clone(), file: Arc::new(Mutex::new(open(file_path)?)) })
@@ -90,7 +90,7 @@ pub fn start(logging: &LoggingSection) -> io::Result<Log> {
     let to_file = file.clone().map(|file| layer(*format, file));
     let layers: Vec<_> = console.into_iter().chain(to_file).collect();
     let (filter, level) = reload::Layer::new(filter(*level));
-    // Only fails if a log was started before, as in tests of this library.
+    // Fails only if a log was started before, as in tests of this library.
     _ = Registry::default().with(layers).with(filter).try_init();
     Ok(Log { file, level })
 }

@@ -1,9 +1,137 @@
-//! The program around the pipeline: command line, configuration, log, start and stop, and the tools.
+//! The program around the pipeline: command line, configuration, log, daemon, and the tools.
 
-pub mod check;
-pub mod cli;
+mod check;
+mod cli;
 pub mod config;
-pub mod daemon;
+mod daemon;
 pub mod explain;
-pub mod log;
-pub mod send;
+mod log;
+mod send;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::mapping::Mapping;
+use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
+use config::{Config, Environment, Loaded};
+
+/// `EX_CONFIG` of `sysexits.h`, by which a service manager knows that another try is of no use.
+const EXIT_CONFIG: u8 = 78;
+
+/// Runs the command that the command line names, and returns its exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let Cli { command, config: sources } = Cli::parse();
+    let command = match command.unwrap_or(Command::Run) {
+        // Sending needs no configuration, so a broken one does not matter.
+        Command::Send(arguments) => return send(arguments),
+        other => other,
+    };
+    let environment = Environment::pick(std::env::vars_os());
+    // Only the daemon needs to read the keys and certificates that a web configuration file names.
+    let needs_web = matches!(command, Command::Run | Command::Check(_));
+    let load = || load(&sources, &environment, needs_web);
+    let (config, mapping) = match load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("tallyd: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    match command {
+        Command::Check(CheckArgs { dry_run: None }) => {
+            print!("{}", config.to_toml());
+            ExitCode::SUCCESS
+        }
+        Command::Check(CheckArgs { dry_run: Some(file) }) => dry_run(&config, mapping, &file),
+        Command::Explain(arguments) => explain(&config, mapping, &arguments),
+        Command::Run | Command::Send(_) => run_daemon(&config, mapping, load),
+    }
+}
+
+fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool) -> Loaded {
+    let config = config::load(sources.config.as_deref(), environment, &sources.set)?;
+    let mapping = config.mapping()?;
+    if needs_web {
+        config.check_web()?;
+    }
+    Ok((config, mapping))
+}
+
+fn run_daemon(config: &Config, mapping: Mapping, reload: impl Fn() -> Loaded) -> ExitCode {
+    let log = match log::start(&config.logging) {
+        Ok(log) => log,
+        Err(error) => {
+            let path = config.logging.file_path.display();
+            eprintln!(
+                "tallyd: cannot open the log file {path}: {error}; set logging.file_path or LOG_FILE_PATH"
+            );
+            return ExitCode::FAILURE;
+        }
+    };
+    match daemon::run(config, mapping, reload, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
+    let report = if file == "-" {
+        check::report(config, mapping, io::stdin().lock())
+    } else {
+        File::open(file).and_then(|file| check::report(config, mapping, file))
+    };
+    match report {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("tallyd: {}: cannot be read: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Explains the given lines. Without any, or with `-`, it explains the lines of standard input.
+fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &ExplainArgs) -> ExitCode {
+    let explainer = config.explainer(mapping, *format);
+    let outcome = if lines.is_empty() || *lines == ["-"] {
+        if io::stdin().is_terminal() {
+            eprintln!("tallyd: type lines to have them explained; Ctrl-D ends");
+        }
+        explainer.explain_all(io::stdin().lock(), io::stdout().lock())
+    } else {
+        let lines = lines.join(OsStr::new("\n")).into_encoded_bytes();
+        explainer.explain_all(&*lines, io::stdout().lock())
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of the output, such as `head`, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tallyd: explain: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn send(arguments: SendArgs) -> ExitCode {
+    let warn = |warning: &str| eprintln!("tallyd: {warning}");
+    let sent = arguments.request().and_then(|request| send::run(&request, BufReader::new(io::stdin()), warn));
+    match sent {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tallyd: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Writes numbers, legal names and visible text, and reads YAML and durations.
 
+pub(crate) mod advice;
 pub(crate) mod duration;
 pub(crate) mod name;
 pub(crate) mod number;

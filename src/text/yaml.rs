@@ -1,18 +1,226 @@
-//! Files in YAML, which people bring along from other programs.
+//! Reads YAML files that users bring along from other programs, and says in their words what is wrong with one.
 
 use serde::de::DeserializeOwned;
+use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
-/// What is wrong with a file, and in which line of it, from 1, if that is known.
+use super::advice;
+use super::visible::visible;
+
+/// What is wrong with a file, and in which line, counted from 1, if that is known.
 #[derive(Debug)]
 pub(crate) struct YamlError {
     pub(crate) line: Option<u64>,
     pub(crate) problem: String,
 }
 
-/// `None` if there is nothing in it, or nothing but comments.
+/// Reads a file. Returns `None` if there is nothing in it but comments.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<Option<T>, YamlError> {
-    serde_saphyr::from_str(text).map_err(|error| YamlError {
-        line: error.location().map(|location| location.line()),
-        problem: error.without_snippet().to_string(),
+    serde_saphyr::from_str(text).map_err(|error| {
+        let error = error.without_snippet();
+        let location = error.location();
+        let start = location.and_then(|location| usize::try_from(location.span().offset()).ok());
+        let place = start.map(|start| Place::new(text, start)).unwrap_or_default();
+        YamlError { line: location.map(|location| location.line()), problem: problem(error, &place) }
     })
+}
+
+/// What is at the place of an error.
+#[derive(Debug, Default)]
+struct Place<'a> {
+    /// The key whose value begins there; empty if it is no key's value.
+    key: &'a str,
+    /// The value that begins there, up to the end of its line or what ends it in brackets.
+    value: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// `start` counts characters.
+    fn new(text: &'a str, start: usize) -> Self {
+        let start = text.char_indices().nth(start).map_or(text.len(), |(byte, _)| byte);
+        let (before, after) = text.split_at(start);
+        // A value that is missing is placed at the colon.
+        let is_missing = after.starts_with(':');
+        let key = if is_missing { before } else { before.trim_end().strip_suffix(':').unwrap_or_default() };
+        let value = after.lines().next().unwrap_or_default();
+        Self {
+            key: key.rsplit([' ', '\n', '{', ',', '\t']).next().unwrap_or_default(),
+            value: value.split([',', ']', '}', '#']).next().unwrap_or_default().trim_end(),
+        }
+    }
+
+    /// Returns a sentence about the value, with its key.
+    fn say(&self, sentence: &str) -> String {
+        if self.key.is_empty() { sentence.to_owned() } else { format!("{}: {sentence}", self.key) }
+    }
+
+    /// Returns a sentence that refuses the value.
+    fn refuse(&self, wanted: &str) -> String {
+        let found = match self.value {
+            "" => return self.say(&format!("write {wanted}")),
+            value if value.starts_with('[') || value.starts_with("- ") => "a list",
+            value if value.starts_with('{') || value.contains(": ") => "a section",
+            value => value,
+        };
+        self.say(&format!("{} is not right here; write {wanted}", visible(found)))
+    }
+}
+
+/// Returns what is wrong, and what to write instead.
+fn problem(error: &Error, place: &Place<'_>) -> String {
+    match error {
+        Error::Message { msg, .. } => place.say(msg),
+        Error::Unexpected { expected, .. } => place.refuse(&wanted(expected)),
+        Error::InvalidScalar { ty, .. } => place.refuse(&wanted(ty)),
+        Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
+            place.refuse(&wanted(expected))
+        }
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => place.refuse("a single word"),
+        Error::NullIntoString { .. } => place.say("has no value; write one, or leave the key out"),
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            place.say(&advice::unknown_word(variant, expected))
+        }
+        Error::SerdeUnknownField { field, expected, .. } => {
+            format!("{field}: {}", advice::unknown_key(field, expected))
+        }
+        Error::SerdeMissingField { field, .. } => place.say(&advice::missing_key(field)),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("`{key}` is there a second time; keep one of the two")
+        }
+        Error::DuplicateMappingKey { key: None, .. } => {
+            "a key is there a second time; keep one of the two".to_owned()
+        }
+        Error::MultipleDocuments { .. } => "a second document begins here; leave the \"---\" out".to_owned(),
+        Error::UnknownAnchor { .. } => {
+            place.say("\"*\" begins a reference to a value that is not in the file; write text in quotes")
+        }
+        Error::Eof { .. } => "the file ends where a value is missing".to_owned(),
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::Budget { .. } => {
+            "the file is larger, or nested more deeply, than a configuration".to_owned()
+        }
+        Error::ExternalMessage { msg, .. } => syntax(msg, place),
+        other => format!("not valid YAML: {}", UserMessageFormatter.format_message(other)),
+    }
+}
+
+/// Returns what to write where the reader expected `expected`, which is its name for it.
+fn wanted(expected: &str) -> String {
+    match expected {
+        "sequence start" => "a list: \"- item\" on lines of their own, or [item, item]".to_owned(),
+        "mapping start" => "keys and their values: \"key: value\" on lines of their own".to_owned(),
+        "string scalar" | "scalar" => "a single value, without brackets".to_owned(),
+        other => advice::wanted(other).into_owned(),
+    }
+}
+
+/// Returns what is wrong with a text that is not YAML.
+fn syntax(message: &str, place: &Place<'_>) -> String {
+    let sentence = match message {
+        "mapping values are not allowed in this context" => {
+            return "a colon where no key can be; check the indentation, and put text that has \": \" in it in quotes"
+                .to_owned();
+        }
+        _ if message.starts_with("tabs disallowed") => return "indented with a tab; use spaces".to_owned(),
+        _ if message.starts_with("unclosed quote") => "text has no closing quote",
+        _ if message.starts_with("unclosed bracket") => "a bracket has no closing bracket",
+        _ if message.starts_with("misplaced bracket") => "a closing bracket has no opening bracket",
+        _ if message.starts_with("unexpected character") => {
+            let first: String = place.value.chars().take(1).collect();
+            return place.say(&format!("text cannot begin with \"{}\"; write it in quotes", visible(&first)));
+        }
+        _ if message.contains("unknown escape character") => {
+            "a backslash in \"...\" begins an escape such as \\n; write \\\\, or put the text in '...'"
+        }
+        _ => return format!("not valid YAML: {message}"),
+    };
+    place.say(sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "read, and then forgotten")]
+    struct File {
+        #[serde(default)]
+        rules: Vec<Rule>,
+        #[serde(default)]
+        users: BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "read, and then forgotten")]
+    struct Rule {
+        name: String,
+        #[serde(default)]
+        scale: f64,
+        #[serde(default)]
+        buckets: u32,
+        #[serde(default)]
+        honor: bool,
+        #[serde(default)]
+        kind: Kind,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        #[default]
+        #[serde(rename = "")]
+        Unset,
+        Summary,
+        Histogram,
+    }
+
+    /// Each row is a file, the line to blame, and the error.
+    #[test]
+    fn errors_say_what_is_wrong_in_the_words_of_the_file() {
+        #[rustfmt::skip]
+        let cases = [
+            // Keys.
+            ("ruls: []\n", 1, "ruls: unknown; did you mean `rules`?"),
+            ("rules:\n- name: a\n  honour: true\n", 3, "honour: unknown; did you mean `honor`?"),
+            ("rules:\n- name: a\n  colour: red\n", 3, "colour: unknown; known here: name, scale, buckets, honor, kind"),
+            ("rules:\n- name: a\n  name: b\n", 3, "`name` is there a second time; keep one of the two"),
+            ("rules:\n- scale: 1\n", 2, "`name` is missing"),
+            // Types.
+            ("rules: 5\n", 1, "rules: 5 is not right here; write a list: \"- item\" on lines of their own, or [item, item]"),
+            ("rules:\n  name: a\n", 2, "rules: a section is not right here; write a list: \"- item\" on lines of their own, or [item, item]"),
+            ("rules:\n- a\n", 2, "a is not right here; write keys and their values: \"key: value\" on lines of their own"),
+            ("users: [a, b]\n", 1, "users: a list is not right here; write keys and their values: \"key: value\" on lines of their own"),
+            ("rules:\n- name: [a]\n", 2, "name: a list is not right here; write a single value, without brackets"),
+            ("rules:\n- name: a\n  scale: fast # x\n", 3, "scale: fast is not right here; write a number"),
+            ("rules:\n- {name: a, buckets: -1}\n", 2, "buckets: -1 is not right here; write a whole number from 0 to 4294967295"),
+            ("rules:\n- {name: a, honor: 5}\n", 2, "honor: 5 is not right here; write true or false"),
+            ("rules:\n- name: a\n  kind: x\n", 3, "kind: \"x\" is unknown; write \"summary\" or \"histogram\""),
+            ("rules:\n- name: a\n  kind: [x]\n", 3, "kind: a list is not right here; write a single word"),
+            ("rules:\n- name:\n", 2, "name: has no value; write one, or leave the key out"),
+            // Syntax.
+            ("rules:\n- name: *.a\n", 2, "name: \"*\" begins a reference to a value that is not in the file; write text in quotes"),
+            ("rules:\n- name: @a\n", 2, "name: text cannot begin with \"@\"; write it in quotes"),
+            ("rules:\n- name: a: b\n", 2, "a colon where no key can be; check the indentation, and put text that has \": \" in it in quotes"),
+            ("rules:\n\t- name: a\n", 2, "indented with a tab; use spaces"),
+            ("rules:\n- name: \"a\n", 2, "name: text has no closing quote"),
+            ("rules: [a\n", 1, "rules: a bracket has no closing bracket"),
+            ("rules: ]\n", 1, "rules: a closing bracket has no opening bracket"),
+            ("rules:\n- name: \"\\q\"\n", 2, "name: a backslash in \"...\" begins an escape such as \\n; write \\\\, or put the text in '...'"),
+            ("rules: []\n---\nrules: []\n", 3, "a second document begins here; leave the \"---\" out"),
+        ];
+        let failures = cases.into_iter().filter_map(|(text, line, expected)| {
+            let YamlError { line: found, problem } = parse::<File>(text).expect_err(text);
+            (found != Some(line) || problem != expected)
+                .then(|| format!("{text}gives {found:?}: {problem}\nnot   {line}: {expected}"))
+        });
+        let failures: Vec<_> = failures.collect();
+        assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    }
 }

@@ -18,8 +18,10 @@ fn check_prints_the_settings_and_refuses_wrong_ones_with_78() {
     for command in ["check", "run"] {
         let bad = tallyd(&[command, "--config", path.to_str().unwrap()]);
         assert_eq!(bad.status.code(), Some(78));
-        let expected =
-            format!("tallyd: {}:3: flush.interval: 0s is not between \"100ms\" and \"1h\"\n", path.display());
+        let expected = format!(
+            "tallyd: {}:3: flush.interval: \"0s\" is not between \"100ms\" and \"1h\"\n",
+            path.display()
+        );
         assert_eq!(stderr(&bad), expected);
     }
 }

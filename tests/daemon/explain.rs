@@ -132,8 +132,8 @@ api.latency:12.5:13|ms|@0.1|#env:prod,canary
 |           values
 name
   dialect         dogstatsd
-  timing          12.5 ms, which stands for 10
-  timing          13 ms, which stands for 10
+  timing          12.5 ms, counts as 10
+  timing          13 ms, counts as 10
   series          api.latency|ms|#canary:,env:prod
   prometheus      api_latency_seconds{canary=\"true\",env=\"prod\"}
 "
@@ -143,7 +143,7 @@ name
         "\
 page.views:one|c
            ^
-  rejected        bad_value at column 12: a value is a decimal number that is finite, such as 5, -0.5 or 1e3, and behind a colon
+  rejected        bad_value at column 12: a value is a finite decimal number after a colon, such as 5, -0.5 or 1e3
 "
     );
     assert_eq!(
@@ -158,7 +158,7 @@ _sc|db.up|2|h:web-1|m:no
   gauge           2, that is critical
   series          service_check|g|#check:db.up,host:web-1
   prometheus      service_check{check=\"db.up\",host=\"web-1\"}
-  note            message: the message of a service check is shown by no exporter
+  note            message: no exporter shows the message of a service check
 "
     );
 }

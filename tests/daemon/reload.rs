@@ -55,7 +55,7 @@ fn reload_changes_limits_interval_telemetry_and_log_level() {
     wait_until(|| fs::read_to_string(&log).unwrap().contains("DEBUG flushed"));
     configuration.write("flush.interval = \"1h\"\ntelemetry.enabled = false\nlisteners.tcp.enabled = true\n");
     daemon.signal("HUP");
-    wait_until(|| fs::read_to_string(&log).unwrap().contains("sections=\"listeners\""));
+    wait_until(|| fs::read_to_string(&log).unwrap().contains("keys=\"listeners.tcp.enabled\""));
     daemon.send("a:1|c");
     let finished = daemon.stop();
     let [a, c, refused] = ["a", "c", "tallyd.series_refused"].map(|name| finished.sum(name, "value"));

@@ -64,7 +64,7 @@ fn framing_option_matches_a_listener_with_the_other_framing() {
     let udp = format!("udp://{}", daemon.address);
     let refused = send(&["a", "1", "--to", &udp, "--framing", "lines"], "");
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("leave out --framing"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("leave --framing out"), "{}", stderr(&refused));
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 6.0);
     assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
@@ -140,7 +140,7 @@ fn samples_that_would_not_count_as_meant_are_refused_with_2() {
         (&["a", "1", "--rate", "0.5", "--type", "s"], "no effect on a set"),
         (&["a", "1", "--type", "x"], "[possible values: c, g, ms, h, d, s, m, kv]"),
         (&["a"], "no value; try `tallyd send a 1`"),
-        (&["-", "1"], "leave out the value"),
+        (&["-", "1"], "leave the value"),
     ];
     for (arguments, reason) in cases {
         let output = send(&[arguments, &["--to", &to]].concat(), "");

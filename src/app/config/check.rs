@@ -1,80 +1,76 @@
-//! Refuses values that would do harm, with what would be right.
+//! Refuses keys whose values do not go together.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::error::Problem;
-use super::{Config, LogOutput, exporters, listeners};
-use crate::model::Percentile;
+use super::read::Problem;
+use super::sections::{Config, ExportersSection, ListenersSection, LogOutput, MappingSection};
+use super::values::Size;
 
-/// The first harmful value, if there is one.
-pub(super) fn problem(config: &Config) -> Option<Problem> {
-    let problem = |key, text: &str| Some((key, text.to_owned()));
-    let Config { flush, shutdown, mapping, aggregation, logging, .. } = config;
-    let interval = flush.interval;
-    if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&interval.get()) {
-        return Some(("flush.interval", format!("{interval} is not between \"100ms\" and \"1h\"")));
-    }
-    for (index, &percent) in flush.percentiles.iter().enumerate() {
-        if Percentile::new(percent).is_none() {
-            return Some(("flush.percentiles", format!("{percent} is not above 0 and up to 100")));
-        }
-        if flush.percentiles[..index].contains(&percent) {
-            return Some(("flush.percentiles", format!("{percent} is given twice")));
-        }
-    }
-    if shutdown.timeout.get() > Duration::from_mins(10) {
-        return problem("shutdown.timeout", "a stop would take more than \"10m\"");
-    }
-    if let Some(problem) = listeners::problem(&config.listeners) {
-        return Some(problem);
-    }
-    if !mapping.mapping_file.as_os_str().is_empty() && !mapping.mappings.is_empty() {
-        return problem("mapping.mappings", "there is a mapping_file, too; put all rules into one of them");
-    }
-    if let Err(problem) = mapping.defaults.check_options() {
-        return Some(("mapping.defaults", problem));
-    }
-    if let Err(error) = mapping.own_rules() {
-        return Some(("mapping.mappings", error.problem));
-    }
-    if !(1..=100_000_000).contains(&aggregation.max_series) {
-        return problem("aggregation.max_series", "not between 1 and 100_000_000");
-    }
-    if !(64 << 10..=1 << 40).contains(&aggregation.max_series_bytes.bytes()) {
-        return problem("aggregation.max_series_bytes", "not between \"64KiB\" and \"1TiB\"");
-    }
-    if !(1..=4).contains(&aggregation.digits) {
-        return problem(
-            "aggregation.digits",
-            "not between 1 and 4; 4 takes some 10 MB for a series with many values",
-        );
-    }
-    if aggregation.exact_values > 1_000_000 {
-        return problem("aggregation.exact_values", "more than 1_000_000 values of 8 bytes for each series");
-    }
-    if aggregation.exact_members > 1_000_000 {
-        return problem(
-            "aggregation.exact_members",
-            "more than 1_000_000 members of 8 bytes for each series",
-        );
-    }
-    if aggregation.event_buffer.bytes() > 1 << 30 {
-        return problem("aggregation.event_buffer", "more than \"1GiB\" for each receiver");
-    }
-    let keys = ["counter", "gauge", "timing", "histogram", "distribution", "set"];
-    for (kind, expire_after) in keys.into_iter().zip(aggregation.expire_after.by_kind()) {
+/// What the lines of all connections of one listener may take, in bytes.
+const MOST_LINE_BYTES: usize = 1 << 30;
+
+/// Refuses keys whose values do not go together. A section that is not enabled is checked, too.
+pub(super) fn check_together(config: &Config) -> Result<(), Problem> {
+    check_listeners(&config.listeners)?;
+    check_mapping(&config.mapping)?;
+    let interval = config.flush.interval;
+    for (kind, expire_after) in config.aggregation.expire_after.by_name() {
         if expire_after < interval || expire_after.get() < Duration::from_secs(1) {
-            let text = format!(
-                "{kind} = \"{expire_after}\" is shorter than flush.interval ({interval}) or than \"1s\""
-            );
-            return Some(("aggregation.expire_after", text));
+            let key = format!("aggregation.expire_after.{kind}");
+            let text = format!("{expire_after:?} is shorter than flush.interval ({interval:?}) or \"1s\"");
+            return Err(Problem::new(&key, text));
         }
     }
-    if let Some(problem) = exporters::problem(&config.exporters) {
-        return Some(problem);
-    }
+    check_exporters(&config.exporters)?;
+    let logging = &config.logging;
     if logging.output.contains(&LogOutput::File) && logging.file_path.as_os_str().is_empty() {
-        return problem("logging.file_path", "empty, and logging.output has \"file\"");
+        return Err(Problem::new("logging.file_path", "empty, although logging.output has \"file\""));
     }
-    None
+    Ok(())
+}
+
+fn check_listeners(listeners: &ListenersSection) -> Result<(), Problem> {
+    let ListenersSection { udp, tcp, unix_datagram, unix_stream } = listeners;
+    if !(udp.enabled || tcp.enabled || unix_datagram.enabled || unix_stream.enabled) {
+        let text = "every listener is turned off; set this one, or another, to true";
+        return Err(Problem::new("listeners.udp.enabled", text));
+    }
+    check_line_memory("listeners.tcp", tcp.max_connections, tcp.max_line)?;
+    check_line_memory("listeners.unix_stream", unix_stream.max_connections, unix_stream.max_line)?;
+    if unix_datagram.enabled && unix_stream.enabled && unix_datagram.path == unix_stream.path {
+        let text = "the same as listeners.unix_datagram.path; each needs a path of its own";
+        return Err(Problem::new("listeners.unix_stream.path", text));
+    }
+    Ok(())
+}
+
+fn check_line_memory(section: &str, max_connections: usize, max_line: Size) -> Result<(), Problem> {
+    if max_connections * max_line.get() <= MOST_LINE_BYTES {
+        return Ok(());
+    }
+    let text = format!(
+        "{max_connections} connections with lines of {max_line:?} may take more than \"1GiB\"; lower one of the two"
+    );
+    Err(Problem::new(&format!("{section}.max_connections"), text))
+}
+
+fn check_mapping(mapping: &MappingSection) -> Result<(), Problem> {
+    if mapping.mapping_file != Path::new("") && !mapping.mappings.is_empty() {
+        let text = "there is a mapping_file, too; put all rules into one of them";
+        return Err(Problem::new("mapping.mappings", text));
+    }
+    match mapping.own_rules() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Problem::new("mapping.mappings", error.problem)),
+    }
+}
+
+fn check_exporters(exporters: &ExportersSection) -> Result<(), Problem> {
+    let ExportersSection { console, prometheus, textfile } = exporters;
+    if console.enabled || prometheus.start_http_server || textfile.enabled {
+        return Ok(());
+    }
+    let text = "every exporter is turned off; set this one, or another, to true";
+    Err(Problem::new("exporters.console.enabled", text))
 }

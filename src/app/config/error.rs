@@ -1,55 +1,54 @@
-//! What is wrong with a configuration: where, which key, and what would be right.
+//! What is wrong with a configuration: where, in which key, and what to do instead.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The key that is to blame, and what is wrong with its value.
-pub(super) type Problem = (&'static str, String);
-
-/// A configuration that is refused.
+/// A configuration that tallyd refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where it was written.
-    pub place: Place,
-    /// The key, dotted; empty where no key is to blame.
-    pub key: String,
-    /// What is wrong, and what would be right.
-    pub problem: String,
+    pub(super) source: Source,
+    /// The dotted key; empty where no key is to blame.
+    pub(super) key: String,
+    /// What is wrong, and what to do instead.
+    pub(super) problem: String,
 }
 
 /// Where something was configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Source {
     /// In the defaults, or by leaving keys out.
     Defaults,
-    /// In a file; the line counts from 1.
-    File {
-        /// Its path, as given.
-        path: PathBuf,
-        /// The line, if one is to blame.
-        line: Option<usize>,
-    },
+    /// In a file. Lines count from 1.
+    File { path: PathBuf, line: Option<usize> },
     /// In this environment variable.
     Variable(String),
-    /// By `--set`, with this argument.
+    /// By `--set` with this argument.
     Argument(String),
 }
 
-impl fmt::Display for Place {
+impl ConfigError {
+    /// Returns an error that is about a file rather than about a key.
+    pub(super) fn in_file(path: &Path, line: Option<usize>, problem: String) -> Self {
+        Self { source: Source::File { path: path.to_owned(), line }, key: String::new(), problem }
+    }
+}
+
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Defaults => f.write_str("configuration"),
-            Place::File { path, line: None } => write!(f, "{}", path.display()),
-            Place::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
-            Place::Variable(name) => write!(f, "environment variable {name}"),
-            Place::Argument(argument) => write!(f, "--set {argument}"),
+            Self::Defaults => f.write_str("configuration"),
+            Self::File { path, line: None } => write!(f, "{}", path.display()),
+            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Argument(argument) => write!(f, "--set {argument}"),
         }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", self.source)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }

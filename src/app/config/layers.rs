@@ -1,103 +1,103 @@
-//! Reads the layers of a configuration and merges them, later over earlier.
+//! Collects the layers of a configuration, merges them, later over earlier, and finds the layer that is to blame.
 
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
-use toml::{Spanned, Table, Value};
+use toml::{Table, Value};
 
-use super::error::{ConfigError, Place};
-use super::{Config, DEFAULTS, check};
+use super::error::{ConfigError, Source};
+use super::read::{Problem, Reader};
+use super::sections::{Config, DEFAULTS};
+use super::setting::Setting;
+use super::{check, file};
 
 /// The environment variables that configure something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Environment(Vec<(String, String)>);
+pub struct Environment(Vec<(String, OsString)>);
 
 impl Environment {
-    /// Picks them out of all variables: `TALLYD_SECTION__KEY`, `LOG_LEVEL` and `LOG_FILE_PATH`. Names without `__` are
-    /// left alone: Kubernetes sets `TALLYD_PORT` and the like for a service that is called tallyd.
-    pub fn of(variables: impl Iterator<Item = (String, String)>) -> Self {
+    /// Picks `TALLYD_SECTION__KEY`, `LOG_LEVEL` and `LOG_FILE_PATH` out of all variables. A name without `__` is left
+    /// alone: Kubernetes sets `TALLYD_PORT` and others for a service that is called tallyd.
+    pub(in crate::app) fn pick(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let configures = |name: &str| {
             name == "LOG_LEVEL"
                 || name == "LOG_FILE_PATH"
                 || (name.starts_with("TALLYD_") && name.contains("__"))
         };
+        let variables = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         let mut picked: Vec<_> = variables.filter(|(name, _)| configures(name)).collect();
         picked.sort();
         Self(picked)
     }
 }
 
-/// One source of settings.
-struct Layer {
-    place: Place,
-    table: Table,
-    /// The text of a file, to find lines in.
-    text: Option<String>,
-}
-
-/// The configuration that is in force: the defaults, then the file, the environment, and `--set` arguments
-/// (`section.key=value`).
+/// Loads the configuration: the defaults, then the file, the environment, and `--set` arguments (`section.key=value`).
 ///
 /// # Errors
 ///
-/// The first thing that is wrong: a file that cannot be read, a key that does not exist, a value of the wrong type, or
-/// one that would do harm.
+/// Returns the first thing that is wrong: a file that cannot be read, an unknown key, a value of the wrong type, or a
+/// value that would do harm.
 pub fn load(
     file: Option<&Path>,
     environment: &Environment,
     arguments: &[String],
 ) -> Result<Config, ConfigError> {
-    let defaults: Table = toml::from_str(DEFAULTS).map_err(|error| ConfigError {
-        place: Place::Defaults,
-        key: String::new(),
-        problem: error.to_string(),
-    })?;
+    let defaults: Table =
+        toml::from_str(DEFAULTS).map_err(|error| blame(&[], Problem::new("", error.message())))?;
     let mut layers = Vec::new();
     if let Some(path) = file {
         layers.push(read_file(path)?);
     }
     for (name, value) in &environment.0 {
-        layers.extend(from_variable(name, value, &defaults));
+        layers.extend(from_variable(name, value, &defaults)?);
     }
     for argument in arguments {
         layers.push(from_argument(argument, &defaults)?);
     }
-    let mut merged = defaults.clone();
+    let mut merged = defaults;
     for layer in &layers {
-        refuse_unknown_keys(layer, &layer.table, &defaults, "")?;
         merge(&mut merged, &layer.table);
     }
-    let config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
-        let key = error.path().to_string();
-        blame(&layers, &key, error.inner().message().to_owned())
-    })?;
-    match check::problem(&config) {
-        Some((key, problem)) => Err(blame(&layers, key, problem)),
-        None => Ok(config),
-    }
+    read(merged).map_err(|problem| blame(&layers, problem))
+}
+
+/// Reads and checks the merged layers.
+fn read(merged: Table) -> Result<Config, Problem> {
+    let config: Config =
+        serde_path_to_error::deserialize(Reader(&Value::Table(merged))).map_err(|error| {
+            let key = error.path().to_string();
+            Problem { key, ..error.into_inner() }
+        })?;
+    config.check()?;
+    check::check_together(&config)?;
+    Ok(config)
+}
+
+/// One source of settings.
+struct Layer {
+    source: Source,
+    table: Table,
+    /// The text of a file, in which lines are found.
+    text: Option<String>,
 }
 
 fn read_file(path: &Path) -> Result<Layer, ConfigError> {
-    let at = |line, problem| ConfigError {
-        place: Place::File { path: path.to_owned(), line },
-        key: String::new(),
-        problem,
-    };
-    let text = fs::read_to_string(path).map_err(|error| at(None, format!("cannot be read: {error}")))?;
-    let table = toml::from_str(&text).map_err(|error: toml::de::Error| {
-        at(error.span().map(|span| line_of(&text, span.start)), error.message().to_owned())
+    let text = file::read_text(path).map_err(|problem| ConfigError::in_file(path, None, problem))?;
+    let table = toml::from_str(&text).map_err(|error| {
+        let line = error.span().map(|span| line_of(&text, span.start));
+        ConfigError::in_file(path, line, file::syntax_problem(&text, &error))
     })?;
-    Ok(Layer { place: Place::File { path: path.to_owned(), line: None }, table, text: Some(text) })
+    Ok(Layer { source: Source::File { path: path.to_owned(), line: None }, table, text: Some(text) })
 }
 
-fn from_variable(name: &str, value: &str, defaults: &Table) -> Vec<Layer> {
-    let layer = |key: &str, value| Layer {
-        place: Place::Variable(name.to_owned()),
-        table: nest(key, value),
-        text: None,
+fn from_variable(name: &str, value: &OsStr, defaults: &Table) -> Result<Vec<Layer>, ConfigError> {
+    let source = || Source::Variable(name.to_owned());
+    let layer = |key: &str, value| Layer { source: source(), table: nest(key, value), text: None };
+    let Some(value) = value.to_str() else {
+        return Err(ConfigError { source: source(), key: String::new(), problem: "not UTF-8".to_owned() });
     };
-    match name {
+    Ok(match name {
         "LOG_LEVEL" => vec![layer("logging.level", Value::String(value.to_lowercase()))],
         "LOG_FILE_PATH" => {
             let output = ["console", "file"].map(|output| Value::String(output.to_owned()));
@@ -110,20 +110,20 @@ fn from_variable(name: &str, value: &str, defaults: &Table) -> Vec<Layer> {
             let key = name.strip_prefix("TALLYD_").unwrap_or(name).to_lowercase().replace("__", ".");
             vec![layer(&key, read_value(value, find(defaults, &key)))]
         }
-    }
+    })
 }
 
 fn from_argument(argument: &str, defaults: &Table) -> Result<Layer, ConfigError> {
-    let place = Place::Argument(argument.to_owned());
+    let source = Source::Argument(argument.to_owned());
     let Some((key, value)) = argument.split_once('=') else {
-        let problem = "not of the form section.key=value".to_owned();
-        return Err(ConfigError { place, key: String::new(), problem });
+        let problem = "no \"=\"; write --set section.key=value".to_owned();
+        return Err(ConfigError { source, key: String::new(), problem });
     };
     let key = key.trim();
-    Ok(Layer { place, table: nest(key, read_value(value, find(defaults, key))), text: None })
+    Ok(Layer { source, table: nest(key, read_value(value, find(defaults, key))), text: None })
 }
 
-/// A value outside a file: TOML if it is that, else text; always text where the default is text.
+/// Reads a value outside of a file: as TOML where it is TOML, and else as text. Where the default is text, so is the value.
 fn read_value(text: &str, default: Option<&Value>) -> Value {
     let toml: Option<Value> =
         toml::from_str(&format!("value = {text}")).ok().and_then(|mut table: Table| table.remove("value"));
@@ -156,59 +156,48 @@ fn merge(into: &mut Table, from: &Table) {
     }
 }
 
-/// The defaults hold every key that there is.
-fn refuse_unknown_keys(
-    layer: &Layer,
-    table: &Table,
-    known: &Table,
-    section: &str,
-) -> Result<(), ConfigError> {
-    for (key, value) in table {
-        let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-        match (known.get(key), value) {
-            (None, _) => {
-                let keys: Vec<_> = known.keys().map(String::as_str).collect();
-                let problem = format!("unknown; known here: {}", keys.join(", "));
-                return Err(ConfigError { place: place_of(layer, &path), key: path, problem });
+/// Returns the error with the place where the key was last set.
+fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
+    let Problem { key: path, text: problem } = problem;
+    // In `mapping.mappings[0].name`, `mapping.mappings` is what a layer sets.
+    let list = path.split('[').next().unwrap_or(&path);
+    let source = match layers.iter().rev().find(|layer| find(&layer.table, list).is_some()) {
+        Some(Layer { source: Source::File { path: file, .. }, text: Some(text), .. }) => {
+            Source::File { path: file.clone(), line: key_line(text, &path) }
+        }
+        Some(layer) => layer.source.clone(),
+        None => Source::Defaults,
+    };
+    // The line tells which item of a list it is.
+    let key = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+    ConfigError { source, key, problem }
+}
+
+/// Returns the line of a key, or of the innermost section or item around it that is in the file.
+fn key_line(text: &str, path: &str) -> Option<usize> {
+    let table = DeTable::parse(text).ok()?;
+    let mut line = None;
+    let mut value = &DeValue::Table(table.into_inner());
+    for segment in path.split(['.', '[', ']']).filter(|segment| !segment.is_empty()) {
+        let (offset, inner) = match value {
+            DeValue::Table(table) => {
+                let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == segment) else {
+                    break;
+                };
+                (key.span().start, value.get_ref())
             }
-            (Some(Value::Table(known)), Value::Table(table)) => {
-                refuse_unknown_keys(layer, table, known, &path)?;
+            DeValue::Array(items) => {
+                let Some(item) = segment.parse().ok().and_then(|index: usize| items.get(index)) else {
+                    break;
+                };
+                (item.span().start, item.get_ref())
             }
-            _ => {}
-        }
+            _ => break,
+        };
+        line = Some(line_of(text, offset));
+        value = inner;
     }
-    Ok(())
-}
-
-/// The error, at the place where the key was last set.
-fn blame(layers: &[Layer], key: &str, problem: String) -> ConfigError {
-    // A list's element is set where the list is.
-    let key = key.split('[').next().unwrap_or(key);
-    let last = layers.iter().rev().find(|layer| find(&layer.table, key).is_some());
-    let place = last.map_or(Place::Defaults, |layer| place_of(layer, key));
-    ConfigError { place, key: key.to_owned(), problem }
-}
-
-fn place_of(layer: &Layer, key: &str) -> Place {
-    match (&layer.place, &layer.text) {
-        (Place::File { path, .. }, Some(text)) => {
-            Place::File { path: path.clone(), line: key_line(text, key) }
-        }
-        (place, _) => place.clone(),
-    }
-}
-
-fn key_line(text: &str, key: &str) -> Option<usize> {
-    fn offset(table: &DeTable<'_>, key: &str) -> Option<usize> {
-        let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
-        let (name, value) = table.iter().find(|(name, _)| name.get_ref() == first)?;
-        match (rest, value.get_ref()) {
-            (Some(rest), DeValue::Table(table)) => offset(table, rest),
-            _ => Some(name.span().start),
-        }
-    }
-    let table: Spanned<DeTable<'_>> = DeTable::parse(text).ok()?;
-    offset(table.get_ref(), key).map(|offset| line_of(text, offset))
+    line
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -219,6 +208,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 mod tests {
     use std::io::Write;
 
+    use super::super::{LogLevel, LogOutput};
     use super::*;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -228,7 +218,7 @@ mod tests {
     }
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        Environment::of(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        Environment::pick(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())))
     }
 
     #[test]
@@ -242,12 +232,12 @@ mod tests {
         ]);
         let arguments = ["flush.interval=3s".to_owned(), "listeners.udp.share_port=true".to_owned()];
         let config = load(Some(file.path()), &environment, &arguments).unwrap();
-        assert_eq!(config.flush.interval.to_string(), "3s");
+        assert_eq!(config.flush.interval.get().as_secs(), 3);
         assert_eq!(config.flush.percentiles, [50.0]);
         assert_eq!(config.aggregation.digits, 3);
         assert_eq!(config.aggregation.max_series, 1_000_000, "a key that no layer sets keeps its default");
         assert_eq!(config.exporters.console.path.to_str(), Some("7"));
-        assert_eq!(config.logging.level, super::super::LogLevel::Debug);
+        assert_eq!(config.logging.level, LogLevel::Debug);
         assert!(config.listeners.udp.share_port);
     }
 
@@ -255,122 +245,142 @@ mod tests {
     fn the_path_of_a_log_file_turns_the_log_file_on() {
         let config = load(None, &environment(&[("LOG_FILE_PATH", "/tmp/x.log")]), &[]).unwrap();
         assert_eq!(config.logging.file_path.to_str(), Some("/tmp/x.log"));
-        assert!(config.logging.output.contains(&super::super::LogOutput::File));
+        assert!(config.logging.output.contains(&LogOutput::File));
     }
 
+    /// Each row is a file, the line to blame, and the error without the place.
     #[test]
-    fn what_is_wrong_is_told_with_file_line_key_and_what_would_be_right() {
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
+    fn errors_name_the_line_and_the_key_and_say_what_to_write() {
         let long_path = format!("[listeners.unix_datagram]\npath = \"/{}\"\n", "x".repeat(107));
         let same_path = "[listeners.unix_datagram]\nenabled = true\npath = \"/s\"\n\
                          [listeners.unix_stream]\nenabled = true\npath = \"/s\"\n";
+        #[rustfmt::skip]
         let cases = [
-            ("[flush]\ninterval = \"0s\"\n", 2, "flush.interval", "between"),
-            ("[flush]\n\nintervall = \"1s\"\n", 3, "flush.intervall", "interval, percentiles"),
-            ("[nonsense]\n", 1, "nonsense", "flush"),
-            ("[flush]\ninterval = 10\n", 2, "flush.interval", "string"),
-            ("[flush]\ninterval = \"ten\"\n", 2, "flush.interval", "such as \"10s\""),
-            ("[flush]\npercentiles = [50, 101]\n", 2, "flush.percentiles", "up to 100"),
-            ("[flush]\npercentiles = [50, \"x\"]\n", 2, "flush.percentiles", "f64"),
-            ("[flush]\npercentiles = [50, 50]\n", 2, "flush.percentiles", "twice"),
-            ("listeners.udp = { bind = \"localhost\" }\n", 1, "listeners.udp.bind", "[::]:8125"),
-            ("[listeners.udp]\nreceive_buffer = \"1\"\n", 2, "listeners.udp.receive_buffer", "4KiB"),
-            ("[listeners.udp]\nmax_datagram = \"1MiB\"\n", 2, "listeners.udp.max_datagram", "64KiB"),
-            ("[listeners.udp]\nenabled = false\n", 2, "listeners.udp.enabled", "true"),
-            ("[listeners.udp]\nreceivers = 1000\n", 2, "listeners.udp.receivers", "256"),
-            ("[listeners.tcp]\nbind = \"8125\"\n", 2, "listeners.tcp.bind", "IP address"),
-            ("[listeners.tcp]\nframing = \"x\"\n", 2, "listeners.tcp.framing", "`lines` or `length`"),
-            ("[listeners.tcp]\nmax_connections = 0\n", 2, "listeners.tcp.max_connections", "between 1"),
-            ("[listeners.tcp]\nmax_connections = 20000\n", 2, "listeners.tcp.max_connections", "1GiB"),
-            ("[listeners.tcp]\nmax_line = \"2MiB\"\n", 2, "listeners.tcp.max_line", "512B"),
-            ("[listeners.tcp]\nidle_timeout = \"0s\"\n", 2, "listeners.tcp.idle_timeout", "\"1s\""),
-            ("[listeners.unix_stream]\nmax_line = \"1B\"\n", 2, "listeners.unix_stream.max_line", "512B"),
-            ("[listeners.unix_stream]\nmode = \"0888\"\n", 2, "listeners.unix_stream.mode", "octal"),
-            ("[listeners.unix_stream]\nmode = 438\n", 2, "listeners.unix_stream.mode", "string"),
-            ("[listeners.unix_stream]\npath = \"\"\n", 2, "listeners.unix_stream.path", "empty"),
-            (
-                "[listeners.unix_datagram]\nowner = \"a:b:c\"\n",
-                2,
-                "listeners.unix_datagram.owner",
-                "user:group",
-            ),
-            (
-                "[listeners.unix_datagram]\nmax_datagram = \"1B\"\n",
-                2,
-                "listeners.unix_datagram.max_datagram",
-                "512B",
-            ),
-            (&long_path, 2, "listeners.unix_datagram.path", "107 bytes"),
-            (same_path, 6, "listeners.unix_stream.path", "listeners.unix_datagram.path"),
-            ("[aggregation]\nmax_series = 0\n", 2, "aggregation.max_series", "between 1"),
-            ("[aggregation]\ndigits = 5\n", 2, "aggregation.digits", "between 1 and 4"),
-            ("[aggregation]\nexact_values = 1000001\n", 2, "aggregation.exact_values", "1_000_000"),
-            ("[aggregation]\nexact_members = -1\n", 2, "aggregation.exact_members", "integer"),
-            ("[aggregation]\nmax_series_bytes = \"1KiB\"\n", 2, "aggregation.max_series_bytes", "64KiB"),
-            ("[aggregation]\nevent_buffer = \"2GiB\"\n", 2, "aggregation.event_buffer", "1GiB"),
-            ("[protocol.dialects]\nstatsd = true\n", 2, "protocol.dialects.statsd", "graphite, influxdb"),
-            ("[aggregation.expire_after]\nset = \"1s\"\n", 1, "aggregation.expire_after", "flush.interval"),
-            (
-                "[aggregation.gauges]\nsigned = \"x\"\n",
-                2,
-                "aggregation.gauges.signed",
-                "`delta` or `absolute`",
-            ),
-            ("[exporters.console]\nenabled = false\n", 2, "exporters.console.enabled", "enable one"),
-            ("[exporters.console]\npath = \"\"\n", 2, "exporters.console.path", "standard output"),
-            ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path", ".prom"),
-            (
-                "[exporters.textfile]\nnaming = \"prometheus\"\n",
-                2,
-                "exporters.textfile.naming",
-                "on_exit, path",
-            ),
-            ("[exporters.prometheus]\nbuckets = [2, 1]\n", 2, "exporters.prometheus.buckets", "ascending"),
-            ("[exporters.prometheus]\naddress = \"localhost\"\n", 2, "exporters.prometheus.address", "::1"),
-            ("[exporters.prometheus]\nport = 70000\n", 2, "exporters.prometheus.port", "u16"),
-            ("[exporters.prometheus]\ntimeout = \"1h\"\n", 2, "exporters.prometheus.timeout", "10m"),
-            (
-                "[exporters.prometheus]\nmax_connections = 0\n",
-                2,
-                "exporters.prometheus.max_connections",
-                "between 1",
-            ),
-            (
-                "[mapping.defaults.summary_options]\nquantiles = [{ quantile = 2 }]\n",
-                1,
-                "mapping.defaults",
-                "quantile 2",
-            ),
-            ("[logging]\noutput = [\"file\"]\nfile_path = \"\"\n", 3, "logging.file_path", "empty"),
-            ("[shutdown]\ntimeout = \"1h\"\n", 2, "shutdown.timeout", "10m"),
-            ("[flush]\ninterval = \n", 2, "", ""),
+            // Unknown keys and sections.
+            ("[flush]\n\nintervall = \"1s\"\n", 3, "flush.intervall: unknown; did you mean `interval`?"),
+            ("[flush]\nseconds = 1\n", 2, "flush.seconds: unknown; known here: interval, percentiles"),
+            ("[fush]\n", 1, "fush: unknown; did you mean `flush`?"),
+            ("[exporters.textfile]\nnaming = \"prometheus\"\n", 2, "exporters.textfile.naming: unknown; known here: enabled, path, on_exit, reserved_prefixes"),
+            ("[protocol.dialects]\nstatsd = true\n", 2, "protocol.dialects.statsd: unknown; known here: influxdb, librato, signalfx, graphite"),
+            // Values of another type.
+            ("[flush]\ninterval = 10\n", 2, "flush.interval: 10 is a number; write a duration in quotes, such as \"10s\""),
+            ("[flush]\ninterval = [1]\n", 2, "flush.interval: this is a list; write a duration in quotes, such as \"10s\""),
+            ("flush.interval.x = 1\n", 1, "flush.interval: this is a section; write a duration in quotes, such as \"10s\""),
+            ("[flush]\ninterval = 2020-01-01\n", 2, "flush.interval: 2020-01-01 is a date; write a duration in quotes, such as \"10s\""),
+            ("[flush]\npercentiles = 50\n", 2, "flush.percentiles: 50 is a number; write a list, such as [a, b]"),
+            ("[flush]\npercentiles = [\n  50,\n  \"x\",\n]\n", 4, "flush.percentiles: \"x\" is text; write a number"),
+            ("flush = 5\n", 1, "flush: 5 is a number; write keys and their values"),
+            ("[[flush]]\ninterval = \"1s\"\n", 1, "flush: this is a list; write keys and their values"),
+            ("[listeners.udp]\nreceive_buffer = 1024\n", 2, "listeners.udp.receive_buffer: 1024 is a number; write a size in quotes, such as \"8MiB\""),
+            ("[listeners.unix_stream]\nmode = 438\n", 2, "listeners.unix_stream.mode: 438 is a number; write a mode in octal in quotes, such as \"0660\""),
+            ("[listeners.unix_stream]\npath = 1\n", 2, "listeners.unix_stream.path: 1 is a number; write text in quotes"),
+            ("[telemetry]\nenabled = \"true\"\n", 2, "telemetry.enabled: \"true\" is text; write true or false"),
+            ("[exporters.prometheus]\nport = 1.5\n", 2, "exporters.prometheus.port: 1.5 is a number; write a whole number from 0 to 65535"),
+            ("[logging]\nlevel = 3\n", 2, "logging.level: 3 is a number; write \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
+            // Text that is not what the key takes.
+            ("[flush]\ninterval = \"ten\"\n", 2, "flush.interval: \"ten\" is not a duration; write one such as \"10s\""),
+            ("[flush]\ninterval = \"10\"\n", 2, "flush.interval: \"10\" is not a duration; write one such as \"10s\""),
+            ("listeners.udp = { bind = \"localhost:1\" }\n", 1, "listeners.udp.bind: \"localhost:1\" is not an IP address with a port; write one such as \"127.0.0.1:8125\" or \"[::]:8125\"; host names are not looked up"),
+            ("[exporters.prometheus]\naddress = \"localhost\"\n", 2, "exporters.prometheus.address: \"localhost\" is not an IP address; write one such as \"127.0.0.1\" or \"::1\"; host names are not looked up"),
+            ("[listeners.unix_stream]\nmode = \"0888\"\n", 2, "listeners.unix_stream.mode: \"0888\" is not a mode in octal; write one such as \"0660\""),
+            ("[listeners.udp]\nreceive_buffer = \"big\"\n", 2, "listeners.udp.receive_buffer: \"big\" is not a size; write one such as \"8MiB\""),
+            ("[listeners.tcp]\nframing = \"x\"\n", 2, "listeners.tcp.framing: \"x\" is unknown; write \"lines\" or \"length\""),
+            ("[aggregation.gauges]\nsigned = \"x\"\n", 2, "aggregation.gauges.signed: \"x\" is unknown; write \"delta\" or \"absolute\""),
+            // Values out of bounds.
+            ("[flush]\ninterval = \"0s\"\n", 2, "flush.interval: \"0s\" is not between \"100ms\" and \"1h\""),
+            ("[flush]\npercentiles = [50, 101]\n", 2, "flush.percentiles: 101 is not above 0 and at most 100"),
+            ("[flush]\npercentiles = [50, 50]\n", 2, "flush.percentiles: 50 is there twice; keep one"),
+            ("[shutdown]\ntimeout = \"1h\"\n", 2, "shutdown.timeout: \"1h\" is not between \"0s\" and \"10m\"; a stop may not take longer"),
+            ("[listeners.udp]\nreceivers = 1000\n", 2, "listeners.udp.receivers: 1000 is not between 0 and 256; more than one per core is of no use"),
+            ("[listeners.udp]\nreceive_buffer = \"1\"\n", 2, "listeners.udp.receive_buffer: \"1B\" is not between \"4KiB\" and \"1GiB\""),
+            ("[listeners.udp]\nmax_datagram = \"1MiB\"\n", 2, "listeners.udp.max_datagram: \"1MiB\" is not between \"512B\" and \"64KiB\"; UDP carries no more"),
+            ("[listeners.tcp]\nmax_connections = 0\n", 2, "listeners.tcp.max_connections: 0 is not between 1 and 65536"),
+            ("[listeners.tcp]\nmax_connections = 20000\n", 2, "listeners.tcp.max_connections: 20000 connections with lines of \"64KiB\" may take more than \"1GiB\"; lower one of the two"),
+            ("[listeners.tcp]\nmax_line = \"2MiB\"\n", 2, "listeners.tcp.max_line: \"2MiB\" is not between \"512B\" and \"1MiB\""),
+            ("[listeners.tcp]\nidle_timeout = \"0s\"\n", 2, "listeners.tcp.idle_timeout: \"0s\" is not between \"1s\" and \"30days\""),
+            ("[listeners.unix_stream]\nmax_line = \"1B\"\n", 2, "listeners.unix_stream.max_line: \"1B\" is not between \"512B\" and \"1MiB\""),
+            ("[listeners.unix_datagram]\nmax_datagram = \"1B\"\n", 2, "listeners.unix_datagram.max_datagram: \"1B\" is not between \"512B\" and \"1MiB\""),
+            ("[aggregation]\nmax_series = 0\n", 2, "aggregation.max_series: 0 is not between 1 and 100000000"),
+            ("[aggregation]\nmax_series_bytes = \"1KiB\"\n", 2, "aggregation.max_series_bytes: \"1KiB\" is not between \"64KiB\" and \"1TiB\""),
+            ("[aggregation]\ndigits = 500\n", 2, "aggregation.digits: 500 is not between 1 and 4; 4 takes some 10 MB for a series with many values"),
+            ("[aggregation]\nexact_values = 1000001\n", 2, "aggregation.exact_values: 1000001 is not between 0 and 1000000; each value takes 8 bytes in each series"),
+            ("[aggregation]\nexact_members = -1\n", 2, "aggregation.exact_members: -1 is out of range; write a whole number that is not negative"),
+            ("[aggregation]\nevent_buffer = \"2GiB\"\n", 2, "aggregation.event_buffer: \"2GiB\" is not between \"0B\" and \"1GiB\"; each receiver has a buffer of its own"),
+            ("[exporters.prometheus]\nport = 70000\n", 2, "exporters.prometheus.port: 70000 is out of range; write a whole number from 0 to 65535"),
+            ("[exporters.prometheus]\ntimeout = \"1h\"\n", 2, "exporters.prometheus.timeout: \"1h\" is not between \"100ms\" and \"10m\""),
+            ("[exporters.prometheus]\nmax_connections = 0\n", 2, "exporters.prometheus.max_connections: 0 is not between 1 and 65536"),
+            ("[exporters.prometheus]\nbuckets = [2, 1]\n", 2, "exporters.prometheus.buckets: not an ascending list of at most 200 finite numbers"),
+            ("[exporters.prometheus]\nnative_histogram_bucket_factor = nan\n", 2, "exporters.prometheus.native_histogram_bucket_factor: not above 1 and at most 65536"),
+            ("[exporters.prometheus]\nnative_histogram_max_buckets = 0\n", 2, "exporters.prometheus.native_histogram_max_buckets: 0 is not between 1 and 10000"),
+            // Paths and owners.
+            (&long_path, 2, "listeners.unix_datagram.path: 108 bytes long; the path of a Unix socket has at most 107 bytes"),
+            ("[listeners.unix_stream]\npath = \"\"\n", 2, "listeners.unix_stream.path: empty; give the path of a file"),
+            ("[listeners.unix_stream]\npath = \"a\\u0000b\"\n", 2, "listeners.unix_stream.path: a path cannot hold a NUL byte"),
+            ("[listeners.unix_datagram]\nowner = \"a:b:c\"\n", 2, "listeners.unix_datagram.owner: \"a:b:c\" is no owner such as \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"),
+            ("[exporters.console]\npath = \"\"\n", 2, "exporters.console.path: empty; give the path of a file, or \"-\" for standard output"),
+            ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path: does not end in \".prom\"; node_exporter reads no other file"),
+            // Keys that do not go together.
+            ("[listeners.udp]\nenabled = false\n", 2, "listeners.udp.enabled: every listener is turned off; set this one, or another, to true"),
+            (same_path, 6, "listeners.unix_stream.path: the same as listeners.unix_datagram.path; each needs a path of its own"),
+            ("[exporters.console]\nenabled = false\n", 2, "exporters.console.enabled: every exporter is turned off; set this one, or another, to true"),
+            ("[aggregation.expire_after]\nset = \"1s\"\n", 2, "aggregation.expire_after.set: \"1s\" is shorter than flush.interval (\"10s\") or \"1s\""),
+            ("[logging]\noutput = [\"file\"]\nfile_path = \"\"\n", 3, "logging.file_path: empty, although logging.output has \"file\""),
+            ("[mapping]\nmapping_file = \"x.yml\"\n[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\n", 3, "mapping.mappings: there is a mapping_file, too; put all rules into one of them"),
+            // Mapping rules.
+            ("[mapping.defaults.summary_options]\nquantiles = [{ quantile = 2 }]\n", 1, "mapping.defaults: quantile 2 must be above 0 and at most 1"),
+            ("[mapping.defaults.summary_options]\nquantiles = [{ error = 2 }]\n", 2, "mapping.defaults.summary_options.quantiles: `quantile` is missing"),
+            ("[mapping.defaults]\nobserver_type = \"x\"\n", 2, "mapping.defaults.observer_type: \"x\" is unknown; write \"summary\", \"histogram\" or \"native\""),
+            ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\n[[mapping.mappings]]\nmatch = \"a\"\nnme = \"b\"\n", 6, "mapping.mappings.nme: unknown; did you mean `name`?"),
+            ("[[mapping.mappings]]\nmatch = \"a\"\nname = 5\n", 3, "mapping.mappings.name: 5 is a number; write text in quotes"),
+            ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\nhonor_labels = 1\n", 4, "mapping.mappings.honor_labels: 1 is a number; write true or false"),
+            ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\nlabels = { x = 1 }\n", 4, "mapping.mappings.labels.x: 1 is a number; write text in quotes"),
+            ("[[mapping.mappings]]\nmatch = \"a b\"\nname = \"b\"\n", 1, "mapping.mappings: rule 1 (\"a b\"): match \"a b\" is not a glob: segments of letters, digits, \"_\" and \"-\", or \"*\", with dots between them, and no digit first; for a regular expression, add match_type: regex"),
+            // Text that is not TOML.
+            ("[flush]\ninterval = \n", 2, "a value is missing after \"=\""),
+            ("[flush]\ninterval = 10s\n", 2, "10s is not a value; write text in quotes: \"10s\""),
+            ("[flush]\npercentiles = [50 90]\n", 2, "50 90 is not a value; write text in quotes, and commas between the items of a list"),
+            ("[telemetry]\nenabled = yes\n", 2, "yes is not a value; write true or false"),
+            ("[telemetry]\nenabled = True\n", 2, "True is not a value; write true or false"),
+            ("[telemetry]\nenabled: true\n", 2, "a key has no value; write key = value"),
+            ("[flush]\ninterval = \"1s\"\ninterval = \"2s\"\n", 3, "`interval` is there a second time; keep one of the two"),
+            ("[flush]\n[flush]\n", 2, "`flush` is there a second time; keep one of the two"),
+            ("[flush\n", 1, "the name of a section has no closing bracket; write [section]"),
+            ("[]\n", 1, "the name of a key or of a section is missing"),
+            ("[flush]\ninterval = \"10s\n", 2, "text has no closing quote on its line"),
+            ("a = \"\\q\"\n", 1, "a backslash in \"...\" begins an escape such as \\n; write \\\\, or put the text in '...'"),
+            ("[flush]\npercentiles = [50, 90\n", 2, "a list lacks a comma between two items, or its closing bracket"),
+            ("flush = { interval = \"1s\"\n", 1, "a \"{\" lacks its closing \"}\""),
+            ("a = 1 b = 2\n", 1, "the value has ended; write what follows on a line of its own"),
+            ("a = 0660\n", 1, "a number cannot begin with 0; write the mode of a file in quotes, such as \"0660\""),
+            ("a = .5\n", 1, "not a number; write digits on both sides of the point, such as 0.5, and text in quotes"),
+            ("a = 127.0.0.1:80\n", 1, "not a number; write digits on both sides of the point, such as 0.5, and text in quotes"),
+            ("a = 99999999999999999999\n", 1, "99999999999999999999 is too large a number"),
+            ("a = 1e999\n", 1, "1e999 is too large a number"),
+            ("a = 2020-99-99\n", 1, "not valid TOML: invalid date"),
         ];
-        for (text, line, key, hint) in cases {
+        let failures = cases.into_iter().filter_map(|(text, line, expected)| {
             let file = file(text);
-            let error = load(Some(file.path()), &Environment::default(), &[]).unwrap_err();
-            assert_eq!(
-                error.place,
-                Place::File { path: file.path().to_owned(), line: Some(line) },
-                "{text}{error}"
-            );
-            assert_eq!(error.key, key, "{text}{error}");
-            assert!(error.problem.contains(hint), "{text}{error}");
-        }
+            let error = load(Some(file.path()), &Environment::default(), &[]).expect_err(text).to_string();
+            let error = error.strip_prefix(file.path().to_str()?)?;
+            (error != format!(":{line}: {expected}"))
+                .then(|| format!("{text}gives{error}\nnot  :{line}: {expected}"))
+        });
+        let failures: Vec<_> = failures.collect();
+        assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     }
 
     #[test]
-    fn udp_may_be_turned_off_where_something_else_is_listened_on() {
-        let only = |listener: &str| {
+    fn udp_can_be_turned_off_while_another_listener_is_on() {
+        for listener in ["tcp", "unix_datagram", "unix_stream"] {
             let arguments =
                 ["listeners.udp.enabled=false".to_owned(), format!("listeners.{listener}.enabled=true")];
-            load(None, &Environment::default(), &arguments)
-        };
-        for listener in ["tcp", "unix_datagram", "unix_stream"] {
-            assert!(only(listener).is_ok(), "{listener}");
+            assert!(load(None, &Environment::default(), &arguments).is_ok(), "{listener}");
         }
     }
 
     #[test]
-    fn the_console_may_be_turned_off_where_something_else_is_exported_to() {
+    fn the_console_can_be_turned_off_while_another_exporter_is_on() {
         for other in ["prometheus.start_http_server", "textfile.enabled"] {
             let arguments = ["exporters.console.enabled=false".to_owned(), format!("exporters.{other}=true")];
             assert!(load(None, &Environment::default(), &arguments).is_ok(), "{other}");
@@ -378,21 +388,52 @@ mod tests {
     }
 
     #[test]
-    fn variables_and_arguments_are_blamed_by_name() {
-        let error = load(None, &environment(&[("TALLYD_FLUSH__NOPE", "1")]), &[]).unwrap_err();
-        assert_eq!(error.place, Place::Variable("TALLYD_FLUSH__NOPE".into()));
-        let error = load(None, &Environment::default(), &["flush.interval=1ms".into()]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "--set flush.interval=1ms: flush.interval: 1ms is not between \"100ms\" and \"1h\""
-        );
-        let error = load(None, &Environment::default(), &["flush".into()]).unwrap_err();
-        assert!(error.to_string().contains("section.key=value"));
+    fn errors_outside_of_a_file_name_the_variable_or_the_argument() {
+        let variables = [
+            ("TALLYD_FLUSH__NOPE", "1", "flush.nope: unknown; known here: interval, percentiles"),
+            (
+                "TALLYD_FLUSH__INTERVAL",
+                "10",
+                "flush.interval: \"10\" is not a duration; write one such as \"10s\"",
+            ),
+            (
+                "LOG_LEVEL",
+                "loud",
+                "logging.level: \"loud\" is unknown; write \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+            ),
+        ];
+        for (name, value, expected) in variables {
+            let error = load(None, &environment(&[(name, value)]), &[]).unwrap_err();
+            assert_eq!(error.to_string(), format!("environment variable {name}: {expected}"));
+        }
+        let arguments = [
+            ("flush.interval=1ms", "flush.interval: \"1ms\" is not between \"100ms\" and \"1h\""),
+            ("flush.percentiles=[50,\"x\"]", "flush.percentiles: \"x\" is text; write a number"),
+            (
+                "exporters.prometheus.port=x",
+                "exporters.prometheus.port: \"x\" is text; write a whole number from 0 to 65535",
+            ),
+            ("flush", "no \"=\"; write --set section.key=value"),
+        ];
+        for (argument, expected) in arguments {
+            let error = load(None, &Environment::default(), &[argument.to_owned()]).unwrap_err();
+            assert_eq!(error.to_string(), format!("--set {argument}: {expected}"));
+        }
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn files_that_cannot_be_read_are_named_with_the_reason() {
         let error = load(Some(Path::new("/nonexistent.toml")), &Environment::default(), &[]).unwrap_err();
-        assert!(error.to_string().starts_with("/nonexistent.toml: cannot be read: "), "{error}");
+        assert_eq!(
+            error.to_string(),
+            "/nonexistent.toml: cannot be read: No such file or directory (os error 2)"
+        );
+        let mut latin1 = tempfile::NamedTempFile::new().unwrap();
+        latin1.write_all(b"# \xfc\n").unwrap();
+        let error = load(Some(latin1.path()), &Environment::default(), &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("{}: cannot be read: it is not UTF-8", latin1.path().display())
+        );
     }
 }

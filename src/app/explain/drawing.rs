@@ -1,25 +1,25 @@
-//! Draws what stands where under a line, with carets.
+//! Marks the parts of a line with carets and labels below it.
 
 use std::fmt::Write;
 
 use crate::protocol::Token;
 use crate::text::visible::is_hidden;
 
-/// Rows of labels at most: beyond, nobody would find what belongs to what.
-const LABELS: usize = 40;
+/// The most labels that a line gets. With more, a reader could not follow the bars.
+const MOST_LABELS: usize = 40;
 
-/// A line as it is shown, and where its bytes stand there.
+/// A line as it is shown, and the column of each of its bytes.
 #[derive(Debug)]
 pub(super) struct Drawing {
     text: String,
-    /// The column of each byte, and of the end.
+    /// The column of each byte, and of the end of the line.
     columns: Vec<usize>,
 }
 
 impl Drawing {
-    /// Control characters and bytes that are not UTF-8 are written as escapes, so that they neither steer the terminal
-    /// nor shift what stands below.
-    pub(super) fn of(line: &[u8]) -> Self {
+    /// Writes control characters and bytes that are not UTF-8 as escapes, so that they neither steer the terminal nor shift
+    /// the rows below.
+    pub(super) fn new(line: &[u8]) -> Self {
         let mut drawing = Self { text: String::new(), columns: Vec::with_capacity(line.len() + 1) };
         let mut width = 0;
         for chunk in line.utf8_chunks() {
@@ -45,17 +45,17 @@ impl Drawing {
         drawing
     }
 
-    /// The line itself.
+    /// Returns the line itself.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// A row with a caret under one byte.
+    /// Returns a row with a caret under one byte.
     pub(super) fn pointer(&self, offset: usize) -> String {
         " ".repeat(self.columns[offset.min(self.columns.len() - 1)]) + "^"
     }
 
-    /// Carets under the tokens, and below them what they are, the last one first:
+    /// Returns a row of carets under the tokens, and below it a row for each label, the last one first:
     ///
     /// ```text
     /// a:1:2|ms|#k:v,l:w
@@ -72,11 +72,11 @@ impl Drawing {
             carets.push_str(&" ".repeat(from.saturating_sub(carets.len())));
             carets.push_str(&"^".repeat(to.saturating_sub(carets.len())));
         }
-        // Neighbours of one kind share a label.
+        // Tokens of one kind that follow each other share a label.
         let labels: Vec<_> = tokens
             .chunk_by(|a, b| a.part == b.part)
             .map(|run| (self.columns[run[0].range.start], label(run[0].part, run.len())))
-            .take(LABELS)
+            .take(MOST_LABELS)
             .collect();
         let mut rows = vec![carets];
         for (index, (column, label)) in labels.iter().enumerate().rev() {
@@ -103,9 +103,9 @@ mod tests {
     use crate::protocol::{Dialects, parse, tokens};
 
     #[test]
-    fn each_token_has_a_caret_and_each_run_a_label() {
+    fn each_token_has_carets_and_each_run_of_one_kind_a_label() {
         let line = b"a.b:1:2|ms|@0.5|#k:v,l";
-        let rows = Drawing::of(line).labels(&tokens(line, &parse(line, Dialects::ALL).unwrap()));
+        let rows = Drawing::new(line).labels(&tokens(line, &parse(line, Dialects::ALL).unwrap()));
         assert_eq!(
             rows,
             [
@@ -120,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_those_of_what_is_shown() {
-        let drawing = Drawing::of(b"\xc3\xbc\t\xff:1");
+    fn columns_count_escapes_as_they_are_shown() {
+        let drawing = Drawing::new(b"\xc3\xbc\t\xff:1");
         assert_eq!(drawing.text(), "ü\\t\\xff:1");
         assert_eq!(drawing.columns, [0, 0, 1, 3, 7, 8, 9]);
         assert_eq!(drawing.pointer(3), "   ^");

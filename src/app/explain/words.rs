@@ -1,62 +1,60 @@
-//! Reasons and notes in words.
+//! Says in words what the reasons and notes of the protocol mean.
 
 use crate::protocol::{Note, RejectReason};
 use crate::resolve::RefuseReason;
 
-/// What is wrong, and what would be right.
-pub(super) fn of_reason(reason: RejectReason) -> &'static str {
+/// Returns what a line that is rejected for this reason lacks.
+pub(super) fn rejected(reason: RejectReason) -> &'static str {
     match reason {
-        RejectReason::EmptyName => "nothing stands before the colon; a line is name:value|type",
-        RejectReason::BadName => "a name holds no control characters, and is UTF-8",
+        RejectReason::EmptyName => "the name is missing; a line is name:value|type",
+        RejectReason::BadName => "a name is UTF-8 without control characters",
         RejectReason::MissingType => "the type is missing; a line is name:value|type",
         RejectReason::UnknownType => "a type is c, g, ms, h, d or s (or m for c, kv for g)",
-        RejectReason::BadValue => {
-            "a value is a decimal number that is finite, such as 5, -0.5 or 1e3, and behind a colon"
-        }
-        RejectReason::BadRate => "a sample rate is a number above 0 and up to 1",
+        RejectReason::BadValue => "a value is a finite decimal number after a colon, such as 5, -0.5 or 1e3",
+        RejectReason::BadRate => "a sample rate is a number above 0 and at most 1",
         RejectReason::MixedTags => {
-            "tags stand both in the name and in a section, or in the name in two ways; use one"
+            "the name has tags in two dialects, or in addition to a tag section; use one"
         }
         RejectReason::BadEvent => {
-            "an event is _e{length of title,length of text}:title|text, lengths in bytes, with a title that is not empty"
+            "an event is _e{length of title,length of text}:title|text; lengths are in bytes, and the title is not empty"
         }
         RejectReason::BadServiceCheck => {
-            "a service check is _sc|name|status, with a name like a metric's and a status of 0, 1, 2 or 3"
+            "a service check is _sc|name|status; the name is like that of a metric, and the status is 0, 1, 2 or 3"
         }
-        RejectReason::LineTooLong => {
-            "the line is longer than lines of a stream may be (listeners.tcp.max_line)"
-        }
+        RejectReason::LineTooLong => "the line is longer than listeners.tcp.max_line",
     }
 }
 
-/// What is odd, and what becomes of it.
-pub(super) fn of_note(note: Note) -> &'static str {
+/// Returns what is odd about a line with this note, and what tallyd makes of it.
+pub(super) fn noted(note: Note) -> &'static str {
     match note {
         Note::EmptyValue => "an empty value among several is skipped",
         Note::EmptySection => "an empty section is skipped",
-        Note::UnknownSection => "a section that is not known is skipped",
-        Note::RepeatedSection => "a section stands twice; the later one counts",
+        Note::UnknownSection => "an unknown section is skipped",
+        Note::RepeatedSection => "a section is there twice; the later one counts",
         Note::RateIgnored => "a sample rate has no effect on a gauge or a set",
-        Note::Timestamp => "it counts in the present interval, whatever its own time",
+        Note::Timestamp => "the sample counts in the present interval, whatever its timestamp",
         Note::TimestampIgnored => {
-            "a timestamp is skipped: not a number of seconds above 0, or on a type that has no time"
+            "a timestamp is skipped, because it is not a number of seconds above 0 or the type takes none"
         }
-        Note::TagNotUtf8 => "bytes of a tag are not UTF-8; U+FFFD is shown in their place",
-        Note::TextNotUtf8 => "bytes of the text are not UTF-8; U+FFFD is shown in their place",
+        Note::TagNotUtf8 => "a tag has bytes that are not UTF-8, which are replaced by U+FFFD",
+        Note::TextNotUtf8 => "the text has bytes that are not UTF-8, which are replaced by U+FFFD",
         Note::FieldIgnored => {
-            "a priority is normal or low, an alert type info, success, warning or error; another is skipped"
+            "a field is skipped; a priority is normal or low, an alert type info, success, warning or error"
         }
-        Note::Message => "the message of a service check is shown by no exporter",
+        Note::Message => "no exporter shows the message of a service check",
     }
 }
 
-/// Why a sample is not recorded.
-pub(super) fn of_refusal(refusal: RefuseReason) -> &'static str {
-    match refusal {
-        RefuseReason::MaxSeries => "max_series: there are as many series as may be",
-        RefuseReason::MaxSeriesBytes => "max_series_bytes: names and tags take as much memory as they may",
-        RefuseReason::ReservedName => "reserved_name: names that begin with tallyd. are tallyd's own",
-        RefuseReason::MappingDrop => "mapping_drop: the rule drops it",
-        RefuseReason::MappingEmptyName => "mapping_empty_name: the rule leaves nothing of the name",
+/// Returns why a sample is not recorded.
+pub(super) fn refused(reason: RefuseReason) -> &'static str {
+    match reason {
+        RefuseReason::MaxSeries => "there are as many series as aggregation.max_series allows",
+        RefuseReason::MaxSeriesBytes => {
+            "names and tags take as much memory as aggregation.max_series_bytes allows"
+        }
+        RefuseReason::ReservedName => "names that begin with tallyd. are reserved for tallyd's own series",
+        RefuseReason::MappingDrop => "the rule drops the sample",
+        RefuseReason::MappingEmptyName => "the rule leaves nothing of the name",
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets to send by. All of them wait where the other side is behind, so that nothing is lost on this one.
+//! Connections to a listener. Each blocks while the listener is behind, so that the sender loses nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::Target;
+use super::target::Target;
 use crate::listen::Framing;
 
-/// Fits into one Ethernet frame, also over IPv6 and through a tunnel.
+/// The longest UDP payload, in bytes. It fits into one Ethernet frame, also over IPv6 and through a tunnel.
 const LONGEST_UDP: usize = 1432;
 
-/// What DogStatsD clients send over Unix sockets, and every server takes.
+/// The longest payload over other transports, in bytes. DogStatsD clients use it over Unix sockets, and every server accepts
+/// it.
 const LONGEST_OTHER: usize = 8192;
 
-/// How long the other side may take to accept a TCP connection, and to close one that has ended.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a server may take to accept a TCP connection, and to close a connection that has ended.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A socket that is connected to a target.
+/// A socket that is connected to a target, with the framing of a stream.
 #[derive(Debug)]
 pub(super) enum Connection {
     Udp(UdpSocket),
@@ -29,18 +30,18 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// `framing` is that of a stream.
+    /// Connects to a target. Only streams use `framing`.
     pub(super) fn open(target: &Target, framing: Framing) -> io::Result<Self> {
         match target {
-            Target::Udp(place) => first(place, |address| {
+            Target::Udp(host_and_port) => connect_first(host_and_port, |address| {
                 let any = if address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(address)?;
                 Ok(Self::Udp(socket))
             }),
-            Target::Tcp(place) => {
-                let connect = |address| TcpStream::connect_timeout(&address, PATIENCE);
-                first(place, |address| Ok(Self::Tcp(connect(address)?, framing)))
+            Target::Tcp(host_and_port) => {
+                let connect = |address| TcpStream::connect_timeout(&address, TIMEOUT);
+                connect_first(host_and_port, |address| Ok(Self::Tcp(connect(address)?, framing)))
             }
             Target::UnixDatagram(path) => {
                 let socket = UnixDatagram::unbound()?;
@@ -51,12 +52,12 @@ impl Connection {
         }
     }
 
-    /// Bytes of the longest payload that is sure to arrive.
+    /// Returns the length of the longest payload that every server accepts, in bytes.
     pub(super) fn longest(&self) -> usize {
         if matches!(self, Self::Udp(_)) { LONGEST_UDP } else { LONGEST_OTHER }
     }
 
-    /// Sends a payload of some lines.
+    /// Sends a payload of lines.
     pub(super) fn send(&mut self, payload: &[u8]) -> io::Result<()> {
         match self {
             Self::Udp(socket) => socket.send(payload).map(|_| ()),
@@ -66,28 +67,28 @@ impl Connection {
         }
     }
 
-    /// Ends the connection, and finds out what is known of its arrival.
+    /// Ends the connection, and returns an error if the server is known not to have read everything.
     pub(super) fn finish(self) -> io::Result<()> {
         match self {
-            // A machine on which nobody listens has said so by now if it is this one.
+            // A closed port on this machine has answered by now.
             Self::Udp(socket) => socket.take_error()?.map_or(Ok(()), Err),
             Self::UnixDatagram(_) => Ok(()),
             Self::Tcp(mut stream, _) => {
                 stream.shutdown(Shutdown::Write)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
                 wait_for_end(&mut stream)?;
                 SockRef::from(&stream).take_error()?.map_or(Ok(()), Err)
             }
             Self::UnixStream(mut stream, _) => {
                 stream.shutdown(Shutdown::Write)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
                 wait_for_end(&mut stream)
             }
         }
     }
 }
 
-/// A payload as it lies in a stream.
+/// Returns a payload as a stream carries it.
 fn framed(payload: &[u8], framing: Framing) -> io::Result<Vec<u8>> {
     Ok(match framing {
         Framing::Lines => [payload, b"\n"].concat(),
@@ -98,19 +99,23 @@ fn framed(payload: &[u8], framing: Framing) -> io::Result<Vec<u8>> {
     })
 }
 
-/// tallyd closes a connection once it has read all of it. One that it refuses it closes before, which is an error here.
+/// Waits until the server closes the connection. tallyd closes it after it has read everything. It closes a connection that it
+/// refuses before that, which is an error here.
 fn wait_for_end(stream: &mut impl Read) -> io::Result<()> {
     match stream.read(&mut [0]) {
-        // Other servers may close it when they like.
+        // Other servers may keep the connection open.
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
         read => read.map(|_| ()),
     }
 }
 
-/// Connects to the first address of a name that answers. UDP knows of no answer: there, IPv4 goes first, since tallyd
-/// listens on 127.0.0.1 unless it is told otherwise.
-fn first(place: &str, connect: impl Fn(SocketAddr) -> io::Result<Connection>) -> io::Result<Connection> {
-    let mut addresses: Vec<_> = place.to_socket_addrs()?.collect();
+/// Connects to the first address of a host that answers. IPv4 goes first: over UDP no address answers, and tallyd listens on
+/// 127.0.0.1 by default.
+fn connect_first(
+    host_and_port: &str,
+    connect: impl Fn(SocketAddr) -> io::Result<Connection>,
+) -> io::Result<Connection> {
+    let mut addresses: Vec<_> = host_and_port.to_socket_addrs()?.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
     for address in addresses {

@@ -1,31 +1,34 @@
-//! The line that is sent, checked by the parser that will read it.
+//! Builds the line to send, and checks it with the parser that will read it.
 
 use crate::model::{Kind, Named, RESERVED_PREFIX};
 use crate::protocol::{self, Dialects, Line, Metric, SampleValue};
 
-/// What is to be sent.
+/// The types that can be sent, as they are on the wire.
+pub(in crate::app) const WIRE_TYPES: [&str; Kind::ALL.len() + 2] = ["c", "g", "ms", "h", "d", "s", "m", "kv"];
+
+/// The parts of the line to build.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) name: &'a str,
     pub(super) value: &'a str,
-    /// As it stands on the wire: `c`.
+    /// The type on the wire, such as `c`.
     pub(super) wire_type: &'a str,
-    /// `KEY` or `KEY:VALUE`.
+    /// Each `KEY` or `KEY:VALUE`.
     pub(super) tags: &'a [String],
     pub(super) rate: Option<&'a str>,
 }
 
-/// The line that says so.
+/// Returns the line with these parts.
 ///
 /// # Errors
 ///
-/// Why no line says so: it would be rejected, or mean something else.
-pub(super) fn line(parts: &Parts<'_>) -> Result<String, String> {
+/// Returns why no line has them: it would be rejected, or would mean something else.
+pub(super) fn build(parts: &Parts<'_>) -> Result<String, String> {
     let Parts { name, value, wire_type, tags, rate } = parts;
-    // These end a line or a part of it, so that what follows would be read as something else.
+    // Each of these characters ends a part of a line, so the rest would be read as something else.
     for part in [*name, *value, rate.unwrap_or_default()].into_iter().chain(tags.iter().map(String::as_str)) {
         if let Some(end) = part.chars().find(|char| "|\n\r".contains(*char)) {
-            return Err(format!("{part:?} has a {end:?} in it, which would end it"));
+            return Err(format!("{part:?} has a {end:?} in it, which would end that part of the line"));
         }
     }
     let mut line = format!("{name}:{value}|{wire_type}");
@@ -50,16 +53,16 @@ pub(super) fn line(parts: &Parts<'_>) -> Result<String, String> {
     }
 }
 
-/// Whether a line that somebody wrote counts.
+/// Checks that a line counts.
 ///
 /// # Errors
 ///
-/// Why not.
+/// Returns why it does not.
 pub(super) fn check(line: &[u8]) -> Result<(), String> {
     parse(line).map(|_| ())
 }
 
-/// As tallyd reads lines unless it is told otherwise.
+/// Parses a line as tallyd does by default.
 fn parse(line: &[u8]) -> Result<Line<'_>, String> {
     match protocol::parse(line, Dialects::ALL) {
         Ok(Line::Metric(metric)) if metric.name().starts_with(RESERVED_PREFIX) => {
@@ -70,7 +73,7 @@ fn parse(line: &[u8]) -> Result<Line<'_>, String> {
     }
 }
 
-/// In what the metric is not what was asked for.
+/// Returns how the metric differs from the parts.
 fn difference(parts: &Parts<'_>, metric: &Metric<'_>) -> Option<String> {
     let kind = match parts.wire_type {
         "m" => "c",
@@ -89,7 +92,7 @@ fn difference(parts: &Parts<'_>, metric: &Metric<'_>) -> Option<String> {
         return Some(format!("the type would be {}", sample.kind.wire()));
     }
     if matches!(sample.value, SampleValue::Member(member) if member != parts.value.as_bytes()) {
-        return Some("the value would be another one".to_owned());
+        return Some("the value would be a different one".to_owned());
     }
     if parts.rate.is_some() && !sample.kind.is_sampled() {
         return Some(format!("a rate has no effect on a {}", sample.kind.name()));
@@ -98,9 +101,9 @@ fn difference(parts: &Parts<'_>, metric: &Metric<'_>) -> Option<String> {
         let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
         (key.as_bytes().to_vec(), value.as_bytes().to_vec())
     };
-    let asked: Vec<_> = parts.tags.iter().map(split).collect();
+    let given: Vec<_> = parts.tags.iter().map(split).collect();
     let tags: Vec<_> = metric.tags().iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-    if tags != asked {
+    if tags != given {
         return Some(format!("the tags would be {}", shown(&tags)));
     }
     metric.notes().iter().next().map(|note| format!("it would be noted as {}", note.name()))
@@ -113,28 +116,25 @@ fn shown(tags: &[(Vec<u8>, Vec<u8>)]) -> String {
     format!("{{{}}}", tags.join(", "))
 }
 
-/// The types that can be sent, as they stand on the wire.
-pub const WIRE_TYPES: [&str; Kind::ALL.len() + 2] = ["c", "g", "ms", "h", "d", "s", "m", "kv"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_what_the_parser_reads() {
+    fn a_line_has_the_parts_that_the_parser_reads_back() {
         let tags = ["env:prod".to_owned(), "beta".to_owned(), "url:http://h:1".to_owned()];
         let all = Parts { name: "a.b", value: "1.5", wire_type: "ms", tags: &tags, rate: Some("0.5") };
-        assert_eq!(line(&all).unwrap(), "a.b:1.5|ms|@0.5|#env:prod,beta,url:http://h:1");
+        assert_eq!(build(&all).unwrap(), "a.b:1.5|ms|@0.5|#env:prod,beta,url:http://h:1");
         for wire_type in WIRE_TYPES {
             let parts = Parts { name: "a", value: "-5", wire_type, tags: &[], rate: None };
-            assert_eq!(line(&parts).unwrap(), format!("a:-5|{wire_type}"));
+            assert_eq!(build(&parts).unwrap(), format!("a:-5|{wire_type}"));
         }
         let member = Parts { name: "a", value: "x:y", wire_type: "s", tags: &[], rate: None };
-        assert_eq!(line(&member).unwrap(), "a:x:y|s");
+        assert_eq!(build(&member).unwrap(), "a:x:y|s");
     }
 
     #[test]
-    fn what_would_be_rejected_or_mean_something_else_is_refused_with_the_reason() {
+    fn parts_that_no_line_carries_are_refused_with_the_reason() {
         let good = Parts { name: "a", value: "1", wire_type: "c", tags: &[], rate: None };
         let tags = |tag: &str| vec![tag.to_owned()];
         let [pipe, comma, hash, empty, line_feed] = ["k:v|@0.5", "k:v,b", "#k", "", "k:\nb:1|c"].map(tags);
@@ -144,25 +144,25 @@ mod tests {
             (Parts { name: "a:1", ..good }, "the name would be \"a\""),
             (Parts { name: "tallyd.x", ..good }, "tallyd's own"),
             (Parts { name: "a,k=v", ..good }, "the name would be \"a\""),
-            (Parts { name: "_e{1,1}:a|b", ..good }, "would end it"),
-            (Parts { name: "a|b", ..good }, "would end it"),
+            (Parts { name: "_e{1,1}:a|b", ..good }, "would end that part"),
+            (Parts { name: "a|b", ..good }, "would end that part"),
             (Parts { name: "_e{1,1}", ..good }, "\"_e{1,1}:1|c\""),
-            (Parts { name: "a\nb", ..good }, "would end it"),
+            (Parts { name: "a\nb", ..good }, "would end that part"),
             (Parts { value: "1:2", ..good }, "2 values"),
-            (Parts { value: "1|c:2", ..good }, "would end it"),
+            (Parts { value: "1|c:2", ..good }, "would end that part"),
             (Parts { value: "one", ..good }, "bad_value"),
-            (Parts { value: "a|b", wire_type: "s", ..good }, "would end it"),
+            (Parts { value: "a|b", wire_type: "s", ..good }, "would end that part"),
             (Parts { rate: Some("2"), ..good }, "bad_rate"),
-            (Parts { rate: Some("0.5|c:box"), ..good }, "would end it"),
+            (Parts { rate: Some("0.5|c:box"), ..good }, "would end that part"),
             (Parts { rate: Some("0.5"), wire_type: "g", ..good }, "no effect on a gauge"),
-            (Parts { tags: &pipe, ..good }, "would end it"),
+            (Parts { tags: &pipe, ..good }, "would end that part"),
             (Parts { tags: &comma, ..good }, "the tags would be"),
             (Parts { tags: &hash, ..good }, "the tags would be"),
             (Parts { tags: &empty, ..good }, "the tags would be"),
-            (Parts { tags: &line_feed, ..good }, "would end it"),
+            (Parts { tags: &line_feed, ..good }, "would end that part"),
         ];
         for (parts, reason) in cases {
-            let problem = line(&parts).unwrap_err();
+            let problem = build(&parts).unwrap_err();
             assert!(problem.contains(reason), "{parts:?}: {problem}");
         }
     }

@@ -1,12 +1,12 @@
-//! `tallyd send`: sends samples, for scripts and first steps.
+//! `tallyd send`: sends samples and lines, for scripts and first steps.
 
 mod connection;
 mod line;
 mod packing;
 mod target;
 
-pub use line::WIRE_TYPES;
-pub use target::Target;
+pub(super) use line::WIRE_TYPES;
+pub(super) use target::Target;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -17,42 +17,42 @@ use packing::Packing;
 
 use crate::listen::Framing;
 
-/// What to send, as it stands on the command line.
+/// What to send, as the command line gives it.
 #[derive(Debug, Clone)]
-pub struct Request {
-    /// Where to.
+pub(super) struct Request {
+    /// The listener to send to.
     pub target: Target,
-    /// How lines lie in its stream; `None` for the usual way.
+    /// The framing of a stream; `None` for the default of the listener.
     pub framing: Option<Framing>,
-    /// One sample, or `None` for lines from the input.
+    /// The sample to send, or `None` to send the lines of the input.
     pub sample: Option<Sample>,
 }
 
 /// One sample.
 #[derive(Debug, Clone)]
-pub struct Sample {
-    /// Its name.
+pub(super) struct Sample {
+    /// The name of its metric.
     pub name: String,
     /// Its value.
     pub value: String,
-    /// Its type as it stands on the wire.
+    /// Its type on the wire, such as `ms`.
     pub wire_type: String,
-    /// `KEY` or `KEY:VALUE`.
+    /// Its tags, each `KEY` or `KEY:VALUE`.
     pub tags: Vec<String>,
-    /// The probability with which it was sent.
+    /// The share of such samples that is sent.
     pub rate: Option<String>,
 }
 
-/// Why not all was sent.
+/// The reason why not everything was sent.
 #[derive(Debug)]
-pub enum SendError {
-    /// It would not count, or mean something else. It was not sent.
+pub(super) enum SendError {
+    /// A line would not count, or would mean something else. It was not sent.
     Refused(String),
-    /// It could not be sent, or not as far as is known.
+    /// The target could not be reached, or did not confirm that it read everything.
     Failed {
-        /// Where to.
+        /// The listener.
         target: Target,
-        /// Why.
+        /// The error of the socket.
         source: io::Error,
     },
     /// The input could not be read.
@@ -60,9 +60,9 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// 2 for what would not count, as for a wrong argument; else 1.
+    /// Returns 2 for a line that would not count, as for a wrong argument, and 1 for everything else.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub(super) fn exit_code(&self) -> u8 {
         if matches!(self, Self::Refused(_)) { 2 } else { 1 }
     }
 }
@@ -82,12 +82,15 @@ impl fmt::Display for SendError {
                 write!(f, "; is tallyd running there, with listeners.{listener}.enabled = true?")
             }
             io::ErrorKind::PermissionDenied if is_unix => {
-                write!(f, "; the owner and the mode of the socket say who may (listeners.{listener}.mode)")
+                write!(
+                    f,
+                    "; the owner and the mode of the socket decide who may send (listeners.{listener}.mode)"
+                )
             }
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
                 write!(
                     f,
-                    "; it closed the connection: it may be stopping, or have listeners.{listener}.max_connections open"
+                    "; the server closed the connection: it is stopping, or listeners.{listener}.max_connections are open"
                 )
             }
             _ => Ok(()),
@@ -97,25 +100,28 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Sends what was asked for. `input` is read only where that is lines. A line of it that would not count is not sent, and
-/// told to `warn`; the others are.
+/// Sends a sample, or the lines of `input`. A line that would not count is passed to `warn` instead, and the others are sent.
 ///
 /// # Errors
 ///
-/// If not all was sent.
-pub fn run(request: &Request, input: BufReader<impl Read>, warn: impl FnMut(&str)) -> Result<(), SendError> {
+/// Returns why not everything was sent.
+pub(super) fn run(
+    request: &Request,
+    input: BufReader<impl Read>,
+    warn: impl FnMut(&str),
+) -> Result<(), SendError> {
     let target = &request.target;
     let framing = match (target.framing(), request.framing) {
         (None, Some(_)) => {
-            return Err(SendError::Refused(format!("{target} takes datagrams; leave out --framing")));
+            return Err(SendError::Refused(format!("{target} takes datagrams; leave --framing out")));
         }
-        (usual, asked) => asked.or(usual).unwrap_or(Framing::Lines),
+        (default, given) => given.or(default).unwrap_or(Framing::Lines),
     };
     match &request.sample {
         None => send_input(target, framing, input, warn),
         Some(Sample { name, value, wire_type, tags, rate }) => {
             let parts = Parts { name, value, wire_type, tags, rate: rate.as_deref() };
-            let line = line::line(&parts).map_err(SendError::Refused)?;
+            let line = line::build(&parts).map_err(SendError::Refused)?;
             let failed = |source| SendError::Failed { target: target.clone(), source };
             let mut connection = Connection::open(target, framing).map_err(failed)?;
             connection.send(line.as_bytes()).and_then(|()| connection.finish()).map_err(failed)
@@ -146,7 +152,7 @@ fn send_input(
             }
         }
         text.clear();
-        // What comes next may be long in coming; nothing waits for it.
+        // The next line may take long to come, so nothing waits for it.
         if !input.buffer().contains(&b'\n') {
             packing.flush(|payload| connection.send(payload)).map_err(failed)?;
         }
@@ -154,6 +160,6 @@ fn send_input(
     packing.flush(|payload| connection.send(payload)).and_then(|()| connection.finish()).map_err(failed)?;
     match refused {
         0 => Ok(()),
-        refused => Err(SendError::Refused(format!("{refused} of {number} lines"))),
+        refused => Err(SendError::Refused(format!("{refused} of {number} lines, named above"))),
     }
 }

@@ -1,9 +1,9 @@
 //! Packs lines into payloads.
 
-/// Lines that wait for more, to share a payload.
+/// Lines that wait for more lines, to share a payload with them.
 #[derive(Debug)]
 pub(super) struct Packing {
-    /// Bytes of the longest payload; a line that is longer goes alone.
+    /// The longest payload, in bytes. A longer line is sent alone.
     longest: usize,
     payload: Vec<u8>,
 }
@@ -13,7 +13,7 @@ impl Packing {
         Self { longest, payload: Vec::with_capacity(longest) }
     }
 
-    /// Adds a line, and sends before it those with which it has no room.
+    /// Adds a line. If the payload has no room for it, the payload is sent first.
     pub(super) fn add<E>(&mut self, line: &[u8], send: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if self.payload.len() + 1 + line.len() > self.longest {
             self.flush(send)?;
@@ -25,7 +25,7 @@ impl Packing {
         Ok(())
     }
 
-    /// Sends what waits.
+    /// Sends the lines that wait.
     pub(super) fn flush<E>(&mut self, send: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if !self.payload.is_empty() {
             send(&self.payload)?;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_feed_between_two_lines_takes_room_too() {
+    fn the_line_feed_between_two_lines_needs_room_too() {
         for (longest, payloads) in [(6, 2), (7, 1)] {
             let mut packing = Packing::new(longest);
             let mut sent = 0;

@@ -1,4 +1,4 @@
-//! Where lines are sent to, as a URL.
+//! Reads the URL of the listener to which lines are sent.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,21 +6,21 @@ use std::str::FromStr;
 
 use crate::listen::Framing;
 
-/// A listener of tallyd, or of any server that speaks the protocol.
+/// A listener of tallyd, or of another server with the same protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub(in crate::app) enum Target {
     /// `udp://host:port`
     Udp(String),
     /// `tcp://host:port`
     Tcp(String),
-    /// `unix:///path`, or `unixgram:///path` as some clients have it: datagrams.
+    /// Datagrams to `unix:///path`, or `unixgram:///path` as some clients write it.
     UnixDatagram(PathBuf),
     /// `unixstream:///path`
     UnixStream(PathBuf),
 }
 
 impl Target {
-    /// The section of the configuration that turns such a listener on.
+    /// Returns the name of the section in `[listeners]` that configures such a listener.
     pub(super) fn listener(&self) -> &'static str {
         match self {
             Self::Udp(_) => "udp",
@@ -30,7 +30,7 @@ impl Target {
         }
     }
 
-    /// How lines lie in its stream, if it is one, unless tallyd was configured otherwise.
+    /// Returns the default framing of tallyd's listener, if it receives a stream.
     pub(super) fn framing(&self) -> Option<Framing> {
         match self {
             Self::Udp(_) | Self::UnixDatagram(_) => None,
@@ -49,27 +49,27 @@ impl FromStr for Target {
                 "{problem}; give udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH or unixstream:///PATH"
             ))
         };
-        let Some((scheme, place)) = url.split_once("://") else {
+        let Some((scheme, rest)) = url.split_once("://") else {
             return wrong("not a URL");
         };
         match scheme {
             "udp" | "tcp" => {
-                let has_port = place.rsplit_once(':').is_some_and(|(host, port)| {
+                let has_port = rest.rsplit_once(':').is_some_and(|(host, port)| {
                     let in_brackets = host.starts_with('[') && host.ends_with(']');
                     !host.is_empty() && (in_brackets || !host.contains(':')) && port.parse::<u16>().is_ok()
                 });
                 if !has_port {
-                    return wrong("no host and port (an IPv6 address stands in brackets)");
+                    return wrong("no host and port (write an IPv6 address in brackets)");
                 }
                 let make = if scheme == "udp" { Self::Udp } else { Self::Tcp };
-                Ok(make(place.to_owned()))
+                Ok(make(rest.to_owned()))
             }
             "unix" | "unixgram" | "unixstream" => {
-                if !place.starts_with('/') {
+                if !rest.starts_with('/') {
                     return wrong("no absolute path");
                 }
                 let make = if scheme == "unixstream" { Self::UnixStream } else { Self::UnixDatagram };
-                Ok(make(PathBuf::from(place)))
+                Ok(make(PathBuf::from(rest)))
             }
             _ => wrong("an unknown scheme"),
         }
@@ -79,8 +79,8 @@ impl FromStr for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Udp(place) => write!(f, "udp://{place}"),
-            Self::Tcp(place) => write!(f, "tcp://{place}"),
+            Self::Udp(host_and_port) => write!(f, "udp://{host_and_port}"),
+            Self::Tcp(host_and_port) => write!(f, "tcp://{host_and_port}"),
             Self::UnixDatagram(path) => write!(f, "unix://{}", path.display()),
             Self::UnixStream(path) => write!(f, "unixstream://{}", path.display()),
         }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_understood_and_written_as_they_were() {
+    fn a_url_is_written_as_it_was_read() {
         for url in [
             "udp://localhost:8125",
             "udp://[::1]:8125",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused_with_those_that_are() {
+    fn other_urls_are_refused_with_the_right_forms() {
         let wrong = [
             "",
             "localhost:8125",

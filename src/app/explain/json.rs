@@ -1,4 +1,4 @@
-//! What a line means, as an object for programs. The form is an interface: `docs/protocol.md` describes it.
+//! Explains a line for programs, as a JSON object. Its form is an interface that `docs/protocol.md` describes.
 
 use serde::Serialize;
 
@@ -8,28 +8,28 @@ use crate::model::{Kind, Named, Series};
 use crate::protocol::{Event, Line, Metric, Origin, RejectReason, SampleValue, ServiceCheck};
 use crate::resolve::{IdentityBuilder, lossy, map, sorted};
 
-/// What tallyd makes of a line.
+/// What a line means.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Meaning {
-    /// It counts.
-    Taken {
-        /// `true`
+    /// The line counts.
+    Accepted {
+        /// Always `true`.
         ok: bool,
-        /// What a metric line holds.
+        /// The samples of a metric line.
         samples: Vec<SampleMeaning>,
-        /// One at most.
+        /// At most one event.
         events: Vec<EventMeaning>,
-        /// One at most.
+        /// At most one service check.
         service_checks: Vec<CheckMeaning>,
     },
-    /// It does not.
+    /// The line does not count.
     Rejected {
-        /// `false`
+        /// Always `false`.
         ok: bool,
-        /// Why.
+        /// The name of the reason.
         reason: &'static str,
-        /// The byte at which it shows, counted from 1.
+        /// The byte at which the line goes wrong, counted from 1.
         column: usize,
     },
 }
@@ -38,11 +38,11 @@ pub(super) enum Meaning {
 #[derive(Debug, Serialize)]
 pub(super) struct SampleMeaning {
     name: String,
-    /// What it counts as.
+    /// The type on the wire.
     #[serde(rename = "type")]
     kind: &'static str,
     value: ValueMeaning,
-    /// Whether the value is a change.
+    /// True if the value is a change rather than a new value.
     delta: bool,
     rate: f64,
     tags: Vec<(String, String)>,
@@ -53,7 +53,7 @@ pub(super) struct SampleMeaning {
     external_data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cardinality: Option<&'static str>,
-    /// Of the mapping, if one matches.
+    /// The mapping rule that matches, if one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<RuleMeaning>,
 }
@@ -61,7 +61,7 @@ pub(super) struct SampleMeaning {
 /// What a rule makes of a sample.
 #[derive(Debug, Serialize)]
 struct RuleMeaning {
-    /// Its place among the rules, from 1.
+    /// The position among the rules, counted from 1.
     number: usize,
     #[serde(rename = "match")]
     pattern: String,
@@ -76,7 +76,7 @@ enum Outcome {
     Refused { refused: &'static str },
 }
 
-/// A number, or a set's member.
+/// A number, or the member of a set.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum ValueMeaning {
@@ -110,25 +110,31 @@ pub(super) struct CheckMeaning {
 }
 
 impl Meaning {
-    /// Of a line that was parsed.
-    pub(super) fn of(line: &Line<'_>, parameters: &AggregationOptions, mapping: &Mapping) -> Self {
+    /// Returns the meaning of a line that was parsed.
+    pub(super) fn new(line: &Line<'_>, options: &AggregationOptions, mapping: &Mapping) -> Self {
         let (mut samples, mut events, mut service_checks) = (Vec::new(), Vec::new(), Vec::new());
         match line {
-            Line::Metric(metric) => samples = samples_of(metric, parameters, mapping),
+            Line::Metric(metric) => samples = samples_of(metric, options, mapping),
             Line::Event(event) => events.push(event_of(event)),
             Line::ServiceCheck(check) => service_checks.push(check_of(check)),
         }
-        Meaning::Taken { ok: true, samples, events, service_checks }
+        Meaning::Accepted { ok: true, samples, events, service_checks }
     }
 
-    /// Of a line that does not count.
+    /// Returns the meaning of a line that does not count.
     pub(super) fn rejected(reason: RejectReason, offset: usize) -> Self {
         Meaning::Rejected { ok: false, reason: reason.name(), column: offset + 1 }
     }
+
+    /// Returns the object on a row of its own.
+    pub(super) fn to_json(&self) -> String {
+        // All keys are text and all numbers are finite, so this cannot fail.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
 }
 
-fn samples_of(metric: &Metric<'_>, parameters: &AggregationOptions, mapping: &Mapping) -> Vec<SampleMeaning> {
-    let is_absolute = parameters.resolve.is_absolute(metric.name());
+fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mapping) -> Vec<SampleMeaning> {
+    let is_absolute = options.resolve.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
     let Origin { container_id, external_data, cardinality } = metric.origin();
     let (name, tags) = (metric.name().to_string(), sorted(metric.tags()));
@@ -149,7 +155,7 @@ fn samples_of(metric: &Metric<'_>, parameters: &AggregationOptions, mapping: &Ma
             container_id: given(container_id),
             external_data: given(external_data),
             cardinality: cardinality.map(Named::name),
-            rule: rule_of(metric, sample.kind, parameters, mapping),
+            rule: rule_of(metric, sample.kind, options, mapping),
         }
     };
     metric.samples().map(meaning).collect()
@@ -158,18 +164,18 @@ fn samples_of(metric: &Metric<'_>, parameters: &AggregationOptions, mapping: &Ma
 fn rule_of(
     metric: &Metric<'_>,
     kind: Kind,
-    parameters: &AggregationOptions,
+    options: &AggregationOptions,
     mapping: &Mapping,
 ) -> Option<RuleMeaning> {
     let mapped = map(mapping, kind, metric)?;
-    let mut identities = IdentityBuilder::new(parameters.resolve.container_id_tag);
+    let mut identities = IdentityBuilder::new(options.resolve.container_id_tag);
     let outcome = match identities.identify(Some(&mapped), kind, metric) {
         Ok(scale) => {
             let series = Series::from_identity(identities.identity());
             let tags = series.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             Outcome::Series { name: series.name().to_owned(), tags, scale }
         }
-        Err(refusal) => Outcome::Refused { refused: refusal.name() },
+        Err(reason) => Outcome::Refused { refused: reason.name() },
     };
     let Rule { index, spec, .. } = mapped.rule;
     Some(RuleMeaning { number: index + 1, pattern: spec.pattern.clone(), outcome })

@@ -1,0 +1,61 @@
+//! Bounds of single values that a range cannot say.
+
+#![expect(
+    clippy::ptr_arg,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "a check takes the type of its field"
+)]
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::model::{Percentile, Statistics};
+
+/// The longest path that the address of a Unix socket holds, in bytes.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+pub(super) fn percentiles(percentiles: &Vec<f64>) -> Result<(), String> {
+    for (index, &percent) in percentiles.iter().enumerate() {
+        if Percentile::new(percent).is_none() {
+            return Err(format!("{percent} is not above 0 and at most 100"));
+        }
+        if percentiles[..index].contains(&percent) {
+            return Err(format!("{percent} is there twice; keep one"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn socket_path(path: &PathBuf) -> Result<(), String> {
+    match path.as_os_str().as_bytes() {
+        [] => Err("empty; give the path of a file".to_owned()),
+        bytes if bytes.contains(&0) => Err("a path cannot hold a NUL byte".to_owned()),
+        bytes if bytes.len() > LONGEST_SOCKET_PATH => Err(format!(
+            "{} bytes long; the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes",
+            bytes.len()
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn console_path(path: &PathBuf) -> Result<(), String> {
+    refuse_if(path.as_os_str().is_empty(), "empty; give the path of a file, or \"-\" for standard output")
+}
+
+pub(super) fn textfile_path(path: &PathBuf) -> Result<(), String> {
+    let is_read = path.extension().is_some_and(|extension| extension == "prom");
+    refuse_if(!is_read, "does not end in \".prom\"; node_exporter reads no other file")
+}
+
+pub(super) fn histogram_bounds(bounds: &Vec<f64>) -> Result<(), String> {
+    let is_right = bounds.len() <= 200 && Statistics::are_bounds(bounds);
+    refuse_if(!is_right, "not an ascending list of at most 200 finite numbers")
+}
+
+pub(super) fn native_bucket_factor(factor: &f64) -> Result<(), String> {
+    refuse_if(!(*factor > 1.0 && *factor <= 65_536.0), "not above 1 and at most 65536")
+}
+
+fn refuse_if(is_wrong: bool, problem: &str) -> Result<(), String> {
+    if is_wrong { Err(problem.to_owned()) } else { Ok(()) }
+}

@@ -1,0 +1,70 @@
+//! Reads files, and says in the user's words why one cannot be read or is not TOML.
+
+use std::path::Path;
+use std::{fs, io};
+
+use toml::de;
+
+/// Reads a file, or says why it cannot be read.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => "cannot be read: it is not UTF-8".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    })
+}
+
+/// Returns what is wrong with a text that is not TOML, and what to write instead.
+pub(super) fn syntax_problem(text: &str, error: &de::Error) -> String {
+    let found = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+    let message = error.message();
+    // The parser adds a list of characters, which helps nobody who writes a file.
+    let (message, _) = message.split_once(", expected").unwrap_or((message, ""));
+    let sentence = match message {
+        "string values must be quoted" if found.is_empty() => "a value is missing after \"=\"",
+        "string values must be quoted" if is_switch(found) => {
+            return format!("{found} is not a value; write true or false");
+        }
+        "invalid boolean" => return format!("{found} is not a value; write true or false"),
+        "string values must be quoted" if found.contains(' ') => {
+            return format!(
+                "{found} is not a value; write text in quotes, and commas between the items of a list"
+            );
+        }
+        "string values must be quoted" => {
+            return format!("{found} is not a value; write text in quotes: \"{found}\"");
+        }
+        "duplicate key" => return format!("`{found}` is there a second time; keep one of the two"),
+        "key with no value" => "a key has no value; write key = value",
+        "unclosed table" | "unclosed array table" => {
+            "the name of a section has no closing bracket; write [section]"
+        }
+        "invalid basic string" | "invalid literal string" => "text has no closing quote on its line",
+        "invalid multi-line basic string" | "invalid multi-line literal string" => {
+            "text has no closing quotes"
+        }
+        "missing escaped value" => {
+            "a backslash in \"...\" begins an escape such as \\n; write \\\\, or put the text in '...'"
+        }
+        "missing comma between array elements" | "unclosed array" => {
+            "a list lacks a comma between two items, or its closing bracket"
+        }
+        "unclosed inline table" => "a \"{\" lacks its closing \"}\"",
+        "unquoted keys cannot be empty" => "the name of a key or of a section is missing",
+        "unexpected key or value" => "the value has ended; write what follows on a line of its own",
+        "unexpected leading zero" => {
+            "a number cannot begin with 0; write the mode of a file in quotes, such as \"0660\""
+        }
+        "invalid mantissa" | "invalid fraction" | "invalid float" | "invalid exponent" => {
+            "not a number; write digits on both sides of the point, such as 0.5, and text in quotes"
+        }
+        "floating-point number overflowed" => return format!("{found} is too large a number"),
+        _ if message.starts_with("invalid type: integer") => return format!("{found} is too large a number"),
+        _ => return format!("not valid TOML: {message}"),
+    };
+    sentence.to_owned()
+}
+
+/// Returns true for words by which YAML and other languages turn a switch on or off.
+fn is_switch(word: &str) -> bool {
+    ["yes", "no", "on", "off"].iter().any(|switch| word.eq_ignore_ascii_case(switch))
+}

@@ -1,0 +1,329 @@
+//! Turns what was written into the options that each part of the program takes.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use strum::VariantArray;
+
+use super::error::ConfigError;
+use super::file::read_text;
+use super::sections::{
+    AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection, IdleSum,
+    ListenersSection, PrometheusSection, Signed, TcpSection, UdpSection, UnixStreamSection,
+};
+use super::setting::Setting;
+use super::values::FileMode;
+use crate::aggregate::AggregationOptions;
+use crate::app::explain::{self, Explainer};
+use crate::export;
+use crate::flush::{IdleReporting, ReloadableSettings};
+use crate::http::{ServerOptions, WebError};
+use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions};
+use crate::mapping::{HistogramOptions, Mapping, MappingError};
+use crate::model::{Percentile, Policies, Policy, Statistics};
+use crate::protocol::{Dialect, Dialects};
+use crate::resolve::{Limits, ResolveOptions};
+
+impl Config {
+    /// Returns the whole configuration as TOML.
+    pub(in crate::app) fn to_toml(&self) -> String {
+        // Every section is a table of plain values, which TOML can hold.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Returns the keys that differ from those in force and take effect only at a restart.
+    pub(in crate::app) fn restart_keys(&self, in_force: &Self) -> Vec<String> {
+        let mut keys = Vec::new();
+        self.push_restart_keys(in_force, "", &mut keys);
+        keys
+    }
+
+    /// Reads the mapping rules: those of the mapping file, or else those of the configuration itself.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the file cannot be read, or the first thing that is wrong in it.
+    pub(in crate::app) fn mapping(&self) -> Result<Mapping, ConfigError> {
+        let path = &self.mapping.mapping_file;
+        if path.as_os_str().is_empty() {
+            // They were checked when the configuration was loaded.
+            return Ok(self.mapping.own_rules().unwrap_or_default());
+        }
+        let text = read_text(path).map_err(|problem| {
+            ConfigError::in_file(path, None, format!("{problem}; see mapping.mapping_file"))
+        })?;
+        Mapping::from_yaml(&text).map_err(|MappingError { line, problem }| {
+            ConfigError::in_file(path, line.map(|line| line as usize), problem)
+        })
+    }
+
+    /// Checks the web configuration file, if there is one, and the certificates that it names.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first thing that is wrong.
+    pub(in crate::app) fn check_web(&self) -> Result<(), ConfigError> {
+        let Some(path) = self.web_config_file() else { return Ok(()) };
+        export::check_web(&path).map_err(|WebError { path, line, problem }| {
+            ConfigError::in_file(&path, line.map(|line| line as usize), problem)
+        })
+    }
+
+    fn web_config_file(&self) -> Option<PathBuf> {
+        let path = &self.exporters.prometheus.web_config_file;
+        (!path.as_os_str().is_empty()).then(|| path.clone())
+    }
+
+    /// Returns what the listeners take.
+    pub(in crate::app) fn listening(&self) -> ListenOptions {
+        let ListenersSection { udp, tcp, unix_datagram: datagram, unix_stream: stream } = &self.listeners;
+        let datagram_file = socket_file(&datagram.path, datagram.mode, &datagram.owner);
+        let stream_file = socket_file(&stream.path, stream.mode, &stream.owner);
+        ListenOptions {
+            udp: udp.enabled.then(|| self.udp()),
+            tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
+            unix_datagram: datagram.enabled.then(|| (datagram_file, datagram.max_datagram.get())),
+            unix_stream: stream.enabled.then(|| (stream_file, stream.streams())),
+        }
+    }
+
+    /// Returns what the UDP listener takes.
+    #[must_use]
+    pub fn udp(&self) -> UdpOptions {
+        let UdpSection { bind, receivers, receive_buffer, max_datagram, share_port, .. } = self.listeners.udp;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        UdpOptions {
+            address: bind.get(),
+            receivers: if receivers == 0 { cores } else { receivers },
+            receive_buffer: receive_buffer.get(),
+            max_datagram: max_datagram.get(),
+            share_port,
+        }
+    }
+
+    /// Returns what aggregation takes.
+    pub(in crate::app) fn aggregation_options(&self) -> AggregationOptions {
+        let AggregationSection { digits, exact_values, exact_members, gauges, event_buffer, .. } =
+            &self.aggregation;
+        AggregationOptions {
+            resolve: ResolveOptions {
+                absolute_gauges: gauges.signed == Signed::Absolute,
+                absolute_gauge_prefixes: gauges.absolute_prefixes.clone(),
+                container_id_tag: self.protocol.container_id_tag,
+            },
+            digits: *digits as u8,
+            exact_values: *exact_values,
+            exact_members: *exact_members,
+            dialects: self.protocol.dialects.enabled(),
+            event_buffer: event_buffer.get(),
+        }
+    }
+
+    /// Returns the settings that a reload changes, with these rules.
+    pub(in crate::app) fn reloadable_settings(&self, mut mapping: Mapping) -> ReloadableSettings {
+        let mut policies =
+            mapping.build_policies(&self.default_policy(), &self.exporters.prometheus.histogram_options());
+        let ExportersSection { prometheus, textfile, .. } = &self.exporters;
+        if !prometheus.start_http_server && !textfile.enabled {
+            // No other exporter shows buckets.
+            for Policy { statistics, .. } in &mut policies {
+                statistics.bounds.clear();
+                statistics.native = None;
+            }
+        }
+        let AggregationSection { max_series, max_series_bytes, idle, .. } = &self.aggregation;
+        ReloadableSettings {
+            mapping,
+            policies: Policies::new(policies),
+            idle: idle.reporting(),
+            limits: Limits { series: *max_series, bytes: max_series_bytes.get() },
+            telemetry: self.telemetry.enabled,
+        }
+    }
+
+    /// Returns the policy of a series where rules say nothing.
+    fn default_policy(&self) -> Policy {
+        let mut percentiles: Vec<_> =
+            self.flush.percentiles.iter().filter_map(|&percent| Percentile::new(percent)).collect();
+        percentiles.sort_by(|a, b| a.percent().total_cmp(&b.percent()));
+        Policy {
+            statistics: Statistics { percentiles, ..Statistics::default() },
+            exposition: self.exporters.prometheus.timings,
+            expire_after: self.aggregation.expire_after.by_name().map(|(_, time)| time.get()),
+            ..Policy::default()
+        }
+    }
+
+    /// Returns what the endpoint for Prometheus takes, if it is turned on.
+    pub(in crate::app) fn serving(&self) -> Option<ServerOptions> {
+        let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
+            &self.exporters.prometheus;
+        start_http_server.then(|| ServerOptions {
+            address: (address.get(), *port).into(),
+            max_connections: *max_connections,
+            timeout: timeout.get(),
+            web_config_file: self.web_config_file(),
+        })
+    }
+
+    /// Returns an explainer that reads lines as a daemon with this configuration and these rules.
+    pub(in crate::app) fn explainer(&self, mapping: Mapping, format: explain::Format) -> Explainer {
+        Explainer {
+            parameters: self.aggregation_options(),
+            mapping,
+            naming: self.exporters.prometheus.naming,
+            max_line: self.listeners.tcp.max_line.get(),
+            format,
+        }
+    }
+}
+
+impl TcpSection {
+    fn streams(&self) -> StreamOptions {
+        let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
+        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
+    }
+}
+
+impl UnixStreamSection {
+    fn streams(&self) -> StreamOptions {
+        let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
+        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
+    }
+}
+
+fn socket_file(path: &Path, mode: FileMode, owner: &Owner) -> SocketFile {
+    SocketFile { path: path.to_owned(), mode: mode.get(), owner: owner.clone() }
+}
+
+impl DialectsSection {
+    fn enabled(&self) -> Dialects {
+        let Self { influxdb, librato, signalfx, graphite } = *self;
+        // In the order of the variants of `Dialect`.
+        let switches = [influxdb, librato, signalfx, graphite];
+        Dialects::of(
+            Dialect::VARIANTS.iter().zip(switches).filter_map(|(&dialect, on)| on.then_some(dialect)),
+        )
+    }
+}
+
+impl IdleSection {
+    fn reporting(&self) -> IdleReporting {
+        let Self { counters, sets, gauges } = *self;
+        IdleReporting {
+            zero_counters: counters == IdleSum::Zero,
+            zero_sets: sets == IdleSum::Zero,
+            last_gauges: gauges == IdleGauge::Last,
+        }
+    }
+}
+
+impl PrometheusSection {
+    fn histogram_options(&self) -> HistogramOptions {
+        HistogramOptions {
+            buckets: self.buckets.clone(),
+            native_histogram_bucket_factor: self.native_histogram_bucket_factor,
+            native_histogram_max_buckets: self.native_histogram_max_buckets as u32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use super::super::{Environment, load};
+    use super::*;
+    use crate::model::Named;
+
+    /// Loads the defaults with these `--set` arguments.
+    fn with(arguments: &[&str]) -> Config {
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        load(None, &Environment::default(), &arguments).unwrap()
+    }
+
+    #[test]
+    fn without_any_other_source_the_shipped_file_is_in_force() {
+        let config = with(&[]);
+        assert_eq!(config.flush.interval.get(), Duration::from_secs(10));
+        assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
+        assert_eq!(config.listeners.udp.bind.get(), "127.0.0.1:8125".parse().unwrap());
+        assert_eq!(config.aggregation.max_series, 1_000_000);
+        let ExportersSection { console, prometheus, textfile } = &config.exporters;
+        assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled);
+        assert!(config.telemetry.enabled);
+    }
+
+    #[test]
+    fn default_options_of_each_room_are_those_of_the_shipped_file() {
+        let config = with(&[]);
+        assert_eq!(config.aggregation_options(), AggregationOptions::default());
+        assert_eq!(config.aggregation.idle.reporting(), IdleReporting::default());
+        let explainer = config.explainer(config.mapping().unwrap(), explain::Format::Text);
+        let Explainer { parameters, naming, max_line, .. } = Explainer::default();
+        assert_eq!(
+            (explainer.parameters, explainer.naming, explainer.max_line),
+            (parameters, naming, max_line)
+        );
+    }
+
+    #[test]
+    fn keys_that_a_reload_cannot_change_wait_for_a_restart() {
+        let in_force = with(&[]);
+        let reloaded = [
+            "mapping.mapping_file=other.yml",
+            "mapping.defaults.ttl=5s",
+            "flush.interval=1s",
+            "flush.percentiles=[50]",
+            "shutdown.timeout=1s",
+            "aggregation.max_series=5",
+            "aggregation.max_series_bytes=1MiB",
+            "aggregation.idle.gauges=nothing",
+            "aggregation.expire_after.set=2h",
+            "exporters.prometheus.timings=native",
+            "exporters.prometheus.buckets=[1]",
+            "exporters.prometheus.native_histogram_bucket_factor=2",
+            "exporters.prometheus.native_histogram_max_buckets=5",
+            "telemetry.enabled=false",
+            "logging.level=debug",
+        ];
+        assert_eq!(with(&reloaded).restart_keys(&in_force), [""; 0]);
+        let changed =
+            ["aggregation.digits=3", "listeners.tcp.enabled=true", "logging.format=json", reloaded[0]];
+        let waiting = ["listeners.tcp.enabled", "aggregation.digits", "logging.format"];
+        assert_eq!(with(&changed).restart_keys(&in_force), waiting);
+    }
+
+    #[test]
+    fn defaults_of_rules_mean_the_same_here_and_in_a_mapping_file() {
+        let text = "[mapping.defaults]\nobserver_type = \"histogram\"\nttl = \"90s\"\n\
+                    summary_options = { quantiles = [{ quantile = 0.99, error = 0.001 }], max_age = \"1m\" }\n\
+                    [mapping.defaults.histogram_options]\nbuckets = [1, 2]\nnative_histogram_max_buckets = 9\n";
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let here = load(Some(file.path()), &Environment::default(), &[]).unwrap();
+        let there = Mapping::from_yaml(
+            "defaults:\n  observer_type: histogram\n  ttl: 90s\n  \
+             summary_options: {quantiles: [{quantile: 0.99, error: 0.001}], max_age: 1m}\n  \
+             histogram_options: {buckets: [1, 2], native_histogram_max_buckets: 9}\n",
+        );
+        assert_eq!(here.mapping().unwrap(), there.unwrap());
+    }
+
+    #[test]
+    fn each_dialect_has_a_switch_of_its_name() {
+        for &dialect in Dialect::VARIANTS {
+            let config = with(&[&format!("protocol.dialects.{}=false", dialect.name())]);
+            let others = Dialect::VARIANTS.iter().copied().filter(|&other| other != dialect);
+            assert_eq!(config.aggregation_options().dialects, Dialects::of(others), "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn output_of_check_is_a_configuration_that_means_the_same() {
+        let config = with(&[]);
+        let again: Config = toml::from_str(&config.to_toml()).unwrap();
+        assert_eq!(again, config);
+    }
+}

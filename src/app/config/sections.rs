@@ -1,0 +1,279 @@
+//! Every key: its type, its bounds, and whether a reload changes it. `config.toml` holds its default and its documentation,
+//! and the tests hold `config.toml` to this file.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::bounds::{
+    console_path, histogram_bounds, native_bucket_factor, percentiles, socket_path, textfile_path,
+};
+use super::read::Problem;
+use super::setting::{Check, Setting, sections, values};
+use super::values::{Address, FileMode, Host, HumanDuration, Size};
+use crate::export::prometheus::Naming;
+use crate::export::{Format, OnExit};
+use crate::listen::{Framing, Owner};
+use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec};
+use crate::model::Exposition;
+
+/// The shipped `config.toml`, which holds the default and the documentation of every key.
+pub(super) const DEFAULTS: &str = include_str!("../../../config.toml");
+
+sections! {
+    /// A configuration as it was written: all layers, merged and checked.
+    pub Config {
+        #[reload] flush: FlushSection;
+        #[reload] shutdown: ShutdownSection;
+        listeners: ListenersSection;
+        protocol: ProtocolSection;
+        #[reload] mapping: MappingSection;
+        aggregation: AggregationSection;
+        exporters: ExportersSection;
+        #[reload] telemetry: TelemetrySection;
+        logging: LoggingSection;
+    }
+    pub(in crate::app) FlushSection {
+        interval: HumanDuration, "100ms"..="1h";
+        percentiles: Vec<f64>, percentiles;
+    }
+    pub(in crate::app) ShutdownSection {
+        timeout: HumanDuration, ("0s"..="10m", "a stop may not take longer");
+    }
+    pub(in crate::app) ListenersSection {
+        udp: UdpSection;
+        tcp: TcpSection;
+        unix_datagram: UnixDatagramSection;
+        unix_stream: UnixStreamSection;
+    }
+    pub(in crate::app) UdpSection {
+        enabled: bool;
+        bind: Address;
+        receivers: usize, (0..=256, "more than one per core is of no use");
+        receive_buffer: Size, "4KiB"..="1GiB";
+        max_datagram: Size, ("512B"..="64KiB", "UDP carries no more");
+        share_port: bool;
+    }
+    pub(in crate::app) TcpSection {
+        enabled: bool;
+        bind: Address;
+        framing: Framing;
+        max_connections: usize, 1..=65_536;
+        max_line: Size, "512B"..="1MiB";
+        idle_timeout: HumanDuration, "1s"..="30days";
+    }
+    pub(in crate::app) UnixDatagramSection {
+        enabled: bool;
+        path: PathBuf, socket_path;
+        mode: FileMode;
+        owner: Owner;
+        max_datagram: Size, "512B"..="1MiB";
+    }
+    pub(in crate::app) UnixStreamSection {
+        enabled: bool;
+        path: PathBuf, socket_path;
+        mode: FileMode;
+        owner: Owner;
+        framing: Framing;
+        max_connections: usize, 1..=65_536;
+        max_line: Size, "512B"..="1MiB";
+        idle_timeout: HumanDuration, "1s"..="30days";
+    }
+    pub(in crate::app) ProtocolSection {
+        container_id_tag: bool;
+        dialects: DialectsSection;
+    }
+    pub(in crate::app) DialectsSection {
+        influxdb: bool;
+        librato: bool;
+        signalfx: bool;
+        graphite: bool;
+    }
+    pub(in crate::app) MappingSection {
+        mapping_file: PathBuf;
+        mappings: Vec<RuleSpec>;
+        defaults: Defaults, Defaults::check_options;
+    }
+    pub(in crate::app) AggregationSection {
+        #[reload] max_series: usize, 1..=100_000_000;
+        #[reload] max_series_bytes: Size, "64KiB"..="1TiB";
+        digits: usize, (1..=4, "4 takes some 10 MB for a series with many values");
+        exact_values: usize, (0..=1_000_000, "each value takes 8 bytes in each series");
+        exact_members: usize, (0..=1_000_000, "each member takes 8 bytes in each series");
+        event_buffer: Size, ("0B"..="1GiB", "each receiver has a buffer of its own");
+        gauges: GaugesSection;
+        #[reload] idle: IdleSection;
+        #[reload] expire_after: ExpireSection;
+    }
+    pub(in crate::app) GaugesSection {
+        signed: Signed;
+        absolute_prefixes: Vec<String>;
+    }
+    pub(in crate::app) IdleSection {
+        counters: IdleSum;
+        sets: IdleSum;
+        gauges: IdleGauge;
+    }
+    pub(in crate::app) ExpireSection {
+        counter: HumanDuration;
+        gauge: HumanDuration;
+        timing: HumanDuration;
+        histogram: HumanDuration;
+        distribution: HumanDuration;
+        set: HumanDuration;
+    }
+    pub(in crate::app) ExportersSection {
+        console: ConsoleSection;
+        prometheus: PrometheusSection;
+        textfile: TextfileSection;
+    }
+    pub(in crate::app) ConsoleSection {
+        enabled: bool;
+        format: Format;
+        path: PathBuf, console_path;
+    }
+    pub(in crate::app) PrometheusSection {
+        start_http_server: bool;
+        address: Host;
+        port: u16;
+        max_connections: usize, 1..=65_536;
+        timeout: HumanDuration, "100ms"..="10m";
+        enable_reload: bool;
+        web_config_file: PathBuf;
+        #[reload] timings: Exposition;
+        #[reload] buckets: Vec<f64>, histogram_bounds;
+        #[reload] native_histogram_bucket_factor: f64, native_bucket_factor;
+        #[reload] native_histogram_max_buckets: usize, 1..=10_000;
+        naming: Naming;
+        openmetrics_created: bool;
+    }
+    pub(in crate::app) TextfileSection {
+        enabled: bool;
+        path: PathBuf, textfile_path;
+        on_exit: OnExit;
+        reserved_prefixes: Vec<String>;
+    }
+    pub(in crate::app) TelemetrySection {
+        enabled: bool;
+    }
+    pub(in crate::app) LoggingSection {
+        #[reload] level: LogLevel;
+        format: LogFormat;
+        output: Vec<LogOutput>;
+        file_path: PathBuf;
+    }
+}
+
+values! {
+    bool, u16, f64, usize, PathBuf, HumanDuration, Size, Address, Host, FileMode,
+    Framing, Owner, Defaults, Exposition, Format, Naming, OnExit,
+    Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
+}
+
+/// Declares words to choose from.
+macro_rules! choices {
+    ($($(#[doc = $doc:literal])* $name:ident { $($variant:ident,)* })*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub(in crate::app) enum $name { $($variant,)* }
+    )*};
+}
+
+choices! {
+    /// What a sign before the value of a gauge means.
+    Signed { Delta, Absolute, }
+    /// What is reported of a counter or a set without samples.
+    IdleSum { Nothing, Zero, }
+    /// What is reported of a gauge without samples.
+    IdleGauge { Nothing, Last, }
+    /// The least severe records that are logged.
+    LogLevel { Error, Warn, Info, Debug, Trace, }
+    /// How a record of the log is written.
+    LogFormat { Text, Json, }
+    /// A place where the log is written.
+    LogOutput { Console, File, }
+}
+
+impl MappingSection {
+    /// Returns the rules of the configuration itself.
+    pub(super) fn own_rules(&self) -> Result<Mapping, MappingError> {
+        Mapping::new(&self.defaults, self.mappings.iter().map(|rule| (None, rule)))
+    }
+}
+
+impl ExpireSection {
+    /// Returns each key with its value, in the order of [`Kind::ALL`](crate::model::Kind::ALL).
+    pub(super) fn by_name(&self) -> [(&'static str, HumanDuration); 6] {
+        let Self { counter, gauge, timing, histogram, distribution, set } = *self;
+        [
+            ("counter", counter),
+            ("gauge", gauge),
+            ("timing", timing),
+            ("histogram", histogram),
+            ("distribution", distribution),
+            ("set", set),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Returns the comment above each key of `config.toml`. A comment belongs to all keys that follow it without an empty
+    /// line.
+    fn comments() -> BTreeMap<String, String> {
+        let (mut section, mut comment, mut ends) = (String::new(), String::new(), true);
+        let mut comments = BTreeMap::new();
+        for line in DEFAULTS.lines() {
+            if let Some(words) = line.strip_prefix('#') {
+                if ends {
+                    comment.clear();
+                }
+                ends = false;
+                comment.push_str(words);
+            } else if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                name.clone_into(&mut section);
+                comment.clear();
+            } else if let Some((key, _)) = line.split_once(" = ") {
+                comments.insert(format!("{section}.{key}"), comment.replace('_', ""));
+                ends = true;
+            } else {
+                comment.clear();
+            }
+        }
+        comments
+    }
+
+    /// A change of a bound that the documentation does not follow makes this fail. Bounds of 0 need no word, and a key that
+    /// is documented under the same name in another section ("as for tcp") need not be documented again.
+    #[test]
+    fn the_shipped_file_names_the_bounds_of_each_key() {
+        let comments = comments();
+        let mut bounds = Vec::new();
+        Config::push_bounds("", &mut bounds);
+        assert!(bounds.len() > 15, "{bounds:?}");
+        for (key, bounds) in bounds {
+            assert!(comments.contains_key(&key), "{key}");
+            let name = &key[key.rfind('.').map_or(0, |dot| dot)..];
+            let of_that_name: Vec<_> = comments.iter().filter(|(key, _)| key.ends_with(name)).collect();
+            let is_zero = |bound: &str| matches!(bound, "0" | "\"0s\"" | "\"0B\"");
+            let is_named =
+                |comment: &str| bounds.iter().all(|bound| is_zero(bound) || comment.contains(&**bound));
+            assert!(
+                of_that_name.iter().any(|(_, comment)| is_named(comment)),
+                "{key}: {bounds:?} in {of_that_name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_shipped_file_holds_every_key_and_no_other() {
+        // Reading refuses unknown keys and missing keys.
+        let config: Config = toml::from_str(DEFAULTS).unwrap();
+        config.check().unwrap();
+    }
+}

@@ -1,0 +1,153 @@
+//! What makes a key one unit: its field, its type, its bounds, and whether a reload changes it, declared once by
+//! [`sections!`].
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::read::Problem;
+use super::values::Written;
+
+/// A section, or the value of a key.
+pub(super) trait Setting: PartialEq {
+    /// Refuses the first value that is out of its bounds.
+    fn check(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// Appends the keys whose values differ from those in force and take effect only at a restart. `key` is the key of
+    /// this setting.
+    fn push_restart_keys(&self, in_force: &Self, key: &str, keys: &mut Vec<String>) {
+        if self != in_force {
+            keys.push(key.to_owned());
+        }
+    }
+
+    /// Appends each key below `key` that has bounds, with its bounds as they are written.
+    #[cfg(test)]
+    fn push_bounds(_key: &str, _bounds: &mut Vec<(String, [String; 2])>) {}
+}
+
+/// What a value must fulfil: a range, or a function that says what is wrong; either of them with a reason.
+pub(super) trait Check<T> {
+    /// Refuses a value, and says why.
+    fn check(&self, value: &T) -> Result<(), String>;
+
+    /// Returns the bounds as they are written, if this is a range.
+    #[cfg(test)]
+    fn bounds(&self) -> Option<[String; 2]> {
+        None
+    }
+}
+
+impl<T: PartialOrd + fmt::Debug> Check<T> for RangeInclusive<T> {
+    fn check(&self, value: &T) -> Result<(), String> {
+        if self.contains(value) {
+            Ok(())
+        } else {
+            Err(format!("{value:?} is not between {:?} and {:?}", self.start(), self.end()))
+        }
+    }
+
+    #[cfg(test)]
+    fn bounds(&self) -> Option<[String; 2]> {
+        Some([self.start(), self.end()].map(|bound| format!("{bound:?}")))
+    }
+}
+
+/// Bounds of values that are written as text are written in the same way.
+impl<T: Written + PartialOrd + fmt::Debug> Check<T> for RangeInclusive<&str> {
+    fn check(&self, value: &T) -> Result<(), String> {
+        read_bounds::<T>(self).check(value)
+    }
+
+    #[cfg(test)]
+    fn bounds(&self) -> Option<[String; 2]> {
+        read_bounds::<T>(self).bounds()
+    }
+}
+
+fn read_bounds<T: Written>(bounds: &RangeInclusive<&str>) -> RangeInclusive<T> {
+    let read = |bound| T::read(bound).expect("it is constant, and every check of a configuration reads it");
+    read(bounds.start())..=read(bounds.end())
+}
+
+impl<T, C: Check<T>> Check<T> for (C, &str) {
+    fn check(&self, value: &T) -> Result<(), String> {
+        let (check, reason) = self;
+        check.check(value).map_err(|problem| format!("{problem}; {reason}"))
+    }
+
+    #[cfg(test)]
+    fn bounds(&self) -> Option<[String; 2]> {
+        self.0.bounds()
+    }
+}
+
+impl<T, F: Fn(&T) -> Result<(), String>> Check<T> for F {
+    fn check(&self, value: &T) -> Result<(), String> {
+        self(value)
+    }
+}
+
+/// Declares sections. A line is a key: `name: Type, bounds;`. `#[reload]` marks a key or a section that takes effect at a
+/// reload of the configuration; others wait for a restart. Default and documentation of each key are in `config.toml`.
+macro_rules! sections {
+    ($($(#[doc = $doc:literal])* $vis:vis $section:ident {
+        $($(#[$reload:ident])? $key:ident: $type:ty $(, $check:expr)?;)*
+    })*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(clippy::struct_excessive_bools, reason = "a switch is a key")]
+        $vis struct $section { $(pub(in crate::app) $key: $type,)* }
+
+        impl Setting for $section {
+            fn check(&self) -> Result<(), Problem> {
+                $(
+                    $(
+                        let outcome: Result<(), String> = Check::<$type>::check(&$check, &self.$key);
+                        outcome.map_err(|problem| Problem::new(stringify!($key), problem))?;
+                    )?
+                    Setting::check(&self.$key).map_err(|problem| problem.within(stringify!($key)))?;
+                )*
+                Ok(())
+            }
+
+            fn push_restart_keys(&self, in_force: &Self, key: &str, keys: &mut Vec<String>) {
+                $(
+                    let takes_effect_at_reload = [$(stringify!($reload))?].contains(&"reload");
+                    if !takes_effect_at_reload {
+                        let key = $crate::app::config::setting::join(key, stringify!($key));
+                        self.$key.push_restart_keys(&in_force.$key, &key, keys);
+                    }
+                )*
+            }
+
+            #[cfg(test)]
+            fn push_bounds(key: &str, bounds: &mut Vec<(String, [String; 2])>) {
+                $(
+                    let key_of_field = $crate::app::config::setting::join(key, stringify!($key));
+                    $(
+                        let own = Check::<$type>::bounds(&$check);
+                        bounds.extend(own.map(|own| (key_of_field.clone(), own)));
+                    )?
+                    <$type as Setting>::push_bounds(&key_of_field, bounds);
+                )*
+            }
+        }
+    )*};
+}
+pub(super) use sections;
+
+/// Joins the key of a section and the key within it.
+pub(super) fn join(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// Declares types of values that have no bounds of their own.
+macro_rules! values {
+    ($($type:ty),* $(,)?) => { $(impl Setting for $type {})* };
+}
+pub(super) use values;
+
+impl<T: PartialEq> Setting for Vec<T> {}

@@ -1,0 +1,114 @@
+//! Values that are written as text: durations, sizes, addresses and modes of files.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A value that the configuration writes as text in quotes.
+pub(super) trait Written: Sized {
+    /// What the text is, with an article.
+    const NAME: &'static str;
+    /// What such a text looks like.
+    const EXAMPLE: &'static str;
+
+    /// Reads a text, or returns `None` if it is not such a value.
+    fn read(text: &str) -> Option<Self>;
+}
+
+/// Declares types of values that are [`Written`]: the name, an example, how a text is read, and how a value is shown. Debug
+/// output is the text in quotes, as in the file.
+macro_rules! written {
+    ($($(#[doc = $doc:literal])* $type:ident($inner:ty): $name:literal, $example:literal, $read:expr, $show:expr;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(in crate::app) struct $type($inner);
+
+        impl $type {
+            pub(in crate::app) fn get(self) -> $inner {
+                self.0
+            }
+        }
+
+        impl Written for $type {
+            const NAME: &'static str = $name;
+            const EXAMPLE: &'static str = $example;
+
+            fn read(text: &str) -> Option<Self> {
+                let read: fn(&str) -> Option<$inner> = $read;
+                read(text).map(Self)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let show: fn($inner) -> String = $show;
+                write!(f, "\"{}\"", show(self.0))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(WrittenVisitor(PhantomData))
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let show: fn($inner) -> String = $show;
+                serializer.serialize_str(&show(self.0))
+            }
+        }
+    )*};
+}
+
+written! {
+    /// A duration, written `"250ms"`, `"10s"` or `"1h 30m"`.
+    HumanDuration(Duration): "a duration", r#""10s""#,
+        |text| humantime::parse_duration(text).ok(),
+        |duration| humantime::format_duration(duration).to_string();
+    /// A number of bytes, written `"4KiB"`, `"8MiB"` or `"1500B"`.
+    Size(usize): "a size", r#""8MiB""#,
+        |text| text.parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok()),
+        show_size;
+    /// An address to listen on.
+    Address(SocketAddr): "an IP address with a port",
+        r#""127.0.0.1:8125" or "[::]:8125"; host names are not looked up"#,
+        |text| text.parse().ok(), |address| address.to_string();
+    /// An IP address to listen on, whose port is a key of its own.
+    Host(IpAddr): "an IP address", r#""127.0.0.1" or "::1"; host names are not looked up"#,
+        |text| text.parse().ok(), |address| address.to_string();
+    /// The mode of a file, written in octal: `"0660"`.
+    FileMode(u32): "a mode in octal", r#""0660""#,
+        |text| u32::from_str_radix(text, 8).ok().filter(|&bits| bits <= 0o777),
+        |bits| format!("{bits:04o}");
+}
+
+/// Shows a size in the largest unit of which it is a multiple.
+fn show_size(bytes: usize) -> String {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let whole = units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, "B"));
+    format!("{}{name}", bytes / unit)
+}
+
+struct WrittenVisitor<T>(PhantomData<T>);
+
+impl<T: Written> Visitor<'_> for WrittenVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in quotes, such as {}", T::NAME, T::EXAMPLE)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        let refuse = || {
+            de::Error::custom(format_args!("{text:?} is not {}; write one such as {}", T::NAME, T::EXAMPLE))
+        };
+        T::read(text).ok_or_else(refuse)
+    }
+}

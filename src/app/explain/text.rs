@@ -1,0 +1,162 @@
+//! Explains a line for people: the line with its parts marked, then a field on each row.
+
+use std::fmt::Write as _;
+
+use super::drawing::Drawing;
+use super::words;
+use crate::aggregate::AggregationOptions;
+use crate::export::prometheus::Naming;
+use crate::mapping::{Mapping, Rule};
+use crate::model::{Kind, Named, RESERVED_PREFIX, Series};
+use crate::protocol::{
+    self, Dialect, Event, Line, Metric, Notes, Origin, RejectReason, Sample, SampleValue, ServiceCheck,
+};
+use crate::resolve::{IdentityBuilder, RefuseReason, lossy, map};
+use crate::text::number::push_number;
+use crate::text::visible::visible;
+
+/// Returns the explanation of a line that is rejected.
+pub(super) fn rejection(line: &[u8], reason: RejectReason, offset: usize) -> String {
+    let mut text = String::new();
+    // A line that is too long would fill the screen.
+    if reason != RejectReason::LineTooLong {
+        let drawing = Drawing::new(line);
+        text = format!("{}\n{}\n", drawing.text(), drawing.pointer(offset));
+    }
+    let (name, words, column) = (reason.name(), words::rejected(reason), offset + 1);
+    push_field(&mut text, "rejected", &format!("{name} at column {column}: {words}"));
+    text
+}
+
+/// What the explanation of a line depends on, apart from the line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Describer<'a> {
+    pub(super) options: &'a AggregationOptions,
+    pub(super) mapping: &'a Mapping,
+    pub(super) naming: Naming,
+}
+
+impl Describer<'_> {
+    /// Returns the explanation of a line that is recorded.
+    pub(super) fn describe(self, line: &[u8], parsed: &Line<'_>) -> String {
+        let drawing = Drawing::new(line);
+        let mut text = format!("{}\n", drawing.text());
+        for row in drawing.labels(&protocol::tokens(line, parsed)) {
+            text.extend([row.as_str(), "\n"]);
+        }
+        let notes = match parsed {
+            Line::Metric(metric) => {
+                self.push_metric(&mut text, metric);
+                metric.notes()
+            }
+            Line::Event(event) => {
+                push_event(&mut text, event);
+                event.notes
+            }
+            Line::ServiceCheck(check) => {
+                self.push_check(&mut text, check);
+                check.notes
+            }
+        };
+        push_notes(&mut text, notes);
+        text
+    }
+
+    fn push_metric(self, text: &mut String, metric: &Metric<'_>) {
+        push_field(text, "dialect", metric.dialect().map_or_else(|| section_dialect(metric), Dialect::name));
+        let is_absolute = self.options.resolve.is_absolute(metric.name());
+        let samples: Vec<_> = metric.samples().collect();
+        for sample in &samples {
+            push_field(text, sample.kind.name(), &measured(sample, is_absolute));
+        }
+        let mut identities = IdentityBuilder::new(self.options.resolve.container_id_tag);
+        for kind in Kind::ALL.into_iter().filter(|&kind| samples.iter().any(|sample| sample.kind == kind)) {
+            let mapped = map(self.mapping, kind, metric);
+            if let Some(Rule { index, spec, .. }) = mapped.as_ref().map(|mapped| mapped.rule) {
+                push_field(text, "rule", &format!("{}, {}", index + 1, visible(&spec.pattern)));
+            }
+            match identities.identify(mapped.as_ref(), kind, metric) {
+                Ok(scale) => {
+                    if scale != 1.0 {
+                        push_field(text, "scale", &scale.to_string());
+                    }
+                    self.push_series(text, &Series::from_identity(identities.identity()));
+                }
+                Err(reason) => push_refusal(text, reason),
+            }
+        }
+        if metric.name().starts_with(RESERVED_PREFIX) {
+            push_refusal(text, RefuseReason::ReservedName);
+        }
+    }
+
+    fn push_check(self, text: &mut String, check: &ServiceCheck<'_>) {
+        let (status, name) = (check.status as u8, check.status.name());
+        push_field(text, "gauge", &format!("{status}, that is {name}"));
+        let mut identities = IdentityBuilder::new(self.options.resolve.container_id_tag);
+        identities.build_check(check);
+        self.push_series(text, &Series::from_identity(identities.identity()));
+    }
+
+    fn push_series(self, text: &mut String, series: &Series) {
+        push_field(text, "series", &visible(&format!("{series:?}")));
+        push_field(text, "prometheus", &visible(&self.naming.exposed(series)));
+    }
+}
+
+/// Returns the dialect of a line without tags in its name: that of StatsD, unless the line has what only DogStatsD has.
+fn section_dialect(metric: &Metric<'_>) -> &'static str {
+    let has_sections = metric.tags().iter().next().is_some()
+        || metric.timestamp().is_some()
+        || metric.origin() != Origin::default();
+    let has_types =
+        metric.samples().any(|sample| matches!(sample.kind, Kind::Histogram | Kind::Distribution));
+    if has_sections || has_types { "dogstatsd" } else { "statsd" }
+}
+
+fn measured(sample: &Sample<'_>, is_absolute: bool) -> String {
+    let mut text = String::new();
+    match sample.value {
+        SampleValue::Member(member) => text.push_str(&visible(&lossy(member))),
+        SampleValue::Signed(change) if !is_absolute => {
+            text.push_str(if change.is_sign_negative() { "" } else { "+" });
+            push_number(&mut text, change);
+            text.push_str(", a change");
+        }
+        SampleValue::Number(value) | SampleValue::Signed(value) => push_number(&mut text, value),
+    }
+    if sample.kind == Kind::Timing {
+        text.push_str(" ms");
+    }
+    let weight = sample.rate.weight();
+    if weight > 1.0 {
+        text.push_str(", counts as ");
+        push_number(&mut text, weight);
+    }
+    text
+}
+
+fn push_event(text: &mut String, event: &Event<'_>) {
+    let Event { title, text: words, priority, alert_type, .. } = event;
+    push_field(text, "event", &visible(&title.to_string()));
+    if !words.raw().is_empty() {
+        push_field(text, "text", &visible(&words.to_string()));
+    }
+    let (alert_type, priority) = (alert_type.name(), priority.name());
+    push_field(text, "counted as", &format!("tallyd.events{{alert_type:{alert_type},priority:{priority}}}"));
+}
+
+fn push_notes(text: &mut String, notes: Notes) {
+    for note in notes.iter() {
+        push_field(text, "note", &format!("{}: {}", note.name(), words::noted(note)));
+    }
+}
+
+fn push_refusal(text: &mut String, reason: RefuseReason) {
+    push_field(text, "refused", &format!("{}: {}", reason.name(), words::refused(reason)));
+}
+
+fn push_field(text: &mut String, field: &str, value: &str) {
+    // Writing to a string cannot fail.
+    _ = writeln!(text, "  {field:<15} {value}");
+}
