@@ -1,4 +1,4 @@
-"""Sends as Airflow what tests/documented.rs expects: send_airflow.py CONFIG
+"""Sends as Airflow what tests/programs/clients_page.rs expects: send_airflow.py CONFIG
 
 Airflow makes its logger of these very settings; a whole Airflow is too large for a test.
 """

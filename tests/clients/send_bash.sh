@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends with bash alone what tests/clients.rs expects: send_bash.sh udp|tcp PORT
+# Sends with bash alone what tests/programs/clients.rs expects: send_bash.sh udp|tcp PORT
 set -euo pipefail
 shop=/dev/$1/127.0.0.1/$2
 

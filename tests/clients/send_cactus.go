@@ -1,4 +1,4 @@
-// Sends with Debian's golang-github-cactus-go-statsd-client-dev what tests/clients.rs expects:
+// Sends with Debian's golang-github-cactus-go-statsd-client-dev what tests/programs/clients.rs expects:
 // send_cactus PORT octothorpe|comma|semicolon
 package main
 

@@ -1,4 +1,4 @@
-// Sends with Debian's golang-github-datadog-datadog-go-dev what tests/clients.rs expects:
+// Sends with Debian's golang-github-datadog-datadog-go-dev what tests/programs/clients.rs expects:
 // send_datadog ADDRESS direct|buffered
 package main
 

@@ -1,4 +1,4 @@
-"""Sends with PyPI's datadog what tests/clients.rs expects: send_datadog.py PORT|URL direct|buffered|aggregated
+"""Sends with PyPI's datadog what tests/programs/clients.rs expects: send_datadog.py PORT|URL direct|buffered|aggregated
 
 A URL is that of a Unix socket, as `socket_path` takes it.
 """

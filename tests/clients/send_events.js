@@ -1,4 +1,4 @@
-// Sends with npm's hot-shots the events and checks that tests/clients.rs expects: send_events.js udp|tcp PORT, or uds PATH
+// Sends with npm's hot-shots the events and checks that tests/programs/clients.rs expects: send_events.js udp|tcp PORT, or uds PATH
 'use strict';
 
 const StatsD = require('hot-shots');

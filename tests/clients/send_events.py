@@ -1,4 +1,4 @@
-"""Sends with PyPI's datadog the events and checks that tests/clients.rs expects: send_events.py PORT|URL"""
+"""Sends with PyPI's datadog the events and checks that tests/programs/clients.rs expects: send_events.py PORT|URL"""
 
 import sys
 

@@ -1,4 +1,4 @@
-// Sends with npm's hot-shots what tests/clients.rs expects:
+// Sends with npm's hot-shots what tests/programs/clients.rs expects:
 // send_hot_shots.js udp|tcp PORT, or uds PATH, and direct|buffered|aggregated|telegraf
 'use strict';
 

@@ -1,4 +1,4 @@
-# Sends with Debian's libnet-statsd-perl what tests/clients.rs expects: send_net_statsd.pl PORT
+# Sends with Debian's libnet-statsd-perl what tests/programs/clients.rs expects: send_net_statsd.pl PORT
 use strict;
 use warnings;
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends with Debian's netcat-openbsd what tests/clients.rs expects: send_netcat.sh ARGUMENT...
+# Sends with Debian's netcat-openbsd what tests/programs/clients.rs expects: send_netcat.sh ARGUMENT...
 # The arguments are netcat's: -u 127.0.0.1 PORT, 127.0.0.1 PORT, -U -u PATH, or -U PATH.
 set -euo pipefail
 

@@ -1,5 +1,5 @@
 <?php
-// Sends with PHP alone what tests/clients.rs expects: send_php.php URL
+// Sends with PHP alone what tests/programs/clients.rs expects: send_php.php URL
 
 $tallyd = stream_socket_client($argv[1]);
 // A datagram is the end of its line, a stream needs one.

@@ -1,4 +1,4 @@
-"""Sends with PyPI's statsd what tests/clients.rs expects: send_statsd.py udp|tcp PORT, or unix PATH"""
+"""Sends with PyPI's statsd what tests/programs/clients.rs expects: send_statsd.py udp|tcp PORT, or unix PATH"""
 
 import random
 import sys

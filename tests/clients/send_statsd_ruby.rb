@@ -1,4 +1,4 @@
-# Sends with Debian's ruby-statsd, the gem statsd-ruby, what tests/clients.rs expects: send_statsd_ruby.rb PORT
+# Sends with Debian's ruby-statsd, the gem statsd-ruby, what tests/programs/clients.rs expects: send_statsd_ruby.rb PORT
 require 'statsd'
 
 client = Statsd.new('127.0.0.1', Integer(ARGV[0]))

@@ -1,4 +1,4 @@
-"""An application for tests/documented.rs, which gunicorn serves: one page, and nothing else."""
+"""An application for tests/programs/clients_page.rs, which gunicorn serves: one page, and nothing else."""
 
 
 def app(environ, start_response):

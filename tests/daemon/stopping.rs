@@ -91,7 +91,7 @@ fn second_signal_ends_tallyd_at_once() {
 }
 
 #[test]
-fn two_signals_at_once_count_as_one_and_the_last_interval_is_delivered() {
+fn two_signals_at_once_count_as_one_and_lose_nothing() {
     for _ in 0..5 {
         let daemon = Daemon::start(&[]);
         daemon.send("a:1|c");

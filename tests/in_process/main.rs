@@ -17,3 +17,4 @@ mod pipeline;
 mod plain;
 mod plain_parser;
 mod protocol_page;
+mod rooms;

@@ -52,7 +52,7 @@ const NOT_RUN: [&str; 5] = [
 ];
 
 #[test]
-fn each_block_of_the_clients_page_is_run_or_listed_as_not_run() {
+fn each_block_of_the_page_is_run_or_listed_as_not_run() {
     PAGE.assert_shows_just(&[&RUN[..], &NOT_RUN].concat());
     let marks =
         PAGE.text.lines().filter(|line| line.contains("*not run*") || line.contains("*Not run.*")).count();

@@ -1,0 +1,174 @@
+//! Holds the rooms of `src` to their rules: who may import whom, and what the pure rooms do without.
+
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+
+use source::{Import, SRC, Sources};
+
+/// Each room, from the highest to the lowest, with the rooms that it may import.
+const ROOMS: [(&str, &[&str]); 12] = [
+    (
+        "app",
+        &[
+            "export",
+            "http",
+            "listen",
+            "net",
+            "flush",
+            "aggregate",
+            "resolve",
+            "mapping",
+            "protocol",
+            "model",
+            "text",
+        ],
+    ),
+    ("export", &["http", "net", "model", "text"]),
+    ("http", &["net", "model", "text"]),
+    ("listen", &["net", "aggregate", "protocol", "model"]),
+    ("net", &["model", "text"]),
+    ("flush", &["aggregate", "resolve", "mapping", "protocol", "model"]),
+    ("aggregate", &["resolve", "mapping", "protocol", "model", "text"]),
+    ("resolve", &["mapping", "protocol", "model", "text"]),
+    ("mapping", &["model", "text"]),
+    ("protocol", &["model"]),
+    ("model", &["text"]),
+    ("text", &[]),
+];
+
+/// The rooms without sockets, files, clocks and logs. A configuration type is in `app`, which they cannot import.
+const PURE: [&str; 6] = ["aggregate", "resolve", "mapping", "protocol", "model", "text"];
+
+/// What a pure room must not name, and what to do instead.
+const IMPURE: [(&[&str], &str); 8] = [
+    (&["std", "net"], "take bytes and numbers as arguments"),
+    (&["std", "os", "unix", "net"], "take bytes and numbers as arguments"),
+    (&["std", "fs"], "take the content as an argument"),
+    (&["std", "time", "Instant"], "take the time as an argument"),
+    (&["std", "time", "SystemTime"], "take the time as an argument"),
+    (&["tokio"], "let a room above wait"),
+    (&["tracing"], "return what happened, and let a room above log it"),
+    (&["log"], "return what happened, and let a room above log it"),
+];
+
+/// The only file of a pure room that may hold a `SystemTime`. It must not read the clock.
+const HOLDS_TIMES: &str = "model/snapshot.rs";
+
+fn assert_none(violations: &[String]) {
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+#[test]
+fn each_room_imports_only_the_rooms_below_it() {
+    let mut violations = Vec::new();
+    for (file, imports) in Sources::read().imports {
+        let room = file.split('/').next().unwrap();
+        let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else { continue };
+        for Import { line, target, .. } in imports {
+            let other = target.split('/').next().unwrap();
+            if other != room && !allowed.contains(&other) {
+                violations.push(format!(
+                    "src/{file}:{line}: `{room}` must not import `{other}` (src/{target}), only {allowed:?}; move what it \
+                     needs to a lower room, or take it as an argument"
+                ));
+            }
+        }
+    }
+    assert_none(&violations);
+}
+
+#[test]
+#[ignore = "until no files import each other in a circle"]
+fn files_do_not_import_each_other_in_a_circle() {
+    let sources = Sources::read();
+    let mut violations = Vec::new();
+    let mut seen = BTreeSet::new();
+    for file in sources.imports.keys() {
+        let Some(circle) = shortest_circle(&sources, file) else { continue };
+        let mut files: Vec<_> = circle.iter().map(|(file, _)| file.clone()).collect();
+        files.sort();
+        if seen.insert(files) {
+            let steps: Vec<_> = circle.iter().map(|(file, line)| format!("src/{file}:{line} ->")).collect();
+            violations.push(format!(
+                "{} src/{file}; move what both need to a file of its own, below both",
+                steps.join(" ")
+            ));
+        }
+    }
+    assert_none(&violations);
+}
+
+/// Returns the files of the shortest circle through a file, each with the line that imports the next one.
+fn shortest_circle(sources: &Sources, start: &str) -> Option<Vec<(String, usize)>> {
+    let mut came_from: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    let mut queue = VecDeque::from([start]);
+    while let Some(file) = queue.pop_front() {
+        for Import { line, target, .. } in sources.imports.get(file).into_iter().flatten() {
+            if target == start {
+                let mut circle = vec![(file.to_owned(), *line)];
+                let mut file = file;
+                while let Some((before, line)) = came_from.get(file) {
+                    circle.push(((*before).to_owned(), *line));
+                    file = before;
+                }
+                circle.reverse();
+                return Some(circle);
+            }
+            if !came_from.contains_key(target.as_str()) {
+                came_from.insert(target, (file, *line));
+                queue.push_back(target);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn pure_rooms_use_no_socket_file_clock_or_log() {
+    let sources = Sources::read();
+    let mut violations = Vec::new();
+    for (file, names) in &sources.foreign {
+        let room = file.split('/').next().unwrap();
+        if !PURE.contains(&room) {
+            continue;
+        }
+        for (line, path) in names {
+            let impure = IMPURE.iter().find(|(prefix, _)| {
+                path.iter().zip(*prefix).all(|(a, b)| a == b) && path.len() >= prefix.len()
+            });
+            let Some((_, instead)) = impure else { continue };
+            let is_time = path.last().is_some_and(|name| name == "SystemTime");
+            if !(file == HOLDS_TIMES && is_time) {
+                violations.push(format!(
+                    "src/{file}:{line}: `{room}` is pure and must not use `{}`; {instead}",
+                    path.join("::")
+                ));
+            }
+        }
+    }
+    for (file, code) in &sources.code {
+        let room = file.split('/').next().unwrap();
+        for (index, _) in code.match_indices("::now()").filter(|_| PURE.contains(&room)) {
+            let line = code[..index].matches('\n').count() + 1;
+            violations.push(format!(
+                "src/{file}:{line}: `{room}` is pure and must not read a clock; take the time as an argument"
+            ));
+        }
+    }
+    assert_none(&violations);
+}
+
+#[test]
+fn top_of_src_has_only_rooms() {
+    let mut violations = Vec::new();
+    for entry in fs::read_dir(SRC).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !["lib.rs", "main.rs"].contains(&name.as_str()) && !ROOMS.iter().any(|(room, _)| *room == name) {
+            let rooms = ROOMS.map(|(room, _)| room);
+            violations.push(format!("src/{name} is not a room; move it into one of {rooms:?}"));
+        }
+    }
+    assert_none(&violations);
+}

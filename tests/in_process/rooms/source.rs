@@ -1,0 +1,282 @@
+//! Reads the paths that the files of `src` name, without their tests and comments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The folder of the sources.
+pub(super) const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+
+/// The crates whose names matter to pure rooms.
+const FOREIGN: [&str; 4] = ["std", "tokio", "tracing", "log"];
+
+/// An import of another file.
+pub(super) struct Import {
+    /// The line, from 1.
+    pub(super) line: usize,
+    /// The file that defines what is imported, from `src`.
+    pub(super) target: String,
+}
+
+/// All files of `src` except `lib.rs` and `main.rs`, by their paths from `src`.
+pub(super) struct Sources {
+    /// The code without tests and comments, with all its lines.
+    pub(super) code: BTreeMap<String, String>,
+    /// The imports of other files.
+    pub(super) imports: BTreeMap<String, Vec<Import>>,
+    /// The paths into the standard library and other crates, with their lines.
+    pub(super) foreign: BTreeMap<String, Vec<(usize, Vec<String>)>>,
+}
+
+/// A path in a file.
+struct Named {
+    line: usize,
+    /// The path from the root of the crate, or from the root of another crate.
+    path: Vec<String>,
+    /// The name that it has in this file.
+    name: String,
+    /// Whether a `use` with a visibility names it, so that the file may only pass it on.
+    is_reexport: bool,
+    is_foreign: bool,
+}
+
+impl Sources {
+    pub(super) fn read() -> Self {
+        let mut code = BTreeMap::new();
+        let mut tests = BTreeSet::new();
+        collect(Path::new(SRC), "", &mut code, &mut tests);
+        code.retain(|file, _| !tests.contains(file) && file != "lib.rs" && file != "main.rs");
+        let named: BTreeMap<_, _> =
+            code.iter().map(|(file, code)| (module_of(file), named(file, code))).collect();
+        let mut sources = Self { code, imports: BTreeMap::new(), foreign: BTreeMap::new() };
+        for (file, code) in &sources.code {
+            let (mut imports, mut foreign) = (Vec::new(), Vec::new());
+            for Named { line, path, name, is_reexport, is_foreign } in &named[&module_of(file)] {
+                if *is_foreign {
+                    foreign.push((*line, path.clone()));
+                } else if let Some(target) = sources.file_of(&named, path, 0)
+                    && target != *file
+                    && !(*is_reexport && is_only_passed_on(code, name))
+                {
+                    imports.push(Import { line: *line, target });
+                }
+            }
+            sources.imports.insert(file.clone(), imports);
+            sources.foreign.insert(file.clone(), foreign);
+        }
+        sources
+    }
+
+    /// Returns the file that defines a path. It follows the names that modules import from others.
+    fn file_of(
+        &self,
+        named: &BTreeMap<Vec<String>, Vec<Named>>,
+        path: &[String],
+        depth: usize,
+    ) -> Option<String> {
+        assert!(depth < 20, "{path:?} is defined by itself");
+        let length = (1..=path.len()).rev().find(|length| named.contains_key(&path[..*length]))?;
+        let module = &path[..length];
+        let next = path.get(length);
+        let elsewhere = next.and_then(|next| {
+            let found = named[module].iter().find(|other| other.name == *next && !other.is_foreign)?;
+            let whole = [&found.path[..], &path[length + 1..]].concat();
+            (whole != path).then(|| self.file_of(named, &whole, depth + 1))?
+        });
+        elsewhere.or_else(|| self.code.keys().find(|file| module_of(file) == module).cloned())
+    }
+}
+
+/// Reads a folder. `tests` gets the files that are modules for tests only.
+fn collect(folder: &Path, prefix: &str, code: &mut BTreeMap<String, String>, tests: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            collect(&path, &format!("{name}/"), code, tests);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let folder = match name.strip_suffix("mod.rs") {
+                Some(folder) => folder.to_owned(),
+                None => format!("{}/", name.trim_end_matches(".rs")),
+            };
+            let (stripped, modules) = without_tests_and_comments(&text);
+            tests.extend(modules.iter().map(|module| format!("{folder}{module}.rs")));
+            code.insert(name, stripped);
+        }
+    }
+}
+
+/// Blanks out comments and items for tests only. Also returns the test modules that have files of their own.
+fn without_tests_and_comments(text: &str) -> (String, Vec<String>) {
+    let mut code = String::new();
+    let mut modules = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        if line.trim_start().starts_with("#[cfg(test)]") {
+            code.push('\n');
+            // An item ends with a line that ends with a semicolon, or that closes it at its own indentation.
+            for line in lines.by_ref() {
+                code.push('\n');
+                let item = line.trim();
+                if let Some(module) = item.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+                    modules.push(module.to_owned());
+                }
+                let is_end = line
+                    .strip_prefix(indentation)
+                    .is_some_and(|rest| rest == "}" || rest.ends_with(';') && !rest.starts_with(' '));
+                if is_end || item.ends_with("{}") {
+                    break;
+                }
+            }
+        } else {
+            let line = if line.trim_start().starts_with("//") { "" } else { line };
+            code.push_str(line.split(" // ").next().unwrap());
+            code.push('\n');
+        }
+    }
+    (code, modules)
+}
+
+/// Returns the path of a file's module from the root of the crate.
+fn module_of(file: &str) -> Vec<String> {
+    let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    path.split('/').map(str::to_owned).collect()
+}
+
+/// Returns all paths that a file names: in `use`, and in the code.
+fn named(file: &str, code: &str) -> Vec<Named> {
+    let module = module_of(file);
+    let children: Vec<_> = code.lines().filter_map(child).collect();
+    let mut named = Vec::new();
+    for (start, word) in words(code) {
+        let rest = &code[start + word.len()..];
+        let before = code[..start].trim_end();
+        let is_begin = !before.ends_with("::") && rest.starts_with("::");
+        let is_foreign = FOREIGN.contains(&word);
+        let root = match word {
+            "crate" => Vec::new(),
+            "super" => module[..module.len() - 1].to_vec(),
+            "self" => module.clone(),
+            _ if is_foreign => vec![word.to_owned()],
+            _ if children.contains(&word) => [&module[..], &[word.to_owned()]].concat(),
+            _ => continue,
+        };
+        if !is_begin {
+            continue;
+        }
+        let line = code[..start].matches('\n').count() + 1;
+        let is_reexport = before.ends_with("pub use") || before.ends_with(") use");
+        let mut paths = Vec::new();
+        read_tree(&rest[2..], &root, &mut paths);
+        for (path, name) in paths {
+            named.push(Named { line, path, name, is_reexport, is_foreign });
+        }
+    }
+    named
+}
+
+/// Returns the name of a child module that a line declares.
+fn child(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("mod ").or_else(|| line.strip_prefix("pub mod "))?;
+    rest.strip_suffix(';')
+}
+
+/// Returns all words with their positions.
+fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    code.split(move |character| !is_word(character)).filter(|word| !word.is_empty()).map(|word| {
+        // The word is a part of the code, so its position is the difference of the addresses.
+        (word.as_ptr() as usize - code.as_ptr() as usize, word)
+    })
+}
+
+/// Reads the rest of a path after `::`, which may be a group. Returns what follows it.
+fn read_tree<'a>(code: &'a str, root: &[String], paths: &mut Vec<(Vec<String>, String)>) -> &'a str {
+    let code = code.trim_start();
+    if let Some(mut rest) = code.strip_prefix('{') {
+        loop {
+            rest = rest.trim_start();
+            if let Some(behind) = rest.strip_prefix('}') {
+                return behind;
+            }
+            rest = read_tree(rest, root, paths).trim_start().trim_start_matches(',');
+        }
+    }
+    let end =
+        code.find(|character: char| !character.is_alphanumeric() && character != '_').unwrap_or(code.len());
+    let (word, rest) = code.split_at(end.max(usize::from(code.starts_with('*'))));
+    let mut root = root.to_vec();
+    match word {
+        "super" => _ = root.pop(),
+        "self" | "*" | "" => {}
+        _ => root.push(word.to_owned()),
+    }
+    if let Some(rest) = rest.strip_prefix("::").filter(|rest| !rest.starts_with('<')) {
+        return read_tree(rest, &root, paths);
+    }
+    let mut name = root.last().cloned().unwrap_or_default();
+    let mut rest = rest;
+    if let Some(renamed) = rest.strip_prefix(" as ") {
+        let end = renamed
+            .find(|character: char| !character.is_alphanumeric() && character != '_')
+            .unwrap_or(renamed.len());
+        renamed[..end].clone_into(&mut name);
+        rest = &renamed[end..];
+    }
+    paths.push((root, name));
+    rest
+}
+
+/// Returns true if a name occurs in a file only in `use` declarations.
+fn is_only_passed_on(code: &str, name: &str) -> bool {
+    let mut in_use = false;
+    let mut outside = String::new();
+    for line in code.lines() {
+        let begins = line.trim_start().trim_start_matches("pub").trim_start();
+        let begins = begins
+            .split_once(") ")
+            .map_or(begins, |(before, rest)| if before.starts_with('(') { rest } else { begins });
+        in_use |= begins.starts_with("use ");
+        if !in_use {
+            outside.push_str(line);
+            outside.push('\n');
+        }
+        in_use &= !line.ends_with(';');
+    }
+    words(&outside).all(|(_, word)| word != name)
+}
+
+#[test]
+fn reader_finds_imports_in_groups_and_code_and_skips_tests_and_comments() {
+    let text = "\
+mod globs;
+#[cfg(test)]
+mod tests;
+use std::time::{Duration, Instant};
+/// Not [`crate::comment`].
+use crate::model::{Kind, series::{self, Series as Own}};
+fn f() {
+    super::text::push(globs::find());
+}
+#[cfg(test)]
+mod more {
+    use crate::app;
+}
+";
+    let (code, tests) = without_tests_and_comments(text);
+    assert_eq!(tests, ["tests"]);
+    let found = named("mapping/mod.rs", &code);
+    let found: Vec<_> = found.iter().map(|named| (named.line, named.path.join("::"), &*named.name)).collect();
+    let expected = [
+        (4, "std::time::Duration", "Duration"),
+        (4, "std::time::Instant", "Instant"),
+        (6, "model::Kind", "Kind"),
+        (6, "model::series", "series"),
+        (6, "model::series::Series", "Own"),
+        (8, "text::push", "push"),
+        (8, "mapping::globs::find", "find"),
+    ];
+    assert_eq!(found, expected.map(|(line, path, name)| (line, path.to_owned(), name)));
+}
