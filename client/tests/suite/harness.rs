@@ -2,9 +2,12 @@
 
 use std::net::UdpSocket;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use tallyd_client::{Config, Metrics};
-use tallyd_harness::wait_for_ok;
+
+/// How long a test waits for a fact before it fails.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Returns the server to which the metrics of the application go. The first call configures them, with the tag `env:test`.
 pub(crate) fn application_server() -> &'static Server {
@@ -49,14 +52,17 @@ impl Server {
 
     /// Waits for exactly `count` lines of a metric, and returns what follows `name:`.
     pub(crate) fn wait_for(&self, name: &str, count: usize) -> Vec<String> {
-        let lines = wait_for_ok(|| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
             tallyd_client::flush();
             let lines = self.received(name);
-            let error = || format!("{name}: {lines:?} of {:?}", self.lines.lock().unwrap());
-            if lines.len() < count { Err(error()) } else { Ok(lines) }
-        });
-        assert_eq!(lines.len(), count, "{name}: {lines:?}");
-        lines
+            if lines.len() >= count {
+                assert_eq!(lines.len(), count, "{name}: {lines:?}");
+                return lines;
+            }
+            assert!(Instant::now() < deadline, "{name}: {lines:?} of {:?}", self.lines.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Returns what follows `name:` in the lines of a metric that were received so far.
