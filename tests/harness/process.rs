@@ -74,6 +74,14 @@ pub fn without_variables(command: &mut Command) -> &mut Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap())
 }
 
+/// Removes the variables of the environment except those by which cargo finds its files. Variables that `cargo test` sets for
+/// its tests would make another cargo build ring again.
+pub fn without_variables_but_cargos(command: &mut Command) -> &mut Command {
+    let kept = ["HOME", "CARGO_HOME", "RUSTUP_HOME"];
+    let kept = kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    without_variables(command).envs(kept)
+}
+
 /// Returns promtool's exit code and remarks for a page.
 pub fn promtool(page: &Path) -> (Option<i32>, String) {
     let mut command = Command::new("promtool");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tallyd_harness::http::free_address;
-use tallyd_harness::process::{ROOT, Running, tallyd_path, without_variables};
+use tallyd_harness::process::{ROOT, Running, tallyd_path, without_variables_but_cargos};
 use tallyd_harness::{Document, wait_for, wait_until};
 use tempfile::TempDir;
 
@@ -152,9 +152,7 @@ impl Reader {
         let programs = Path::new(&tallyd).parent().unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let mut bash = Command::new("bash");
-        without_variables(&mut bash).args(["-ec", script]).current_dir(self.path(folder));
-        let of_cargo = ["HOME", "CARGO_HOME", "RUSTUP_HOME"];
-        bash.envs(of_cargo.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        without_variables_but_cargos(&mut bash).args(["-ec", script]).current_dir(self.path(folder));
         bash.env("PATH", path)
             // The folder is kept, so that dependencies are built once.
             .env("CARGO_TARGET_DIR", programs.join("../tutorial"))

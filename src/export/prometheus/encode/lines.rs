@@ -43,30 +43,34 @@ impl LineWriter {
 
     /// Writes the lines of a member that are of these kinds.
     pub(super) fn push_member(&mut self, family: &Family, lines: &[LineKind], member: &Member) {
+        match &member.total {
+            Total::Counter(value) | Total::Gauge(value) => {
+                push_line(&mut self.text, [&family.name, ""], &member.labels, None, *value);
+            }
+            Total::Distribution(total) => self.push_distribution(&family.name, lines, member, total),
+        }
+    }
+
+    fn push_distribution(&mut self, name: &str, lines: &[LineKind], member: &Member, total: &Distribution) {
         let Self { text, label_values } = self;
-        let (name, labels) = (&*family.name, &*member.labels);
+        let LabelValues { quantiles, bounds } = &label_values[member.policy.id().index()];
+        let Distribution { count, sum, quantiles: values, buckets, .. } = total;
+        let labels = &*member.labels;
         for line in lines {
             let name = [name, line.suffix()];
-            match &member.total {
-                Total::Counter(value) | Total::Gauge(value) => push_line(text, name, labels, None, *value),
-                Total::Distribution(total) => {
-                    let Distribution { count, sum, quantiles, buckets, .. } = &**total;
-                    let values = &label_values[member.policy.id().index()];
-                    match line {
-                        LineKind::Value => {
-                            for (quantile, value) in values.quantiles.iter().zip(quantiles) {
-                                push_line(text, name, labels, Some(("quantile", quantile)), *value);
-                            }
-                        }
-                        LineKind::Buckets => {
-                            for (bound, value) in values.bounds.iter().zip(buckets.iter().chain([count])) {
-                                push_line(text, name, labels, Some(("le", bound)), *value);
-                            }
-                        }
-                        LineKind::Sum => push_line(text, name, labels, None, *sum),
-                        LineKind::Count => push_line(text, name, labels, None, *count),
+            match line {
+                LineKind::Value => {
+                    for (quantile, value) in quantiles.iter().zip(values) {
+                        push_line(text, name, labels, Some(("quantile", quantile)), *value);
                     }
                 }
+                LineKind::Buckets => {
+                    for (bound, value) in bounds.iter().zip(buckets.iter().chain([count])) {
+                        push_line(text, name, labels, Some(("le", bound)), *value);
+                    }
+                }
+                LineKind::Sum => push_line(text, name, labels, None, *sum),
+                LineKind::Count => push_line(text, name, labels, None, *count),
             }
         }
     }

@@ -38,19 +38,32 @@ pub(super) fn walk<'a, E>(
 ) -> Result<(), E> {
     for (family, members) in totals.families.iter() {
         let lines = family.metric_type.lines();
-        let is_divided = encoder.begin_family(family, members.clone());
-        for lines in lines.chunks(if is_divided { 1 } else { lines.len() }) {
-            let mut members = members.clone();
-            write_full_piece(&mut encoder, &mut write)?;
-            encoder.begin_section(family, lines, &mut members);
-            for member in members {
-                write_full_piece(&mut encoder, &mut write)?;
-                encoder.encode_member(family, lines, member);
+        if encoder.begin_family(family, members.clone()) {
+            for line in lines.chunks(1) {
+                walk_section(family, line, members.clone(), &mut encoder, &mut write)?;
             }
+        } else {
+            walk_section(family, lines, members, &mut encoder, &mut write)?;
         }
     }
     encoder.end_page();
     write(encoder.encoded())
+}
+
+fn walk_section<'a, E>(
+    family: &'a Family,
+    lines: &[LineKind],
+    mut members: Members<'a>,
+    encoder: &mut impl Encoder<'a>,
+    write: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    write_full_piece(encoder, write)?;
+    encoder.begin_section(family, lines, &mut members);
+    for member in members {
+        write_full_piece(encoder, write)?;
+        encoder.encode_member(family, lines, member);
+    }
+    Ok(())
 }
 
 fn write_full_piece<'a, E>(
