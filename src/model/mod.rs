@@ -1,5 +1,6 @@
 //! The types that all stages speak of.
 
+mod arithmetic;
 mod event;
 mod kind;
 mod named;
@@ -10,6 +11,7 @@ mod snapshot;
 mod statistics;
 mod telemetry;
 
+pub(crate) use arithmetic::{MILLISECONDS, finite};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use named::Named;
@@ -21,6 +23,5 @@ pub use policy::{Exposition, Policies, Policy, PolicyId};
 pub(crate) use series::{CONTAINER_ID, SERVICE_CHECK, code};
 pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
-pub(crate) use statistics::{MILLISECONDS, finite};
 pub use statistics::{Percentile, Statistics, Summary};
 pub use telemetry::{Counter, Gauge, Source, Telemetry};

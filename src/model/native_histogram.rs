@@ -3,7 +3,7 @@
 use std::iter;
 use std::ops::RangeInclusive;
 
-use super::statistics::finite;
+use super::arithmetic::finite;
 
 /// The settings of a native histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

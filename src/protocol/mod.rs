@@ -16,6 +16,7 @@
 
 mod error;
 mod event;
+mod line;
 mod metric;
 mod name;
 mod notes;
@@ -29,6 +30,7 @@ mod tokens;
 
 pub use error::{ParseError, RejectReason};
 pub use event::Event;
+pub use line::{Line, lines, parse};
 pub use metric::Metric;
 pub use name::Name;
 pub use notes::{Note, Notes};
@@ -39,70 +41,3 @@ pub use service_check::{ServiceCheck, Status};
 pub use tags::{Dialect, Dialects, Tags};
 pub use text::Text;
 pub use tokens::{Token, tokens};
-
-/// A line, parsed.
-#[derive(Debug, Clone, Copy)]
-pub enum Line<'a> {
-    /// The line holds samples of one metric name.
-    Metric(Metric<'a>),
-    /// The line reports an event.
-    Event(Event<'a>),
-    /// The line reports the state of a service.
-    ServiceCheck(ServiceCheck<'a>),
-}
-
-/// Splits a datagram into its lines: the pieces between line feeds. One carriage return before a line feed is removed, and
-/// empty pieces are skipped.
-pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            let line = &rest[..end];
-            rest = rest.get(end + 1..).unwrap_or_default();
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !line.is_empty() {
-                return Some(line);
-            }
-        }
-        None
-    })
-}
-
-/// Parses one line, which must not contain a line feed.
-///
-/// # Errors
-///
-/// Returns the reason why the line is rejected, and the byte at which that shows.
-pub fn parse(line: &[u8], dialects: Dialects) -> Result<Line<'_>, ParseError> {
-    let parsed = if line.starts_with(event::PREFIX) {
-        event::parse(line).map(Line::Event)
-    } else if line.starts_with(service_check::PREFIX) {
-        service_check::parse(line).map(Line::ServiceCheck)
-    } else {
-        metric::parse(line, dialects).map(Line::Metric)
-    };
-    parsed.map_err(|rejection| rejection.in_line(line))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn empty_lines_are_skipped_and_one_carriage_return_is_removed() {
-        let cases: [(&[u8], &[&[u8]]); 8] = [
-            (b"", &[]),
-            (b"\n", &[]),
-            (b"\r\n\n", &[]),
-            (b"a:1|c", &[b"a:1|c"]),
-            (b"a:1|c\n", &[b"a:1|c"]),
-            (b"a:1|c\r\nb:1|c\r", &[b"a:1|c", b"b:1|c"]),
-            (b"a:1|c\n\n\nb:1|c", &[b"a:1|c", b"b:1|c"]),
-            (b"a\r\r\n", &[b"a\r"]),
-        ];
-        for (datagram, expected) in cases {
-            assert_eq!(lines(datagram).collect::<Vec<_>>(), expected, "{datagram:?}");
-        }
-    }
-}

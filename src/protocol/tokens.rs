@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use super::line::Line;
 use super::metric::Body;
 use super::sections::sections;
 use super::text::split_at_byte;
-use super::{Event, Line, Metric, ServiceCheck, Tags};
+use super::{Event, Metric, ServiceCheck, Tags};
 
 /// A part of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]

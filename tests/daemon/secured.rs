@@ -180,7 +180,7 @@ fn renewed_certificate_and_changed_users_take_effect_and_wrong_files_do_not() {
     );
     assert_eq!(open.get("/-/healthy", &[&authorization("ann", "other")]).unwrap().code, 200);
     let log = daemon.stop().log;
-    assert!(log.contains("web.yml:4: unknown field `nonsense`"), "{log}");
+    assert!(log.contains("web.yml:4: nonsense: unknown; known here: "), "{log}");
     assert!(log.contains("the certificates (") && log.contains("the users ("), "{log}");
 }
 
