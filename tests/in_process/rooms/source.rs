@@ -163,7 +163,8 @@ fn named(file: &str, code: &str) -> Vec<Named> {
             _ if children.contains(&word) => [&module[..], &[word.to_owned()]].concat(),
             _ => continue,
         };
-        if !is_begin {
+        // `pub(in crate::app)` says who may see an item, and imports nothing.
+        if !is_begin || before.ends_with("pub(in") {
             continue;
         }
         let line = code[..start].matches('\n').count() + 1;
