@@ -196,20 +196,17 @@ impl Shard {
     #[inline(always)]
     fn record_line(&mut self, line: SplitLine<'_>, hash: u32) {
         self.columns.counts.lines += 1;
-        if self.record_known(line, hash).is_none() {
+        let known =
+            self.resolver.find(line, hash).and_then(|pattern| self.record_known(pattern, line.value()));
+        if known.is_none() {
             self.record_unknown(line);
         }
     }
 
-    /// Records a line of a known pattern with one plain value. This is the fast path. Returns `None` and does nothing if the
-    /// line is anything else.
+    /// Records one plain value of a known pattern. This is the fast path. Returns `None` and does nothing if the value is
+    /// anything else.
     #[inline(always)]
-    fn record_known(&mut self, line: SplitLine<'_>, hash: u32) -> Option<()> {
-        if !line.has_value() {
-            return None;
-        }
-        let pattern = self.resolver.find(line, hash)?;
-        let value = line.value();
+    fn record_known(&mut self, pattern: LinePattern, value: &[u8]) -> Option<()> {
         let value = match pattern.target {
             Target::Set if value.is_empty() => return None,
             Target::Set => SampleValue::Member(value),

@@ -147,9 +147,13 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
 
 /// Returns false for tallyd's own metrics that are 0, and for those that the header stands for.
 fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
-    let Some(own) = row.series.name().strip_prefix(RESERVED_PREFIX) else { return true };
     let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
-    !is_zero && (!is_folded || LOSSES.binary_search(&own).is_ok())
+    // Most rows need no look at their name.
+    if !is_zero && !is_folded {
+        return true;
+    }
+    let own = row.series.name().strip_prefix(RESERVED_PREFIX);
+    own.is_none_or(|own| !is_zero && LOSSES.binary_search(&own).is_ok())
 }
 
 /// Appends two spaces and a number, aligned to the right of its column.
