@@ -196,25 +196,27 @@ impl Shard {
     #[inline(always)]
     fn record_line(&mut self, line: SplitLine<'_>, hash: u32) {
         self.columns.counts.lines += 1;
-        let known =
-            self.resolver.find(line, hash).and_then(|pattern| self.record_known(pattern, line.value()));
-        if known.is_none() {
+        if self.record_known(line, hash).is_none() {
             self.record_unknown(line);
         }
     }
 
-    /// Records one plain value of a known pattern. This is the fast path. Returns `None` and does nothing if the value is
-    /// anything else.
+    /// Records a line of a known pattern with one plain value. This is the fast path. Returns `None` and does nothing if the
+    /// line is anything else.
     #[inline(always)]
-    fn record_known(&mut self, pattern: LinePattern, value: &[u8]) -> Option<()> {
+    fn record_known(&mut self, line: SplitLine<'_>, hash: u32) -> Option<()> {
+        if !line.has_value() {
+            return None;
+        }
+        let pattern = self.resolver.find(line, hash)?;
         let value = match pattern.target {
-            Target::Set if value.is_empty() => return None,
-            Target::Set => SampleValue::Member(value),
-            Target::Gauge if matches!(value.first(), Some(b'+' | b'-')) => {
-                SampleValue::Signed(number(value)?)
+            Target::Set if line.value().is_empty() => return None,
+            Target::Set => SampleValue::Member(line.value()),
+            Target::Gauge if matches!(line.value().first(), Some(b'+' | b'-')) => {
+                SampleValue::Signed(number(line.value())?)
             }
-            Target::Ruled => return self.record_ruled(pattern, value),
-            _ => SampleValue::Number(number(value)?),
+            Target::Ruled => return self.record_ruled(pattern, line.value()),
+            _ => SampleValue::Number(number(line.value())?),
         };
         self.record_value(pattern, value, None);
         Some(())

@@ -103,10 +103,10 @@ impl Resolver {
         self.cache.hash(line.before(), line.after())
     }
 
-    /// Returns the pattern of a line, if it has a value and the pattern is known.
+    /// Returns the pattern of a line that has a value, if the pattern is known.
     #[inline(always)]
     pub(crate) fn find(&self, line: SplitLine<'_>, hash: u32) -> Option<LinePattern> {
-        if line.has_value() { self.cache.find(hash, line.before(), line.after()) } else { None }
+        self.cache.find(hash, line.before(), line.after())
     }
 
     /// Returns the number of events that one sample of the pattern stands for.
