@@ -259,7 +259,8 @@ impl Aggregator {
             self.merger.merge(columns, &mut self.catalog, interval);
         let alive = self.fill_idle(&mut values);
         self.ingest.report(&counts, &alive, self.shared.registry.limits().series);
-        let own = self.own_series.as_ref().unwrap_or(&NO_SERIES);
+        let no_series = OwnSeries::default();
+        let own = self.own_series.as_ref().unwrap_or(&no_series);
         let datagrams_dropped = own.read(&self.telemetry, &mut self.catalog, end, &mut values);
         let overview = Overview {
             series: alive.values().sum(),
@@ -310,5 +311,26 @@ impl Aggregator {
     }
 }
 
-/// Stands for tallyd's own series where they are not among the results.
-static NO_SERIES: OwnSeries = OwnSeries::new();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_gauge_without_a_value_keeps_its_number() {
+        let telemetry = Telemetry::default();
+        let settings = ReloadableSettings { telemetry: true, ..ReloadableSettings::default() };
+        let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, telemetry.clone());
+        let shard = aggregator.add_shard();
+        let own = telemetry.gauge("unset", &[]);
+        // Longer than series without samples live. Dropping them takes two flushes.
+        for hour in [0, 2, 2, 2] {
+            aggregator.end_interval(Duration::from_hours(hour));
+        }
+        own.set(1.0);
+        shard.lock().record(b"client:7|g");
+        let rows = aggregator.end_interval(Duration::from_hours(2)).rows;
+        let value = |name| rows.iter().find(|row| row.series.name() == name).map(|row| row.value.clone());
+        assert_eq!(value("tallyd.unset"), Some(Value::Gauge(1.0)));
+        assert_eq!(value("client"), Some(Value::Gauge(7.0)));
+    }
+}

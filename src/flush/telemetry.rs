@@ -106,10 +106,6 @@ pub(super) struct OwnSeries {
 }
 
 impl OwnSeries {
-    pub(super) const fn new() -> Self {
-        Self { numbers: Vec::new() }
-    }
-
     /// Registers the series that are not registered yet.
     pub(super) fn register(&mut self, telemetry: &Telemetry, registry: &Registry, policy: PolicyId) {
         telemetry.for_each_series(|position, series| {
@@ -130,6 +126,10 @@ impl OwnSeries {
         now: u32,
         values: &mut [Option<Value>],
     ) -> u64 {
+        // A series without a value is seen, too. Otherwise it would expire, and its number could go to another series.
+        for &(kind, id) in &self.numbers {
+            catalog.see(kind, id, now);
+        }
         let mut datagrams_dropped = 0.0;
         telemetry.read(|position, series, value| {
             if let Value::Counter(count) = value
@@ -138,7 +138,7 @@ impl OwnSeries {
                 datagrams_dropped += count;
             }
             if let Some((kind, id)) = self.numbers.get(position) {
-                values[catalog.see(*kind, *id, now)] = Some(value);
+                values[catalog.position(*kind, *id)] = Some(value);
             }
         });
         datagrams_dropped as u64

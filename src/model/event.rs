@@ -14,20 +14,6 @@ pub enum Priority {
     Low,
 }
 
-impl Priority {
-    /// Both, in the order of their discriminants.
-    pub const ALL: [Priority; 2] = [Priority::Normal, Priority::Low];
-
-    /// As it stands on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Priority::Normal => "normal",
-            Priority::Low => "low",
-        }
-    }
-}
-
 /// The severity of an event. The names are those on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -41,23 +27,6 @@ pub enum AlertType {
     Warning,
     /// Something failed.
     Error,
-}
-
-impl AlertType {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [AlertType; 4] =
-        [AlertType::Info, AlertType::Success, AlertType::Warning, AlertType::Error];
-
-    /// As it stands on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            AlertType::Info => "info",
-            AlertType::Success => "success",
-            AlertType::Warning => "warning",
-            AlertType::Error => "error",
-        }
-    }
 }
 
 /// An event, as exporters show it.

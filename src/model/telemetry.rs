@@ -129,7 +129,7 @@ impl Telemetry {
 
     /// Updates all sources, then hands out the position, the series and the value of each series that has a value.
     /// Counters restart from 0. A series keeps its position.
-    pub fn read(&self, mut each: impl FnMut(usize, &Series, Value)) {
+    pub(crate) fn read(&self, mut each: impl FnMut(usize, &Series, Value)) {
         let Inner { series, sources } = &mut *self.0.lock();
         sources.iter_mut().for_each(|source| source.update());
         for (position, (series, handle)) in series.iter().enumerate() {
