@@ -17,7 +17,7 @@ use crate::mapping::Mapping;
 use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Snapshot, Telemetry, Value};
 use crate::resolve::Limits;
 
-/// The number of slots that are prepared under one hold of a shard's lock, which takes some microseconds.
+/// The number of slots that `rotate` prepares under one hold of a shard's lock, which takes a few microseconds.
 const SLOTS_PER_STEP: usize = 4096;
 
 /// The settings that a reload can change.
@@ -46,14 +46,14 @@ pub struct IdleReporting {
     pub last_gauges: bool,
 }
 
-/// The values of the shipped configuration.
+/// The defaults equal the shipped configuration.
 impl Default for IdleReporting {
     fn default() -> Self {
         Self { zero_counters: false, zero_sets: false, last_gauges: true }
     }
 }
 
-/// Aggregates what shards record, interval by interval. It knows no clock and no exporter.
+/// Merges the samples that shards record, one interval at a time. It reads no clock and knows no exporter.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -74,9 +74,9 @@ impl Default for IdleReporting {
 pub struct Aggregator {
     shared: Arc<SharedState>,
     shards: Vec<Arc<Mutex<Shard>>>,
-    /// Empty columns for each shard, in which the next interval is recorded.
+    /// One set of empty columns per shard. The next interval is recorded in them.
     spares: Vec<Columns>,
-    /// The number of the open interval, from 1.
+    /// The number of the open interval, counted from 1.
     interval: u32,
     rules: Rules,
     /// The rules that take effect with the next interval.
@@ -105,7 +105,7 @@ pub struct IntervalResults {
     pub rows: Rows,
     /// The policies that the rows refer to.
     pub policies: Arc<Policies>,
-    /// The events, in the order of their own times.
+    /// The events, ordered by their timestamps.
     pub events: Vec<Event>,
     /// The counts of the interval's datagrams, lines and samples.
     pub counts: IngestCounts,
@@ -147,7 +147,7 @@ impl Aggregator {
         }
     }
 
-    /// Adds a shard for one receiver. All shards are added before the first interval ends.
+    /// Adds a shard for one receiver. All shards must be added before the first interval ends.
     pub fn add_shard(&mut self) -> Arc<Mutex<Shard>> {
         debug_assert_eq!(self.interval, 1, "a later shard would miss intervals");
         let mapping = Arc::clone(&self.rules.mapping);
@@ -169,8 +169,9 @@ impl Aggregator {
 
     /// Changes the settings. New rules take effect with the next interval, all other settings at once.
     ///
-    /// New rules start a new generation: the shards forget their line patterns, and nothing of the old rules stays in
-    /// memory. A series that no line has named since keeps an equal policy if the new rules have one.
+    /// New rules start a new generation: the shards forget their line patterns, and the old rules leave memory. Until a
+    /// line names a series again, the series keeps its policy if the new rules contain an equal one. Otherwise it gets
+    /// the policy of series that no rule matches.
     pub fn reload(&mut self, settings: ReloadableSettings) {
         let ReloadableSettings { mapping, policies, idle, limits, telemetry } = settings;
         self.shared.registry.set_limits(limits);
@@ -184,7 +185,7 @@ impl Aggregator {
         }
     }
 
-    /// Ends the interval of all shards at one moment, and merges what they recorded. `now` is counted from any fixed
+    /// Ends the interval in all shards at one moment, and merges what they recorded. `now` is the time since any fixed
     /// moment. It decides which series are idle.
     pub fn end_interval(&mut self, now: Duration) -> IntervalResults {
         if let Some(own) = &mut self.own_series {
@@ -210,7 +211,7 @@ impl Aggregator {
         results
     }
 
-    /// Ends the interval of the shards, which keep their line patterns.
+    /// Ends the interval in all shards. The shards keep their line patterns.
     fn rotate(&mut self) -> Vec<Columns> {
         let mut spares = std::mem::take(&mut self.spares);
         for (shard, spare) in self.shards.iter().zip(&mut spares) {
@@ -221,8 +222,8 @@ impl Aggregator {
         shards.into_iter().zip(spares).map(|(mut shard, spare)| shard.rotate(spare)).collect()
     }
 
-    /// Ends the interval of the shards, which forget their line patterns. They get room for those of the series that are
-    /// likely to live on. With new rules, also returns the new id of each old policy.
+    /// Ends the interval in all shards, which then forget their line patterns. It reserves room for the line patterns
+    /// of the series that are likely to live on. With new rules, it also returns the new id of each old policy.
     fn rotate_and_reset(
         &mut self,
         next_rules: Option<&Rules>,
@@ -237,12 +238,13 @@ impl Aggregator {
         }
         let carried = next_rules.map(|rules| rules.policies.carried_from(&self.rules.policies));
         if carried.is_some() {
-            // Most of it now, so that little is left to do while the shards are locked.
+            // Most of the update happens now, so little is left to do while the shards are locked.
             self.catalog.update(&self.shared.registry, end);
         }
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
         if let Some(carried) = &carried {
-            // The interval that ends is merged by the old policies, so the catalog has to know all of its series by them.
+            // The old policies apply to the interval that ends. So the catalog must know all series of that interval
+            // first.
             self.catalog.update(&self.shared.registry, end);
             self.shared.registry.carry_policies_over(carried);
         }
@@ -274,8 +276,8 @@ impl Aggregator {
         IntervalResults { rows: Rows::new(series, ids, values), policies, events, counts, refused, overview }
     }
 
-    /// Gives series without samples the values that are reported for them. Returns the number of clients' series that are
-    /// alive.
+    /// Fills in the values that are reported for series without samples. Returns the number of live series of clients,
+    /// per kind.
     fn fill_idle(&self, values: &mut [Option<Value>]) -> EnumMap<Kind, u64> {
         let IdleReporting { zero_counters, zero_sets, .. } = self.idle;
         let mut alive = EnumMap::default();
@@ -300,11 +302,11 @@ impl Aggregator {
         for (shard, columns) in self.shards.iter().zip(&mut columns) {
             let recycled = columns.clear();
             let left_over = shard.lock().resupply(recycled);
-            // Freed here, where no lock is held.
+            // This frees memory while no lock is held.
             drop(left_over);
         }
         if was_reset {
-            // The shards have other slots now, and maybe far fewer.
+            // The shards have other slots now, and possibly far fewer.
             columns.iter_mut().for_each(|columns| *columns = Columns::new(&self.shared.options));
         }
         self.spares = columns;
@@ -316,13 +318,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_own_gauge_without_a_value_keeps_its_number() {
+    fn a_telemetry_gauge_without_a_value_keeps_its_number() {
         let telemetry = Telemetry::default();
         let settings = ReloadableSettings { telemetry: true, ..ReloadableSettings::default() };
         let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, telemetry.clone());
         let shard = aggregator.add_shard();
         let own = telemetry.gauge("unset", &[]);
-        // Longer than series without samples live. Dropping them takes two flushes.
+        // These intervals exceed the lifetime of idle series. Dropping a series takes two flushes.
         for hour in [0, 2, 2, 2] {
             aggregator.end_interval(Duration::from_hours(hour));
         }

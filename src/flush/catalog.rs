@@ -1,4 +1,4 @@
-//! Lists all series that are alive in sorted order, with what the flush knows of each.
+//! Lists all live series in sorted order, with the state that the flush keeps of each.
 
 use std::mem;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use strum::VariantArray;
 use crate::model::{Kind, PolicyId, RESERVED_PREFIX, Series};
 use crate::resolve::{AggregateKind, Registry, SeriesId};
 
-/// All series. Each is found by its position in the sorted order, and by its number.
+/// All live series. A series is found by its position in the sorted order, or by its number.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
-    /// Sorted. The snapshots of all intervals between which no series came or went share the list.
+    /// The series, sorted. Snapshots share this list until a series is added or removed.
     series: Arc<Vec<Series>>,
-    /// The policies, in the order of the series. Snapshots share them likewise.
+    /// The policies, in the order of the series. Snapshots share this list until it changes.
     policies: Arc<Vec<PolicyId>>,
-    /// In the order of the series.
+    /// The numbers and kinds, in the order of the series.
     entries: Vec<Entry>,
-    /// By number.
+    /// The states, indexed by the number of the series.
     states: EnumMap<AggregateKind, Vec<SeriesState>>,
 }
 
@@ -37,7 +37,7 @@ impl Entry {
     }
 }
 
-/// A series to be added.
+/// A series to add.
 #[derive(Debug, Clone)]
 struct New {
     entry: Entry,
@@ -45,7 +45,7 @@ struct New {
     series: Series,
 }
 
-/// The state of the series with a number.
+/// The state of one series.
 #[derive(Debug, Clone, Copy, Default)]
 struct SeriesState {
     /// The time at which it last had samples, in seconds.
@@ -93,7 +93,7 @@ impl Catalog {
         self.policies[self.position(kind, id)]
     }
 
-    /// Returns the numbers of an aggregate kind for which a condition holds, in the order of the series.
+    /// Returns the numbers of the series of an aggregate kind that satisfy `condition`, in the order of the series.
     pub(super) fn ids(
         &self,
         kind: AggregateKind,
@@ -105,7 +105,7 @@ impl Catalog {
         holds.map(|(entry, _)| entry.id).collect()
     }
 
-    /// Brings the catalog up to date with the registry. Series that are new have samples at `now`, in seconds.
+    /// Brings the catalog up to date with the registry. New series count as seen at `now`, in seconds.
     pub(super) fn update(&mut self, registry: &Registry, now: u32) {
         for &kind in AggregateKind::VARIANTS {
             let changed = registry.take_changed(kind);
@@ -114,7 +114,6 @@ impl Catalog {
         }
     }
 
-    /// Gives series other policies.
     fn change_policies(&mut self, kind: AggregateKind, changed: Vec<(SeriesId, PolicyId)>) {
         for (id, policy) in changed {
             let position = self.position(kind, id);
@@ -123,12 +122,12 @@ impl Catalog {
         }
     }
 
-    /// Starts a generation of rules. `carried` holds the new id of each old policy.
+    /// Gives each series its policy in a new generation of rules. `carried` holds the new id of each old policy.
     pub(super) fn carry_policies_over(&mut self, carried: &[PolicyId]) {
         self.policies = Arc::new(self.policies.iter().map(|policy| carried[policy.index()]).collect());
     }
 
-    /// Adds series that have samples at `now`, in seconds, for the first time.
+    /// Adds series whose first samples came at `now`, in seconds.
     fn add(&mut self, kind: AggregateKind, new: Vec<(SeriesId, Series, PolicyId)>, now: u32) {
         if new.is_empty() {
             return;
@@ -151,12 +150,12 @@ impl Catalog {
         self.renumber();
     }
 
-    /// Merges sorted new series into the sorted list. It works from the end and within the lists, so that no second list of
-    /// all series is needed.
+    /// Merges sorted new series into the sorted list. It works in place and from the end, so it needs no second list of
+    /// all series.
     fn merge(&mut self, mut new: Vec<New>) {
         let Some(filler) = new.last().cloned() else { return };
         let Self { entries, series, policies, .. } = self;
-        // Copied if a snapshot still holds them.
+        // This copies the lists if a snapshot still holds them.
         let (series, policies) = (Arc::make_mut(series), Arc::make_mut(policies));
         let (mut old, mut position) = (series.len(), series.len() + new.len());
         entries.reserve_exact(new.len());
@@ -178,7 +177,8 @@ impl Catalog {
         }
     }
 
-    /// Removes dropped series of a kind, and replaces series whose text has moved. Both lists are sorted by number.
+    /// Removes dropped series of a kind, and replaces the handles of series whose text has moved. Both lists are sorted
+    /// by number.
     pub(super) fn remove(&mut self, kind: AggregateKind, dropped: &[SeriesId], moved: &[(SeriesId, Series)]) {
         let entries = mem::take(&mut self.entries).into_iter();
         let series = Arc::unwrap_or_clone(mem::take(&mut self.series));
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(**catalog.policies(), [3, 9, 2].map(policy));
         catalog.change_policies(AggregateKind::Counter, vec![(SeriesId(2), policy(7))]);
         assert_eq!(**catalog.policies(), [3, 9, 7].map(policy));
-        assert_eq!(before.len(), 5, "a snapshot keeps the list that it was made with");
+        assert_eq!(before.len(), 5, "a snapshot keeps its own list of series");
     }
 
     #[test]

@@ -10,24 +10,26 @@ use crate::aggregate::SharedState;
 use crate::model::{Kind, Policies, PolicyId};
 use crate::resolve::{AggregateKind, SeriesId};
 
-/// The progress of dropping idle series.
+/// Drops idle series, in two steps.
 ///
-/// A shard that knows a line pattern records without asking the registry, so a number cannot be given to another series
-/// while a shard may still use it. Hence two steps. The flush announces idle series to the registry. At the next rotation
-/// all shards forget their line patterns. From then on they ask the registry, where an announced series that a shard asks
-/// for comes back to life. The flush drops the series that had no sample by that rotation and that no shard asked for.
+/// A shard that knows a line pattern records without asking the registry. So the registry must not give a number to
+/// another series while a shard may still use it.
+///
+/// 1. The flush announces idle series to the registry. At the next rotation all shards forget their line patterns. From
+///    then on they ask the registry, which revives an announced series as soon as a shard asks for it.
+/// 2. The flush drops the announced series that had no sample by that rotation and that no shard has asked for.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
-    /// The announced series, if some wait to be dropped.
+    /// The announced series that wait to be dropped, if any.
     announced: Option<Announced>,
     next_search: Duration,
 }
 
 #[derive(Debug)]
 struct Announced {
-    /// The number of series that were announced.
+    /// The number of announced series.
     dying: usize,
-    /// The number of all series at that time.
+    /// The number of all series when they were announced.
     of: usize,
 }
 
@@ -37,12 +39,13 @@ impl Expiry {
         self.announced.is_some()
     }
 
-    /// Returns the share of all series that is likely to live on.
+    /// Returns the share of all series that are likely to live on.
     pub(super) fn share_kept(&self) -> f64 {
         self.announced.as_ref().map_or(1.0, |Announced { dying, of }| 1.0 - *dying as f64 / *of as f64)
     }
 
-    /// Takes the next step after a rotation at `now`. `was_reset` tells whether the shards forgot their patterns at it.
+    /// Takes the next step after a rotation at `now`. `was_reset` is true if the rotation made the shards forget their
+    /// line patterns.
     pub(super) fn advance(
         &mut self,
         shared: &SharedState,
@@ -61,7 +64,7 @@ impl Expiry {
     }
 }
 
-/// Tells the registry which series are idle. Returns their number, if there are any.
+/// Announces the idle series to the registry. Returns `None` if no series is idle.
 fn announce_idle(
     shared: &SharedState,
     catalog: &Catalog,
@@ -91,7 +94,7 @@ fn drop_idle(shared: &SharedState, catalog: &mut Catalog, policies: &Policies, n
             is_idle(catalog.seen(aggregate, id), kind, policies, policy, now)
         };
         match aggregate {
-            // Forgotten at once, so that the first samples of a new gauge with this number cannot be lost.
+            // The store forgets the gauge at once. Otherwise a new gauge with this number could lose its first samples.
             AggregateKind::Gauge => registry.drop_dying(aggregate, is_idle, |id| gauges.forget(id)),
             _ => registry.drop_dying(aggregate, is_idle, |_| ()),
         }
@@ -111,7 +114,7 @@ fn is_idle(seen: u32, kind: Kind, policies: &Policies, policy: PolicyId, now: Du
     u64::from(idle) >= policies.get(policy).expire_after[kind as usize].as_secs()
 }
 
-/// Returns a time in whole seconds. Four bytes for each series are enough for 136 years.
+/// Returns a time in whole seconds, which fit in 32 bits for 136 years.
 pub(super) fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The thread that flushes.
+//! Ends intervals on time, on a thread of its own.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -8,7 +8,7 @@ use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
 use crate::aggregate::RefusedNames;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 
-/// A command to the flusher: takes the settings of a new configuration.
+/// A command to the flusher to use new settings.
 #[derive(Debug)]
 pub struct Reload {
     /// The settings of series.
@@ -17,9 +17,9 @@ pub struct Reload {
     pub interval: Duration,
 }
 
-/// Takes the snapshots that the flusher makes.
+/// Accepts the snapshots that the flusher makes.
 pub trait Deliver: Send {
-    /// Takes a snapshot. It must not block: the next flush would be late.
+    /// Accepts a snapshot. It must not block, because that would delay the next flush.
     fn deliver(&self, snapshot: &Arc<Snapshot>);
 }
 
@@ -27,13 +27,13 @@ pub trait Deliver: Send {
 #[derive(Debug)]
 pub struct Flusher<D> {
     aggregator: Aggregator,
-    /// The first interval began before anything was received: rates divide by all of its time.
+    /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
-    receiver: D,
+    sink: D,
     telemetry: FlushTelemetry,
 }
 
-/// What the flusher reports of itself.
+/// The telemetry of the flusher.
 #[derive(Debug)]
 struct FlushTelemetry {
     duration: Gauge,
@@ -42,9 +42,9 @@ struct FlushTelemetry {
 }
 
 impl<D: Deliver> Flusher<D> {
-    /// Creates a flusher that hands each snapshot to `receiver`.
+    /// Creates a flusher that hands each snapshot to `sink`.
     #[must_use]
-    pub fn new(aggregator: Aggregator, schedule: Schedule, telemetry: &Telemetry, receiver: D) -> Self {
+    pub fn new(aggregator: Aggregator, schedule: Schedule, telemetry: &Telemetry, sink: D) -> Self {
         let duration = telemetry.gauge("flush_duration_seconds", &[]);
         duration.set(0.0);
         let telemetry = FlushTelemetry {
@@ -52,11 +52,11 @@ impl<D: Deliver> Flusher<D> {
             late: telemetry.counter("flush_late", &[]),
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
-        Self { aggregator, schedule, receiver, telemetry }
+        Self { aggregator, schedule, sink, telemetry }
     }
 
-    /// Flushes at the end of each interval and executes commands, until `commands` has no sender any more. Then flushes
-    /// the open interval and returns the receiver of the snapshots.
+    /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
+    /// the open interval and returns the sink.
     pub fn run(mut self, commands: &Receiver<Reload>) -> D {
         let begin = Instant::now();
         loop {
@@ -77,7 +77,7 @@ impl<D: Deliver> Flusher<D> {
             self.telemetry.duration.set(duration.as_secs_f64());
             tracing::debug!(?duration, late = ended.late, "flushed");
             if is_stopping {
-                return self.receiver;
+                return self.sink;
             }
         }
     }
@@ -92,7 +92,7 @@ impl<D: Deliver> Flusher<D> {
         self.telemetry.last_flush.set(unix_time.as_secs_f64());
         let results = self.aggregator.end_interval(now);
         log_losses(&results);
-        self.receiver.deliver(&Arc::new(results.into_snapshot(time, length)));
+        self.sink.deliver(&Arc::new(results.into_snapshot(time, length)));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::resolve::{AggregateKind, SeriesId};
 #[derive(Debug)]
 pub(super) struct Merger {
     shared: Arc<SharedState>,
-    /// One for each aggregate kind that has distributions.
+    /// A summarizer for each aggregate kind that has distributions.
     summarizers: [(AggregateKind, Summarizer); 2],
     union: Members,
 }
@@ -19,9 +19,9 @@ pub(super) struct Merger {
 /// The merged columns of one interval.
 #[derive(Debug)]
 pub(super) struct Merged {
-    /// In the order of the catalog; `None` for series without samples.
+    /// The values, in the order of the catalog. A series without samples has `None`.
     pub(super) values: Vec<Option<Value>>,
-    /// In the order of their own times.
+    /// The events, ordered by their timestamps.
     pub(super) events: Vec<Event>,
     pub(super) counts: IngestCounts,
     pub(super) refused: RefusedNames,
@@ -31,7 +31,7 @@ pub(super) struct Merged {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interval<'a> {
     pub(super) number: u32,
-    /// Its end, in seconds from any fixed moment.
+    /// The end of the interval, in seconds since any fixed moment.
     pub(super) end: u32,
     pub(super) policies: &'a Policies,
     /// Whether gauges without samples keep their last value.
@@ -52,7 +52,8 @@ impl Merger {
         }
     }
 
-    /// Merges what the shards recorded in an interval. The columns keep their timings, values and sets, to be cleared.
+    /// Merges what the shards recorded in an interval. Timings, values and sets stay in the columns until the caller
+    /// clears them.
     pub(super) fn merge(
         &mut self,
         columns: &mut [Columns],
@@ -67,7 +68,7 @@ impl Merger {
             refused.merge(&mut columns.refused);
             events.append(&mut columns.events.take());
         }
-        // Which receiver took which event is chance.
+        // Without sorting, the order would depend on which receiver got which event.
         events.sort_unstable();
         let mut values: Vec<_> = std::iter::repeat_with(|| None).take(catalog.entries().len()).collect();
         add_counters(columns, catalog, interval, &mut values);
@@ -167,7 +168,7 @@ struct OccupiedSlot {
     slot: u32,
 }
 
-/// Returns the slots of all shards that hold values, those of one series together.
+/// Returns the slots of all shards that hold values, grouped by series.
 fn occupied_slots<'a, I: Iterator<Item = (SeriesId, u32)>>(
     columns: &'a [Columns],
     occupied: impl Fn(&'a Columns) -> I,

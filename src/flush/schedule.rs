@@ -1,4 +1,4 @@
-//! Schedules flushes at wall-clock multiples of the interval, by the monotonic clock.
+//! Schedules flushes at wall-clock multiples of the interval, and measures time by the monotonic clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,11 +17,11 @@ pub struct Schedule {
 /// An interval that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// The end: the boundary, or the actual time if the interval ended early or late.
+    /// The end of the interval: the boundary, or the actual time if the interval ended early or late.
     pub time: SystemTime,
-    /// The length by the monotonic clock; never zero.
+    /// The length by the monotonic clock, which is never zero.
     pub length: Duration,
-    /// Whether it ended so late that it took a noticeable part of the next interval.
+    /// Whether the interval ended so late that it took a noticeable part of the next one.
     pub late: bool,
 }
 
@@ -50,12 +50,12 @@ impl Schedule {
 
     /// Ends the open interval at `now` and starts the next.
     ///
-    /// Each deadline is computed from the wall clock again. So delays do not add up, and after the clock is set, only one
-    /// interval is uneven. The next boundary is the first multiple that is more than half an interval away, so that waking
-    /// up a little early or setting the clock back makes no tiny interval.
+    /// Each deadline is computed from the wall clock again. So delays do not add up, and setting the clock makes only
+    /// one interval uneven. The next boundary is the first multiple that is more than half an interval away. So waking
+    /// up early or setting the clock back makes no tiny interval.
     pub fn end(&mut self, now: Instant, wall: SystemTime) -> Ended {
         let lateness = now.saturating_duration_since(self.deadline);
-        // The two clocks are read one after the other, and drift against each other.
+        // A short delay counts as on time, because the two clocks are read one after the other and drift apart.
         let on_time = now >= self.deadline && lateness <= self.tolerance();
         let ended = Ended {
             time: if on_time { self.boundary } else { wall },
@@ -77,7 +77,7 @@ impl Schedule {
         let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default() + distance;
         let interval = self.interval.as_nanos().max(1);
         let multiple = (since_epoch.as_nanos() / interval + 1) * interval;
-        // The nanoseconds since 1970 fit 64 bits until the year 2554.
+        // The nanoseconds since 1970 fit in 64 bits until the year 2554.
         UNIX_EPOCH + Duration::from_nanos(u64::try_from(multiple).unwrap_or(u64::MAX))
     }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_flush_is_marked_and_has_its_own_time() {
+    fn a_late_flush_is_marked_and_reports_its_actual_time() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(0));
         let ended = schedule.end(start + ms(27_000), at(27_000));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_that_a_stop_ends_has_the_time_of_the_stop() {
+    fn a_stop_ends_the_interval_at_the_time_of_the_stop() {
         let start = Instant::now();
         let mut schedule = Schedule::new(TEN, start, at(0));
         let ended = schedule.end(start + ms(2_500), at(2_500));

@@ -1,4 +1,4 @@
-//! Reports what the shards counted, and makes all that tallyd reports of itself ordinary series.
+//! Reports the counts of the shards, and turns tallyd's telemetry into ordinary series.
 
 use enum_map::EnumMap;
 
@@ -10,7 +10,7 @@ use crate::model::{
 use crate::protocol::{Note, RejectReason, Status};
 use crate::resolve::{AggregateKind, RefuseReason, Registry, SeriesId};
 
-/// The handles by which the counts of the shards are reported.
+/// The telemetry handles for the counts of the shards.
 #[derive(Debug)]
 pub(super) struct IngestTelemetry {
     datagrams: Counter,
@@ -56,7 +56,7 @@ impl IngestTelemetry {
 
     /// Reports the counts of an interval, the number of series that are alive, and their limit.
     pub(super) fn report(&self, counts: &IngestCounts, alive: &EnumMap<Kind, u64>, series_limit: usize) {
-        // All fields are listed, so that a new one cannot be forgotten.
+        // This lists all fields, so the compiler reports a new one that is forgotten.
         let IngestCounts {
             datagrams,
             bytes,
@@ -98,10 +98,10 @@ fn add_all<E: Named>(counters: &EnumMap<E, Counter>, counts: &EnumMap<E, u64>) {
     counters.values().zip(counts.values()).for_each(|(counter, count)| counter.add(*count));
 }
 
-/// The places of tallyd's own series among all series.
+/// The numbers of tallyd's own series.
 #[derive(Debug, Default)]
 pub(super) struct OwnSeries {
-    /// In the order in which they were registered with [`Telemetry`].
+    /// The kinds and numbers, in the order in which the series were registered with [`Telemetry`].
     numbers: Vec<(AggregateKind, SeriesId)>,
 }
 
@@ -117,8 +117,8 @@ impl OwnSeries {
         });
     }
 
-    /// Reads what is reported in an interval that ended at `now`, in seconds, and puts it among the values of all series,
-    /// if they are registered. Returns the number of datagrams that the kernel dropped.
+    /// Reads the telemetry of an interval that ended at `now`, in seconds, and stores it in `values`. Skips series that
+    /// are not registered yet. Returns the number of datagrams that the kernel dropped.
     pub(super) fn read(
         &self,
         telemetry: &Telemetry,
@@ -126,7 +126,8 @@ impl OwnSeries {
         now: u32,
         values: &mut [Option<Value>],
     ) -> u64 {
-        // A series without a value is seen, too. Otherwise it would expire, and its number could go to another series.
+        // A series without a value counts as seen, too. Otherwise it would expire, and another series could get its
+        // number.
         for &(kind, id) in &self.numbers {
             catalog.see(kind, id, now);
         }

@@ -1,13 +1,13 @@
 //! Accepts connections and serves all of them on one thread. Every server in tallyd runs this loop.
 //!
 //! ```text
-//!  accept --> fewer open than allowed --> serve, until the service says why it closed --> count
+//!  accept --> fewer open than allowed --> serve until the connection closes --> count by reason
 //!    ^  |
 //!    |  +---> as many open as allowed --> close at once, count as refused
 //!    |  |
 //!    +--+---> accepting failed --> wait; connections stay in the kernel's backlog
 //!
-//!  stop --> wait for open connections --> serve the backlog, if the service wants to --> end
+//!  stop --> wait for open connections --> serve the backlog, if the service accepts it --> end
 //! ```
 
 use std::fmt;
@@ -28,10 +28,10 @@ use super::bind::BACKLOG;
 use super::connections::Connections;
 use crate::model::Named;
 
-/// How long nothing is accepted after a failure. The failure will most likely repeat, and must not occupy the thread.
+/// The pause after a failure to accept. The failure will probably repeat, and must not keep the thread busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The time between two warnings that connections cannot be accepted.
+/// The shortest time between two warnings that connections cannot be accepted.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A listening socket.
@@ -47,8 +47,8 @@ pub(crate) trait Listen: Send + Sized + 'static {
     /// Accepts the next connection.
     fn accept(polled: &Self::Polled) -> impl Future<Output = io::Result<Self::Connection>>;
 
-    /// Returns the connections that the kernel has accepted already. It asks the kernel, because what the runtime knows
-    /// of the socket may be out of date.
+    /// Returns the connections that the kernel has already accepted. It asks the kernel, because the runtime's view of
+    /// the socket may be out of date.
     fn backlog(polled: Self::Polled) -> io::Result<impl Iterator<Item = io::Result<Self::Connection>>>;
 }
 
@@ -101,18 +101,18 @@ fn until_would_block<T>(accept: impl FnMut() -> io::Result<T>) -> impl Iterator<
     std::iter::repeat_with(accept).take_while(is_left)
 }
 
-/// Serves the connections `C` of a server. It runs on the server's thread only, so it needs no locks of its own.
+/// Serves the connections `C` of a server. It runs only on the server's thread, so it needs no locks.
 pub(crate) trait ServeConnection<C>: Send + 'static {
-    /// The reasons for which connections are closed.
+    /// The reasons for closing a connection.
     type CloseReason: Named + fmt::Debug + 'static;
 
-    /// The reason that counts a connection whose service panicked.
+    /// The reason that is counted for a connection whose service panicked.
     const PANICKED: Self::CloseReason;
 
     /// Whether a stopping server serves the connections in the kernel's backlog. If not, the kernel refuses them.
     const SERVES_BACKLOG: bool;
 
-    /// Serves a connection until it ends or the server stops, and returns why it was closed.
+    /// Serves a connection until it ends or the server stops, and returns the reason for closing it.
     fn serve(&self, connection: C, stop: Stop) -> impl Future<Output = Self::CloseReason>;
 }
 
@@ -123,12 +123,12 @@ pub(crate) struct Stop(watch::Receiver<Option<Duration>>);
 impl Stop {
     /// Waits until the server stops.
     pub(crate) async fn requested(&mut self) {
-        // An error means that the server was dropped, which stops it, too.
+        // An error means that the server was dropped, which also stops it.
         _ = self.0.wait_for(Option::is_some).await;
     }
 }
 
-/// The name of a server, and how many connections it may have.
+/// The name of a server, and its limit on connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AcceptOptions {
     /// The name of its thread, which is also the name of the listener in the log.
@@ -139,7 +139,7 @@ pub(crate) struct AcceptOptions {
     pub(crate) max_connections_key: &'static str,
 }
 
-/// How a server ended.
+/// The way in which a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopped {
     /// All connections were served to their end.
@@ -175,7 +175,8 @@ impl AcceptThread {
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            // What services hand to `spawn_blocking` runs one piece after the other. So clients take at most one more core.
+            // All work that services pass to `spawn_blocking` runs on this one thread, so clients use at most one more
+            // core.
             .max_blocking_threads(1)
             .build()?;
         let socket = {
@@ -201,7 +202,7 @@ impl AcceptThread {
         !self.thread.is_finished()
     }
 
-    /// Stops accepting and ends the connections, which may take up to `patience`.
+    /// Tells the thread to accept nothing more and to end within `patience`. Connections may use that time to finish.
     pub(crate) fn stop(&self, patience: Duration) {
         self.stop.send_replace(Some(patience));
     }
@@ -225,7 +226,7 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
         let mut stop = Stop(self.stopping.clone());
         let mut back_off = BackOff { options: self.options, warned: None };
         loop {
-            // Ended connections are noticed before the next one is accepted, so that none is refused without need.
+            // Counting ended connections first makes room, so that no connection is refused without need.
             tokio::select! {
                 biased;
                 () = stop.requested() => break,
@@ -244,23 +245,23 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
     }
 
     async fn drain<L: Listen<Connection = C>>(&mut self, socket: L::Polled) {
-        // A socket whose backlog is not served is closed here, before anything is waited for.
+        // If the service does not serve the backlog, this closes the socket before any waiting.
         let socket = S::SERVES_BACKLOG.then_some(socket);
-        // Open connections notice the stop themselves. They come first, because that makes room for the backlog.
+        // Open connections notice the stop themselves. Waiting for them first makes room for the backlog.
         self.wait_for_open().await;
         match socket.map(L::backlog).transpose() {
-            // Clients may go on connecting. At most this many had connected when the stop began.
+            // Clients may keep connecting. At most this many had connected when the stop began.
             Ok(backlog) => self.serve_backlog(backlog.into_iter().flatten().take(BACKLOG as usize)).await,
             Err(error) => {
                 let listener = self.options.name;
-                tracing::error!(%error, listener, "connections that were not accepted yet are lost");
+                tracing::error!(%error, listener, "connections in the backlog are lost");
             }
         }
     }
 
     async fn serve_backlog(&mut self, backlog: impl Iterator<Item = io::Result<C>>) {
         for accepted in backlog {
-            // An error may mean that files have run out, and connections that end give them back.
+            // An error may mean that the process has no free file descriptors. Connections that end free some.
             if accepted.is_err() || self.is_full() {
                 self.wait_for_open().await;
             }
@@ -294,14 +295,14 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
     fn count_end(&self, ended: Result<S::CloseReason, JoinError>) {
         let reason = ended.unwrap_or_else(|error| {
             let listener = self.options.name;
-            tracing::error!(%error, listener, "a connection ended by a panic; what it sent last may be lost");
+            tracing::error!(%error, listener, "a connection panicked; the data it sent last may be lost");
             S::PANICKED
         });
         self.connections.count_closed(reason);
     }
 }
 
-/// Pauses where connections cannot be accepted.
+/// Pauses when connections cannot be accepted.
 struct BackOff {
     options: AcceptOptions,
     /// The time of the last warning.
@@ -311,7 +312,7 @@ struct BackOff {
 impl BackOff {
     /// Waits if the error is likely to repeat. Meanwhile, connections wait in the kernel's backlog.
     async fn wait(&mut self, error: &io::Error) {
-        // This error is about one client, which has gone.
+        // This error concerns one client, which is gone.
         if error.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }
@@ -346,7 +347,7 @@ mod tests {
         Stop,
     }
 
-    /// Reads a byte and panics, unless the connection ends or the server stops before.
+    /// Panics on the first byte, unless the connection ends or the server stops first.
     struct PanicAtByte;
 
     impl ServeConnection<(TcpStream, tcp::SocketAddr)> for PanicAtByte {
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_connection_is_counted_by_what_became_of_it() {
+    fn every_connection_is_counted_by_its_outcome() {
         let socket = tcp::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Opens TCP and UDP sockets, and says what to change if an address cannot be used.
+//! Opens TCP and UDP sockets. If an address cannot be used, the error says what to change.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// Connections that the kernel holds until they are accepted. The kernel lowers it to `net.core.somaxconn`.
+/// The number of connections that the kernel holds until tallyd accepts them. The kernel caps it at
+/// `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 1024;
 
-/// Detects clients that vanished without closing their connection, within about two minutes.
+/// Detects within about two minutes that a client vanished without closing its connection.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_mins(1))
     .with_interval(Duration::from_secs(15))
@@ -24,20 +25,20 @@ pub struct BindKeys {
     pub socket: &'static str,
     /// The key of the IP address.
     pub address: &'static str,
-    /// The key of the port. It may be the same as that of the address.
+    /// The key of the port, which may equal that of the address.
     pub port: &'static str,
     /// The key that lets several processes share the address, if there is one.
     pub share_port: Option<&'static str>,
 }
 
-/// How to open the UDP sockets of one address.
+/// The UDP sockets to open on one address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UdpSockets {
-    /// Port 0 lets the kernel choose a free one.
+    /// The address. If its port is 0, the kernel chooses a free one.
     pub(crate) address: SocketAddr,
     /// The number of sockets that share the address, at least 1.
     pub(crate) count: usize,
-    /// Bytes of receive buffer to request for each socket.
+    /// The size of the receive buffer to request for each socket, in bytes.
     pub(crate) receive_buffer: usize,
     /// Whether other processes of the same user may open sockets on the address.
     pub(crate) share_port: bool,
@@ -54,18 +55,18 @@ pub(crate) fn bind_udp(sockets: &UdpSockets, keys: &BindKeys) -> Result<Vec<UdpS
     let mut opened = Vec::with_capacity(sockets.count);
     for _ in 0..sockets.count {
         let socket = open_udp(address, sockets, opened.is_empty()).map_err(failed)?;
-        // If the port is 0, the first socket chooses it for all.
+        // If the port is 0, the first socket determines the port of all sockets.
         address = socket.local_addr().map_err(failed)?;
         opened.push(socket);
     }
     Ok(opened)
 }
 
-/// Binds the first socket without `SO_REUSEPORT`, so that it fails if another process uses the address, and sets the
-/// option afterwards. With the option from the start, a second tallyd would silently take half of the datagrams.
+/// Binds the first socket without `SO_REUSEPORT` and sets the option afterwards. So binding fails if another process
+/// uses the address. With the option set from the start, a second tallyd would silently take half of the datagrams.
 fn open_udp(address: SocketAddr, sockets: &UdpSockets, is_first: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // RcvBufForce exceeds `net.core.rmem_max`, which takes CAP_NET_ADMIN.
+    // RcvBufForce may exceed `net.core.rmem_max`, but needs CAP_NET_ADMIN.
     setsockopt(&socket, sockopt::RcvBufForce, &sockets.receive_buffer)
         .or_else(|_| socket.set_recv_buffer_size(sockets.receive_buffer))?;
     socket.set_reuse_port(!is_first || sockets.share_port)?;
@@ -74,8 +75,8 @@ fn open_udp(address: SocketAddr, sockets: &UdpSockets, is_first: bool) -> io::Re
     Ok(socket.into())
 }
 
-/// Returns the receive buffer that the kernel granted, in bytes as they are requested. The kernel itself reports twice as
-/// many, because it doubles the request for its own bookkeeping.
+/// Returns the size of the receive buffer that the kernel granted, in bytes. The kernel reports twice the size, because
+/// it doubles each request for its own bookkeeping.
 pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
     Ok(SockRef::from(socket).recv_buffer_size()? / 2)
 }
@@ -91,7 +92,7 @@ pub(crate) fn bind_tcp(address: SocketAddr, keys: &BindKeys) -> Result<TcpListen
 
 fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Without this, closed connections would block the address for a minute after a restart.
+    // Without this option, closed connections would block the address for a minute after a restart.
     socket.set_reuse_address(true)?;
     // On Linux, accepted connections inherit the setting.
     socket.set_tcp_keepalive(&KEEPALIVE)?;

@@ -4,7 +4,7 @@ use enum_map::EnumMap;
 
 use crate::model::{Counter, Gauge, Named, Source, Telemetry};
 
-/// The telemetry of the connections of one listening socket. `R` names the reasons for which they are closed.
+/// The telemetry of the connections of one listening socket. `R` names the reasons for closing a connection.
 #[derive(Debug)]
 pub(crate) struct Connections<R: Named> {
     open: Gauge,
@@ -13,7 +13,7 @@ pub(crate) struct Connections<R: Named> {
     closed: EnumMap<R, Counter>,
 }
 
-/// How the log tells that connections were refused because the limit was reached.
+/// The log entry for connections that were refused because the limit was reached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RefusedWarning {
     /// The configuration key of the limit.
@@ -23,8 +23,8 @@ pub(crate) struct RefusedWarning {
 }
 
 impl<R: Named> Connections<R> {
-    /// Registers `name`, which is how many connections are open, and the counters `name_opened`, `name_refused` and
-    /// `name_closed`, the last one by reason. Refused connections are logged once per interval.
+    /// Registers the gauge `name`, which counts open connections, and the counters `name_opened`, `name_refused` and
+    /// `name_closed`. The last one is counted by reason. Refused connections are logged once per interval.
     pub(crate) fn register(
         telemetry: &Telemetry,
         name: &str,

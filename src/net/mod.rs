@@ -1,4 +1,4 @@
-//! Opens sockets, accepts connections on them, and counts these. It knows no configuration key: callers pass the names.
+//! Opens sockets, and accepts and counts connections. It knows no configuration keys: callers pass their names.
 
 mod accept;
 mod bind;
