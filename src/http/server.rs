@@ -46,7 +46,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the web configuration file is invalid, the address cannot be used, or the system provides no thread.
+    /// Fails if the web configuration file is invalid, the address cannot be used, or the system provides no thread.
     pub(crate) fn start(
         options: &ServerOptions,
         keys: &ServerKeys,

@@ -17,14 +17,13 @@ use socket2::{SockFilter, SockRef};
 use crate::aggregate::Shard;
 use crate::net::{self, BindError, BindKeys, UdpSockets};
 
-/// Datagrams taken from the kernel in one call.
+/// The largest number of datagrams that one call receives.
 const BATCH: usize = 32;
 
-/// How long a receiver pauses after an error. The kernel reports no lasting error here, as far as is known. If it did,
-/// the thread would not use up a core.
+/// The pause of a receiver after an error. No lasting error is known here, but one would otherwise keep a core busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The classic BPF program `ret #0`, which accepts no byte of any datagram.
+/// The classic BPF program `ret #0`, which drops every datagram.
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
 const UDP_KEYS: BindKeys = BindKeys {
@@ -34,16 +33,16 @@ const UDP_KEYS: BindKeys = BindKeys {
     share_port: Some("listeners.udp.share_port"),
 };
 
-/// How to listen on UDP.
+/// The options of the UDP listener.
 #[derive(Debug, Clone)]
 pub struct UdpOptions {
-    /// Port 0 lets the kernel choose a free one.
+    /// The address. If its port is 0, the kernel chooses a free one.
     pub address: SocketAddr,
-    /// The number of receivers, each with a socket of its own on the address; at least 1.
+    /// The number of receivers, at least 1. Each has a socket of its own on the address.
     pub receivers: usize,
-    /// Bytes of receive buffer to request for each socket.
+    /// The size of the receive buffer to request for each socket, in bytes.
     pub receive_buffer: usize,
-    /// Bytes beyond which a datagram is truncated.
+    /// The length in bytes beyond which a datagram is truncated.
     pub max_datagram: usize,
     /// Whether other processes of the same user may listen on the address.
     pub share_port: bool,
@@ -53,7 +52,7 @@ pub struct UdpOptions {
 ///
 /// # Errors
 ///
-/// If the address cannot be used, for example because another process uses it.
+/// Fails if the address cannot be used, for example because another process uses it.
 pub fn bind_udp(options: &UdpOptions) -> Result<Vec<UdpSocket>, BindError> {
     let UdpOptions { address, receivers, receive_buffer, share_port, .. } = *options;
     net::bind_udp(&UdpSockets { address, count: receivers, receive_buffer, share_port }, &UDP_KEYS)
@@ -62,28 +61,30 @@ pub fn bind_udp(options: &UdpOptions) -> Result<Vec<UdpSocket>, BindError> {
 /// A socket that receives datagrams.
 #[derive(Debug)]
 pub(super) enum DatagramSocket {
-    /// When its buffer is full, the kernel drops datagrams and counts them.
+    /// A UDP socket. When its buffer is full, the kernel drops datagrams and counts them.
     Udp(UdpSocket),
-    /// The kernel drops nothing. When the queue is full, a sender waits, or its call fails with `EAGAIN`.
+    /// A Unix socket. The kernel drops nothing: when the queue is full, a sender waits, or its call fails with
+    /// `EAGAIN`.
     Unix(UnixDatagram),
 }
 
 impl DatagramSocket {
-    /// Makes the kernel refuse new datagrams, and wakes the thread that waits for some. Datagrams that the kernel holds can
-    /// still be received.
+    /// Makes the kernel refuse new datagrams, and wakes the thread that waits for some. The datagrams that the kernel
+    /// holds can still be received.
     fn shut(&self) {
         if let Self::Udp(socket) = self
             && let Err(error) = refuse_datagrams(socket)
         {
             tracing::warn!(%error, "could not close the socket to new datagrams before draining it");
         }
-        // This wakes the thread, on Linux that of a UDP socket, too. Senders to a Unix socket get `EPIPE`.
+        // This wakes the thread. On Linux, it also wakes one that waits for a UDP socket. Senders to a Unix socket get
+        // `EPIPE`.
         _ = SockRef::from(self).shutdown(Shutdown::Both);
     }
 }
 
-/// Connects the socket to itself. So its port is closed to all others, and the kernel answers them with `ECONNREFUSED`. A
-/// filter drops the datagrams that were on their way to the socket at that moment. The kernel counts them as dropped.
+/// Connects the socket to itself. This closes its port to all other senders, which get `ECONNREFUSED`. A filter drops
+/// the datagrams that were on their way to the socket at that moment. The kernel counts them as dropped.
 fn refuse_datagrams(socket: &UdpSocket) -> io::Result<()> {
     let mut address = socket.local_addr()?;
     if address.ip().is_unspecified() {
@@ -116,12 +117,12 @@ pub(super) struct DatagramReceiver {
 }
 
 impl DatagramReceiver {
-    /// Starts a thread with the name `name` that records the datagrams of `socket` in `shard`. It truncates datagrams that
-    /// are longer than `max_datagram` bytes.
+    /// Starts a thread named `name` that records the datagrams of `socket` in `shard`. It truncates datagrams that are
+    /// longer than `max_datagram` bytes.
     ///
     /// # Errors
     ///
-    /// If the system provides no thread.
+    /// Fails if the system provides no thread.
     pub(super) fn start(
         name: String,
         socket: DatagramSocket,
@@ -140,20 +141,20 @@ impl DatagramReceiver {
         Ok(Self { socket, stopping, thread })
     }
 
-    /// Refuses new datagrams and makes the thread end. It still records the datagrams that the kernel holds. The kernel
-    /// tells later senders that nothing listens.
+    /// Refuses new datagrams and makes the thread end. Before it ends, the thread records the datagrams that the kernel
+    /// holds. Later senders get an error.
     pub(super) fn stop(&self) {
-        // This comes first, so that the thread ignores the empty datagrams that a socket returns once it is shut.
+        // The flag comes first, so the thread ignores the empty datagrams that a shut socket returns.
         self.stopping.store(true, Ordering::Release);
         self.socket.shut();
     }
 
-    /// Waits until the thread has drained its socket and ended. The socket stays open as long as the returned value, so
-    /// that its drop counter can still be read.
+    /// Waits until the thread has drained its socket and ended. Returns the socket, whose drop counter can be read as
+    /// long as it is open.
     #[must_use]
     pub(super) fn join(self) -> Arc<DatagramSocket> {
         if self.thread.join().is_err() {
-            tracing::error!("a receiver ended by a panic; its last datagrams may be lost");
+            tracing::error!("a receiver panicked; its last datagrams may be lost");
         }
         self.socket
     }
@@ -172,7 +173,7 @@ impl ReceiverThread {
             std::array::from_fn(|_| vec![0; self.max_datagram].into_boxed_slice());
         let mut headers = MultiHeaders::preallocate(BATCH, None);
         loop {
-            // This sleeps until there is one datagram, and then takes those that have arrived, up to a batch.
+            // This sleeps until a datagram arrives, and then receives all that have arrived, up to a batch.
             let received = self.receive(&mut headers, &mut buffers, MsgFlags::MSG_WAITFORONE);
             if self.stopping.load(Ordering::Acquire) {
                 break;
@@ -182,7 +183,8 @@ impl ReceiverThread {
                 thread::sleep(PAUSE);
             }
         }
-        // The thread may have seen the flag before `stop` shut the socket. What arrived after the drain would be lost.
+        // The thread may have seen the flag before `stop` shut the socket. A datagram that arrived after the drain
+        // would be lost.
         self.socket.shut();
         while self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT).is_ok() {}
     }
@@ -209,7 +211,7 @@ impl ReceiverThread {
                 Err(error) => return Err(error),
             }
         }
-        // A socket that was shut also returns datagrams that were never sent, all of them empty.
+        // A socket that was shut also returns empty datagrams that nothing sent.
         let has_phantoms = self.stopping.load(Ordering::Acquire);
         let mut shard = self.shard.lock();
         for (buffer, &(length, truncated)) in buffers.iter().zip(&lengths[..count]) {
@@ -246,7 +248,7 @@ mod tests {
             sender.connect((sender.local_addr().unwrap().ip(), port)).unwrap();
             let telemetry = Telemetry::default();
             socket_drops::register(&telemetry, std::slice::from_ref(&socket)).unwrap();
-            // More than one batch, and few enough for the smallest usual receive buffer.
+            // This is more than one batch, and few enough for the smallest usual receive buffer.
             let held = 3 * BATCH as u64;
             (0..held).for_each(|_| _ = sender.send(b"a:1|c").unwrap());
             let shard = shard();
@@ -255,7 +257,7 @@ mod tests {
             let receiver =
                 DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 65_536).unwrap();
             receiver.stop();
-            // The error of the first is reported with the second.
+            // The kernel reports the error of the first send with the second.
             sender.send(b"late:1|c").unwrap();
             assert_eq!(sender.send(b"late:1|c").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
             drop(blocked);
@@ -291,7 +293,7 @@ mod tests {
         let socket = UnixDatagram::bind(&path).unwrap();
         let [sender, later] = [(), ()].map(|()| UnixDatagram::unbound().unwrap());
         sender.set_nonblocking(true).unwrap();
-        // Sends until the queue is full. Then the kernel refuses, and drops nothing.
+        // This sends until the queue is full. Then the kernel refuses more, and drops nothing.
         let send = || sender.send_to(b"a:1|c", &path);
         let held = std::iter::repeat_with(send).take_while(Result::is_ok).count() as u64;
         assert!(held > 0);

@@ -22,20 +22,20 @@ use crate::net::{
 const TCP_KEYS: BindKeys =
     BindKeys { socket: "tcp", address: "listeners.tcp.bind", port: "listeners.tcp.bind", share_port: None };
 
-/// The listeners that are enabled. The others are `None`.
+/// The options of each listener. A disabled listener is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct ListenOptions {
     /// The UDP listener.
     pub udp: Option<UdpOptions>,
     /// The TCP listener.
     pub tcp: Option<(SocketAddr, StreamOptions)>,
-    /// The Unix datagram listener, and the bytes beyond which it truncates a datagram.
+    /// The Unix datagram listener, and the length in bytes beyond which it truncates a datagram.
     pub unix_datagram: Option<(SocketFile, usize)>,
     /// The Unix stream listener.
     pub unix_stream: Option<(SocketFile, StreamOptions)>,
 }
 
-/// Sockets that are open, and that no receiver reads yet.
+/// Open sockets that no receiver reads yet.
 #[derive(Debug)]
 pub struct OpenedSockets {
     options: ListenOptions,
@@ -55,7 +55,7 @@ pub struct Listeners {
     addresses: Addresses,
 }
 
-/// Where tallyd listens, as the kernel granted it.
+/// The addresses on which tallyd listens, as the kernel granted them.
 #[derive(Debug, Default)]
 struct Addresses {
     udp: Option<UdpAddress>,
@@ -68,9 +68,9 @@ struct Addresses {
 struct UdpAddress {
     address: SocketAddr,
     receivers: usize,
-    /// Bytes of receive buffer that the configuration requests.
+    /// The receive buffer that the configuration requests, in bytes.
     requested: u64,
-    /// Bytes of receive buffer that the kernel granted, in the smallest case.
+    /// The smallest receive buffer that the kernel granted, in bytes.
     granted: u64,
 }
 
@@ -80,11 +80,11 @@ pub struct DrainedSockets {
     _sockets: Vec<Arc<DatagramSocket>>,
 }
 
-/// Opens all sockets, so that a wrong address or path is reported before anything is received.
+/// Opens all sockets. So a wrong address or path is reported before anything is received.
 ///
 /// # Errors
 ///
-/// The first socket that cannot be opened, and what to change.
+/// Fails at the first socket that cannot be opened. The error says what to change.
 pub fn open(options: ListenOptions) -> Result<OpenedSockets, Box<dyn std::error::Error + Send + Sync>> {
     let ListenOptions { udp, tcp, unix_datagram, unix_stream } = &options;
     Ok(OpenedSockets {
@@ -97,11 +97,11 @@ pub fn open(options: ListenOptions) -> Result<OpenedSockets, Box<dyn std::error:
 }
 
 impl OpenedSockets {
-    /// Starts the receivers, each with a shard from `new_shard`, and registers what they count.
+    /// Starts the receivers, each with a shard from `new_shard`, and registers their telemetry.
     ///
     /// # Errors
     ///
-    /// If the system provides no thread, or the kernel does not report the address or buffer of a socket.
+    /// Fails if the system provides no thread, or the kernel does not report the address or buffer of a socket.
     pub fn start(
         self,
         mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>,
@@ -154,10 +154,7 @@ fn start_streams<S: ByteStream, A: 'static>(
     telemetry: &Telemetry,
 ) -> io::Result<AcceptThread> {
     let log = |connections, key: &str| {
-        tracing::error!(
-            connections,
-            "connections were refused, because as many are open as allowed; raise {key}"
-        );
+        tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
     };
     let warning = RefusedWarning { key: limit_key, log };
     let connections = Connections::register(telemetry, "connections", &[("listener", listener)], warning);
@@ -194,14 +191,14 @@ impl Listeners {
     /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded.
     #[must_use]
     pub fn stop(self) -> DrainedSockets {
-        // Without its file, later clients of a Unix socket find that nothing listens.
+        // Removing the files tells later clients of a Unix socket that nothing listens.
         drop(self.files);
         self.datagrams.iter().for_each(DatagramReceiver::stop);
-        // Draining reads only what clients had sent before, so it takes no time limit.
+        // Draining reads only data that clients had already sent, so it needs no time limit.
         self.streams.iter().for_each(|thread| thread.stop(Duration::MAX));
         for thread in self.streams {
             if thread.join() == Stopped::Panicked {
-                tracing::error!("a receiver ended by a panic; the last lines of its connections may be lost");
+                tracing::error!("a receiver panicked; the last lines of its connections may be lost");
             }
         }
         DrainedSockets { _sockets: self.datagrams.into_iter().map(DatagramReceiver::join).collect() }

@@ -6,8 +6,8 @@
 //!  TCP or Unix stream socket -----> streams --> framing (lines) --+
 //! ```
 //!
-//! Each receiver is a thread with a shard of its own. A receiver sleeps in the kernel until something arrives. Only the
-//! idle timeout of a connection wakes it otherwise, and a single datagram does not wait for others.
+//! Each receiver is a thread with a shard of its own. It sleeps in the kernel until data arrives or the idle timeout of
+//! a connection expires. A datagram never waits for others.
 
 mod datagrams;
 mod framing;

@@ -1,4 +1,4 @@
-//! The owner of a socket file.
+//! Reads the owner of a socket file, and looks up the user and the group.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Returns the numbers of the user and of the group.
+    /// Returns the numbers of the user and the group.
     ///
     /// # Errors
     ///
-    /// If this machine does not know a name, or cannot look it up.
+    /// Fails if this machine does not know a name, or cannot look it up.
     pub(super) fn numbers(&self) -> Result<(Option<u32>, Option<u32>), String> {
         let user = self
             .user
@@ -55,7 +55,7 @@ impl TryFrom<String> for Owner {
         };
         if !user.into_iter().chain(group).all(is_name) {
             return Err(format!(
-                "{text:?} is no owner such as \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"
+                "{text:?} is not an owner; write \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"
             ));
         }
         Ok(Self { user: user.map(str::to_owned), group: group.map(str::to_owned) })

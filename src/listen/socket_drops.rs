@@ -1,4 +1,4 @@
-//! Counts the datagrams that the kernel dropped because a receive buffer was full, or by the filter of a stop.
+//! Counts the datagrams that the kernel dropped because a receive buffer was full or tallyd was stopping.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,19 +19,19 @@ struct SocketDrops(Vec<WatchedSocket>);
 
 #[derive(Debug)]
 struct WatchedSocket {
-    /// The number by which the tables name the socket.
+    /// The number that identifies the socket in the tables.
     inode: u64,
-    /// The kernel's counter when it was last read. It wraps around.
+    /// The kernel's counter at the last reading. It wraps around.
     latest: u32,
     dropped: Counter,
 }
 
-/// Registers, for each socket, how many datagrams the kernel drops, and its receive buffer. The counters of the sockets are
-/// still at 0. Returns the smallest of the receive buffers in bytes.
+/// Registers the receive buffer of each socket and a counter of the datagrams that the kernel dropped since the socket
+/// was opened. Returns the smallest receive buffer in bytes.
 ///
 /// # Errors
 ///
-/// If the kernel does not report the buffer or the inode of a socket.
+/// Fails if the kernel does not report the buffer or the inode of a socket.
 pub(super) fn register(telemetry: &Telemetry, sockets: &[UdpSocket]) -> io::Result<u64> {
     let mut watched = Vec::with_capacity(sockets.len());
     let mut smallest_buffer = u64::MAX;
@@ -49,7 +49,7 @@ pub(super) fn register(telemetry: &Telemetry, sockets: &[UdpSocket]) -> io::Resu
 }
 
 impl SocketDrops {
-    /// Counts the drops since the last call, and returns how many there were.
+    /// Counts the drops since the last call, and returns their number.
     fn count(&mut self, tables: &[String]) -> u64 {
         let mut new_drops = 0;
         for (inode, count) in tables.iter().flat_map(|table| table.lines()).filter_map(inode_and_drops) {
@@ -71,15 +71,15 @@ impl Source for SocketDrops {
         if datagrams > 0 {
             tracing::error!(
                 datagrams,
-                "the kernel dropped datagrams because a receive buffer was full (or, if tallyd is stopping, on their \
-                 way); raise listeners.udp.receive_buffer and net.core.rmem_max, or listeners.udp.receivers"
+                "the kernel dropped datagrams because a receive buffer was full, or because tallyd is stopping; raise \
+                 listeners.udp.receive_buffer and net.core.rmem_max, or listeners.udp.receivers"
             );
         }
     }
 }
 
-/// Returns the inode and the number of drops in a line of the table, which are its columns 9 and 12, counted from 0. The
-/// heading has no numbers there.
+/// Returns the inode and the number of drops from a line of the table. These are its columns 9 and 12, counted from 0.
+/// Returns `None` for the heading.
 fn inode_and_drops(line: &str) -> Option<(u64, u32)> {
     let mut columns = line.split_ascii_whitespace();
     let inode = columns.nth(9)?.parse().ok()?;

@@ -17,17 +17,17 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::owner::Owner;
 use crate::net::BACKLOG;
 
-/// How long to wait for the lock of a directory. Another tallyd that starts holds it for less than a millisecond.
+/// The longest wait for the lock of a directory. Another tallyd holds it for less than a millisecond while it starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The file of a Unix socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketFile {
-    /// Its path, at most 107 bytes long.
+    /// The path, at most 107 bytes long.
     pub path: PathBuf,
-    /// Its mode. Permission to write is permission to send.
+    /// The mode. Permission to write is permission to send.
     pub mode: u32,
-    /// Its owner.
+    /// The owner.
     pub owner: Owner,
 }
 
@@ -57,7 +57,7 @@ impl Drop for BoundFile {
         if fs::symlink_metadata(&self.path).is_ok_and(|metadata| is_ours(&metadata))
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, path = %self.path.display(), "cannot remove the socket file; the next start will");
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove the socket file; the next start will do so");
         }
     }
 }
@@ -75,7 +75,7 @@ enum Cause {
     Locked,
     NotASocket,
     Served,
-    /// It is unknown whether a process serves the socket.
+    /// tallyd cannot find out whether a process serves the socket.
     Unclear(io::Error),
     Stale(io::Error),
     Bind(io::Error),
@@ -88,14 +88,14 @@ impl fmt::Display for SocketFileError {
         write!(f, "cannot listen on {}: ", self.path.display())?;
         match &self.cause {
             Cause::Directory(error) if error.kind() == io::ErrorKind::NotFound => f.write_str(
-                "its directory does not exist; create it, or let systemd do so by RuntimeDirectory=tallyd",
+                "its directory does not exist; create it, or let systemd create it with RuntimeDirectory=tallyd",
             ),
             Cause::Directory(error) => write!(f, "its directory cannot be opened: {error}"),
             Cause::Locked => f.write_str(
                 "another process keeps its directory locked (see `lslocks`); stop that process, or choose another directory",
             ),
             Cause::NotASocket => f.write_str(
-                "a file with this path is no socket; move it away, or choose another path",
+                "a file with this path is not a socket; move it away, or choose another path",
             ),
             Cause::Served => f.write_str(
                 "another process serves this socket (see `ss -lxp`); stop that process, or choose another path",
@@ -106,7 +106,7 @@ impl fmt::Display for SocketFileError {
                  none does"
             ),
             Cause::Stale(error) => {
-                write!(f, "a socket with this path exists that no process serves, and it cannot be removed: {error}")
+                write!(f, "no process serves the socket with this path, but the socket cannot be removed: {error}")
             }
             Cause::Bind(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 f.write_str("permission denied; let tallyd's user write in its directory, or choose another path")
@@ -124,7 +124,7 @@ impl std::error::Error for SocketFileError {}
 ///
 /// # Errors
 ///
-/// If the path cannot be used. A file that is in use, or that is no socket, is left as it is.
+/// Fails if the path cannot be used. A file that is in use or is not a socket stays unchanged.
 pub(super) fn bind_datagram(file: &SocketFile) -> Result<(UnixDatagram, BoundFile), SocketFileError> {
     bind(file, Type::DGRAM, |_| Ok(())).map(|(socket, bound)| (socket.into(), bound))
 }
@@ -133,7 +133,7 @@ pub(super) fn bind_datagram(file: &SocketFile) -> Result<(UnixDatagram, BoundFil
 ///
 /// # Errors
 ///
-/// If the path cannot be used. A file that is in use, or that is no socket, is left as it is.
+/// Fails if the path cannot be used. A file that is in use or is not a socket stays unchanged.
 pub(super) fn bind_stream(file: &SocketFile) -> Result<(UnixListener, BoundFile), SocketFileError> {
     let listen = |socket: &Socket| {
         socket.set_nonblocking(true)?;
@@ -148,7 +148,8 @@ fn bind(
     listen: impl FnOnce(&Socket) -> io::Result<()>,
 ) -> Result<(Socket, BoundFile), SocketFileError> {
     let failed = |cause| SocketFileError { path: file.path.clone(), cause };
-    // The lock is held until the end. Otherwise a tallyd could remove the socket that another one has just created.
+    // The lock is held until this function returns. Otherwise one tallyd could remove the socket that another has just
+    // created.
     let _lock = lock_directory(&file.path).map_err(failed)?;
     remove_stale(&file.path).map_err(failed)?;
     let (socket, bound) = create(&file.path, kind).map_err(|error| failed(Cause::Bind(error)))?;
@@ -207,7 +208,7 @@ fn remove_stale(path: &Path) -> Result<(), Cause> {
 
 fn create(path: &Path, kind: Type) -> io::Result<(Socket, BoundFile)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
-    // The file inherits the mode of the socket. So no other user can connect before mode and owner are as configured.
+    // The file inherits the mode of the socket, so no other user can connect before mode and owner are as configured.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     Ok((socket, BoundFile::new(path)?))
@@ -260,7 +261,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = file(directory.path().join("s"));
         let (_socket, bound) = bind_datagram(&file).unwrap();
-        // Moving keeps its inode in use, so that the next file gets another one.
+        // The moved file keeps its inode, so the next file gets another one.
         fs::rename(&file.path, directory.path().join("moved")).unwrap();
         fs::write(&file.path, "").unwrap();
         drop(bound);
@@ -276,7 +277,7 @@ mod tests {
         for error in [bind_stream(&file).unwrap_err(), bind_datagram(&file).unwrap_err()] {
             assert!(error.to_string().contains("ss -lxp"), "{error}");
         }
-        assert!(socket.accept().is_err(), "the process that serves it did not notice");
+        assert!(socket.accept().is_err(), "the serving process did not notice the probe");
         UnixStream::connect(&file.path).unwrap();
         drop(socket);
         let (_datagrams, _bound) = bind_datagram(&file).unwrap();
@@ -284,20 +285,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_socket_is_never_removed() {
+    fn a_file_that_is_not_a_socket_is_never_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("precious");
         fs::write(&path, "data").unwrap();
         std::os::unix::fs::symlink(&path, directory.path().join("link")).unwrap();
         for name in ["precious", "link"] {
             let error = bind_datagram(&file(directory.path().join(name))).unwrap_err();
-            assert!(error.to_string().contains("is no socket"), "{error}");
+            assert!(error.to_string().contains("is not a socket"), "{error}");
         }
         assert_eq!(fs::read_to_string(path).unwrap(), "data");
     }
 
     #[test]
-    fn of_many_that_start_at_once_exactly_one_gets_the_socket() {
+    fn exactly_one_of_many_concurrent_starts_gets_the_socket() {
         let directory = tempfile::tempdir().unwrap();
         let file = file(directory.path().join("s"));
         for round in 0..20 {

@@ -17,14 +17,14 @@ use crate::aggregate::Shard;
 use crate::net::{ServeConnection, Stop};
 use crate::protocol::RejectReason;
 
-/// Bytes read at a time.
+/// The largest number of bytes in one read.
 const READ: usize = 64 << 10;
 
-/// Bytes that a client's kernel may hold because the receive buffer here is full, unless `net.ipv4.tcp_wmem` was raised.
-/// They may still be on their way at a stop.
+/// By default, a client's kernel holds at most this many bytes while the receive buffer here is full
+/// (`net.ipv4.tcp_wmem`). They may still be in flight at a stop.
 const IN_FLIGHT: usize = 4 << 20;
 
-/// What the connections of a listener may do.
+/// The options of a stream listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamOptions {
     /// How the connections carry lines.
@@ -33,17 +33,17 @@ pub struct StreamOptions {
     pub max_line: usize,
     /// The number of connections that may be open at a time.
     pub max_connections: usize,
-    /// How long a connection may send nothing.
+    /// The longest time for which a connection may send nothing.
     pub idle_timeout: Duration,
 }
 
-/// Why a connection was closed. Telemetry shows the names, so they are an interface.
+/// The reason for closing a connection. Telemetry shows the names, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum CloseReason {
-    /// The client closed it.
+    /// The client closed the connection.
     End,
-    /// It broke: the client reset it, or vanished.
+    /// The connection broke: the client reset it, or vanished.
     Broken,
     /// The client sent nothing for the idle timeout.
     Idle,
@@ -58,7 +58,7 @@ pub(super) trait ByteStream: AsFd + 'static {
     /// Waits until there may be something to read.
     fn readable(&self) -> impl Future<Output = io::Result<()>>;
 
-    /// Reads what has arrived, if the runtime knows of it.
+    /// Reads the data that has arrived, as far as the runtime knows.
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -89,8 +89,8 @@ pub(super) struct ConnectionReader {
     max_line: usize,
     idle_timeout: Duration,
     shard: Arc<Mutex<Shard>>,
-    /// All connections share one buffer, so that an idle one takes none. It is borrowed only while one connection reads and
-    /// records, which never waits.
+    /// All connections share one buffer, so an idle connection needs none. A connection borrows it only while it reads
+    /// and records, which never waits.
     buffer: RefCell<Box<[u8]>>,
 }
 
@@ -117,7 +117,7 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
             match self.read(|buffer| stream.try_read(buffer), &mut deframer) {
                 Err(reason) => break reason,
                 Ok(0) => {}
-                // A client that floods is read once before the others get their turn.
+                // Even if this client floods, the others get their turn after one read.
                 Ok(_) => tokio::task::yield_now().await,
             }
         };
@@ -135,7 +135,7 @@ impl ConnectionReader {
         Self { framing, max_line, idle_timeout, shard, buffer }
     }
 
-    /// Reads once and records the lines that are complete. Returns the number of bytes, which is 0 if none have arrived.
+    /// Reads once and records the complete lines. Returns the number of bytes, which is 0 if none have arrived.
     fn read(
         &self,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
@@ -154,13 +154,13 @@ impl ConnectionReader {
         pushed.map(|()| bytes.len()).map_err(|_| CloseReason::FrameTooLong)
     }
 
-    /// Reads what the client sent before the stop.
+    /// Reads the data that the client sent before the stop.
     fn drain(&self, stream: &impl AsFd, deframer: &mut Deframer) -> CloseReason {
         let socket = SockRef::from(stream);
-        // This reads what has arrived according to the kernel. At a stop, the runtime may not know of it yet.
+        // This asks the kernel, because the runtime may not know yet what has arrived.
         let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), deframer);
-        // First, everything that has arrived is read, so that a client may end its last line by closing. From a client that
-        // floods, only as much is read as may have been there when the stop began.
+        // First, this reads everything that has arrived, so a client may end its last line by closing. If the client
+        // floods, it reads only as much as may have been in flight when the stop began.
         let mut left = socket.recv_buffer_size().unwrap_or(0) + IN_FLIGHT;
         while left > 0 {
             match read_now() {
@@ -169,8 +169,8 @@ impl ConnectionReader {
                 Ok(length) => left = left.saturating_sub(length),
             }
         }
-        // Then the socket is shut, and what has arrived in the meantime is read to its end. Shutting fails only if the
-        // client has gone, and then nothing more arrives either.
+        // Then it shuts the socket, and reads to the end what has arrived in the meantime. Shutting fails only if the
+        // client is gone, and then nothing more arrives.
         _ = socket.shutdown(Shutdown::Both);
         let mut is_sending = left == 0;
         loop {
@@ -181,9 +181,9 @@ impl ConnectionReader {
             }
         }
         if is_sending {
-            // Closing now resets the connection, so that a client in the middle of sending notices. Over TCP it might
-            // otherwise wait for minutes, because the kernel does not announce room in a socket that is shut. This fails
-            // only if the client has gone.
+            // Closing now resets the connection, so a client in the middle of sending notices. A TCP client might
+            // otherwise wait for minutes, because the kernel announces no room in a socket that is shut. Setting the
+            // option fails only if the client is gone.
             _ = socket.set_linger(Some(Duration::ZERO));
         }
         CloseReason::Stop

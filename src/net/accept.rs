@@ -162,7 +162,7 @@ impl AcceptThread {
     ///
     /// # Errors
     ///
-    /// If the system provides no thread, or no file for the runtime.
+    /// Fails if the system provides no thread, or no file for the runtime.
     pub(crate) fn start<L: Listen, S: ServeConnection<L::Connection>>(
         socket: L,
         options: AcceptOptions,

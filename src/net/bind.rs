@@ -48,7 +48,7 @@ pub(crate) struct UdpSockets {
 ///
 /// # Errors
 ///
-/// If the address cannot be used, for example because another process uses it.
+/// Fails if the address cannot be used, for example because another process uses it.
 pub(crate) fn bind_udp(sockets: &UdpSockets, keys: &BindKeys) -> Result<Vec<UdpSocket>, BindError> {
     let failed = |source| BindError::new("ss -lunp", keys, sockets.address, source);
     let mut address = sockets.address;
@@ -85,7 +85,7 @@ pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
 ///
 /// # Errors
 ///
-/// If the address cannot be used, for example because another process uses it.
+/// Fails if the address cannot be used, for example because another process uses it.
 pub(crate) fn bind_tcp(address: SocketAddr, keys: &BindKeys) -> Result<TcpListener, BindError> {
     open_tcp(address).map_err(|source| BindError::new("ss -ltnp", keys, address, source))
 }

@@ -317,7 +317,7 @@ mod tests {
             (&long_path, 2, "listeners.unix_datagram.path: 108 bytes long; the path of a Unix socket has at most 107 bytes"),
             ("[listeners.unix_stream]\npath = \"\"\n", 2, "listeners.unix_stream.path: empty; give the path of a file"),
             ("[listeners.unix_stream]\npath = \"a\\u0000b\"\n", 2, "listeners.unix_stream.path: a path cannot hold a NUL byte"),
-            ("[listeners.unix_datagram]\nowner = \"a:b:c\"\n", 2, "listeners.unix_datagram.owner: \"a:b:c\" is no owner such as \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"),
+            ("[listeners.unix_datagram]\nowner = \"a:b:c\"\n", 2, "listeners.unix_datagram.owner: \"a:b:c\" is not an owner; write \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"),
             ("[exporters.console]\npath = \"\"\n", 2, "exporters.console.path: empty; give the path of a file, or \"-\" for standard output"),
             ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path: does not end in \".prom\"; node_exporter reads no other file"),
             // Keys that do not go together.

@@ -94,7 +94,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// If the web configuration file is invalid, the address cannot be used, or the system provides no thread.
+    /// Fails if the web configuration file is invalid, the address cannot be used, or the system provides no thread.
     pub fn start(
         options: &ServerOptions,
         totals: Totals,

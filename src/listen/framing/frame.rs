@@ -1,11 +1,11 @@
-//! What a stream is split into, and the memory for what has not arrived whole.
+//! The pieces that a stream is split into, and the buffer for an incomplete piece.
 
 use std::fmt;
 
 /// A piece of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// Whole lines, as [`protocol::lines`](crate::protocol::lines) reads them.
+    /// Whole lines, which [`protocol::lines`](crate::protocol::lines) can split.
     Lines(&'a [u8]),
     /// A line or payload over the limit, which is dropped.
     TooLong,
@@ -13,17 +13,17 @@ pub enum Frame<'a> {
     Truncated,
 }
 
-/// How a stream ended.
+/// The way in which a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Its sender closed it, so its last line needs no line feed.
+    /// The sender closed the stream, so its last line needs no line feed.
     Whole,
-    /// It broke, or the receiver closed it. Its last line may be truncated.
+    /// The stream broke, or the receiver closed it. Its last line may be truncated.
     Broken,
 }
 
-/// A payload is longer than the limit. Most likely the client sends lines, and the receiver read text as a length. The
-/// rest of the stream cannot be split.
+/// The error of a payload that is longer than the limit. Most likely, the client sends lines, and the receiver read
+/// text as a length. The rest of the stream cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTooLong;
 
@@ -44,8 +44,8 @@ impl Incomplete {
         &self.0
     }
 
-    /// Appends `bytes`. The sum may be up to `limit` bytes long. The memory doubles, so that each byte is copied a few
-    /// times at most, however small the pieces are. It never exceeds `limit`.
+    /// Appends `bytes`. The total may be up to `limit` bytes long. The capacity doubles up to `limit`, so the work
+    /// stays proportional to the bytes, however small the pieces are.
     pub(super) fn append(&mut self, bytes: &[u8], limit: usize) {
         let length = self.0.len() + bytes.len();
         if length > self.0.capacity() {
@@ -55,7 +55,7 @@ impl Incomplete {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Drops the bytes and frees their memory, since thousands of connections may be idle.
+    /// Drops the bytes and frees their memory, because thousands of connections may be idle.
     pub(super) fn clear(&mut self) {
         self.0 = Vec::new();
     }

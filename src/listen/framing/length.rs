@@ -5,14 +5,14 @@ use super::frame::{Frame, FrameTooLong, Incomplete};
 #[derive(Debug)]
 pub(super) struct Length {
     limit: usize,
-    /// The length of the next payload, of which `known` bytes have arrived.
+    /// The length of the next payload. The first `known` bytes of this header have arrived.
     header: [u8; 4],
     known: usize,
-    /// The length of the payload that is arriving, once its header has arrived.
+    /// The length of the payload that is arriving. It is `None` until the header has arrived.
     payload: Option<usize>,
     /// The beginning of that payload.
     pub(super) incomplete: Incomplete,
-    /// Whether a length was over the limit. Then it is unknown where the next length begins.
+    /// Whether a length was over the limit. If so, the start of the next length is unknown.
     failed: bool,
 }
 
@@ -59,7 +59,7 @@ impl Length {
         Ok(())
     }
 
-    /// Reads the bytes of a length that have arrived, and returns the bytes after it.
+    /// Reads as much of the header as has arrived, and returns the bytes after it.
     fn read_header<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -83,7 +83,7 @@ impl Length {
         Ok(after)
     }
 
-    /// Hands out the whole lines of a payload that is incomplete. However the stream ended, its last line is truncated.
+    /// Hands out the whole lines of an incomplete payload. Its last line is truncated, however the stream ended.
     pub(super) fn end(self, out: &mut impl FnMut(Frame<'_>)) {
         if self.failed || self.known == 0 && self.payload.is_none() {
             return;

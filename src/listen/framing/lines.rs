@@ -19,8 +19,8 @@ impl Lines {
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Frame<'_>)) {
         let Some(mut rest) = self.finish_begun_line(bytes, out) else { return };
         while !rest.is_empty() {
-            // All lines that end in a window of this length are short enough. So only its last line feed matters, and
-            // most often the window holds all bytes.
+            // All lines that end in a window of this length are short enough, so only the last line feed matters.
+            // Usually, the window holds all bytes.
             let window = &rest[..rest.len().min(self.limit.saturating_add(1))];
             if let Some(last) = memchr::memrchr(b'\n', window) {
                 let (whole, after) = rest.split_at(last + 1);
@@ -40,7 +40,8 @@ impl Lines {
         }
     }
 
-    /// Finishes the line that began in earlier bytes. Returns the bytes after it, or `None` if it does not end in `bytes`.
+    /// Finishes the line that began in earlier bytes. Returns the bytes after it, or `None` if the line does not end in
+    /// `bytes`.
     fn finish_begun_line<'a>(
         &mut self,
         bytes: &'a [u8],

@@ -1,4 +1,4 @@
-//! Finds whole lines in the bytes of a stream, wherever the network split these. Pure: no socket, no clock.
+//! Finds whole lines in the bytes of a stream, however the network split them. It uses no socket and no clock.
 
 mod frame;
 mod length;
@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize};
 use length::Length;
 use lines::Lines;
 
-/// How a stream carries lines.
+/// The way in which a stream carries lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Framing {
     /// Each line ends in a line feed. The last one may end with the stream.
     Lines,
-    /// Payloads of lines follow their length, which is four bytes, the least significant first.
+    /// Each payload of lines follows its length in four bytes, the least significant first.
     Length,
 }
 
-/// Splits one stream. It takes the memory of one line (or payload) at most, and only while its end has not arrived.
+/// Splits one stream. It holds at most one incomplete line or payload in memory.
 ///
 /// ```
 /// use tallyd::listen::{Deframer, End, Frame, Framing};
@@ -43,8 +43,8 @@ enum Either {
 }
 
 impl Deframer {
-    /// Returns a deframer for a stream that begins. `limit` is the length in bytes of the longest payload, or of the
-    /// longest line with its carriage return and without its line feed.
+    /// Returns a deframer for a new stream. `limit` is the greatest length in bytes of a payload or a line. The length
+    /// of a line includes its carriage return and excludes its line feed.
     #[must_use]
     pub fn new(framing: Framing, limit: usize) -> Self {
         Self(match framing {
@@ -53,12 +53,12 @@ impl Deframer {
         })
     }
 
-    /// Takes the next bytes of the stream and hands out the lines that are complete with them, in the order of the
-    /// stream. Lines that lie in `bytes` as a whole are not copied. The time is proportional to the number of bytes.
+    /// Takes the next bytes of the stream and hands out the lines that they complete, in the order of the stream. It
+    /// does not copy lines that lie entirely in `bytes`. The time is proportional to the number of bytes.
     ///
     /// # Errors
     ///
-    /// If the rest of the stream cannot be split. Nothing more will be found in it.
+    /// Fails if the rest of the stream cannot be split. Later calls return the same error.
     pub fn push(&mut self, bytes: &[u8], mut out: impl FnMut(Frame<'_>)) -> Result<(), FrameTooLong> {
         match &mut self.0 {
             Either::Lines(lines) => {
@@ -69,7 +69,7 @@ impl Deframer {
         }
     }
 
-    /// Hands out the rest when the stream has ended.
+    /// Hands out the remaining frames after the end of the stream.
     pub fn end(self, end: End, mut out: impl FnMut(Frame<'_>)) {
         match self.0 {
             Either::Lines(lines) => lines.end(end, &mut out),
@@ -77,7 +77,7 @@ impl Deframer {
         }
     }
 
-    /// Returns the bytes of memory that an incomplete line or payload takes.
+    /// Returns the memory that an incomplete line or payload takes, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {
@@ -108,7 +108,7 @@ mod tests {
             .map(|line| Found::Line(line.to_vec()))
     }
 
-    /// Finds the lines of a whole stream. It is the specification of the deframer.
+    /// Finds the lines of a whole stream. The deframer must find the same lines.
     fn expected_lines(stream: &[u8], limit: usize, end: End) -> Vec<Found> {
         let mut pieces: Vec<_> = stream.split(|&byte| byte == b'\n').collect();
         let last = pieces.pop().unwrap_or_default();
@@ -174,7 +174,7 @@ mod tests {
         prop_oneof![Just(End::Whole), Just(End::Broken)]
     }
 
-    /// Payloads of lines, a few of which have a wrong length.
+    /// Generates payloads of lines, of which a few have a wrong length.
     fn payloads() -> impl Strategy<Value = Vec<u8>> {
         let payload = proptest::collection::vec(proptest::sample::select(&b"ab\n\r"[..]), 0..14);
         let excess = prop_oneof![12 => Just(0), 1 => Just(1_u32), 1 => Just(1 << 20)];
