@@ -29,10 +29,10 @@ use super::response::{Body, Response, ResponseCounts, too_many_requests, unautho
 use super::web::{AccessControl, Refusal};
 use crate::net::{ServeConnection, Stop};
 
-/// The length in bytes of the longest header of a request. The one that Prometheus sends takes about 500.
+/// The length in bytes of the longest header of a request. The header that Prometheus sends takes about 500 bytes.
 const MAX_HEADER: usize = 16 << 10;
 
-/// The first byte of a TLS connection, which is a handshake record. No HTTP method begins with it.
+/// The first byte of a TLS connection, which is the type of a handshake record. No HTTP method begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 const TLS_REQUIRED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
@@ -41,19 +41,19 @@ const TLS_REQUIRED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/pla
 /// A request. Services do not read its body.
 pub(crate) type Request = hyper::Request<Incoming>;
 
-/// Answers requests. It runs on the server's thread only.
+/// Answers requests. It runs only on the server's thread.
 pub(crate) trait Service: Send + 'static {
-    /// Returns the response to a request that was admitted.
+    /// Returns the response to an admitted request.
     fn respond(&self, request: &Request) -> impl Future<Output = Response>;
 }
 
-/// Serves the connections of a server, whose requests it hands to `service`.
+/// Serves the connections of a server, and hands their requests to `service`.
 #[derive(Debug)]
 pub(super) struct HttpService<S> {
     pub(super) service: S,
-    /// How long a client may take to send the header of a request, and how long to receive the response.
+    /// The time that a client has to send the header of a request, and again to receive the response.
     pub(super) timeout: Duration,
-    /// `None` if the server is not protected.
+    /// The checks of connections and requests. `None` if the server is not protected.
     pub(super) access: Option<AccessControl>,
     pub(super) responses: ResponseCounts,
 }
@@ -144,7 +144,7 @@ impl<S: Service> HttpService<S> {
     }
 }
 
-/// Performs the TLS handshake. It takes as long as the client does.
+/// Performs the TLS handshake. It sets no time limit.
 async fn handshake(
     stream: TcpStream,
     config: Arc<ServerConfig>,
@@ -154,10 +154,10 @@ async fn handshake(
         Ok(0) => return Err(CloseReason::End),
         Ok(_) if first[0] == TLS_HANDSHAKE => {}
         Ok(_) => {
-            // This reads as much of the request as has arrived. Otherwise closing would reset the connection, and the client
-            // might not see the response.
+            // This reads the part of the request that has arrived. Otherwise closing would reset the connection, and
+            // the client might not see the response.
             _ = stream.try_read(&mut [0; 4096]);
-            // The buffer of a new connection has room for it. If it has none, the client gets no response.
+            // The buffer of a new connection has room for the response. If it has none, the client gets no response.
             _ = stream.try_write(TLS_REQUIRED);
             return Err(CloseReason::BadHandshake);
         }
@@ -169,7 +169,7 @@ async fn handshake(
     })
 }
 
-/// Waits for the deadline, which progress moves.
+/// Waits until the deadline, which moves with the progress of the connection.
 fn deadline(mut alarm: Pin<&mut Sleep>, progress: &Progress) -> impl Future<Output = ()> {
     poll_fn(move |context| {
         if alarm.deadline() != progress.deadline() {
@@ -182,7 +182,7 @@ fn deadline(mut alarm: Pin<&mut Sleep>, progress: &Progress) -> impl Future<Outp
 /// A body on its way to a client.
 struct SentBody {
     body: Body,
-    /// The number of the next piece.
+    /// The index of the next piece.
     next: usize,
     progress: Rc<Progress>,
 }
@@ -246,7 +246,7 @@ impl<S: AsyncWrite + Unpin> Write for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper calls it only once it has written everything.
+        // hyper calls this only after it has written everything.
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if flushed.is_ready() {
             self.progress.flushed();

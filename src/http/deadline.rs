@@ -1,21 +1,21 @@
-//! How long a connection may take for what it is doing, and why it is closed.
+//! Tracks the deadline of a connection, and the reason for closing it.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a connection may be idle between two requests. By default, Prometheus scrapes once per minute, and with a longer
-/// time it need not connect each time.
+/// The longest time that a connection may be idle between two requests. It exceeds the default scrape interval of
+/// Prometheus, one minute, so Prometheus need not reconnect for each scrape.
 const IDLE: Duration = Duration::from_mins(2);
 
-/// Why a connection was closed. Telemetry shows the names, so they are an interface.
+/// The reason for closing a connection. Telemetry shows the names, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum CloseReason {
-    /// The client closed it.
+    /// The client closed the connection.
     End,
-    /// It broke: the client reset it, or closed it before it had the response.
+    /// The connection broke: the client reset it, or closed it before it had the response.
     Broken,
     /// The client sent no valid request, or one with a header that is too long.
     BadRequest,
@@ -23,7 +23,8 @@ pub(super) enum CloseReason {
     HeaderTimeout,
     /// The client did not receive a response in time.
     AnswerTimeout,
-    /// The TLS handshake failed: the client spoke no TLS, offered nothing in common, or a certificate was refused.
+    /// The TLS handshake failed: the client spoke no TLS, had no version or cipher in common, or a certificate was
+    /// refused.
     BadHandshake,
     /// The TLS handshake did not end in time.
     HandshakeTimeout,
@@ -33,7 +34,7 @@ pub(super) enum CloseReason {
     Stop,
 }
 
-/// What a connection is doing, and its deadline. Its socket, requests and responses report the progress.
+/// The stage of a connection, and its deadline. Its socket, requests and responses report the progress.
 #[derive(Debug)]
 pub(super) struct Progress {
     timeout: Duration,
@@ -43,19 +44,19 @@ pub(super) struct Progress {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// The header of a request is awaited or arriving.
+    /// The server waits for the header of a request, or receives it.
     Reading,
-    /// The response is being made and sent.
+    /// The server makes and sends the response.
     Answering,
-    /// All of the response lies in buffers that are being sent to the client.
+    /// The whole response lies in buffers, which are being sent.
     Sending,
-    /// The client has its response, and need not send another request.
+    /// The client has its response. It may send another request.
     Idle,
 }
 
 impl Progress {
-    /// Returns the progress of a new connection. It has `timeout` to send the header of a request, and again to receive the
-    /// response.
+    /// Returns the progress of a new connection. The client has `timeout` to send the header of a request, and again to
+    /// receive the response.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, stage: Cell::new(Stage::Reading), since: Cell::new(Instant::now()) }
     }
@@ -72,7 +73,7 @@ impl Progress {
         self.begin(Stage::Answering);
     }
 
-    /// Notes that all of the response is in buffers. The deadline stays as it was.
+    /// Notes that all of the response is in buffers. The deadline does not change.
     pub(super) fn buffered_response(&self) {
         self.stage.set(Stage::Sending);
     }
@@ -94,12 +95,12 @@ impl Progress {
         matches!(self.stage.get(), Stage::Answering | Stage::Sending)
     }
 
-    /// Returns when the connection is closed, unless there is progress until then.
+    /// Returns the time at which the connection is closed, unless it makes progress before.
     pub(super) fn deadline(&self) -> Instant {
         self.since.get() + if self.stage.get() == Stage::Idle { IDLE } else { self.timeout }
     }
 
-    /// Returns why it is closed at the deadline.
+    /// Returns the reason for closing the connection at the deadline.
     pub(super) fn reason_at_deadline(&self) -> CloseReason {
         match self.stage.get() {
             Stage::Reading => CloseReason::HeaderTimeout,
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_and_response_have_a_deadline_each_and_idling_a_longer_one() {
+    fn header_and_response_each_have_a_deadline_and_idling_a_longer_one() {
         let timeout = Duration::from_secs(10);
         let progress = Progress::new(timeout);
         let left = || progress.deadline() - progress.since.get();

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server with TLS, users and limits. It knows neither exporters nor what is served.
+//! Serves HTTP/1.1 with TLS, users and limits. It knows nothing of exporters or of the pages that it serves.
 //!
 //! ```text
 //!  accept --> TLS handshake --> read a request --> access control --> service --> send the response

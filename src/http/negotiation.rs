@@ -3,43 +3,44 @@
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
 
-/// How a body is encoded on its way.
+/// The encoding in which a body is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum)]
 pub(crate) enum Encoding {
-    /// The body is sent as it is.
+    /// The body is sent unchanged.
     Identity,
     /// The body is compressed.
     Gzip,
 }
 
-/// A content type in which a resource is offered.
+/// A content type that a server offers for a resource.
 #[derive(Debug)]
 pub(crate) struct Offer<T> {
     /// The caller's value for the content type.
     pub(crate) value: T,
     /// The type and subtype, for example `("text", "plain")`.
     pub(crate) name: (&'static str, &'static str),
-    /// The values that parameters must have if a client names them. Other parameters are ignored.
+    /// The values of parameters. If a client names one of these parameters, its value must be equal. Other parameters
+    /// are ignored.
     pub(crate) parameters: &'static [(&'static str, &'static str)],
-    /// How precisely a client must name it to get it.
+    /// The least precision with which a client must name the content type to get it.
     pub(crate) precision: Precision,
 }
 
-/// How precisely an item of `Accept` names a content type.
+/// The precision with which an item of `Accept` names a content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Precision {
-    /// As `*/*`.
+    /// The item is `*/*`.
     Any,
-    /// By its type alone: `text/*`.
+    /// The item names the type alone, such as `text/*`.
     Type,
-    /// By its type and subtype.
+    /// The item names the type and subtype.
     Subtype,
-    /// By its type, subtype and all parameters.
+    /// The item names the type, subtype and all parameters.
     Parameters,
 }
 
-/// Returns the value of the offer that the client prefers, the first one of several. The first offer is also the default,
-/// if the client accepts none.
+/// Returns the value of the offer that the client prefers. The first of several equal offers wins. If the client
+/// accepts none of them, the first offer is the default.
 pub(crate) fn content_type<T: Copy, const N: usize>(headers: &HeaderMap, offers: &[Offer<T>; N]) -> T {
     let accept = joined(headers, &ACCEPT);
     let mut best = (offers[0].value, Preference::of(&accept, &offers[0]));
@@ -54,7 +55,7 @@ pub(crate) fn content_type<T: Copy, const N: usize>(headers: &HeaderMap, offers:
     best.0
 }
 
-/// Returns gzip if the client accepts it and does not prefer the body as it is.
+/// Returns gzip if the client accepts it and does not prefer the unchanged body.
 pub(crate) fn encoding(headers: &HeaderMap) -> Encoding {
     let accept = joined(headers, &ACCEPT_ENCODING);
     let quality = |name: &str| {
@@ -66,13 +67,13 @@ pub(crate) fn encoding(headers: &HeaderMap) -> Encoding {
     }
 }
 
-/// Returns the value of a header, which may be spread over several lines.
+/// Returns the value of a header, which several lines may share.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
     let lines: Vec<_> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
     lines.join(",")
 }
 
-/// How much a client prefers a content type. The quality counts first.
+/// The preference of a client for a content type. Its quality is compared first.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 struct Preference {
     quality: f64,
@@ -110,7 +111,7 @@ struct Item<'a> {
     name: &'a str,
     /// The text after the name.
     parameters: &'a str,
-    /// 0 to 1. An invalid quality is 0.
+    /// The quality, from 0 to 1. An invalid quality is 0.
     quality: f64,
 }
 
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_may_be_spread_over_several_lines() {
+    fn a_list_may_span_several_header_lines() {
         let none = headers(&[]);
         assert_eq!((content_type(&none, &OFFERS), encoding(&none)), ("text", Encoding::Identity));
         let several = headers(&[

@@ -12,7 +12,7 @@ use crate::model::{Counter, Telemetry};
 /// A response that is ready to be sent.
 pub(crate) type Response = hyper::Response<Body>;
 
-/// The body of a response, in pieces. All clients that are being sent a body share its memory.
+/// The body of a response, in pieces. All clients that receive the same body share its memory.
 pub(crate) type Body = Arc<[Bytes]>;
 
 /// The status codes of all responses.
@@ -43,7 +43,7 @@ impl ResponseCounts {
     }
 }
 
-/// Returns a response of plain text.
+/// Returns a plain-text response.
 pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response {
     with_type(code, "text/plain; charset=utf-8", text)
 }
@@ -55,8 +55,8 @@ fn with_type(code: StatusCode, content_type: &'static str, text: impl Into<Bytes
     response
 }
 
-/// Returns a page that links to other pages, each given by its path without the leading slash and a description. Relative
-/// links also work behind a proxy that adds a path before them.
+/// Returns a page that links to other pages. Each link consists of a path without the leading slash, and a description.
+/// Relative links also work behind a proxy that adds a path before them.
 pub(crate) fn landing_page(title: &str, links: &[(&str, &str)]) -> Response {
     let mut items = String::new();
     for (path, description) in links {
@@ -70,7 +70,7 @@ pub(crate) fn landing_page(title: &str, links: &[(&str, &str)]) -> Response {
     with_type(StatusCode::OK, "text/html; charset=utf-8", page)
 }
 
-/// Returns the response to a request with another method than the allowed ones, for example `GET, HEAD`.
+/// Returns the response to a request whose method is not among the allowed ones, for example `GET, HEAD`.
 pub(crate) fn method_not_allowed(allowed: &'static str) -> Response {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed} are allowed\n"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));

@@ -12,20 +12,20 @@ use super::web::{AccessControl, Protection};
 use crate::model::Telemetry;
 use crate::net::{AcceptOptions, AcceptThread, BindKeys, Connections, RefusedWarning, Stopped, bind_tcp};
 
-/// Where a server listens, and what its clients may do.
+/// The address of a server, and the limits for its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// The address on which it listens.
+    /// The address on which the server listens.
     pub address: SocketAddr,
     /// The number of connections that may be open at a time.
     pub max_connections: usize,
-    /// How long a client may take to send the header of a request, and how long to receive the response.
+    /// The time that a client has to send the header of a request, and again to receive the response.
     pub timeout: Duration,
-    /// The web configuration file, in the format of exporter-toolkit. It protects the server by TLS, users and limits.
+    /// The web configuration file, in the format of exporter-toolkit. It sets TLS, users, headers and a rate limit.
     pub web_config_file: Option<PathBuf>,
 }
 
-/// The configuration keys of a server, which errors and warnings name.
+/// The configuration keys of a server, for errors and warnings.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServerKeys {
     pub(crate) bind: BindKeys,
@@ -42,7 +42,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a thread on which `service` answers requests, and registers what the server counts.
+    /// Starts a thread on which `service` answers requests, and registers the telemetry of the server.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Server {
         let log = |connections, key: &str| {
             tracing::warn!(
                 connections,
-                "HTTP connections were refused, because as many are open as allowed; raise {key}"
+                "HTTP connections were refused because the limit was reached; raise {key}"
             );
         };
         let connections =
@@ -84,22 +84,22 @@ impl Server {
         AcceptThread::start(socket, options, connections, service)
     }
 
-    /// Returns the address on which it listens.
+    /// Returns the address on which the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns how it was protected when it started, or `None` if there is no web configuration file.
+    /// Returns the protection that was in force at the start, or `None` without a web configuration file.
     pub(crate) fn protection(&self) -> Option<Protection> {
         self.protection
     }
 
-    /// Returns true while its thread runs. Only a panic ends it.
+    /// Returns true while the server's thread runs. Only a panic ends it.
     pub(crate) fn is_running(&self) -> bool {
         self.accepting.is_running()
     }
 
-    /// Accepts nothing more, and waits up to `patience` until responses that are on their way have arrived.
+    /// Accepts nothing more, and waits up to `patience` for responses that are being sent.
     pub(crate) fn stop(self, patience: Duration) -> Stopped {
         self.accepting.stop(patience);
         self.accepting.join()

@@ -1,4 +1,4 @@
-//! Limits the rate of requests, and checks passwords on a thread of their own.
+//! Limits the rate of requests, and checks passwords on a separate thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,23 +14,23 @@ use tokio::sync::oneshot;
 use super::file::{RateSection, WebProblem};
 use super::users::{Credentials, Users};
 
-/// The niceness of the thread that checks passwords. Where others want the processor, it gets a tenth of what each of them
-/// gets.
+/// The niceness of the thread that checks passwords. When other threads want the processor, this thread gets a tenth of
+/// the share of each.
 const NICENESS: i32 = 10;
 
-/// A bucket of `burst` tokens. A request takes one, and one is added each `interval`.
+/// A bucket of `burst` tokens. Each request takes one token, and each `interval` adds one.
 #[derive(Debug)]
 pub(super) struct RateLimit {
-    /// Above zero, at most an hour.
+    /// The time per token, above zero and at most an hour.
     interval: Duration,
-    /// 1 to 1,000,000.
+    /// The size of the bucket, from 1 to 1,000,000.
     burst: u32,
-    /// When the bucket will be full, without further requests. This is its whole state.
+    /// The time at which the bucket will be full, without further requests. This is the whole state of the bucket.
     full_at: Mutex<Instant>,
 }
 
 impl RateLimit {
-    /// Checks the section. An interval of 0 sets no limit.
+    /// Checks the section. Returns `None` if the interval is 0, which sets no limit.
     pub(super) fn new(section: &Spanned<RateSection>) -> Result<Option<Self>, WebProblem> {
         let RateSection { interval, burst } = section.value;
         let problem = |text: &str| Err(WebProblem::at(section, format!("rate_limit: {text}")));
@@ -43,7 +43,7 @@ impl RateLimit {
         }
     }
 
-    /// Takes a token. Returns false if there is none.
+    /// Takes a token. Returns false if the bucket is empty.
     pub(super) fn take(&self, now: Instant) -> bool {
         let mut full_at = self.full_at.lock();
         let full_then = (*full_at).max(now) + self.interval;
@@ -55,7 +55,7 @@ impl RateLimit {
     }
 }
 
-/// Checks passwords one after the other on a thread of its own. So password guessing cannot slow down ingestion or scrapes.
+/// Checks passwords one by one on a thread of its own. So password guessing cannot slow down ingestion or scrapes.
 /// Dropping the value ends the thread.
 #[derive(Debug)]
 pub(super) struct PasswordChecker(Arc<Queue>);
@@ -63,7 +63,7 @@ pub(super) struct PasswordChecker(Arc<Queue>);
 #[derive(Debug)]
 struct Queue {
     state: Mutex<QueueState>,
-    /// Notified when `state` has changed.
+    /// Notified when `state` changes.
     changed: Condvar,
 }
 
@@ -78,7 +78,7 @@ struct QueueState {
 struct Check {
     users: Arc<Users>,
     credentials: Credentials,
-    /// Closed once the client has gone.
+    /// Receives the result. It is closed once the client has gone.
     reply: oneshot::Sender<bool>,
 }
 
@@ -90,7 +90,7 @@ impl PasswordChecker {
         thread::Builder::new().name("passwords".to_owned()).spawn(move || {
             // On Linux, this sets the niceness of the thread alone. A thread may always raise its niceness.
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                tracing::debug!(%error, "passwords are checked at the priority of everything else");
+                tracing::debug!(%error, "passwords are checked at normal priority");
             }
             while let Some(check) = own.next() {
                 let is_right = check.users.check(&check.credentials);
@@ -101,7 +101,7 @@ impl PasswordChecker {
         Ok(Self(queue))
     }
 
-    /// Returns true if the password is right. `client` is the address from which it came.
+    /// Returns true if the password is right. `client` is the address of the client.
     pub(super) async fn check(&self, users: &Arc<Users>, credentials: Credentials, client: IpAddr) -> bool {
         let (reply, result) = oneshot::channel();
         let check = Check { users: Arc::clone(users), credentials, reply };
@@ -119,7 +119,7 @@ impl Drop for PasswordChecker {
 }
 
 impl Queue {
-    /// Waits for the next check. Returns `None` at the end.
+    /// Waits for the next check. Returns `None` once the checker was dropped.
     fn next(&self) -> Option<Check> {
         let mut state = self.state.lock();
         while !state.has_ended {
@@ -139,8 +139,8 @@ impl Check {
     }
 }
 
-/// A queue in which the addresses of clients take turns. However many items one address adds, those of others wait no longer.
-/// The IPv6 addresses of a /64 count as one, because a single machine has at least that many.
+/// A queue in which the addresses of clients take turns. An address that adds many items does not make other addresses
+/// wait longer. The IPv6 addresses of a /64 share a turn, because a single machine has at least that many.
 #[derive(Debug)]
 struct FairQueue<T>(VecDeque<(IpAddr, VecDeque<T>)>);
 
@@ -149,8 +149,8 @@ impl<T> FairQueue<T> {
         Self(VecDeque::new())
     }
 
-    /// Adds an item, and removes the abandoned items of the same address. So the queue is never longer than there are
-    /// connections.
+    /// Adds an item, and removes the abandoned items of the same address. So the queue never holds more items than
+    /// there are connections.
     fn push(&mut self, client: IpAddr, item: T, is_abandoned: impl Fn(&T) -> bool) {
         let turn = turn_of(client);
         match self.0.iter_mut().find(|(other, _)| *other == turn) {
@@ -162,7 +162,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Removes the item that has waited longest of the address whose turn it is.
+    /// Removes the oldest item of the address whose turn it is.
     fn pop(&mut self) -> Option<T> {
         let (turn, mut items) = self.0.pop_front()?;
         let item = items.pop_front();
@@ -173,8 +173,8 @@ impl<T> FairQueue<T> {
     }
 }
 
-/// Returns the address that represents all addresses that share a turn. A socket for both versions shows an IPv4 address as an IPv6
-/// address. All of those lie in a single /64, so they count as IPv4 addresses.
+/// Returns the address that represents all addresses of one turn. A dual-stack socket shows an IPv4 address as an IPv6
+/// address. All of these lie in a single /64, so they count as IPv4 addresses instead.
 fn turn_of(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_of_requests_is_allowed_and_then_one_each_interval() {
+    fn a_burst_of_requests_is_allowed_and_then_one_per_interval() {
         let begin = Instant::now();
         let limit = RateLimit { interval: Duration::from_secs(2), burst: 3, full_at: Mutex::new(begin) };
         let at = |seconds| begin + Duration::from_secs(seconds);

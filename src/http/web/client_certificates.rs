@@ -9,7 +9,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::EndEntityCert;
 
-/// A name that the certificate of a client may have.
+/// A name that a client's certificate may have.
 #[derive(Debug)]
 pub(super) enum AllowedName {
     Dns(String),
@@ -18,7 +18,7 @@ pub(super) enum AllowedName {
 }
 
 impl AllowedName {
-    /// Reads a name. Returns `None` for an e-mail address, which cannot be read from a certificate here.
+    /// Reads a name. Returns `None` for an e-mail address, because webpki reads none from a certificate.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse::<std::net::IpAddr>() {
             Some(Self::Ip(address.into()))
@@ -29,7 +29,8 @@ impl AllowedName {
         }
     }
 
-    /// Returns true if the certificate has exactly this name. The name `a.example` does not match `*.example`.
+    /// Returns true if the certificate has exactly this name. The name `a.example` does not match a certificate for
+    /// `*.example`.
     fn is_in(&self, certificate: &EndEntityCert<'_>) -> bool {
         match self {
             Self::Dns(name) => certificate.valid_dns_names().any(|other| other == name),
@@ -41,7 +42,7 @@ impl AllowedName {
     }
 }
 
-/// Accepts every certificate whose key the client has, whatever its issuer.
+/// Accepts the certificate of any issuer, if the client has its key.
 #[derive(Debug)]
 pub(super) struct AnyCertificate {
     pub(super) mandatory: bool,
@@ -91,7 +92,7 @@ impl ClientCertVerifier for AnyCertificate {
     }
 }
 
-/// Accepts the certificates that another verifier accepts, if they have one of the names.
+/// Accepts the certificates that `inner` accepts, if they have one of the names.
 #[derive(Debug)]
 pub(super) struct NamedCertificate {
     pub(super) inner: Arc<dyn ClientCertVerifier>,

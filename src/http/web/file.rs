@@ -1,4 +1,4 @@
-//! Reads a web configuration file of exporter-toolkit, field by field, and checks the simple ones.
+//! Reads a web configuration file in the format of exporter-toolkit, and checks its headers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +12,7 @@ use serde_saphyr::Spanned;
 use crate::text::duration::GoDuration;
 use crate::text::yaml::{self, YamlError};
 
-/// The headers that can be configured, as in exporter-toolkit, and the values that they may have. Without values, any is
-/// valid.
+/// The headers that exporter-toolkit lets a file set, each with its valid values. An empty list allows any value.
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -22,14 +21,14 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("X-XSS-Protection", &[]),
 ];
 
-/// A web configuration file that is refused.
+/// An error in a web configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebError {
     /// The web configuration file.
     pub path: PathBuf,
-    /// The line of the error, from 1, if it is known.
+    /// The line of the error, counted from 1, if it is known.
     pub line: Option<u64>,
-    /// What is wrong, and what would be right.
+    /// The problem, and what would be right.
     pub problem: String,
 }
 
@@ -45,7 +44,7 @@ impl fmt::Display for WebError {
 
 impl std::error::Error for WebError {}
 
-/// What is wrong in the file that is being read.
+/// A problem in the file that is being read.
 #[derive(Debug)]
 pub(super) struct WebProblem {
     pub(super) line: Option<u64>,
@@ -64,21 +63,21 @@ impl WebProblem {
     }
 }
 
-/// All that a web configuration file says.
+/// The contents of a web configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WebFile {
     pub(super) tls_server_config: Option<Spanned<TlsSection>>,
     pub(super) http_server_config: Option<HttpSection>,
-    /// The bcrypt hash of the password of each user.
+    /// The bcrypt hash of each user's password.
     pub(super) basic_auth_users: Option<BTreeMap<String, Spanned<String>>>,
     pub(super) rate_limit: Option<Spanned<RateSection>>,
 }
 
-/// A text with its line. As in exporter-toolkit, an empty text counts as not given.
+/// A text with its line. As in exporter-toolkit, an empty text counts as missing.
 pub(super) type Text = Option<Spanned<String>>;
 
-/// The section about TLS. As in exporter-toolkit, a file takes precedence over the same content given as a text.
+/// The section about TLS. As in exporter-toolkit, a file takes precedence over a text in the section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TlsSection {
@@ -98,7 +97,7 @@ pub(super) struct TlsSection {
 }
 
 impl TlsSection {
-    /// Returns true if the section gives nothing.
+    /// Returns true if the section sets nothing.
     pub(super) fn is_empty(&self) -> bool {
         let Self {
             cert,
@@ -138,7 +137,7 @@ impl TlsSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HttpSection {
-    /// This has no effect. tallyd offers HTTP/1.1 only, which clients of HTTP/2 accept.
+    /// This key has no effect. tallyd offers only HTTP/1.1, which HTTP/2 clients accept.
     #[serde(rename = "http2")]
     _http2: Option<bool>,
     pub(super) headers: Option<BTreeMap<String, Spanned<String>>>,
@@ -152,12 +151,12 @@ pub(super) struct RateSection {
     pub(super) burst: u32,
 }
 
-/// Returns the text, if one is given.
+/// Returns the text, unless it is missing or empty.
 pub(super) fn given(text: &Text) -> Option<&Spanned<String>> {
     text.as_ref().filter(|text| !text.value.is_empty())
 }
 
-/// Reads a file. An empty one gives nothing.
+/// Reads a file. An empty file sets nothing.
 pub(super) fn parse(text: &str) -> Result<WebFile, WebProblem> {
     match yaml::parse(text) {
         Ok(file) => Ok(file.unwrap_or_default()),
@@ -165,7 +164,7 @@ pub(super) fn parse(text: &str) -> Result<WebFile, WebProblem> {
     }
 }
 
-/// Checks the headers of all responses. An empty value sets none.
+/// Checks the headers of all responses. An empty value sets no header.
 pub(super) fn headers(section: Option<HttpSection>) -> Result<HeaderMap, WebProblem> {
     let mut checked = HeaderMap::new();
     for (name, value) in section.and_then(|section| section.headers).unwrap_or_default() {
@@ -182,7 +181,8 @@ pub(super) fn headers(section: Option<HttpSection>) -> Result<HeaderMap, WebProb
             let problem = format!("headers: {name}: {text:?} is not one of {}", values.join(", "));
             return Err(WebProblem::at(&value, problem));
         }
-        let header = HeaderName::from_bytes(known.as_bytes()).expect("it is constant, and a test sets each");
+        let header =
+            HeaderName::from_bytes(known.as_bytes()).expect("the name is constant, and a test sets each one");
         let text = HeaderValue::from_str(text)
             .map_err(|_| WebProblem::at(&value, format!("headers: {name}: a header cannot hold {text:?}")))?;
         checked.insert(header, text);

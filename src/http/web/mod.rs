@@ -1,4 +1,4 @@
-//! Protects an HTTP server as a web configuration file of exporter-toolkit says: by TLS, users, headers and a rate limit.
+//! Protects an HTTP server by the TLS, users, headers and rate limit of a web configuration file of exporter-toolkit.
 //!
 //! ```text
 //!  connection --> TLS, with certificates -------+
@@ -36,7 +36,7 @@ use watched_files::WatchedFiles;
 /// The shortest time between two checks of the files. A check takes a few microseconds per file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What connections and requests have to pass.
+/// The checks that connections and requests have to pass.
 #[derive(Debug)]
 pub(super) struct AccessControl {
     path: PathBuf,
@@ -45,19 +45,20 @@ pub(super) struct AccessControl {
     state: RefCell<State>,
     passwords: PasswordChecker,
     last_reload_successful: Gauge,
-    /// When the first of the server's certificates expires, in seconds since 1970. It has no value without TLS.
+    /// The time at which the first of the server's certificates expires, in seconds since 1970. Without TLS it has no
+    /// value.
     certificate_expiry: Gauge,
 }
 
 #[derive(Debug)]
 struct State {
     in_force: Arc<WebConfig>,
-    /// The files that were read last, whether they were put in force or refused.
+    /// The files of the latest reading, whether it took effect or was refused.
     files: WatchedFiles,
     checked_at: Instant,
 }
 
-/// How a web configuration file protects a server.
+/// The protection that a web configuration file gives a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Protection {
     /// Whether connections are encrypted.
@@ -66,17 +67,17 @@ pub struct Protection {
     pub users: usize,
 }
 
-/// Why a request is refused.
+/// The reason for refusing a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The rate limit is reached.
+    /// The rate limit was reached.
     TooManyRequests,
-    /// The client has no valid user and password.
+    /// The client sent no valid user and password.
     Unauthorized,
 }
 
 impl AccessControl {
-    /// Reads the file, and registers its state. `key` is the configuration key of the path.
+    /// Reads the file, and registers its telemetry. `key` is the configuration key of the path.
     pub(super) fn open(
         path: PathBuf,
         key: &'static str,
@@ -97,7 +98,7 @@ impl AccessControl {
         Ok(access)
     }
 
-    /// Returns the configuration in force. If the files have changed and are valid, it is what they say.
+    /// Returns the configuration in force. If the files have changed, it reads them again first.
     fn in_force(&self) -> Arc<WebConfig> {
         let mut state = self.state.borrow_mut();
         if state.checked_at.elapsed() >= CHECK_INTERVAL {
@@ -133,19 +134,19 @@ impl AccessControl {
         self.certificate_expiry.set(expiry.map_or(f64::NAN, |expiry| expiry.as_secs() as f64));
     }
 
-    /// Returns how connections are encrypted, or `None` if they are not.
+    /// Returns the TLS configuration, or `None` if connections are not encrypted.
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.in_force().tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
-    /// Returns what is in force.
+    /// Returns the protection in force.
     pub(super) fn protection(&self) -> Protection {
         let config = self.in_force();
         Protection { tls: config.tls.is_some(), users: config.users.len() }
     }
 
-    /// Decides whether to answer a request. Also returns the headers that every response gets. `client` is the address from
-    /// which the request came.
+    /// Decides whether to answer a request from the address `client`. Also returns the headers that every response
+    /// gets.
     pub(super) async fn admit(
         &self,
         request: &HeaderMap,
@@ -171,7 +172,7 @@ impl AccessControl {
     }
 }
 
-/// A web configuration file that was checked, and can be put in force.
+/// A web configuration that was checked and can take effect.
 #[derive(Debug)]
 struct WebConfig {
     tls: Option<Tls>,
@@ -185,7 +186,7 @@ struct WebConfig {
 ///
 /// # Errors
 ///
-/// The first problem that is found.
+/// Fails at the first problem.
 pub(crate) fn check(path: &Path, key: &str) -> Result<(), WebError> {
     WebConfig::read(path, key, &mut WatchedFiles::default()).map(drop)
 }
@@ -219,8 +220,8 @@ impl WebConfig {
         })
     }
 
-    /// Returns what takes effect in place of this configuration. A file that is just being written may be empty for a moment,
-    /// and an empty file is valid. So a protection is only taken away by a restart.
+    /// Returns the configuration that replaces this one. A file may be empty for a moment while it is written, and an
+    /// empty file is valid. So only a restart removes TLS or all users.
     fn replaced_by(&self, mut next: Self, path: &Path) -> Result<Self, WebError> {
         let needs_restart = |what: &str| {
             let problem = format!("the {what} were removed, which takes effect only after a restart");
@@ -233,13 +234,13 @@ impl WebConfig {
             return needs_restart("users (basic_auth_users)");
         }
         if self.users.have_same_hashes(&next.users) {
-            // So their passwords need not be checked again.
+            // This keeps the remembered passwords.
             next.users = Arc::clone(&self.users);
         }
         Ok(next)
     }
 
-    /// Logs what an operator may not expect.
+    /// Warns of TLS settings that have no effect, and of an expired certificate.
     fn warn(&self) {
         let Some(tls) = &self.tls else { return };
         if !tls.left_out.is_empty() {
@@ -267,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a folder with a certificate, its key, and a key that does not fit.
+    /// Returns a folder with a certificate, its key, and a key that does not match.
     fn folder() -> TempDir {
         let folder = TempDir::new().unwrap();
         let CertifiedKey { cert, signing_key } =
@@ -293,7 +294,7 @@ mod tests {
     const CERTIFIED: &str = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
 
     #[test]
-    fn errors_name_the_line_and_what_would_be_right() {
+    fn errors_name_the_line_and_the_valid_values() {
         let folder = folder();
         let tls = |rest: &str| format!("{CERTIFIED}  {rest}\n");
         let hash = "$2b$04$......................5v8vH7ySu9KFtOyyq65m4GGQ6wE6R0O";
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_of_a_chain_that_expires_first_counts() {
+    fn a_chain_expires_when_its_first_certificate_expires() {
         let folder = folder();
         let key = KeyPair::generate().unwrap();
         fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();

@@ -1,7 +1,7 @@
-//! Translates the TLS section of a web configuration file for rustls.
+//! Translates the TLS section of a web configuration file into a configuration of rustls.
 //!
-//! Versions, cipher suites and curves that rustls does not offer are left out. If nothing is left, the file is refused. Nothing
-//! weaker takes their place.
+//! Versions, cipher suites and curves that rustls lacks are left out, and nothing weaker takes their place. If nothing
+//! is left, the file is refused.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,22 +23,23 @@ use super::client_certificates::{AllowedName, AnyCertificate, NamedCertificate};
 use super::file::{Text, TlsSection, WebProblem, given};
 use super::watched_files::WatchedFiles;
 
-/// How connections are encrypted.
+/// The TLS settings of a server.
 #[derive(Debug)]
 pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
-    /// Names in the file that are not offered.
+    /// The names in the file that tallyd does not offer.
     pub(super) left_out: Vec<String>,
-    /// Where the certificates of the server come from: the key, and the path if it names a file.
+    /// The source of the server's certificates: the key, and the path if the key names a file.
     pub(super) source: String,
-    /// When the first of them expires. `None` if this can be read from none of them.
+    /// The time at which the first certificate expires. `None` if tallyd can read it from none of them.
     pub(super) expiry: Option<UnixTime>,
 }
 
-/// The versions in ascending order. rustls does not have the first two.
+/// The versions in ascending order. rustls lacks the first two.
 const VERSIONS: [&str; 4] = ["TLS10", "TLS11", "TLS12", "TLS13"];
 
-/// Cipher suites that Go knows, so that files may name them. They lack forward secrecy, authenticated encryption, or both.
+/// Cipher suites that Go knows and rustls lacks. Files may name them. Each lacks forward secrecy, authenticated
+/// encryption, or both.
 const SUITES_LEFT_OUT: [&str; 8] = [
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
@@ -104,16 +105,16 @@ impl Tls {
     }
 }
 
-/// Reads PEM from the places that the section names.
+/// Reads PEM text from the section, or from the files that it names.
 struct PemReader<'a> {
     folder: &'a Path,
     files: &'a mut WatchedFiles,
 }
 
-/// A text in PEM format, and where it comes from.
+/// A text in PEM format, and its source.
 struct Pem<'a> {
     place: &'a Spanned<String>,
-    /// The key, and the path if it names a file.
+    /// The key, and the path if the key names a file.
     name: String,
     text: Vec<u8>,
 }
@@ -144,7 +145,7 @@ impl Pem<'_> {
         WebProblem::at(self.place, format!("{}: {text}", self.name))
     }
 
-    /// Returns the certificates, of which there is at least one.
+    /// Returns the certificates. Fails if the text contains none.
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, WebProblem> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.text).collect();
         match certificates {
@@ -155,7 +156,8 @@ impl Pem<'_> {
     }
 }
 
-/// Returns the cipher suites of TLS 1.3, which Go does not let files choose either, and then the chosen ones of TLS 1.2.
+/// Returns all cipher suites of TLS 1.3, and then the chosen ones of TLS 1.2. As in Go, files cannot choose among the
+/// first.
 fn suites(tls: &TlsSection, left_out: &mut Vec<String>) -> Result<Vec<SupportedCipherSuite>, WebProblem> {
     let chosen = tls.cipher_suites.as_deref().unwrap_or_default();
     if chosen.is_empty() {
@@ -180,7 +182,7 @@ fn suites(tls: &TlsSection, left_out: &mut Vec<String>) -> Result<Vec<SupportedC
     Ok(suites)
 }
 
-/// Returns the name that Go uses, which lacks the version.
+/// Returns the name of a cipher suite in Go, which lacks the version.
 fn go_name(suite: SupportedCipherSuite) -> String {
     let name = suite.suite().as_str().unwrap_or_default();
     name.replacen("TLS13_", "TLS_", 1)
@@ -209,7 +211,7 @@ fn versions(
         .map(|(_, version, _)| version)
         .collect();
     if versions.is_empty() {
-        // Without max_version, TLS 1.3 would be left.
+        // Only `max_version` can cause this, because TLS 1.3 would be left without it.
         let line = given(&tls.max_version).map(|place| place.referenced.line());
         let text = "max_version: nothing is left to offer; tallyd offers TLS12, if cipher_suites names one for it, and TLS13";
         return Err(WebProblem { line, text: text.to_owned() });
@@ -248,7 +250,7 @@ fn curves(
     }
 }
 
-/// Returns what verifies the certificates of clients, or `None` if no certificate is requested.
+/// Returns the verifier of client certificates, or `None` if tallyd requests none.
 fn clients(
     tls: &TlsSection,
     reader: &mut PemReader<'_>,
@@ -258,12 +260,12 @@ fn clients(
     let names = tls.client_allowed_sans.as_deref().unwrap_or_default();
     let policy = given(&tls.client_auth_type);
     let kind = policy.map_or("NoClientCert", |policy| &*policy.value);
-    // An authority that verifies nothing would be mistaken for a protection.
+    // An authority that verifies nothing would look like a protection.
     if let Some(authorities) = &authorities
         && !matches!(kind, "VerifyClientCertIfGiven" | "RequireAndVerifyClientCert")
     {
         return Err(authorities.problem(&format!(
-            "client_auth_type {kind} verifies nothing by it; write RequireAndVerifyClientCert"
+            "client_auth_type {kind} verifies nothing with it; write RequireAndVerifyClientCert"
         )));
     }
     if let Some(name) = names.first()
@@ -283,7 +285,7 @@ fn clients(
     let verifier = match (kind, policy) {
         ("NoClientCert", _) => return Ok(None),
         ("RequestClientCert", _) => any(false),
-        // The second name is an old one of the first.
+        // `RequireClientCert` is an old name of `RequireAnyClientCert`.
         ("RequireAnyClientCert" | "RequireClientCert", _) => any(true),
         ("VerifyClientCertIfGiven" | "RequireAndVerifyClientCert", Some(policy)) => {
             let Some(authorities) = authorities else {
@@ -323,10 +325,10 @@ fn clients(
 
 /// Returns the last moment at which a certificate is valid (`notAfter`).
 ///
-/// webpki does not show it, but its error for an expired certificate does. At the end of time, every certificate is expired,
-/// and webpki checks that first, before it needs an issuer.
+/// webpki does not expose it, but the error for an expired certificate contains it. At the end of time, every
+/// certificate is expired. webpki checks that before it needs an issuer.
 ///
-/// Returns `None` if webpki cannot read the certificate, for example one of version 1, or one that begins after its end.
+/// Returns `None` if webpki cannot read the certificate, for example because it has version 1 or ends before it begins.
 fn expiry(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let read = EndEntityCert::try_from(certificate).ok()?;

@@ -1,4 +1,4 @@
-//! Users, and whether a password is theirs.
+//! Checks the passwords of users.
 
 use std::collections::BTreeMap;
 use std::str;
@@ -14,20 +14,21 @@ use serde_saphyr::Spanned;
 
 use super::file::WebProblem;
 
-/// The highest cost of a hash. Checking a password takes about 50 ms of a core at a cost of 10, and twice as long with each
-/// further step.
+/// The highest cost of a hash. At a cost of 10, checking a password takes about 50 ms of a core. Each further step
+/// doubles the time.
 const MAX_COST: u32 = 18;
 
 /// The users of a web configuration file.
 ///
-/// Checking a password is slow on purpose, so a password that was right is remembered by its keyed hash. There is one for each
-/// user, so that clients can neither make tallyd forget a password nor remember many.
+/// Checking a password is slow on purpose, so tallyd remembers the right password of each user by its keyed hash. It
+/// keeps one hash per user. So clients can neither make tallyd forget a password nor fill its memory.
 #[derive(Debug)]
 pub(super) struct Users {
     known: BTreeMap<String, User>,
-    /// The hash with which the passwords of unknown users are compared, so that these take as long as those of known ones.
+    /// The hash with which the passwords of unknown users are compared. It makes their check take as long as for known
+    /// users.
     decoy_hash: String,
-    /// The key of the keyed hashes. Every `Users` has another one.
+    /// The key of the keyed hashes. Every `Users` has a different key.
     key: hmac::Key,
 }
 
@@ -35,11 +36,11 @@ pub(super) struct Users {
 struct User {
     /// The bcrypt hash of the password.
     hash: String,
-    /// The keyed hash of the password that was right.
+    /// The keyed hash of the right password, once a client has sent it.
     remembered: Mutex<Option<hmac::Tag>>,
 }
 
-/// The user and password that a client gives.
+/// The user and password that a client sends.
 #[derive(Debug)]
 pub(super) struct Credentials {
     user: Vec<u8>,
@@ -80,7 +81,7 @@ impl Users {
         }
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| WebProblem::of_file("basic_auth_users: the system provides no random numbers"))?;
-        // No password is known that has this hash.
+        // No known password has this hash.
         let decoy_hash = format!("$2b${highest_cost:02}${}", ".".repeat(53));
         Ok(Self { known, decoy_hash, key })
     }
@@ -98,7 +99,7 @@ impl Users {
         hashes(self) == hashes(other)
     }
 
-    /// Returns true if the password is the one that was right before. It takes a microsecond.
+    /// Returns true if the password equals the remembered one. This takes a microsecond.
     pub(super) fn is_remembered(&self, credentials: &Credentials) -> bool {
         let Some(user) = self.find(credentials) else { return false };
         let remembered = *user.remembered.lock();
@@ -107,7 +108,7 @@ impl Users {
         })
     }
 
-    /// Returns true if the password is right, and remembers it then. It takes long, also for unknown users.
+    /// Returns true if the password is right, and then remembers it. This is slow, even for unknown users.
     pub(super) fn check(&self, credentials: &Credentials) -> bool {
         if self.is_remembered(credentials) {
             return true;
@@ -130,7 +131,7 @@ impl Users {
 }
 
 impl User {
-    /// Returns the text of the keyed hash. All bcrypt hashes have the same length, so it is unambiguous.
+    /// Returns the text of the keyed hash. All bcrypt hashes have the same length, so the text is unambiguous.
     fn message(&self, password: &[u8]) -> Vec<u8> {
         [self.hash.as_bytes(), password].concat()
     }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_password_is_remembered_and_no_other() {
+    fn only_a_right_password_is_remembered() {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let users = users(&[("ann", &hash), ("ben", &hash)]).unwrap();
         let right = credentials("ann", "secret");

@@ -1,4 +1,4 @@
-//! Reads files, and notices whether they have changed since.
+//! Reads files, and checks whether they have changed since.
 
 use std::fs;
 use std::io;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Default)]
 pub(super) struct WatchedFiles(Vec<(PathBuf, Option<Stamp>)>);
 
-/// Distinguishes one state of a file from another. Its time changes with mode and owner, too, because a file that could not
-/// be read before may be readable now.
+/// Distinguishes one state of a file from another. The time also changes with mode and owner, so tallyd notices that an
+/// unreadable file became readable.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -30,7 +30,7 @@ impl Stamp {
 impl WatchedFiles {
     /// Reads a file, and watches it even if it cannot be read.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        // The state is taken before reading, so that a change in between counts as one afterwards.
+        // The stamp is taken before reading, so a change in between counts as a later change.
         self.0.push((path.to_owned(), Stamp::of(path)));
         fs::read(path)
     }
