@@ -1,4 +1,4 @@
-//! Appends text to standard output, or to a file that is opened again after a log rotation.
+//! Appends text to standard output or to a file, and reopens the file after a log rotation.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -17,13 +17,13 @@ pub(super) enum Append {
 }
 
 impl Append {
-    /// Creates the destination of this path, where `-` means standard output.
+    /// Creates the destination of this path. The path `-` means standard output.
     pub(super) fn new(path: PathBuf) -> Self {
         if path.as_os_str() == "-" { Self::Stdout } else { Self::File { path, open: None, is_torn: false } }
     }
 
-    /// Appends whole lines. A missing file is created. A file that failed is opened again the next time, and continues on a
-    /// new line.
+    /// Appends whole lines. It creates a missing file. After a failure, the next call opens the file again and begins
+    /// on a new line.
     pub(super) fn append(&mut self, text: &str) -> io::Result<()> {
         match self {
             Self::Stdout => {
@@ -43,7 +43,7 @@ impl Append {
         }
     }
 
-    /// Closes the file, so that the next text goes to the file that has the path then.
+    /// Closes the file. The next call opens the file that has the path by then.
     pub(super) fn reopen(&mut self) {
         if let Self::File { open, is_torn, .. } = self {
             *open = None;
@@ -51,12 +51,12 @@ impl Append {
         }
     }
 
-    /// Returns true if a person reads the text on a terminal.
+    /// Returns true if the text goes to a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         matches!(self, Self::Stdout) && io::stdout().is_terminal()
     }
 
-    /// Returns the destination as messages call it.
+    /// Returns the name of the destination in messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Stdout => "standard output".to_owned(),
@@ -65,7 +65,7 @@ impl Append {
     }
 }
 
-/// Writes lines. After a torn line it writes a line feed first, so that only the torn line is unreadable.
+/// Writes lines. After a torn line it writes a line feed first, so only the torn line is unreadable.
 fn write_lines(file: &mut impl Write, mut lines: &[u8], is_torn: &mut bool) -> io::Result<()> {
     if *is_torn {
         file.write_all(b"\n")?;

@@ -1,4 +1,4 @@
-//! What an exporter is, and how it fails.
+//! Defines exporters and their errors.
 
 use std::fmt;
 use std::io;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::outcome::ExportOutcome;
 use crate::model::Snapshot;
 
-/// The number of bytes that exporters render before they write them.
+/// The number of rendered bytes after which exporters write.
 pub(super) const PIECE: usize = 64 << 10;
 
 /// Renders snapshots and delivers them.
 pub trait Exporter: Send + 'static {
-    /// Returns its name in the configuration, for example `console`.
+    /// Returns the exporter's name in the configuration, for example `console`.
     fn name(&self) -> &'static str;
 
     /// Delivers one snapshot. It may block, because each exporter has a thread of its own.
@@ -22,20 +22,20 @@ pub trait Exporter: Send + 'static {
     /// Fails if the snapshot could not be delivered as a whole.
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError>;
 
-    /// Opens its files again, because a log rotation may have moved them away.
+    /// Opens the exporter's files again, because a log rotation may have moved them away.
     fn reopen(&mut self) {}
 
     /// Ends the exporter after the last snapshot. tallyd waits for it at most `patience`.
     ///
     /// # Errors
     ///
-    /// Fails if the exporter could not leave things as the configuration says.
+    /// Fails if the exporter could not clean up as configured.
     fn finish(&mut self, _patience: Duration) -> Result<(), ExportError> {
         Ok(())
     }
 }
 
-/// Says why a snapshot was not delivered: what failed, where, and what to do.
+/// The error of a delivery. It says what failed, where, and what to do.
 #[derive(Debug)]
 pub struct ExportError {
     action: String,

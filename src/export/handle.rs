@@ -1,4 +1,4 @@
-//! The queue and the thread of an exporter.
+//! Runs an exporter on a thread of its own, behind a queue.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,24 +14,24 @@ use super::exporter::Exporter;
 use super::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{Counter, Snapshot, Telemetry};
 
-/// The number of snapshots that wait for a slow exporter. With one more, the oldest is dropped.
+/// The number of snapshots that wait for a slow exporter. If one more arrives, the oldest is dropped.
 const QUEUE: usize = 4;
 
-/// The flush's end of an exporter: its queue, and the end of its thread.
+/// The flush's handle of an exporter. It fills the queue and notices the end of the thread.
 #[derive(Debug)]
 pub struct ExporterHandle {
     name: &'static str,
     queue: async_channel::Sender<Arc<Snapshot>>,
     snapshots_dropped: Counter,
-    /// The end of the time that the exporter has to finish. It is set when no more snapshots come.
+    /// The time by which the exporter must finish. It is set when no more snapshots come.
     deadline: Arc<OnceLock<Instant>>,
-    /// Disconnected when the thread has ended. The lock lets threads share the handle.
+    /// Disconnected once the thread has ended. The lock lets threads share the handle.
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl ExporterHandle {
-    /// Starts the thread of an exporter and registers its counters. Whenever `reopens` has changed, the exporter reopens
-    /// its files before the next snapshot.
+    /// Starts the thread of an exporter and registers its counters. If `reopens` has changed, the exporter reopens its
+    /// files before the next snapshot.
     ///
     /// # Errors
     ///
@@ -63,13 +63,13 @@ impl ExporterHandle {
         Ok(Self { name, queue, snapshots_dropped, deadline, ended: Mutex::new(ended) })
     }
 
-    /// Returns the name of the exporter, as the configuration has it.
+    /// Returns the exporter's name in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Puts a snapshot into the queue of the exporter and never waits. If the queue is full, its oldest snapshot is dropped.
+    /// Puts a snapshot into the exporter's queue without waiting. If the queue is full, the oldest snapshot is dropped.
     pub fn deliver(&self, snapshot: &Arc<Snapshot>) {
         let sent = self.queue.force_send(Arc::clone(snapshot));
         if matches!(sent, Ok(None)) {
@@ -85,9 +85,9 @@ impl ExporterHandle {
         tracing::error!(exporter = self.name, dropped, "{reason}");
     }
 
-    /// Lets the exporter deliver what is left in its queue, and waits at most `patience`. Returns true if it has finished.
+    /// Lets the exporter deliver the rest of its queue, and waits at most `patience`. Returns true if it has finished.
     pub fn finish(&self, patience: Duration) -> bool {
-        // The first deadline stays, should this be called again.
+        // If this is called again, the first deadline stays in force.
         _ = self.deadline.set(Instant::now() + patience);
         self.queue.close();
         let has_finished =
@@ -107,7 +107,7 @@ impl ExporterHandle {
 struct ExporterThread<E> {
     exporter: E,
     snapshots: async_channel::Receiver<Arc<Snapshot>>,
-    /// The number of times that files were to be reopened.
+    /// The number of requests to reopen files.
     reopens: Arc<AtomicU64>,
     deadline: Arc<OnceLock<Instant>>,
     errors: Counter,
@@ -136,7 +136,7 @@ impl<E: Exporter> ExporterThread<E> {
                 Err(error) => {
                     self.errors.increment();
                     failures += 1;
-                    // The first failure is logged, and then ever fewer: the counter has all of them.
+                    // The log gets failures 1, 2, 4, 8 and so on. The counter has all of them.
                     if failures.is_power_of_two() {
                         tracing::error!(exporter = name, failures, "a snapshot was not delivered: {error}");
                     }
@@ -175,46 +175,46 @@ mod tests {
         })
     }
 
-    /// An exporter that reports each snapshot that it takes, and then waits for the command to fail or to succeed.
-    struct Puppet {
+    /// An exporter that reports each snapshot it receives, and then waits for the command to fail or to succeed.
+    struct FakeExporter {
         taken: Sender<u64>,
         outcomes: Receiver<Result<ExportOutcome, ()>>,
     }
 
-    impl Exporter for Puppet {
+    impl Exporter for FakeExporter {
         fn name(&self) -> &'static str {
-            "puppet"
+            "fake"
         }
         fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
             let number = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
             self.taken.send(number).unwrap();
             match self.outcomes.recv() {
-                Ok(Err(())) => Err(ExportError::new("puppet", io::Error::other("the test lets it fail"))),
+                Ok(Err(())) => Err(ExportError::new("fake", io::Error::other("the test lets it fail"))),
                 Ok(Ok(outcome)) => Ok(outcome),
                 Err(_) => Ok(ExportOutcome::default()),
             }
         }
     }
 
-    /// A puppet that runs, and what a test moves it with.
-    struct Stage {
+    /// A running fake exporter, and the channels that control it.
+    struct Fixture {
         handle: ExporterHandle,
         taken: Receiver<u64>,
         outcomes: Sender<Result<ExportOutcome, ()>>,
         telemetry: Telemetry,
     }
 
-    impl Stage {
+    impl Fixture {
         fn new() -> Self {
             let (taken, takes) = channel();
             let (outcomes, commands) = channel();
             let telemetry = Telemetry::default();
-            let puppet = Puppet { taken, outcomes: commands };
-            let handle = ExporterHandle::start(puppet, &Arc::default(), &telemetry).unwrap();
+            let fake = FakeExporter { taken, outcomes: commands };
+            let handle = ExporterHandle::start(fake, &Arc::default(), &telemetry).unwrap();
             Self { handle, taken: takes, outcomes, telemetry }
         }
 
-        /// Reads the counters that are not zero.
+        /// Returns the counters that are not zero.
         fn counts(&self) -> Vec<(String, f64)> {
             let mut counts = Vec::new();
             self.telemetry.read(|_, series, value| match value {
@@ -231,53 +231,53 @@ mod tests {
 
     #[test]
     fn exporter_that_hangs_loses_its_oldest_snapshots_which_are_counted() {
-        let stage = Stage::new();
-        stage.handle.deliver(&snapshot(0));
-        assert_eq!(stage.taken.recv(), Ok(0));
-        (1..=6).for_each(|number| stage.handle.deliver(&snapshot(number)));
-        assert_eq!(stage.counts(), [count("snapshots_dropped|c|#exporter:puppet", 2.0)]);
-        assert_eq!(stage.counts(), []);
-        (0..5).for_each(|_| stage.outcomes.send(Ok(ExportOutcome::default())).unwrap());
-        assert!(stage.handle.finish(Duration::from_mins(1)));
-        assert_eq!(stage.taken.try_iter().collect::<Vec<_>>(), [3, 4, 5, 6]);
+        let fixture = Fixture::new();
+        fixture.handle.deliver(&snapshot(0));
+        assert_eq!(fixture.taken.recv(), Ok(0));
+        (1..=6).for_each(|number| fixture.handle.deliver(&snapshot(number)));
+        assert_eq!(fixture.counts(), [count("snapshots_dropped|c|#exporter:fake", 2.0)]);
+        assert_eq!(fixture.counts(), []);
+        (0..5).for_each(|_| fixture.outcomes.send(Ok(ExportOutcome::default())).unwrap());
+        assert!(fixture.handle.finish(Duration::from_mins(1)));
+        assert_eq!(fixture.taken.try_iter().collect::<Vec<_>>(), [3, 4, 5, 6]);
     }
 
     #[test]
     fn failures_are_counted_and_the_exporter_gets_the_next_snapshot() {
-        let stage = Stage::new();
+        let fixture = Fixture::new();
         for (number, outcome) in [Err(()), Ok(ExportOutcome::default()), Err(())].into_iter().enumerate() {
-            stage.handle.deliver(&snapshot(number as u64));
-            assert_eq!(stage.taken.recv(), Ok(number as u64));
-            stage.outcomes.send(outcome).unwrap();
+            fixture.handle.deliver(&snapshot(number as u64));
+            assert_eq!(fixture.taken.recv(), Ok(number as u64));
+            fixture.outcomes.send(outcome).unwrap();
         }
-        stage.handle.deliver(&snapshot(3));
-        assert_eq!(stage.taken.recv(), Ok(3));
-        assert_eq!(stage.counts(), [count("export_errors|c|#exporter:puppet", 2.0)]);
+        fixture.handle.deliver(&snapshot(3));
+        assert_eq!(fixture.taken.recv(), Ok(3));
+        assert_eq!(fixture.counts(), [count("export_errors|c|#exporter:fake", 2.0)]);
     }
 
     #[test]
     fn rows_that_were_quarantined_or_merged_are_counted_by_reason() {
-        let stage = Stage::new();
+        let fixture = Fixture::new();
         let mut outcome = ExportOutcome::default();
         outcome.quarantined[QuarantineReason::NameTaken] = 2;
         outcome.merged[MergeReason::Labels] = 3;
         for _ in 0..2 {
-            stage.handle.deliver(&snapshot(0));
-            stage.outcomes.send(Ok(outcome)).unwrap();
+            fixture.handle.deliver(&snapshot(0));
+            fixture.outcomes.send(Ok(outcome)).unwrap();
         }
-        assert!(stage.handle.finish(Duration::from_mins(1)));
+        assert!(fixture.handle.finish(Duration::from_mins(1)));
         let expected = [
-            count("series_quarantined|c|#exporter:puppet,reason:name_taken", 4.0),
-            count("series_merged|c|#by:labels,exporter:puppet", 6.0),
+            count("series_quarantined|c|#exporter:fake,reason:name_taken", 4.0),
+            count("series_merged|c|#by:labels,exporter:fake", 6.0),
         ];
-        assert_eq!(stage.counts(), expected);
+        assert_eq!(fixture.counts(), expected);
     }
 
     #[test]
     fn snapshots_for_an_exporter_that_panicked_are_counted_as_dropped() {
-        let Stage { handle, taken, outcomes, telemetry } = Stage::new();
+        let Fixture { handle, taken, outcomes, telemetry } = Fixture::new();
         drop((taken, outcomes));
-        // The puppet panics, because it cannot report that it took this one.
+        // The fake exporter panics, because it cannot report this snapshot.
         handle.deliver(&snapshot(0));
         assert_eq!(handle.ended.lock().recv(), Err(mpsc::RecvError));
         (1..=3).for_each(|number| handle.deliver(&snapshot(number)));
@@ -292,9 +292,9 @@ mod tests {
 
     #[test]
     fn finish_stops_waiting_for_an_exporter_that_hangs() {
-        let stage = Stage::new();
-        stage.handle.deliver(&snapshot(0));
-        assert_eq!(stage.taken.recv(), Ok(0));
-        assert!(!stage.handle.finish(Duration::from_millis(1)));
+        let fixture = Fixture::new();
+        fixture.handle.deliver(&snapshot(0));
+        assert_eq!(fixture.taken.recv(), Ok(0));
+        assert!(!fixture.handle.finish(Duration::from_millis(1)));
     }
 }

@@ -1,39 +1,39 @@
-//! The outcome of a delivery: which rows of a snapshot are not shown as they were sent, and why.
+//! Counts the rows of a snapshot that an exporter leaves out or shows differently, by reason.
 
 use enum_map::{Enum, EnumMap};
 use strum::{IntoStaticStr, VariantArray};
 
-/// Counts the rows of a delivered snapshot that are not shown as they were sent.
+/// Counts the rows of a snapshot that an exporter leaves out or shows differently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExportOutcome {
-    /// Rows that are not shown.
+    /// Rows that are left out.
     pub quarantined: EnumMap<QuarantineReason, u64>,
-    /// Rows that are shown in another way than they were sent.
+    /// Rows that differ from what the client sent.
     pub merged: EnumMap<MergeReason, u64>,
 }
 
-/// The reason for which a row of a snapshot is not on Prometheus' page.
+/// The reason why a row of a snapshot is not on the Prometheus page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum QuarantineReason {
-    /// Its family has another type.
+    /// The family of the row has another type.
     TypeConflict,
-    /// Another family has the name of its family, or a name that belongs to it, such as `x_count` of a summary `x`.
+    /// Another family has this family's name, or a line of this name, such as `x_count` of a summary `x`.
     NameTaken,
     /// Another series has the same name and labels, and the two cannot be added up.
     DuplicateSeries,
-    /// The samples of a counter came to less than zero. A counter on the page may not fall.
+    /// The samples of a counter add up to less than zero. A counter on the page may not fall.
     NegativeIncrease,
-    /// Its name belongs to tallyd, Prometheus or node_exporter.
+    /// The name belongs to tallyd, Prometheus or node_exporter.
     ReservedName,
 }
 
-/// The reason for which a series is on Prometheus' page in another way than it was sent.
+/// The reason why a series on the Prometheus page differs from what the client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum MergeReason {
-    /// Two of its tags became one label, and the value of the last one is shown.
+    /// Two of its tags became one label, which shows the last value.
     Labels,
-    /// It is added to another series that has the same name and labels.
+    /// The series is added to another series with the same name and labels.
     Series,
 }

@@ -12,7 +12,7 @@ use super::prometheus::{Format, Totals};
 use crate::model::Snapshot;
 use crate::text::number::push_number;
 
-/// The fate of the file when tallyd stops. node_exporter serves a file that stays forever.
+/// The action on the file when tallyd stops. node_exporter would serve a leftover file forever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExit {
@@ -31,28 +31,28 @@ pub struct Textfile {
 }
 
 impl Textfile {
-    /// Creates an exporter that replaces the file at `path` after each snapshot. The name of the file must end in `.prom`.
+    /// Creates an exporter that replaces the file at `path` after each snapshot. The file name must end in `.prom`.
     #[must_use]
     pub fn new(path: PathBuf, on_exit: OnExit, totals: Totals) -> Self {
         Self { path, on_exit, totals }
     }
 
-    /// Replaces the file. Readers see the old page or the new one, but never a part of a page: it is written to another file,
-    /// with a name that node_exporter ignores, and renamed at the end.
+    /// Replaces the file. Readers see the old page or the new one, but never a part of a page. The page goes to a
+    /// second file, whose name node_exporter ignores, and is renamed at the end.
     fn replace(&self, snapshot: &Snapshot) -> io::Result<()> {
         let temporary = self.path.with_added_extension("new");
         let written = (|| {
             let mut file = File::create(&temporary)?;
-            // Readable whatever the umask is, because node_exporter runs as another user.
+            // Any user can read the file, whatever the umask is, because node_exporter runs as another user.
             file.set_permissions(Permissions::from_mode(0o644))?;
             Format::Text.render(&self.totals, |piece| file.write_all(piece))?;
             file.write_all(heartbeat(snapshot).as_bytes())?;
-            // Otherwise a crash could leave the new name with an incomplete content.
+            // Without this, a crash could leave the new name with incomplete content.
             file.sync_data()?;
             fs::rename(&temporary, &self.path)
         })();
         if written.is_err() {
-            // On a full disk the incomplete file would take the space that is needed.
+            // On a full disk, the incomplete file would take the space that is needed.
             _ = fs::remove_file(&temporary);
         }
         written
@@ -84,7 +84,7 @@ impl Exporter for Textfile {
     }
 }
 
-/// Returns a metric with the time of the page. It is on the page even if telemetry is disabled.
+/// Returns a metric with the time of the page. It is present even if telemetry is disabled.
 fn heartbeat(snapshot: &Snapshot) -> String {
     const NAME: &str = "tallyd_textfile_timestamp_seconds";
     let mut text = format!("# HELP {NAME} When tallyd wrote this file.\n# TYPE {NAME} gauge\n{NAME} ");

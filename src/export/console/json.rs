@@ -11,7 +11,7 @@ pub(super) struct Lines<'a> {
     snapshot: &'a Snapshot,
     /// The start of each line, up to the name.
     head: String,
-    /// The keys of the percentiles by policy, each from the comma to the colon.
+    /// The keys of the percentiles, by policy. Each key includes its comma and its colon.
     percentile_keys: Vec<Vec<String>>,
 }
 
@@ -19,7 +19,7 @@ impl<'a> Lines<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         let time = humantime::format_rfc3339_seconds(snapshot.time);
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
-        // Never zero, because readers divide by it.
+        // This is never zero, because readers divide by it.
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
         let key = |percentile: &Percentile| format!(",\"p{}\":", percentile.percent());
         let keys = |policy: &Policy| policy.statistics.percentiles.iter().map(key).collect();
@@ -80,7 +80,7 @@ impl<'a> Lines<'a> {
 }
 
 fn push_optional(text: &mut String, key: &str, value: Option<&str>) {
-    // Writing to a string cannot fail, here and above.
+    // Writing to a string cannot fail.
     _ = write!(text, ",\"{key}\":");
     match value {
         Some(value) => push_string(text, value),
@@ -88,7 +88,7 @@ fn push_optional(text: &mut String, key: &str, value: Option<&str>) {
     }
 }
 
-/// Appends sorted tags, in which those of one key follow each other: `"key":"value"`, or `"key":["value","value"]`.
+/// Appends sorted tags as `"key":"value"`. Several tags with the same key become `"key":["value","value"]`.
 fn push_tags<'a>(text: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
     text.push_str(",\"tags\":{");
     let mut tags = tags.peekable();
@@ -119,16 +119,16 @@ fn push_field(text: &mut String, key: &str, value: f64) {
     push_float(text, value);
 }
 
-/// Appends a string as `serde_json` writes it. `serde_json` allocates, so a string that needs no escape is copied, as most are.
+/// Appends a string as `serde_json` writes it. Most strings need no escape, and copying them avoids an allocation.
 fn push_string(text: &mut String, string: &str) {
-    // Without an early exit, so that the compiler can compare many bytes at a time.
+    // Without an early exit, the compiler can compare many bytes at a time.
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if string.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         text.push('"');
         text.push_str(string);
         text.push('"');
     } else {
-        // Every string has a JSON form.
+        // This cannot fail, because every string has a JSON form.
         text.push_str(&serde_json::to_string(string).unwrap_or_default());
     }
 }

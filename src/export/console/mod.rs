@@ -1,4 +1,4 @@
-//! Writes snapshots to standard output or to a file, for people or for programs that follow it.
+//! Writes snapshots to standard output or to a file, for people or for programs.
 
 mod brief;
 mod json;
@@ -12,7 +12,7 @@ use super::exporter::{ExportError, Exporter, PIECE};
 use super::outcome::ExportOutcome;
 use crate::model::{Event, Row, Snapshot};
 
-/// The format in which snapshots are written.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -30,13 +30,13 @@ pub struct Console {
 }
 
 impl Console {
-    /// Creates an exporter that appends to the file at `path`, where `-` means standard output.
+    /// Creates an exporter that appends to the file at `path`. The path `-` means standard output.
     #[must_use]
     pub fn new(format: Format, path: PathBuf) -> Self {
         Self { format, append: Append::new(path) }
     }
 
-    /// Writes in pieces, because the text of a million rows takes more memory than the rows.
+    /// Writes a snapshot in pieces, because the text of a million rows takes more memory than the rows.
     fn write(
         &mut self,
         Snapshot { rows, events, .. }: &Snapshot,

@@ -1,4 +1,4 @@
-//! Writes aligned columns, for people who follow the output.
+//! Writes aligned columns for people.
 
 use std::fmt::Write;
 
@@ -8,16 +8,16 @@ use crate::model::{
 };
 use crate::text::visible::visible;
 
-/// The maximum width of the column of names. A longer name moves the rest of its own row to the right.
+/// The maximum width of the name column. A longer name moves the rest of its own row to the right.
 const NAME_WIDTH: usize = 60;
-/// The width of the column of types.
+/// The width of the type column.
 const TYPE_WIDTH: usize = 12;
 /// The width of the numbers of counters, gauges and sets.
 const NUMBER_WIDTH: usize = 12;
 /// The width of each statistic of a timing, histogram or distribution.
 const STATISTIC_WIDTH: usize = 8;
 
-/// tallyd's own counters of losses, without their prefix. They are sorted.
+/// tallyd's own counters of losses, sorted and without their prefix.
 const LOSSES: [&str; 12] = [
     "connections_refused",
     "datagrams_dropped",
@@ -36,17 +36,17 @@ const LOSSES: [&str; 12] = [
 /// Writes the lines of one snapshot.
 pub(super) struct Table<'a> {
     snapshot: &'a Snapshot,
-    /// Whether the header stands for tallyd's own metrics. Then only those have a row that count a loss.
+    /// Whether the header replaces tallyd's own metrics. If so, only their counters of losses have rows.
     is_folded: bool,
-    /// The width of the column of names.
+    /// The width of the name column.
     name_width: usize,
-    /// The label before each percentile, by policy.
+    /// The labels before the percentiles, by policy.
     percentile_labels: Vec<Vec<String>>,
 }
 
 impl<'a> Table<'a> {
-    /// Prepares the lines of a snapshot. On a terminal, most of tallyd's own metrics are folded into the header, so that a
-    /// person finds the metrics that applications sent.
+    /// Prepares the lines of a snapshot. On a terminal, the header replaces most of tallyd's own metrics, so people
+    /// find the metrics of their applications.
     pub(super) fn new(snapshot: &'a Snapshot, is_terminal: bool) -> Self {
         let mut width = 0;
         let mut name = String::new();
@@ -68,7 +68,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Returns the line above the rows.
+    /// Returns the header, which is the line above the rows.
     pub(super) fn header(&self) -> String {
         let Snapshot { time, interval, overview, .. } = self.snapshot;
         format!(
@@ -84,7 +84,7 @@ impl<'a> Table<'a> {
         )
     }
 
-    /// Appends the line of a row, if it has one.
+    /// Appends the line of a row, unless the row is hidden.
     pub(super) fn push(&self, text: &mut String, row: Row<'_>) {
         if !is_shown(row, self.is_folded) {
             return;
@@ -145,10 +145,10 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
     _ = writeln!(text, "  {}", visible(&line));
 }
 
-/// Returns false for tallyd's own metrics that are 0, and for those that the header stands for.
+/// Returns false for tallyd's own metrics that are 0 or that the header replaces.
 fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
     let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
-    // Most rows need no look at their name.
+    // The name matters only for zeros and on a terminal.
     if !is_zero && !is_folded {
         return true;
     }
@@ -188,7 +188,7 @@ fn push_name(text: &mut String, series: &Series) -> usize {
     text.push_str(series.name());
     push_tags(text, series.tags());
     let name = &text[start..];
-    // Without an early exit, so that the compiler can compare many bytes at a time.
+    // Without an early exit, the compiler can compare many bytes at a time.
     if name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
         return name.len();
     }
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_shows_own_metrics_only_if_they_count_a_loss() {
+    fn a_terminal_shows_telemetry_only_if_it_counts_a_loss() {
         let row = |kind, name: &str, value| (Series::new(kind, name, &[]), value);
         let snapshot = snapshot(
             vec![

@@ -1,5 +1,5 @@
-//! Decides which new series may be on the page, so that the page stays valid: a family has one type, no two families have lines of
-//! one name, and reserved names keep their meaning.
+//! Decides which new series may be on the page. The page stays valid: a family has one type, no two families have lines
+//! of the same name, and reserved names keep their meaning.
 
 use super::families::Families;
 use super::family_type::FamilyType;
@@ -7,10 +7,10 @@ use super::names::ReservedNames;
 use crate::export::outcome::QuarantineReason;
 use crate::model::Series;
 
-/// The family of a series that may be on the page.
+/// The family of an admitted series.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// The family is on the page already and has this number.
+    /// The family is already on the page and has this number.
     Known(u32),
     /// The family is new. The families with these numbers give way to its lines.
     New { gives_way: Vec<u32> },
@@ -37,8 +37,8 @@ pub(super) fn admit(
     }
 }
 
-/// Claims the names of all lines of a new family, and returns the families that give way. A distribution keeps its names. A
-/// counter or gauge of a client gives way where a distribution needs a name such as `x_count`.
+/// Claims the names of all lines of a new family, and returns the families that give way. A distribution keeps its
+/// names. A counter or gauge gives way if a distribution needs its name, such as `x_count`.
 fn claim(families: &Families, name: &str, family_type: FamilyType) -> Result<Vec<u32>, QuarantineReason> {
     if families.is_line_of_distribution(name) {
         return Err(QuarantineReason::NameTaken);
@@ -92,7 +92,7 @@ mod tests {
             ("h_bucket", Gauge, Err(NameTaken)),
             // A summary has no buckets.
             ("s_bucket", Gauge, new()),
-            // Names that a family of this type does not need stay with their owners.
+            // A gauge needs no name except its own, so `x_count` stays.
             ("x", Gauge, new()),
             ("x", Summary, Ok(New { gives_way: vec![2] })),
             ("up", Gauge, Err(ReservedName)),
@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn distribution_does_not_take_a_name_from_another_distribution() {
         let present = families(&[("x_count", FamilyType::Summary), ("y", FamilyType::Summary)]);
-        // The lines of `x` would collide with the family `x_count`, those of `y_count` with a line of `y`.
+        // The lines of `x` would collide with the family `x_count`. The family `y_count` would collide with a line of
+        // `y`.
         for name in ["x", "y_count"] {
             let series = Series::new(Kind::Histogram, name, &[]);
             let admission = admit(&present, &ReservedNames::default(), &series, name, FamilyType::Summary);

@@ -1,4 +1,4 @@
-//! Serves the families to Prometheus over HTTP.
+//! Serves the page to Prometheus over HTTP.
 //!
 //! ```text
 //!  snapshot --> totals --+
@@ -6,8 +6,8 @@
 //!  request --> service --+
 //! ```
 //!
-//! The exporter's thread adds snapshots to the totals. The HTTP server has a thread of its own for all connections, and one
-//! more for rendering.
+//! The exporter's thread adds snapshots to the totals. The HTTP server has one thread for all connections, and another
+//! one for rendering.
 
 use std::error::Error;
 use std::io;
@@ -43,8 +43,8 @@ const KEYS: ServerKeys = ServerKeys {
     web_config_file: "exporters.prometheus.web_config_file",
 };
 
-/// The formats that scrapers may ask for. Text is the default. A scraper gets protobuf only if it names the messages and the
-/// encoding, because protobuf also has other ones.
+/// The formats that scrapers may request. Text is the default. A scraper gets protobuf only if it names the messages
+/// and the encoding, because protobuf has others, too.
 const OFFERS: [Offer<Format>; 3] = [
     Offer {
         value: Format::Text,
@@ -66,14 +66,14 @@ const OFFERS: [Offer<Format>; 3] = [
     },
 ];
 
-/// A request to read the configuration again. The outcome is sent to the client that made it.
+/// A request to read the configuration again. The client that sent it gets the outcome.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// Checks the web configuration file of the endpoint, and the files that it names.
 ///
 /// # Errors
 ///
-/// The first problem that is found.
+/// Fails at the first problem.
 pub fn check_web(path: &Path) -> Result<(), WebError> {
     http::check_web(path, KEYS.web_config_file)
 }
@@ -84,13 +84,13 @@ pub struct Endpoint {
     address: SocketAddr,
     protection: Option<Protection>,
     cache: Arc<RenderCache>,
-    /// `None` once it is finished.
+    /// The HTTP server. `None` once the exporter has finished.
     server: Option<Server>,
 }
 
 impl Endpoint {
-    /// Starts to serve the snapshots that are exported from now on, added to `totals`. Clients may ask for a reload of the
-    /// configuration if there is a receiver of such requests.
+    /// Starts to serve `totals`, to which every exported snapshot is added. With `reload_requests`, clients may request
+    /// a reload of the configuration.
     ///
     /// # Errors
     ///
@@ -108,13 +108,13 @@ impl Endpoint {
         Ok(Self { address: server.address(), protection: server.protection(), cache, server: Some(server) })
     }
 
-    /// Returns the address on which it serves.
+    /// Returns the address on which the endpoint serves.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns how it was protected when it started, or `None` if there is no web configuration file.
+    /// Returns the protection that was in force at the start, or `None` without a web configuration file.
     #[must_use]
     pub fn protection(&self) -> Option<Protection> {
         self.protection
@@ -132,7 +132,7 @@ impl Exporter for Endpoint {
     }
 
     fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {
-        // A part of the time is left for the thread to end.
+        // The thread needs the rest of the time to end.
         let patience = patience * 9 / 10;
         match self.server.take().map(|server| server.stop(patience)) {
             Some(Stopped::Panicked) => Err(panicked()),
@@ -146,7 +146,7 @@ impl Exporter for Endpoint {
 }
 
 fn panicked() -> ExportError {
-    ExportError::new("the endpoint ended by a panic", io::Error::other("restart tallyd; see the log above"))
+    ExportError::new("the endpoint panicked", io::Error::other("restart tallyd; see the log above"))
 }
 
 /// Answers the requests of scrapers and people.
@@ -154,7 +154,7 @@ fn panicked() -> ExportError {
 struct ScrapeService {
     cache: Arc<RenderCache>,
     scrapes: EnumMap<Format, Counter>,
-    /// `None` if clients may not ask for a reload.
+    /// `None` if clients may not request a reload.
     reload_requests: Option<mpsc::Sender<ReloadRequest>>,
 }
 
@@ -169,9 +169,9 @@ impl Service for ScrapeService {
             "/" => landing_page(
                 "tallyd",
                 &[
-                    ("metrics", "what Prometheus scrapes"),
-                    ("-/healthy", "tallyd runs"),
-                    ("-/ready", "whether there is something to scrape yet"),
+                    ("metrics", "the page that Prometheus scrapes"),
+                    ("-/healthy", "succeeds while tallyd runs"),
+                    ("-/ready", "succeeds once there is something to scrape"),
                 ],
             ),
             "/metrics" => self.scrape(request.headers()).await,
@@ -213,7 +213,7 @@ impl ScrapeService {
         response
     }
 
-    /// Asks for a reload of the configuration, and returns its outcome.
+    /// Requests a reload of the configuration, and returns its outcome.
     async fn reload(&self) -> Response {
         let Some(requests) = &self.reload_requests else {
             let why = "turned off: set exporters.prometheus.enable_reload\n";

@@ -1,4 +1,4 @@
-//! The families of the page and their members, found by name and labels, and walked in sorted order.
+//! Holds the families of the page and their members. They are found by name and labels, and walked in sorted order.
 
 use std::hash::BuildHasher;
 use std::{mem, slice};
@@ -17,10 +17,11 @@ pub(super) struct Family {
     pub(super) name: Box<str>,
     pub(super) metric_type: FamilyType,
     pub(super) kind: Kind,
-    /// The policy whose HELP text the family has: that of the member whose policy takes precedence.
+    /// The policy of the HELP text: the policy that takes precedence among those of the members.
     pub(super) policy: HeldPolicy,
-    /// Set if the family leaves the page at the end of the interval. Its rows are quarantined for this reason: `NameTaken` if it
-    /// gave way to a line of a distribution, `TypeConflict` if the rules in force want another type for it.
+    /// The reason for which the family leaves the page at the end of the interval, and its rows are quarantined.
+    /// `NameTaken` means that it gave way to a line of a distribution. `TypeConflict` means that the rules in force
+    /// want another type for it.
     pub(super) leaves: Option<QuarantineReason>,
 }
 
@@ -29,23 +30,23 @@ pub(super) struct Family {
 pub(super) struct Member {
     /// The labels as text, without the braces.
     pub(super) labels: Box<str>,
-    /// The number of its family.
+    /// The number of the family.
     pub(super) family: u32,
     pub(super) kind: Kind,
     pub(super) policy: HeldPolicy,
     pub(super) total: Total,
-    /// The time of the latest snapshot that had it, on the clock of [`Totals`](super::Totals).
+    /// The time of the latest snapshot with this member, on the clock of [`Totals`](super::Totals).
     pub(super) seen: u64,
-    /// The start of the first interval that had it, in seconds since 1970.
+    /// The start of the member's first interval, in seconds since 1970.
     pub(super) began: f64,
 }
 
-/// The sum of all intervals since a member began.
+/// The sum of all intervals since a member began. A gauge has its latest value instead.
 #[derive(Debug)]
 pub(super) enum Total {
     Counter(f64),
     Gauge(f64),
-    /// On the heap, because most series need no more than a number.
+    /// The total is on the heap, because most series need only a number.
     Distribution(Box<Distribution>),
 }
 
@@ -54,7 +55,7 @@ pub(super) enum Total {
 pub(super) struct Distribution {
     pub(super) count: f64,
     pub(super) sum: f64,
-    /// The percentiles of the latest interval; empty if it had no samples. Only summaries show them.
+    /// The percentiles of the latest interval. The list is empty if it had no samples. Only summaries show it.
     pub(super) quantiles: Vec<f64>,
     /// The weight up to each bound. Summaries have no bounds.
     pub(super) buckets: Box<[f64]>,
@@ -69,7 +70,7 @@ impl Member {
 }
 
 impl Total {
-    /// Returns the total of no samples.
+    /// Returns a total without samples.
     pub(super) fn new(family_type: FamilyType, policy: &Policy) -> Self {
         match family_type {
             FamilyType::Counter => Total::Counter(0.0),
@@ -80,7 +81,7 @@ impl Total {
 }
 
 impl Distribution {
-    /// Returns the distribution of no values, with the buckets that the policy wants.
+    /// Returns a distribution without values, with the buckets that the policy wants.
     pub(super) fn new(policy: &Policy) -> Self {
         let Statistics { bounds, native, .. } = &policy.statistics;
         Self {
@@ -92,7 +93,7 @@ impl Distribution {
     }
 }
 
-/// All families and members. Each has a number, which stays the same until [`retain`](Self::retain).
+/// All families and members. Each has a number that stays the same until [`retain`](Self::retain).
 #[derive(Debug, Default)]
 pub(super) struct Families {
     list: Vec<Family>,
@@ -103,7 +104,7 @@ pub(super) struct Families {
     unsorted: Vec<u32>,
     by_name: HashTable<u32>,
     by_labels: HashTable<u32>,
-    /// Keyed afresh for each process, because clients choose names and labels.
+    /// Each process has a random key, because clients choose names and labels.
     hasher: RandomState,
 }
 
@@ -169,8 +170,8 @@ impl Families {
         number
     }
 
-    /// Adds a member to its family and returns its number. If the family already has a member with these labels, the member
-    /// is not added, and the error is the number of the other one.
+    /// Adds a member to its family and returns its number. If the family already has a member with these labels,
+    /// returns the number of that member as an error.
     pub(super) fn join(&mut self, member: Member) -> Result<u32, u32> {
         let number = self.members.len() as u32;
         self.members.push(member);
@@ -189,7 +190,7 @@ impl Families {
         }
     }
 
-    /// Sorts the members that are new into the order.
+    /// Sorts the new members into the order.
     pub(super) fn sort(&mut self) {
         let mut new = mem::take(&mut self.unsorted);
         let key = |number: &u32| sort_key(&self.list, &self.members, *number);
@@ -197,8 +198,8 @@ impl Families {
         merge_sorted(&mut self.order, new, |a, b| key(a) < key(b));
     }
 
-    /// Drops the members that `stays` rejects and the families that are left without members, and renumbers all others.
-    /// All members must be sorted.
+    /// Drops the members that `stays` rejects and the families without members, and renumbers all others. All members
+    /// must be sorted.
     pub(super) fn retain(&mut self, stays: impl Fn(&Family, &Member) -> bool) -> Renumbering {
         let Self { list: families, members, order, by_name, by_labels, .. } = self;
         let mut has_members = vec![false; families.len()];
@@ -224,7 +225,7 @@ impl Families {
     }
 }
 
-/// Returns the name of a member's family and the member's labels, by which the page is sorted.
+/// Returns the key by which the page is sorted: the name of the member's family, and the member's labels.
 fn sort_key<'a>(families: &'a [Family], members: &'a [Member], number: u32) -> (&'a str, &'a str) {
     let member = &members[number as usize];
     (&families[member.family as usize].name, &member.labels)
@@ -245,15 +246,15 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// The new numbers of what stayed in a list, by old number.
+/// The new numbers of the elements that stayed in a list, by old number.
 #[derive(Debug)]
 pub(super) struct Renumbering(Vec<u32>);
 
-/// Marks a number that is gone. Lists are shorter.
+/// Marks the number of a dropped element. Lists are shorter than this.
 const GONE: u32 = u32::MAX;
 
 impl Renumbering {
-    /// Drops what `stays` rejects. What stays is renumbered from 0 in its order.
+    /// Drops the elements that `stays` rejects, and renumbers the others from 0 in their order.
     fn retain<T>(list: &mut Vec<T>, mut stays: impl FnMut(&T) -> bool) -> Self {
         let mut numbers = Vec::with_capacity(list.len());
         let mut next = 0;
@@ -267,7 +268,7 @@ impl Renumbering {
         Self(numbers)
     }
 
-    /// Replaces an old number by the new one. Returns false if there is none, because the element is gone.
+    /// Replaces an old number by the new one. Returns false if the element is gone.
     pub(super) fn renumber(&self, number: &mut u32) -> bool {
         *number = self.0[*number as usize];
         *number != GONE
@@ -276,8 +277,8 @@ impl Renumbering {
 
 /// Merges a sorted list into another one.
 ///
-/// Each new element finds its position by binary search in the rest of the list. Among a million old elements that takes some
-/// twenty comparisons, while the standard sort, which merges two runs as well, would look at all of them.
+/// Each new element finds its position by binary search in the rest of the list. Among a million old elements, that
+/// takes about twenty comparisons. The standard sort would compare all of them, although it also merges two runs.
 pub(super) fn merge_sorted<T>(list: &mut Vec<T>, new: Vec<T>, is_before: impl Fn(&T, &T) -> bool) {
     if new.is_empty() {
         return;

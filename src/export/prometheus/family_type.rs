@@ -1,4 +1,4 @@
-//! The types of families, and the lines that the members of each type have.
+//! Defines the types of families, and the lines that the members of each type have.
 
 use crate::model::{Exposition, Kind, Policy};
 
@@ -9,8 +9,8 @@ pub(super) enum FamilyType {
     Gauge,
     Summary,
     Histogram,
-    /// A histogram with exponential buckets. It is a type of its own, because Prometheus 2.42 looks only at the first member
-    /// of a family to see whether all of them have exponential buckets.
+    /// A histogram with exponential buckets. It is a type of its own, because Prometheus 2.42 looks only at a family's
+    /// first member to see whether all members have exponential buckets.
     NativeHistogram,
 }
 
@@ -36,7 +36,7 @@ impl FamilyType {
         }
     }
 
-    /// Returns the kinds of lines that a member has, in the order in which they are written.
+    /// Returns the kinds of lines that a member has, in the order of the page.
     pub(super) fn lines(self) -> &'static [LineKind] {
         match self {
             FamilyType::Counter | FamilyType::Gauge => &[LineKind::Value],
@@ -47,7 +47,7 @@ impl FamilyType {
         }
     }
 
-    /// Returns the suffixes of the lines that have another name than the family.
+    /// Returns the suffixes of the lines whose name differs from the name of the family.
     pub(super) fn suffixes(self) -> impl Iterator<Item = &'static str> {
         self.lines().iter().map(|line| line.suffix()).filter(|suffix| !suffix.is_empty())
     }
@@ -57,10 +57,10 @@ impl FamilyType {
     }
 }
 
-/// The lines of a member that have one name.
+/// The lines of a member that share a name.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum LineKind {
-    /// The lines with the name of the family: a value, or one quantile a line.
+    /// The lines with the name of the family: a value, or one line per quantile.
     Value,
     Buckets,
     Sum,
@@ -68,7 +68,7 @@ pub(super) enum LineKind {
 }
 
 impl LineKind {
-    /// Returns what follows the name of the family on these lines.
+    /// Returns the text that follows the name of the family on these lines.
     pub(super) fn suffix(self) -> &'static str {
         match self {
             LineKind::Value => "",

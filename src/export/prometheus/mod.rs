@@ -1,4 +1,4 @@
-//! Prometheus' view of snapshots: running totals in families with legal names, and the encodings of their page.
+//! Turns snapshots into running totals, in families with legal names, and encodes these as a page for Prometheus.
 //!
 //! ```text
 //!  snapshot --> totals: known series ----------------> families, members --> encode: text, OpenMetrics, protobuf

@@ -8,7 +8,7 @@ use memchr::memchr2;
 use crate::model::{Kind, RESERVED_PREFIX, Series};
 use crate::text::name::{label, push_legal};
 
-/// The rules by which families are named.
+/// The rules for naming families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Naming {
@@ -58,7 +58,7 @@ impl Naming {
     }
 }
 
-/// Returns the name of the label that a tag becomes. A name that Prometheus reserves begins with `exported_`.
+/// Returns the name of a tag's label. A name that Prometheus reserves gets the prefix `exported_`.
 fn label_name(key: &str, is_distribution: bool) -> String {
     let mut name = label(key);
     let is_reserved = is_distribution && (name == "le" || name == "quantile");
@@ -68,8 +68,8 @@ fn label_name(key: &str, is_distribution: bool) -> String {
     name
 }
 
-/// Returns the labels of a series, sorted, as text without the braces; and true if two tags became one label, which then has
-/// the value of the last one.
+/// Returns the labels of a series, sorted, as text without the braces. Also returns true if two tags became one label,
+/// which then has the last value.
 pub(super) fn labels(series: &Series) -> (String, bool) {
     let is_distribution = matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution);
     let mut labels: Vec<(String, &str)> =
@@ -143,8 +143,8 @@ fn unescaped(value: &str) -> String {
     text
 }
 
-/// Names that Prometheus itself records for each target, and for its alerts. A series of one of these names would mix with
-/// Prometheus' own: a client could claim that a target is `up`.
+/// The names that Prometheus itself records for each target and for its alerts. A client's series with one of these
+/// names would mix with Prometheus' own. For example, a client could claim that a target is `up`.
 const NAMES_OF_PROMETHEUS: [&str; 10] = [
     "ALERTS",
     "ALERTS_FOR_STATE",
@@ -161,7 +161,7 @@ const NAMES_OF_PROMETHEUS: [&str; 10] = [
 /// The names of families that no client may have.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReservedNames {
-    /// Prefixes of names that belong to another program whose metrics are shown together with this page.
+    /// The prefixes of names that belong to another program, whose metrics are served together with this page.
     pub(super) prefixes: Vec<String>,
 }
 

@@ -1,13 +1,13 @@
-//! Remembers where each series of the snapshots is on the page, or why it is kept off.
+//! Remembers where each series is on the page, or why it is quarantined.
 
 use super::families::{Renumbering, merge_sorted};
 use crate::export::outcome::{MergeReason, QuarantineReason};
 use crate::model::Series;
 
-/// Where a series is on the page.
+/// The place of a series on the page.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Placement {
-    /// The series is added to this member. `by_labels` and `by_series` tell which [`MergeReason`] applies to it.
+    /// The series is added to this member. `by_labels` and `by_series` say which [`MergeReason`]s apply to it.
     Member { number: u32, by_labels: bool, by_series: bool },
     /// The series is kept off the page.
     Quarantined(QuarantineReason),
@@ -48,7 +48,7 @@ impl Placements {
         merge_sorted(&mut self.0, new, |known, new| known.series < new.series);
     }
 
-    /// Forgets the series whose members are gone, and renumbers the others. Quarantined series are forgotten, too, unless
+    /// Forgets the series whose members are gone, and renumbers the others. It also forgets quarantined series, unless
     /// `keeps_quarantined`.
     pub(super) fn renumber(&mut self, members: &Renumbering, keeps_quarantined: bool) {
         self.0.retain_mut(|placed| match &mut placed.placement {
@@ -58,7 +58,7 @@ impl Placements {
         self.0.shrink_to(2 * self.0.len());
     }
 
-    /// Returns the series that are kept off the page, and why.
+    /// Returns the quarantined series and the reasons.
     pub(super) fn quarantined(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
         self.0.iter().filter_map(|placed| match placed.placement {
             Placement::Member { .. } => None,
@@ -66,7 +66,7 @@ impl Placements {
         })
     }
 
-    /// Returns the series that are on the page in another way than they were sent, and why.
+    /// Returns the merged series and the reasons.
     pub(super) fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
         self.0.iter().flat_map(|placed| {
             let (by_labels, by_series) = match placed.placement {

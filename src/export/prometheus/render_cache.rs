@@ -1,5 +1,4 @@
-//! Keeps the rendered families, in each format and encoding that scrapers ask for. Each is rendered at most once per
-//! snapshot.
+//! Caches the rendered page in each format and encoding. Each is rendered at most once per snapshot.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::http::negotiation::Encoding;
 use crate::http::response::Body;
 use crate::model::Snapshot;
 
-/// The totals, and what was rendered of them since the latest snapshot.
+/// The totals, and the pages that were rendered since the latest snapshot.
 #[derive(Debug)]
 pub(super) struct RenderCache {
     totals: RwLock<Totals>,
@@ -39,15 +38,15 @@ impl RenderCache {
         Self { totals: RwLock::new(totals), snapshots: AtomicU64::new(0), rendered: EnumMap::default() }
     }
 
-    /// Adds a snapshot to the totals. The cache drops outdated bodies, so only clients that are receiving them keep them in
-    /// memory.
+    /// Adds a snapshot to the totals, and drops the outdated bodies. Clients that are receiving a body keep it in
+    /// memory until they have it.
     pub(super) fn add(&self, snapshot: &Snapshot) -> ExportOutcome {
         let mut totals = self.totals.write();
         let outcome = totals.add(snapshot);
         let snapshots = self.snapshots.fetch_add(1, Ordering::Release) + 1;
         drop(totals);
         for rendered in self.rendered.values().flat_map(EnumMap::values) {
-            // A locked one is just being rendered. It is dropped at the next snapshot.
+            // A locked body is being rendered. The next snapshot drops it.
             if let Some(mut rendered) = rendered.try_lock() {
                 rendered.take_if(|rendered| rendered.snapshots < snapshots);
             }
@@ -65,8 +64,8 @@ impl RenderCache {
         self.current(self.rendered[format][encoding].try_lock()?.as_ref())
     }
 
-    /// Returns the body, and renders it if necessary, which takes time in proportion to the number of series. Callers that
-    /// want the same body wait for each other.
+    /// Returns the body, and renders it if necessary. Rendering takes time in proportion to the number of series.
+    /// Callers that want the same body wait for each other.
     pub(super) fn find_or_render(&self, format: Format, encoding: Encoding) -> Body {
         let mut slot = self.rendered[format][encoding].lock();
         if let Some(body) = self.current(slot.as_ref()) {
@@ -75,8 +74,8 @@ impl RenderCache {
         let mut pieces = Pieces(Vec::new());
         let rendered = match encoding {
             Encoding::Identity => self.render(format, &mut pieces),
-            // It is compressed while it is rendered. So the uncompressed body, which takes ten times as much memory, is never
-            // in memory as a whole.
+            // The body is compressed while it is rendered. So the uncompressed body, which is ten times as large, is
+            // never in memory as a whole.
             Encoding::Gzip => {
                 let mut encoder = GzEncoder::new(&mut pieces, Compression::fast());
                 let rendered = self.render(format, &mut encoder);
@@ -94,8 +93,8 @@ impl RenderCache {
         (rendered.snapshots == self.snapshots.load(Ordering::Acquire)).then(|| Arc::clone(&rendered.body))
     }
 
-    /// Renders the totals, and returns the number of snapshots in them. The totals are locked for that time. Meanwhile, a
-    /// new snapshot waits in the queue of the exporter.
+    /// Renders the totals, and returns the number of snapshots in them. The totals are locked meanwhile, so a new
+    /// snapshot waits in the queue of the exporter.
     fn render(&self, format: Format, to: &mut impl Write) -> io::Result<u64> {
         let totals = self.totals.read();
         format.render(&totals, |piece| to.write_all(piece))?;
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_compressed_body_holds_the_same_as_the_plain_one() {
+    fn the_compressed_body_equals_the_plain_one() {
         for count in [0, 1, 10_000] {
             let cache = cache();
             cache.add(&hits(count));

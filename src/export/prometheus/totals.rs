@@ -1,4 +1,4 @@
-//! Adds snapshots to running totals, and drops what the page would otherwise show forever.
+//! Adds snapshots to running totals, and drops members that the page would otherwise show forever.
 
 use std::collections::HashSet;
 use std::mem;
@@ -22,7 +22,7 @@ use crate::model::{
 pub struct Totals {
     naming: Naming,
     reserved: ReservedNames,
-    /// True if OpenMetrics has lines with the times when series began.
+    /// Whether OpenMetrics has `_created` lines, with the times when series began.
     pub(super) shows_created: bool,
     pub(super) families: Families,
     placements: Placements,
@@ -55,21 +55,21 @@ impl Totals {
         }
     }
 
-    /// Sets whether OpenMetrics has a line `_created` with the time when each counter, summary and histogram began.
+    /// Sets whether OpenMetrics has `_created` lines, with the times when counters, summaries and histograms began.
     #[must_use]
     pub fn with_created_lines(self, shows_created: bool) -> Self {
         Self { shows_created, ..self }
     }
 
-    /// Keeps families off the page whose names begin with one of these prefixes, because they belong to another program.
+    /// Keeps a family off the page if its name begins with one of these prefixes, which belong to another program.
     #[must_use]
     pub fn with_reserved_prefixes(self, prefixes: Vec<String>) -> Self {
         Self { reserved: ReservedNames { prefixes }, ..self }
     }
 
-    /// Adds the rows of an interval, and counts those that are not on the page as they were sent.
+    /// Adds the rows of an interval, and counts the rows that are quarantined or merged.
     ///
-    /// The rows and the placed series are both sorted, so one walk over the two finds the placements of all rows.
+    /// The rows and the placed series are both sorted, so one walk over both finds the placements of all rows.
     pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
         self.interval_began = interval_start(snapshot);
@@ -80,7 +80,7 @@ impl Totals {
         let placements = mem::take(&mut self.placements);
         let mut walk = placements.walk();
         let mut new = Vec::new();
-        // Members with a series that added nothing.
+        // These members have a series that added nothing.
         let mut idle = Vec::new();
         for row in &snapshot.rows {
             let placement = walk.find(row.series, &mut idle).unwrap_or_else(|| {
@@ -102,23 +102,23 @@ impl Totals {
         if not_logged > 0 {
             tracing::warn!(
                 not_logged,
-                "more series are kept off the page; `tallyd check --dry-run` lists those of a file of lines"
+                "more series are kept off the page; `tallyd check --dry-run FILE` lists all of them for a file of lines"
             );
         }
         outcome
     }
 
-    /// Returns the series that are kept off the page, and why.
+    /// Returns the quarantined series and the reasons.
     pub fn quarantined(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
         self.placements.quarantined()
     }
 
-    /// Returns the series that are on the page in another way than they were sent, and why.
+    /// Returns the merged series and the reasons.
     pub fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
         self.placements.merged()
     }
 
-    /// Places a new series on the page, or keeps it off.
+    /// Places a new series on the page, or quarantines it.
     fn place(&mut self, series: &Series, policy: PolicyId) -> Placement {
         let family = self.naming.family(series);
         self.join_family(series, policy, &family).unwrap_or_else(|reason| {
@@ -130,7 +130,7 @@ impl Totals {
         })
     }
 
-    /// Makes a new series a member of the family of this name, or finds the member that it is added to.
+    /// Makes a new series a member of the family of this name, or finds the member to which it is added.
     fn join_family(
         &mut self,
         series: &Series,
@@ -176,7 +176,7 @@ impl Totals {
                 self.use_help(family, policy);
                 Ok(Placement::Member { number, by_labels, by_series: false })
             }
-            // Only counters can be added up: the percentiles of two series do not make those of one.
+            // Only counters can be added up. The percentiles of two series cannot be combined.
             Err(number) if kind == Kind::Counter => {
                 Ok(Placement::Member { number, by_labels, by_series: true })
             }
@@ -220,7 +220,7 @@ impl Totals {
         outcome.merged[MergeReason::Labels] += u64::from(by_labels);
         outcome.merged[MergeReason::Series] += u64::from(by_series);
         let member = self.families.member_mut(number);
-        // Divided, because no f64 is exactly 0.001: 13 ms are 0.013 s.
+        // This divides, because no f64 is exactly 0.001: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
         match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
@@ -250,10 +250,10 @@ impl Totals {
         Ok(())
     }
 
-    /// Gives a member the policy of its row. If several counters are added up, the policy that takes precedence is the member's.
-    /// A distribution that gets other buckets begins again.
+    /// Gives a member the policy of its row. If several counters are added up, the policy that takes precedence wins. A
+    /// distribution that gets other buckets begins again.
     ///
-    /// Fails if the policy wants another type than the family has.
+    /// Fails if the policy wants another type for the family.
     #[cold]
     fn change_policy(&mut self, number: u32, policy: PolicyId) -> Result<(), QuarantineReason> {
         let Member { family, kind, .. } = *self.families.member(number);
@@ -276,7 +276,7 @@ impl Totals {
         Ok(())
     }
 
-    /// Gives a family the HELP text of this policy, if it takes precedence over the present one.
+    /// Gives a family the HELP text of this policy, if the policy takes precedence over the current one.
     fn use_help(&mut self, family: u32, policy: PolicyId) {
         let family = self.families.family_mut(family);
         if family.policy.gives_way_to(policy) {
@@ -284,8 +284,8 @@ impl Totals {
         }
     }
 
-    /// Marks a family as outdated if a series wants another type for it, and none of its own series had samples since the rules
-    /// changed. It leaves the page, and its name is free in the next interval.
+    /// Marks a family as outdated if a series wants another type for it, and its own series had no samples since the
+    /// rules changed. The family leaves the page, and its name is free in the next interval.
     fn mark_outdated(&mut self, number: u32, wanted: FamilyType) {
         let family = self.families.family_mut(number);
         let are_distributions = family.metric_type.is_distribution() && wanted.is_distribution();
@@ -297,9 +297,10 @@ impl Totals {
 
     /// Starts a generation of rules with its first snapshot.
     ///
-    /// A family begins again if a row wants another type or other buckets for a member: all members are dropped, and their series
-    /// come again as new ones. Other members continue. One without a row keeps an equal policy, or one that shows it alike, or it
-    /// is dropped. Series that were kept off the page are placed again, too.
+    /// A family begins again if a row wants another type or other buckets for one of its members. All its members are
+    /// dropped, and their series are placed as new ones. All other counters and gauges continue. A distribution without
+    /// a row continues if a new policy shows it alike, and is dropped otherwise. Quarantined series are placed again,
+    /// too.
     fn change_rules(&mut self, snapshot: &Snapshot) {
         let earlier = mem::replace(&mut self.policies, Arc::clone(&snapshot.policies));
         let carried = self.policies.carried_from(&earlier);
@@ -340,14 +341,14 @@ impl Totals {
         self.families.members_mut().for_each(|member| member.policy = member.policy.carry_over(ids(member)));
     }
 
-    /// Drops the families that leave and the members that expired. Gauges and sets are in every snapshot while they are alive.
-    /// All other members stay for the time that their policy says.
+    /// Drops the families that leave and the members that expired. Live gauges and sets are in every snapshot. All
+    /// other members stay for the lifetime in their policy.
     fn expire(&mut self, idle: &[u32]) {
         let clock = self.clock;
         let policies = Arc::clone(&self.policies);
         let unseen = |member: &Member| clock - member.seen;
         let lifetime = |member: &Member| match member.total {
-            // Less than any interval: a gauge must be in each snapshot.
+            // This is less than any interval, so a gauge must be in each snapshot.
             Total::Gauge(_) => 1,
             _ => nanoseconds(policies.get(member.policy.id()).expire_after[member.kind as usize]),
         };
@@ -368,17 +369,17 @@ impl Totals {
         self.has_leaving = false;
         for placement in self.placements.iter_mut() {
             match placement.member().and_then(|number| self.families.family_of(number).leaves) {
-                // A family that gave way does not come again.
+                // A family that gave way does not come back.
                 Some(reason @ QuarantineReason::NameTaken) => *placement = Placement::Quarantined(reason),
                 Some(_) => frees_names = true,
                 None => {}
             }
         }
-        // Where names become free, quarantined series are placed again when they have samples.
+        // If names become free, quarantined series are placed again when they have samples.
         self.drop_members(|family, member| family.leaves.is_none() && is_alive(member), !frees_names);
     }
 
-    /// Drops the members that `stays` rejects, and forgets their series. Quarantined series are forgotten, too, unless
+    /// Drops the members that `stays` rejects, and forgets their series. It also forgets quarantined series, unless
     /// `keeps_quarantined`.
     fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keeps_quarantined: bool) {
         let members = self.families.retain(stays);
@@ -397,12 +398,12 @@ fn show_alike(one: &Policy, other: &Policy) -> bool {
     one.exposition == other.exposition && *bounds == others.bounds && *native == others.native
 }
 
-/// Converts a duration to nanoseconds, of at most 584 years.
+/// Converts a duration to nanoseconds, which fit in 64 bits for 584 years.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Returns the start of an interval in seconds since 1970, to the millisecond.
+/// Returns the start of an interval in seconds since 1970, rounded down to the millisecond.
 fn interval_start(snapshot: &Snapshot) -> f64 {
     let end = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     end.saturating_sub(snapshot.interval).as_millis() as f64 / 1e3
@@ -443,11 +444,11 @@ mod tests {
         add(Arc::clone(&present), vec![hits(), size()], &[&["hits 1"], &old_size[..]].concat());
         // An idle distribution continues if another policy shows it alike.
         add(new(vec![Policy::default(), other_help]), vec![hits()], &[&["hits 2"], &old_size[..]].concat());
-        // One with other buckets begins again. An idle counter continues in any case.
+        // A distribution with other buckets begins again. An idle counter always continues.
         add(new(vec![other_buckets]), vec![size()], &[&["hits 2"], &new_size[..]].concat());
-        // Nothing tells how an idle distribution would be shown.
+        // No policy shows the idle distribution alike, so it is dropped.
         add(new(vec![Policy::default()]), vec![hits()], &["hits 3"]);
-        // It may come again in another way at once.
+        // It may come back at once with another type.
         let summary = ["size{quantile=\"0.5\"} 1", "size{quantile=\"0.999\"} 1", "size_count 2"];
         add(policies(Exposition::Summary), vec![size()], &[&["hits 3"], &summary[..]].concat());
     }
@@ -460,7 +461,7 @@ mod tests {
         let both = histogram.iter().chain(summary.iter()).cloned().collect();
         let rules = Arc::new(Policies::new(both));
         let rows = || vec![row(Kind::Histogram, "x", &[("k", "new")], 1.0)];
-        // The old series may still be sent, so the family is only dropped now.
+        // The old series may still be sent, so the family is dropped only after this interval.
         assert_eq!(add_under(&mut totals, Arc::clone(&rules), rows()), [("type_conflict", 1)]);
         assert_eq!(add_under(&mut totals, rules, rows()), []);
         let page = text(&totals, Format::Text);
@@ -501,8 +502,8 @@ mod tests {
 
     #[test]
     fn lines_of_a_distribution_displace_families_of_their_names() {
-        for form in [Exposition::Summary, Exposition::Histogram] {
-            let mut totals = totals(Naming::StatsdExporter, form);
+        for exposition in [Exposition::Summary, Exposition::Histogram] {
+            let mut totals = totals(Naming::StatsdExporter, exposition);
             assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
             let rows = vec![
                 row(Kind::Timing, "x", &[], 5.0),

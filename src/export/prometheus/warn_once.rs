@@ -1,4 +1,4 @@
-//! Decides which conflicts are logged: each one once, and only some in each snapshot.
+//! Decides which conflicts to log: each one once, and a limited number per snapshot.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
@@ -6,9 +6,9 @@ use std::mem;
 
 use foldhash::fast::RandomState;
 
-/// The number of conflicts that are logged for one snapshot. The others are only counted.
+/// The number of conflicts that are logged per snapshot. The others are only counted.
 const PER_SNAPSHOT: u64 = 20;
-/// The number of conflicts that are remembered, with 16 bytes each. Clients can cause any number of them.
+/// The number of conflicts that are remembered, at 16 bytes each. Clients can cause any number of conflicts.
 const REMEMBERED: usize = 10_000;
 
 /// Remembers the conflicts that were logged.
@@ -16,17 +16,17 @@ const REMEMBERED: usize = 10_000;
 pub(super) struct WarnOnce {
     /// The hashes of the conflicts.
     known: HashSet<u64>,
-    /// Keyed afresh for each process.
+    /// Each process has a random key.
     hasher: RandomState,
     /// The number of new conflicts in this snapshot.
     new: u64,
 }
 
 impl WarnOnce {
-    /// Returns true if this conflict is to be logged.
+    /// Returns true if this conflict should be logged.
     pub(super) fn is_new(&mut self, conflict: impl Hash) -> bool {
         if self.known.len() >= REMEMBERED {
-            // Conflicts that last are logged again, once for every ten thousand new ones.
+            // A lasting conflict is logged again, once per ten thousand new ones.
             self.known.clear();
         }
         let is_new = self.known.insert(self.hasher.hash_one(conflict));

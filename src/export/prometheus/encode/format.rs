@@ -1,4 +1,4 @@
-//! The formats of the page.
+//! Lists the formats of the page, and renders the page in each.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
@@ -25,7 +25,7 @@ impl Format {
     /// All formats, in the order of their discriminants.
     pub const ALL: [Format; 3] = [Format::Text, Format::OpenMetrics, Format::Protobuf];
 
-    /// Returns the value of HTTP's header `Content-Type`.
+    /// Returns the value of the HTTP header `Content-Type`.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {

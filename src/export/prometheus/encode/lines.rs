@@ -1,4 +1,4 @@
-//! The lines that both text formats write.
+//! Writes the lines that both text formats share.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,17 @@ use crate::text::number::push_number;
 
 /// Writes the lines of members.
 pub(super) struct LineWriter {
-    /// What is written so far.
+    /// The text written so far.
     pub(super) text: String,
-    /// By policy.
+    /// The values of labels, by policy.
     label_values: Vec<LabelValues>,
 }
 
-/// The numbers that distributions with one policy have as values of labels, as text.
+/// The quantiles and bounds of the distributions with one policy, as values of labels.
 struct LabelValues {
     /// The values of `quantile`.
     quantiles: Vec<String>,
-    /// The values of `le`; the last one is `+Inf`.
+    /// The values of `le`. The last one is `+Inf`.
     bounds: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl LineWriter {
         }
     }
 
-    /// Writes the lines of a member that are of these kinds.
+    /// Writes the lines of a member that have one of these kinds.
     pub(super) fn push_member(&mut self, family: &Family, lines: &[LineKind], member: &Member) {
         match &member.total {
             Total::Counter(value) | Total::Gauge(value) => {
@@ -76,7 +76,7 @@ impl LineWriter {
     }
 }
 
-/// Writes one line. `name` is the name of the family and a suffix, `label` is one label more.
+/// Writes one line. `name` consists of the name of the family and a suffix. `label` is an additional label.
 pub(super) fn push_line(
     text: &mut String,
     name: [&str; 2],
@@ -131,7 +131,7 @@ fn help_of_kind(kind: Kind) -> &'static str {
     }
 }
 
-/// Returns a percentile as a quantile: 99.9 as 0.999. A plain division would give more digits.
+/// Returns a percentile as a quantile, for example 99.9 as 0.999. A plain division would give more digits.
 pub(super) fn quantile(percentile: Percentile) -> f64 {
     (percentile.percent() * 1e10).round() / 1e12
 }

@@ -1,13 +1,14 @@
-//! The OpenMetrics text format, version 1.0.
+//! Encodes the OpenMetrics text format, version 1.0.
 //!
-//! A series has the lines that it has in the text format, and one more with the time when it began. OpenMetrics is stricter
-//! with families:
+//! A series has the same lines as in the text format, and another one with the time when it began (`_created`).
+//! OpenMetrics has stricter rules for families:
 //!
-//! - The name of a counter's family is that of its lines without `_total`.
-//! - No family may have a line that another family could have, and the time when a series began counts as such a line.
-//! - Summaries and histograms hold nothing negative and count in whole numbers.
+//! - The name of a counter's family is the name of its lines without `_total`.
+//! - No family may have a line that another family could have. This includes lines that end in `_created`.
+//! - Summaries and histograms contain nothing negative and count in whole numbers.
 //!
-//! What does not fit is shown all the same, with its lines and names unchanged: each name becomes a family of type `unknown`.
+//! A family that breaks a rule is still shown, with its lines and names unchanged. Each of its names becomes a family
+//! of type `unknown`.
 
 use super::lines::{LineWriter, help, push_line};
 use super::walk::Encoder;
@@ -21,7 +22,7 @@ pub(super) struct OpenMetrics<'a> {
     totals: &'a Totals,
     types: Types<'a>,
     lines: LineWriter,
-    /// The name of the present family in OpenMetrics, or `None` if OpenMetrics has no type for it.
+    /// The name of the current family in OpenMetrics, or `None` if OpenMetrics has no type for it.
     typed_name: Option<&'a str>,
 }
 
@@ -75,12 +76,12 @@ impl<'a> Encoder<'a> for OpenMetrics<'a> {
 struct Types<'a> {
     families: &'a Families,
     policies: &'a Policies,
-    /// A name to look up. It is kept for its memory.
+    /// A name to look up. It is a field so that its memory is reused.
     name: String,
 }
 
 impl Types<'_> {
-    /// Returns the name that a family has in OpenMetrics, or `None` if its type is unknown there.
+    /// Returns the name of a family in OpenMetrics, or `None` if its type is unknown there.
     fn typed_name<'a>(&mut self, family: &'a Family, mut members: Members<'_>) -> Option<&'a str> {
         let name = &*family.name;
         match family.metric_type {
@@ -98,8 +99,8 @@ impl Types<'_> {
         }
     }
 
-    /// Returns true if a counter's family may have this name: no other family has it or has lines of this name, and neither
-    /// of the two is named like the time when a series of the other one began.
+    /// Returns true if a counter's family may have this name. No other family may have the name or a line of this name,
+    /// and no `_created` line may clash with either of them.
     fn is_free(&mut self, stem: &str) -> bool {
         !stem.is_empty()
             && self.find(stem, "").is_none()
@@ -122,7 +123,7 @@ impl Types<'_> {
     }
 }
 
-/// Returns true if a distribution counts in whole numbers and holds nothing negative.
+/// Returns true if a distribution has whole counts and contains nothing negative.
 fn is_whole(member: &Member) -> bool {
     let Total::Distribution(total) = &member.total else { return false };
     let Distribution { count, sum, quantiles, buckets, .. } = &**total;
@@ -133,8 +134,8 @@ fn is_whole(member: &Member) -> bool {
         && buckets.iter().all(is_whole)
 }
 
-/// Formats a bound or a quantile as OpenMetrics prescribes, so that all programs give it the same label: `1.0`, `0.25`, `1e+06`,
-/// `1e-05`.
+/// Formats a bound or a quantile as OpenMetrics prescribes: `1.0`, `0.25`, `1e+06`, `1e-05`. So all programs give it
+/// the same label.
 fn canonical(value: f64) -> String {
     if value == 0.0 || (1e-4..1e6).contains(&value.abs()) {
         return format!("{value:?}");
@@ -153,7 +154,7 @@ mod tests {
     use crate::model::{Exposition, Kind};
 
     #[test]
-    fn families_have_types_and_members_their_time_of_creation() {
+    fn families_have_types_and_members_have_creation_times() {
         let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         let rows = vec![
             row(Kind::Timing, "api.latency", &[("env", "a\"b\\c")], 100.0),
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_creation_can_be_switched_off() {
+    fn creation_times_can_be_switched_off() {
         let mut totals = totals(Naming::Prometheus, Exposition::Summary).with_created_lines(false);
         add(&mut totals, vec![row(Kind::Counter, "hits", &[], 5.0)]);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The text format, version 0.0.4.
+//! Encodes Prometheus' text format, version 0.0.4.
 
 use super::lines::{LineWriter, help};
 use super::walk::Encoder;

@@ -5,15 +5,15 @@ use crate::export::prometheus::families::{Family, Member, Members};
 use crate::export::prometheus::family_type::LineKind;
 use crate::export::prometheus::totals::Totals;
 
-/// A format's part in the walk. An encoder keeps what it encodes until the walk has written it.
+/// The encoder of a format. It keeps the encoded bytes until the walk has written them.
 pub(super) trait Encoder<'a> {
-    /// Looks at a family before it is encoded. Returns true if each of its kinds of lines is to have a section of its own.
+    /// Prepares for a family. Returns true if each of its kinds of lines needs a section of its own.
     fn begin_family(&mut self, _family: &'a Family, _members: Members<'a>) -> bool {
         false
     }
 
-    /// Encodes what precedes the members in a section, which has these lines of each member. An encoder may encode some of
-    /// the members, too, if it takes them off the iterator.
+    /// Encodes the beginning of a section, which has these lines of each member. An encoder may also encode some of the
+    /// members, if it takes them from the iterator.
     fn begin_section(&mut self, family: &'a Family, lines: &[LineKind], members: &mut Members<'a>);
 
     /// Encodes the lines of one member in a section.
@@ -22,15 +22,15 @@ pub(super) trait Encoder<'a> {
     /// Encodes the end of the page.
     fn end_page(&mut self) {}
 
-    /// Returns what is encoded and not yet written.
+    /// Returns the encoded bytes that are not written yet.
     fn encoded(&self) -> &[u8];
 
-    /// Forgets what is encoded, because it is written now.
+    /// Drops the encoded bytes after they were written.
     fn clear(&mut self);
 }
 
-/// Walks over the families and their members in sorted order. A family is one section with all of its lines, or one section
-/// for each kind of line.
+/// Walks over the families and their members in sorted order. A family is one section with all of its lines, or one
+/// section per kind of line.
 pub(super) fn walk<'a, E>(
     totals: &'a Totals,
     mut encoder: impl Encoder<'a>,

@@ -1,4 +1,4 @@
-//! Support for the tests of this folder, and the test that compares the totals with the naive ones.
+//! Supports the tests of this folder, and compares the totals with the naive ones.
 
 mod naive;
 mod property;
@@ -21,7 +21,7 @@ pub(super) fn totals(naming: Naming, exposition: Exposition) -> Totals {
     totals
 }
 
-/// Creates one policy, under which series expire after a minute.
+/// Creates one policy, whose series expire after a minute.
 pub(super) fn policies(exposition: Exposition) -> Arc<Policies> {
     let statistics = Statistics {
         percentiles: [50.0, 99.9].into_iter().filter_map(Percentile::new).collect(),
@@ -33,14 +33,14 @@ pub(super) fn policies(exposition: Exposition) -> Arc<Policies> {
     Arc::new(Policies::new(vec![policy]))
 }
 
-/// Adds an interval of ten seconds. The first one begins at 1000.25 s. Returns the counts, by name, of the rows that are not on
-/// the page as they were sent.
+/// Adds an interval of ten seconds. The first one begins at 1000.25 s. Returns the number of quarantined or merged
+/// rows, by the name of the reason.
 pub(super) fn add(totals: &mut Totals, rows: Vec<(Series, Value)>) -> Vec<(&'static str, u64)> {
     let policies = Arc::clone(&totals.policies);
     add_under(totals, policies, rows)
 }
 
-/// Adds an interval with these policies, of which all rows have the first one.
+/// Adds an interval with these policies. All rows have the first policy.
 pub(super) fn add_under(
     totals: &mut Totals,
     policies: Arc<Policies>,

@@ -1,4 +1,4 @@
-//! The simple version of [`Totals`](super::Totals), which says what the fast one must come to.
+//! The simple version of [`Totals`](super::Totals), which specifies the results of the fast version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -14,25 +14,25 @@ use crate::model::{
 };
 use crate::text::number::push_number;
 
-/// Running totals in sorted maps. Everything is looked at again for each snapshot.
+/// Running totals in sorted maps. For each snapshot, it searches all families and members.
 pub(super) struct NaiveTotals {
     naming: Naming,
     /// The sum of all intervals.
     clock: Duration,
     /// The policies of the latest snapshot.
     policies: Arc<Policies>,
-    /// By name.
+    /// The families, by name.
     families: BTreeMap<String, Family>,
     placed: BTreeMap<Series, Result<Placement, QuarantineReason>>,
 }
 
 struct Family {
     metric_type: FamilyType,
-    /// The policy whose HELP text the family has.
+    /// The policy of the HELP text.
     policy: HeldPolicy,
     /// True if the family begins again with the next interval.
     is_outdated: bool,
-    /// By labels.
+    /// The members, by labels.
     members: BTreeMap<String, Member>,
 }
 
@@ -43,7 +43,7 @@ type FamilyType = (&'static str, bool);
 struct Placement {
     family: String,
     labels: String,
-    /// True if labels were merged, and true if series were.
+    /// Whether labels were merged, and whether series were merged.
     merges: [bool; 2],
 }
 
@@ -51,7 +51,7 @@ struct Member {
     kind: Kind,
     policy: HeldPolicy,
     seen: Duration,
-    /// The start of the first interval that is counted.
+    /// The start of the first interval that counts.
     began: Duration,
     /// The total of a counter, or the value of a gauge.
     value: f64,
@@ -121,8 +121,8 @@ impl NaiveTotals {
         outcome
     }
 
-    /// Carries families and members over to other rules. Drops each family of which a row wants another type or other buckets,
-    /// and each member without a row that no policy shows as before. Forgets the series that were quarantined.
+    /// Carries families and members over to other rules. Drops a family if a row wants another type or other buckets
+    /// for it. Drops a member without a row if no policy shows it as before. Forgets the quarantined series.
     fn change_rules(&mut self, snapshot: &Snapshot) {
         let new = &*snapshot.policies;
         let old = mem::replace(&mut self.policies, Arc::clone(&snapshot.policies));
@@ -201,7 +201,8 @@ impl NaiveTotals {
         Ok(Placement { family: name, labels, merges: [labels_merge, series_merge] })
     }
 
-    /// Gives a distribution the names of all its lines. It takes them from other families, but not from distributions.
+    /// Claims the names of all lines of a new family. A distribution takes them from other families, but not from
+    /// distributions.
     fn claim(&mut self, name: &str, shape: &str) -> Result<(), QuarantineReason> {
         let lines = |name: &str, shape: &str| match shape {
             "summary" => vec![format!("{name}_sum"), format!("{name}_count")],
@@ -291,7 +292,7 @@ impl NaiveTotals {
         page.concat()
     }
 
-    /// Returns the lines with the times when members began, which OpenMetrics may have.
+    /// Returns the `_created` lines that OpenMetrics may have.
     pub(super) fn created_lines(&self) -> BTreeSet<String> {
         let mut lines = BTreeSet::new();
         for (name, Family { metric_type: (shape, _), members, .. }) in &self.families {
@@ -304,7 +305,7 @@ impl NaiveTotals {
         lines
     }
 
-    /// Returns the name of each histogram and the schemas of its members, or `None` for classic ones.
+    /// Returns the name of each histogram and the schemas of its members. The schema of a classic histogram is `None`.
     pub(super) fn schemas(&self, policies: &Policies) -> Vec<(String, Vec<Option<i32>>)> {
         let histograms = self.families.iter().filter(|(_, family)| family.metric_type.0 == "histogram");
         let schema = |member: &Member| {
@@ -323,8 +324,8 @@ fn number(value: f64) -> String {
 }
 
 impl Family {
-    /// Returns true if the family has the type that the row wants. A distribution is outdated if a row wants another type, and
-    /// no row confirmed the present one since the rules changed.
+    /// Returns true if the family has the type that the row wants. A distribution is outdated if a row wants another
+    /// type, and no row has confirmed the current type since the rules changed.
     fn has_type_of(&mut self, Row { series, policy, .. }: Row<'_>, policies: &Policies) -> bool {
         let wanted = family_type(series.kind(), policies.get(policy));
         let are_distributions =
@@ -360,8 +361,8 @@ impl Member {
         matches!(self.kind, Kind::Counter | Kind::Gauge | Kind::Set) || show_alike(old, new)
     }
 
-    /// Gives a member the policy of its series. If several counters are added up, the policy that takes precedence is the
-    /// member's. A member with other buckets begins again.
+    /// Gives a member the policy of its series. If several counters are added up, the policy that takes precedence
+    /// wins. A member with other buckets begins again.
     fn change_policy(&mut self, policy: PolicyId, policies: &Policies, began: Duration) {
         if self.kind == Kind::Counter && !self.policy.gives_way_to(policy) {
             return;

@@ -44,7 +44,7 @@ fn series() -> impl Strategy<Value = Series> {
         .prop_map(|(kind, name, tags)| Series::new(kind, name, tags))
 }
 
-/// Generates policies with everything that rules may want.
+/// Generates policies with all options of rules.
 fn policy() -> impl Strategy<Value = Policy> {
     const PERCENTILES: [&[f64]; 4] = [&[], &[50.0], &[25.0, 50.0], &[50.0, 99.0]];
     const BOUNDS: [&[f64]; 5] = [&[], &[2.0], &[5.0], &[2.0, 5.0], &[-1.0, 2.0, 7.0, 9.0]];
@@ -71,7 +71,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 #[derive(Debug, Clone)]
 struct Interval {
     seconds: u64,
-    /// True if other rules take effect at its end.
+    /// True if other rules take effect at the end of the interval.
     reloads: bool,
     /// True if the exporter is too slow and never sees the snapshot.
     is_lost: bool,
@@ -82,10 +82,10 @@ struct Interval {
 #[derive(Debug, Clone)]
 struct Sent {
     number: f64,
-    /// The rule that matched a line. Without one there was no line, and the series is reported all the same.
+    /// The rule that matched a line. `None` means that there was no line, and the series is still reported.
     rule: Option<usize>,
-    /// True if the flush dropped the series and it comes as a new one. The exporter may not know, because its clock lacks the
-    /// intervals that it lost.
+    /// True if the flush dropped the series, which comes back as a new one. The exporter may not know, because its
+    /// clock lacks the intervals of lost snapshots.
     was_dropped: bool,
 }
 
@@ -104,7 +104,7 @@ fn interval() -> impl Strategy<Value = Interval> {
 /// Makes snapshots as the flush does.
 struct Flush {
     policies: Arc<Policies>,
-    /// The rules that take effect, one set after the other.
+    /// The rules of later generations, in order.
     reloads: std::vec::IntoIter<Vec<Policy>>,
     /// The policy of each series, by its latest line.
     known: BTreeMap<Series, HeldPolicy>,
@@ -166,7 +166,7 @@ fn has_summary(series: &Series) -> bool {
     matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution)
 }
 
-/// Creates the value of a row, with the statistics that its policy asks for.
+/// Creates the value of a row, with the statistics that its policy wants.
 fn value(series: &Series, number: f64, policy: &Policy) -> Value {
     let Statistics { percentiles, bounds, native } = &policy.statistics;
     match series.kind() {
@@ -186,8 +186,9 @@ fn value(series: &Series, number: f64, policy: &Policy) -> Value {
     }
 }
 
-/// Returns the lines with values of an OpenMetrics page, sorted, with bounds as the text format has them; and separately the lines
-/// with the times when members began. Checks that families are contiguous, and that none could have a line of another one.
+/// Returns two lists of lines of an OpenMetrics page. The first has the lines with values, sorted, with bounds as in
+/// the text format. The second has the `_created` lines. Checks that families are contiguous, and that no two families
+/// could have the same line.
 fn lines_of_openmetrics(page: &str) -> [Vec<String>; 2] {
     let mut claimed = BTreeSet::new();
     let mut own = Vec::new();
@@ -220,7 +221,7 @@ fn lines_of_openmetrics(page: &str) -> [Vec<String>; 2] {
 }
 
 proptest! {
-    // A case takes half a millisecond, and it takes many cases to find how policies conflict.
+    // A case takes half a millisecond. Only many cases cover the conflicts between policies.
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn totals_and_all_formats_agree_with_the_naive_totals(

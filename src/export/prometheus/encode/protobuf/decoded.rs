@@ -1,4 +1,4 @@
-//! Reads a page of messages back. It belongs to the tests, which compare the formats.
+//! Decodes a page of messages for the tests that compare the formats.
 
 use prost::Message;
 
@@ -15,7 +15,8 @@ pub(super) fn families(mut page: &[u8]) -> Vec<MetricFamily> {
     families
 }
 
-/// Converts a page to the text format. A count in a float takes precedence over the same count in an integer.
+/// Converts a page to the text format. A count in a float field takes precedence over the same count in an integer
+/// field.
 pub(in crate::export::prometheus) fn as_text(page: &[u8]) -> String {
     let mut text = String::new();
     for MetricFamily { name, help, r#type, metric } in families(page) {
@@ -61,11 +62,11 @@ pub(in crate::export::prometheus) fn as_text(page: &[u8]) -> String {
     text
 }
 
-/// Returns the name of each histogram, and the schema of each of its members that has exponential buckets.
+/// Returns the name of each histogram, and the schemas of its members. The schema of a classic histogram is `None`.
 pub(in crate::export::prometheus) fn schemas(page: &[u8]) -> Vec<(String, Vec<Option<i32>>)> {
     let schema = |metric: &Metric| {
         let histogram = metric.histogram.as_ref()?;
-        // Prometheus tells them apart like this.
+        // Prometheus recognizes native histograms in the same way.
         let is_native = histogram.zero_threshold > 0.0
             || !histogram.positive_span.is_empty()
             || !histogram.negative_span.is_empty();

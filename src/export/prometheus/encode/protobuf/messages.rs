@@ -1,7 +1,7 @@
 //! Declares the messages of Prometheus' client_model (`io/prometheus/client/metrics.proto`) that the page uses.
 //!
-//! Numbers are declared as in Prometheus' own copy of that file: a 0 is not written, and a missing number is read as 0. If a field
-//! that ends in `_float` is not 0, it replaces the field without that ending.
+//! Numbers are declared as in Prometheus' own copy of that file: a 0 is not written, and a missing number is read as 0.
+//! A field that ends in `_float` replaces the field without that ending, unless it is 0.
 
 use prost::{Enumeration, Message};
 
@@ -26,7 +26,7 @@ pub(super) struct MetricFamily {
     pub(super) metric: Vec<Metric>,
 }
 
-/// A series. It has a value of its family's type.
+/// A series, with a value of its family's type.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Metric {
     #[prost(message, repeated, tag = "1")]
@@ -83,8 +83,8 @@ pub(super) struct Quantile {
     pub(super) value: f64,
 }
 
-/// A classic histogram, which has `bucket`, or a native one, which has `zero_threshold`. A native histogram counts in the fields
-/// `_delta`, or in `_count` and `_float`.
+/// A classic histogram, which has `bucket`, or a native one, which has `zero_threshold`. A native histogram counts in
+/// the fields `_delta`, or in `_count` and `_float`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Histogram {
     #[prost(uint64, tag = "1")]
@@ -97,7 +97,7 @@ pub(super) struct Histogram {
     pub(super) bucket: Vec<Bucket>,
     #[prost(message, optional, tag = "15")]
     pub(super) created_timestamp: Option<Timestamp>,
-    /// From -4 to 8. The upper bound of a bucket is 2^(2^-schema) times its lower bound.
+    /// The schema, from -4 to 8. The upper bound of a bucket is 2^(2^-schema) times its lower bound.
     #[prost(sint32, tag = "5")]
     pub(super) schema: i32,
     #[prost(double, tag = "6")]
@@ -108,7 +108,7 @@ pub(super) struct Histogram {
     pub(super) zero_count_float: f64,
     #[prost(message, repeated, tag = "9")]
     pub(super) negative_span: Vec<BucketSpan>,
-    /// The difference of each bucket to the one before it, over all spans. The first one is a difference to 0.
+    /// The difference between each bucket and the one before it, over all spans. The first difference is to 0.
     #[prost(sint64, repeated, tag = "10")]
     pub(super) negative_delta: Vec<i64>,
     #[prost(double, repeated, tag = "11")]
@@ -134,7 +134,8 @@ pub(super) struct Bucket {
 /// Consecutive buckets of a native histogram.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct BucketSpan {
-    /// The number of buckets between this span and the one before it. For the first span, the index of its first bucket.
+    /// The number of buckets between the previous span and this one. For the first span, it is the index of the first
+    /// bucket.
     #[prost(sint32, tag = "1")]
     pub(super) offset: i32,
     #[prost(uint32, tag = "2")]

@@ -1,15 +1,16 @@
-//! Prometheus' protobuf format, the only one that has native histograms.
+//! Encodes Prometheus' protobuf format, the only format with native histograms.
 //!
-//! A page is a sequence of families, each preceded by its length. Names are those of the text format. Every family keeps its
-//! type: Prometheus turns what it reads into lines, and [`admission`](super::super::admission) lets no two families have lines
-//! of one name.
+//! A page is a sequence of families, each preceded by its length. The names are the same as in the text format. Every
+//! family keeps its type: Prometheus turns the messages into lines, and [`admission`](super::super::admission) lets no
+//! two families have lines of the same name.
 //!
-//! A family may have a million members, and its length comes first. So a family is never in memory as a whole. The members
-//! beyond the first piece are walked twice, first measured and then written, in one message that is reused for all of them.
+//! A family may have a million members, and its length comes first. So the family is never in memory as a whole. The
+//! walk visits the members beyond the first piece twice, to measure them and then to write them. One message is reused
+//! for all of them.
 //!
-//! Sample rates can make counts that are not whole. A summary's count is then rounded, because its field is an integer. A
-//! histogram's counts are rounded for Prometheus before 2.45, which reads only the integers. Later versions read the exact counts
-//! in other fields.
+//! Sample rates can make counts fractional. The count of a summary is rounded, because its field is an integer. The
+//! counts of a histogram are rounded for Prometheus before 2.45, which reads only the integers. Later versions read the
+//! exact counts in other fields.
 
 #[cfg(test)]
 pub(in crate::export::prometheus) mod decoded;
@@ -35,7 +36,7 @@ use crate::model::{NativeHistogram, Percentile, Policies, Policy};
 pub(super) struct Protobuf<'a> {
     totals: &'a Totals,
     bytes: Vec<u8>,
-    /// The first members of the present family. It is kept for its memory, and so is the next one.
+    /// The first members of the current family. This field and the next one are reused for their memory.
     start: Vec<u8>,
     head: MetricFamily,
     members: MemberMessage<'a>,
@@ -67,7 +68,7 @@ impl<'a> Encoder<'a> for Protobuf<'a> {
             FamilyType::Summary => MetricType::Summary,
             FamilyType::Histogram | FamilyType::NativeHistogram => MetricType::Histogram,
         });
-        // Most families are no longer than this piece.
+        // Most families fit into this piece.
         start.clear();
         for member in members.by_ref() {
             message.fill(family_type, member).encode(start).expect(GROWS);
@@ -97,13 +98,13 @@ impl<'a> Encoder<'a> for Protobuf<'a> {
 
 const GROWS: &str = "a Vec grows until the message fits";
 
-/// The message of one member. It is reused for all members, so that their lists and texts are allocated once.
+/// The message of one member. It is reused for all members, so their lists and texts are allocated only once.
 struct MemberMessage<'a> {
-    /// By policy.
+    /// The quantiles, by policy.
     quantiles: Vec<Vec<f64>>,
     policies: &'a Policies,
-    /// A family that has nothing but the one member. A reader merges messages that follow each other, so a family without
-    /// members and then one for each member are read as one family.
+    /// A family that contains only this member. Readers merge consecutive messages. So a family without members,
+    /// followed by one message per member, is read as one family.
     family: MetricFamily,
 }
 
@@ -120,12 +121,12 @@ impl<'a> MemberMessage<'a> {
         }
     }
 
-    /// Makes it the message of this member.
+    /// Fills in the message of this member.
     fn fill(&mut self, family_type: FamilyType, member: &Member) -> &MetricFamily {
         let Self { quantiles, policies, family } = self;
         let metric = &mut family.metric[0];
         set_labels(&mut metric.label, &member.labels);
-        // The lists of the previous member are reused.
+        // This reuses the lists of the previous member.
         let summary = metric.summary.take();
         let histogram = metric.histogram.take();
         (metric.counter, metric.gauge) = (None, None);
@@ -175,7 +176,7 @@ impl<'a> MemberMessage<'a> {
     }
 }
 
-/// Replaces the labels of another member by those of this text, and reuses their memory.
+/// Replaces the labels of another member by the labels in this text, and reuses their memory.
 fn set_labels(labels: &mut Vec<LabelPair>, text: &str) {
     let mut count = 0;
     for (name, value) in pairs(text) {
@@ -197,12 +198,12 @@ fn rounded(count: f64) -> u64 {
     count.round() as u64
 }
 
-/// Returns a count that no integer can express, or else 0.
+/// Returns the count if no integer can express it, and 0 otherwise.
 fn unless_whole(count: f64) -> f64 {
     if rounded(count) as f64 == count { 0.0 } else { count }
 }
 
-/// Converts seconds since 1970 to a timestamp, to the millisecond.
+/// Converts seconds since 1970 to a timestamp, rounded to the millisecond.
 fn timestamp(seconds: f64) -> Timestamp {
     let millis = (seconds * 1e3).round() as i64;
     Timestamp { seconds: millis.div_euclid(1000), nanos: millis.rem_euclid(1000) as i32 * 1_000_000 }
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_those_of_the_specification() {
+    fn bytes_match_the_specification() {
         let mut totals = totals(Naming::Prometheus, Exposition::Summary);
         add(&mut totals, vec![row(Kind::Gauge, "g", &[("k", "v")], -1.5)]);
         let expected = [
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn members_have_their_time_of_creation() {
+    fn members_have_creation_times() {
         for timings in [Exposition::Summary, Exposition::Histogram] {
             let mut totals = totals(Naming::Prometheus, timings);
             let rows = vec![row(Kind::Counter, "c", &[], 1.0), row(Kind::Timing, "t", &[], 1.0)];
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn fractional_counts_are_rounded_and_histograms_also_have_the_exact_ones() {
+    fn fractional_counts_are_rounded_and_histograms_also_have_exact_counts() {
         let counted = |timings, count: f64| {
             let mut totals = totals(Naming::Prometheus, timings);
             let summary = Aggregate { count, buckets: [0.4, count].into(), ..Aggregate::default() };

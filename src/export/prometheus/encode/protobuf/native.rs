@@ -4,17 +4,18 @@ use std::iter;
 
 use super::messages::{BucketSpan, Histogram};
 
-/// 2^-128. client_golang also counts values up to it as zero by default.
+/// 2^-128. By default, client_golang also counts values up to this one as zero.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
 /// 2^53. Sums of whole numbers below it are exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Encodes a native histogram. `zero` is the weight of zero, and the buckets are in ascending order of their indices. No weight is
-/// negative. The bucket with index i holds the values above b^(i-1) and up to b^i, where b is 2^(2^-schema).
+/// Encodes a native histogram. `zero` is the weight of zero. The buckets are in ascending order of their indices, and
+/// no weight is negative. The bucket with index i holds the values above b^(i-1) and up to b^i, where b is
+/// 2^(2^-schema).
 ///
-/// The counts are integers if all weights are whole, and floats otherwise. The total count is the sum of the weights, because
-/// Prometheus refuses the whole page otherwise.
+/// The counts are integers if all weights are whole, and floats otherwise. The total count is the sum of the weights.
+/// Otherwise Prometheus would refuse the whole page.
 pub(super) fn histogram(
     schema: i8,
     zero: f64,
@@ -25,10 +26,10 @@ pub(super) fn histogram(
     let (negative_span, negative) = spans(negative);
     let (mut positive_span, positive) = spans(positive);
     if negative_span.is_empty() && positive_span.is_empty() {
-        // Marks the histogram as native, also for readers that ignore the threshold.
+        // This marks the histogram as native, even for readers that ignore the threshold.
         positive_span.push(BucketSpan { offset: 0, length: 0 });
     }
-    // Added up in Prometheus' order, so that rounding cannot make the buckets exceed the total.
+    // The sum has Prometheus' order, so rounding cannot make the buckets exceed the total.
     let count = negative.iter().sum::<f64>() + positive.iter().sum::<f64>() + zero;
     let histogram = Histogram {
         sample_sum: sum,
@@ -58,8 +59,8 @@ pub(super) fn histogram(
     }
 }
 
-/// Returns the spans of buckets, and the weights of all buckets in them. A span includes gaps of one or two empty buckets,
-/// because an empty bucket takes a byte or two, and a span takes more. client_golang has the same limit.
+/// Returns the spans of buckets, and the weights of all buckets in them. A span includes gaps of one or two empty
+/// buckets. An empty bucket takes a byte or two, and a new span takes more. client_golang has the same limit.
 fn spans(buckets: &[(i32, f64)]) -> (Vec<BucketSpan>, Vec<f64>) {
     let mut spans: Vec<BucketSpan> = Vec::new();
     let mut weights = Vec::with_capacity(buckets.len());
@@ -79,7 +80,7 @@ fn spans(buckets: &[(i32, f64)]) -> (Vec<BucketSpan>, Vec<f64>) {
     (spans, weights)
 }
 
-/// Returns the difference of each weight to the one before it.
+/// Returns the difference between each weight and the one before it.
 fn deltas(weights: &[f64]) -> Vec<i64> {
     let before = iter::once(&0.0).chain(weights);
     weights.iter().zip(before).map(|(weight, before)| (weight - before) as i64).collect()
