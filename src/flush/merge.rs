@@ -52,7 +52,7 @@ impl Merger {
         }
     }
 
-    /// Merges what the shards recorded in an interval. Timings, values and sets stay in the columns until the caller
+    /// Merges what the shards recorded in an interval. Distributions and sets stay in the columns until the caller
     /// clears them.
     pub(super) fn merge(
         &mut self,
