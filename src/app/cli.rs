@@ -13,10 +13,10 @@ use crate::listen::Framing;
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = EXAMPLES)]
 pub(super) struct Cli {
-    /// The command; `run` by default.
+    /// The command. The default is `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Where the configuration comes from.
+    /// The sources of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -44,7 +44,7 @@ Examples:
 pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.
     Run,
-    /// Check the configuration and print every setting. Exits with 78 if the configuration is refused.
+    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration.
     Check(CheckArgs),
     /// Explain what happens to lines.
     Explain(ExplainArgs),

@@ -29,7 +29,7 @@ pub(super) enum Meaning {
         ok: bool,
         /// The name of the reason.
         reason: &'static str,
-        /// The position of the error, in bytes from 1.
+        /// The byte at which the error is, counted from 1.
         column: usize,
     },
 }

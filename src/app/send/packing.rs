@@ -3,7 +3,7 @@
 /// Lines that wait to be sent in one payload.
 #[derive(Debug)]
 pub(super) struct Packing {
-    /// The longest payload, in bytes. A longer line is sent alone.
+    /// The longest payload, in bytes. Longer lines are sent alone.
     longest: usize,
     payload: Vec<u8>,
 }
@@ -13,7 +13,7 @@ impl Packing {
         Self { longest, payload: Vec::with_capacity(longest) }
     }
 
-    /// Adds a line. If the payload has no room for it, the payload is sent first.
+    /// Adds a line. If the payload has no room for it, this sends the payload first.
     pub(super) fn add<E>(&mut self, line: &[u8], send: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if self.payload.len() + 1 + line.len() > self.longest {
             self.flush(send)?;
