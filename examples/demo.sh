@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs the example application with tallyd and a real Prometheus, and prints the results of some PromQL queries. Needs
-# prometheus, promtool and curl. Takes half a minute once everything is built, and ends everything that it starts.
+# prometheus, promtool and curl. Takes half a minute after the build, and stops all programs that it starts.
 #
 #   examples/demo.sh [SECONDS]
 #
-# STATSD, PAGE and PROMETHEUS set other addresses, if these are in use.
+# The variables STATSD, PAGE and PROMETHEUS set other addresses, if the default ones are in use.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,11 +1,11 @@
-//! A small pipeline that reads résumés, instrumented with `tallyd-client` the way an application would do it.
+//! A small pipeline that reads résumés, instrumented with `tallyd-client` like a real application.
 //!
 //! ```text
 //!  file --> parse --> extract candidate --> ask the model for skills --> profile
 //! ```
 //!
 //! The language model is simulated: it sleeps for a while and sometimes fails. `make demo` runs this example with tallyd and
-//! Prometheus. `cargo run --example resume_pipeline -- --seconds 10` runs it alone; it sends to 127.0.0.1:8125 unless
+//! Prometheus. `cargo run --example resume_pipeline -- --seconds 10` runs it alone. It sends to 127.0.0.1:8125 unless
 //! `TALLYD_CLIENT_STATSD_ADDRESS` names another address.
 
 use std::error::Error;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tallyd_client::{Config, MetricsCollector, timed};
 
-/// Names and skills from which the example makes résumés; a real application would read files.
+/// The names and skills in the made-up résumés. A real application would read files.
 const NAMES: [&str; 4] = ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra"];
 const SKILLS: [&str; 6] = ["analysis", "compilers", "cryptography", "proofs", "poetry", "navigation"];
 

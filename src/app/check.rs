@@ -1,6 +1,6 @@
-//! `tallyd check --dry-run`: reports what would become of lines, without receiving them.
+//! `tallyd check --dry-run`: reports what would happen to lines, without receiving them.
 //!
-//! The code of the daemon parses and records the lines, ends the interval, and admits the series to a Prometheus page. The
+//! The daemon's own code parses and records the lines, ends the interval, and admits the series to a Prometheus page. The
 //! report is the only output.
 
 use std::cmp::Reverse;
@@ -20,11 +20,11 @@ use crate::protocol::{self, Dialects, Line};
 use crate::text::visible::visible;
 
 /// Returns a report on the lines of `input`: how often each rule was used, which names no rule matches, and which series
-/// are kept off the Prometheus page.
+/// are kept off the Prometheus page or changed on it.
 ///
 /// # Errors
 ///
-/// Returns why the input cannot be read.
+/// Returns an error if the input cannot be read.
 pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
@@ -45,7 +45,7 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
     push_table(&mut text, "rules", patterns.zip(usage.by_rule.iter().copied()));
     push_table(&mut text, "names without a rule", usage.unmatched());
     let kept_out = totals.quarantined().map(|(series, reason)| (reason.name(), format!("{series:?}")));
-    push_conflicts(&mut text, "kept off the page of Prometheus", kept_out);
+    push_conflicts(&mut text, "kept off the Prometheus page", kept_out);
     let naming = config.exporters.prometheus.naming;
     let merged = totals.merged().map(|(series, merge)| {
         let what = match merge {
@@ -54,11 +54,11 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
         };
         (what, format!("{series:?} in {}", naming.exposed(series)))
     });
-    push_conflicts(&mut text, "on the page in another way than they were sent", merged);
+    push_conflicts(&mut text, "changed on the Prometheus page", merged);
     Ok(text)
 }
 
-/// The number of samples that each rule matches, and of each name that no rule matches.
+/// The number of samples that each rule matches, and the number of samples of each name that no rule matches.
 struct RuleUsage {
     by_rule: Vec<u64>,
     by_unmatched_name: BTreeMap<String, u64>,
@@ -66,7 +66,7 @@ struct RuleUsage {
 
 impl RuleUsage {
     fn count(lines: &[u8], dialects: Dialects, mapping: &Mapping) -> Self {
-        // Rules are applied once for each name and type, rather than for each sample.
+        // The rules are applied once per name and type, rather than once per sample.
         let mut samples = HashMap::<_, u64>::new();
         for line in protocol::lines(lines) {
             let Ok(Line::Metric(metric)) = protocol::parse(line, dialects) else { continue };

@@ -13,10 +13,10 @@ use crate::listen::Framing;
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = EXAMPLES)]
 pub(super) struct Cli {
-    /// The command; `run` by default.
+    /// The command. The default is `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Where the configuration comes from.
+    /// The sources of the configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -27,8 +27,8 @@ Examples:
   tallyd --set flush.interval=1s             show results every second
   tallyd run --config /etc/tallyd.toml       run with a configuration file
   tallyd check --config /etc/tallyd.toml     check a configuration file, and print all settings
-  tallyd check --dry-run lines.txt           report what would become of lines, rule by rule
-  tallyd explain 'page.views:1|c|@0.1'       explain what becomes of a line
+  tallyd check --dry-run lines.txt           report what would happen to lines, rule by rule
+  tallyd explain 'page.views:1|c|@0.1'       explain what happens to a line
   TALLYD_LISTENERS__UDP__BIND=0.0.0.0:8125 tallyd
                                              receive on all interfaces
 
@@ -44,20 +44,20 @@ Examples:
 pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.
     Run,
-    /// Check the configuration and print every setting. Exits with 78 if the configuration is refused.
+    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration.
     Check(CheckArgs),
-    /// Explain what becomes of lines.
+    /// Explain what happens to lines.
     Explain(ExplainArgs),
-    /// Send a sample, or lines from standard input. Exits with 2 if a line would not count as it is meant, and with 1 if sending
-    /// fails.
+    /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1 if
+    /// sending fails.
     Send(SendArgs),
 }
 
 /// The arguments of `tallyd check`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct CheckArgs {
-    /// Report what would become of the lines of this file instead ("-": of standard input). The report has the samples of each
-    /// mapping rule, the names that no rule matches, and the series that are kept off the Prometheus page.
+    /// Report what would happen to the lines of this file instead ("-" for standard input). The report lists the samples of
+    /// each mapping rule, the names that no rule matches, and the series that are kept off the Prometheus page.
     #[arg(long, value_name = "FILE")]
     pub dry_run: Option<PathBuf>,
 }
@@ -65,9 +65,9 @@ pub(super) struct CheckArgs {
 /// The arguments of `tallyd explain`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ExplainArgs {
-    /// Lines as a client sends them. Without any, or with only "-", tallyd explains the lines of standard input.
+    /// Lines as a client sends them. Without lines, or with only "-", tallyd explains the lines of standard input.
     pub lines: Vec<OsString>,
-    /// Explain for people, or with one JSON object per line for programs.
+    /// Write text for people, or one JSON object per line for programs.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -82,30 +82,31 @@ pub(super) struct SendArgs {
     /// The value. For a gauge, +5 and -5 are changes.
     #[arg(allow_hyphen_values = true)]
     pub value: Option<String>,
-    /// The type: c is a counter, g a gauge, ms a timing, h a histogram, d a distribution, s a set; m is the same as c, and kv
-    /// the same as g. [default: c]
+    /// The type: c (counter), g (gauge), ms (timing), h (histogram), d (distribution) or s (set). m means c, and kv means g.
+    /// [default: c]
     #[arg(long = "type", value_name = "TYPE", value_parser = WIRE_TYPES)]
     pub wire_type: Option<String>,
     /// A tag. May be repeated.
     #[arg(long = "tag", value_name = "KEY:VALUE")]
     pub tags: Vec<String>,
-    /// The share of such samples that the sender sends, above 0 and at most 1. The sample counts as 1/RATE samples.
+    /// The share of samples that the sender sends, above 0 and at most 1. tallyd counts this sample as 1/RATE samples.
     #[arg(long)]
     pub rate: Option<String>,
-    /// Where to send.
+    /// The listener to send to.
     #[arg(long, value_name = "URL", default_value = "udp://127.0.0.1:8125", help = TARGETS)]
     pub to: Target,
-    /// How lines are sent over a stream. The default is that of tallyd's listeners: "lines" over tcp, "length" over unixstream.
+    /// How lines are framed in a stream. The default is that of tallyd's listeners: "lines" over tcp, "length" over
+    /// unixstream.
     #[arg(long, value_enum)]
     pub framing: Option<Framing>,
 }
 
 impl SendArgs {
-    /// Returns what to send.
+    /// Returns the request that the arguments describe.
     ///
     /// # Errors
     ///
-    /// Returns which arguments do not go together.
+    /// Returns an error if arguments contradict each other, or if the value is missing.
     pub(super) fn request(self) -> Result<Request, SendError> {
         let Self { name, value, wire_type, tags, rate, to: target, framing } = self;
         if name == "-" {
@@ -128,10 +129,10 @@ impl SendArgs {
 /// The sources of the configuration.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
-    /// Read this file, whose keys override the defaults.
+    /// Read this file. Its keys override the defaults.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Set one key, which overrides every other source. May be repeated.
+    /// Set one key. It overrides every other source. May be repeated.
     #[arg(long, global = true, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
 }

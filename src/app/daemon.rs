@@ -21,18 +21,18 @@ use crate::listen::{self, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 
-/// The reason why the daemon could not start, or ended without being stopped.
+/// The reason why the daemon could not start, or ended unexpectedly.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A signal that follows the first one sooner than this repeats it. `timeout` of coreutils, for one, signals the process and
-/// then its group.
+/// A second signal within this time only repeats the first. For example, `timeout` of coreutils signals the process and then
+/// its group.
 const REPEATED_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM or SIGINT, and then until the exporters have delivered the last interval.
 ///
 /// # Errors
 ///
-/// Returns why the daemon could not start, or why it ended without being stopped.
+/// Returns an error if the daemon cannot start, or if it ends unexpectedly.
 pub(super) fn run(
     config: &Config,
     mapping: Mapping,
@@ -40,7 +40,7 @@ pub(super) fn run(
     log: &Log,
 ) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        // First of all, so that an early signal is not lost.
+        // This comes first, so that no early signal is lost.
         let mut signals = Signals::new()?;
         let mut pipeline = Pipeline::start(config, mapping)?;
         pipeline.wait_for_stop(&mut signals, config, reload, log).await?;
@@ -71,7 +71,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal by which someone ends a stop that takes too long, and returns its number.
+    /// Waits for a further signal, which ends a slow stop, and returns its number. Ignores repetitions of the first signal.
     async fn second_stop(&mut self) -> i32 {
         let begin = Instant::now();
         loop {
@@ -94,15 +94,15 @@ impl Signals {
 /// All stages while they run.
 struct Pipeline {
     listeners: Listeners,
-    /// Dropping it stops the flusher.
+    /// Dropping this sender stops the flusher.
     commands: mpsc::Sender<Reload>,
     flusher: JoinHandle<Delivery>,
     reload_telemetry: ReloadTelemetry,
-    /// Resolves when the flusher has ended, also by a panic.
+    /// Resolves when the flush thread ends, even by a panic.
     flusher_ended: oneshot::Receiver<()>,
-    /// Counts the requests to open files again. Exporters compare it with the count that they saw last.
+    /// Counts the requests to reopen files. Each exporter compares it with the count that it saw last.
     reopens: Arc<AtomicU64>,
-    /// Requests of HTTP clients to reload the configuration.
+    /// Requests from HTTP clients to reload the configuration.
     reload_requests: channel::Receiver<ReloadRequest>,
     /// How long exporters may take to deliver the last snapshot.
     shutdown_timeout: Duration,
@@ -126,7 +126,7 @@ impl Pipeline {
         let (commands, received) = mpsc::channel();
         let (ending, flusher_ended) = oneshot::channel();
         let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
-            // Dropped at the end of the thread, and also when it panics.
+            // The thread drops this sender when it ends, even by a panic.
             let _ending: oneshot::Sender<()> = ending;
             flusher.run(&received)
         })?;
@@ -153,8 +153,8 @@ impl Pipeline {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT. Meanwhile SIGHUP opens files again and reloads the configuration, and an HTTP client may
-    /// ask for a reload.
+    /// Waits for SIGTERM or SIGINT. Meanwhile, SIGHUP reopens files and reloads the configuration, and HTTP clients can
+    /// request a reload.
     async fn wait_for_stop(
         &mut self,
         signals: &mut Signals,
@@ -170,35 +170,35 @@ impl Pipeline {
                 _ = signals.hang_up.recv() => {
                     self.reopens.fetch_add(1, Ordering::Relaxed);
                     if let Err(error) = log.reopen() {
-                        tracing::warn!(%error, "the log file cannot be opened again; tallyd goes on in the old one");
+                        tracing::warn!(%error, "the log file cannot be opened again; tallyd keeps writing to the old one");
                     }
                     tracing::info!("log and output files are opened again");
-                    // The outcome is in the log.
+                    // `apply_reload` logs the outcome.
                     _ = self.apply_reload(reload(), config, log);
                 }
                 Some(request) = self.reload_requests.recv() => {
-                    // The client may have gone.
+                    // Sending fails if the client has disconnected.
                     _ = request.send(self.apply_reload(reload(), config, log));
                 }
             }
         }
     }
 
-    /// Puts a configuration in force from the next interval on, or refuses all of it and returns why.
+    /// Applies a configuration, or refuses all of it and returns the reason. New rules take effect with the next interval.
     fn apply_reload(&mut self, reloaded: Loaded, config: &Config, log: &Log) -> Result<(), String> {
         let outcome = match reloaded {
             Ok((new, mapping)) => {
                 let waiting = new.restart_keys(config);
                 if !waiting.is_empty() {
                     let keys = waiting.join(", ");
-                    tracing::warn!(keys, "only a restart puts these changed keys in force");
+                    tracing::warn!(keys, "these changed keys take effect only after a restart");
                 }
                 let rules = mapping.rules().len();
                 tracing::info!(rules, "mapping rules were read; they take effect with the next interval");
                 log.set_level(new.logging.level);
                 self.shutdown_timeout = new.shutdown.timeout.get();
                 let settings = new.reloadable_settings(mapping);
-                // Sending fails only after the flusher has ended, and then the daemon ends, too.
+                // Sending fails only if the flusher has ended, and then the daemon ends, too.
                 _ = self.commands.send(Reload { settings, interval: new.flush.interval.get() });
                 Ok(())
             }
@@ -211,12 +211,12 @@ impl Pipeline {
         outcome
     }
 
-    /// Stops the stages one after the other, so that each can hand on what it has.
+    /// Stops the stages in order, so that each can pass on its data.
     fn stop(self) -> Result<(), Failure> {
-        // The sockets stay open until the last flush has read how many datagrams came too late.
+        // The sockets stay open until the last flush has counted the datagrams that came too late.
         let _sockets = self.listeners.stop();
         drop(self.commands);
-        // A client that waits for a reload gets an answer by this.
+        // This answers a client that still waits for a reload.
         drop(self.reload_requests);
         let Delivery(exporters) =
             self.flusher.join().map_err(|_| "the flush thread panicked during the last flush")?;
@@ -247,7 +247,7 @@ impl Deliver for Delivery {
     }
 }
 
-/// The series by which tallyd reports reloads of its configuration.
+/// tallyd's own series about reloads of its configuration.
 struct ReloadTelemetry {
     taken: Counter,
     refused: Counter,
@@ -269,10 +269,10 @@ impl ReloadTelemetry {
     }
 }
 
-/// The exporters that are enabled, while they run.
+/// The running exporters.
 struct Exporters {
     handles: Vec<ExporterHandle>,
-    /// The address of the endpoint, and what protects it.
+    /// The address of the endpoint, and its protection by TLS and passwords.
     endpoint: Option<(SocketAddr, Option<Protection>)>,
 }
 

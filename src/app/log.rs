@@ -15,21 +15,21 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::app::config::{LogFormat, LogLevel, LogOutput, LoggingSection};
 
-/// The outputs of the log, to which one filter by level applies.
+/// The outputs of the log. One filter by level applies to all of them.
 type Outputs = Layered<Vec<Box<dyn Layer<Registry> + Send + Sync>>, Registry>;
 
-/// A log that was started, whose file and level can be changed.
+/// The running log. Its file can be reopened, and its level can be changed.
 pub(super) struct Log {
     file: Option<LogFile>,
     level: reload::Handle<LevelFilter, Outputs>,
 }
 
 impl Log {
-    /// Opens the log file again, if there is one, because logrotate may have renamed it.
+    /// Reopens the log file, if the log has one, because logrotate may have renamed it.
     ///
     /// # Errors
     ///
-    /// Returns why the file cannot be opened. The log then goes on in the old file.
+    /// Returns an error if the file cannot be opened. The log then continues in the old file.
     pub(super) fn reopen(&self) -> io::Result<()> {
         let Some(LogFile { path, file }) = &self.file else { return Ok(()) };
         *file.lock() = open(path)?;
@@ -38,12 +38,12 @@ impl Log {
 
     /// Sets the least severe level that is logged.
     pub(super) fn set_level(&self, level: LogLevel) {
-        // Fails only where the log was not started, as in tests of this library.
+        // This fails only if another log was started first, which tallyd never does.
         _ = self.level.reload(filter(level));
     }
 }
 
-/// Leaves out the handle of the level, which cannot be shown.
+/// Omits the handle of the level, which does not implement `Debug`.
 impl fmt::Debug for Log {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Log").field("file", &self.file).finish_non_exhaustive()
@@ -78,7 +78,7 @@ impl Write for LogFile {
 ///
 /// # Errors
 ///
-/// Returns why the log file cannot be opened.
+/// Returns an error if the log file cannot be opened.
 pub(super) fn start(logging: &LoggingSection) -> io::Result<Log> {
     let LoggingSection { level, format, output, file_path } = logging;
     let file = if output.contains(&LogOutput::File) {
@@ -90,7 +90,7 @@ pub(super) fn start(logging: &LoggingSection) -> io::Result<Log> {
     let to_file = file.clone().map(|file| layer(*format, file));
     let layers: Vec<_> = console.into_iter().chain(to_file).collect();
     let (filter, level) = reload::Layer::new(filter(*level));
-    // Fails only if a log was started before, as in tests of this library.
+    // This fails only if another log was started first, which tallyd never does.
     _ = Registry::default().with(layers).with(filter).try_init();
     Ok(Log { file, level })
 }

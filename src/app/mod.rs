@@ -1,4 +1,5 @@
-//! The program around the pipeline: command line, configuration, log, daemon, and the tools.
+//! The program around the pipeline: command line, configuration, log, daemon, and the commands `check`, `explain` and
+//! `send`.
 
 mod check;
 mod cli;
@@ -20,20 +21,20 @@ use crate::mapping::Mapping;
 use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
 use config::{Config, Environment, Loaded};
 
-/// `EX_CONFIG` of `sysexits.h`, by which a service manager knows that another try is of no use.
+/// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
 const EXIT_CONFIG: u8 = 78;
 
-/// Runs the command that the command line names, and returns its exit code.
+/// Runs the command given on the command line, and returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
     let Cli { command, config: sources } = Cli::parse();
     let command = match command.unwrap_or(Command::Run) {
-        // Sending needs no configuration, so a broken one does not matter.
+        // `send` needs no configuration, so it works even if the configuration is broken.
         Command::Send(arguments) => return send(arguments),
         other => other,
     };
     let environment = Environment::pick(std::env::vars_os());
-    // Only the daemon needs to read the keys and certificates that a web configuration file names.
+    // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
     let needs_web = matches!(command, Command::Run | Command::Check(_));
     let load = || load(&sources, &environment, needs_web);
     let (config, mapping) = match load() {
@@ -101,12 +102,12 @@ fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
     }
 }
 
-/// Explains the given lines. Without any, or with `-`, it explains the lines of standard input.
+/// Explains the given lines. Without arguments, or with `-`, it explains the lines of standard input.
 fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &ExplainArgs) -> ExitCode {
     let explainer = config.explainer(mapping, *format);
     let outcome = if lines.is_empty() || *lines == ["-"] {
         if io::stdin().is_terminal() {
-            eprintln!("tallyd: type lines to have them explained; Ctrl-D ends");
+            eprintln!("tallyd: reading lines from standard input; press Ctrl-D to end");
         }
         explainer.explain_all(io::stdin().lock(), io::stdout().lock())
     } else {
@@ -115,7 +116,7 @@ fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &Ex
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of the output, such as `head`, has seen enough.
+        // A reader of the output, such as `head`, may close it early. This is not a failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tallyd: explain: {error}");

@@ -84,11 +84,9 @@ fn problem(error: &Error, place: &Place<'_>) -> String {
         }
         Error::SerdeMissingField { field, .. } => place.say(&advice::missing_key(field)),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("`{key}` is there a second time; keep one of the two")
+            format!("`{key}` appears twice; keep one of the two")
         }
-        Error::DuplicateMappingKey { key: None, .. } => {
-            "a key is there a second time; keep one of the two".to_owned()
-        }
+        Error::DuplicateMappingKey { key: None, .. } => "a key appears twice; keep one of the two".to_owned(),
         Error::MultipleDocuments { .. } => "a second document begins here; leave the \"---\" out".to_owned(),
         Error::UnknownAnchor { .. } => {
             place.say("\"*\" begins a reference to a value that is not in the file; write text in quotes")
@@ -190,7 +188,7 @@ mod tests {
             ("ruls: []\n", 1, "ruls: unknown; did you mean `rules`?"),
             ("rules:\n- name: a\n  honour: true\n", 3, "honour: unknown; did you mean `honor`?"),
             ("rules:\n- name: a\n  colour: red\n", 3, "colour: unknown; known here: name, scale, buckets, honor, kind"),
-            ("rules:\n- name: a\n  name: b\n", 3, "`name` is there a second time; keep one of the two"),
+            ("rules:\n- name: a\n  name: b\n", 3, "`name` appears twice; keep one of the two"),
             ("rules:\n- scale: 1\n", 2, "`name` is missing"),
             // Types.
             ("rules: 5\n", 1, "rules: 5 is not right here; write a list: \"- item\" on lines of their own, or [item, item]"),

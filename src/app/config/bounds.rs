@@ -1,9 +1,9 @@
-//! Bounds of single values that a range cannot say.
+//! Checks of single values that a range cannot express.
 
 #![expect(
     clippy::ptr_arg,
     clippy::trivially_copy_pass_by_ref,
-    reason = "a check takes the type of its field"
+    reason = "a check takes a reference to the type of its field"
 )]
 
 use std::os::unix::ffi::OsStrExt;
@@ -11,16 +11,16 @@ use std::path::PathBuf;
 
 use crate::model::{Percentile, Statistics};
 
-/// The longest path that the address of a Unix socket holds, in bytes.
+/// The longest path of a Unix socket, in bytes.
 const LONGEST_SOCKET_PATH: usize = 107;
 
 pub(super) fn percentiles(percentiles: &Vec<f64>) -> Result<(), String> {
     for (index, &percent) in percentiles.iter().enumerate() {
         if Percentile::new(percent).is_none() {
-            return Err(format!("{percent} is not above 0 and at most 100"));
+            return Err(format!("{percent} must be above 0 and at most 100"));
         }
         if percentiles[..index].contains(&percent) {
-            return Err(format!("{percent} is there twice; keep one"));
+            return Err(format!("{percent} appears twice; keep one"));
         }
     }
     Ok(())
@@ -44,16 +44,16 @@ pub(super) fn console_path(path: &PathBuf) -> Result<(), String> {
 
 pub(super) fn textfile_path(path: &PathBuf) -> Result<(), String> {
     let is_read = path.extension().is_some_and(|extension| extension == "prom");
-    refuse_if(!is_read, "does not end in \".prom\"; node_exporter reads no other file")
+    refuse_if(!is_read, "must end in \".prom\"; node_exporter reads no other files")
 }
 
 pub(super) fn histogram_bounds(bounds: &Vec<f64>) -> Result<(), String> {
     let is_right = bounds.len() <= 200 && Statistics::are_bounds(bounds);
-    refuse_if(!is_right, "not an ascending list of at most 200 finite numbers")
+    refuse_if(!is_right, "must be an ascending list of at most 200 finite numbers")
 }
 
 pub(super) fn native_bucket_factor(factor: &f64) -> Result<(), String> {
-    refuse_if(!(*factor > 1.0 && *factor <= 65_536.0), "not above 1 and at most 65536")
+    refuse_if(!(*factor > 1.0 && *factor <= 65_536.0), "must be above 1 and at most 65536")
 }
 
 fn refuse_if(is_wrong: bool, problem: &str) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Refuses keys whose values do not go together.
+//! Refuses keys whose values contradict each other.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use super::read::Problem;
 use super::sections::{Config, ExportersSection, ListenersSection, LogOutput, MappingSection};
 use super::values::Size;
 
-/// What the lines of all connections of one listener may take, in bytes.
+/// The most memory that the lines of all connections of one listener may take, in bytes.
 const MOST_LINE_BYTES: usize = 1 << 30;
 
-/// Refuses keys whose values do not go together. A section that is not enabled is checked, too.
+/// Refuses keys whose values contradict each other. Disabled sections are checked, too.
 pub(super) fn check_together(config: &Config) -> Result<(), Problem> {
     check_listeners(&config.listeners)?;
     check_mapping(&config.mapping)?;
@@ -57,7 +57,7 @@ fn check_line_memory(section: &str, max_connections: usize, max_line: Size) -> R
 
 fn check_mapping(mapping: &MappingSection) -> Result<(), Problem> {
     if mapping.mapping_file != Path::new("") && !mapping.mappings.is_empty() {
-        let text = "there is a mapping_file, too; put all rules into one of them";
+        let text = "mapping.mapping_file is set, too; put all rules in one place";
         return Err(Problem::new("mapping.mappings", text));
     }
     match mapping.own_rules() {

@@ -1,34 +1,34 @@
-//! What is wrong with a configuration: where, in which key, and what to do instead.
+//! The error for a wrong configuration: its place, its key, the problem and the remedy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A configuration that tallyd refuses.
+/// The reason why tallyd refuses a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it was written.
+    /// The source of the wrong setting.
     pub(super) source: Source,
-    /// The dotted key; empty where no key is to blame.
+    /// The dotted key, or empty if the error is not about a key.
     pub(super) key: String,
-    /// What is wrong, and what to do instead.
+    /// The problem, and what to do instead.
     pub(super) problem: String,
 }
 
-/// Where something was configured.
+/// The source of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    /// In the defaults, or by leaving keys out.
+    /// The defaults, or the lack of a key.
     Defaults,
-    /// In a file. Lines count from 1.
+    /// A file. Lines count from 1.
     File { path: PathBuf, line: Option<usize> },
-    /// In this environment variable.
+    /// The environment variable with this name.
     Variable(String),
-    /// By `--set` with this argument.
+    /// `--set` with this argument.
     Argument(String),
 }
 
 impl ConfigError {
-    /// Returns an error that is about a file rather than about a key.
+    /// Returns an error about a file rather than about a key.
     pub(super) fn in_file(path: &Path, line: Option<usize>, problem: String) -> Self {
         Self { source: Source::File { path: path.to_owned(), line }, key: String::new(), problem }
     }

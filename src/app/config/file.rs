@@ -1,11 +1,11 @@
-//! Reads files, and says in the user's words why one cannot be read or is not TOML.
+//! Reads files, and explains in the user's words why a file cannot be read or is not TOML.
 
 use std::path::Path;
 use std::{fs, io};
 
 use toml::de;
 
-/// Reads a file, or says why it cannot be read.
+/// Reads a file, or returns the reason why it cannot be read.
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => "cannot be read: it is not UTF-8".to_owned(),
@@ -13,11 +13,11 @@ pub(super) fn read_text(path: &Path) -> Result<String, String> {
     })
 }
 
-/// Returns what is wrong with a text that is not TOML, and what to write instead.
+/// Returns the reason why a text is not TOML, and what to write instead.
 pub(super) fn syntax_problem(text: &str, error: &de::Error) -> String {
     let found = error.span().and_then(|span| text.get(span)).unwrap_or_default();
     let message = error.message();
-    // The parser adds a list of characters, which helps nobody who writes a file.
+    // The parser adds a list of expected characters, which does not help users.
     let (message, _) = message.split_once(", expected").unwrap_or((message, ""));
     let sentence = match message {
         "string values must be quoted" if found.is_empty() => "a value is missing after \"=\"",
@@ -33,7 +33,7 @@ pub(super) fn syntax_problem(text: &str, error: &de::Error) -> String {
         "string values must be quoted" => {
             return format!("{found} is not a value; write text in quotes: \"{found}\"");
         }
-        "duplicate key" => return format!("`{found}` is there a second time; keep one of the two"),
+        "duplicate key" => return format!("`{found}` appears twice; keep one of the two"),
         "key with no value" => "a key has no value; write key = value",
         "unclosed table" | "unclosed array table" => {
             "the name of a section has no closing bracket; write [section]"
@@ -64,7 +64,7 @@ pub(super) fn syntax_problem(text: &str, error: &de::Error) -> String {
     sentence.to_owned()
 }
 
-/// Returns true for words by which YAML and other languages turn a switch on or off.
+/// Returns true for the words that YAML and other languages use for true and false.
 fn is_switch(word: &str) -> bool {
     ["yes", "no", "on", "off"].iter().any(|switch| word.eq_ignore_ascii_case(switch))
 }

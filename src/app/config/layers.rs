@@ -1,4 +1,4 @@
-//! Collects the layers of a configuration, merges them, later over earlier, and finds the layer that is to blame.
+//! Collects and merges the layers of a configuration, and finds the layer that caused an error.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -12,13 +12,13 @@ use super::sections::{Config, DEFAULTS};
 use super::setting::Setting;
 use super::{check, file};
 
-/// The environment variables that configure something.
+/// The environment variables that configure tallyd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment(Vec<(String, OsString)>);
 
 impl Environment {
-    /// Picks `TALLYD_SECTION__KEY`, `LOG_LEVEL` and `LOG_FILE_PATH` out of all variables. A name without `__` is left
-    /// alone: Kubernetes sets `TALLYD_PORT` and others for a service that is called tallyd.
+    /// Picks `TALLYD_SECTION__KEY`, `LOG_LEVEL` and `LOG_FILE_PATH` out of all variables. Ignores other names without `__`,
+    /// because Kubernetes sets `TALLYD_PORT` and others for a service named tallyd.
     pub(in crate::app) fn pick(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let configures = |name: &str| {
             name == "LOG_LEVEL"
@@ -32,12 +32,12 @@ impl Environment {
     }
 }
 
-/// Loads the configuration: the defaults, then the file, the environment, and `--set` arguments (`section.key=value`).
+/// Loads the configuration from the defaults, the file, the environment and `--set` arguments (`section.key=value`). Each
+/// source overrides the ones before it.
 ///
 /// # Errors
 ///
-/// Returns the first thing that is wrong: a file that cannot be read, an unknown key, a value of the wrong type, or a
-/// value that would do harm.
+/// Returns the first error: a file that cannot be read, an unknown key, a value of the wrong type, or a harmful value.
 pub fn load(
     file: Option<&Path>,
     environment: &Environment,
@@ -78,7 +78,7 @@ fn read(merged: Table) -> Result<Config, Problem> {
 struct Layer {
     source: Source,
     table: Table,
-    /// The text of a file, in which lines are found.
+    /// The text of a file, to find the line of a key.
     text: Option<String>,
 }
 
@@ -123,7 +123,8 @@ fn from_argument(argument: &str, defaults: &Table) -> Result<Layer, ConfigError>
     Ok(Layer { source, table: nest(key, read_value(value, find(defaults, key))), text: None })
 }
 
-/// Reads a value outside of a file: as TOML where it is TOML, and else as text. Where the default is text, so is the value.
+/// Reads the value of a variable or an argument, as TOML if possible and otherwise as text. If the default is text, values
+/// such as `7` are text, too.
 fn read_value(text: &str, default: Option<&Value>) -> Value {
     let toml: Option<Value> =
         toml::from_str(&format!("value = {text}")).ok().and_then(|mut table: Table| table.remove("value"));
@@ -156,10 +157,10 @@ fn merge(into: &mut Table, from: &Table) {
     }
 }
 
-/// Returns the error with the place where the key was last set.
+/// Returns the error, with the last source that sets the key.
 fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
     let Problem { key: path, text: problem } = problem;
-    // In `mapping.mappings[0].name`, `mapping.mappings` is what a layer sets.
+    // A layer sets a list as a whole. For `mapping.mappings[0].name` it sets `mapping.mappings`.
     let list = path.split('[').next().unwrap_or(&path);
     let source = match layers.iter().rev().find(|layer| find(&layer.table, list).is_some()) {
         Some(Layer { source: Source::File { path: file, .. }, text: Some(text), .. }) => {
@@ -168,12 +169,12 @@ fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
         Some(layer) => layer.source.clone(),
         None => Source::Defaults,
     };
-    // The line tells which item of a list it is.
+    // The key is shown without indices, because the line identifies the item of a list.
     let key = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
     ConfigError { source, key, problem }
 }
 
-/// Returns the line of a key, or of the innermost section or item around it that is in the file.
+/// Returns the line of a key or, if the file lacks it, of the innermost section or item around it.
 fn key_line(text: &str, path: &str) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
     let mut line = None;
@@ -242,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_log_file_turns_the_log_file_on() {
+    fn log_file_path_in_the_environment_turns_the_log_file_on() {
         let config = load(None, &environment(&[("LOG_FILE_PATH", "/tmp/x.log")]), &[]).unwrap();
         assert_eq!(config.logging.file_path.to_str(), Some("/tmp/x.log"));
         assert!(config.logging.output.contains(&LogOutput::File));
     }
 
-    /// Each row is a file, the line to blame, and the error without the place.
+    /// Each row has a file, the line of the error, and the error without its place.
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn errors_name_the_line_and_the_key_and_say_what_to_write() {
@@ -263,7 +264,7 @@ mod tests {
             ("[fush]\n", 1, "fush: unknown; did you mean `flush`?"),
             ("[exporters.textfile]\nnaming = \"prometheus\"\n", 2, "exporters.textfile.naming: unknown; known here: enabled, path, on_exit, reserved_prefixes"),
             ("[protocol.dialects]\nstatsd = true\n", 2, "protocol.dialects.statsd: unknown; known here: influxdb, librato, signalfx, graphite"),
-            // Values of another type.
+            // Values of the wrong type.
             ("[flush]\ninterval = 10\n", 2, "flush.interval: 10 is a number; write a duration in quotes, such as \"10s\""),
             ("[flush]\ninterval = [1]\n", 2, "flush.interval: this is a list; write a duration in quotes, such as \"10s\""),
             ("flush.interval.x = 1\n", 1, "flush.interval: this is a section; write a duration in quotes, such as \"10s\""),
@@ -278,7 +279,7 @@ mod tests {
             ("[telemetry]\nenabled = \"true\"\n", 2, "telemetry.enabled: \"true\" is text; write true or false"),
             ("[exporters.prometheus]\nport = 1.5\n", 2, "exporters.prometheus.port: 1.5 is a number; write a whole number from 0 to 65535"),
             ("[logging]\nlevel = 3\n", 2, "logging.level: 3 is a number; write \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
-            // Text that is not what the key takes.
+            // Text that the key does not accept.
             ("[flush]\ninterval = \"ten\"\n", 2, "flush.interval: \"ten\" is not a duration; write one such as \"10s\""),
             ("[flush]\ninterval = \"10\"\n", 2, "flush.interval: \"10\" is not a duration; write one such as \"10s\""),
             ("listeners.udp = { bind = \"localhost:1\" }\n", 1, "listeners.udp.bind: \"localhost:1\" is not an IP address with a port; write one such as \"127.0.0.1:8125\" or \"[::]:8125\"; host names are not looked up"),
@@ -289,10 +290,10 @@ mod tests {
             ("[aggregation.gauges]\nsigned = \"x\"\n", 2, "aggregation.gauges.signed: \"x\" is unknown; write \"delta\" or \"absolute\""),
             // Values out of bounds.
             ("[flush]\ninterval = \"0s\"\n", 2, "flush.interval: \"0s\" is not between \"100ms\" and \"1h\""),
-            ("[flush]\npercentiles = [50, 101]\n", 2, "flush.percentiles: 101 is not above 0 and at most 100"),
-            ("[flush]\npercentiles = [50, 50]\n", 2, "flush.percentiles: 50 is there twice; keep one"),
+            ("[flush]\npercentiles = [50, 101]\n", 2, "flush.percentiles: 101 must be above 0 and at most 100"),
+            ("[flush]\npercentiles = [50, 50]\n", 2, "flush.percentiles: 50 appears twice; keep one"),
             ("[shutdown]\ntimeout = \"1h\"\n", 2, "shutdown.timeout: \"1h\" is not between \"0s\" and \"10m\"; a stop may not take longer"),
-            ("[listeners.udp]\nreceivers = 1000\n", 2, "listeners.udp.receivers: 1000 is not between 0 and 256; more than one per core is of no use"),
+            ("[listeners.udp]\nreceivers = 1000\n", 2, "listeners.udp.receivers: 1000 is not between 0 and 256; more than one per core does not help"),
             ("[listeners.udp]\nreceive_buffer = \"1\"\n", 2, "listeners.udp.receive_buffer: \"1B\" is not between \"4KiB\" and \"1GiB\""),
             ("[listeners.udp]\nmax_datagram = \"1MiB\"\n", 2, "listeners.udp.max_datagram: \"1MiB\" is not between \"512B\" and \"64KiB\"; UDP carries no more"),
             ("[listeners.tcp]\nmax_connections = 0\n", 2, "listeners.tcp.max_connections: 0 is not between 1 and 65536"),
@@ -303,15 +304,15 @@ mod tests {
             ("[listeners.unix_datagram]\nmax_datagram = \"1B\"\n", 2, "listeners.unix_datagram.max_datagram: \"1B\" is not between \"512B\" and \"1MiB\""),
             ("[aggregation]\nmax_series = 0\n", 2, "aggregation.max_series: 0 is not between 1 and 100000000"),
             ("[aggregation]\nmax_series_bytes = \"1KiB\"\n", 2, "aggregation.max_series_bytes: \"1KiB\" is not between \"64KiB\" and \"1TiB\""),
-            ("[aggregation]\ndigits = 500\n", 2, "aggregation.digits: 500 is not between 1 and 4; 4 takes some 10 MB for a series with many values"),
+            ("[aggregation]\ndigits = 500\n", 2, "aggregation.digits: 500 is not between 1 and 4; 4 takes about 10 MB for a series with many values"),
             ("[aggregation]\nexact_values = 1000001\n", 2, "aggregation.exact_values: 1000001 is not between 0 and 1000000; each value takes 8 bytes in each series"),
             ("[aggregation]\nexact_members = -1\n", 2, "aggregation.exact_members: -1 is out of range; write a whole number that is not negative"),
             ("[aggregation]\nevent_buffer = \"2GiB\"\n", 2, "aggregation.event_buffer: \"2GiB\" is not between \"0B\" and \"1GiB\"; each receiver has a buffer of its own"),
             ("[exporters.prometheus]\nport = 70000\n", 2, "exporters.prometheus.port: 70000 is out of range; write a whole number from 0 to 65535"),
             ("[exporters.prometheus]\ntimeout = \"1h\"\n", 2, "exporters.prometheus.timeout: \"1h\" is not between \"100ms\" and \"10m\""),
             ("[exporters.prometheus]\nmax_connections = 0\n", 2, "exporters.prometheus.max_connections: 0 is not between 1 and 65536"),
-            ("[exporters.prometheus]\nbuckets = [2, 1]\n", 2, "exporters.prometheus.buckets: not an ascending list of at most 200 finite numbers"),
-            ("[exporters.prometheus]\nnative_histogram_bucket_factor = nan\n", 2, "exporters.prometheus.native_histogram_bucket_factor: not above 1 and at most 65536"),
+            ("[exporters.prometheus]\nbuckets = [2, 1]\n", 2, "exporters.prometheus.buckets: must be an ascending list of at most 200 finite numbers"),
+            ("[exporters.prometheus]\nnative_histogram_bucket_factor = nan\n", 2, "exporters.prometheus.native_histogram_bucket_factor: must be above 1 and at most 65536"),
             ("[exporters.prometheus]\nnative_histogram_max_buckets = 0\n", 2, "exporters.prometheus.native_histogram_max_buckets: 0 is not between 1 and 10000"),
             // Paths and owners.
             (&long_path, 2, "listeners.unix_datagram.path: 108 bytes long; the path of a Unix socket has at most 107 bytes"),
@@ -319,14 +320,14 @@ mod tests {
             ("[listeners.unix_stream]\npath = \"a\\u0000b\"\n", 2, "listeners.unix_stream.path: a path cannot hold a NUL byte"),
             ("[listeners.unix_datagram]\nowner = \"a:b:c\"\n", 2, "listeners.unix_datagram.owner: \"a:b:c\" is not an owner; write \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"),
             ("[exporters.console]\npath = \"\"\n", 2, "exporters.console.path: empty; give the path of a file, or \"-\" for standard output"),
-            ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path: does not end in \".prom\"; node_exporter reads no other file"),
-            // Keys that do not go together.
+            ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path: must end in \".prom\"; node_exporter reads no other files"),
+            // Keys that contradict each other.
             ("[listeners.udp]\nenabled = false\n", 2, "listeners.udp.enabled: every listener is turned off; set this one, or another, to true"),
             (same_path, 6, "listeners.unix_stream.path: the same as listeners.unix_datagram.path; each needs a path of its own"),
             ("[exporters.console]\nenabled = false\n", 2, "exporters.console.enabled: every exporter is turned off; set this one, or another, to true"),
             ("[aggregation.expire_after]\nset = \"1s\"\n", 2, "aggregation.expire_after.set: \"1s\" is shorter than flush.interval (\"10s\") or \"1s\""),
             ("[logging]\noutput = [\"file\"]\nfile_path = \"\"\n", 3, "logging.file_path: empty, although logging.output has \"file\""),
-            ("[mapping]\nmapping_file = \"x.yml\"\n[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\n", 3, "mapping.mappings: there is a mapping_file, too; put all rules into one of them"),
+            ("[mapping]\nmapping_file = \"x.yml\"\n[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\n", 3, "mapping.mappings: mapping.mapping_file is set, too; put all rules in one place"),
             // Mapping rules.
             ("[mapping.defaults.summary_options]\nquantiles = [{ quantile = 2 }]\n", 1, "mapping.defaults: quantile 2 must be above 0 and at most 1"),
             ("[mapping.defaults.summary_options]\nquantiles = [{ error = 2 }]\n", 2, "mapping.defaults.summary_options.quantiles: `quantile` is missing"),
@@ -343,8 +344,8 @@ mod tests {
             ("[telemetry]\nenabled = yes\n", 2, "yes is not a value; write true or false"),
             ("[telemetry]\nenabled = True\n", 2, "True is not a value; write true or false"),
             ("[telemetry]\nenabled: true\n", 2, "a key has no value; write key = value"),
-            ("[flush]\ninterval = \"1s\"\ninterval = \"2s\"\n", 3, "`interval` is there a second time; keep one of the two"),
-            ("[flush]\n[flush]\n", 2, "`flush` is there a second time; keep one of the two"),
+            ("[flush]\ninterval = \"1s\"\ninterval = \"2s\"\n", 3, "`interval` appears twice; keep one of the two"),
+            ("[flush]\n[flush]\n", 2, "`flush` appears twice; keep one of the two"),
             ("[flush\n", 1, "the name of a section has no closing bracket; write [section]"),
             ("[]\n", 1, "the name of a key or of a section is missing"),
             ("[flush]\ninterval = \"10s\n", 2, "text has no closing quote on its line"),
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_cannot_be_read_are_named_with_the_reason() {
+    fn errors_about_unreadable_files_name_the_file_and_the_reason() {
         let error = load(Some(Path::new("/nonexistent.toml")), &Environment::default(), &[]).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -1,14 +1,14 @@
-//! The configuration: layers of TOML are merged, read into sections, checked, and turned into the options of each part of
-//! the program.
+//! The configuration: merges layers of TOML, reads them into sections, checks them, and turns them into the options of each
+//! part of the program.
 //!
 //! ```text
 //! config.toml, file, environment, --set
-//!       |  layers     merges them, and later finds the line that is to blame
+//!       |  layers     merges them, and finds the line of an error
 //!       v
-//!    sections         one line a key: its type, its bounds, whether a reload changes it
-//!       |  check      refuses values that do harm
+//!    sections         one line per key: its type, its bounds, whether a reload changes it
+//!       |  check      refuses keys that contradict each other
 //!       v
-//!    options          what listeners, aggregation, flush and exporters take
+//!    options          for listeners, aggregation, flush and exporters
 //! ```
 
 mod bounds;
@@ -29,5 +29,5 @@ pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection
 
 use crate::mapping::Mapping;
 
-/// A configuration and its mapping rules, or what is wrong with them.
+/// A configuration and its mapping rules, or the reason why tallyd refuses them.
 pub(in crate::app) type Loaded = Result<(Config, Mapping), ConfigError>;

@@ -1,4 +1,4 @@
-//! Turns what was written into the options that each part of the program takes.
+//! Turns the configuration into the options of each part of the program.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -27,26 +27,26 @@ use crate::resolve::{Limits, ResolveOptions};
 impl Config {
     /// Returns the whole configuration as TOML.
     pub(in crate::app) fn to_toml(&self) -> String {
-        // Every section is a table of plain values, which TOML can hold.
+        // This cannot fail, because every section is a table of values that TOML can hold.
         toml::to_string(self).unwrap_or_default()
     }
 
-    /// Returns the keys that differ from those in force and take effect only at a restart.
+    /// Returns the keys whose values differ from those in force and take effect only after a restart.
     pub(in crate::app) fn restart_keys(&self, in_force: &Self) -> Vec<String> {
         let mut keys = Vec::new();
         self.push_restart_keys(in_force, "", &mut keys);
         keys
     }
 
-    /// Reads the mapping rules: those of the mapping file, or else those of the configuration itself.
+    /// Reads the mapping rules from the mapping file or, if none is set, from the configuration itself.
     ///
     /// # Errors
     ///
-    /// Returns why the file cannot be read, or the first thing that is wrong in it.
+    /// Returns an error if the file cannot be read, or the first error in it.
     pub(in crate::app) fn mapping(&self) -> Result<Mapping, ConfigError> {
         let path = &self.mapping.mapping_file;
         if path.as_os_str().is_empty() {
-            // They were checked when the configuration was loaded.
+            // `load` has already checked these rules.
             return Ok(self.mapping.own_rules().unwrap_or_default());
         }
         let text = read_text(path).map_err(|problem| {
@@ -61,7 +61,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Returns the first thing that is wrong.
+    /// Returns the first error.
     pub(in crate::app) fn check_web(&self) -> Result<(), ConfigError> {
         let Some(path) = self.web_config_file() else { return Ok(()) };
         export::check_web(&path).map_err(|WebError { path, line, problem }| {
@@ -74,7 +74,7 @@ impl Config {
         (!path.as_os_str().is_empty()).then(|| path.clone())
     }
 
-    /// Returns what the listeners take.
+    /// Returns the options of the listeners.
     pub(in crate::app) fn listening(&self) -> ListenOptions {
         let ListenersSection { udp, tcp, unix_datagram: datagram, unix_stream: stream } = &self.listeners;
         let datagram_file = socket_file(&datagram.path, datagram.mode, &datagram.owner);
@@ -87,7 +87,7 @@ impl Config {
         }
     }
 
-    /// Returns what the UDP listener takes.
+    /// Returns the options of the UDP listener.
     #[must_use]
     pub fn udp(&self) -> UdpOptions {
         let UdpSection { bind, receivers, receive_buffer, max_datagram, share_port, .. } = self.listeners.udp;
@@ -101,7 +101,7 @@ impl Config {
         }
     }
 
-    /// Returns what aggregation takes.
+    /// Returns the options of aggregation.
     pub(in crate::app) fn aggregation_options(&self) -> AggregationOptions {
         let AggregationSection { digits, exact_values, exact_members, gauges, event_buffer, .. } =
             &self.aggregation;
@@ -125,7 +125,7 @@ impl Config {
             mapping.build_policies(&self.default_policy(), &self.exporters.prometheus.histogram_options());
         let ExportersSection { prometheus, textfile, .. } = &self.exporters;
         if !prometheus.start_http_server && !textfile.enabled {
-            // No other exporter shows buckets.
+            // Only the endpoint and the text file show buckets, and both are disabled.
             for Policy { statistics, .. } in &mut policies {
                 statistics.bounds.clear();
                 statistics.native = None;
@@ -141,7 +141,7 @@ impl Config {
         }
     }
 
-    /// Returns the policy of a series where rules say nothing.
+    /// Returns the policy that applies to everything that no rule sets.
     fn default_policy(&self) -> Policy {
         let mut percentiles: Vec<_> =
             self.flush.percentiles.iter().filter_map(|&percent| Percentile::new(percent)).collect();
@@ -154,7 +154,7 @@ impl Config {
         }
     }
 
-    /// Returns what the endpoint for Prometheus takes, if it is turned on.
+    /// Returns the options of the Prometheus endpoint, if it is enabled.
     pub(in crate::app) fn serving(&self) -> Option<ServerOptions> {
         let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
             &self.exporters.prometheus;
@@ -166,7 +166,7 @@ impl Config {
         })
     }
 
-    /// Returns an explainer that reads lines as a daemon with this configuration and these rules.
+    /// Returns an explainer that reads lines like a daemon with this configuration and these rules.
     pub(in crate::app) fn explainer(&self, mapping: Mapping, format: explain::Format) -> Explainer {
         Explainer {
             parameters: self.aggregation_options(),
@@ -199,7 +199,7 @@ fn socket_file(path: &Path, mode: FileMode, owner: &Owner) -> SocketFile {
 impl DialectsSection {
     fn enabled(&self) -> Dialects {
         let Self { influxdb, librato, signalfx, graphite } = *self;
-        // In the order of the variants of `Dialect`.
+        // The order is that of the variants of `Dialect`.
         let switches = [influxdb, librato, signalfx, graphite];
         Dialects::of(
             Dialect::VARIANTS.iter().zip(switches).filter_map(|(&dialect, on)| on.then_some(dialect)),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_other_source_the_shipped_file_is_in_force() {
+    fn the_shipped_file_applies_without_any_other_source() {
         let config = with(&[]);
         assert_eq!(config.flush.interval.get(), Duration::from_secs(10));
         assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn default_options_of_each_room_are_those_of_the_shipped_file() {
+    fn default_options_in_the_code_equal_the_shipped_file() {
         let config = with(&[]);
         assert_eq!(config.aggregation_options(), AggregationOptions::default());
         assert_eq!(config.aggregation.idle.reporting(), IdleReporting::default());
@@ -296,23 +296,23 @@ mod tests {
     }
 
     #[test]
-    fn defaults_of_rules_mean_the_same_here_and_in_a_mapping_file() {
+    fn rule_defaults_mean_the_same_in_toml_and_in_a_mapping_file() {
         let text = "[mapping.defaults]\nobserver_type = \"histogram\"\nttl = \"90s\"\n\
                     summary_options = { quantiles = [{ quantile = 0.99, error = 0.001 }], max_age = \"1m\" }\n\
                     [mapping.defaults.histogram_options]\nbuckets = [1, 2]\nnative_histogram_max_buckets = 9\n";
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let here = load(Some(file.path()), &Environment::default(), &[]).unwrap();
-        let there = Mapping::from_yaml(
+        let toml = load(Some(file.path()), &Environment::default(), &[]).unwrap();
+        let yaml = Mapping::from_yaml(
             "defaults:\n  observer_type: histogram\n  ttl: 90s\n  \
              summary_options: {quantiles: [{quantile: 0.99, error: 0.001}], max_age: 1m}\n  \
              histogram_options: {buckets: [1, 2], native_histogram_max_buckets: 9}\n",
         );
-        assert_eq!(here.mapping().unwrap(), there.unwrap());
+        assert_eq!(toml.mapping().unwrap(), yaml.unwrap());
     }
 
     #[test]
-    fn each_dialect_has_a_switch_of_its_name() {
+    fn each_dialect_has_a_switch_with_its_name() {
         for &dialect in Dialect::VARIANTS {
             let config = with(&[&format!("protocol.dialects.{}=false", dialect.name())]);
             let others = Dialect::VARIANTS.iter().copied().filter(|&other| other != dialect);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn output_of_check_is_a_configuration_that_means_the_same() {
+    fn output_of_check_reads_back_as_the_same_configuration() {
         let config = with(&[]);
         let again: Config = toml::from_str(&config.to_toml()).unwrap();
         assert_eq!(again, config);

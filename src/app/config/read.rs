@@ -1,4 +1,4 @@
-//! Reads typed values from TOML, and says in the user's words what is wrong with one.
+//! Reads typed values from TOML, and reports wrong values in the user's words.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,10 +10,10 @@ use toml::Value;
 
 use crate::text::advice;
 
-/// What is wrong with the value of a key, and what to write instead.
+/// The problem with the value of a key, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The key, dotted; an item of a list is `key[0]`.
+    /// The dotted key. An item of a list is `key[0]`.
     pub(super) key: String,
     pub(super) text: String,
 }
@@ -23,7 +23,7 @@ impl Problem {
         Self { key: key.to_owned(), text: text.into() }
     }
 
-    /// Returns the same problem as seen from the section that holds the key.
+    /// Returns the same problem, with the name of the section before its key.
     pub(super) fn within(self, section: &str) -> Self {
         let key = if self.key.is_empty() { section.to_owned() } else { format!("{section}.{}", self.key) };
         Self { key, ..self }
@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Every way in which serde refuses a value becomes a sentence here.
+/// Turns each of serde's errors into a sentence for users.
 impl de::Error for Problem {
     fn custom<T: fmt::Display>(text: T) -> Self {
         Self::new("", text.to_string())
@@ -71,7 +71,7 @@ impl de::Error for Problem {
     }
 }
 
-/// A TOML value as serde reads it. Unlike the toml crate's own, its errors are [`Problem`]s.
+/// A deserializer for a TOML value. Unlike the toml crate's own, it returns [`Problem`]s.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a Value);
 
@@ -115,7 +115,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// A section cannot be written as a list of the values of its keys, although serde could read that.
+    /// Refuses a section that is written as a list. serde would read the items as the values of its keys.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -136,7 +136,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Problem> {
         match self.0 {
             Value::String(word) => visitor.visit_enum(word.as_str().into_deserializer()),
-            // Only text can be one of the words; anything else is refused with what it is.
+            // Only text can be one of the words. The error says what anything else is.
             other => Reader(other).deserialize_any(OneOf(words, PhantomData)),
         }
     }
@@ -147,7 +147,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 }
 
-/// Refuses every value, because one of these words was expected.
+/// A visitor that refuses every value, because it expects one of these words.
 struct OneOf<T>(&'static [&'static str], PhantomData<T>);
 
 impl<T> Visitor<'_> for OneOf<T> {

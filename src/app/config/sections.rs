@@ -1,5 +1,6 @@
-//! Every key: its type, its bounds, and whether a reload changes it. `config.toml` holds its default and its documentation,
-//! and the tests hold `config.toml` to this file.
+//! Declares every key: its type, its bounds, and whether a reload changes it.
+//!
+//! `config.toml` has the default and the documentation of each key. Tests compare it with this file.
 
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ use crate::model::Exposition;
 pub(super) const DEFAULTS: &str = include_str!("../../../config.toml");
 
 sections! {
-    /// A configuration as it was written: all layers, merged and checked.
+    /// A configuration, merged from all layers and checked.
     pub Config {
         #[reload] flush: FlushSection;
         #[reload] shutdown: ShutdownSection;
@@ -49,7 +50,7 @@ sections! {
     pub(in crate::app) UdpSection {
         enabled: bool;
         bind: Address;
-        receivers: usize, (0..=256, "more than one per core is of no use");
+        receivers: usize, (0..=256, "more than one per core does not help");
         receive_buffer: Size, "4KiB"..="1GiB";
         max_datagram: Size, ("512B"..="64KiB", "UDP carries no more");
         share_port: bool;
@@ -97,7 +98,7 @@ sections! {
     pub(in crate::app) AggregationSection {
         #[reload] max_series: usize, 1..=100_000_000;
         #[reload] max_series_bytes: Size, "64KiB"..="1TiB";
-        digits: usize, (1..=4, "4 takes some 10 MB for a series with many values");
+        digits: usize, (1..=4, "4 takes about 10 MB for a series with many values");
         exact_values: usize, (0..=1_000_000, "each value takes 8 bytes in each series");
         exact_members: usize, (0..=1_000_000, "each member takes 8 bytes in each series");
         event_buffer: Size, ("0B"..="1GiB", "each receiver has a buffer of its own");
@@ -170,7 +171,7 @@ values! {
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }
 
-/// Declares words to choose from.
+/// Declares enums whose variants are words of the configuration.
 macro_rules! choices {
     ($($(#[doc = $doc:literal])* $name:ident { $($variant:ident,)* })*) => {$(
         $(#[doc = $doc])*
@@ -181,22 +182,22 @@ macro_rules! choices {
 }
 
 choices! {
-    /// What a sign before the value of a gauge means.
+    /// The meaning of a sign before the value of a gauge.
     Signed { Delta, Absolute, }
-    /// What is reported of a counter or a set without samples.
+    /// The value that tallyd reports for a counter or a set without samples.
     IdleSum { Nothing, Zero, }
-    /// What is reported of a gauge without samples.
+    /// The value that tallyd reports for a gauge without samples.
     IdleGauge { Nothing, Last, }
-    /// The least severe records that are logged.
+    /// The least severe level that is logged.
     LogLevel { Error, Warn, Info, Debug, Trace, }
-    /// How a record of the log is written.
+    /// The format of log records.
     LogFormat { Text, Json, }
-    /// A place where the log is written.
+    /// An output of the log.
     LogOutput { Console, File, }
 }
 
 impl MappingSection {
-    /// Returns the rules of the configuration itself.
+    /// Returns the rules in `mapping.mappings`.
     pub(super) fn own_rules(&self) -> Result<Mapping, MappingError> {
         Mapping::new(&self.defaults, self.mappings.iter().map(|rule| (None, rule)))
     }
@@ -223,8 +224,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns the comment above each key of `config.toml`. A comment belongs to all keys that follow it without an empty
-    /// line.
+    /// Returns the comment above each key of `config.toml`. A comment applies to all keys below it, up to the next comment,
+    /// section or empty line.
     fn comments() -> BTreeMap<String, String> {
         let (mut section, mut comment, mut ends) = (String::new(), String::new(), true);
         let mut comments = BTreeMap::new();
@@ -248,10 +249,10 @@ mod tests {
         comments
     }
 
-    /// A change of a bound that the documentation does not follow makes this fail. Bounds of 0 need no word, and a key that
-    /// is documented under the same name in another section ("as for tcp") need not be documented again.
+    /// This fails if a bound changes in the code but not in `config.toml`. Bounds of 0 need no mention. A key may be
+    /// documented in another section that has a key of the same name ("as for tcp").
     #[test]
-    fn the_shipped_file_names_the_bounds_of_each_key() {
+    fn the_shipped_file_states_the_bounds_of_each_key() {
         let comments = comments();
         let mut bounds = Vec::new();
         Config::push_bounds("", &mut bounds);
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_file_holds_every_key_and_no_other() {
+    fn the_shipped_file_has_every_key_and_no_others() {
         // Reading refuses unknown keys and missing keys.
         let config: Config = toml::from_str(DEFAULTS).unwrap();
         config.check().unwrap();

@@ -1,5 +1,4 @@
-//! What makes a key one unit: its field, its type, its bounds, and whether a reload changes it, declared once by
-//! [`sections!`].
+//! Declares each key in one line of [`sections!`]: its field, its type, its bounds, and whether a reload changes it.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -9,12 +8,12 @@ use super::values::Written;
 
 /// A section, or the value of a key.
 pub(super) trait Setting: PartialEq {
-    /// Refuses the first value that is out of its bounds.
+    /// Refuses the first value that is out of bounds.
     fn check(&self) -> Result<(), Problem> {
         Ok(())
     }
 
-    /// Appends the keys whose values differ from those in force and take effect only at a restart. `key` is the key of
+    /// Appends the keys whose values differ from those in force and take effect only after a restart. `key` is the key of
     /// this setting.
     fn push_restart_keys(&self, in_force: &Self, key: &str, keys: &mut Vec<String>) {
         if self != in_force {
@@ -22,17 +21,17 @@ pub(super) trait Setting: PartialEq {
         }
     }
 
-    /// Appends each key below `key` that has bounds, with its bounds as they are written.
+    /// Appends each key below `key` that has bounds, with the bounds as `config.toml` writes them.
     #[cfg(test)]
     fn push_bounds(_key: &str, _bounds: &mut Vec<(String, [String; 2])>) {}
 }
 
-/// What a value must fulfil: a range, or a function that says what is wrong; either of them with a reason.
+/// A check of a value: a range or a function, alone or in a pair with a reason.
 pub(super) trait Check<T> {
-    /// Refuses a value, and says why.
+    /// Returns the reason if the check refuses the value.
     fn check(&self, value: &T) -> Result<(), String>;
 
-    /// Returns the bounds as they are written, if this is a range.
+    /// Returns the bounds as `config.toml` writes them, if this is a range.
     #[cfg(test)]
     fn bounds(&self) -> Option<[String; 2]> {
         None
@@ -54,7 +53,7 @@ impl<T: PartialOrd + fmt::Debug> Check<T> for RangeInclusive<T> {
     }
 }
 
-/// Bounds of values that are written as text are written in the same way.
+/// A range of values that are written as text. Its bounds are text, too, such as `"1h"`.
 impl<T: Written + PartialOrd + fmt::Debug> Check<T> for RangeInclusive<&str> {
     fn check(&self, value: &T) -> Result<(), String> {
         read_bounds::<T>(self).check(value)
@@ -67,7 +66,7 @@ impl<T: Written + PartialOrd + fmt::Debug> Check<T> for RangeInclusive<&str> {
 }
 
 fn read_bounds<T: Written>(bounds: &RangeInclusive<&str>) -> RangeInclusive<T> {
-    let read = |bound| T::read(bound).expect("it is constant, and every check of a configuration reads it");
+    let read = |bound| T::read(bound).expect("each bound is a constant that every check reads");
     read(bounds.start())..=read(bounds.end())
 }
 
@@ -89,8 +88,8 @@ impl<T, F: Fn(&T) -> Result<(), String>> Check<T> for F {
     }
 }
 
-/// Declares sections. A line is a key: `name: Type, bounds;`. `#[reload]` marks a key or a section that takes effect at a
-/// reload of the configuration; others wait for a restart. Default and documentation of each key are in `config.toml`.
+/// Declares sections. Each line is a key: `name: Type, bounds;`. `#[reload]` marks a key or a section that takes effect at
+/// a reload of the configuration. All others wait for a restart.
 macro_rules! sections {
     ($($(#[doc = $doc:literal])* $vis:vis $section:ident {
         $($(#[$reload:ident])? $key:ident: $type:ty $(, $check:expr)?;)*
@@ -98,7 +97,7 @@ macro_rules! sections {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
-        #[allow(clippy::struct_excessive_bools, reason = "a switch is a key")]
+        #[allow(clippy::struct_excessive_bools, reason = "each switch is a key")]
         $vis struct $section { $(pub(in crate::app) $key: $type,)* }
 
         impl Setting for $section {
@@ -139,7 +138,7 @@ macro_rules! sections {
 }
 pub(super) use sections;
 
-/// Joins the key of a section and the key within it.
+/// Joins the key of a section and a key in it with a dot.
 pub(super) fn join(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }

@@ -1,4 +1,4 @@
-//! Values that are written as text: durations, sizes, addresses and modes of files.
+//! Values that are written as text: durations, sizes, addresses and file modes.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,17 +11,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A value that the configuration writes as text in quotes.
 pub(super) trait Written: Sized {
-    /// What the text is, with an article.
+    /// The name of the type with an article, for error messages.
     const NAME: &'static str;
-    /// What such a text looks like.
+    /// An example of the text, for error messages.
     const EXAMPLE: &'static str;
 
-    /// Reads a text, or returns `None` if it is not such a value.
+    /// Reads a value from text. Returns `None` if the text is invalid.
     fn read(text: &str) -> Option<Self>;
 }
 
-/// Declares types of values that are [`Written`]: the name, an example, how a text is read, and how a value is shown. Debug
-/// output is the text in quotes, as in the file.
+/// Declares [`Written`] types. Each has a name, an example, a function that reads text, and a function that shows a value.
+/// `Debug` shows the text in quotes, as in the file.
 macro_rules! written {
     ($($(#[doc = $doc:literal])* $type:ident($inner:ty): $name:literal, $example:literal, $read:expr, $show:expr;)*) => {$(
         $(#[doc = $doc])*
@@ -79,7 +79,7 @@ written! {
     Address(SocketAddr): "an IP address with a port",
         r#""127.0.0.1:8125" or "[::]:8125"; host names are not looked up"#,
         |text| text.parse().ok(), |address| address.to_string();
-    /// An IP address to listen on, whose port is a key of its own.
+    /// An IP address to listen on. Its port has a key of its own.
     Host(IpAddr): "an IP address", r#""127.0.0.1" or "::1"; host names are not looked up"#,
         |text| text.parse().ok(), |address| address.to_string();
     /// The mode of a file, written in octal: `"0660"`.
@@ -88,7 +88,7 @@ written! {
         |bits| format!("{bits:04o}");
 }
 
-/// Shows a size in the largest unit of which it is a multiple.
+/// Shows a size in the largest unit that divides it.
 fn show_size(bytes: usize) -> String {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let whole = units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));

@@ -1,14 +1,14 @@
-//! Marks the parts of a line with carets and labels below it.
+//! Draws carets and labels below the parts of a line.
 
 use std::fmt::Write;
 
 use crate::protocol::Token;
 use crate::text::visible::is_hidden;
 
-/// The most labels that a line gets. With more, a reader could not follow the bars.
+/// The most labels below a line. With more, a reader could not follow the bars.
 const MOST_LABELS: usize = 40;
 
-/// A line as it is shown, and the column of each of its bytes.
+/// A line as it is shown, with the column of each of its bytes.
 #[derive(Debug)]
 pub(super) struct Drawing {
     text: String,
@@ -17,8 +17,8 @@ pub(super) struct Drawing {
 }
 
 impl Drawing {
-    /// Writes control characters and bytes that are not UTF-8 as escapes, so that they neither steer the terminal nor shift
-    /// the rows below.
+    /// Prepares a line for display. Control characters and bytes that are not UTF-8 become escapes, because they could
+    /// control the terminal or shift the rows below.
     pub(super) fn new(line: &[u8]) -> Self {
         let mut drawing = Self { text: String::new(), columns: Vec::with_capacity(line.len() + 1) };
         let mut width = 0;
@@ -45,7 +45,7 @@ impl Drawing {
         drawing
     }
 
-    /// Returns the line itself.
+    /// Returns the line as it is shown.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -55,7 +55,7 @@ impl Drawing {
         " ".repeat(self.columns[offset.min(self.columns.len() - 1)]) + "^"
     }
 
-    /// Returns a row of carets under the tokens, and below it a row for each label, the last one first:
+    /// Returns a row of carets under the tokens, and then a row for each label, from the last to the first:
     ///
     /// ```text
     /// a:1:2|ms|#k:v,l:w
@@ -72,7 +72,7 @@ impl Drawing {
             carets.push_str(&" ".repeat(from.saturating_sub(carets.len())));
             carets.push_str(&"^".repeat(to.saturating_sub(carets.len())));
         }
-        // Tokens of one kind that follow each other share a label.
+        // Consecutive tokens of one kind share a label.
         let labels: Vec<_> = tokens
             .chunk_by(|a, b| a.part == b.part)
             .map(|run| (self.columns[run[0].range.start], label(run[0].part, run.len())))
@@ -103,7 +103,7 @@ mod tests {
     use crate::protocol::{Dialects, parse, tokens};
 
     #[test]
-    fn each_token_has_carets_and_each_run_of_one_kind_a_label() {
+    fn each_token_has_carets_and_consecutive_ones_of_a_kind_share_a_label() {
         let line = b"a.b:1:2|ms|@0.5|#k:v,l";
         let rows = Drawing::new(line).labels(&tokens(line, &parse(line, Dialects::ALL).unwrap()));
         assert_eq!(
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_count_escapes_as_they_are_shown() {
+    fn columns_count_the_shown_width_of_escapes() {
         let drawing = Drawing::new(b"\xc3\xbc\t\xff:1");
         assert_eq!(drawing.text(), "ü\\t\\xff:1");
         assert_eq!(drawing.columns, [0, 0, 1, 3, 7, 8, 9]);

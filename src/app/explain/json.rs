@@ -1,4 +1,4 @@
-//! Explains a line for programs, as a JSON object. Its form is an interface that `docs/protocol.md` describes.
+//! Explains a line for programs, as a JSON object. Programs rely on its fields, which `docs/protocol.md` documents.
 
 use serde::Serialize;
 
@@ -8,11 +8,11 @@ use crate::model::{Kind, Named, Series};
 use crate::protocol::{Event, Line, Metric, Origin, RejectReason, SampleValue, ServiceCheck};
 use crate::resolve::{IdentityBuilder, lossy, map, sorted};
 
-/// What a line means.
+/// The meaning of a line.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Meaning {
-    /// The line counts.
+    /// tallyd accepts the line.
     Accepted {
         /// Always `true`.
         ok: bool,
@@ -23,13 +23,13 @@ pub(super) enum Meaning {
         /// At most one service check.
         service_checks: Vec<CheckMeaning>,
     },
-    /// The line does not count.
+    /// tallyd rejects the line.
     Rejected {
         /// Always `false`.
         ok: bool,
         /// The name of the reason.
         reason: &'static str,
-        /// The byte at which the line goes wrong, counted from 1.
+        /// The byte at which the error is, counted from 1.
         column: usize,
     },
 }
@@ -53,12 +53,12 @@ pub(super) struct SampleMeaning {
     external_data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cardinality: Option<&'static str>,
-    /// The mapping rule that matches, if one does.
+    /// The mapping rule that matches, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<RuleMeaning>,
 }
 
-/// What a rule makes of a sample.
+/// The effect of a rule on a sample.
 #[derive(Debug, Serialize)]
 struct RuleMeaning {
     /// The position among the rules, counted from 1.
@@ -110,7 +110,7 @@ pub(super) struct CheckMeaning {
 }
 
 impl Meaning {
-    /// Returns the meaning of a line that was parsed.
+    /// Returns the meaning of a parsed line.
     pub(super) fn new(line: &Line<'_>, options: &AggregationOptions, mapping: &Mapping) -> Self {
         let (mut samples, mut events, mut service_checks) = (Vec::new(), Vec::new(), Vec::new());
         match line {
@@ -121,12 +121,12 @@ impl Meaning {
         Meaning::Accepted { ok: true, samples, events, service_checks }
     }
 
-    /// Returns the meaning of a line that does not count.
+    /// Returns the meaning of a rejected line.
     pub(super) fn rejected(reason: RejectReason, offset: usize) -> Self {
         Meaning::Rejected { ok: false, reason: reason.name(), column: offset + 1 }
     }
 
-    /// Returns the object on a row of its own.
+    /// Returns the object on a row of its own, with the line feed.
     pub(super) fn to_json(&self) -> String {
         // All keys are text and all numbers are finite, so this cannot fail.
         serde_json::to_string(self).unwrap_or_default() + "\n"

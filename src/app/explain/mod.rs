@@ -1,4 +1,4 @@
-//! `tallyd explain`: says what becomes of a line, with the code by which receivers read and record it.
+//! `tallyd explain`: explains what happens to a line, using the receivers' own code.
 
 mod drawing;
 mod json;
@@ -16,31 +16,31 @@ use crate::protocol::{self, RejectReason};
 use json::Meaning;
 use text::Describer;
 
-/// The form of an explanation.
+/// The format of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people: the line, its parts, and what becomes of it.
+    /// For people: the line, its parts, and what happens to it.
     Text,
     /// For programs: one JSON object per line.
     Json,
 }
 
-/// Explains lines as a daemon with the same options records them.
+/// Explains how a daemon with the same options reads lines.
 #[derive(Debug)]
 pub struct Explainer {
-    /// How lines are read.
+    /// The options for reading lines.
     pub parameters: AggregationOptions,
     /// The rules that give series other names and labels.
     pub mapping: Mapping,
-    /// How Prometheus exporters name series.
+    /// The naming of series in the Prometheus exporters.
     pub naming: Naming,
     /// The longest line that is accepted, in bytes.
     pub max_line: usize,
-    /// The form of the explanations.
+    /// The format of the explanations.
     pub format: Format,
 }
 
-/// The shipped configuration, for people.
+/// The default explains lines for people, as the shipped configuration reads them.
 impl Default for Explainer {
     fn default() -> Self {
         Self {
@@ -54,11 +54,11 @@ impl Default for Explainer {
 }
 
 impl Explainer {
-    /// Explains the lines of `input` one by one, each as soon as it is read.
+    /// Explains the lines of `input`, each as soon as it is read.
     ///
     /// # Errors
     ///
-    /// Returns why the input cannot be read or the output cannot be written.
+    /// Returns an error if the input cannot be read or the output cannot be written.
     pub fn explain_all(&self, mut input: impl Read, mut output: impl Write) -> io::Result<()> {
         let mut deframer = Deframer::new(Framing::Lines, self.max_line);
         let mut buffer = vec![0; 64 << 10];
@@ -85,7 +85,7 @@ impl Explainer {
         }
     }
 
-    /// Returns the explanation of one line: whole rows, each with its line feed.
+    /// Returns the explanation of one line, as rows that each end in a line feed.
     #[must_use]
     pub fn explain(&self, line: &[u8]) -> String {
         if line.len() > self.max_line {

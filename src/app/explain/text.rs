@@ -1,4 +1,4 @@
-//! Explains a line for people: the line with its parts marked, then a field on each row.
+//! Explains a line for people: the line with its parts marked, then one field per row.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::resolve::{IdentityBuilder, RefuseReason, lossy, map};
 use crate::text::number::push_number;
 use crate::text::visible::visible;
 
-/// Returns the explanation of a line that is rejected.
+/// Returns the explanation of a rejected line.
 pub(super) fn rejection(line: &[u8], reason: RejectReason, offset: usize) -> String {
     let mut text = String::new();
     // A line that is too long would fill the screen.
@@ -28,7 +28,7 @@ pub(super) fn rejection(line: &[u8], reason: RejectReason, offset: usize) -> Str
     text
 }
 
-/// What the explanation of a line depends on, apart from the line.
+/// The settings that an explanation depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Describer<'a> {
     pub(super) options: &'a AggregationOptions,
@@ -37,7 +37,7 @@ pub(super) struct Describer<'a> {
 }
 
 impl Describer<'_> {
-    /// Returns the explanation of a line that is recorded.
+    /// Returns the explanation of a parsed line.
     pub(super) fn describe(self, line: &[u8], parsed: &Line<'_>) -> String {
         let drawing = Drawing::new(line);
         let mut text = format!("{}\n", drawing.text());
@@ -104,7 +104,8 @@ impl Describer<'_> {
     }
 }
 
-/// Returns the dialect of a line without tags in its name: that of StatsD, unless the line has what only DogStatsD has.
+/// Returns the dialect of a line without tags in its name: `dogstatsd` if the line uses a feature that only DogStatsD has,
+/// otherwise `statsd`.
 fn section_dialect(metric: &Metric<'_>) -> &'static str {
     let has_sections = metric.tags().iter().next().is_some()
         || metric.timestamp().is_some()

@@ -1,9 +1,9 @@
-//! Says in words what the reasons and notes of the protocol mean.
+//! Describes the reasons and notes of the protocol in words.
 
 use crate::protocol::{Note, RejectReason};
 use crate::resolve::RefuseReason;
 
-/// Returns what a line that is rejected for this reason lacks.
+/// Returns the requirement that a line violates if tallyd rejects it for this reason.
 pub(super) fn rejected(reason: RejectReason) -> &'static str {
     match reason {
         RejectReason::EmptyName => "the name is missing; a line is name:value|type",
@@ -19,21 +19,21 @@ pub(super) fn rejected(reason: RejectReason) -> &'static str {
             "an event is _e{length of title,length of text}:title|text; lengths are in bytes, and the title is not empty"
         }
         RejectReason::BadServiceCheck => {
-            "a service check is _sc|name|status; the name is like that of a metric, and the status is 0, 1, 2 or 3"
+            "a service check is _sc|name|status; the name follows the rules of metric names, and the status is 0, 1, 2 or 3"
         }
         RejectReason::LineTooLong => "the line is longer than listeners.tcp.max_line",
     }
 }
 
-/// Returns what is odd about a line with this note, and what tallyd makes of it.
+/// Returns what is odd about a line with this note, and how tallyd handles it.
 pub(super) fn noted(note: Note) -> &'static str {
     match note {
         Note::EmptyValue => "an empty value among several is skipped",
         Note::EmptySection => "an empty section is skipped",
         Note::UnknownSection => "an unknown section is skipped",
-        Note::RepeatedSection => "a section is there twice; the later one counts",
+        Note::RepeatedSection => "a section appears twice; the later one counts",
         Note::RateIgnored => "a sample rate has no effect on a gauge or a set",
-        Note::Timestamp => "the sample counts in the present interval, whatever its timestamp",
+        Note::Timestamp => "the sample counts in the current interval, whatever its timestamp",
         Note::TimestampIgnored => {
             "a timestamp is skipped, because it is not a number of seconds above 0 or the type takes none"
         }
@@ -46,7 +46,7 @@ pub(super) fn noted(note: Note) -> &'static str {
     }
 }
 
-/// Returns why a sample is not recorded.
+/// Returns the reason why tallyd does not record a sample.
 pub(super) fn refused(reason: RefuseReason) -> &'static str {
     match reason {
         RefuseReason::MaxSeries => "there are as many series as aggregation.max_series allows",
@@ -55,6 +55,6 @@ pub(super) fn refused(reason: RefuseReason) -> &'static str {
         }
         RefuseReason::ReservedName => "names that begin with tallyd. are reserved for tallyd's own series",
         RefuseReason::MappingDrop => "the rule drops the sample",
-        RefuseReason::MappingEmptyName => "the rule leaves nothing of the name",
+        RefuseReason::MappingEmptyName => "the rule leaves an empty name",
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to a listener. Each blocks while the listener is behind, so that the sender loses nothing.
+//! Connections to a listener. All except UDP block while the listener is behind, so they lose nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
@@ -10,17 +10,17 @@ use socket2::SockRef;
 use super::target::Target;
 use crate::listen::Framing;
 
-/// The longest UDP payload, in bytes. It fits into one Ethernet frame, also over IPv6 and through a tunnel.
+/// The longest UDP payload, in bytes. It fits into one Ethernet frame, even over IPv6 and through a tunnel.
 const LONGEST_UDP: usize = 1432;
 
-/// The longest payload over other transports, in bytes. DogStatsD clients use it over Unix sockets, and every server accepts
-/// it.
+/// The longest payload over other transports, in bytes. DogStatsD clients use the same limit over Unix sockets, and every
+/// server accepts it.
 const LONGEST_OTHER: usize = 8192;
 
-/// How long a server may take to accept a TCP connection, and to close a connection that has ended.
+/// The longest wait for a server to accept a TCP connection, or to close a finished connection.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A socket that is connected to a target, with the framing of a stream.
+/// A socket that is connected to a target. Streams have a framing.
 #[derive(Debug)]
 pub(super) enum Connection {
     Udp(UdpSocket),
@@ -67,10 +67,10 @@ impl Connection {
         }
     }
 
-    /// Ends the connection, and returns an error if the server is known not to have read everything.
+    /// Ends the connection. Returns an error if the server certainly did not read everything.
     pub(super) fn finish(self) -> io::Result<()> {
         match self {
-            // A closed port on this machine has answered by now.
+            // If the port is closed on this machine, the kernel has reported it by now.
             Self::Udp(socket) => socket.take_error()?.map_or(Ok(()), Err),
             Self::UnixDatagram(_) => Ok(()),
             Self::Tcp(mut stream, _) => {
@@ -88,7 +88,7 @@ impl Connection {
     }
 }
 
-/// Returns a payload as a stream carries it.
+/// Returns a payload with its framing.
 fn framed(payload: &[u8], framing: Framing) -> io::Result<Vec<u8>> {
     Ok(match framing {
         Framing::Lines => [payload, b"\n"].concat(),
@@ -99,8 +99,8 @@ fn framed(payload: &[u8], framing: Framing) -> io::Result<Vec<u8>> {
     })
 }
 
-/// Waits until the server closes the connection. tallyd closes it after it has read everything. It closes a connection that it
-/// refuses before that, which is an error here.
+/// Waits until the server closes the connection. tallyd closes it after reading everything. If tallyd refuses a connection,
+/// it closes it before that, and the read fails.
 fn wait_for_end(stream: &mut impl Read) -> io::Result<()> {
     match stream.read(&mut [0]) {
         // Other servers may keep the connection open.
@@ -109,8 +109,8 @@ fn wait_for_end(stream: &mut impl Read) -> io::Result<()> {
     }
 }
 
-/// Connects to the first address of a host that answers. IPv4 goes first: over UDP no address answers, and tallyd listens on
-/// 127.0.0.1 by default.
+/// Connects to the first address of a host that accepts. IPv4 addresses come first, because UDP sockets connect to any
+/// address, and tallyd listens on 127.0.0.1 by default.
 fn connect_first(
     host_and_port: &str,
     connect: impl Fn(SocketAddr) -> io::Result<Connection>,

@@ -1,9 +1,9 @@
-//! Builds the line to send, and checks it with the parser that will read it.
+//! Builds the line to send, and checks it with tallyd's own parser.
 
 use crate::model::{Kind, Named, RESERVED_PREFIX};
 use crate::protocol::{self, Dialects, Line, Metric, SampleValue};
 
-/// The types that can be sent, as they are on the wire.
+/// The wire types that can be sent.
 pub(in crate::app) const WIRE_TYPES: [&str; Kind::ALL.len() + 2] = ["c", "g", "ms", "h", "d", "s", "m", "kv"];
 
 /// The parts of the line to build.
@@ -13,22 +13,22 @@ pub(super) struct Parts<'a> {
     pub(super) value: &'a str,
     /// The type on the wire, such as `c`.
     pub(super) wire_type: &'a str,
-    /// Each `KEY` or `KEY:VALUE`.
+    /// The tags, each `KEY` or `KEY:VALUE`.
     pub(super) tags: &'a [String],
     pub(super) rate: Option<&'a str>,
 }
 
-/// Returns the line with these parts.
+/// Builds the line with these parts.
 ///
 /// # Errors
 ///
-/// Returns why no line has them: it would be rejected, or would mean something else.
+/// Returns an error if tallyd would reject the line, or would read something else in it.
 pub(super) fn build(parts: &Parts<'_>) -> Result<String, String> {
     let Parts { name, value, wire_type, tags, rate } = parts;
     // Each of these characters ends a part of a line, so the rest would be read as something else.
     for part in [*name, *value, rate.unwrap_or_default()].into_iter().chain(tags.iter().map(String::as_str)) {
         if let Some(end) = part.chars().find(|char| "|\n\r".contains(*char)) {
-            return Err(format!("{part:?} has a {end:?} in it, which would end that part of the line"));
+            return Err(format!("{part:?} contains {end:?}, which would end that part of the line"));
         }
     }
     let mut line = format!("{name}:{value}|{wire_type}");
@@ -53,16 +53,16 @@ pub(super) fn build(parts: &Parts<'_>) -> Result<String, String> {
     }
 }
 
-/// Checks that a line counts.
+/// Checks that tallyd would accept a line.
 ///
 /// # Errors
 ///
-/// Returns why it does not.
+/// Returns the reason why tallyd would reject the line.
 pub(super) fn check(line: &[u8]) -> Result<(), String> {
     parse(line).map(|_| ())
 }
 
-/// Parses a line as tallyd does by default.
+/// Parses a line as tallyd does by default, and refuses reserved names.
 fn parse(line: &[u8]) -> Result<Line<'_>, String> {
     match protocol::parse(line, Dialects::ALL) {
         Ok(Line::Metric(metric)) if metric.name().starts_with(RESERVED_PREFIX) => {
@@ -92,7 +92,7 @@ fn difference(parts: &Parts<'_>, metric: &Metric<'_>) -> Option<String> {
         return Some(format!("the type would be {}", sample.kind.wire()));
     }
     if matches!(sample.value, SampleValue::Member(member) if member != parts.value.as_bytes()) {
-        return Some("the value would be a different one".to_owned());
+        return Some("the value would be different".to_owned());
     }
     if parts.rate.is_some() && !sample.kind.is_sampled() {
         return Some(format!("a rate has no effect on a {}", sample.kind.name()));
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_the_parts_that_the_parser_reads_back() {
+    fn the_parser_reads_back_the_parts_of_a_line() {
         let tags = ["env:prod".to_owned(), "beta".to_owned(), "url:http://h:1".to_owned()];
         let all = Parts { name: "a.b", value: "1.5", wire_type: "ms", tags: &tags, rate: Some("0.5") };
         assert_eq!(build(&all).unwrap(), "a.b:1.5|ms|@0.5|#env:prod,beta,url:http://h:1");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_no_line_carries_are_refused_with_the_reason() {
+    fn parts_that_no_line_can_carry_are_refused_with_the_reason() {
         let good = Parts { name: "a", value: "1", wire_type: "c", tags: &[], rate: None };
         let tags = |tag: &str| vec![tag.to_owned()];
         let [pipe, comma, hash, empty, line_feed] = ["k:v|@0.5", "k:v,b", "#k", "", "k:\nb:1|c"].map(tags);

@@ -17,12 +17,12 @@ use packing::Packing;
 
 use crate::listen::Framing;
 
-/// What to send, as the command line gives it.
+/// A request to send something, from the command line.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     /// The listener to send to.
     pub target: Target,
-    /// The framing of a stream; `None` for the default of the listener.
+    /// The framing of a stream. `None` means the default of the listener.
     pub framing: Option<Framing>,
     /// The sample to send, or `None` to send the lines of the input.
     pub sample: Option<Sample>,
@@ -39,14 +39,14 @@ pub(super) struct Sample {
     pub wire_type: String,
     /// Its tags, each `KEY` or `KEY:VALUE`.
     pub tags: Vec<String>,
-    /// The share of such samples that is sent.
+    /// The share of samples that the sender sends.
     pub rate: Option<String>,
 }
 
-/// The reason why not everything was sent.
+/// The reason why something was not sent.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// A line would not count, or would mean something else. It was not sent.
+    /// The arguments are wrong, or tallyd would reject or misread a line. That line was not sent.
     Refused(String),
     /// The target could not be reached, or did not confirm that it read everything.
     Failed {
@@ -60,7 +60,7 @@ pub(super) enum SendError {
 }
 
 impl SendError {
-    /// Returns 2 for a line that would not count, as for a wrong argument, and 1 for everything else.
+    /// Returns 2 for wrong arguments and refused lines, and 1 for everything else.
     #[must_use]
     pub(super) fn exit_code(&self) -> u8 {
         if matches!(self, Self::Refused(_)) { 2 } else { 1 }
@@ -100,11 +100,11 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Sends a sample, or the lines of `input`. A line that would not count is passed to `warn` instead, and the others are sent.
+/// Sends a sample, or the lines of `input`. Skips lines that tallyd would reject, and passes a warning for each to `warn`.
 ///
 /// # Errors
 ///
-/// Returns why not everything was sent.
+/// Returns an error if anything was not sent.
 pub(super) fn run(
     request: &Request,
     input: BufReader<impl Read>,
@@ -152,7 +152,7 @@ fn send_input(
             }
         }
         text.clear();
-        // The next line may take long to come, so nothing waits for it.
+        // The next line may come much later, so the lines so far are sent now.
         if !input.buffer().contains(&b'\n') {
             packing.flush(|payload| connection.send(payload)).map_err(failed)?;
         }

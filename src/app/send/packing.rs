@@ -1,9 +1,9 @@
 //! Packs lines into payloads.
 
-/// Lines that wait for more lines, to share a payload with them.
+/// Lines that wait to be sent in one payload.
 #[derive(Debug)]
 pub(super) struct Packing {
-    /// The longest payload, in bytes. A longer line is sent alone.
+    /// The longest payload, in bytes. Longer lines are sent alone.
     longest: usize,
     payload: Vec<u8>,
 }
@@ -13,7 +13,7 @@ impl Packing {
         Self { longest, payload: Vec::with_capacity(longest) }
     }
 
-    /// Adds a line. If the payload has no room for it, the payload is sent first.
+    /// Adds a line. If the payload has no room for it, this sends the payload first.
     pub(super) fn add<E>(&mut self, line: &[u8], send: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if self.payload.len() + 1 + line.len() > self.longest {
             self.flush(send)?;
@@ -25,7 +25,7 @@ impl Packing {
         Ok(())
     }
 
-    /// Sends the lines that wait.
+    /// Sends the waiting lines.
     pub(super) fn flush<E>(&mut self, send: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if !self.payload.is_empty() {
             send(&self.payload)?;
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_are_filled_up_to_the_limit_and_longer_lines_go_alone() {
+    fn payloads_fill_up_to_the_limit_and_longer_lines_go_alone() {
         let mut sent = Vec::new();
         let mut keep = |payload: &[u8]| {
             sent.push(String::from_utf8(payload.to_vec()).unwrap());

@@ -1,4 +1,4 @@
-//! Reads the URL of the listener to which lines are sent.
+//! Parses the URL of the listener that receives the lines.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(in crate::app) enum Target {
 }
 
 impl Target {
-    /// Returns the name of the section in `[listeners]` that configures such a listener.
+    /// Returns the section of `[listeners]` that configures this kind of listener.
     pub(super) fn listener(&self) -> &'static str {
         match self {
             Self::Udp(_) => "udp",
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_written_as_it_was_read() {
+    fn a_url_is_shown_as_it_was_given() {
         for url in [
             "udp://localhost:8125",
             "udp://[::1]:8125",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn other_urls_are_refused_with_the_right_forms() {
+    fn invalid_urls_are_refused_with_the_valid_forms() {
         let wrong = [
             "",
             "localhost:8125",
