@@ -2,7 +2,7 @@
 
 mod arguments; // parses the arguments of the attribute
 mod expand; // puts the timer into the function
-mod function; // parses functions, and refuses those that cannot be timed
+mod function; // parses functions, and refuses all other items
 
 use proc_macro::TokenStream;
 use quote::ToTokens;
