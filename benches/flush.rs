@@ -1,4 +1,4 @@
-//! Ends intervals, and renders their snapshots.
+//! Measures the flush, and the rendering of snapshots.
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
@@ -39,7 +39,8 @@ fn flush(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Renders a snapshot in each format. Each series has values of one to four digits; those of timings include fractions.
+/// Measures the rendering of a snapshot in each format. Values have one to four digits. Some values of timings have
+/// fractions.
 fn render(criterion: &mut Criterion) {
     const SERIES: usize = 100_000;
     let mut group = criterion.benchmark_group("render");
@@ -70,7 +71,7 @@ fn render(criterion: &mut Criterion) {
                 });
             });
         }
-        // The first snapshot assigns a place to each series.
+        // The first snapshot assigns a place in the totals to each series.
         group.bench_function(format!("prometheus_first/{name}"), |bencher| {
             bencher.iter_with_large_drop(|| {
                 let mut totals = Totals::new(Naming::Prometheus);

@@ -1,4 +1,4 @@
-//! Records lines of known series into a shard, with all checks and counters in place.
+//! Measures the recording of lines of known series into a shard, with all checks and counters.
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
@@ -19,7 +19,7 @@ fn record(criterion: &mut Criterion) {
         let datagrams = stream.datagrams();
         group.throughput(Throughput::Elements(stream.lines as u64));
         let mut pipeline = Pipeline::new(1);
-        // Each pass has an interval of its own, because values of one interval accumulate. The flush is not measured.
+        // Each pass has its own interval, because values accumulate within an interval. The flush is not measured.
         let mut pass = || {
             let mut shard = pipeline.shards[0].lock();
             let begin = Instant::now();
@@ -31,7 +31,8 @@ fn record(criterion: &mut Criterion) {
             drop(pipeline.end_interval());
             elapsed
         };
-        // The first passes fill the line cache and the buffers, as in a daemon that has run for a while.
+        // The first passes fill the line cache and the buffers, so that later passes resemble a daemon that has run for
+        // a while.
         (0..2).for_each(|_| _ = pass());
         group.bench_function(stream.name, |bencher| {
             bencher.iter_custom(|passes| (0..passes).map(|_| pass()).sum());
@@ -40,8 +41,9 @@ fn record(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Adds a thousand values to one histogram: to tallyd's own, which holds f64, and to hdrhistogram, which holds integers.
-/// Values for hdrhistogram are scaled to microseconds. It has neither fractional weights nor negative values.
+/// Compares tallyd's histogram, which holds f64 values, with hdrhistogram, which holds integers. Each run adds a
+/// thousand values. Values for hdrhistogram are scaled to microseconds. hdrhistogram has neither fractional weights nor
+/// negative values.
 fn histogram(criterion: &mut Criterion) {
     let values: Vec<f64> = (0..1000_u32).map(|n| f64::from(n * 7919 % 1000) * 1.7 + 0.3).collect();
     let mut group = criterion.benchmark_group("histogram");

@@ -1,4 +1,4 @@
-//! Writes the conformance cases as seeds. Run `cargo run --bin seed` in this folder.
+//! Writes the conformance cases as seeds for the fuzzer. Run `cargo run --bin seed` in this folder.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,7 @@ fn main() -> io::Result<()> {
             .filter_map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok())
             .collect();
         fs::write(corpus.join("datagram").join(id), &datagram)?;
-        // A choice and a seed precede the stream. It is written once as lines, and once after its length.
+        // Two bytes precede the stream: a choice of framing and a seed. Each case becomes two streams, one per framing.
         fs::write(corpus.join("stream").join(format!("{id}-lines")), [&[0, 7], &*datagram].concat())?;
         let length = (datagram.len() as u32).to_le_bytes();
         fs::write(

@@ -1,8 +1,8 @@
-//! The role of this process: the bench, or one of the processes that the bench starts from its own binary.
+//! The role of this process. It is the bench itself, or a process that the bench starts from its own binary.
 
 use std::time::Duration;
 
-/// The first argument of a process that pins itself and then becomes a receiver.
+/// The first argument of a process that pins itself to a core and then becomes a receiver.
 pub(crate) const LAUNCHER: &str = "--launch";
 /// The first argument of the null sink.
 pub(crate) const NULL_SINK: &str = "--null-sink";
@@ -23,11 +23,11 @@ pub(crate) struct Arguments {
     pub(crate) measured: Duration,
     /// The flush interval. It equals `measured`, except in test mode.
     pub(crate) interval: Duration,
-    /// True if the bench only has to work, and its times do not matter.
+    /// True if the bench only has to work and its figures do not matter.
     pub(crate) test: bool,
-    /// True if other servers are measured, too.
+    /// True if the bench also measures other servers.
     pub(crate) peers: bool,
-    /// The name of the only stream to measure.
+    /// The name of the only stream to measure. Without it, the bench measures all streams.
     stream: Option<String>,
 }
 
@@ -66,7 +66,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             }
             "--seconds" => {
                 let seconds: Option<f64> = value()?.parse().ok();
-                // This is the range of flush.interval.
+                // `flush.interval` has this range.
                 let seconds = seconds.filter(|seconds| (0.1..=3600.0).contains(seconds)).ok_or(SECONDS)?;
                 arguments.measured = Duration::from_millis((seconds * 1e3) as u64);
             }
@@ -83,7 +83,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     if arguments.test {
         arguments.rounds = 1;
         arguments.measured = Duration::from_millis(100);
-        // A flush of 200,000 series takes most of that in an unoptimized build.
+        // In an unoptimized build, a flush of 200,000 series takes most of a second.
         arguments.interval = second;
     }
     Ok(arguments)

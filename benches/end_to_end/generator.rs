@@ -1,4 +1,4 @@
-//! Sends streams at their pace.
+//! Sends streams at a given pace.
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, UdpSocket};
@@ -10,11 +10,11 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, sendmmsg};
 
 use crate::streams::{Pace, Ring, Stream};
 
-/// The time between two bursts. The kernel's timers are 50 us late, so a much shorter time would not be kept.
+/// The time between two bursts. The kernel's timers are 50 us late, so a much shorter time would be inaccurate.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The number of datagrams passed to the kernel in one call. With one datagram per call, the null sink slept and woke up
-/// between two datagrams. That doubled its time, and halved the speed of flat-out streams.
+/// The number of datagrams that one system call sends. With one datagram per call, the null sink would sleep between two
+/// datagrams. That doubles its CPU time and halves the speed of flat-out streams.
 const BATCH: usize = 32;
 
 /// Sends a stream to one receiver.
@@ -43,7 +43,7 @@ impl<'a> Client<'a> {
         while self.sent < end {
             let next = (self.sent % self.datagrams.len() as u64) as usize;
             let batch = self.datagrams[next..].iter().take((end - self.sent) as usize);
-            // The socket is connected, so no addresses are given.
+            // The socket is connected, so the datagrams need no addresses.
             let accepted = sendmmsg(
                 self.socket.as_raw_fd(),
                 &mut self.headers,
@@ -58,8 +58,8 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Sends a stream to each receiver for some time. Their bursts alternate at equal distances. A late burst is larger, so that
-/// the number of datagrams follows the pace.
+/// Sends a stream to each receiver for a given time. The bursts of the receivers alternate at equal distances. A late
+/// burst is larger, so that the average pace is exact.
 pub(crate) fn run(clients: &mut [Client<'_>], stream: &Stream, time: Duration) -> io::Result<()> {
     let begin = Instant::now();
     let before: Vec<_> = clients.iter().map(Client::sent).collect();

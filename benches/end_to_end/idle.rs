@@ -1,10 +1,10 @@
 //! Measures the cost of a daemon that has little or nothing to do.
 //!
-//! The daemon should sleep until a datagram arrives or an interval ends, without timers and polling. CPU time alone does not
-//! show that: a thread that wakes up ten times per second in vain takes about 100 us of it. So the bench also counts how
-//! often threads go to sleep, which is once per wake-up.
+//! The daemon should sleep until a datagram arrives or an interval ends, without further timers or polling. CPU time
+//! alone does not show this. A thread that wakes up ten times per second in vain takes only about 100 us per second. So
+//! the bench also counts how often threads go to sleep, which is once per wake-up.
 //!
-//! tallyd has its default flush interval. The measured time is a whole number of intervals, so it holds as many flushes
+//! tallyd runs with its default flush interval. The measured time equals one interval, so it contains one flush,
 //! wherever it begins.
 
 use std::io;
@@ -33,7 +33,7 @@ pub(crate) const CASES: [Case; 2] = [
     Case { title: "1,000 datagrams of one line per second, evenly spaced", trickle: true },
 ];
 
-/// The generator sends a burst every millisecond, so each line arrives alone.
+/// A stream of one line per millisecond. Each burst of the generator is a single line.
 const TRICKLE: Stream = Stream {
     name: NAME,
     title: "",
@@ -47,7 +47,7 @@ const TRICKLE: Stream = Stream {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     pub(crate) cpu_microseconds: f64,
-    /// How often its threads went to sleep.
+    /// The number of times that its threads go to sleep.
     pub(crate) sleeps: f64,
 }
 
@@ -63,12 +63,12 @@ pub(crate) fn measure(case: &Case, test: bool, cores: Cores) -> Result<Measured,
     let tallyd = Tallyd::start(cores, &settings(interval))?;
     let ring = Ring::of(&TRICKLE);
     let mut clients = [Client::new(&ring, null_sink.address)?, Client::new(&ring, tallyd.process.address)?];
-    // After that, all threads have started, and every series has had its first sample.
+    // After this pass, all threads have started, and every series has had its first sample.
     pass(case, &mut clients, Duration::from_secs(1))?;
     let before = [Reading::of(&null_sink)?, Reading::of(&tallyd.process)?];
     pass(case, &mut clients, interval)?;
     let after = [Reading::of(&null_sink)?, Reading::of(&tallyd.process)?];
-    tallyd.stop()?.check_account(clients[1].sent(), TRICKLE.lines_per_datagram)?;
+    tallyd.stop()?.check_counters(clients[1].sent(), TRICKLE.lines_per_datagram)?;
     Ok(Measured { null_sink: after[0].since(before[0]), tallyd: after[1].since(before[1]) })
 }
 

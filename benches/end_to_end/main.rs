@@ -1,5 +1,5 @@
-//! Measures the whole daemon's CPU per line, as a ratio to that of a null sink. The null sink receives the same stream and does
-//! nothing.
+//! Measures the whole daemon's CPU time per line, as a ratio to the CPU time of a null sink. The null sink receives the
+//! same stream and does nothing with it.
 //!
 //! ```text
 //!  first core                                    last core
@@ -11,18 +11,18 @@
 //! +-------------------------+
 //! ```
 //!
-//! The kernel's cost of receiving differs by a factor of two between machines, and between two minutes on one machine. So a
-//! round has both receivers, and only their ratio can be compared. Each round starts new processes, so that random effects
-//! of their memory layout even out.
+//! The kernel's cost of receiving differs by a factor of two between machines, and even between two minutes on one
+//! machine. So each round measures both receivers, and only their ratio is comparable. Each round starts new processes,
+//! so that random effects of memory layout average out.
 //!
-//! The account of every tallyd is checked at the end: datagrams sent = received + dropped, lines = samples.
+//! At the end of each run, the bench checks tallyd's counters: datagrams sent = received + dropped, and lines = samples.
 //!
 //! ```text
 //! cargo bench --bench end_to_end                                       everything: about nine minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
 //! cargo bench --bench end_to_end -- --stream memory                    the memory of many series: four minutes
 //! cargo bench --bench end_to_end -- --stream idle                      the cost without traffic
-//! cargo bench --bench end_to_end -- --peers --rounds 3                 other servers, too: six minutes
+//! cargo bench --bench end_to_end -- --peers --rounds 3                 other servers, too: ten minutes
 //! cargo bench --bench end_to_end -- --seconds 10                       with the default flush interval
 //! ```
 
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 fn bench(arguments: &Arguments) -> Result<(), Error> {
     let cores = Cores::assign()?;
     let streams: Vec<_> = streams::ALL.iter().filter(|stream| arguments.selects(stream.name)).collect();
-    // Other servers are measured with streams only.
+    // With `--peers`, the bench measures only streams.
     let [memory, idle] = [memory::NAME, idle::NAME].map(|name| !arguments.peers && arguments.selects(name));
     if streams.is_empty() && !memory && !idle {
         let names = streams::ALL.iter().map(|stream| stream.name).chain([memory::NAME, idle::NAME]);
@@ -102,7 +102,7 @@ fn bench(arguments: &Arguments) -> Result<(), Error> {
     }
     if arguments.test {
         println!(
-            "\nThe accounts are right. The numbers mean nothing, because the measurement was too short."
+            "\ntallyd's counters add up. The figures mean nothing, because the measurement was too short."
         );
     }
     Ok(())

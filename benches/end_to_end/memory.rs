@@ -1,22 +1,23 @@
 //! Measures the memory of many series during traffic, and how much of it tallyd returns once they are idle.
 //!
-//! One interval is not enough. Only the second interval has another set of columns, and memory goes back and forth between
-//! receiver and flush only after several. So a case lasts for 20 intervals. In each of them, every series gets its samples
-//! while the previous interval is merged and rendered.
+//! One interval is not enough. The second interval uses another set of columns, and memory circulates between receiver
+//! and flush only after several intervals. So a case lasts for 20 intervals. In each interval, every series gets its
+//! samples while tallyd merges and renders the previous interval.
 //!
 //! ```text
 //! interval  |-- 1 --|-- 2 --| ... |-- 20 --|--------|--------|--------| ...
-//! stream    ============= ... ============= --- few series go on, the others expire ---
+//! stream    ============= ... ============= ---- a few continue, the others expire ----
 //! flush             ####    ####  ####     ####     #        #        #
 //! read                                    ^    ^                                   ^
 //!                                    recorded  flushed                          expired
 //! ```
 //!
-//! Intervals are as short as the receivers' core allows, so that both cases take less than four minutes instead of ten. While
-//! flush and exporter are busy, a receiver on the same core gets a third of it. With more work, it would lose datagrams. So
-//! datagrams are as long here as a network allows. A busy machine loses some nevertheless, which changes little. Short
-//! intervals do not improve the result: a flush takes a larger part of them, and the samples that arrive meanwhile take
-//! memory in addition to the data being flushed.
+//! Intervals are as short as the receivers' core allows, so that both cases take less than four minutes. While flush
+//! and exporter are busy, a receiver on the same core gets a third of it. With more work, the receiver would lose
+//! datagrams. So datagrams are as long here as a network allows. On a busy machine, tallyd loses some datagrams
+//! nevertheless, which changes the result only a little. Short intervals do not make the result look better: a flush
+//! takes a larger part of them, and the samples that arrive meanwhile take memory in addition to the data being
+//! flushed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ pub(crate) struct Case {
     pub(crate) title: &'static str,
     content: Content,
     series: usize,
-    /// Samples of each series in each interval.
+    /// The number of samples of each series in each interval.
     samples: usize,
     interval: Duration,
     intervals: u32,
@@ -72,7 +73,8 @@ impl Case {
         }
     }
 
-    /// Returns the time after which idle series expire, at least "1s". During traffic, no series is idle for that long.
+    /// Returns the time after which idle series expire, at least one second. During traffic, no series is idle for that
+    /// long.
     fn expire_after(&self) -> Duration {
         self.interval * 2
     }
@@ -80,17 +82,17 @@ impl Case {
 
 /// The result of a case.
 pub(crate) struct Measured {
-    /// Resident bytes when all samples of the last interval were recorded, before its flush.
+    /// Resident bytes before the last flush, when all samples of its interval are recorded.
     pub(crate) recorded: u64,
-    /// Memory when its snapshot was merged, rendered, written and freed.
+    /// Memory after the last flush, when its snapshot is merged, rendered, written and freed.
     pub(crate) flushed: Memory,
-    /// Resident bytes when only [`CONTINUING`] series were left.
+    /// Resident bytes when only [`CONTINUING`] series are left.
     pub(crate) expired: u64,
     /// The percentage of datagrams lost.
     pub(crate) percent_lost: f64,
 }
 
-/// Returns the cases. In test mode they have a fiftieth of the series, and three short intervals.
+/// Returns the cases. In test mode, they have a fiftieth of the series and only three short intervals.
 pub(crate) fn cases(test: bool) -> [Case; 2] {
     let counters = Case {
         title: "1,000,000 counter series with names of 30 bytes",
@@ -145,7 +147,7 @@ pub(crate) fn measure(case: &Case, cores: Cores) -> Result<Measured, Error> {
 
     let dropped = tallyd.process.socket()?.dropped;
     let sent = client[0].sent() + sent_later;
-    tallyd.stop()?.check_account(sent, LINES_PER_DATAGRAM)?;
+    tallyd.stop()?.check_counters(sent, LINES_PER_DATAGRAM)?;
     Ok(Measured { recorded, flushed, expired, percent_lost: 100.0 * dropped as f64 / sent as f64 })
 }
 
@@ -154,7 +156,8 @@ fn expire_most(case: &Case, tallyd: &mut Tallyd) -> Result<u64, Error> {
     let stream = case.stream(CONTINUING, 1);
     let ring = Ring::of(&stream);
     let mut client = [Client::new(&ring, tallyd.process.address)?];
-    // Series are announced as idle, dropped, and their memory is replaced. This is one interval more than that takes.
+    // tallyd announces series as idle, drops them, and then replaces their memory. This time is one interval longer
+    // than that takes.
     generator::run(&mut client, &stream, case.expire_after() + case.interval * 4)?;
     tallyd.wait_for(|row| live_series(row, case.kind()).filter(|&series| series == CONTINUING as f64))?;
     wait_until_idle(&tallyd.process)?;
@@ -167,8 +170,8 @@ fn live_series(row: &Value, kind: &str) -> Option<f64> {
     row["value"].as_f64().filter(|_| is_wanted)
 }
 
-/// Waits until a process without traffic has flushed, and sleeps. Only its CPU clock shows when an exporter has freed the
-/// data that it wrote.
+/// Waits until a process without traffic has flushed and sleeps. Only the CPU clock of the process shows when an
+/// exporter has freed the data that it wrote.
 fn wait_until_idle(process: &Process) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut before = process.cpu()?;

@@ -1,4 +1,4 @@
-//! The yardstick: a process that receives as tallyd does, and does nothing else.
+//! The null sink, a process that receives datagrams in the same way as tallyd and does nothing else.
 
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::os::fd::AsRawFd;
@@ -13,10 +13,10 @@ use crate::arguments::NULL_SINK;
 use crate::process::{self, Cores, Error, Process};
 use crate::tallyd::settings;
 
-/// The most datagrams received in one call, as in `src/listen/datagrams.rs`.
+/// The largest number of datagrams that one system call receives, as in `src/listen/datagrams.rs`.
 const BATCH: usize = 32;
 
-/// Starts a null sink in a process of its own.
+/// Starts a null sink in its own process.
 pub(crate) fn start(cores: Cores) -> Result<Process, Error> {
     let own = std::env::current_exe()?;
     let mut child = process::command(cores, &own.to_string_lossy(), &[NULL_SINK])?.spawn()?;
@@ -29,7 +29,7 @@ pub(crate) fn start(cores: Cores) -> Result<Process, Error> {
 
 /// Runs as the null sink: prints its address and receives until it is killed.
 pub(crate) fn run() -> Result<(), Error> {
-    // tallyd's own code opens the socket, with the same settings.
+    // tallyd's own code opens the socket, with the same settings as in tallyd.
     let udp = load(None, &Environment::default(), &settings(Duration::from_hours(1)))?.udp();
     let socket = bind_udp(&udp)?.remove(0);
     println!("{}", socket.local_addr()?);

@@ -1,5 +1,5 @@
-//! A receiver's process, and what the kernel says about it. It is pinned to its core before its first instruction, and never
-//! outlives the bench.
+//! A receiver's process, and the kernel's figures about it. The process is pinned to its core before its first
+//! instruction, and never outlives the bench.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,16 +15,16 @@ use nix::unistd::Pid;
 
 use crate::arguments::LAUNCHER;
 
-/// An error in words, for people.
+/// An error whose message the bench prints.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// The scheduler's name for the calling thread.
+/// The number that means the calling thread in calls to the scheduler.
 const SELF: Pid = Pid::from_raw(0);
 
 /// The cores of the generator and the receivers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cores {
-    /// The core of the receivers. They are not pinned on a machine with one core.
+    /// The core of the receivers, or `None` on a machine with one core.
     pub(crate) receiver: Option<usize>,
 }
 
@@ -60,10 +60,10 @@ pub(crate) fn command(cores: Cores, program: &str, arguments: &[&str]) -> io::Re
     Ok(command)
 }
 
-/// Turns this process into `program`. It pins all future threads to the core. The kernel kills the process when the bench's
-/// main thread ends for any reason. Both settings survive the exec.
+/// Turns this process into `program`, and pins all its threads to the core. The kernel kills the process when the
+/// bench's main thread ends for any reason. Both settings survive the exec.
 ///
-/// Returns only if that fails.
+/// Returns only if this fails.
 pub(crate) fn become_pinned(core: Option<usize>, program: &str, arguments: &[String]) -> Error {
     if let Err(error) = set_pdeathsig(Signal::SIGKILL).and_then(|()| core.map_or(Ok(()), pin)) {
         return error.into();
@@ -72,7 +72,7 @@ pub(crate) fn become_pinned(core: Option<usize>, program: &str, arguments: &[Str
     format!("cannot start {program}: {error}").into()
 }
 
-/// A listening receiver. It is killed when dropped.
+/// A listening receiver. Dropping this kills the process.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -94,17 +94,17 @@ impl Process {
         Ok(Self { child, cpu, address })
     }
 
-    /// Returns the user and system time of all threads, including those that have ended, and of all live processes that it
-    /// started.
+    /// Returns the user and system time of the process and of all live processes that it started. The time includes
+    /// threads that have ended.
     ///
-    /// This clock is the scheduler's own account, in nanoseconds and up to the present moment. `/proc/PID/stat` counts
-    /// whole ticks of 10 ms instead. `/proc/PID/task/*/schedstat` lacks threads that have ended and, for a running thread,
-    /// the time since the scheduler last updated it.
+    /// The CPU clock of a process is the scheduler's own figure, in nanoseconds up to the present moment.
+    /// `/proc/PID/stat` counts only whole ticks of 10 ms. `/proc/PID/task/*/schedstat` lacks threads that have ended.
+    /// For a running thread, it also lacks the time since the scheduler's last update.
     pub(crate) fn cpu(&self) -> Result<Duration, Error> {
         let mut cpu = Duration::from(self.cpu.now()?);
         let mut processes = children(pid_of(&self.child))?;
         while let Some(process) = processes.pop() {
-            // A process that ends at this moment has no clock, and no children.
+            // A process that has just ended has no clock and no children.
             if let Ok(time) = ClockId::pid_cpu_clock_id(process).and_then(ClockId::now) {
                 cpu += Duration::from(time);
                 processes.extend(children(process).unwrap_or_default());
@@ -113,7 +113,7 @@ impl Process {
         Ok(cpu)
     }
 
-    /// Returns how long the main thread was ready to run while another thread had the core.
+    /// Returns the total time for which the main thread was ready to run while another thread had the core.
     pub(crate) fn waited(&self) -> io::Result<Duration> {
         let times = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
         // The file holds nanoseconds on a core, nanoseconds waiting for one, and the number of time slices.
@@ -121,7 +121,7 @@ impl Process {
         Ok(Duration::from_nanos(waited.unwrap_or(0)))
     }
 
-    /// Returns how often its live threads went to sleep.
+    /// Returns the number of times that its live threads went to sleep.
     pub(crate) fn sleeps(&self) -> io::Result<u64> {
         let mut sleeps = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -143,7 +143,7 @@ impl Process {
 
     /// Asks the process to stop.
     pub(crate) fn terminate(&self) -> nix::Result<()> {
-        // The child was not waited for, so its number is not reused.
+        // Nothing has waited for the child yet, so the kernel has not reused its number.
         kill(pid_of(&self.child), Signal::SIGTERM)
     }
 
@@ -164,10 +164,10 @@ impl Drop for Process {
     }
 }
 
-/// The kernel's account of a receiving socket, from `/proc/net/udp`.
+/// The kernel's figures for a receiving socket, from `/proc/net/udp`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Socket {
-    /// Bytes that wait to be received, including the kernel's overhead per datagram.
+    /// Bytes in the receive queue, including the kernel's overhead per datagram.
     pub(crate) queued: u64,
     /// Datagrams dropped since the socket was opened, because the queue was full.
     pub(crate) dropped: u64,
@@ -182,7 +182,8 @@ impl Socket {
         row.ok_or_else(|| io::Error::other(format!("{address} has no row in /proc/net/udp")))
     }
 
-    /// Parses a row. Column 1 is the local address, 4 has the sizes of the queues, and 12 the drops, counted from 0.
+    /// Parses a row. Counted from 0, column 1 is the local address, column 4 has the sizes of the queues, and column 12
+    /// is the number of drops.
     ///
     /// ```text
     ///    sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
@@ -209,7 +210,7 @@ fn number(status: &str, key: &str) -> u64 {
 fn children(process: Pid) -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-        // A thread that ends at this moment has no children.
+        // A thread that has just ended has no children.
         let numbers = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
         let numbers = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok());
         children.extend(numbers.map(Pid::from_raw));

@@ -8,8 +8,9 @@ use crate::process::Cores;
 use crate::round::{ReceiverCost, Round};
 use crate::streams::Stream;
 
-/// The percentage of time for which the null sink may wait for its core. On an idle machine it waits for less than 3 %, which
-/// includes some of tallyd's flush. With another busy process it waits for more than 15 %, and times are up to doubled.
+/// The percentage of time for which the null sink may wait for its core. On an idle machine, it waits for less than
+/// 3 %, partly because of tallyd's flush. With another busy process, it waits for more than 15 %, and its CPU time can
+/// double.
 const MAX_PERCENT_WAITED: f64 = 5.0;
 
 pub(crate) fn streams_heading(arguments: &Arguments, cores: Cores) {
@@ -29,7 +30,7 @@ pub(crate) fn streams_heading(arguments: &Arguments, cores: Cores) {
 pub(crate) fn stream(stream: &Stream, rounds: &[Round]) {
     let ascending = |value: fn(&Round) -> f64| ascending(rounds.iter().map(value));
     let median = |value| ascending(value)[rounds.len() / 2];
-    // The mean shows a loss in a single round, which the median would not.
+    // The mean shows a loss in a single round. The median would hide it.
     let mean = |value| ascending(value).iter().sum::<f64>() / rounds.len() as f64;
     let ratios =
         ascending(|round| round.tallyd.nanoseconds_per_line() / round.null_sink.nanoseconds_per_line());
@@ -96,7 +97,7 @@ pub(crate) fn peers(stream: &Stream, entries: &[Entry]) {
     warn_if_busy(stream, waited[waited.len() / 2]);
 }
 
-/// Prints which servers are not installed.
+/// Prints the servers that are not installed.
 pub(crate) fn missing_peers() {
     for peer in peers::ALL.iter().filter(|peer| !peer.is_installed()) {
         println!("\n{} is not installed; `{}` installs it.", peer.name, peer.install);
@@ -155,7 +156,7 @@ fn thousands(number: f64) -> String {
     }
 }
 
-/// Names the kernel and the processors, for later readers of the table.
+/// Returns the names of the kernel and the processors, for readers of the table.
 fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let (kernel, processors) = (read("/proc/sys/kernel/osrelease"), read("/proc/cpuinfo"));

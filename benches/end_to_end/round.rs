@@ -1,13 +1,14 @@
-//! Runs rounds: a stream goes to a fresh null sink and a fresh tallyd, and a part of it is measured.
+//! Runs rounds. Each round sends a stream to a new null sink and a new tallyd, and measures a part of it.
 //!
-//! A paced stream leaves the receivers' core idle most of the time, so both receivers share it. Bursts alternate between
-//! them, half a millisecond apart, so that any disturbance affects both. On a virtual machine with 2 cores the ratio was
-//! within 1.22 to 1.52 in 18 rounds. With one stream a second after the other, it was within 0.93 to 1.71. A heavy stream
-//! needs the whole core, so the receivers take turns.
+//! A paced stream leaves the receivers' core idle most of the time, so both receivers share the core. Bursts alternate
+//! between them, half a millisecond apart, so that any disturbance affects both. In 18 rounds on a virtual machine with
+//! 2 cores, the ratio is within 1.22 to 1.52. If the receivers take turns of a second, the ratio is within 0.93 to
+//! 1.71. A heavy stream needs the whole core, so the receivers must take turns.
 //!
-//! The flush is a part of the daemon, so the measured part must hold its share of flushes. It is as long as an interval,
-//! and lasts from the middle of the second one to the middle of the third. So it holds exactly one flush of a whole interval.
-//! By then, memory has been reused by a later interval once, as in a daemon that has run for a while.
+//! The flush is a part of the daemon's work, so the measured part must contain its share of flushes. It is as long as
+//! an interval, and lasts from the middle of the second interval to the middle of the third. So it contains exactly one
+//! flush of a whole interval. By then, a later interval has reused memory once, as in a daemon that has run for a
+//! while.
 //!
 //! ```text
 //! wall clock  |----- 1 -----|----- 2 -----|----- 3 -----|
@@ -34,12 +35,12 @@ pub(crate) struct ReceiverCost {
     datagrams_sent: u64,
     datagrams_dropped: u64,
     lines_per_datagram: usize,
-    /// How long the main thread was ready while another thread had the core.
+    /// The time for which the main thread was ready while another thread had the core.
     waited: Duration,
 }
 
 impl ReceiverCost {
-    /// Returns the CPU time per line received.
+    /// Returns the CPU time per received line.
     pub(crate) fn nanoseconds_per_line(&self) -> f64 {
         let received = self.datagrams_sent - self.datagrams_dropped;
         self.cpu.as_nanos() as f64 / (received as f64 * self.lines_per_datagram as f64)
@@ -91,11 +92,11 @@ fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> R
         }
     };
     let resident = tallyd.process.memory()?.resident;
-    tallyd.stop()?.check_account(clients[1].sent(), stream.lines_per_datagram)?;
+    tallyd.stop()?.check_counters(clients[1].sent(), stream.lines_per_datagram)?;
     Ok(Round { null_sink: costs[0], tallyd: costs[1], resident })
 }
 
-/// Sends a stream to receivers, each with its client, and measures the second part of it.
+/// Sends a stream to receivers, each through its own client. Measures only the second part of the stream.
 pub(crate) fn measure(
     stream: &Stream,
     receivers: &[&Process],
@@ -127,14 +128,14 @@ pub(crate) fn measure(
 struct Reading {
     cpu: Duration,
     waited: Duration,
-    /// Datagrams sent since the start.
+    /// The number of datagrams sent since the start.
     sent: u64,
-    /// Datagrams dropped since the start.
+    /// The number of datagrams dropped since the start.
     dropped: u64,
 }
 
-/// Reads the state of the receivers once they have received all datagrams, so that their CPU time is that of the datagrams
-/// counted.
+/// Reads the state of the receivers once they have received all datagrams. So their CPU time matches the number of
+/// datagrams.
 fn readings(receivers: &[&Process], clients: &[Client<'_>]) -> Result<Vec<Reading>, Error> {
     for receiver in receivers {
         settle(receiver)?;
@@ -159,12 +160,13 @@ pub(crate) fn settle(receiver: &Process) -> Result<(), Error> {
         }
         thread::sleep(Duration::from_micros(200));
     }
-    // The last batch leaves the queue before it is recorded. It has 32 datagrams of 20 lines, of less than 1 us each.
+    // The last batch leaves the queue before it is recorded. It has at most 32 datagrams of 20 lines, and each line
+    // takes less than 1 us.
     thread::sleep(Duration::from_millis(2));
     Ok(())
 }
 
-/// Sleeps until an interval of tallyd ends.
+/// Sleeps until an interval of tallyd ends. tallyd aligns intervals to the wall clock.
 pub(crate) fn wait_for_multiple_of(interval: Duration) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let into = Duration::from_nanos((now.as_nanos() % interval.as_nanos()) as u64);

@@ -1,4 +1,4 @@
-//! The streams that are sent. They are rendered in advance, so sending costs the generator little more than the system call.
+//! The streams that the generator sends. They are rendered in advance, so sending costs little more than the system call.
 
 use crate::random::Random;
 
@@ -14,11 +14,11 @@ pub(crate) enum Content {
 /// The speed of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// The lines are so few that several receivers can share a core.
+    /// A pace at which several receivers can share a core.
     LinesPerSecond(u32),
-    /// The lines are so many that each receiver needs the whole core, so the receivers take turns.
+    /// A pace at which each receiver needs the whole core, so the receivers take turns.
     HeavyLinesPerSecond(u32),
-    /// The generator sends as fast as it can.
+    /// The highest pace of the generator.
     FlatOut,
 }
 
@@ -112,20 +112,19 @@ pub(crate) const ALL: [Stream; 9] = [
     },
 ];
 
-/// The least number of lines that are rendered before they repeat. The values of a series differ, and the lines take 14 to
-/// 40 MB.
+/// The least number of lines before they repeat. So many lines give each series different values, and take 14 to 40 MB.
 const RENDERED: usize = 400_000;
 
-/// Datagrams that are sent repeatedly.
+/// Datagrams that the generator sends repeatedly.
 #[derive(Debug)]
 pub(crate) struct Ring {
     bytes: Vec<u8>,
-    /// The offsets at which the datagrams end.
+    /// The offsets of the ends of the datagrams.
     ends: Vec<usize>,
 }
 
 impl Ring {
-    /// Renders a stream. Each pass has one line of each series, and an order of its own.
+    /// Renders a stream. Each pass has one line per series, in its own random order.
     pub(crate) fn of(stream: &Stream) -> Self {
         let Stream { content, series, lines_per_datagram, .. } = *stream;
         let mut ring = Self { bytes: Vec::new(), ends: Vec::new() };
@@ -160,10 +159,10 @@ fn push_line(text: &mut Vec<u8>, content: Content, series: usize, noise: usize) 
     };
     let rest = match kind {
         0 => format!("{}|c", 1 + noise % 9),
-        // Timings are 0.1 ms to 500 ms.
+        // Timings are from 0.1 ms to 500 ms.
         1 => format!("{:.1}|ms", (1 + noise % 5000) as f64 / 10.0),
         2 => format!("{}|g", noise % 10_000),
-        // Each set has a thousand members.
+        // Each set has at most a thousand members.
         _ => format!("user{}|s", noise % 1000),
     };
     text.extend_from_slice(format!("service.requests.total.{series:07}:{rest}{tags}\n").as_bytes());

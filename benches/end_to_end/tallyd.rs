@@ -1,4 +1,4 @@
-//! The real tallyd. Its rows are read from its standard output, and its account is checked at the end.
+//! A running tallyd. The bench reads the rows on its standard output, and checks its counters at the end.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use crate::process::{self, Cores, Error, Process};
 /// The time after which a wait for tallyd fails.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Returns the settings of tallyd beyond its defaults. The null sink opens its socket with them, too.
+/// Returns the settings that differ from tallyd's defaults. The null sink also opens its socket with them.
 pub(crate) fn settings(interval: Duration) -> Vec<String> {
     vec![
         "listeners.udp.bind=127.0.0.1:0".to_owned(),
@@ -46,7 +46,7 @@ impl Tallyd {
         Ok(Self { process: Process::new(child, address)?, rows, telemetry: Telemetry::default() })
     }
 
-    /// Waits for a row of tallyd's own metrics that `read` accepts, and returns what it read.
+    /// Waits for a row of tallyd's own metrics that `read` accepts, and returns the result of `read`.
     pub(crate) fn wait_for<T>(&mut self, read: impl Fn(&Value) -> Option<T>) -> Result<T, Error> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -59,7 +59,7 @@ impl Tallyd {
         }
     }
 
-    /// Waits until tallyd has written an interval by whose end it had received this many lines.
+    /// Waits until tallyd's own metrics show that it has received this many lines.
     pub(crate) fn wait_for_lines(&mut self, lines: u64) -> Result<(), Error> {
         while self.telemetry.lines() < lines {
             self.wait_for(|row| (row["name"] == "tallyd.lines").then_some(()))?;
@@ -67,7 +67,7 @@ impl Tallyd {
         Ok(())
     }
 
-    /// Stops tallyd. Returns what it counted from start to end.
+    /// Stops tallyd. Returns its counters for the whole run.
     pub(crate) fn stop(mut self) -> Result<Telemetry, Error> {
         self.process.terminate()?;
         // The loop ends with tallyd's standard output.
@@ -93,7 +93,7 @@ impl Telemetry {
         }
     }
 
-    /// Returns the number of lines received.
+    /// Returns the number of received lines.
     fn lines(&self) -> u64 {
         self.count("tallyd.lines")
     }
@@ -103,14 +103,14 @@ impl Telemetry {
         self.0.get(name).map_or(0, |&sum| sum as u64)
     }
 
-    /// Fails if anything that was sent is neither in the results nor in a drop counter. Every line that was sent must hold
-    /// one valid sample.
-    pub(crate) fn check_account(&self, datagrams_sent: u64, lines_per_datagram: usize) -> Result<(), Error> {
+    /// Fails if a sent datagram or line is neither in the results nor in a drop counter. Every sent line must hold one
+    /// valid sample.
+    pub(crate) fn check_counters(&self, datagrams_sent: u64, lines_per_datagram: usize) -> Result<(), Error> {
         let received = self.count("tallyd.datagrams");
         let dropped = self.count("tallyd.datagrams_dropped");
         let lines = self.lines();
         let samples = self.count("tallyd.samples");
-        let laws = [
+        let equations = [
             ("datagrams sent = received + dropped", datagrams_sent, received + dropped),
             ("lines received = lines counted", received * lines_per_datagram as u64, lines),
             ("lines = samples", lines, samples),
@@ -119,21 +119,21 @@ impl Telemetry {
             ("samples refused = 0", 0, self.count("tallyd.series_refused")),
             ("snapshots dropped = 0", 0, self.count("tallyd.snapshots_dropped")),
         ];
-        let broken = laws.iter().filter(|(_, left, right)| left != right);
+        let broken = equations.iter().filter(|(_, left, right)| left != right);
         let broken: Vec<_> = broken
-            .map(|&(law, left, right)| {
-                format!("{law}: {left} is not {right}, {:+}", i128::from(right) - i128::from(left))
+            .map(|&(equation, left, right)| {
+                format!("{equation}: {left} is not {right}, {:+}", i128::from(right) - i128::from(left))
             })
             .collect();
         if broken.is_empty() {
             Ok(())
         } else {
-            Err(format!("the account is wrong: {}", broken.join("; ")).into())
+            Err(format!("tallyd's counters do not add up: {}", broken.join("; ")).into())
         }
     }
 }
 
-/// Reads the log up to the line that holds the address. Later lines go to this process's standard error.
+/// Reads the log up to the line with the address. Then another thread copies later warnings and errors to standard error.
 fn wait_for_address(log: ChildStderr) -> Result<SocketAddr, &'static str> {
     let mut log = BufReader::new(log);
     let mut line = String::new();
@@ -150,15 +150,15 @@ fn wait_for_address(log: ChildStderr) -> Result<SocketAddr, &'static str> {
     Err("tallyd ended before it listened")
 }
 
-/// Prints all lines of a log above the level INFO.
+/// Prints all lines of a log except those with the level INFO.
 fn show_problems(log: impl BufRead) {
     for line in log.lines().map_while(Result::ok).filter(|line| !line.contains(" INFO ")) {
         eprintln!("{line}");
     }
 }
 
-/// Passes on the rows of tallyd's own metrics. All other rows are read as well, as a program at the end of a pipe does.
-/// They are not parsed, because this thread shares the generator's core.
+/// Sends the rows of tallyd's own metrics to `rows`. Reads all other rows as well, like a program at the end of a pipe.
+/// Does not parse them, because this thread shares the generator's core.
 fn read_telemetry(stdout: ChildStdout, rows: &Sender<Value>) {
     let mut stdout = BufReader::with_capacity(1 << 16, stdout);
     let mut line = Vec::new();

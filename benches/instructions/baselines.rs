@@ -1,4 +1,4 @@
-//! The recorded instructions, in the file `baselines.toml`.
+//! The recorded counts of instructions, in the file `baselines.toml`.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -12,12 +12,12 @@ use crate::callgrind::{Case, Counts, Error};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/baselines.toml");
 const HEADING: &str = "\
-# Instructions per line, value or series, with which `make guard` compares the present ones.
+# Recorded instructions per line, value or series. `make guard` compares new counts with them.
 # `cargo bench --bench instructions -- --update` writes this file.
 
 ";
 
-/// The recorded instructions, and the tools that they were counted with.
+/// The recorded counts of instructions, and the tools that counted them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Baselines {
@@ -26,20 +26,20 @@ pub(crate) struct Baselines {
     instructions: BTreeMap<String, f64>,
 }
 
-/// The tools and the hardware on which the instructions of the same code depend.
+/// The tools and the hardware that affect the number of instructions of the same code.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Toolchain {
     compiler: String,
     c_library: String,
-    /// valgrind emulates the same processor wherever AVX2 is available. Without AVX2, memchr and the C library use other
-    /// code, which takes up to 6 % more instructions.
+    /// The architecture, with or without AVX2. valgrind emulates the same processor on all machines with AVX2. Without
+    /// AVX2, memchr and the C library use other code, which takes up to 6 % more instructions.
     processor: String,
 }
 
 impl Baselines {
     pub(crate) fn of(counted: &[(&Case, Counts)]) -> Result<Self, Error> {
-        // More digits would change with every recording.
+        // Further digits would change with every recording.
         let to_tenths = |instructions: f64| (instructions * 10.0).round() / 10.0;
         let instructions = counted
             .iter()
@@ -63,25 +63,27 @@ impl Baselines {
         self.instructions.get(name).copied()
     }
 
-    /// Returns by how many percent a case may exceed its recorded instructions.
+    /// Returns the percentage by which a case may exceed its recorded instructions.
     ///
-    /// Two runs differ by at most 0.8 %, because hash tables draw random keys. One more lock per line is 3 % to 4 %. With
-    /// another compiler, C library or processor, the same code took up to 6 % more.
+    /// Two runs differ by at most 0.8 %, because hash tables draw random keys. One more lock per line costs 3 % to 4 %.
+    /// With another compiler, C library or processor, the same code takes up to 6 % more instructions.
     pub(crate) fn tolerance(&self) -> Result<f64, Error> {
         Ok(if self.recorded_with == Toolchain::present()? { 2.0 } else { 10.0 })
     }
 
-    /// Returns advice for people who see complaints.
+    /// Returns advice on exceeded limits.
     pub(crate) fn advice(&self) -> Result<String, Error> {
         let (recorded, present) = (&self.recorded_with, Toolchain::present()?);
         let reason = if *recorded == present {
             String::new()
         } else {
-            format!("the counts were recorded with {recorded}; this is {present}, which may be the reason\n")
+            format!(
+                "the counts were recorded with {recorded}; this is {present}, which may explain the difference\n"
+            )
         };
         Ok(reason
-            + "`callgrind_annotate target/tmp/instructions/CASE` shows where the instructions of a case are; if they are \
-               worth it, record them: `cargo bench --bench instructions -- --update`")
+            + "`callgrind_annotate target/tmp/instructions/CASE` shows where a case spends its instructions; if they are \
+               worth it, record the new counts: `cargo bench --bench instructions -- --update`")
     }
 }
 

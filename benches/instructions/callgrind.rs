@@ -1,4 +1,4 @@
-//! Runs cases under Callgrind, which counts their instructions and how many of these are atomic.
+//! Runs cases under Callgrind, which counts their instructions and their atomic operations.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,22 +9,23 @@ use std::thread;
 
 use parking_lot::Mutex;
 
-/// An error in words, for people.
+/// An error whose message the bench prints.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A piece of work whose instructions are counted.
 pub(crate) struct Case {
     /// The name, `stage/input`, as in the other benches.
     pub(crate) name: String,
-    /// The unit that the cost is proportional to, in the singular.
+    /// The unit of work, in the singular. The cost of a case is proportional to the number of its units.
     pub(crate) unit: &'static str,
-    /// The atomic operations that a unit must take. Without them, the instructions of a unit are compared.
+    /// The expected number of atomic operations per unit. If it is `None`, the bench compares instructions per unit
+    /// instead.
     pub(crate) atomics: Option<RangeInclusive<f64>>,
     run: Box<dyn Fn() -> usize + Sync>,
 }
 
 impl Case {
-    /// `run` does the work to be counted within [`counted_region`], and returns the number of units that it did.
+    /// Makes a case. `run` does the counted work within [`counted_region`], and returns its number of units.
     pub(crate) fn new(
         name: impl Into<String>,
         unit: &'static str,
@@ -33,7 +34,7 @@ impl Case {
         Self { name: name.into(), unit, atomics: None, run: Box::new(run) }
     }
 
-    /// Compares atomic operations instead of instructions.
+    /// Makes the bench compare atomic operations instead of instructions.
     pub(crate) fn expecting_atomics(self, atomics: RangeInclusive<f64>) -> Self {
         Self { atomics: Some(atomics), ..self }
     }
@@ -43,8 +44,7 @@ impl Case {
     }
 }
 
-/// Runs the work that is counted. Callgrind knows the function by its name, and counts on each thread from its start to
-/// its end.
+/// Runs the counted work. Callgrind finds this function by its name, and counts on each thread from its start to its end.
 #[inline(never)]
 pub(crate) fn counted_region(work: impl FnOnce()) {
     work();
@@ -55,7 +55,7 @@ pub(crate) fn counted_region(work: impl FnOnce()) {
 pub(crate) struct Counts {
     units: u64,
     instructions: u64,
-    /// Instructions that lock the bus, as Callgrind calls them.
+    /// The number of atomic operations. Callgrind calls them global bus events.
     atomics: u64,
 }
 
@@ -69,8 +69,8 @@ impl Counts {
     }
 }
 
-/// Counts all cases. As many run at a time as there are cores, because other processes do not change the instructions.
-/// `role` is the first argument of a process that runs one case; the second is the name of the case.
+/// Counts all cases. One case runs on each core at a time, because other processes do not change the counts. Each case
+/// runs in its own process. The first argument of the process is `role`, and the second is the name of the case.
 pub(crate) fn count_all(cases: &[Case], role: &str) -> Result<Vec<Counts>, Error> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let waiting = Mutex::new(cases.iter().enumerate());
@@ -95,7 +95,7 @@ fn count(case: &Case, role: &str) -> Result<Counts, Error> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("instructions");
     fs::create_dir_all(&folder)?;
     let profile = folder.join(case.name.replace('/', "."));
-    // The profile of an earlier run must not be read by mistake.
+    // This prevents reading the profile of an earlier run by mistake.
     _ = fs::remove_file(&profile);
     let mut valgrind = Command::new("valgrind");
     valgrind

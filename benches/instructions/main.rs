@@ -1,5 +1,5 @@
-//! Counts instructions per line, value or series, and compares them with recorded counts. Counts atomic operations, too,
-//! which show that receivers share nothing.
+//! Counts instructions per line, value or series, and compares them with recorded counts. Also counts atomic
+//! operations, which show that receivers share only gauges.
 //!
 //! ```text
 //!  this process                        itself again, under Callgrind, one per core
@@ -10,12 +10,12 @@
 //! +------------------------+          +------------------------------------------+
 //! ```
 //!
-//! Times double while other programs use a part of the cache, so a limit on times would have to be wide. Instructions
-//! differ by less than a percent. They say nothing about caches, however; the other benches measure times.
+//! Times can double while other programs use a part of the cache, so limits on times would have to be wide. Counts of
+//! instructions differ by less than a percent. They say nothing about caches. The other benches measure times.
 //!
-//! The crate gungraun counts in the same way. It needs a second program of exactly its version, whose build takes two and a
-//! half minutes, while all cases take half a minute. It compares with earlier counts on the same machine; this bench
-//! compares with a file that is reviewed together with the code.
+//! The crate gungraun counts in the same way, but it needs a second program of exactly its own version. Building that
+//! program takes two and a half minutes, while all cases take half a minute. gungraun compares with earlier counts on
+//! the same machine. This bench compares with a file that is reviewed together with the code.
 //!
 //! ```text
 //! cargo bench --bench instructions                        counts all cases: half a minute
@@ -47,11 +47,11 @@ const RUN_CASE: &str = "--run-case";
 /// The arguments of a process that counts.
 #[derive(Debug, Default)]
 struct Arguments {
-    /// True if the counts are to be recorded.
+    /// True if the bench records the counts.
     update: bool,
-    /// True if the cases are only run, and not counted.
+    /// True if the bench only runs the cases, without counting.
     test: bool,
-    /// A part of the names of the cases. All cases are selected without it.
+    /// A part of the names of the selected cases. If it is `None`, all cases are selected.
     case: Option<String>,
 }
 
@@ -74,7 +74,7 @@ impl Arguments {
         arguments
     }
 
-    /// An update records all cases.
+    /// Returns true if a case is to run. An update runs all cases.
     fn selects(&self, case: &str) -> bool {
         self.update || self.case.as_deref().is_none_or(|part| case.contains(part))
     }
@@ -107,7 +107,7 @@ fn count_and_compare(arguments: &Arguments) -> Result<(), Error> {
     let mut cases = cases();
     cases.retain(|case| arguments.selects(&case.name));
     if cases.is_empty() {
-        return Err("no case has that in its name".into());
+        return Err("no name of a case contains this text".into());
     }
     if arguments.test {
         cases.iter().for_each(|case| _ = case.run());
@@ -130,7 +130,7 @@ fn count_and_compare(arguments: &Arguments) -> Result<(), Error> {
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n").into()) }
 }
 
-/// Runs one case under Callgrind, and prints how many units were counted.
+/// Runs one case in this process, which runs under Callgrind. Prints the number of its units.
 fn run_case(name: &str) -> Result<(), Error> {
     let cases = cases();
     let case = cases.iter().find(|case| case.name == name).ok_or("no case has this name")?;

@@ -1,7 +1,8 @@
-//! Cases that count the atomic operations of receivers. Each receiver has a thread of its own, and all have the same series.
+//! Cases that count the atomic operations of receivers. Each receiver runs on its own thread, and all receivers record
+//! the same series.
 //!
-//! Whatever receivers share by design takes atomic operations, even on few cores. Accidental sharing does not show, such as
-//! a cache line with values of two receivers.
+//! Data that receivers share by design takes atomic operations, even on a machine with few cores. These cases cannot show
+//! accidental sharing, such as a cache line with values of two receivers.
 
 use std::ops::RangeInclusive;
 use std::sync::Barrier;
@@ -16,20 +17,21 @@ use crate::streams::LINES_PER_DATAGRAM;
 
 /// The numbers of receivers that are compared.
 const RECEIVERS: [usize; 4] = [1, 2, 4, 8];
-/// The most datagrams that a receiver records while it holds the lock of its shard, as in `listen::datagrams`.
+/// The largest number of datagrams that a receiver records under one lock of its shard, as in `listen::datagrams`.
 const BATCH: usize = 32;
 pub(crate) const LINES_PER_BATCH: usize = BATCH * LINES_PER_DATAGRAM;
-/// Batches of each receiver in an interval.
+/// The number of batches per receiver in an interval.
 const BATCHES: usize = 10;
-/// The series are so few that each has more timings in an interval than are kept as exact values.
+/// The number of series. They are so few that each series has more timings in an interval than tallyd keeps as exact
+/// values.
 const SERIES: usize = 10;
 
 /// The lines that the receivers receive.
 struct Content {
     name: &'static str,
-    /// Writes a line from the number of its series and its own number.
+    /// Writes a line, given the number of its series and its own number.
     line: fn(usize, usize) -> String,
-    /// Atomic operations per line on data that receivers share.
+    /// The number of atomic operations per line on data that receivers share.
     shared: f64,
 }
 
@@ -47,12 +49,12 @@ impl Content {
         // The receiver locks and unlocks its own shard.
         let own = 2.0;
         let shared = self.shared * LINES_PER_BATCH as f64;
-        // If two receivers collide, one of them retries. valgrind runs one thread at a time, so they seldom do.
+        // If two receivers collide, one of them retries. This is rare, because valgrind runs one thread at a time.
         own + shared..=own + 1.01 * shared
     }
 }
 
-/// Combines each content with each number of receivers. A unit is a batch of one receiver.
+/// Returns a case for each content with each number of receivers. A unit is a batch of one receiver.
 pub(crate) fn cases() -> Vec<Case> {
     let combinations = CONTENTS.iter().flat_map(|content| RECEIVERS.map(|receivers| (content, receivers)));
     combinations

@@ -1,10 +1,10 @@
-//! Prints Markdown tables, and lists the rows that miss their limits.
+//! Prints Markdown tables, and lists the rows that exceed their limits.
 
 use crate::baselines::Baselines;
 use crate::callgrind::{Case, Counts, Error};
 use crate::receivers::LINES_PER_BATCH;
 
-/// Prints the instructions per unit of each case next to the recorded ones. Returns complaints.
+/// Prints the instructions per unit of each case next to the recorded instructions. Returns complaints.
 pub(crate) fn instructions(counted: &[(&Case, Counts)], baselines: &Baselines) -> Result<Vec<String>, Error> {
     let tolerance = baselines.tolerance()?;
     println!("| case | instructions | per | recorded | difference |");
@@ -30,7 +30,7 @@ pub(crate) fn instructions(counted: &[(&Case, Counts)], baselines: &Baselines) -
     Ok(complaints)
 }
 
-/// Prints the cost of lines with more and more receivers. Returns complaints.
+/// Prints the cost of a line for each number of receivers. Returns complaints.
 pub(crate) fn receivers(counted: &[(&Case, Counts)]) -> Vec<String> {
     println!(
         "\n| receivers | instructions per line | atomic operations per line | per batch of {LINES_PER_BATCH} |"

@@ -1,4 +1,5 @@
-//! Cases that count one stage each. They prepare it as in a daemon that has run for a while.
+//! Cases that count one stage each. Except for `learn`, they first bring the stage to the state of a daemon that has
+//! run for a while.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -78,7 +79,7 @@ fn of_timings() -> Snapshot {
     pipeline.snapshot()
 }
 
-/// Renders a snapshot, and writes it to a file that costs the kernel nothing.
+/// Renders a snapshot, and writes it to `/dev/null`.
 fn render_console(format: Format, snapshot: &Snapshot) -> usize {
     let mut console = Console::new(format, "/dev/null".into());
     // The first export opens the file.

@@ -1,4 +1,4 @@
-//! The shards of receivers and their flush, which the benches feed without sockets.
+//! The shards of receivers and their flush, without sockets.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use tallyd::model::{Percentile, Snapshot, Statistics, Telemetry};
 
 use crate::random::Random;
 
-/// After this many intervals, both sets of columns have been used and have grown to their size.
+/// The number of intervals after which both sets of columns have been used and have grown to their final size.
 const WARM_UP_INTERVALS: usize = 2;
 
 /// The stages between the receivers and the exporters.
@@ -22,7 +22,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Computes five percentiles.
+    /// Returns a pipeline that computes five percentiles.
     pub(crate) fn new(receivers: usize) -> Self {
         let settings = ReloadableSettings { policies: statistics().into(), ..ReloadableSettings::default() };
         Self::with_settings(receivers, settings)
@@ -49,12 +49,12 @@ impl Pipeline {
         self.end_interval_at(Duration::ZERO)
     }
 
-    /// Ends the interval at a time of the monotonic clock.
+    /// Ends the interval at a given time of the monotonic clock.
     pub(crate) fn end_interval_at(&mut self, now: Duration) -> IntervalResults {
         self.aggregator.end_interval(now)
     }
 
-    /// Ends the interval, and returns its results as exporters get them.
+    /// Ends the interval, and returns the snapshot that exporters would get.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         self.end_interval().into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(10))
     }
@@ -65,14 +65,14 @@ fn statistics() -> Statistics {
     Statistics { percentiles, ..Statistics::default() }
 }
 
-/// Records one sample of each counter.
+/// Records one sample of each counter series.
 pub(crate) fn counters(shard: &Mutex<Shard>, series: usize) {
     for id in 0..series {
         shard.lock().record(format!("app.requests.endpoint.{id:07}:1|c").as_bytes());
     }
 }
 
-/// Records as many `values` of each timing. The order of the series changes with each value.
+/// Records the given number of values of each timing series. Each pass has one value per series, in its own random order.
 pub(crate) fn timings(shard: &Mutex<Shard>, series: usize, values: usize) {
     let mut random = Random(1);
     let mut order: Vec<_> = (0..series).collect();

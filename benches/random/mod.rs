@@ -1,9 +1,9 @@
-//! The order of series in the benches: scattered, and the same in every run.
+//! Random orders of series, which are the same in every run.
 //!
-//! In the order of their first samples, or in equal steps, series would let a receiver walk through its memory in a way that
-//! the processor predicts. No real stream does that.
+//! A regular order, such as the order of first samples, would give a receiver memory accesses that the processor can
+//! predict. Real streams do not.
 
-/// A linear congruential generator (Knuth's MMIX).
+/// A linear congruential generator with the constants of Knuth's MMIX.
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -14,7 +14,7 @@ impl Random {
         (((self.0 >> 32) * limit) >> 32) as usize
     }
 
-    /// Shuffles the items (Fisher and Yates).
+    /// Shuffles the items with the algorithm of Fisher and Yates.
     pub(crate) fn shuffle(&mut self, items: &mut [usize]) {
         for end in (1..items.len()).rev() {
             items.swap(end, self.below(end as u64 + 1));

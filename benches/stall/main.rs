@@ -1,13 +1,13 @@
-//! Measures for how long a flush or growing tables stall a receiver. The limit to keep is 1 ms.
+//! Measures the longest time for which a flush or growing tables stall a receiver. The target is at most 1 ms.
 //!
-//! A thread repeats the work of a receiver of datagrams: it calls the kernel, locks its shard, records a datagram of 20 lines
-//! and unlocks the shard. The report has the longest time from requesting the lock to the end of recording, while another
-//! thread flushes. As a control, it also has the longest time of an equal span without a flush.
+//! A thread repeats the work of a datagram receiver: it calls the kernel, locks its shard, records a datagram of 20
+//! lines and unlocks the shard. The report shows the longest time from requesting the lock to the end of recording
+//! while another thread flushes. As a control, it also shows the longest time in an equal span without a flush.
 //!
-//! The receiver of a real daemon cannot be observed so closely. From outside, only the fill of its socket is visible. Tracing
-//! its system calls delays each of them, and losing its core looks like waiting for a lock. Here the thread asks the kernel
-//! for how long it was ready without a core, and subtracts that time. It cannot tell when the flushing thread loses its core
-//! while it holds the lock. So the median is reliable, and the maximum is at least that of an otherwise idle machine.
+//! The receiver of a real daemon cannot be observed so closely. From outside, only the fill of its socket is visible.
+//! Tracing its system calls would delay each of them, and a lost core would look like a wait for a lock. The thread of
+//! this bench asks the kernel how long it was ready without a core, and subtracts that time. It cannot detect that the
+//! flushing thread loses its core while holding the lock. So the median is reliable, but the maximum can be too high.
 
 #[allow(dead_code, reason = "other benches use the rest")]
 #[path = "../pipeline/mod.rs"]
@@ -29,7 +29,7 @@ use report::Report;
 
 const LINES_PER_DATAGRAM: usize = 20;
 
-/// The time between two flushes, as the pipeline sees it. Series that are idle for one interval expire.
+/// The time between two flushes on the clock of the pipeline. Series that are idle for one interval expire.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 fn main() {
@@ -52,7 +52,7 @@ fn datagrams(series: usize) -> Vec<String> {
     lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect()
 }
 
-/// Measures one shard, from its first series on.
+/// Measures one shard, beginning with its first series.
 fn measure_shard(datagrams: &Arc<[String]>, report: &mut Report) {
     let all = datagrams.len();
     let (receiver, mut flush) = start(datagrams);
@@ -71,10 +71,10 @@ fn measure_shard(datagrams: &Arc<[String]>, report: &mut Report) {
         flush.run(all);
         receiver.wait_for_pass();
         report.measure(title, &receiver, || {
-            // The shard announces series without samples to the registry.
+            // In this flush, the shard announces series without samples to the registry.
             flush.run(all);
             receiver.wait_for_pass();
-            // The shard empties its line cache, and fills it again while the flush drops the series.
+            // In this flush, the series are dropped. Meanwhile, the shard empties its line cache and fills it again.
             flush.run(all);
             receiver.wait_for_pass();
         });
@@ -84,7 +84,7 @@ fn measure_shard(datagrams: &Arc<[String]>, report: &mut Report) {
 }
 
 fn start(datagrams: &Arc<[String]>) -> (Receiver, Flush) {
-    // All live series are reported, so that the number of rows shows which ones were dropped.
+    // The flush reports all live series, so that the number of rows shows how many series were dropped.
     let idle = IdleReporting { zero_counters: true, zero_sets: true, last_gauges: true };
     let policies = Policies::new(vec![Policy { expire_after: [INTERVAL; 6], ..Policy::default() }]);
     let settings = ReloadableSettings { policies, idle, ..ReloadableSettings::default() };
@@ -93,7 +93,7 @@ fn start(datagrams: &Arc<[String]>) -> (Receiver, Flush) {
     (receiver, Flush { pipeline, now: Duration::ZERO })
 }
 
-/// The flushing side.
+/// The flushing side of the pipeline, with its clock.
 struct Flush {
     pipeline: Pipeline,
     now: Duration,

@@ -1,4 +1,4 @@
-//! A thread that records as a receiver does, and measures the longest time that a datagram takes.
+//! A thread that records datagrams like a receiver, and measures the longest time per datagram.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
 
-/// The handle of the thread.
+/// The handle of the recording thread.
 pub(crate) struct Receiver {
     progress: Arc<Progress>,
     thread: JoinHandle<io::Result<()>>,
@@ -21,9 +21,9 @@ pub(crate) struct Receiver {
 struct Progress {
     /// The number of datagrams recorded so far.
     recorded: AtomicU64,
-    /// The longest time that one of them took since the last read, in nanoseconds.
+    /// The longest time for a datagram since the last read, in nanoseconds.
     longest: AtomicU64,
-    /// The number of datagrams that are sent repeatedly.
+    /// The number of datagrams that the thread records repeatedly.
     sent: AtomicUsize,
     stopping: AtomicBool,
 }
@@ -37,18 +37,18 @@ impl Receiver {
         Self { progress, thread }
     }
 
-    /// Restricts the thread to the first few datagrams.
+    /// Restricts the thread to the first `datagrams` datagrams.
     pub(crate) fn send_first(&self, datagrams: usize) {
         self.progress.sent.store(datagrams, Ordering::Relaxed);
     }
 
-    /// Waits until every datagram that is sent has been recorded again.
+    /// Waits until the thread has recorded every selected datagram again.
     pub(crate) fn wait_for_pass(&self) {
-        // The thread may have started on a datagram that is no longer sent.
+        // The thread may be recording a datagram that is no longer selected.
         self.wait_for(self.progress.sent.load(Ordering::Relaxed) as u64 + 1);
     }
 
-    /// Returns the longest time that a datagram took since the last call. It includes the datagram in progress.
+    /// Returns the longest time for a datagram since the last call, including the datagram in progress.
     pub(crate) fn take_longest(&self) -> Duration {
         self.wait_for(1);
         Duration::from_nanos(self.progress.longest.swap(0, Ordering::Relaxed))
@@ -87,7 +87,7 @@ fn record(shard: &Mutex<Shard>, datagrams: &[String], progress: &Progress) -> io
     Ok(())
 }
 
-/// The kernel's account of how long a thread was ready without a core.
+/// The kernel's clock for the time that a thread was ready without a core.
 struct WaitClock(File);
 
 impl WaitClock {
@@ -95,7 +95,7 @@ impl WaitClock {
         File::open("/proc/thread-self/schedstat").map(Self)
     }
 
-    /// Returns the time since the thread started. The call takes about a microsecond, as a call for datagrams does.
+    /// Returns the thread's total waiting time. The call takes about a microsecond, like a system call for datagrams.
     fn read(&self) -> io::Result<Duration> {
         let mut text = [0; 64];
         let length = self.0.read_at(&mut text, 0)?;

@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use crate::receiver::Receiver;
 
-/// The rows, in the order of their first measurement.
+/// The rows of the report, in the order of their first measurement.
 #[derive(Default)]
 pub(crate) struct Report(Vec<Row>);
 
 struct Row {
     title: &'static str,
-    /// The longest time of a datagram, in each measurement.
+    /// The longest time for a datagram in each measurement.
     longest: Vec<Duration>,
-    /// The same without the action.
+    /// The longest time for a datagram in an equal span without the action, in each measurement.
     control: Vec<Duration>,
 }
 
 impl Report {
-    /// Measures the longest time of a datagram during an action, and during an equal span without it.
+    /// Measures the longest time for a datagram during an action, and during an equal span without the action.
     pub(crate) fn measure(&mut self, title: &'static str, receiver: &Receiver, action: impl FnOnce()) {
         let begin = Instant::now();
         receiver.take_longest();

@@ -1,5 +1,5 @@
-//! The lines that the benches `record` and `instructions` record. They are the same, so that the instructions explain the
-//! times.
+//! The lines that the benches `record` and `instructions` record. Both benches share them, so that counts of
+//! instructions explain times.
 
 use crate::random::Random;
 
@@ -13,7 +13,7 @@ pub(crate) struct Stream {
     pub(crate) series: usize,
     /// The number of lines before they repeat. It is a multiple of the number of series.
     pub(crate) lines: usize,
-    /// Writes a line from the number of its series and its own number.
+    /// Writes a line, given the number of its series and its own number.
     line: fn(usize, usize) -> String,
 }
 
@@ -21,7 +21,7 @@ pub(crate) const ALL: [Stream; 11] = [
     of_1k("counter/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c")),
     of_1k("sampled/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c|@0.1")),
     of_1k("timing/1k", |id, n| format!("app.latency.endpoint.{id:06}:{}.{}|ms", n % 977, n % 10)),
-    // Each series has a thousand values, most of which go into histograms.
+    // Each series has a thousand values. Most of them go into histograms.
     Stream {
         name: "timing/50",
         series: 50,
@@ -46,7 +46,7 @@ const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Stream
 }
 
 impl Stream {
-    /// Writes the datagrams. Each pass has one line of each series, and an order of its own.
+    /// Returns the datagrams. Each pass has one line per series, in its own random order.
     pub(crate) fn datagrams(&self) -> Vec<String> {
         let mut random = Random(1);
         let mut order: Vec<_> = (0..self.series).collect();

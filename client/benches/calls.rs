@@ -1,6 +1,6 @@
-//! Measures what a call costs the calling thread, in nanoseconds per call.
+//! Measures the cost of a call for the calling thread, in nanoseconds.
 //!
-//! Datagrams go to a socket that is never read, so the figures include the kernel's work to send them.
+//! The datagrams go to a socket that is never read. So the figures include the kernel's work to send them.
 
 use std::hint::black_box;
 use std::net::UdpSocket;
@@ -23,7 +23,7 @@ fn sending(config: Config) -> (Arc<Metrics>, UdpSocket) {
     (Metrics::start(&config).expect("the configuration is valid"), socket)
 }
 
-/// Measures a library whose application does not configure metrics.
+/// Measures calls of an application that does not configure metrics.
 fn disabled(criterion: &mut Criterion) {
     static METRICS: MetricsCollector = MetricsCollector::new("Library");
 
@@ -61,7 +61,7 @@ fn enabled(criterion: &mut Criterion) {
     });
 }
 
-/// Measures another client, which many Rust applications use, with datagrams of the same length.
+/// Measures cadence, another widely used client, with datagrams of the same length.
 fn cadence(criterion: &mut Criterion) {
     let server = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -85,7 +85,7 @@ fn cadence(criterion: &mut Criterion) {
     });
 }
 
-/// Measures several threads at once. If there are more than processors, a call includes the wait for one.
+/// Measures several threads at once. If threads outnumber processors, the time of a call includes the wait for a processor.
 fn threads(criterion: &mut Criterion) {
     let (metrics, _socket) = sending(Config::new());
     let collector = metrics.collector("Parser");
@@ -107,7 +107,7 @@ fn threads(criterion: &mut Criterion) {
     }
 }
 
-/// Measures the exporter `prometheus`.
+/// Measures the `prometheus` exporter.
 #[cfg(feature = "prometheus")]
 fn page(criterion: &mut Criterion) {
     let config = Config::new().exporters([Exporter::Prometheus]).prometheus_start_http_server(false);
@@ -129,7 +129,7 @@ fn page(criterion: &mut Criterion) {
 #[cfg(not(feature = "prometheus"))]
 fn page(_criterion: &mut Criterion) {}
 
-/// Measures `#[timed]`. It uses the exporters of the application, which cannot be stopped, so this comes last.
+/// Measures `#[timed]`. It uses the exporters of the application, which cannot be stopped. So this group runs last.
 fn attribute(criterion: &mut Criterion) {
     #[timed(component = "Parser")]
     fn plain(value: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! The collector, through which an application records values.
+//! The collector, with which an application records values.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::number::Number;
 use crate::sample::{Sample, Tag, Tags, Value};
 
-/// Records values for one component of an application. The names of its metrics begin with the name of the component:
+/// Records values for one component of an application. The names of its metrics begin with the name of the component, as in
 /// `ResumeParser.resumes`.
 ///
 /// Until the application calls [`configure`](crate::configure), every method returns at once.
@@ -56,20 +56,20 @@ impl MetricsCollector {
         Self { component: Cow::Owned(component), ..Self::new("") }
     }
 
-    /// Adds a tag to everything that this collector records. It replaces a tag of the configuration with the same key, and a
-    /// tag of a call replaces it.
+    /// Adds a tag to all samples of this collector. The tag takes precedence over a tag of the configuration with the
+    /// same key. A tag of a call takes precedence over this tag.
     #[must_use]
     pub fn with_tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self
     }
 
-    /// Sets the share of calls that are sent, for code so hot that sending every call would cost too much. Servers scale the
-    /// sent calls up by the rate.
+    /// Sets the share of calls that are sent. Use it in hot code, if sending every call costs too much. Servers scale
+    /// the sent calls up by the rate.
     ///
-    /// The rate applies to counters, timings, histograms and distributions, and is multiplied by the rate in the configuration.
-    /// At 0 nothing is sent. A rate below 0 counts as 0, a rate above 1 counts as 1, and so does a rate that is not a number.
-    /// The exporter `prometheus` sends nothing, so it counts every call.
+    /// The rate applies to counters, timings, histograms and distributions. It is multiplied by the rate in the
+    /// configuration. At 0, the collector sends none of these. A rate below 0 counts as 0. A rate above 1 counts as 1,
+    /// and so does NaN. The `prometheus` exporter sends nothing, so it counts every call.
     #[must_use]
     pub fn with_sample_rate(mut self, rate: f64) -> Self {
         self.sample_rate = if rate.is_nan() { 1.0 } else { rate.clamp(0.0, 1.0) };
@@ -88,7 +88,7 @@ impl MetricsCollector {
         self.record(name, Value::Gauge(value.number()), tags);
     }
 
-    /// Adds a value to a timing: how long something took, in milliseconds or as a [`Duration`].
+    /// Adds an elapsed time to a timing, in milliseconds or as a [`Duration`].
     #[inline]
     pub fn record_timing(&self, name: &str, value_ms: impl Number, tags: &[Tag<'_>]) {
         self.record(name, Value::Timing(value_ms.number()), tags);
@@ -100,14 +100,14 @@ impl MetricsCollector {
         self.record(name, Value::Histogram(value.number()), tags);
     }
 
-    /// Adds a value to a distribution: Datadog's name for a histogram with percentiles over all machines. A [`Duration`] is sent
-    /// in milliseconds.
+    /// Adds a value to a distribution. This is Datadog's name for a histogram with percentiles over all machines. A
+    /// [`Duration`] is sent in milliseconds.
     #[inline]
     pub fn record_distribution(&self, name: &str, value: impl Number, tags: &[Tag<'_>]) {
         self.record(name, Value::Distribution(value.number()), tags);
     }
 
-    /// Adds a member to a set, such as a user that was seen. Servers count the different members of each interval.
+    /// Adds a member to a set, such as the name of an active user. Servers count the different members of each interval.
     #[inline]
     pub fn record_set(&self, name: &str, member: &str, tags: &[Tag<'_>]) {
         self.record(name, Value::Set(member), tags);
@@ -128,15 +128,15 @@ impl MetricsCollector {
         }
     }
 
-    /// Records a timing with the rate that [`sample_call`](Self::sample_call) returned, the tags of its start, and those of its
-    /// end.
+    /// Records a timing with the rate that [`sample_call`](Self::sample_call) returned. `tags` holds the tags of its
+    /// start and the tags of its end.
     pub(crate) fn record_elapsed(&self, name: &str, elapsed: Duration, tags: [&[Tag<'_>]; 2], rate: f64) {
         if let Some(metrics) = self.metrics() {
             self.export(metrics, name, Value::Timing(elapsed.number()), tags, rate);
         }
     }
 
-    /// Not inlined, so that call sites stay small.
+    /// Passes a sample to the exporters. It is not inlined, so that call sites stay small.
     #[inline(never)]
     fn export(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: f64) {
         metrics.record(Sample {
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::global::{flush, lost};
 
-    /// No unit test configures the metrics of the application.
+    /// This works because no unit test configures the metrics of the application.
     #[test]
     fn calls_before_configure_do_nothing() {
         let collector = MetricsCollector::new("Library");

@@ -1,4 +1,4 @@
-//! The metrics of the application, which it configures once and every collector uses by default.
+//! The metrics of the application. It configures them once, and all collectors use them by default.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,18 +8,19 @@ use crate::metrics::Metrics;
 
 static GLOBAL: OnceLock<Arc<Metrics>> = OnceLock::new();
 
-/// Starts the exporters of the application. All collectors use them from then on.
+/// Starts the exporters of the application. From then on, all collectors use them.
 ///
-/// An application calls this once, at startup; if it forks, it calls this after the fork. Libraries leave the call to the
-/// application. The call can block while the name of a host is looked up.
+/// An application calls this function once, at startup. If it forks, it calls this function after the fork. Libraries
+/// leave the call to the application. The call can block while it looks up a host name.
 ///
-/// An exporter that cannot start is logged, and the others export.
+/// If an exporter cannot start, the client logs an error, and the other exporters run.
 ///
 /// # Errors
 ///
-/// Returns an error if the configuration is invalid, or if this was called before. A failure to send is not an error.
+/// Returns an error if the configuration is invalid, or if the application is already configured. A failure to send is
+/// not an error.
 pub fn configure(config: &Config) -> Result<(), ConfigError> {
-    // A flag instead of a lock: a lock would deadlock if the log itself called `configure`.
+    // This is a flag, because a lock would deadlock if the log itself called `configure`.
     static IS_CONFIGURED: AtomicBool = AtomicBool::new(false);
     let configured_before =
         || ConfigError::new("metrics are already configured; call configure once, at startup");
@@ -35,30 +36,33 @@ pub fn configure(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-/// Sends all buffered samples. The client does this itself every second, or as configured, but not after `main` has returned.
+/// Sends all buffered samples. The client also does this every second, or as configured. It does not do so when `main`
+/// returns.
 pub fn flush() {
     if let Some(metrics) = GLOBAL.get() {
         metrics.flush();
     }
 }
 
-/// Returns the number of samples that were dropped so far. It counts samples that
+/// Returns the number of samples that the client has dropped so far. These are samples that
 ///
 /// - could not be sent or were refused by the receiving machine,
-/// - no server accepts: a gauge that is not a number, an empty member of a set, an empty name,
-/// - belong to a series that the application's Prometheus page cannot show.
+/// - no server accepts, such as a gauge that is not a number, an empty member of a set, or an empty name,
+/// - belong to a series that the application's Prometheus page cannot show,
+/// - the `console` exporter dropped, because the log itself or an ending thread recorded them.
 ///
 /// A sample that several exporters dropped counts several times. Samples in a buffer are not counted.
 ///
-/// The client notices a missing listener on `unix://` addresses and on the same machine; other machines may not report it. UDP
-/// does not report that a server's receive buffer is full: tallyd counts the datagrams that the kernel drops there.
+/// The client notices a missing listener on `unix://` addresses and on the same machine. Other machines may not report
+/// it. UDP does not report that a server's receive buffer is full. tallyd counts the datagrams that the kernel drops
+/// for this reason.
 #[must_use]
 pub fn lost() -> u64 {
     GLOBAL.get().map_or(0, |metrics| metrics.lost())
 }
 
-/// Renders the page of the exporter `prometheus` in the text format, for an application that serves it itself. Returns `None`
-/// if that exporter is not running.
+/// Renders the page of the `prometheus` exporter in the text format, for an application that serves the page itself.
+/// Returns `None` if this exporter is not running.
 #[cfg(feature = "prometheus")]
 #[must_use]
 pub fn render_prometheus() -> Option<String> {

@@ -33,17 +33,17 @@
 //!                    +--> prometheus: a registry --> scrapes
 //! ```
 
-// What an application calls.
+// The types that an application calls:
 mod collector; // `MetricsCollector`: counters, gauges, timings, histograms, distributions and sets
-mod number; // the types that a value may have
-mod timer; // `Timer`, which records how long it lived
-// What `#[timed]` expands to; the attribute itself is in `macros/`.
+mod number; // the types that a value can have
+mod timer; // `Timer`, which records its own lifetime
+// The code to which `#[timed]` expands; the attribute itself is in `macros/`:
 mod outcome; // how a call ended: the tag `outcome`
 mod timed_call; // the name and the duration of a call
-// Where a sample goes.
+// The configuration, and the path of a sample:
 mod config; // keys, defaults, TOML and environment variables
 mod exporters; // one folder or file for each exporter
-mod global; // `configure`, `flush`, `lost`: the metrics of the application
+mod global; // `configure`, `flush` and `lost`, for the metrics of the application
 mod metrics; // `Metrics`: sampling, tags, and the threads that flush and open sockets
 mod sample; // one measurement with its tags
 
@@ -63,14 +63,15 @@ pub use timer::Timer;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Holds what `#[timed]` expands to. It changes without notice.
+/// Holds the items that `#[timed]` uses. They can change without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::outcome::{Fallible, Infallible, Outcome, Returned, call};
     pub use crate::timed_call::{TimedCall, TimedFunction};
 }
 
-/// Times an expression, and evaluates to its value. It also records when `?`, `return` or `break` leaves the expression.
+/// Times an expression, and evaluates to its value. It also records the time if `?`, `return` or `break` leaves the
+/// expression.
 ///
 /// ```
 /// # use tallyd_client::{MetricsCollector, time};

@@ -1,4 +1,4 @@
-//! A set of running exporters: decides which calls are sent, and runs the threads that flush and open sockets.
+//! A set of running exporters. It decides which calls are sent, and runs the threads that flush and open sockets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,28 +10,28 @@ use crate::config::{Config, ConfigError};
 use crate::exporters::Exporters;
 use crate::sample::{NOT_SENT, Sample, Tags};
 
-/// The time between two upkeep runs of the exporters.
+/// The time between two runs of the exporters' upkeep.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// The time after which open sockets are opened again, because a host name may have a new address.
+/// The time after which open sockets are replaced, because the host name may have a new address.
 const REOPEN_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A set of exporters that is running.
+/// A set of running exporters.
 ///
-/// Most applications have one set, which [`configure`](crate::configure) starts and every
-/// [`MetricsCollector`](crate::MetricsCollector) uses. Tests, and applications that need more, start further sets and make
-/// collectors for them.
+/// Most applications have one set. [`configure`](crate::configure) starts it, and every
+/// [`MetricsCollector`](crate::MetricsCollector) uses it. Tests, and applications that need several sets, start further
+/// sets and make collectors for them.
 pub struct Metrics {
     exporters: Arc<Exporters>,
     tags: Vec<(String, String)>,
-    /// Multiplies the rates of calls; above 0 and up to 1.
+    /// The factor for the rates of all calls, above 0 and at most 1.
     sample_rate: f64,
     /// Dropping these ends the background threads.
     _background: Vec<Sender<()>>,
 }
 
 impl Metrics {
-    /// Starts the configured exporters. They stop when the last reference to them is dropped: buffered samples are sent, and
-    /// the port of the exporter `prometheus` is free again.
+    /// Starts the configured exporters. They stop when the last reference to them is dropped. Then they send the
+    /// buffered samples, and free the port of the `prometheus` exporter.
     ///
     /// # Errors
     ///
@@ -41,12 +41,12 @@ impl Metrics {
         let exporters = Arc::new(Exporters::start(&settings));
         let flush_interval = settings.flush_interval;
         let mut background = Vec::new();
-        if exporters.need_upkeep() {
+        if exporters.needs_upkeep() {
             let run =
                 move |exporters: &Exporters, stop: &_| flush_and_upkeep(exporters, flush_interval, stop);
             background.extend(run_in_background("tallyd-client", &exporters, run));
         }
-        if exporters.have_sockets() {
+        if exporters.has_sockets() {
             background.extend(run_in_background("tallyd-client-open", &exporters, reopen_sockets));
         }
         Ok(Arc::new(Self {
@@ -69,8 +69,8 @@ impl Metrics {
         self.exporters.lost()
     }
 
-    /// Renders the page of the exporter `prometheus`, as the function [`render_prometheus`](crate::render_prometheus) does for
-    /// the application.
+    /// Renders the page of the `prometheus` exporter, as the function [`render_prometheus`](crate::render_prometheus)
+    /// does for the application.
     #[cfg(feature = "prometheus")]
     #[must_use]
     pub fn render_prometheus(&self) -> Option<String> {
@@ -83,15 +83,15 @@ impl Metrics {
         !self.exporters.is_empty()
     }
 
-    /// Decides whether a call is recorded, given the share of calls to send. Returns the rate of its sample, or `None` if no
-    /// exporter wants it.
+    /// Decides whether a call is recorded. `rate` is the share of calls to send. Returns the rate of the call's sample,
+    /// or `None` if no exporter wants it.
     #[inline]
     pub(crate) fn sample_call(&self, rate: f64) -> Option<f64> {
         let rate = rate * self.sample_rate;
         if rate >= 1.0 || fastrand::f64() < rate {
             return Some(rate);
         }
-        self.exporters.count_every_call().then_some(NOT_SENT)
+        self.exporters.records_every_call().then_some(NOT_SENT)
     }
 
     /// Adds the tags of the application to a sample and hands it to the exporters.
@@ -108,13 +108,13 @@ impl fmt::Debug for Metrics {
 }
 
 impl Drop for Metrics {
-    /// Stops the exporters at once: a background thread may hold them a little longer.
+    /// Stops the exporters explicitly, because a background thread may hold a reference to them a little longer.
     fn drop(&mut self) {
         self.exporters.stop();
     }
 }
 
-/// Runs `work` on a thread of its own. The thread is told to stop when the returned sender is dropped.
+/// Runs `work` on its own thread. Dropping the returned sender asks the thread to stop.
 fn run_in_background(
     name: &str,
     exporters: &Arc<Exporters>,
@@ -132,7 +132,7 @@ fn run_in_background(
     }
 }
 
-/// Returns true if `time` has passed, and false as soon as the thread must stop.
+/// Sleeps for `time` and returns true. Returns false as soon as the thread must stop.
 fn sleep(time: Duration, stop: &Receiver<()>) -> bool {
     stop.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
 }
@@ -153,8 +153,8 @@ fn flush_and_upkeep(exporters: &Exporters, flush_interval: Duration, stop: &Rece
     }
 }
 
-/// Opens the sockets again: soon after a failure, and otherwise once per [`REOPEN_INTERVAL`]. It has a thread of its own because
-/// DNS lookups can block.
+/// Replaces the sockets once per [`REOPEN_INTERVAL`], and sooner after a failure. It has its own thread, because DNS
+/// lookups can block.
 fn reopen_sockets(exporters: &Exporters, stop: &Receiver<()>) {
     let mut wait = if exporters.sockets_are_open() { REOPEN_INTERVAL } else { Duration::from_secs(1) };
     while sleep(wait, stop) {

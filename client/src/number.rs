@@ -1,7 +1,7 @@
-//! The types that a measured value may have.
+//! The types that a measured value can have.
 
-/// A value of a gauge, a timing, a histogram or a distribution: any number, or a [`Duration`](std::time::Duration). Whole
-/// numbers beyond 2^53 are rounded.
+/// A value of a gauge, timing, histogram or distribution. It is any number or a [`Duration`](std::time::Duration).
+/// Whole numbers beyond 2^53 are rounded.
 pub trait Number: Copy + Sealed {
     /// Returns the nearest `f64`. A [`Duration`](std::time::Duration) is converted to milliseconds.
     fn number(self) -> f64;
@@ -31,7 +31,7 @@ impl Sealed for std::time::Duration {}
 impl Number for std::time::Duration {
     #[inline]
     fn number(self) -> f64 {
-        // Dividing whole nanoseconds leaves at most six decimals; `as_secs_f64() * 1e3` may leave 17.
+        // Dividing whole nanoseconds gives at most six decimals. `as_secs_f64() * 1e3` can give up to 17.
         self.as_nanos() as f64 / 1e6
     }
 }

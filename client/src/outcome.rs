@@ -1,11 +1,11 @@
-//! How a call of a timed function ended, for `#[timed(outcome)]`.
+//! The ways in which a call of a timed function can end, for `#[timed(outcome)]`.
 
-/// How a call ended: the value of the tag `outcome`.
+/// The way in which a call ended. It is the value of the `outcome` tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The function returned, and not an `Err`.
+    /// The function returned a value other than `Err`.
     Ok,
-    /// The function returned `Err`, by `?` or otherwise.
+    /// The function returned `Err`, for example through `?`.
     Error,
     /// The function panicked.
     Panic,
@@ -24,8 +24,8 @@ impl Outcome {
     }
 }
 
-/// Calls the body of a function as a closure. The bound `FnOnce` lets the body move values out of its arguments and return
-/// references to them.
+/// Calls the body of a function, which is a closure. The bound `FnOnce` lets the body move values out of its arguments
+/// and return references to them.
 #[inline(always)]
 pub fn call<T>(body: impl FnOnce() -> T) -> T {
     body()
@@ -33,12 +33,12 @@ pub fn call<T>(body: impl FnOnce() -> T) -> T {
 
 /// A returned value whose type the attribute cannot know.
 ///
-/// `(&&Returned(&value)).outcome()` finds the method of [`Fallible`] first, which only a `Result` has. For any other type, method
-/// lookup takes one reference off and finds the method of [`Infallible`].
+/// For a `Result`, `(&&Returned(&value)).outcome()` calls the method of [`Fallible`], which method lookup finds first.
+/// No other type has this method. So method lookup removes one reference and finds the method of [`Infallible`].
 #[derive(Debug)]
 pub struct Returned<'a, T: ?Sized>(pub &'a T);
 
-/// Tells the outcome of a `Result`.
+/// Determines the outcome of a `Result`.
 pub trait Fallible {
     /// Returns [`Outcome::Error`] for an `Err`.
     fn outcome(&self) -> Outcome;
@@ -50,7 +50,7 @@ impl<T, E> Fallible for &Returned<'_, Result<T, E>> {
     }
 }
 
-/// Tells the outcome of any other value.
+/// Determines the outcome of any other value.
 pub trait Infallible {
     /// Returns [`Outcome::Ok`].
     fn outcome(&self) -> Outcome;

@@ -3,7 +3,7 @@
 /// A tag: its key and its value.
 pub type Tag<'a> = (&'a str, &'a str);
 
-/// The measured value; the variant is the type of the metric.
+/// The measured value. The variant is the type of the metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Value<'a> {
     /// An increment.
@@ -21,7 +21,7 @@ pub(crate) enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// Returns the name of the metric's type, as the log has it.
+    /// Returns the name of the metric's type in the log.
     pub(crate) fn type_name(self) -> &'static str {
         match self {
             Value::Counter(_) => "counter",
@@ -33,7 +33,7 @@ impl Value<'_> {
         }
     }
 
-    /// Returns the metric's type, as lines have it.
+    /// Returns the name of the metric's type in lines.
     pub(crate) fn wire_type(self) -> &'static str {
         match self {
             Value::Counter(_) => "c",
@@ -45,7 +45,7 @@ impl Value<'_> {
         }
     }
 
-    /// Returns true if a share of the calls can represent all of them.
+    /// Returns true if a share of the calls can represent all calls.
     pub(crate) fn can_be_sampled(self) -> bool {
         !matches!(self, Value::Gauge(_) | Value::Set(_))
     }
@@ -54,14 +54,14 @@ impl Value<'_> {
 /// A value with the name and the tags of its metric.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample<'a> {
-    /// The first part of the metric's name; if it is empty, the name has no such part.
+    /// The first part of the metric's name. If it is empty, the name begins with the second part.
     pub(crate) component: &'a str,
     pub(crate) name: &'a str,
     pub(crate) value: Value<'a>,
-    /// The tags of the application, of the collector, of the call, and of the call's end. A later tag replaces an earlier one
-    /// with the same key.
+    /// The tags of the application, of the collector, of the call, and of the call's end. A later tag replaces an
+    /// earlier tag with the same key.
     pub(crate) tags: [Tags<'a>; 4],
-    /// The share of calls that are sent, above 0 and up to 1; or [`NOT_SENT`].
+    /// The share of calls that are sent, above 0 and at most 1, or [`NOT_SENT`].
     pub(crate) rate: f64,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Tags<'a> {
     }
 
     /// Returns true if a tag at `from` or later has this key.
-    fn contain_key(self, key: &str, from: usize) -> bool {
+    fn contains_key(self, key: &str, from: usize) -> bool {
         match self {
             Self::Owned(tags) => tags[from..].iter().any(|(other, _)| other == key),
             Self::Borrowed(tags) => tags[from..].iter().any(|(other, _)| *other == key),
@@ -115,16 +115,16 @@ impl<'a> Sample<'a> {
         has_valid_value && !self.name.is_empty()
     }
 
-    /// Passes each key once to `visit`, with the value that counts.
+    /// Passes each key once to `visit`, with its last value.
     ///
-    /// It uses loops because chained iterators cost 40 ns per tag here, a third of a call.
+    /// The function uses loops, because chained iterators would add 40 ns per tag to a call.
     #[inline]
     pub(crate) fn for_each_tag(&self, mut visit: impl FnMut(&'a str, &'a str)) {
         for (source, tags) in self.tags.iter().enumerate() {
             for index in 0..tags.len() {
                 let (key, value) = tags.get(index);
-                let is_replaced = tags.contain_key(key, index + 1)
-                    || self.tags[source + 1..].iter().any(|tags| tags.contain_key(key, 0));
+                let is_replaced = tags.contains_key(key, index + 1)
+                    || self.tags[source + 1..].iter().any(|tags| tags.contains_key(key, 0));
                 if !is_replaced {
                     visit(key, value);
                 }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_tag_replaces_an_earlier_one_with_the_same_key() {
+    fn later_tag_replaces_an_earlier_tag_with_the_same_key() {
         let owned = |tags: &[(&str, &str)]| -> Vec<(String, String)> {
             tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };

@@ -1,4 +1,4 @@
-//! What `#[timed]` puts into a function: a guard that records the duration of the call.
+//! The guard that `#[timed]` puts into a function. It records the duration of the call.
 
 use std::thread;
 use std::time::Instant;
@@ -17,9 +17,9 @@ pub struct TimedFunction {
     pub component: Option<&'static str>,
     /// The tags that the attribute lists.
     pub tags: &'static [Tag<'static>],
-    /// The share of calls to send; above 0 and up to 1.
+    /// The share of calls to send, above 0 and at most 1.
     pub sample_rate: f64,
-    /// True if the tag `outcome` is added.
+    /// True if each sample gets the `outcome` tag.
     pub has_outcome: bool,
 }
 
@@ -28,10 +28,10 @@ pub struct TimedFunction {
 #[must_use]
 pub struct TimedCall {
     function: &'static TimedFunction,
-    /// The path of the type or module to which the function belongs. It is not a part of `function`, because a static cannot
-    /// name a generic type.
+    /// The path of the type or module to which the function belongs. It is not a part of `function`, because a static
+    /// cannot name a generic type.
     type_or_module: &'static str,
-    /// The start and the sample rate; `None` if no exporter wants the timing.
+    /// The start and the sample rate, or `None` if no exporter wants the timing.
     started: Option<(Instant, f64)>,
     /// `None` until the function reaches its end.
     outcome: Option<Outcome>,
@@ -52,7 +52,7 @@ impl TimedCall {
         self.outcome = Some(outcome);
     }
 
-    /// Not inlined, so that timed functions stay small.
+    /// Records the timing. It is not inlined, so that timed functions stay small.
     #[inline(never)]
     fn record(&self, started: Instant, rate: f64) {
         let elapsed = started.elapsed();
@@ -102,7 +102,7 @@ fn last_part(path: &'static str) -> &'static str {
         .unwrap_or(path)
 }
 
-/// Takes the generic arguments off the end: `a::B<c::D<e>>` becomes `a::B`.
+/// Removes the generic arguments at the end. For example, `a::B<c::D<e>>` becomes `a::B`.
 fn without_generic_arguments(path: &str) -> &str {
     let mut depth = 0;
     for (index, character) in path.char_indices().rev() {

@@ -1,4 +1,4 @@
-//! A guard that records how long it lived.
+//! A guard that records its own lifetime.
 
 use std::time::Instant;
 
@@ -23,14 +23,14 @@ pub struct Timer<'a> {
     collector: &'a MetricsCollector,
     name: &'a str,
     tags: &'a [Tag<'a>],
-    /// The start and the sample rate; `None` if no exporter wants the timing.
+    /// The start and the sample rate, or `None` if no exporter wants the timing.
     started: Option<(Instant, f64)>,
 }
 
 impl MetricsCollector {
-    /// Starts a timer. It records when it is dropped or [stopped](Timer::stop).
+    /// Starts a timer. It records the elapsed time when it is dropped or [stopped](Timer::stop).
     ///
-    /// Tags that are built at run time must outlive the timer: bind them first, as in `let tags = [("source", source)];`.
+    /// Tags that are built at run time must outlive the timer. Bind them first, as in `let tags = [("source", source)];`.
     #[inline]
     pub fn start_timer<'a>(&'a self, name: &'a str, tags: &'a [Tag<'a>]) -> Timer<'a> {
         let started = self.sample_call().map(|rate| (Instant::now(), rate));
@@ -39,7 +39,7 @@ impl MetricsCollector {
 }
 
 impl Timer<'_> {
-    /// Records now, with further tags such as the result.
+    /// Records the elapsed time now, with further tags such as the result.
     ///
     /// ```
     /// # use tallyd_client::MetricsCollector;

@@ -1,4 +1,4 @@
-//! A log that is itself measured. A process has one log, so these tests have a binary of their own.
+//! A log that itself records metrics. A process has only one log, so these tests have their own binary.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -15,27 +15,27 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Counts the records of the log, with the metrics of the application.
+/// Counts the records of the log with the metrics of the application.
 static LOG: MetricsCollector = MetricsCollector::new("Log");
-/// Counts the bytes of the log, with other metrics.
+/// Counts the bytes of the log with a separate set of metrics.
 static WRITER: OnceLock<MetricsCollector> = OnceLock::new();
 const WRITER_SOCKET: &str = "unix:///nonexistent/writer.sock";
-/// The number of records that report lost samples of the other metrics.
+/// The number of records that report lost samples of the separate set.
 static LOSS_RECORDS: AtomicU64 = AtomicU64::new(0);
 
 /// Counts each record, as layers of applications do.
-struct CountsRecords;
+struct RecordCounter;
 
-impl<S: Subscriber> Layer<S> for CountsRecords {
+impl<S: Subscriber> Layer<S> for RecordCounter {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         LOG.increment_counter("records", 1, &[("level", event.metadata().level().as_str())]);
     }
 }
 
-/// Counts the bytes that are written, while the log holds the lock of its writer.
-struct CountsBytes;
+/// Counts the bytes that the log writes, while the log holds the lock of its writer.
+struct ByteCounter;
 
-impl Write for CountsBytes {
+impl Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(writer) = WRITER.get() {
             writer.increment_counter("bytes", bytes.len() as u64, &[]);
@@ -52,13 +52,13 @@ impl Write for CountsBytes {
 fn start_log() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let format = tracing_subscriber::fmt::layer().with_writer(Mutex::new(CountsBytes));
-        let subscriber = tracing_subscriber::registry().with(format).with(CountsRecords);
+        let format = tracing_subscriber::fmt::layer().with_writer(Mutex::new(ByteCounter));
+        let subscriber = tracing_subscriber::registry().with(format).with(RecordCounter);
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
 }
 
-/// Runs `work` on another thread, and fails if it does not end.
+/// Runs `work` on another thread. Panics if `work` does not end within a minute.
 fn assert_ends(work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = channel();
     thread::spawn(move || {
@@ -69,7 +69,7 @@ fn assert_ends(work: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
-fn call_does_not_wait_for_a_log_that_is_measured() {
+fn call_does_not_wait_for_a_log_that_records_metrics() {
     start_log();
     let config = Config::new().statsd_address(WRITER_SOCKET).statsd_flush_interval(Duration::from_millis(10));
     let metrics = Metrics::start(&config).unwrap();
@@ -77,7 +77,7 @@ fn call_does_not_wait_for_a_log_that_is_measured() {
     let calls = metrics.collector("Application");
     let flushed = metrics.clone();
     assert_ends(move || {
-        // Each round fills many datagrams, which the calls send in vain, and loses more, so that there is something to log.
+        // Each round fills many datagrams. All of them are lost, so that the client has losses to log.
         loop {
             (0..100_000).for_each(|_| calls.increment_counter("calls", 1, &[]));
             if LOSS_RECORDS.load(Ordering::SeqCst) >= 3 {
@@ -90,18 +90,18 @@ fn call_does_not_wait_for_a_log_that_is_measured() {
     assert!(metrics.lost() > 100_000);
 }
 
-/// Records when a thread ends.
-struct RecordsWhenDropped;
+/// Records a sample when its thread ends.
+struct RecordOnDrop;
 
-impl Drop for RecordsWhenDropped {
+impl Drop for RecordOnDrop {
     fn drop(&mut self) {
         LOG.increment_counter("ends", 1, &[]);
     }
 }
 
 thread_local! {
-    static BEFORE: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
-    static AFTER: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
+    static BEFORE: RefCell<Option<RecordOnDrop>> = const { RefCell::new(None) };
+    static AFTER: RefCell<Option<RecordOnDrop>> = const { RefCell::new(None) };
 }
 
 #[test]
@@ -117,16 +117,16 @@ fn log_that_counts_its_records_neither_hangs_nor_loops_nor_panics() {
         let application = MetricsCollector::new("Application");
         for _ in 0..1000 {
             application.increment_counter("calls", 1, &[]);
-            // The page refuses this type, and logs that.
+            // The page already has this name with another type. So it refuses the gauge, and the client logs that.
             application.record_gauge("calls_total", 1, &[]);
             tallyd_client::flush();
         }
         for _ in 0..100 {
             let ending = thread::spawn(|| {
-                // One of these is dropped before the log's thread-locals, and the other after them.
-                BEFORE.set(Some(RecordsWhenDropped));
+                // One of these is dropped before the log's thread-locals, and the other is dropped after them.
+                BEFORE.set(Some(RecordOnDrop));
                 LOG.increment_counter("calls", 1, &[]);
-                AFTER.set(Some(RecordsWhenDropped));
+                AFTER.set(Some(RecordOnDrop));
             });
             ending.join().unwrap();
         }

@@ -1,7 +1,7 @@
-//! Sends a datagram through parse, record, flush and render.
+//! Parses, records, flushes and renders a datagram.
 //!
-//! Nothing panics, and every line is accounted for. The parser agrees with the plain parser, cached line patterns mean what
-//! they mean when they are new, and the output is well formed.
+//! The target checks that nothing panics and that every line is counted. The parser must agree with the plain parser.
+//! Cached line patterns must give the same results as new line patterns. The output must be well formed.
 #![no_main]
 #![allow(dead_code, reason = "the tests use the rest of their modules")]
 
@@ -25,7 +25,7 @@ use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics, Teleme
 use tallyd::protocol;
 
 fuzz_target!(|datagram: &[u8]| {
-    // tallyd refuses names with its own prefix, which the model does not know.
+    // tallyd refuses samples with names that begin with `tallyd.`. The model does not know this rule.
     if datagram.len() > 65_507 || datagram.windows(7).any(|bytes| bytes == b"tallyd.") {
         return;
     }
@@ -71,7 +71,7 @@ fn compare_with_plain_parser(line: &[u8]) {
     let mut got: Json = serde_json::from_str(&explainer.explain(line)).expect("an object");
     got.as_object_mut().expect("an object").remove("column");
     assert_eq!(got, plain::meaning(line, plain::Dialects::default()), "{}", line.escape_ascii());
-    // The text must not panic, either.
+    // The text format must not panic, either.
     _ = Explainer { format: Format::Text, ..explainer }.explain(line);
 }
 

@@ -1,4 +1,5 @@
-//! Splits a stream into pieces. Its lines are those of the whole stream, and the deframer keeps within its memory limit.
+//! Splits a stream into pieces. The pieces must give the same lines as the whole stream, and the deframer must respect
+//! its memory limit.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +8,8 @@ use tallyd::protocol;
 
 const LIMIT: usize = 64;
 
-// The first byte chooses the framing and the end of the stream. The second byte seeds the sizes of its pieces.
+// The first byte of the input chooses the framing and how the stream ends. The second byte is the seed for the sizes of
+// the pieces.
 fuzz_target!(|input: &[u8]| {
     let [choice, seed, stream @ ..] = input else { return };
     let framing = if choice & 1 == 0 { Framing::Lines } else { Framing::Length };

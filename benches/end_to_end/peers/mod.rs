@@ -1,11 +1,12 @@
 //! Other StatsD servers, which receive the same streams as tallyd.
 //!
-//! Each runs as shipped, apart from its configuration file here. It flushes every second and does nothing else. If it can, it
-//! computes the same percentiles as tallyd and writes its results to standard output, which is discarded. Its receive buffer
-//! is the one that it requests, or the kernel's default. The bench knows only that the server received the lines, not what it
-//! made of them.
+//! Each server runs as shipped, except for its configuration file in this folder. It flushes every second and does
+//! nothing else. If possible, it computes the same percentiles as tallyd and writes its results to standard output,
+//! which is discarded. Its receive buffer has the size that it requests, or the kernel's default. The bench checks only
+//! that the server received the datagrams. It does not check the results.
 //!
-//! A round runs all servers one after the other, because some need the whole core at a pace that leaves it idle with tallyd.
+//! A round runs the servers one after the other, because some of them need the whole core at a pace that tallyd handles
+//! easily.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,19 +26,20 @@ use crate::round::{self, ReceiverCost};
 use crate::streams::{Ring, Stream};
 use crate::tallyd::{Tallyd, settings};
 
-/// The time after which a server must listen, or must have ended.
+/// The time within which a server must start to listen, or must end.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How a server is configured and started.
+/// A server, with its configuration and the command that starts it.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     /// The name of its program in `PATH`.
     program: &'static str,
     /// The command that installs it.
     pub(crate) install: &'static str,
-    /// The configuration. `{port}` and `{folder}` are replaced.
+    /// The text of the configuration file. The bench fills in `{port}` and `{folder}`.
     configuration: &'static str,
-    /// The arguments that keep it in the foreground. `{folder}` and the file of the `{configuration}` are replaced.
+    /// The arguments that keep it in the foreground. The bench fills in `{folder}`, and the path of the file for
+    /// `{configuration}`.
     arguments: &'static [&'static str],
 }
 
@@ -70,7 +72,7 @@ pub(crate) const ALL: [Peer; 3] = [
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) costs: Vec<ReceiverCost>,
-    /// Resident bytes of its main process at the end.
+    /// Resident bytes of its main process at the end of each round.
     pub(crate) resident: Vec<u64>,
 }
 
@@ -89,7 +91,7 @@ pub(crate) fn measure(stream: &Stream, arguments: &Arguments, cores: Cores) -> R
         let tallyd = Tallyd::start(cores, &settings(arguments.interval))?;
         let mut tallyd_client = client(tallyd.process.address)?;
         entries[1].add(stream, &tallyd.process, &mut tallyd_client, arguments)?;
-        tallyd.stop()?.check_account(tallyd_client.sent(), stream.lines_per_datagram)?;
+        tallyd.stop()?.check_counters(tallyd_client.sent(), stream.lines_per_datagram)?;
         for (peer, entry) in peers.iter().zip(&mut entries[2..]) {
             let server = Server::start(peer, cores)?;
             entry.add(stream, &server.process, &mut client(server.process.address)?, arguments)?;
@@ -128,7 +130,7 @@ impl Peer {
 /// A running peer, in a folder of its own.
 pub(crate) struct Server {
     pub(crate) process: Process,
-    /// The folder is removed when dropped.
+    /// Dropping this removes the folder.
     _folder: TempDir,
 }
 
@@ -136,7 +138,7 @@ impl Server {
     /// Starts a peer on a free port, and waits until it listens.
     pub(crate) fn start(peer: &Peer, cores: Cores) -> Result<Self, Error> {
         let folder = tempfile::tempdir()?;
-        // The port is free again at once. The kernel assigns other ports first.
+        // The port is free again at once. The kernel assigns other ports before it assigns this port again.
         let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
         let fill_in = |text: &str, configuration: &str| {
             text.replace("{port}", &address.port().to_string())
@@ -174,7 +176,7 @@ impl Server {
     }
 }
 
-/// Waits until the process opens its socket. Returns false if it does not.
+/// Waits until the process opens its socket. Returns false if the process ends or does not open a socket in time.
 fn wait_for_socket(process: &mut Process) -> io::Result<bool> {
     let deadline = Instant::now() + TIMEOUT;
     while process.socket().is_err() {

@@ -1,4 +1,4 @@
-// Results go to standard output, as tallyd's do; TCP has ports of its own.
+// statsd writes its results to standard output, like tallyd. TCP and UDP ports are separate, so both can use one number.
 {
   address: "127.0.0.1",
   port: {port},

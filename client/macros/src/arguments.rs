@@ -7,12 +7,12 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, Ident, Lit, LitStr, Path, Token, parenthesized, parse_quote};
 
-/// The arguments of `#[timed(…)]`, each given at most once.
+/// The arguments of `#[timed(…)]`. Each is given at most once.
 pub(crate) struct Arguments {
     pub(crate) metric_name: Option<LitStr>,
     pub(crate) component: Option<LitStr>,
     pub(crate) tags: Vec<(LitStr, LitStr)>,
-    /// Above 0 and up to 1.
+    /// Above 0 and at most 1.
     pub(crate) sample_rate: f64,
     pub(crate) outcome: bool,
     /// The path of the crate `tallyd-client`.
@@ -60,7 +60,7 @@ impl Parse for Arguments {
     }
 }
 
-/// Refuses a name that was added before.
+/// Refuses duplicate names.
 #[derive(Default)]
 struct UniqueNames(HashSet<String>);
 
@@ -122,7 +122,7 @@ fn parse_key(input: ParseStream<'_>) -> syn::Result<LitStr> {
 }
 
 fn parse_text(input: ParseStream<'_>) -> syn::Result<LitStr> {
-    parse_literal(input, "a text in quotes that is not empty", |literal| match literal {
+    parse_literal(input, "non-empty text in quotes", |literal| match literal {
         Lit::Str(text) if !text.value().is_empty() => Some(text),
         _ => None,
     })
@@ -145,7 +145,7 @@ fn parse_path(input: ParseStream<'_>) -> syn::Result<Path> {
         .map_err(|_| expected("a path, such as \"crate::metrics::tallyd_client\"", text.span()))
 }
 
-/// Parses a literal and converts it, or says what was expected in its place.
+/// Parses a literal and converts it. Otherwise, the error describes the expected literal.
 fn parse_literal<T>(
     input: ParseStream<'_>,
     what: &str,

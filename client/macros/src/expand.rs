@@ -1,4 +1,4 @@
-//! Puts a timer into the body of a function, and leaves everything else as it is.
+//! Puts a timer into the body of a function, and leaves everything else unchanged.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
@@ -83,7 +83,7 @@ impl Body<'_> {
         block.stmts = vec![Stmt::Expr(Expr::Verbatim(timed), None)];
     }
 
-    /// Declares the timer first, so that it is dropped last, however the block is left.
+    /// Declares the timer before the statements of the block. So it is dropped last, however the block is left.
     fn without_outcome(&self, Block { stmts: statements, .. }: &Block) -> TokenStream {
         let Self { start, .. } = self;
         let timer = hygienic("timer");
@@ -93,14 +93,14 @@ impl Body<'_> {
         }
     }
 
-    /// Turns the block into one expression, so that the timer sees its value, however the block is left.
+    /// Wraps the block into one expression. So the timer sees its value, even if `return` or `?` leaves the block.
     fn with_outcome(&self, block: &Block, returned: &Type, kind: &Kind) -> TokenStream {
         let Self { start, arguments: Arguments { crate_path, .. } } = self;
         let Block { stmts: statements, .. } = block;
         let [timer, result] = ["timer", "result"].map(hygienic);
         let value = match kind {
             Kind::Sync => quote!(#crate_path::__private::call(move || -> #returned #block)),
-            // An async block can name its type only with a `return`.
+            // An async block has no syntax for its return type. A `return` that never runs fixes the type instead.
             Kind::Async { capture } => quote! {
                 async #capture {
                     if let ::core::option::Option::Some(#result) = ::core::option::Option::None::<#returned> {
@@ -125,23 +125,23 @@ impl Body<'_> {
 }
 
 /// Replaces each `impl Trait` with `_`, because a type inside a function cannot contain it.
-fn without_impl_trait(mut of: Type) -> Type {
-    struct ReplacesImplTrait;
+fn without_impl_trait(mut ty: Type) -> Type {
+    struct ImplTraitReplacer;
 
-    impl VisitMut for ReplacesImplTrait {
-        fn visit_type_mut(&mut self, of: &mut Type) {
-            if matches!(of, Type::ImplTrait(_)) {
-                *of = parse_quote!(_);
+    impl VisitMut for ImplTraitReplacer {
+        fn visit_type_mut(&mut self, ty: &mut Type) {
+            if matches!(ty, Type::ImplTrait(_)) {
+                *ty = parse_quote!(_);
             }
-            visit_mut::visit_type_mut(self, of);
+            visit_mut::visit_type_mut(self, ty);
         }
     }
 
-    ReplacesImplTrait.visit_type_mut(&mut of);
-    of
+    ImplTraitReplacer.visit_type_mut(&mut ty);
+    ty
 }
 
-/// Returns a name that cannot clash with a name of the user.
+/// Returns a name that cannot clash with a name in the user's code.
 fn hygienic(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_begins_with_the_crate_that_is_given() {
+    fn every_path_begins_with_the_given_crate() {
         let functions =
             ["fn f() {}", "fn f(&self) -> u8 { 5 }", "async fn f() {}", "fn f() -> F { Box::pin(async {}) }"];
         for (function, outcome) in

@@ -1,4 +1,4 @@
-//! A function as the attribute reads it: alone, in an implementation, or in a trait.
+//! The function that the attribute reads: a free function, or a method of an implementation or a trait.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -71,29 +71,28 @@ impl Function {
         }
     }
 
-    /// Returns true if the function visibly belongs to a type: by `self`, or by `Self` outside macros, where a word may mean
-    /// anything.
+    /// Returns true if the function takes `self`, or uses `Self` outside macros. A macro may give `Self` another meaning.
     pub(crate) fn belongs_to_a_type(&self) -> bool {
-        struct FindsSelf(bool);
+        struct SelfFinder(bool);
 
-        impl Visit<'_> for FindsSelf {
+        impl Visit<'_> for SelfFinder {
             fn visit_path_segment(&mut self, segment: &PathSegment) {
                 self.0 |= segment.ident == "Self";
                 visit::visit_path_segment(self, segment);
             }
 
-            /// Skips an item in the body, whose `Self` is another type.
+            /// Skips an item in the body, because its `Self` is another type.
             fn visit_item(&mut self, _: &Item) {}
         }
 
-        let mut search = FindsSelf(self.signature.receiver().is_some());
+        let mut search = SelfFinder(self.signature.receiver().is_some());
         search.visit_signature(&self.signature);
         search.visit_block(&self.block);
         search.0
     }
 }
 
-/// Returns the async block whose future a body returns, as `#[async_trait]` writes methods: the last expression is
+/// Returns the async block whose future a body returns. `#[async_trait]` writes such methods: their last expression is
 /// `async move { … }` or `Box::pin(async move { … })`.
 pub(crate) fn returned_async_block(body: &mut Block) -> Option<&mut ExprAsync> {
     let Some(Stmt::Expr(last, None)) = body.stmts.last_mut() else { return None };
@@ -115,12 +114,12 @@ fn is_box_pin(function: &Expr) -> bool {
         && from_the_end.next().is_some_and(|name| name == "Box")
 }
 
-/// Returns `T` for `Pin<Box<dyn Future<Output = T> + Send>>`, and `_` for a type that does not show its output.
+/// Returns `T` for `Pin<Box<dyn Future<Output = T> + Send>>`, and `_` for a type that does not name its output.
 pub(crate) fn future_output(future: &Type) -> Type {
     /// Finds the outermost output.
-    struct FindsOutput(Option<Type>);
+    struct OutputFinder(Option<Type>);
 
-    impl Visit<'_> for FindsOutput {
+    impl Visit<'_> for OutputFinder {
         fn visit_assoc_type(&mut self, associated: &AssocType) {
             if self.0.is_none() && associated.ident == "Output" {
                 self.0 = Some(associated.ty.clone());
@@ -128,7 +127,7 @@ pub(crate) fn future_output(future: &Type) -> Type {
         }
     }
 
-    let mut search = FindsOutput(None);
+    let mut search = OutputFinder(None);
     search.visit_type(future);
     search.0.unwrap_or_else(|| parse_quote!(_))
 }

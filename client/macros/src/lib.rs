@@ -1,8 +1,8 @@
 //! The attribute `#[timed]` of `tallyd-client`, which re-exports it.
 
-mod arguments; // what the parentheses may contain
-mod expand; // what the function becomes
-mod function; // which functions can be timed
+mod arguments; // parses the arguments of the attribute
+mod expand; // puts the timer into the function
+mod function; // parses functions, and refuses all other items
 
 use proc_macro::TokenStream;
 use quote::ToTokens;
@@ -33,7 +33,7 @@ use function::Function;
 ///     text.lines().next()
 /// }
 ///
-/// /// One call in ten is sent, with the tag `outcome:ok` or `outcome:error`, or another if it ended in another way.
+/// /// The client sends one call in ten, with a tag such as `outcome:ok` or `outcome:error`.
 /// #[timed(component = "Resume", sample_rate = 0.1, outcome)]
 /// async fn years(text: &str) -> Result<u8, ParseIntError> {
 ///     let years = text.trim().parse()?;
@@ -49,7 +49,7 @@ use function::Function;
 /// |---|---|---|
 /// | `metric_name = "…"` | `{function}.execution_time` | the name of the timing |
 /// | `component = "…"` | the type of a method, the module of another function | the first part of the full name |
-/// | `tags(key = "value", …)` | none | its tags; a key can be in quotes: `"http.method" = "GET"` |
+/// | `tags(key = "value", …)` | none | the tags of the timing; a key can be in quotes: `"http.method" = "GET"` |
 /// | `sample_rate = 0.1` | 1 | the share of calls that are sent, above 0 and at most 1; servers scale them up |
 /// | `outcome` | | adds the tag `outcome`: `ok`, `error` (the function returned `Err`), `panic`, or `dropped` (a future that did not end) |
 /// | `crate = "…"` | `::tallyd_client` | the path of this crate, if it has another name or a library re-exports it: `"my_lib::tallyd_client"` |
@@ -57,16 +57,15 @@ use function::Function;
 /// The attribute cannot see the type around a function without `self`. It finds the type only if `Self` occurs in the signature,
 /// or in the body outside macros. Otherwise name the `component`.
 ///
-/// An `async` function is timed from its first poll. So is a function whose last expression is an async block, alone or in
-/// `Box::pin`, as `#[async_trait]` writes methods. Any other function that returns a future is timed only until it returns the
-/// future.
+/// An `async` function is timed from its first poll. The same holds for a function whose last expression is an async
+/// block or `Box::pin` of an async block. `#[async_trait]` writes methods in this way. Any other function that returns
+/// a future is timed only until it returns the future.
 ///
 /// # With `outcome`
 ///
-/// The body becomes a closure or an async block, so that the timer can see the returned value. Four limits apply:
+/// The body becomes a closure or an async block, so that the timer can see the returned value. This has four limits:
 ///
-/// - A type parameter hides its type: the outcome of `fn call<T>() -> T` is `ok` even if `T` is a `Result` and the value an
-///   `Err`.
+/// - The attribute cannot look behind a type parameter. The outcome of `fn call<T>() -> T` is `ok` even if the value is an `Err`.
 /// - In a function with `#[track_caller]`, `Location::caller()` is a place in the function itself, because a closure cannot have
 ///   that attribute.
 /// - A future that is dropped because its thread panics has the outcome `panic`, not `dropped`.
@@ -79,7 +78,7 @@ pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
             expand::time_function(&arguments, &mut function);
             function.into_token_stream().into()
         }
-        // The item stays, so that its uses cause no further errors.
+        // The item is kept, so that its uses cause no further errors.
         Err(error) => [TokenStream::from(error.into_compile_error()), item].into_iter().collect(),
     }
 }

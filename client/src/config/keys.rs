@@ -1,4 +1,4 @@
-//! The keys of a configuration by name, and how a value is read, for example from an environment variable.
+//! The names of the keys of a configuration, and the parsing of their values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::{Config, ConfigError, Exporter};
 
-/// All keys, as TOML has them.
+/// All keys, as they are written in TOML.
 const KEYS: [&str; 10] = [
     "enabled",
     "exporters",
@@ -30,7 +30,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Returns an error for a variable with that beginning that sets no key, and for a value of the wrong type.
+    /// Returns an error if such a variable sets no key, or if a value has the wrong type.
     pub fn from_env() -> Result<Self, ConfigError> {
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -59,7 +59,7 @@ impl Config {
         match key {
             "enabled" => self.enabled = value.parse("true or false")?,
             "exporters" => self.exporters = value.exporters()?,
-            "prefix" => self.prefix = value.text("a text such as \"shop\"")?,
+            "prefix" => self.prefix = value.text("text such as \"shop\"")?,
             "tags" => self.tags.extend(value.tags()?),
             "sample_rate" => self.sample_rate = value.parse("a number such as 0.1")?,
             "statsd.address" => self.statsd_address = value.text("an address such as \"tallyd:8125\"")?,
@@ -84,7 +84,7 @@ pub(super) fn is_section(key: &str) -> bool {
     KEYS.iter().any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// Describes the problem that no key has a name, and suggests the most similar key. `spell` returns a key as the user would
+/// Returns an error message for an unknown name, with the most similar key. `spell` returns a key as the user would
 /// write it.
 fn unknown(kind: &str, name: &str, spell: impl Fn(&str) -> String) -> String {
     let name = name.to_lowercase().replace('.', "_");
@@ -92,26 +92,26 @@ fn unknown(kind: &str, name: &str, spell: impl Fn(&str) -> String) -> String {
         let without_section = key.rsplit('.').next().unwrap_or(key);
         strsim::jaro(&name, &key.replace('.', "_")).max(strsim::jaro(&name, without_section))
     };
-    // In reverse, because `max_by` prefers the last of equals, and the exporter `statsd` is the likelier one.
+    // The order is reversed, because `max_by` prefers the last of equals, and users more often mean a key of `statsd`.
     let similarities = KEYS.iter().rev().map(|key| (similarity(key), key));
     match similarities.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(similarity, _)| *similarity > 0.7) {
         Some((_, key)) => format!("there is no such {kind}; did you mean {}?", spell(key)),
-        None => format!("there is no such {kind}; there are {}", KEYS.map(spell).join(", ")),
+        None => format!("there is no such {kind}; the {kind}s are {}", KEYS.map(spell).join(", ")),
     }
 }
 
-/// A value as it was written. A text can be a value of any type, because an environment variable is always a text.
+/// A value as the user wrote it. Text can be a value of any type, because environment variables contain only text.
 #[cfg_attr(feature = "toml", derive(serde::Deserialize))]
 #[cfg_attr(feature = "toml", serde(untagged))]
-#[cfg_attr(not(feature = "toml"), expect(dead_code, reason = "environment variables are texts"))]
+#[cfg_attr(not(feature = "toml"), expect(dead_code, reason = "environment variables contain only text"))]
 pub(super) enum RawValue {
-    Truth(bool),
-    Whole(u64),
-    Number(f64),
+    Bool(bool),
+    Integer(u64),
+    Float(f64),
     Text(String),
     List(Vec<RawValue>),
     Table(BTreeMap<String, RawValue>),
-    /// JSON's `null` and the like, which leave a key at its default.
+    /// A value such as JSON's `null`, which leaves a key at its default.
     Null,
 }
 
@@ -119,9 +119,9 @@ pub(super) enum RawValue {
 impl fmt::Display for RawValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truth(truth) => truth.fmt(formatter),
-            Self::Whole(number) => number.fmt(formatter),
-            Self::Number(number) => number.fmt(formatter),
+            Self::Bool(value) => value.fmt(formatter),
+            Self::Integer(number) => number.fmt(formatter),
+            Self::Float(number) => number.fmt(formatter),
             Self::Text(text) => write!(formatter, "{text:?}"),
             Self::List(values) => {
                 let values: Vec<_> = values.iter().map(Self::to_string).collect();
@@ -134,7 +134,7 @@ impl fmt::Display for RawValue {
 }
 
 impl RawValue {
-    /// Parses a value of a type that a text can be parsed as.
+    /// Parses a value from its text. `expected` describes the expected value for the error message.
     fn parse<T: FromStr>(&self, expected: &str) -> Result<Option<T>, String> {
         let parsed = match self {
             Self::Text(text) => text.parse(),
@@ -154,7 +154,7 @@ impl RawValue {
             Self::Text(names) => comma_separated(names).map(by_name).collect(),
             _ => None,
         };
-        let expected = "a list of exporters; there are statsd, console and prometheus";
+        let expected = "a list of exporters; the exporters are statsd, console and prometheus";
         exporters.map(Some).ok_or_else(|| self.is_not(expected))
     }
 
@@ -168,7 +168,7 @@ impl RawValue {
             _ => None,
         };
         let expected =
-            "a table of texts such as { env = \"prod\" }, or a text such as \"env:prod,region:eu\"";
+            "a table of text values such as { env = \"prod\" }, or text such as \"env:prod,region:eu\"";
         tags.ok_or_else(|| self.is_not(expected))
     }
 
@@ -196,9 +196,9 @@ mod tests {
             (
                 "EXPORTERS",
                 "statsd,carbon",
-                "\"statsd,carbon\" is not a list of exporters; there are statsd, con",
+                "\"statsd,carbon\" is not a list of exporters; the exporters are st",
             ),
-            ("TAGS", "prod", "\"prod\" is not a table of texts such as { env = \"prod\" }, or a text"),
+            ("TAGS", "prod", "\"prod\" is not a table of text values such as { env = \"prod\" }, or text"),
             ("PROMETHEUS_PORT", "70000", "\"70000\" is not a port from 1 to 65535"),
             ("ADDRESS", "", "there is no such variable; did you mean TALLYD_CLIENT_STATSD_ADDRESS?"),
             (
@@ -209,7 +209,7 @@ mod tests {
             (
                 "QUIET",
                 "",
-                "there is no such variable; there are TALLYD_CLIENT_ENABLED, TALLYD_CLIENT_EXPORTERS,",
+                "there is no such variable; the variables are TALLYD_CLIENT_ENABLED, TALLYD_CLIENT_EX",
             ),
         ] {
             let name = format!("TALLYD_CLIENT_{key}");

@@ -1,4 +1,4 @@
-//! The configuration of an application's metrics: the keys that it sets.
+//! The configuration of an application's metrics.
 
 mod keys;
 pub(crate) mod settings;
@@ -10,8 +10,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// The configuration of an application's metrics. A key that it does not set has its default, and
-/// [one configuration can be merged over another](Self::merged_over).
+/// The configuration of an application's metrics. An unset key has its default. [One configuration can be merged over
+/// another](Self::merged_over).
 ///
 /// | key | default | meaning |
 /// |---|---|---|
@@ -20,14 +20,14 @@ use std::time::Duration;
 /// | `prefix` | none | the first part of all metric names, followed by a dot |
 /// | `tags` | none | tags of every metric |
 /// | `sample_rate` | `1.0` | the share of calls that are sent, above 0 and at most 1; gauges and sets are always sent |
-/// | `statsd.address` | `"udp://127.0.0.1:8125"` | where tallyd listens; or a path such as `"unix:///run/tallyd/tallyd.sock"` |
+/// | `statsd.address` | `"udp://127.0.0.1:8125"` | where tallyd listens; also a Unix socket, such as `"unix:///run/tallyd/tallyd.sock"` |
 /// | `statsd.flush_interval_ms` | `1000` | the longest time that a sample waits in a buffer, from 10 to 3600000 |
-/// | `prometheus.start_http_server` | `true` | whether the exporter `prometheus` serves its page itself |
+/// | `prometheus.start_http_server` | `true` | whether the `prometheus` exporter serves its page itself |
 /// | `prometheus.address` | `"127.0.0.1"` | the IP address at which it serves the page |
 /// | `prometheus.port` | `9103` | the port at which it serves the page |
 ///
-/// [`from_env`](Self::from_env) reads the same keys from `TALLYD_CLIENT_ENABLED`, `TALLYD_CLIENT_STATSD_ADDRESS` and so on. There,
-/// a list is written `statsd,console`, and tags are written `env:prod,region:eu`.
+/// [`from_env`](Self::from_env) reads the same keys from `TALLYD_CLIENT_ENABLED`, `TALLYD_CLIENT_STATSD_ADDRESS` and so on. In a
+/// variable, write a list as `statsd,console` and tags as `env:prod,region:eu`.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[must_use]
 pub struct Config {
@@ -47,15 +47,15 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exporter {
-    /// Sends samples to tallyd, or to any `StatsD` server that accepts the tags of `DogStatsD`.
+    /// Sends samples to tallyd, or to any `StatsD` server that accepts `DogStatsD` tags.
     Statsd,
     /// Writes each sample to the log, through `tracing`.
     Console,
-    /// Keeps a page in the application for Prometheus to scrape. It needs the cargo feature `prometheus`.
+    /// Keeps a page in the application that Prometheus can scrape. It needs the cargo feature `prometheus`.
     Prometheus,
 }
 
-/// An error in a configuration: what is wrong, where, and what to write instead.
+/// An error in a configuration. Its message says what is wrong, where, and what to write instead.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -65,7 +65,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Prints the same as `Display`, because Rust prints an error that `main` returns with `Debug`.
+/// Prints the same text as `Display`, because Rust uses `Debug` to print an error that `main` returns.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -132,14 +132,14 @@ impl Config {
         self
     }
 
-    /// Sets where the exporter `prometheus` serves its page.
+    /// Sets where the `prometheus` exporter serves its page.
     pub fn prometheus_address(mut self, address: SocketAddr) -> Self {
         self.prometheus_address = Some(address.ip());
         self.prometheus_port = Some(address.port());
         self
     }
 
-    /// Sets whether the exporter `prometheus` serves its page. If it does not, the application can serve
+    /// Sets whether the `prometheus` exporter serves its page. If it does not, the application can serve
     #[cfg_attr(feature = "prometheus", doc = "[the page](crate::render_prometheus) itself.")]
     #[cfg_attr(not(feature = "prometheus"), doc = "the page itself.")]
     pub fn prometheus_start_http_server(mut self, start: bool) -> Self {
@@ -147,7 +147,7 @@ impl Config {
         self
     }
 
-    /// Returns this configuration, with the keys that it does not set taken from `below`. The tags of both are merged.
+    /// Returns this configuration, and takes its unset keys from `below`. The tags of both are merged.
     pub fn merged_over(self, below: Self) -> Self {
         let mut tags = below.tags;
         tags.extend(self.tags);

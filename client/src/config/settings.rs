@@ -1,4 +1,4 @@
-//! A checked configuration, with the default for each key that is not set.
+//! A checked configuration, in which each unset key has its default.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, Exporter};
 
-/// The longest path that the address of a Unix socket holds, in bytes.
+/// The longest path of a Unix socket that the kernel accepts, in bytes.
 const MAX_SOCKET_PATH: usize = 107;
 
 /// A valid configuration.
@@ -18,7 +18,7 @@ pub(crate) struct Settings {
     pub(crate) prefix: String,
     /// Sorted by key.
     pub(crate) tags: Vec<(String, String)>,
-    /// Above 0 and up to 1.
+    /// Above 0 and at most 1.
     pub(crate) sample_rate: f64,
     pub(crate) statsd_address: StatsdAddress,
     pub(crate) flush_interval: Duration,
@@ -26,10 +26,10 @@ pub(crate) struct Settings {
     pub(crate) scrape_address: Option<SocketAddr>,
 }
 
-/// Where datagrams go, before the name of a host is looked up.
+/// The destination of datagrams. Its host name has not been looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StatsdAddress {
-    /// A host, by name or IP address, and a port.
+    /// A host name or IP address, and a port.
     Udp(String),
     Unix(PathBuf),
 }
@@ -95,7 +95,7 @@ impl Config {
         Ok(exporters)
     }
 
-    /// Takes off a dot at the end, which other clients require.
+    /// Returns the prefix without a dot at its end. Other clients require that dot.
     fn checked_prefix(&self) -> Result<String, ConfigError> {
         let prefix = self.prefix.as_deref().unwrap_or_default();
         let prefix = prefix.strip_suffix('.').unwrap_or(prefix);
@@ -103,9 +103,7 @@ impl Config {
             .strip_prefix("tallyd")
             .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == ':'));
         if is_reserved {
-            let problem = format!(
-                "tallyd reserves names that begin with tallyd and rejects {prefix:?}; choose another prefix"
-            );
+            let problem = format!("{prefix:?} is reserved for tallyd's own metrics; choose another prefix");
             return Err(ConfigError::at("prefix", problem));
         }
         Ok(prefix.to_owned())
@@ -134,7 +132,7 @@ impl StatsdAddress {
     }
 }
 
-/// Returns true for the name of a host, for an IPv4 address, and for an IPv6 address in brackets.
+/// Returns true for a host name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
@@ -147,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_that_is_not_set_has_its_default() {
+    fn unset_key_has_its_default() {
         let settings = Config::new().settings().unwrap();
         assert_eq!(settings.exporters, [Exporter::Statsd]);
         assert_eq!((settings.prefix.as_str(), settings.tags.len(), settings.sample_rate), ("", 0, 1.0));
@@ -206,8 +204,14 @@ mod tests {
             (address("unix://"), "statsd.address: \"unix://\" is not"),
             (address("tallyd:0"), "statsd.address: \"tallyd:0\" is not"),
             (address(&format!("unix:///{}", "x".repeat(107))), "statsd.address: \"/xxx"),
-            (Config::new().prefix("tallyd"), "prefix: tallyd reserves names that begin with tallyd"),
-            (Config::new().prefix("tallyd-x"), "prefix: tallyd reserves names that begin with tallyd"),
+            (
+                Config::new().prefix("tallyd"),
+                "prefix: \"tallyd\" is reserved for tallyd's own metrics; choose",
+            ),
+            (
+                Config::new().prefix("tallyd-x"),
+                "prefix: \"tallyd-x\" is reserved for tallyd's own metrics; choose",
+            ),
             (port(0), "prometheus.port: 0 is not a port from 1 to 65535"),
         ];
         for (config, expected) in cases {

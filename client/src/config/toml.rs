@@ -1,4 +1,4 @@
-//! Reads a configuration from TOML, or as a field of a configuration that an application reads with serde.
+//! Reads a configuration from TOML, or through serde as a part of an application's own configuration.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use super::keys::{RawValue, is_section};
 use super::{Config, ConfigError};
 
 impl Config {
-    /// Reads a configuration from TOML. An application that reads its own configuration with serde can have a field of this type
-    /// instead.
+    /// Reads a configuration from TOML. An application that reads its own configuration with serde can use a field of
+    /// this type instead.
     ///
     /// # Errors
     ///
-    /// Returns an error if the text is not TOML, for an unknown key, and for a value of the wrong type.
+    /// Returns an error if the text is not TOML, if a key is unknown, or if a value has the wrong type.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| match error.span() {
             Some(span) => {
@@ -35,14 +35,14 @@ impl<'de> Deserialize<'de> for Config {
     }
 }
 
-/// The names at the top level. serde needs them where an application flattens this configuration into its own.
+/// The names at the top level. serde needs them if an application flattens this configuration into its own.
 const TOP_LEVEL: [&str; 7] =
     ["enabled", "exporters", "prefix", "tags", "sample_rate", "statsd", "prometheus"];
 
-/// A key or a section. Errors occur while serde reads one, so the format can add the line.
+/// A key or a section. Errors are raised while serde reads its value, so the format can add the number of the line.
 struct Entry<'a> {
     config: &'a mut Config,
-    /// The full name, such as `statsd.address`; empty for the whole configuration.
+    /// The full name, such as `statsd.address`. It is empty for the whole configuration.
     path: &'a str,
     /// Becomes true if the value has keys, as a section must.
     is_entered: &'a mut bool,
@@ -98,9 +98,9 @@ mod tests {
                 "line 1: statds: there is no such key; did you mean statsd.address?",
             ),
             ("sample_rate = true", "line 1: sample_rate: true is not a number such as 0.1"),
-            ("prefix = 1.5", "line 1: prefix: 1.5 is not a text such as \"shop\""),
-            ("tags = { env = 5 }", "line 1: tags: this table is not a table of texts such as { env"),
-            ("exporters = [5]", "line 1: exporters: [5] is not a list of exporters; there are"),
+            ("prefix = 1.5", "line 1: prefix: 1.5 is not text such as \"shop\""),
+            ("tags = { env = 5 }", "line 1: tags: this table is not a table of text values such as { env"),
+            ("exporters = [5]", "line 1: exporters: [5] is not a list of exporters; the exporters are"),
             ("\n\nstatsd = 5", "line 3: statsd: this is a section, which has keys"),
             ("prometheus.port = -1", "line 1: prometheus.port: -1 is not a port from 1 to 65535"),
             ("prefix", "line 1: key with no value"),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_can_be_a_field_of_another_one() {
+    fn configuration_can_be_a_field_of_another_configuration() {
         #[derive(Deserialize)]
         struct Application {
             metrics: Config,

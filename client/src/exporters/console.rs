@@ -1,4 +1,4 @@
-//! Writes each sample to the log.
+//! The `console` exporter, which writes each sample to the log.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::text::{name_prefix, push_metric_name, push_tags};
 use crate::sample::{Sample, Value};
 
-/// What a thread is doing with the log.
+/// The state of a thread with regard to the log.
 #[derive(Clone, Copy, PartialEq)]
 enum LogState {
     /// The thread has not logged a sample yet.
@@ -19,13 +19,14 @@ enum LogState {
 
 thread_local! {
     static LOG_STATE: Cell<LogState> = const { Cell::new(LogState::Unused) };
-    static ENDING: MarksEnding = const { MarksEnding };
+    static ENDING: EndGuard = const { EndGuard };
 }
 
-/// Marks the end of the thread. Thread-locals are dropped in reverse order of first use, so this one goes before the log's.
-struct MarksEnding;
+/// Marks the end of the thread. Thread-locals are dropped in reverse order of first use, so this guard is dropped
+/// before the thread-locals of the log.
+struct EndGuard;
 
-impl Drop for MarksEnding {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         LOG_STATE.set(LogState::Ending);
     }
@@ -44,7 +45,7 @@ impl Console {
     }
 
     pub(super) fn record(&self, sample: &Sample<'_>) {
-        // A log that counts its own records would otherwise log that counter for ever.
+        // A log that counts its own records with a metric would otherwise log that metric endlessly.
         if matches!(LOG_STATE.get(), LogState::Writing | LogState::Ending) {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -54,7 +55,7 @@ impl Console {
         push_metric_name(&mut metric, &self.name_prefix, sample);
         push_tags(&mut tags, "", sample);
         let Sample { component, name, value, rate, .. } = *sample;
-        // A macro, because `tracing` needs the type of each field at compile time.
+        // This is a macro, because `tracing` needs the type of each field at compile time.
         macro_rules! write {
             ($value:expr) => {
                 tracing::info!(target: "tallyd_client", component, name, "type" = value.type_name(), value = $value, rate, tags, "METRIC: {metric}")
@@ -77,7 +78,7 @@ impl Console {
     }
 }
 
-/// Marks a sample as being written until it is dropped, even if the log panics.
+/// Marks the thread as writing until this guard is dropped, even if the log panics.
 struct Writing {
     is_first: bool,
 }
@@ -91,7 +92,7 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         if self.is_first {
-            // The first use of `ENDING` comes after the log's own thread-locals, so that it is dropped before them.
+            // `ENDING` is first used after the log's own thread-locals, so that it is dropped before them.
             ENDING.with(|_| ());
         }
         LOG_STATE.set(LogState::Idle);

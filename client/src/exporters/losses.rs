@@ -1,8 +1,9 @@
-//! Decides when lost samples are logged.
+//! Decides when the client logs lost samples.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Throttles the log: it reports the first loss, and then each time the number of lost samples gains a binary digit.
+/// Throttles the reports of losses. A report is due for the first loss, and then each time the number of lost samples
+/// reaches or passes a power of two.
 #[derive(Default)]
 pub(super) struct LossLog {
     last_seen: AtomicU64,

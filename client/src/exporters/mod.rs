@@ -1,4 +1,4 @@
-//! The exporters, to which every sample is handed.
+//! The exporters. Each of them receives every sample.
 
 mod console;
 mod losses;
@@ -18,19 +18,19 @@ use crate::config::Exporter;
 use crate::config::settings::Settings;
 use crate::sample::{NOT_SENT, Sample};
 
-/// All exporters that are running. A failure of one does not affect the others.
+/// The running exporters. If one of them fails, the others continue.
 #[derive(Default)]
 pub(crate) struct Exporters {
     statsd: Option<Statsd>,
     console: Option<Console>,
     #[cfg(feature = "prometheus")]
     prometheus: Option<Prometheus>,
-    /// The number of samples that no exporter can represent, such as a gauge that is not a number.
+    /// The number of samples that no exporter accepts, such as a gauge that is not a number.
     invalid: AtomicU64,
 }
 
 impl Exporters {
-    /// Starts the configured exporters. An exporter that cannot start is logged and left out.
+    /// Starts the configured exporters. Logs an error for each exporter that cannot start, and continues without it.
     pub(crate) fn start(settings: &Settings) -> Self {
         let mut all = Self::default();
         let prefix = &settings.prefix;
@@ -47,7 +47,7 @@ impl Exporters {
                         tracing::error!(address, %error, "the exporter prometheus cannot start, and its samples are lost; {help}");
                     }
                 },
-                // `Config::settings` refuses this.
+                // `Config::settings` refuses this exporter without its feature.
                 #[cfg(not(feature = "prometheus"))]
                 Exporter::Prometheus => {}
             }
@@ -57,14 +57,17 @@ impl Exporters {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.statsd.is_none() && self.console.is_none() && !self.count_every_call()
+        self.statsd.is_none() && self.console.is_none() && !self.records_every_call()
     }
 
-    /// Returns true if an exporter records the calls that sampling leaves out, too. The Prometheus page does: counting a call
-    /// there sends nothing.
+    /// Returns true if an exporter also records the calls that sampling leaves out. The Prometheus page does so,
+    /// because it sends nothing.
     #[inline]
-    #[cfg_attr(not(feature = "prometheus"), allow(clippy::unused_self, reason = "only that exporter does"))]
-    pub(crate) fn count_every_call(&self) -> bool {
+    #[cfg_attr(
+        not(feature = "prometheus"),
+        allow(clippy::unused_self, reason = "only the prometheus exporter does")
+    )]
+    pub(crate) fn records_every_call(&self) -> bool {
         #[cfg(feature = "prometheus")]
         return self.prometheus.is_some();
         #[cfg(not(feature = "prometheus"))]
@@ -72,12 +75,12 @@ impl Exporters {
     }
 
     /// Returns true if [`flush`](Self::flush) or [`run_upkeep`](Self::run_upkeep) has work to do.
-    pub(crate) fn need_upkeep(&self) -> bool {
-        self.statsd.is_some() || self.count_every_call()
+    pub(crate) fn needs_upkeep(&self) -> bool {
+        self.statsd.is_some() || self.records_every_call()
     }
 
     /// Returns true if [`open_sockets`](Self::open_sockets) has work to do.
-    pub(crate) fn have_sockets(&self) -> bool {
+    pub(crate) fn has_sockets(&self) -> bool {
         self.statsd.is_some()
     }
 
@@ -106,10 +109,10 @@ impl Exporters {
         }
     }
 
-    /// Brings the Prometheus page up to date.
+    /// Updates the Prometheus page.
     #[cfg_attr(
         not(feature = "prometheus"),
-        allow(clippy::unused_self, reason = "only that exporter needs it")
+        allow(clippy::unused_self, reason = "only the prometheus exporter needs it")
     )]
     pub(crate) fn run_upkeep(&self, now: Instant) {
         #[cfg(feature = "prometheus")]
@@ -124,12 +127,12 @@ impl Exporters {
         self.statsd.as_ref().is_none_or(Statsd::is_open)
     }
 
-    /// Opens new sockets in place of the open ones. Returns true if that succeeded.
+    /// Replaces the sockets by new ones. Returns true on success.
     pub(crate) fn open_sockets(&self) -> bool {
         self.statsd.as_ref().is_none_or(Statsd::open)
     }
 
-    /// Sends all buffered samples, and ends the server of the Prometheus page.
+    /// Sends all buffered samples, and stops the server of the Prometheus page.
     pub(crate) fn stop(&self) {
         self.flush();
         #[cfg(feature = "prometheus")]
@@ -138,7 +141,7 @@ impl Exporters {
         }
     }
 
-    /// Returns the number of samples that were dropped, once for each exporter that dropped one.
+    /// Returns the number of dropped samples. A sample counts once for each exporter that dropped it.
     pub(crate) fn lost(&self) -> u64 {
         let by_statsd = self.statsd.as_ref().map_or(0, Statsd::lost);
         let by_console = self.console.as_ref().map_or(0, Console::lost);

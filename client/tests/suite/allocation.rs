@@ -1,4 +1,4 @@
-//! Calls of known metrics allocate nothing, or hardly anything.
+//! Calls that record samples of known series allocate nothing or very little.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn repeated_call_allocates_nothing() {
         drop(collector.start_timer("timer", &[]));
         _ = function(true);
     };
-    // These fill more than a datagram, so that at least one is sent.
+    // The calls fill more than one datagram, so that the client sends at least one.
     (0..100).for_each(|_| call_all());
     let counted = allocation_counter::measure(|| (0..100).for_each(|_| call_all()));
     assert_eq!(counted.count_total, 0, "{counted:?}");

@@ -1,4 +1,4 @@
-//! What each exporter does with calls, and what it does when it cannot send.
+//! The exporters `statsd` and `console`, also when they cannot send.
 
 use std::cell::RefCell;
 use std::net::UdpSocket;
@@ -82,7 +82,7 @@ fn lost_samples_are_counted_until_a_unix_socket_listens_again() {
     assert_eq!(metrics.lost(), 10_000, "no socket is bound yet");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_nonblocking(true).unwrap();
-    // The test does not read yet: the kernel holds some datagrams, and no call waits for room.
+    // The test does not read the socket yet. The kernel holds some datagrams, and no call waits for room.
     count(100_000);
     let lost = metrics.lost() - 10_000;
     let mut received = 0;
@@ -190,7 +190,7 @@ fn samples_of_many_threads_are_received_or_lost_and_gauges_stay_in_order() {
 }
 
 #[test]
-fn datagram_holds_whole_lines_and_a_longer_line_goes_alone() {
+fn datagram_holds_whole_lines_and_a_longer_line_is_sent_alone() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let config = Config::new().statsd_address(format!("udp://{}", socket.local_addr().unwrap()));
@@ -223,7 +223,8 @@ fn sampling_sends_a_share_of_all_calls_except_gauges_and_sets() {
     let metrics = Metrics::start(&server.config().sample_rate(0.5)).unwrap();
     let collector = metrics.collector("A").with_sample_rate(0.5);
     let none = collector.clone().with_sample_rate(0.0);
-    // Few enough to fit into the server's receive buffer while its thread is not scheduled.
+    // The calls are so few that their lines fit into the server's receive buffer, even if its thread does not run
+    // meanwhile.
     for _ in 0..300 {
         collector.increment_counter("counter", 1, &[]);
         collector.record_timing("timing", 1, &[]);
@@ -240,7 +241,7 @@ fn sampling_sends_a_share_of_all_calls_except_gauges_and_sets() {
     assert_eq!(server.received("A.none"), [""; 0]);
     for name in ["A.counter", "A.timing", "A.timer"] {
         let lines = server.received(name);
-        // 300 calls with a probability of a quarter make 75; eight standard deviations are 60.
+        // The client sends a quarter of 300 calls, which is 75 on average. Eight standard deviations are 60.
         assert!((15..135).contains(&lines.len()), "{name}: {}", lines.len());
         assert!(lines.iter().all(|line| line.ends_with("|@0.25")), "{lines:?}");
     }
@@ -278,24 +279,24 @@ fn timer_records_when_dropped_or_stopped_but_not_when_cancelled() {
 
 #[test]
 fn ending_thread_can_still_record() {
-    struct RecordsWhenDropped(MetricsCollector);
-    impl Drop for RecordsWhenDropped {
+    struct RecordOnDrop(MetricsCollector);
+    impl Drop for RecordOnDrop {
         fn drop(&mut self) {
             self.0.increment_counter("ends", 1, &[]);
         }
     }
     thread_local! {
-        static BEFORE: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
-        static AFTER: RefCell<Option<RecordsWhenDropped>> = const { RefCell::new(None) };
+        static BEFORE: RefCell<Option<RecordOnDrop>> = const { RefCell::new(None) };
+        static AFTER: RefCell<Option<RecordOnDrop>> = const { RefCell::new(None) };
     }
     let server = Server::start();
     let metrics = server.metrics();
     let collector = metrics.collector("A");
     let ending = || {
-        // Whatever the order of drops, one of the two is dropped after the crate's own thread-locals.
-        BEFORE.set(Some(RecordsWhenDropped(collector.clone())));
+        // In any order of drops, one of the two is dropped after the crate's own thread-locals.
+        BEFORE.set(Some(RecordOnDrop(collector.clone())));
         collector.increment_counter("ends", 1, &[]);
-        AFTER.set(Some(RecordsWhenDropped(collector.clone())));
+        AFTER.set(Some(RecordOnDrop(collector.clone())));
     };
     thread::scope(|scope| scope.spawn(ending).join().unwrap());
     metrics.flush();
@@ -313,7 +314,7 @@ fn unknown_host_neither_fails_nor_blocks_a_call() {
     assert_eq!(metrics.lost(), 1);
 }
 
-/// Keeps what is logged.
+/// Keeps the text of all log records.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -371,5 +372,5 @@ fn console_logs_each_sample_even_if_statsd_cannot_send() {
     assert_eq!((&users["value"], &users["tags"]), (&"a\nb".into(), &"env:test,a_b:c_d".into()));
     assert_eq!(find("METRIC: shop.ResumeParser.queue_length")["value"], 2.5);
     let lost: Vec<_> = records.iter().filter_map(|record| record["lost"].as_u64()).collect();
-    assert_eq!(lost, [2, 4, 8, 16, 32, 64], "each time the number has one more binary digit");
+    assert_eq!(lost, [2, 4, 8, 16, 32, 64], "a record for each power of two");
 }

@@ -1,4 +1,4 @@
-//! A server that keeps the lines that it receives.
+//! A test server that keeps the lines that it receives.
 
 use std::net::UdpSocket;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use tallyd_client::{Config, Metrics};
 
-/// How long a test waits for a fact before it fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time for which a test waits for a fact before it fails.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Returns the server to which the metrics of the application go. The first call configures them, with the tag `env:test`.
+/// Returns the server that receives the metrics of the application. The first call configures these metrics, with the
+/// tag `env:test`.
 pub(crate) fn application_server() -> &'static Server {
     static SERVER: LazyLock<Server> = LazyLock::new(|| {
         let server = Server::start();
@@ -40,19 +41,19 @@ impl Server {
         Self { address, lines }
     }
 
-    /// Returns a configuration that sends here.
+    /// Returns a configuration that sends to this server.
     pub(crate) fn config(&self) -> Config {
         Config::new().statsd_address(&self.address)
     }
 
-    /// Starts exporters that send here.
+    /// Starts exporters that send to this server.
     pub(crate) fn metrics(&self) -> Arc<Metrics> {
         Metrics::start(&self.config()).unwrap()
     }
 
-    /// Waits for exactly `count` lines of a metric, and returns what follows `name:`.
+    /// Waits for exactly `count` lines of a metric. Returns the part of each line after `name:`.
     pub(crate) fn wait_for(&self, name: &str, count: usize) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             tallyd_client::flush();
             let lines = self.received(name);
@@ -65,7 +66,7 @@ impl Server {
         }
     }
 
-    /// Returns what follows `name:` in the lines of a metric that were received so far.
+    /// Returns the lines of a metric that the server has received so far. Each line is returned without `name:`.
     pub(crate) fn received(&self, name: &str) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         let matching = lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -73,7 +74,7 @@ impl Server {
     }
 }
 
-/// Splits the rest of a timing's line into the time in milliseconds and the part after the type.
+/// Splits a timing's line, without its name, into the time in milliseconds and the part after the type.
 pub(crate) fn split_timing(line: &str) -> (f64, &str) {
     let (value, rest) = line.split_once("|ms").unwrap();
     (value.parse().unwrap(), rest)

@@ -1,4 +1,4 @@
-//! All tests that need no log of their own, in one binary.
+//! All tests that do not need their own log, in one binary.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -11,9 +11,9 @@ mod page;
 mod timed;
 
 #[test]
-fn attribute_refuses_with_an_error_at_the_users_code() {
+fn attribute_reports_errors_at_the_users_code() {
     let cases = trybuild::TestCases::new();
-    // This binary cannot contain it, because the workspace forbids unsafe code.
+    // trybuild compiles this file separately, because the workspace forbids unsafe code.
     cases.pass("tests/suite/accepted/unsafe_function.rs");
     cases.compile_fail("tests/suite/refused/*.rs");
 }

@@ -1,4 +1,4 @@
-//! The Prometheus page that an application keeps.
+//! The Prometheus page in an application.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

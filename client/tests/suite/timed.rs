@@ -1,4 +1,4 @@
-//! What `#[timed]` records of functions of every kind, however they end.
+//! The samples that `#[timed]` records for functions of every kind, however they end.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -12,8 +12,8 @@ use tallyd_client::timed;
 
 use crate::harness::{application_server, split_timing};
 
-/// Waits for one line of a timing for each of `tags`, and checks the time and the tags of each. Besides those tags, a line has that
-/// of the application.
+/// Waits for one line of a timing for each element of `tags`, and checks its time and its tags. Each line also has the
+/// tag of the application.
 fn assert_timed(name: &str, tags: &[&str]) {
     let lines = application_server().wait_for(name, tags.len());
     for (line, tags) in lines.iter().zip(tags) {
@@ -64,8 +64,8 @@ impl<T> Parser<T> {
     }
 
     #[timed(outcome)]
-    fn value_mut_or(&mut self, is_there: bool) -> Result<&mut T, &'static str> {
-        if !is_there {
+    fn value_mut_or(&mut self, found: bool) -> Result<&mut T, &'static str> {
+        if !found {
             return Err("none");
         }
         Ok(&mut self.0)
@@ -120,7 +120,7 @@ mod r#mod {
 }
 
 #[test]
-fn self_in_the_body_makes_the_type_the_component_but_not_in_an_item() {
+fn self_in_the_body_names_the_component_except_in_a_nested_item() {
     application_server();
     Lexer::create();
     assert_timed("Lexer.create.execution_time", &[""]);
@@ -140,7 +140,7 @@ fn self_in_the_body_makes_the_type_the_component_but_not_in_an_item() {
 }
 
 #[test]
-fn found_name_is_short_and_given_name_is_kept() {
+fn derived_component_is_shortened_and_given_component_is_kept() {
     application_server();
     let any: &(dyn Display + Send) = &5;
     any.parse();
@@ -177,12 +177,13 @@ fn attribute_sets_names_tags_and_the_sample_rate() {
     fn last() {}
     for part in 1..=10 {
         (0..1000).for_each(|_| hot());
-        // A thread's samples arrive in order: with this one all have arrived, so no receive buffer overflows.
+        // A thread's samples arrive in order. When this sample arrives, all earlier samples have left the receive
+        // buffer. So the buffer does not overflow.
         last();
         application_server().wait_for("Resume.last.execution_time", part);
     }
     let lines = application_server().received("Resume.hot.execution_time");
-    // 10,000 calls with a probability of a quarter make 2,500; five standard deviations are 217.
+    // The client sends a quarter of 10,000 calls, which is 2,500 on average. Five standard deviations are 217.
     assert!((2283..2717).contains(&lines.len()), "{}", lines.len());
     assert!(lines.iter().all(|line| split_timing(line).1 == "|@0.25|#env:test"), "{lines:?}");
 }
@@ -258,7 +259,7 @@ fn dropped_future_is_recorded_as_dropped() {
     assert_timed("Futures.plain.execution_time", &[""]);
 }
 
-/// How long a timed function blocks.
+/// The time for which a timed function blocks.
 const WORK: Duration = Duration::from_millis(20);
 
 #[async_trait]
@@ -340,7 +341,7 @@ fn function_that_returns_an_async_block_is_timed_like_an_async_one() {
     assert_timed("Blocks.block.execution_time", &["outcome:ok"]);
 }
 
-/// This comment stays.
+/// The attribute keeps this comment.
 #[timed(component = "Shapes", outcome)]
 #[must_use]
 pub(crate) fn shapes<'a, T, const N: usize>(
@@ -366,7 +367,7 @@ extern "C" fn foreign(value: i32) -> i32 {
 }
 
 #[test]
-fn generics_lifetimes_impl_trait_where_clauses_and_attributes_stay() {
+fn signature_and_attributes_are_preserved() {
     application_server();
     assert_eq!(shapes(&[3, 1], vec![&2]).copied().collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(foreign(1), 2);
@@ -378,7 +379,7 @@ fn generics_lifetimes_impl_trait_where_clauses_and_attributes_stay() {
 
 #[timed(component = "Inner")]
 fn inner_attributes() -> u8 {
-    //! Documentation can also be here.
+    //! Documentation inside the body is also allowed.
     #![deny(warnings)]
     #![allow(unused_variables)]
     let unused = 5;
@@ -386,7 +387,7 @@ fn inner_attributes() -> u8 {
 }
 
 #[test]
-fn attributes_inside_the_body_stay() {
+fn attributes_inside_the_body_are_preserved() {
     application_server();
     assert_eq!(inner_attributes(), 6);
     assert_timed("Inner.inner_attributes.execution_time", &[""]);

@@ -1,8 +1,9 @@
-//! Keeps a page in the application that Prometheus can scrape, with the crate `metrics-exporter-prometheus`.
+//! The `prometheus` exporter. It keeps a page in the application that Prometheus can scrape, with the crate
+//! `metrics-exporter-prometheus`.
 //!
-//! A metric has the name, the type and the labels that tallyd gives it by default, so dashboards work with either: names of
-//! counters end in `_total`, timings are in seconds and their names end in `_seconds`, and percentiles are those of a summary.
-//! One difference remains: the crate guesses whether a backslash in a label's value already escapes something.
+//! A metric has the same name, type and labels as on tallyd's page by default, so dashboards work with both. Names of
+//! counters end in `_total`. Timings are in seconds, and their names end in `_seconds`. Percentiles are quantiles of a
+//! summary. One difference remains: the crate guesses whether a backslash in a label's value already escapes something.
 //!
 //! ```text
 //!  sample --> identity --> known series? --yes--> counter, gauge, summary or set
@@ -31,7 +32,7 @@ use crate::sample::Sample;
 
 /// The quantiles that tallyd computes with its shipped configuration.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
-/// The time over which the members of a set are counted: tallyd's interval with its shipped configuration.
+/// The time over which the members of a set are counted. It equals tallyd's interval with its shipped configuration.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) struct Prometheus {
@@ -48,7 +49,7 @@ pub(super) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts the exporter. It serves the page at `address`, if there is one.
+    /// Starts the exporter. If `address` is given, it serves the page there.
     pub(super) fn start(
         prefix: &str,
         address: Option<SocketAddr>,
@@ -94,7 +95,7 @@ impl Prometheus {
         });
     }
 
-    /// Moves recorded values into summaries, logs losses, and shows the sets if their interval has ended.
+    /// Moves recorded values into summaries, logs losses, and updates the page's sets if their interval has ended.
     pub(super) fn run_upkeep(&self, now: Instant) {
         self.handle.run_upkeep();
         self.log_losses();
@@ -105,15 +106,14 @@ impl Prometheus {
         }
     }
 
-    /// Logs lost samples, throttled by [`LossLog`]. Calls do not log them, because the log may itself be measured.
+    /// Logs lost samples, throttled by [`LossLog`]. Calls do not log them, because the log may itself record metrics.
     fn log_losses(&self) {
         let lost = self.lost();
         if !self.loss_log.is_due(lost) {
             return;
         }
         let refused = self.registry.write().unwrap_or_else(PoisonError::into_inner).take_last_refused();
-        let (series, reason) = refused
-            .unwrap_or_else(|| (String::new(), "the page has too many series, of these and other metrics"));
+        let (series, reason) = refused.unwrap_or_else(|| (String::new(), "the page has too many series"));
         tracing::error!(
             lost,
             series,
@@ -122,7 +122,7 @@ impl Prometheus {
         );
     }
 
-    /// Ends the server.
+    /// Stops the server.
     pub(super) fn stop(&self) {
         drop(lock(&self.server).take());
     }
@@ -136,7 +136,8 @@ impl Prometheus {
     }
 }
 
-/// Locks a mutex even if a thread panicked while it held it: every statement leaves the value complete.
+/// Locks a mutex even if a thread panicked while it held the lock. The value is always complete, because every
+/// statement leaves it so.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

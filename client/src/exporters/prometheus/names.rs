@@ -1,11 +1,12 @@
-//! Legal names of families and labels, the same as tallyd's.
+//! Legal names of families and labels. They are the same as tallyd's.
 
 use metrics::Label;
 
 use crate::exporters::text::{Part, push};
 use crate::sample::{Sample, Value};
 
-/// Returns the name of a metric's family: `cv.ResumeParser.resumes` becomes `cv_ResumeParser_resumes_total`.
+/// Returns the name of a metric's family. For example, the counter `cv.ResumeParser.resumes` becomes
+/// `cv_ResumeParser_resumes_total`.
 pub(super) fn family(metric: &str, value: Value<'_>) -> String {
     let suffix = match value {
         Value::Counter(_) => "_total",
@@ -19,7 +20,7 @@ pub(super) fn family(metric: &str, value: Value<'_>) -> String {
     name
 }
 
-/// Returns the tags of a sample as lines have them, sorted by key.
+/// Returns the tags of a sample as they are written in lines, sorted by key.
 pub(super) fn sorted_tags(sample: &Sample<'_>) -> Vec<(String, String)> {
     let mut tags = Vec::new();
     sample.for_each_tag(|key, value| {
@@ -32,7 +33,7 @@ pub(super) fn sorted_tags(sample: &Sample<'_>) -> Vec<(String, String)> {
     tags
 }
 
-/// Returns the labels of sorted tags, sorted by name. If several tags become the same label, the last one counts.
+/// Returns the labels of sorted tags, sorted by name. If several tags become the same label, the last tag counts.
 pub(super) fn labels(sorted_tags: Vec<(String, String)>, value: Value<'_>) -> Vec<Label> {
     let has_quantiles = matches!(value, Value::Timing(_) | Value::Histogram(_) | Value::Distribution(_));
     let mut labels: Vec<_> =
@@ -56,7 +57,7 @@ fn legal(name: &str) -> String {
     legal
 }
 
-/// Returns the name of a tag's label. A name that Prometheus reserves becomes `exported_…`.
+/// Returns the label name of a tag. A name that Prometheus reserves gets the prefix `exported_`.
 fn label_name(key: &str, has_quantiles: bool) -> String {
     let name = legal(key).replace(':', "_");
     if name.starts_with("__") || (has_quantiles && (name == "le" || name == "quantile")) {

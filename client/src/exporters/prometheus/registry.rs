@@ -1,4 +1,4 @@
-//! The series of the page. It admits only series that Prometheus accepts on one page.
+//! The series of the page. The registry admits only series that Prometheus accepts together on one page.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -10,12 +10,13 @@ use metrics_exporter_prometheus::PrometheusRecorder;
 use super::names;
 use crate::sample::{Sample, Value};
 
-/// The largest number of series. A page drops no series while the application runs, so it needs a limit.
+/// The largest number of entries in [`Registry::series`]. The page removes no series while the application runs, so it
+/// needs a limit.
 const MAX_SERIES: usize = 100_000;
-/// The recorder requires it and does not use it.
+/// The recorder requires this value but does not use it.
 const METADATA: Metadata<'static> = Metadata::new("tallyd_client", Level::INFO, None);
 
-/// The names that Prometheus itself records about each target and each alert.
+/// The names of the metrics that Prometheus itself records for each target and each alert.
 const RESERVED: [&str; 10] = [
     "ALERTS",
     "ALERTS_FOR_STATE",
@@ -29,13 +30,13 @@ const RESERVED: [&str; 10] = [
     "up",
 ];
 
-/// All series that were recorded so far.
+/// All series that the application has recorded so far.
 pub(super) struct Registry {
     recorder: PrometheusRecorder,
-    /// By metric, type and tags as calls write them, in each order of the tags that occurred.
+    /// The series by metric, type and tags. A series has an entry for each order of its tags that has occurred.
     series: HashMap<String, Arc<Series>>,
     families: Families,
-    /// The sets, whose gauges change only when an interval ends.
+    /// The sets. Their gauges change only at the end of an interval.
     sets: Vec<(Key, Arc<Members>)>,
     /// The last series that the page cannot show, and the reason.
     last_refused: Option<(String, &'static str)>,
@@ -52,8 +53,8 @@ impl Registry {
         }
     }
 
-    /// Returns the series of a sample, if it is known. A series beyond the limit is refused each time, because remembering it
-    /// would defeat the limit.
+    /// Returns the series of a sample if it is known. If the registry is full, returns [`Series::Refused`] for an
+    /// unknown series, because remembering it would defeat the limit.
     pub(super) fn find(&self, identity: &str) -> Option<&Series> {
         let known = self.series.get(identity).map(|series| &**series);
         known.or_else(|| (self.series.len() >= MAX_SERIES).then_some(&Series::Refused))
@@ -79,7 +80,7 @@ impl Registry {
         series
     }
 
-    /// Registers a series for the page, or returns the reason why the page cannot show it.
+    /// Registers a series for the page. Fails with the reason if the page cannot show it.
     fn register(
         &mut self,
         metric: &str,
@@ -104,7 +105,7 @@ impl Registry {
         })
     }
 
-    /// Shows the number of members of each set, and empties the sets for the next interval.
+    /// Writes the number of members of each set to the page, and empties the sets for the next interval.
     pub(super) fn end_interval(&self) {
         for (key, members) in &self.sets {
             let mut members = lock(members);
@@ -113,17 +114,17 @@ impl Registry {
         }
     }
 
-    /// Returns the last series that the page could not show and the reason, if one came since the previous call.
+    /// Returns the last refused series with the reason, if one was refused since the previous call.
     pub(super) fn take_last_refused(&mut self) -> Option<(String, &'static str)> {
         self.last_refused.take()
     }
 }
 
-/// Where the values of one series go.
+/// The destination of the values of one series.
 pub(super) enum Series {
     Counter(Counter),
     Gauge(Gauge),
-    /// A summary in seconds of values in milliseconds.
+    /// A summary in seconds. The recorded values are in milliseconds.
     Timing(Histogram),
     Summary(Histogram),
     Set(Arc<Members>),
@@ -150,15 +151,17 @@ impl Series {
     }
 }
 
-/// The hashes of the different members of a set in the current interval.
+/// The hashes of the members of a set in the current interval.
 type Members = Mutex<HashSet<u64>>;
 
-/// Locks the members even if a thread panicked while it held the lock: every statement leaves them complete.
+/// Locks the members even if a thread panicked while it held the lock. The members are always complete, because every
+/// statement leaves them so.
 fn lock(members: &Members) -> MutexGuard<'_, HashSet<u64>> {
     members.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The families on the page. Each has one type, and no series occurs twice; Prometheus rejects a page that breaks this.
+/// The families on the page. Each family has one type, and no series occurs twice. Prometheus rejects a page that
+/// breaks these rules.
 #[derive(Default)]
 struct Families {
     /// The family that owns each name on the page.
@@ -173,12 +176,12 @@ struct Family {
 }
 
 impl Families {
-    /// Admits a series to a family, or returns the reason why the page cannot show it.
+    /// Admits a series to a family. Fails with the reason if the page cannot show it.
     fn admit(&mut self, name: &str, key: &Key, value: Value<'_>) -> Result<(), &'static str> {
         if name.starts_with("tallyd_") || RESERVED.contains(&name) {
             return Err("tallyd or Prometheus reserves this name");
         }
-        // Only counters can be added up: the percentiles of two series cannot be combined.
+        // Two series can share a name and labels only if they are counters, because only counters can be added up.
         if !matches!(value, Value::Counter(_)) && self.series.contains(key) {
             return Err("another series has the same name and the same labels in Prometheus");
         }

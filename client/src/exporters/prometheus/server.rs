@@ -1,4 +1,4 @@
-//! The HTTP server of the page, on a thread of its own.
+//! The HTTP server of the page, which runs on its own thread.
 
 use std::error::Error;
 use std::sync::mpsc;
@@ -10,24 +10,25 @@ use tokio::sync::oneshot;
 
 type StartError = Box<dyn Error + Send + Sync>;
 
-/// A server that runs until it is dropped. Then its port is free.
+/// A running server. Dropping it stops the server and frees its port.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts the server. It accepts connections when this returns.
+    /// Starts the server. When this function returns, the server accepts connections.
     pub(super) fn start(builder: PrometheusBuilder) -> Result<(PrometheusRecorder, Self), StartError> {
         let (stop, stopped) = oneshot::channel();
         let (started_sender, started) = mpsc::channel();
         let serve = move || {
-            // The runtime lives and dies on this thread: a runtime of the application forbids dropping one on its threads.
+            // The runtime is created and dropped on this thread, because tokio forbids dropping a runtime on a thread
+            // of another runtime.
             match listen(builder) {
                 Ok((runtime, recorder, server)) => {
                     _ = started_sender.send(Ok(recorder));
                     runtime.spawn(server);
-                    // This ends when the sender is dropped: nothing is ever sent.
+                    // Nothing is ever sent. This call returns when the sender is dropped.
                     _ = runtime.block_on(stopped);
                 }
                 Err(error) => _ = started_sender.send(Err(error)),

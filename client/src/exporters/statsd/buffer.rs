@@ -1,25 +1,26 @@
-//! A buffer of lines that are sent together in one datagram.
+//! A buffer of lines, which the client sends together in one datagram.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::socket::{NETWORK_DATAGRAM, ResolvedAddress, Socket};
 
-/// Lines and the socket that sends them. Each buffer has cache lines of its own, because threads write to several at a time.
+/// Lines and the socket that sends them. The alignment gives each buffer its own cache lines, because threads write to
+/// different buffers at the same time.
 #[repr(align(128))]
 pub(super) struct Buffer {
     state: Mutex<State>,
 }
 
 struct State {
-    /// `None` until it is opened.
+    /// The socket, or `None` until it is opened.
     socket: Option<Socket>,
     /// The largest datagram in bytes. Only a single line can be longer.
     capacity: usize,
     lines: String,
     /// The number of samples in `lines`.
     samples: u64,
-    /// The number of samples in the last datagram, which may yet be refused.
+    /// The number of samples in the last datagram. The receiving machine may still refuse it.
     last_sent: u64,
     lost: u64,
     /// The reason for the last loss.
@@ -41,7 +42,7 @@ impl Buffer {
         }
     }
 
-    /// Opens a new socket in place of the open one.
+    /// Replaces the socket by a new one.
     pub(super) fn open(&self, address: &ResolvedAddress) -> io::Result<()> {
         let socket = Socket::open(address)?;
         let mut state = self.lock();
@@ -52,7 +53,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// Adds a sample: its line, or the lines that must share a datagram.
+    /// Adds a sample. Its lines must share a datagram.
     pub(super) fn push(&self, lines: &str) {
         let mut state = self.lock();
         if !state.lines.is_empty() {
@@ -74,20 +75,21 @@ impl Buffer {
         self.lock().lost
     }
 
-    /// Returns the reason for the last loss, if one occurred since the previous call.
+    /// Returns the reason for the last loss, if a loss occurred since the previous call.
     pub(super) fn take_error(&self) -> Option<io::Error> {
         self.lock().error.take()
     }
 
-    /// Locks the state. A thread that panicked while it held the lock may have left a part of a line, which the server rejects and
-    /// counts.
+    /// Locks the state even if a thread panicked while it held the lock. That thread may have left an incomplete line,
+    /// which the server rejects and counts.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Sends all lines. Drops what the kernel does not take: keeping it would mean to refuse new samples instead.
+    /// Sends all lines. Drops the lines that the kernel does not accept, because keeping them would leave no room for
+    /// new samples.
     fn send(&mut self) {
         if self.samples > 0 {
             let samples = std::mem::take(&mut self.samples);
@@ -119,7 +121,7 @@ impl State {
         self.lose(samples, error);
     }
 
-    /// Counts lost samples. It does not log them: the log could wait for the caller, or could itself be measured.
+    /// Counts lost samples. It does not log them, because the log could wait for the caller or record metrics itself.
     fn lose(&mut self, samples: u64, error: io::Error) {
         self.lost += samples;
         self.error = Some(error);

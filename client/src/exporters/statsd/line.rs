@@ -3,10 +3,10 @@
 use crate::exporters::text::{Part, push, push_metric_name, push_tags};
 use crate::sample::{Sample, Value};
 
-/// Writes the line of a sample. Nothing in the sample's texts can end the line or start another one.
+/// Writes the line of a sample. No text in the sample can end the line or start another line.
 ///
-/// A negative gauge takes two lines, because a value with a sign is a change: `0` and then the change. Both must be in one
-/// datagram.
+/// A negative gauge takes two lines, because servers add a value with a sign to the gauge. The first line sets the
+/// gauge to 0, and the second line adds the negative value. Both lines must be in one datagram.
 pub(super) fn push_lines(lines: &mut String, name_prefix: &str, sample: &Sample<'_>) {
     if matches!(sample.value, Value::Gauge(value) if value < 0.0) {
         push_line(lines, name_prefix, sample, Value::Gauge(0.0));

@@ -1,4 +1,4 @@
-//! Sends samples as lines of the `StatsD` protocol, many in a datagram.
+//! The `statsd` exporter. It sends samples as lines of the `StatsD` protocol, many lines per datagram.
 
 mod buffer;
 mod line;
@@ -18,11 +18,11 @@ use super::text::{name_prefix, with_buffer};
 use crate::config::settings::StatsdAddress;
 use crate::sample::{Sample, Value};
 
-/// The largest number of buffers; further threads share them.
+/// The largest number of buffers. Further threads share them.
 const MAX_BUFFERS: usize = 8;
 
 thread_local! {
-    /// The number of this thread, which determines its buffer.
+    /// The number of this thread. It determines the thread's buffer.
     static THREAD_NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 static NEXT_THREAD_NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -30,9 +30,9 @@ static NEXT_THREAD_NUMBER: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Statsd {
     name_prefix: String,
     address: StatsdAddress,
-    /// One for each processor, up to [`MAX_BUFFERS`], so that threads seldom wait for each other.
+    /// One buffer per processor, but at most [`MAX_BUFFERS`]. So threads seldom wait for each other.
     buffers: Box<[Buffer]>,
-    /// The reason why the sockets are not open.
+    /// The reason for which the sockets are not open, or `None` if they are.
     open_error: Mutex<Option<io::Error>>,
     loss_log: LossLog,
 }
@@ -58,8 +58,8 @@ impl Statsd {
         });
     }
 
-    /// Returns the buffer for a value. All gauges share one, which keeps the order in which threads set them: the last value
-    /// counts.
+    /// Returns the buffer for a value. All gauges share one buffer, which preserves their order. The order matters
+    /// because servers keep the last value.
     #[inline]
     fn buffer(&self, value: Value<'_>) -> &Buffer {
         if matches!(value, Value::Gauge(_)) {
@@ -94,7 +94,8 @@ impl Statsd {
         );
     }
 
-    /// Opens new sockets in place of the open ones, while calls go on. Returns true if that succeeded. A DNS lookup can block it.
+    /// Replaces the sockets by new ones, while other threads continue to record. Returns true on success. A DNS lookup
+    /// can block this function.
     pub(super) fn open(&self) -> bool {
         let open = |address| self.buffers.iter().try_for_each(|buffer| buffer.open(&address));
         let opened = ResolvedAddress::look_up(&self.address).and_then(open);

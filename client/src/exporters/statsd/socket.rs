@@ -1,4 +1,4 @@
-//! Non-blocking datagram sockets: the kernel takes a datagram at once or not at all.
+//! Non-blocking datagram sockets. The kernel accepts a datagram at once or not at all.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -7,27 +7,27 @@ use std::path::PathBuf;
 
 use crate::config::settings::StatsdAddress;
 
-/// The largest datagram that goes through a network, in bytes. It fits into an Ethernet frame, so it is not fragmented.
+/// The largest datagram for another machine, in bytes. It fits into an Ethernet frame, so it is not fragmented.
 pub(super) const NETWORK_DATAGRAM: usize = 1432;
-/// The largest datagram that stays on the machine, in bytes. Servers take as many, and long datagrams are cheaper: half of what
-/// a call costs is the kernel's work for each datagram.
+/// The largest datagram for the same machine, in bytes. Servers accept this length. Long datagrams are cheaper, because
+/// half of the cost of a call is the kernel's work per datagram.
 const LOCAL_DATAGRAM: usize = 8192;
 
-/// Where datagrams go, after the name of a host is looked up.
+/// The destination of datagrams, after the lookup of its host name.
 #[derive(Debug)]
 pub(super) enum ResolvedAddress {
-    /// The addresses of one host, which are tried in this order.
+    /// The addresses of one host, in the order in which the client tries them.
     Udp(Vec<SocketAddr>),
     Unix(PathBuf),
 }
 
 impl ResolvedAddress {
-    /// Looks up the name of the host, which may take seconds.
+    /// Looks up the host name, which can take seconds.
     pub(super) fn look_up(address: &StatsdAddress) -> io::Result<Self> {
         Ok(match address {
             StatsdAddress::Udp(host) => {
                 let mut addresses: Vec<_> = host.to_socket_addrs()?.collect();
-                // `localhost` is also ::1, where tallyd listens only if it is configured to.
+                // `localhost` also means ::1, but tallyd listens there only if it is configured so.
                 addresses.sort_by_key(SocketAddr::is_ipv6);
                 Self::Udp(addresses)
             }
@@ -38,9 +38,9 @@ impl ResolvedAddress {
 
 /// An open socket.
 pub(super) enum Socket {
-    /// A connected socket, because the kernel reports a missing listener only to those.
+    /// A connected socket. The kernel reports a missing listener only to connected sockets.
     Udp(UdpSocket, SocketAddr),
-    /// An unconnected socket, so that it finds a server that was restarted.
+    /// An unconnected socket, which also reaches a server that was restarted.
     Unix(UnixDatagram, PathBuf),
 }
 
@@ -73,11 +73,11 @@ impl Socket {
         }
     }
 
-    /// Sends a datagram. Returns the result, and also an error if the previous datagram was refused meanwhile.
+    /// Sends a datagram. Returns the result, and an error if the previous datagram was refused.
     pub(super) fn send(&self, datagram: &[u8]) -> (io::Result<()>, Option<io::Error>) {
         match self {
             Self::Udp(socket, _) => match socket.send(datagram) {
-                // The kernel reports the refusal of the previous datagram and has not sent this one.
+                // The kernel reports that the previous datagram was refused. It has not sent this datagram yet.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     (socket.send(datagram).map(|_| ()), Some(error))
                 }
@@ -87,11 +87,12 @@ impl Socket {
         }
     }
 
-    /// Returns an error if the last datagram is known to be refused. On the same machine that is known at once.
+    /// Returns an error if the last datagram is known to be refused. The kernel reports refusals by the same machine at
+    /// once.
     pub(super) fn refusal(&self) -> Option<io::Error> {
         match self {
             Self::Udp(socket, _) => socket.take_error().ok().flatten(),
-            // `send` reports it.
+            // `send_to` has already reported it.
             Self::Unix(..) => None,
         }
     }

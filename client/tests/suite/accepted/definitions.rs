@@ -1,4 +1,4 @@
-//! Ways to define a function: by a macro, recursively, with a keyword as its name, for another language.
+//! Ways to define a function, such as by a macro, recursively, with a keyword as its name, or for another language.
 
 use std::convert::Infallible;
 use std::panic::{Location, catch_unwind};
@@ -6,9 +6,9 @@ use std::panic::{Location, catch_unwind};
 use tallyd_client::timed;
 
 macro_rules! functions {
-    ($($attribute:meta, $visibility:vis $name:ident($argument:ident: $of:ty) -> $returned:ty $body:block)*) => {$(
+    ($($attribute:meta, $visibility:vis $name:ident($argument:ident: $type:ty) -> $returned:ty $body:block)*) => {$(
         #[$attribute]
-        $visibility fn $name($argument: $of) -> $returned $body
+        $visibility fn $name($argument: $type) -> $returned $body
     )*};
 }
 
@@ -34,16 +34,16 @@ named!(
 );
 
 #[timed]
-fn factorial(of: u64) -> u64 {
-    if of == 0 { 1 } else { of * factorial(of - 1) }
+fn factorial(n: u64) -> u64 {
+    if n == 0 { 1 } else { n * factorial(n - 1) }
 }
 
 #[timed(outcome)]
-fn factorial_outcome(of: u64) -> Result<u64, ()> {
-    if of == 0 {
+fn factorial_outcome(n: u64) -> Result<u64, ()> {
+    if n == 0 {
         return Ok(1);
     }
-    Ok(of * factorial_outcome(of - 1)?)
+    Ok(n * factorial_outcome(n - 1)?)
 }
 
 #[timed]
@@ -64,7 +64,7 @@ extern "C" fn foreign_outcome(value: i32) -> i32 {
 
 #[timed]
 fn inner_attributes() -> u8 {
-    //! Documentation can also be here.
+    //! Documentation inside the body is also allowed.
     #![allow(unused_variables)]
     let unused = 5;
     6
@@ -107,7 +107,7 @@ fn caller() -> &'static Location<'static> {
 }
 
 #[test]
-fn function_does_the_same_however_it_is_defined() {
+fn timed_function_behaves_the_same_however_it_is_defined() {
     assert_eq!((double(4), double_outcome(128), given()), (8, None, 5));
     assert_eq!((factorial(5), factorial_outcome(5)), (120, Ok(120)));
     assert_eq!((foreign(1), foreign_outcome(1)), (2, 2));

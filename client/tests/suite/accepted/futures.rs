@@ -1,4 +1,4 @@
-//! Functions that are async or return a future.
+//! Functions that are async, and functions that return a future.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -134,7 +134,7 @@ impl Store for Memory {
 }
 
 #[test]
-fn future_has_the_same_output() {
+fn timed_future_has_the_same_output() {
     let mut text = String::new();
     assert_eq!(output(borrowed("a", &mut text)), 1);
     assert_eq!(output(borrowed_outcome("7", &mut text)), Ok("a7"));
@@ -149,7 +149,7 @@ fn future_has_the_same_output() {
 }
 
 #[test]
-fn future_of_a_method_has_the_same_output() {
+fn future_of_a_timed_method_has_the_same_output() {
     let mut memory = Memory("m".to_owned());
     assert_eq!(output(memory.length("four")), 4);
     assert_eq!(output(memory.length_outcome("")), Err("m".to_owned()));

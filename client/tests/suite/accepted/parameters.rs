@@ -42,12 +42,12 @@ fn closure(prefix: &str) -> impl Fn(&str) -> String + use<'_> {
 
 #[timed(outcome)]
 fn closure_outcome(prefix: &str) -> impl Fn(&str) -> String + use<'_> {
-    // The closure must name the type: the return type of the function does not reach it.
+    // The closure must name the type, because the compiler cannot infer it from the return type of the function.
     move |text: &str| format!("{prefix}{text}")
 }
 
 #[test]
-fn parameters_and_patterns_work_the_same() {
+fn generic_parameters_and_patterns_work_in_timed_functions() {
     assert_eq!(sum([1, 2]), 3);
     assert_eq!(sum_outcome([1, 2]), [2, 3]);
     let text = String::from("some");

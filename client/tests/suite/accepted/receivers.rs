@@ -1,4 +1,4 @@
-//! Ways in which a method takes `self`, and references that it returns into it.
+//! Ways in which a method can take `self`, and methods that return references into `self`.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -104,7 +104,7 @@ impl Shelf {
 }
 
 #[test]
-fn method_takes_self_the_same_way() {
+fn timed_method_can_take_self_in_every_way() {
     let shelf = || Shelf::default().named("four");
     assert_eq!(shelf().named_outcome("five!").title, "five!");
     assert_eq!(Box::new(shelf()).boxed(), "four");
