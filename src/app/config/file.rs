@@ -33,7 +33,7 @@ pub(super) fn syntax_problem(text: &str, error: &de::Error) -> String {
         "string values must be quoted" => {
             return format!("{found} is not a value; write text in quotes: \"{found}\"");
         }
-        "duplicate key" => return format!("`{found}` is there a second time; keep one of the two"),
+        "duplicate key" => return format!("`{found}` appears twice; keep one of the two"),
         "key with no value" => "a key has no value; write key = value",
         "unclosed table" | "unclosed array table" => {
             "the name of a section has no closing bracket; write [section]"
