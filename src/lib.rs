@@ -1,18 +1,19 @@
 //! tallyd: a StatsD and DogStatsD server that accounts for every sample.
 //!
-//! Each module is a room of the data's way. A room imports only rooms above it in this list, and a test holds that:
+//! The modules are listed from the bottom up. A module imports only modules above it in this list, and a test enforces
+//! this:
 //!
 //! - `text` writes numbers, legal names and visible text, and reads YAML and durations.
-//! - [`model`] holds the types that all stages speak of: kind, series, statistics, policy, event, snapshot, telemetry.
+//! - [`model`] holds the types that all stages share: kind, series, statistics, policy, event, snapshot, telemetry.
 //! - [`protocol`] parses a line into samples, an event or a service check.
 //! - [`mapping`] applies rules that give series other names and labels.
 //! - [`resolve`] finds the series that the samples of a line belong to.
-//! - [`aggregate`] adds samples up, in a shard that belongs to one receiver.
+//! - [`aggregate`] adds up samples in shards. Each shard belongs to one receiver.
 //! - [`flush`] ends intervals: it rotates all shards at one moment and merges them into a snapshot.
 //! - [`net`] binds sockets and accepts connections.
-//! - [`listen`] receives datagrams and streams, each receiver with a shard of its own.
+//! - [`listen`] receives datagrams and streams. Each receiver has its own shard.
 //! - [`http`] serves HTTP, with TLS and users.
-//! - [`export`] renders snapshots and delivers them, each exporter on its own thread.
+//! - [`export`] renders and delivers snapshots. Each exporter has its own thread.
 //! - [`app`] is the program around them: command line, configuration, log, start and stop, and the tools.
 //!
 //! ```text
@@ -37,7 +38,7 @@ pub mod protocol;
 pub mod resolve;
 mod text;
 
-/// Makes the example in the README a test.
+/// Runs the example in the README as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

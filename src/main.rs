@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Gives memory of expired series back to the system; `Cargo.toml` has the figures.
+/// Returns the memory of expired series to the system. `docs/design/allocator.md` has the figures.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,13 +1,13 @@
-//! Chunks of values, in memory that travels between a shard and the flush.
+//! Stores values in chunks, whose memory travels between a shard and the flush.
 //!
-//! Chunks come in segments. A segment goes with the interval's values to the flush and comes back when the flush is done
-//! with it. So memory for the values of one interval is enough for all intervals.
+//! Chunks are allocated in segments. A segment goes to the flush with the values of the interval, and comes back
+//! afterwards. So the memory for the values of one interval is enough for all intervals.
 
-/// The number of values in a chunk. With what it needs besides, a chunk fills a cache line.
+/// The number of values in a chunk. With its other fields, a chunk fills a cache line.
 pub(super) const RUN: usize = 7;
 /// The number of chunks in a segment of 64 KiB.
 const SEGMENT_CHUNKS: usize = 1024;
-/// Stands for no chunk.
+/// The number that means no chunk.
 pub(super) const NONE: u32 = u32::MAX;
 
 /// Up to seven values of one slot.
@@ -18,7 +18,7 @@ pub(super) struct Chunk {
     /// The number of the next older chunk of the slot.
     pub(super) older: u32,
     pub(super) len: u16,
-    /// Whether the first word is the weight of the others, because it differs from the weight of the slot.
+    /// Whether the first word is the weight of the values, because it differs from the weight of the slot.
     pub(super) is_weighted: bool,
 }
 
@@ -30,14 +30,14 @@ impl Chunk {
         Self { words, older, len: RUN as u16, is_weighted: false }
     }
 
-    /// Creates a chunk of one value that has a weight of its own.
+    /// Creates a chunk of one value with its own weight.
     pub(super) fn weighted(word: u64, weight: f64, older: u32) -> Self {
         let mut chunk = Self { older, len: 2, is_weighted: true, ..Self::EMPTY };
         chunk.words[..2].copy_from_slice(&[weight.to_bits(), word]);
         chunk
     }
 
-    /// Appends a value of the chunk's own weight. Returns false if the weight is another one or the chunk is full.
+    /// Appends a value that has the chunk's own weight. Returns false if the weight differs or the chunk is full.
     pub(super) fn push_weighted(&mut self, word: u64, weight: f64) -> bool {
         if self.is_weighted
             && self.words[0] == weight.to_bits()
@@ -51,7 +51,7 @@ impl Chunk {
         }
     }
 
-    /// Returns the values and the weight of each, in a slot of weight `weight`.
+    /// Returns the values and the weight of each. `weight` is the weight of the slot.
     pub(super) fn run(&self, weight: f64) -> (&[u64], f64) {
         match &self.words[..self.len as usize] {
             [own, values @ ..] if self.is_weighted => (values, f64::from_bits(*own)),
@@ -66,11 +66,11 @@ pub(super) type Segment = Box<[Chunk]>;
 #[derive(Debug, Default)]
 pub(super) struct ChunkArena {
     segments: Vec<Segment>,
-    /// The number of chunks that were ever taken from the segments.
+    /// The number of chunks ever taken from the segments.
     taken: u32,
-    /// The first of the released chunks, which are linked by `older`.
+    /// The first chunk in the list of released chunks, which are linked by `older`.
     released: Option<u32>,
-    /// The segments that are used once the present ones are full.
+    /// The segments to use when the current ones are full.
     pub(super) reserve: Vec<Segment>,
 }
 

@@ -10,7 +10,7 @@ use super::value_buffers::{Supplies, ValueBuffers};
 use crate::model::MILLISECONDS;
 use crate::resolve::{AggregateKind, NewSlot};
 
-/// The values of an interval. They leave the shard whole, in exchange for empty ones.
+/// The values of an interval. At its end, the shard exchanges them for empty columns.
 #[derive(Debug)]
 pub(crate) struct Columns {
     pub(crate) counters: Counters,
@@ -23,7 +23,7 @@ pub(crate) struct Columns {
     pub(crate) refused: RefusedNames,
 }
 
-/// Memory on its way from the flush, which is done with it, back to the shard.
+/// Memory that the flush returns to the shard for reuse.
 #[derive(Debug)]
 pub(crate) struct Recycled {
     timings: Supplies<Distribution>,
@@ -41,7 +41,7 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    /// Returns a share of each length.
+    /// Returns each length multiplied by `share`.
     pub(crate) fn scaled(self, share: f64) -> Self {
         let scaled = |length: usize| (length as f64 * share) as usize;
         let Self { counters, timings, values, members } = self;
@@ -77,7 +77,7 @@ impl Columns {
         }
     }
 
-    /// Reserves memory for slots, so that opening them moves nothing.
+    /// Reserves memory for slots, so that opening them does not reallocate.
     pub(crate) fn reserve(&mut self, lengths: Lengths) {
         self.counters.reserve(lengths.counters);
         self.timings.reserve(lengths.timings);
@@ -96,7 +96,8 @@ impl Columns {
         }
     }
 
-    /// Opens up to `limit` slots per column that `other` has and this one lacks. Returns true if none is missing then.
+    /// Opens slots that `other` has and these columns lack, at most `limit` per column. Returns true if no slot is
+    /// missing afterwards.
     pub(super) fn catch_up(&mut self, other: &Self, limit: usize) -> bool {
         self.counters.catch_up(&other.counters, limit)
             & self.timings.catch_up(&other.timings, limit)
@@ -104,12 +105,12 @@ impl Columns {
             & self.members.catch_up(&other.members, limit)
     }
 
-    /// Returns the values of a kind that has a [`Distribution`] for each series.
+    /// Returns the values of timings, or else those of histograms and distributions. `kind` must be one of the two.
     pub(crate) fn distributions(&self, kind: AggregateKind) -> &ValueBuffers<Distribution> {
         if kind == AggregateKind::Timing { &self.timings } else { &self.values }
     }
 
-    /// Takes over the memory that `other` holds in reserve.
+    /// Takes the memory that `other` holds in reserve.
     pub(super) fn take_reserve(&mut self, other: &mut Self) {
         self.timings.take_reserve(&mut other.timings);
         self.values.take_reserve(&mut other.values);
@@ -123,7 +124,7 @@ impl Columns {
         Recycled { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
     }
 
-    /// Takes recycled memory. Returns the memory that is left over, for the caller to free.
+    /// Takes recycled memory. Returns the surplus memory, which the caller should free.
     pub(super) fn resupply(&mut self, recycled: Recycled) -> Recycled {
         Recycled {
             timings: self.timings.resupply(recycled.timings),

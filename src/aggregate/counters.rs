@@ -2,8 +2,8 @@
 
 use crate::resolve::SeriesId;
 
-/// Marks a counter without samples. A number added to -0.0 stays unchanged, and no sum of other numbers is -0.0. So the fast
-/// path neither checks nor sets a flag.
+/// Marks a counter without samples. Adding a number to -0.0 gives that number, and no sum of other numbers is -0.0. So
+/// the fast path neither checks nor sets a flag.
 const UNTOUCHED: f64 = -0.0;
 
 /// One sum per slot.
@@ -15,14 +15,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Reserves memory for this many slots in all.
+    /// Reserves memory for this many slots in total.
     pub(crate) fn reserve(&mut self, slots: usize) {
         let missing = slots.saturating_sub(self.len());
         self.sums.reserve_exact(missing);
         self.owners.reserve_exact(missing);
     }
 
-    /// Opens a slot of a series at the end.
+    /// Opens the next slot, for a series.
     pub(crate) fn open(&mut self, owner: SeriesId) {
         self.sums.push(UNTOUCHED);
         self.owners.push(owner);
@@ -30,11 +30,11 @@ impl Counters {
 
     #[inline(always)]
     pub(crate) fn add(&mut self, slot: u32, value: f64) {
-        // The value -0.0 would leave the counter untouched. Adding 0.0 makes it 0.0 and changes no other number.
+        // A value of -0.0 would leave the counter untouched. Adding 0.0 turns it into 0.0 and changes no other number.
         self.sums[slot as usize] += value + 0.0;
     }
 
-    /// Reads a slot, so that it will be in the CPU cache.
+    /// Reads a slot to bring it into the CPU cache.
     #[inline(always)]
     pub(crate) fn touch(&self, slot: u32) -> u64 {
         self.sums.get(slot as usize).map_or(0, |sum| sum.to_bits())
@@ -44,7 +44,8 @@ impl Counters {
         self.owners.len()
     }
 
-    /// Opens up to `limit` slots that `other` has and this one lacks. Returns true if none is missing then.
+    /// Opens slots that `other` has and these counters lack, at most `limit`. Returns true if no slot is missing
+    /// afterwards.
     pub(crate) fn catch_up(&mut self, other: &Counters, limit: usize) -> bool {
         let missing = &other.owners[self.len()..];
         let missing = &missing[..missing.len().min(limit)];
@@ -53,7 +54,7 @@ impl Counters {
         self.len() == other.len()
     }
 
-    /// Hands out each counter that has samples, and resets all counters.
+    /// Calls `each` for each counter that has samples, and resets all counters.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(SeriesId, f64)) {
         for (sum, &owner) in self.sums.iter_mut().zip(&self.owners) {
             if sum.to_bits() != UNTOUCHED.to_bits() {
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_whose_samples_add_up_to_zero_is_handed_out() {
+    fn a_counter_whose_samples_add_up_to_zero_is_reported() {
         let mut counters = Counters::default();
         for (index, values) in [&[][..], &[1.0, -1.0], &[-0.0], &[0.0], &[2.5, 1.0]].into_iter().enumerate() {
             counters.open(SeriesId(index as u32));

@@ -1,4 +1,4 @@
-//! Counts what became of every datagram, line and sample.
+//! Counts the outcome of every datagram, line and sample.
 
 use enum_map::EnumMap;
 
@@ -8,8 +8,8 @@ use crate::resolve::RefuseReason;
 
 /// The counts of one interval.
 ///
-/// Every line is counted in `rejected` or in `events`, or all that it holds is counted in `samples`, `service_checks` or
-/// `refused`.
+/// Every line counts once in `rejected` or in `events`, or else each of its samples counts in `samples`,
+/// `service_checks` or `refused`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IngestCounts {
     /// Datagrams received.
@@ -18,25 +18,25 @@ pub struct IngestCounts {
     pub bytes: u64,
     /// Datagrams that were longer than the buffer.
     pub truncated: u64,
-    /// Lines that lost their end because a stream broke. They are not among `lines`.
+    /// Lines that lost their end because their stream broke. They do not count in `lines`.
     pub cut: u64,
-    /// Lines that are not empty.
+    /// Non-empty lines received.
     pub lines: u64,
     /// Samples recorded.
     pub samples: EnumMap<Kind, u64>,
-    /// Events.
+    /// Events received.
     pub events: EnumMap<Priority, EnumMap<AlertType, u64>>,
-    /// Events among them that no exporter shows, because the buffer had no room.
+    /// Events that no exporter shows, because the buffer had no room. They also count in `events`.
     pub events_dropped: u64,
     /// Service checks recorded.
     pub service_checks: EnumMap<Status, u64>,
     /// Lines rejected.
     pub rejected: EnumMap<RejectReason, u64>,
-    /// Lines that count although a part of them has no effect.
+    /// Notes about accepted lines of which a part has no effect.
     pub noted: EnumMap<Note, u64>,
     /// Samples refused.
     pub refused: EnumMap<RefuseReason, u64>,
-    /// Values outside the range in which histograms tell magnitudes apart.
+    /// Values whose magnitude is outside the range of histograms.
     pub clamped: u64,
 }
 
@@ -83,13 +83,13 @@ fn add_all(sums: &mut [u64], counts: &[u64]) {
 
 /// The metric names that lost the most samples because there was no room for new series.
 ///
-/// They are counted by the space-saving algorithm (Metwally, Agrawal, El Abbadi 2005): a count is too high by at most the
-/// smallest count listed.
+/// The space-saving algorithm counts them (Metwally, Agrawal, El Abbadi 2005). A count is too high by at most the
+/// smallest count in the list.
 #[derive(Debug, Clone, Default)]
 pub struct RefusedNames(Vec<(String, u64)>);
 
 impl RefusedNames {
-    /// The number of names that are watched at a time.
+    /// The largest number of names in the list.
     const WATCHED: usize = 32;
 
     pub(super) fn add(&mut self, name: Name<'_>, samples: u64) {
@@ -98,7 +98,7 @@ impl RefusedNames {
         } else if self.0.len() < Self::WATCHED {
             self.0.push((name.to_string(), samples));
         } else if let Some((least, count)) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
-            // The buffer is reused, so that ever new names cost no allocations.
+            // The buffer is reused, so that a flood of new names costs no allocations.
             least.clear();
             least.extend(name.pieces());
             *count += samples;
@@ -113,7 +113,7 @@ impl RefusedNames {
         self.0.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     }
 
-    /// Returns names and their numbers of samples, the largest number first.
+    /// Returns the names and their numbers of samples. After a merge, the largest number comes first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, samples)| (name.as_str(), *samples))
     }

@@ -2,13 +2,13 @@
 
 use crate::model::Event;
 
-/// Events, up to a number of bytes.
+/// Events that take at most a given number of bytes.
 #[derive(Debug)]
 pub(crate) struct Events {
     kept: Vec<Event>,
-    /// The bytes that the events take, roughly: their lines, and the fixed part of each.
+    /// The approximate number of bytes that the events take: their lines, and the fixed part of each.
     bytes: usize,
-    /// The number of bytes that all events take at most.
+    /// The largest number of bytes that all events may take.
     limit: usize,
 }
 
@@ -28,7 +28,7 @@ impl Events {
         fits
     }
 
-    /// Takes all events out.
+    /// Removes and returns all events.
     pub(crate) fn take(&mut self) -> Vec<Event> {
         self.bytes = 0;
         std::mem::take(&mut self.kept)

@@ -1,29 +1,29 @@
-//! The gauges of all shards. They outlive the interval.
+//! Holds the gauges of all shards, which outlive the interval.
 
 use parking_lot::Mutex;
 
 use crate::resolve::SeriesId;
 
-/// The number of locks that gauges are spread over, so that two receivers seldom want the same one.
+/// The number of locks that share the gauges, so that two receivers seldom compete for one.
 const STRIPES: usize = 64;
 
 /// The current value of each gauge.
 ///
-/// Changes such as `+5` need one order over all receivers, so gauges are the one aggregate that shards share. All shards are
-/// rotated at one moment and read a little later, when samples of the next interval may have arrived. So each gauge also
-/// keeps the value with which it entered its latest interval.
+/// Changes such as `+5` need one order across all receivers, so gauges are the only aggregates that shards share. The
+/// flush rotates all shards at one moment and reads the gauges a little later. Samples of the next interval may have
+/// arrived by then. So each gauge also keeps the value that it had before its latest interval.
 #[derive(Debug)]
 pub(crate) struct Gauges {
     stripes: [Mutex<Vec<Gauge>>; STRIPES],
 }
 
-/// The state of one gauge. Intervals are numbered from 1, and 0 stands for never.
+/// The state of one gauge. Intervals count from 1, and 0 means never.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gauge {
     value: f64,
     /// The interval of the latest sample.
     interval: u32,
-    /// The interval of the latest sample before that interval, and the value that it left.
+    /// The interval of the latest sample before that interval, and the value after that sample.
     previous_interval: u32,
     previous: f64,
 }
@@ -64,7 +64,7 @@ impl Gauges {
         gauge.value = change(gauge.value);
     }
 
-    /// Reads all gauges as they were at the end of `interval`, which is the open interval or the one before.
+    /// Reads all gauges as they were at the end of `interval`, which must be the open interval or the previous one.
     pub(crate) fn read(&self, interval: u32, mut each: impl FnMut(SeriesId, GaugeReading)) {
         for (stripe, gauges) in self.stripes.iter().enumerate() {
             for (index, gauge) in gauges.lock().iter().enumerate() {
@@ -74,7 +74,7 @@ impl Gauges {
                     GaugeReading { value: gauge.previous, interval: gauge.previous_interval }
                 };
                 if reading.interval > 0 {
-                    // Below max_series, which the configuration keeps below 2^32.
+                    // The number is below 2^32, because the configuration keeps `max_series` below it.
                     each(SeriesId((index * STRIPES + stripe) as u32), reading);
                 }
             }

@@ -9,18 +9,18 @@ use crate::model::{NativeHistogram, coarser};
 /// The number of bits of an f64's mantissa.
 const MANTISSA_BITS: u32 = 52;
 const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
-/// The exponent in the bits of 1.0.
+/// The biased exponent of 1.0.
 const BIAS: u32 = 1023;
 
 /// The buckets of a schema: bucket `i` of schema `S` holds magnitudes above 2^((i-1)/2^S), up to and including 2^(i/2^S). So
 /// every power of two is divided into 2^S buckets.
 ///
-/// Prometheus defines native histograms like this. A bucket of a coarser schema is a whole number of these buckets.
+/// Prometheus defines native histograms in this way. A bucket of a coarser schema is a whole number of these buckets.
 ///
-/// In words: among the bounds within one power of two, count those below the mantissa. Together with the exponent, that is
-/// the bucket. But a binary search would take six steps of one comparison each. So the bits of the f64 are taken as the
-/// number of a log-linear bucket (the exponent and the first `S` mantissa bits), and a table says how far the exponential
-/// bucket is ahead of it. The table has twice as many steps as there are buckets, so that at most one bound lies in a step.
+/// The simple version counts the bounds within a power of two that are below the mantissa. The count and the exponent
+/// give the bucket. In schema 6, that binary search takes six comparisons. Instead, this version reads the exponent and
+/// the first `S` mantissa bits as the number of a log-linear bucket. A table says how far the exponential bucket is
+/// ahead of it. The table has two steps per bucket, so that at most one bound lies in a step.
 ///
 /// ```text
 ///    0 10000000001 0111010111...   5.84, in schema 4
@@ -30,16 +30,17 @@ const BIAS: u32 = 1023;
 /// ```
 #[derive(PartialEq)]
 pub(super) struct BucketLayout {
-    /// From 1 to 12.
+    /// The schema, from 1 to 12.
     schema: u32,
     /// The mantissa bits of each bound within a power of two, in ascending order.
     bounds: Box<[u64]>,
-    /// One word for each step. The upper 12 bits say by how many buckets the start of the step is ahead of the log-linear
-    /// buckets. The lower bits say how much can be added before they carry.
+    /// One word per step. The upper 12 bits hold the number of buckets by which the start of the step is ahead of the
+    /// log-linear buckets. If a mantissa exceeds the bound in the step, adding it to the lower bits carries into the
+    /// upper ones.
     steps: Box<[u64]>,
 }
 
-/// The layouts by digits: the coarsest schemas with that error, as [`BucketLayout::of_digits`] explains.
+/// The layouts by digits: the coarsest schemas that keep the error, as [`BucketLayout::of_digits`] explains.
 static LAYOUTS: [LazyLock<BucketLayout>; 4] = [
     LazyLock::new(|| BucketLayout::new(2)),
     LazyLock::new(|| BucketLayout::new(6)),
@@ -48,10 +49,10 @@ static LAYOUTS: [LazyLock<BucketLayout>; 4] = [
 ];
 
 impl BucketLayout {
-    /// Returns the coarsest layout whose middles are within a relative error of `10^-digits`; `digits` from 1 to 4.
+    /// Returns the coarsest layout whose middles are within a relative error of `10^-digits`. `digits` is from 1 to 4.
     ///
-    /// A middle that is equally far from both bounds, measured by each bound, is `(g - 1) / (g + 1)` away from either. Here
-    /// `g` = 2^(2^-schema) is the ratio of one bound to the one before. That gives 0.086, 0.0054, 0.00068 and 0.000085.
+    /// A middle has the same relative distance from both bounds: `(g - 1) / (g + 1)`. Here, `g` = 2^(2^-schema) is the
+    /// ratio of one bound to the previous one. The four layouts have errors of 0.086, 0.0054, 0.00068 and 0.000085.
     pub(super) fn of_digits(digits: u8) -> &'static Self {
         &LAYOUTS[usize::from(digits.clamp(1, 4) - 1)]
     }
@@ -73,8 +74,8 @@ impl BucketLayout {
         self.schema
     }
 
-    /// Returns the bucket that holds a magnitude, which is a normal f64. It is Prometheus' index, counted so that it is never
-    /// negative.
+    /// Returns the bucket of a magnitude, which must be a normal f64. It is Prometheus' index plus a constant that
+    /// makes it non-negative.
     #[inline(always)]
     pub(super) fn bucket(&self, magnitude: f64) -> u32 {
         let bits = magnitude.to_bits();
@@ -89,8 +90,8 @@ impl BucketLayout {
         bucket.cast_signed() - (BIAS << self.schema).cast_signed()
     }
 
-    /// Returns buckets of this layout as a native histogram of `schema`, or of this schema if that is coarser. Both sides are
-    /// in ascending order.
+    /// Converts buckets of this layout to a native histogram of `schema`, or of the layout's own schema if that is
+    /// coarser. Both sides must be in ascending order.
     pub(super) fn native(
         &self,
         schema: i8,
@@ -98,7 +99,7 @@ impl BucketLayout {
         positive: impl IntoIterator<Item = (u32, f64)>,
         negative: impl IntoIterator<Item = (u32, f64)>,
     ) -> NativeHistogram {
-        // At most 12.
+        // The schema is at most 12.
         let own = self.schema as i8;
         let schema = schema.min(own);
         let index = |(bucket, weight)| (self.index(bucket), weight);
@@ -107,7 +108,8 @@ impl BucketLayout {
         NativeHistogram::new(schema, zero, positive, negative)
     }
 
-    /// Returns the value that a bucket stands for. It is equally far from both bounds: their harmonic mean.
+    /// Returns the value that represents a bucket: the harmonic mean of its bounds, which is equally far from both in
+    /// relative terms.
     pub(super) fn middle(&self, bucket: u32) -> f64 {
         let (lower, upper) = (self.upper_bound(bucket - 1), self.upper_bound(bucket));
         2.0 * lower / (lower + upper) * upper
@@ -119,7 +121,7 @@ impl BucketLayout {
     }
 }
 
-/// Leaves the tables out.
+/// Omits the tables.
 impl fmt::Debug for BucketLayout {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("BucketLayout").field("schema", &self.schema).finish_non_exhaustive()
@@ -128,12 +130,12 @@ impl fmt::Debug for BucketLayout {
 
 /// Returns the bounds of a schema from 0.5 to below 1.
 ///
-/// They equal `nativeHistogramBounds` in Prometheus' `client_golang` to the last bit, and are calculated alike. Every second
-/// bound is one of the next coarser schema, so that its buckets are whole numbers of these. Each bound between is the one
-/// before times 2^(2^-schema).
+/// They equal `nativeHistogramBounds` in Prometheus' `client_golang` to the last bit, because the calculation is the
+/// same. Every second bound is a bound of the next coarser schema, so a coarser bucket is a whole number of finer ones.
+/// Each bound in between is the previous bound times 2^(2^-schema).
 pub(super) fn bounds(schema: u32) -> Vec<f64> {
-    // In Go's `math.Exp2`, the first factor is the f64 before the one that is nearest to the square root of 2. All machines
-    // round square roots alike, but not powers.
+    // In Go's `math.Exp2`, the first factor is the f64 just below the one nearest to the square root of 2. The other
+    // factors are square roots, because all machines round square roots alike, but not powers.
     let further = iter::successors(Some(SQRT_2.sqrt()), |factor| Some(factor.sqrt()));
     let factors = iter::once(SQRT_2.next_down()).chain(further).take(schema as usize);
     factors.fold(vec![0.5], |bounds, factor| {
@@ -147,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// Finds the index by a search among the bounds, as `client_golang` does (`histogramCounts.observe`).
+    /// Finds the index by searching the bounds, as `client_golang` does (`histogramCounts.observe`).
     fn searched(schema: u32, magnitude: f64) -> i32 {
         let bounds = bounds(schema);
         let exponent = i32::try_from(magnitude.to_bits() >> MANTISSA_BITS).unwrap() - BIAS.cast_signed();
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_powers_of_two_but_for_a_few_roundings() {
+    fn bounds_are_powers_of_two_except_for_rounding() {
         for schema in 0..=12 {
             for (number, bound) in bounds(schema).into_iter().enumerate() {
                 let exact = (number as f64 / 2_f64.powi(schema.cast_signed()) - 1.0).exp2();

@@ -6,14 +6,15 @@ use hashbrown::HashSet;
 
 use super::value_buffers::{Contents, Fold};
 
-/// The members of a set, each by a 64-bit hash that is keyed afresh for each process and the same in all shards.
+/// The members of a set. A 64-bit hash represents each member. The key of the hash is random for each process and the
+/// same in all shards.
 ///
-/// Up to a limit, the hashes themselves are kept. Among a thousand members, the chance that two share a hash is 3e-14. Beyond
-/// the limit, a `HyperLogLog` estimates the number (standard error 1.6 %).
+/// Up to a limit, the set keeps the hashes themselves. Among a thousand members, the chance that two share a hash is
+/// 3e-14. Beyond the limit, a `HyperLogLog` estimates the number of members (standard error 1.6 %).
 #[derive(Debug)]
 pub(crate) struct Members {
     limit: usize,
-    /// The hashes are keyed already, so the table needs no random key of its own.
+    /// The hashes are random already, so the table needs no random key.
     exact: HashSet<u64, FixedState>,
     estimator: Option<CardinalityEstimator<u64>>,
 }
@@ -47,7 +48,7 @@ impl Members {
         self.estimator.as_ref().map_or(self.exact.len(), CardinalityEstimator::estimate)
     }
 
-    /// Returns the number of distinct members that all parts hold together.
+    /// Returns the number of distinct members in all parts together. It replaces the present members.
     pub(crate) fn union<'a>(&mut self, parts: impl Iterator<Item = Contents<'a, Members>>) -> usize {
         self.clear();
         for part in parts {

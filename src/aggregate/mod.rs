@@ -1,14 +1,14 @@
-//! Adds samples up: lines in, the columns of an interval out.
+//! Adds up samples: lines go in, and the columns of an interval come out.
 //!
 //! ```text
 //!                           +-> counters                  one sum per slot
 //!  line --> resolve: slot --+-> timings, values, members  chunks of values per slot
 //!     |                     +-> gauges                    shared by all shards
-//!     '--> events: kept as they are
+//!     '--> events: kept unchanged
 //! ```
 //!
-//! Nothing in here reads a clock, a socket or a configuration. Time comes as the number of the interval, and settings as
-//! [`AggregationOptions`].
+//! This module reads no clock, socket or configuration. Time arrives as the number of the interval, and settings arrive
+//! as [`AggregationOptions`].
 
 mod chunks;
 mod columns;
@@ -36,24 +36,24 @@ pub(crate) use summarizer::Summarizer;
 use crate::protocol::Dialects;
 use crate::resolve::ResolveOptions;
 
-/// The settings by which lines are read and samples aggregated. They stay the same while tallyd runs.
+/// The settings for reading lines and aggregating samples. They do not change while tallyd runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AggregationOptions {
-    /// The settings by which lines lead to series.
+    /// The settings that determine the series of a line.
     pub resolve: ResolveOptions,
-    /// The dialects whose tags within names are read.
+    /// The dialects in which tags within names are read.
     pub dialects: Dialects,
-    /// Percentiles of many values are within a relative error of `10^-digits`; 1 to 4.
+    /// The digits of accuracy, from 1 to 4. Percentiles of many values are within a relative error of `10^-digits`.
     pub digits: u8,
-    /// The number of values of a series and interval up to which percentiles are exact.
+    /// The largest number of values per series and interval whose percentiles are exact.
     pub exact_values: usize,
-    /// The number of members up to which a set is counted exactly.
+    /// The largest number of members that a set counts exactly.
     pub exact_members: usize,
-    /// The number of bytes of events that a shard keeps until the end of the interval.
+    /// The largest number of bytes of events that a shard keeps until the end of the interval.
     pub event_buffer: usize,
 }
 
-/// The values of the shipped configuration.
+/// The defaults are those of the shipped configuration.
 impl Default for AggregationOptions {
     fn default() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Records the lines that one receiver takes off its socket.
+//! Records the lines that one receiver reads.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct SharedState {
     pub(crate) options: AggregationOptions,
     pub(crate) registry: Registry,
     pub(crate) gauges: Gauges,
-    /// Hashes the members of sets. It is the same for all shards, so that a member counts once.
+    /// Hashes the members of sets. All shards share it, so that a member counts once.
     member_hasher: RandomState,
 }
 
@@ -40,7 +40,7 @@ impl SharedState {
     }
 }
 
-/// The aggregates of one receiver.
+/// The line cache and the columns of one receiver.
 #[derive(Debug)]
 pub struct Shard {
     shared: Arc<SharedState>,
@@ -50,7 +50,7 @@ pub struct Shard {
     interval: u32,
 }
 
-/// The number of lines that are looked at before they are recorded: as many as a usual datagram has.
+/// The number of lines to look at before recording them: as many as a typical datagram has.
 const AHEAD: usize = 32;
 
 /// The number of patterns, key bytes and slots that a shard holds.
@@ -66,12 +66,12 @@ pub(crate) struct Size {
 pub(crate) struct ShardReset {
     cache: LineCache,
     columns: Columns,
-    /// The rules from then on, if they change.
+    /// The new rules, if they change.
     mapping: Option<Arc<Mapping>>,
 }
 
 impl ShardReset {
-    /// Prepares the state with room for a share of a shard's present size.
+    /// Prepares an empty state with room for `share` times the shard's size.
     pub(crate) fn new(
         options: &AggregationOptions,
         size: Size,
@@ -102,14 +102,14 @@ impl Shard {
         }
     }
 
-    /// Records all lines of a datagram. Each line is counted, whatever its bytes are.
+    /// Records all lines of a datagram and counts each of them.
     pub fn record(&mut self, datagram: &[u8]) {
         self.columns.counts.datagrams += 1;
         self.columns.counts.bytes += datagram.len() as u64;
         self.record_lines(datagram);
     }
 
-    /// Records the complete lines of a datagram whose end was truncated. The last line may be incomplete and is dropped.
+    /// Records the complete lines of a truncated datagram. Drops the last line, which may be incomplete.
     pub fn record_truncated(&mut self, beginning: &[u8]) {
         self.columns.counts.truncated += 1;
         let end = memchr::memrchr(b'\n', beginning).unwrap_or(0);
@@ -121,18 +121,18 @@ impl Shard {
         self.columns.counts.bytes += bytes as u64;
     }
 
-    /// Records complete lines of a stream, whose bytes were counted when they were read.
+    /// Records complete lines of a stream. Their bytes were counted when they were read.
     pub fn record_stream(&mut self, lines: &[u8]) {
         self.record_lines(lines);
     }
 
-    /// Counts a line that was dropped before it was read whole.
+    /// Counts a line that the receiver rejects before it has read all of it.
     pub fn reject(&mut self, reason: RejectReason) {
         self.columns.counts.lines += 1;
         self.columns.counts.rejected[reason] += 1;
     }
 
-    /// Counts a line that lost its end. It may say anything, so it is not counted as a line.
+    /// Counts a line that lost its end. It does not count as a line, because its meaning is unknown.
     pub fn count_cut_line(&mut self) {
         self.columns.counts.cut += 1;
     }
@@ -165,10 +165,11 @@ impl Shard {
         }
     }
 
-    /// Reads what recording these lines will need, so that it will be in the CPU cache.
+    /// Reads the memory that recording these lines needs, to bring it into the CPU cache.
     ///
-    /// With many patterns, each line would wait for its entry, and then for its key and its slot. So all entries are read
-    /// first, then all keys and slots, in loops so short that the processor waits for many of them at the same time.
+    /// With many patterns, each line would wait for its entry, and then for its key and its slot. So this function
+    /// reads all entries first, and then all keys and slots. Its loops are so short that the processor overlaps their
+    /// cache misses.
     #[inline(never)]
     fn read_ahead(&self, batch: &[(SplitLine<'_>, u32)]) {
         let mut entries = [Entry::FREE; AHEAD];
@@ -189,7 +190,7 @@ impl Shard {
             };
             read ^ of_slot ^ self.resolver.touch(entry)
         });
-        // The result has no use. It keeps the reads from being optimized away.
+        // The result is unused. Passing it on keeps the compiler from removing the reads.
         std::hint::black_box(read);
     }
 
@@ -201,8 +202,8 @@ impl Shard {
         }
     }
 
-    /// Records a line of a known pattern with one plain value. This is the fast path. Returns `None` and does nothing if the
-    /// line is anything else.
+    /// Records a line of a known pattern with one plain value. This is the fast path. For any other line, it returns
+    /// `None` and changes nothing.
     #[inline(always)]
     fn record_known(&mut self, line: SplitLine<'_>, hash: u32) -> Option<()> {
         if !line.has_value() {
@@ -222,8 +223,8 @@ impl Shard {
         Some(())
     }
 
-    /// Records one plain value of a known pattern on which a rule has an effect. Changes of gauges and members of sets are
-    /// parsed each time.
+    /// Records one plain value of a known pattern on which a rule has an effect. Returns `None` for changes of gauges
+    /// and for values that are not numbers, which the caller parses each time.
     #[inline(never)]
     fn record_ruled(&mut self, pattern: LinePattern, value: &[u8]) -> Option<()> {
         let number = number(value)?;
@@ -241,7 +242,7 @@ impl Shard {
         Some(())
     }
 
-    /// Records a value in the slot of its pattern. `weight` is the weight of the pattern if it is not given.
+    /// Records a value in the slot of its pattern. Without `weight`, the weight of the pattern applies.
     #[inline(always)]
     fn record_value(&mut self, pattern: LinePattern, value: SampleValue<'_>, weight: Option<f64>) {
         let word = match value {
@@ -256,7 +257,7 @@ impl Shard {
                 let weight = weight.unwrap_or_else(|| self.resolver.weight(pattern));
                 counters.add(slot, f64::from_bits(word) * weight);
             }
-            // One push serves both columns. With one push for each, a timing takes a nanosecond more.
+            // A single push serves both columns. With one push for each, a timing takes a nanosecond more.
             Target::Timing | Target::Histogram | Target::Distribution => {
                 let column = if target == Target::Timing { timings } else { values };
                 column.push_as(slot, word, weight);
@@ -270,7 +271,7 @@ impl Shard {
                 let (gauges, id, interval) = gauge();
                 gauges.set(id, interval, f64::from_bits(word));
             }
-            // The effect of the rule was applied before.
+            // The caller has applied the rule's effect already.
             Target::Ruled => {}
         }
         if let Some(kind) = target.kind() {
@@ -278,7 +279,7 @@ impl Shard {
         }
     }
 
-    /// Parses a line and records what it says. This is the general path.
+    /// Parses a line and records its content. This is the general path.
     #[cold]
     fn record_unknown(&mut self, line: SplitLine<'_>) {
         match protocol::parse(line.line, self.shared.options.dialects) {
@@ -311,7 +312,8 @@ impl Shard {
         }
     }
 
-    /// Returns the pattern under which samples of a line are recorded, with its slot opened, and the factor of their values.
+    /// Returns the pattern that records samples of a line, and the factor for their values. Opens the slot of the
+    /// pattern if it is new.
     fn place(
         &mut self,
         line: SplitLine<'_>,
@@ -354,13 +356,13 @@ impl Shard {
         }
     }
 
-    /// Opens in `next` up to `limit` slots per column that the open columns have and `next` lacks. Returns true if none is
-    /// missing then. Called a few times before [`rotate`](Self::rotate), it keeps the rotation itself short.
+    /// Opens slots in `next` that the open columns have and `next` lacks, at most `limit` per column. Returns true if
+    /// no slot is missing afterwards. A few calls before [`rotate`](Self::rotate) keep the rotation itself short.
     pub(crate) fn prepare(&self, next: &mut Columns, limit: usize) -> bool {
         next.catch_up(&self.columns, limit)
     }
 
-    /// Ends the interval and returns its columns. `next` is empty and takes their place.
+    /// Ends the interval and returns its columns. `next` replaces them and must be empty.
     pub(crate) fn rotate(&mut self, mut next: Columns) -> Columns {
         while !next.catch_up(&self.columns, usize::MAX) {}
         next.take_reserve(&mut self.columns);
@@ -368,8 +370,8 @@ impl Shard {
         std::mem::replace(&mut self.columns, next)
     }
 
-    /// Ends the interval and forgets all line patterns, which are learned again from the lines to come. `reset` gets the
-    /// state of the shard in exchange for its own.
+    /// Ends the interval and forgets all line patterns, which the shard learns again from later lines. Swaps the state
+    /// of the shard with `reset`.
     pub(crate) fn rotate_and_reset(&mut self, reset: &mut ShardReset) {
         reset.columns.take_reserve(&mut self.columns);
         self.interval += 1;
@@ -382,7 +384,7 @@ impl Shard {
         Size { patterns, key_bytes, lengths: self.columns.lengths() }
     }
 
-    /// Reserves memory in `next` for the slots that the shard has.
+    /// Reserves memory in `next` for as many slots as the shard has.
     pub(crate) fn reserve_in(&self, next: &mut Columns) {
         next.reserve(self.columns.lengths());
     }
@@ -392,7 +394,7 @@ impl Shard {
         self.resolver.is_full(self.shared.registry.limits())
     }
 
-    /// Takes memory back that the flush is done with. Returns the memory that is left over, for the caller to free.
+    /// Takes memory back from the flush. Returns the surplus memory, which the caller should free.
     pub(crate) fn resupply(&mut self, recycled: Recycled) -> Recycled {
         self.columns.resupply(recycled)
     }
@@ -418,7 +420,7 @@ mod tests {
         Shard::new(shared, Arc::default())
     }
 
-    /// Hangs if one of the lines takes a lock that shards share.
+    /// The test hangs if one of the lines takes a lock that shards share.
     #[test]
     fn known_counters_timings_and_sets_take_no_shared_lock() {
         let lines = b"a:1|c\na:1|ms|@0.1|#b\na:1|h\na:1|d\na:1|s";
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_keeps_the_counts_of_the_interval_in_its_columns() {
+    fn a_reset_returns_the_columns_of_the_interval() {
         let mut shard = shard(10);
         for container in 0..1000 {
             shard.record(format!("a:1|c|c:{container}").as_bytes());
@@ -444,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_no_pattern_can_name_is_recorded_each_time() {
+    fn a_series_too_long_for_a_pattern_is_still_recorded() {
         let mut shard = shard(10);
         let line = [b"a:1|c|#".to_vec(), vec![0xff; 30_000]].concat();
         shard.record(&line);

@@ -1,13 +1,13 @@
-//! Computes the statistics of an interval's values of one series.
+//! Computes the statistics of a series' values over an interval.
 
 use super::distribution::{Distribution, Moments};
 use super::value_buffers::{Contents, Fold, interleave};
 use crate::model::{Percentile, Statistics, Summary, finite};
 
-/// The values of one slot, with the number of their series within its batch.
+/// The values of one slot, and the number of their series within its batch.
 pub(crate) type Part<'a> = (usize, Contents<'a, Distribution>);
 
-/// Turns the values of series into a [`Summary`] each, in buffers that it reuses.
+/// Turns the values of each series into a [`Summary`], in buffers that it reuses.
 #[derive(Debug)]
 pub(crate) struct Summarizer {
     exact_values: usize,
@@ -20,18 +20,19 @@ impl Summarizer {
     /// The number of series that are summarized at a time.
     pub(crate) const BATCH: usize = 16;
 
-    /// Creates a summarizer. Percentiles of up to `exact_values` values are exact. `digits` and `unit` are those of
-    /// [`Distribution::new`].
+    /// Creates a summarizer. Percentiles of up to `exact_values` values are exact. [`Distribution::new`] describes
+    /// `digits` and `unit`.
     pub(crate) fn new(digits: u8, exact_values: usize, unit: f64) -> Self {
         let whole = Distribution::new(digits, unit);
         Self { exact_values, unit, exact: Default::default(), whole }
     }
 
-    /// Summarizes a batch of series by the statistics of each. `each` also gets the number of values that are outside the
-    /// range of the histogram.
+    /// Summarizes a batch of series. `asked` holds the statistics to compute for each series. Calls `each` with the
+    /// number of the series, its summary, and the number of values outside the range of the histogram.
     ///
-    /// Up to `exact_values` values, a summary is computed from the sorted values themselves. So it does not depend on how they
-    /// were spread over the parts. Beyond that, percentiles come from a histogram. The number of values alone decides.
+    /// Up to `exact_values` values, a summary is computed from the sorted values themselves. So it does not depend on
+    /// how the values were spread over the parts. Beyond that, percentiles come from a histogram. Only the number of
+    /// values decides.
     pub(crate) fn summarize(
         &mut self,
         parts: &[Part<'_>],
@@ -67,10 +68,10 @@ impl Summarizer {
     }
 }
 
-/// Few values, as they came.
+/// A small number of values, stored unchanged.
 ///
-/// Most often, all of them have the same weight. Then they are sorted as integers, which takes a third of the time of
-/// sorting pairs of value and weight (6.5 against 19 ns per value among 400), and ranks are indices of the sorted array.
+/// Usually, all of them have the same weight. They are then sorted as integers, which takes a third of the time of
+/// sorting pairs of value and weight. Ranks are then indices of the sorted array.
 #[derive(Debug, Default)]
 struct ExactValues {
     /// The values as [`to_ordered`] returns them.
@@ -86,7 +87,7 @@ impl ExactValues {
         self.runs.clear();
     }
 
-    /// Appends a run of values, unless there are more than `limit` already.
+    /// Appends a run of values, unless more than `limit` are stored.
     #[inline]
     fn extend(&mut self, words: &[u64], weight: f64, limit: usize) {
         if words.is_empty() || self.values.len() > limit {
@@ -99,7 +100,7 @@ impl ExactValues {
         }
     }
 
-    /// Summarizes the values. Also returns how many are outside the range of a native histogram.
+    /// Summarizes the values. Also returns the number of values outside the range of a native histogram.
     fn summarize(&mut self, query: &SummaryQuery<'_>, model: &Distribution) -> (Summary, u64) {
         let Self { values, runs, pairs } = self;
         if let [(_, weight)] = **runs {
@@ -118,7 +119,8 @@ impl ExactValues {
     }
 }
 
-/// Returns the bits of an f64 as an integer in the order of [`f64::total_cmp`]. Apart from the type, it is its own inverse.
+/// Returns the bits of an f64 as an integer in the order of [`f64::total_cmp`]. Except for the types, it is its own
+/// inverse.
 fn to_ordered(bits: u64) -> i64 {
     let bits = bits.cast_signed();
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
@@ -136,7 +138,8 @@ struct SummaryQuery<'a> {
 }
 
 impl SummaryQuery<'_> {
-    /// Summarizes sorted values of one weight, with the result of [`summarize_weighted`](Self::summarize_weighted).
+    /// Summarizes sorted values that share one weight. The result equals that of
+    /// [`summarize_weighted`](Self::summarize_weighted).
     fn summarize_sorted(&self, sorted: &[i64], weight: f64) -> Summary {
         let Statistics { percentiles, bounds, .. } = self.statistics;
         let moments = Moments::of(sorted.iter().map(|&value| (from_ordered(value), weight)));
@@ -176,7 +179,7 @@ impl SummaryQuery<'_> {
         summary(moments, values, buckets)
     }
 
-    /// Adds a native histogram of few values, made of the buckets of `model`, if the query asks for one.
+    /// Adds a native histogram of few values if the query asks for one. `model` provides its buckets.
     fn with_native(
         &self,
         mut summary: Summary,
@@ -258,7 +261,7 @@ mod tests {
         summaries.remove(0)
     }
 
-    /// The definition itself: count up sorted values until the rank is reached.
+    /// Implements the definition: counts through the sorted values until it reaches the rank.
     fn nearest_rank(values: &[(f64, f64)], percent: f64) -> f64 {
         let mut sorted = values.to_vec();
         sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_by_nearest_rank() {
+    fn percentiles_use_the_nearest_rank() {
         let values: Vec<_> = (0..100).map(|n| (f64::from(n), 1.0)).collect();
         let summary = summarize(&values, 512, 1);
         assert_eq!(*summary.percentiles, [49.0, 89.0, 94.0, 98.0, 99.0, 99.0]);
@@ -343,7 +346,7 @@ mod tests {
 
     #[test]
     fn percentiles_of_many_values_are_within_the_error() {
-        // A linear congruential generator (Knuth's MMIX): the same numbers in every run.
+        // This linear congruential generator (Knuth's MMIX) returns the same numbers in every run.
         let mut state = 1_u64;
         let mut uniform = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -375,7 +378,7 @@ mod tests {
                 for (percentile, got) in statistics().percentiles.iter().zip(&summary.percentiles) {
                     let exact = nearest_rank(&values, percentile.percent());
                     let error = (got - exact).abs();
-                    // Below the smallest magnitude values are not told apart.
+                    // Histograms do not distinguish values below the smallest magnitude.
                     assert!(
                         error <= exact.abs().max(1e-9) * 0.01,
                         "{shape} p{}: {got} for {exact}",
@@ -394,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_compared_in_the_unit_of_exposition() {
+    fn bounds_are_compared_in_the_exposed_unit() {
         let asked = Statistics { bounds: vec![0.57, 0.571], ..statistics() };
         let values = [(570.0, 1.0), (570.5, 1.0), (571.0, 1.0), (572.0, 1.0)];
         let summary = summarize_in(MILLISECONDS, 2, &asked, &values, 512, 1);
@@ -405,7 +408,7 @@ mod tests {
         assert!(below[0] > 569.0 && below[0] <= below[1] && below[1] < 573.0, "{below:?}");
     }
 
-    /// The definition itself: each value in the first bucket whose upper bound it does not exceed.
+    /// Implements the definition: puts each value into the first bucket whose upper bound it does not exceed.
     fn plain_native(schema: i8, unit: f64, values: &[(f64, f64)]) -> NativeHistogram {
         let bounds = layout::bounds(u32::from(schema.max(0).unsigned_abs()));
         let upper_bound = |index: i32| {
@@ -424,7 +427,7 @@ mod tests {
                 continue;
             }
             let magnitude = value.abs().clamp(SMALLEST, LARGEST);
-            // By logarithms, which may be off by one.
+            // The logarithm may be off by one bucket.
             let near = (magnitude.log2() * f64::from(schema).exp2()).ceil() as i32;
             let index = (near - 1..=near + 1).find(|&index| magnitude <= upper_bound(index)).unwrap();
             *sides[usize::from(value < 0.0)].entry(index).or_insert(0.0) += weight;
@@ -439,7 +442,7 @@ mod tests {
                 let magnitude = 10_f64.powf(exponent);
                 if is_negative { -magnitude } else { magnitude }
             }),
-            // On bounds.
+            // These values lie on bounds.
             (-20..20).prop_map(|exponent| 2_f64.powi(exponent)),
             prop::sample::select(layout::bounds(6)).prop_map(|bound| bound * 1e3),
             (1..2000).prop_map(f64::from),
@@ -469,7 +472,7 @@ mod tests {
         }
 
         #[test]
-        fn the_sum_of_native_histograms_is_that_of_the_whole(
+        fn the_sum_of_native_histograms_equals_that_of_the_whole(
             values in any_values(),
             cut in 0_usize..200,
             asked in NativeHistogram::SCHEMAS,
@@ -512,11 +515,11 @@ mod tests {
         buffers.open(SeriesId(0), 1.0);
         let slot = 0;
         [1e-12, -1e15, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(slot, value.to_bits()));
-        for (native, told) in [(None, 0), (Some(NativeSettings { schema: 3, max_buckets: 0 }), 2)] {
+        for (native, expected) in [(None, 0), (Some(NativeSettings { schema: 3, max_buckets: 0 }), 2)] {
             let asked = Statistics { native, ..Statistics::default() };
             let mut summarizer = Summarizer::new(2, 512, 1.0);
             summarizer.summarize(&[(0, buffers.contents(slot))], &[&asked], |_, _, clamped| {
-                assert_eq!(clamped, told);
+                assert_eq!(clamped, expected);
             });
         }
     }

@@ -1,31 +1,31 @@
-//! The open interval's values of many series, each in a slot.
+//! Holds the values of many series in the open interval, in slots.
 //!
-//! In words: each slot has a list of values. Recording straight into a histogram or a hash set would touch 10-30 KB of cold
-//! memory per sample. Appending to a list touches one cache line, and folding a run of values into the larger structure
-//! pays for its cache misses once per run. In a prototype that was 110-220 ns per sample against 5-40 ns.
+//! Each slot has a list of values. Recording straight into a histogram or a hash set would miss the cache for each
+//! sample. Appending to a list touches one cache line. Folding a run of values into the larger structure pays for its
+//! cache misses once per run (`docs/design/values.md`).
 //!
 //! ```text
 //! slot: up to 7 values --> chunk of 7 --> chunk of 7 --> ...          newest first
 //!   \--> folded: the values before them, once there were many
 //! ```
 //!
-//! The slot itself holds the latest values. That saves following a pointer and touching a cache line: a timing took 29 ns
-//! instead of 34.
+//! The slot itself holds the latest values, which saves following a pointer and touching another cache line.
 
 use super::chunks::{Chunk, ChunkArena, NONE, RUN, Segment};
 use crate::resolve::SeriesId;
 
-/// The number of values that gather in chunks before they are folded again, once a slot has been folded.
+/// The number of values that gather in chunks between two folds of a slot.
 ///
-/// It is large enough to pay for the cache misses, and so small that the chunks of a thousand slots stay in the cache. Of
-/// 6,000 values in each slot, one took 38 ns; with twice as many 43 ns, with four times as many 60 ns.
+/// It is large enough to pay for the cache misses, and small enough to keep the chunks of a thousand slots in the
+/// cache. With 6,000 values in each slot, a value takes 38 ns. With twice as many it takes 43 ns, and with four times
+/// as many 60 ns.
 const FOLD_EVERY: u32 = 8 * RUN as u32;
 
-/// A structure that many values of a slot are folded into.
+/// A structure into which many values of a slot are folded.
 pub(crate) trait Fold {
     /// Returns an empty structure with the same parameters.
     fn empty(&self) -> Self;
-    /// Adds values that stand for `weight` samples each.
+    /// Adds values, each of which represents `weight` samples.
     fn fold(&mut self, words: &[u64], weight: f64);
     /// Forgets all values and keeps the memory.
     fn clear(&mut self);
@@ -39,15 +39,15 @@ pub(crate) struct ValueBuffers<T> {
     states: Vec<SlotState<T>>,
     chunks: ChunkArena,
     spare: Vec<Box<T>>,
-    /// An empty structure, from which others are made.
+    /// The empty structure that new ones are modeled on.
     model: T,
-    /// The number of values that a slot keeps as they are before they are folded for the first time.
+    /// The number of values that a slot keeps before its first fold.
     keep: u32,
-    /// Values on their way from chunks to the structure that they are folded into.
+    /// A buffer for values that are about to be folded.
     run: Vec<u64>,
 }
 
-/// The latest values of a slot, and the way to older ones.
+/// The latest values of a slot, and the link to older ones.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Slot {
@@ -72,7 +72,7 @@ struct SlotState<T> {
     owner: SeriesId,
     /// The number of values in chunks.
     chunked: u32,
-    /// The weight of all values that were pushed without one of their own.
+    /// The weight of all values that were pushed without their own weight.
     weight: f64,
     folded: Option<Box<T>>,
 }
@@ -83,7 +83,7 @@ impl<T> SlotState<T> {
     }
 }
 
-/// Memory on its way from the flush back to the shard.
+/// Memory that the flush returns to the shard for reuse.
 #[derive(Debug)]
 pub(crate) struct Supplies<T> {
     segments: Vec<Segment>,
@@ -91,8 +91,8 @@ pub(crate) struct Supplies<T> {
 }
 
 impl<T: Fold> ValueBuffers<T> {
-    /// Creates buffers without slots. `model` is an empty structure to fold values into. A slot keeps `keep` values as they
-    /// are before that.
+    /// Creates buffers without slots. Values are folded into structures like `model`, which must be empty. A slot keeps
+    /// at least `keep` values before its first fold.
     pub(crate) fn new(model: T, keep: usize) -> Self {
         Self {
             slots: Vec::new(),
@@ -105,20 +105,20 @@ impl<T: Fold> ValueBuffers<T> {
         }
     }
 
-    /// Reserves memory for this many slots in all.
+    /// Reserves memory for this many slots in total.
     pub(crate) fn reserve(&mut self, slots: usize) {
         let missing = slots.saturating_sub(self.len());
         self.slots.reserve_exact(missing);
         self.states.reserve_exact(missing);
     }
 
-    /// Opens a slot of a series at the end. Most of its values will stand for `weight` samples.
+    /// Opens the next slot, for a series. Most of its values will represent `weight` samples each.
     pub(crate) fn open(&mut self, owner: SeriesId, weight: f64) {
         self.slots.push(Slot::EMPTY);
         self.states.push(SlotState::new(owner, weight));
     }
 
-    /// Appends a value of the slot's own weight.
+    /// Appends a value with the weight of the slot.
     #[inline(always)]
     pub(crate) fn push(&mut self, index: u32, word: u64) {
         let slot = &mut self.slots[index as usize];
@@ -133,13 +133,13 @@ impl<T: Fold> ValueBuffers<T> {
         }
     }
 
-    /// Reads a slot, so that it will be in the CPU cache.
+    /// Reads a slot to bring it into the CPU cache.
     #[inline(always)]
     pub(crate) fn touch(&self, slot: u32) -> u64 {
         self.slots.get(slot as usize).map_or(0, |slot| u64::from(slot.len))
     }
 
-    /// Appends a value. `weight` is the weight of the slot if it is not given.
+    /// Appends a value. Without `weight`, the weight of the slot applies.
     #[inline(always)]
     pub(crate) fn push_as(&mut self, index: u32, word: u64, weight: Option<f64>) {
         match weight {
@@ -148,7 +148,7 @@ impl<T: Fold> ValueBuffers<T> {
         }
     }
 
-    /// Appends a value of any weight.
+    /// Appends a value with any weight.
     pub(crate) fn push_weighted(&mut self, index: u32, word: u64, weight: f64) {
         if weight.to_bits() == self.states[index as usize].weight.to_bits() {
             return self.push(index, word);
@@ -171,18 +171,18 @@ impl<T: Fold> ValueBuffers<T> {
         self.states[index as usize].chunked += RUN as u32;
     }
 
-    /// Returns the number of values that a slot may have in chunks before they are folded for the first time: from `keep`
-    /// to twice as many.
+    /// Returns the number of values that a slot may have in chunks before its first fold: from `keep` to twice as many.
     ///
-    /// Series that are recorded at the same pace would all reach one limit at the same moment. Of 1,000 timings that came
-    /// flat out, a receiver folded 512,000 values then and read nothing for 16 ms, which the receive buffer did not outlast.
+    /// With one limit for all slots, series that are recorded at the same pace would reach it at the same moment. A
+    /// receiver of 1,000 timings would then fold half a million values at once, and lose datagrams while it reads
+    /// nothing.
     fn first_fold(&self, index: u32) -> u32 {
         // Multiples of the golden ratio spread evenly, however many there are (Knuth, volume 3, 6.4).
         let share = u64::from(index.wrapping_mul(0x9e37_79b9));
         self.keep.saturating_add(((u64::from(self.keep) * share) >> 32) as u32)
     }
 
-    /// Folds all values in chunks if they are many.
+    /// Folds all values in chunks if their number exceeds the limit.
     fn fold_if_many(&mut self, index: u32) {
         let state = &self.states[index as usize];
         let limit = if state.folded.is_some() { FOLD_EVERY } else { self.first_fold(index) };
@@ -193,7 +193,7 @@ impl<T: Fold> ValueBuffers<T> {
         let folded = state
             .folded
             .get_or_insert_with(|| self.spare.pop().unwrap_or_else(|| Box::new(self.model.empty())));
-        // Most values have the weight of the slot. They are folded together.
+        // Most values have the weight of the slot, so they are folded together.
         self.run.clear();
         let slot = &mut self.slots[index as usize];
         while let Some(chunk) = self.chunks.get(slot.older) {
@@ -211,7 +211,8 @@ impl<T: Fold> ValueBuffers<T> {
         self.states.len()
     }
 
-    /// Opens up to `limit` slots that `other` has and this one lacks. Returns true if none is missing then.
+    /// Opens slots that `other` has and these buffers lack, at most `limit`. Returns true if no slot is missing
+    /// afterwards.
     pub(crate) fn catch_up(&mut self, other: &Self, limit: usize) -> bool {
         let missing = &other.states[self.len()..];
         let missing = &missing[..missing.len().min(limit)];
@@ -220,14 +221,14 @@ impl<T: Fold> ValueBuffers<T> {
         self.len() == other.len()
     }
 
-    /// Takes over the memory that `other` holds in reserve.
+    /// Takes the memory that `other` holds in reserve.
     pub(crate) fn take_reserve(&mut self, other: &mut Self) {
         self.chunks.reserve.append(&mut other.chunks.reserve);
         self.spare.append(&mut other.spare);
     }
 
-    /// Takes memory back that the flush is done with. Returns the memory that was in reserve: what one interval did not
-    /// need, the next one will not need either.
+    /// Takes memory back from the flush. Returns the previous reserve: the last interval did not need it, so
+    /// the next one will not either.
     pub(crate) fn resupply(&mut self, mut supplies: Supplies<T>) -> Supplies<T> {
         std::mem::swap(&mut self.chunks.reserve, &mut supplies.segments);
         std::mem::swap(&mut self.spare, &mut supplies.folded);
@@ -264,7 +265,7 @@ impl<T: Fold> ValueBuffers<T> {
     }
 }
 
-/// The values of one slot: runs of equal weight as they came, and the structure that others were folded into.
+/// The values of one slot: runs of equal weight, and the structure into which older values were folded.
 #[derive(Debug)]
 pub(crate) struct Contents<'a, T> {
     chunks: &'a ChunkArena,
@@ -282,11 +283,12 @@ impl<'a, T> Contents<'a, T> {
     }
 }
 
-/// Hands out all runs of many slots, each with the number of its slot: one run of each slot in turn.
+/// Calls `each` for all runs of many slots, one run of each slot in turn. Passes the number of the slot along with the
+/// run.
 ///
-/// In words: for each slot, each of its runs. But only a chunk tells where the next one lies, so the loop would wait for each
-/// chunk. In turn, the cache misses of different slots overlap. Nothing else is done in the loop that meets them, so that the
-/// processor looks far enough ahead to start them all.
+/// The simple version visits all runs of one slot before the next slot. But only a chunk says where the next chunk
+/// lies, so that loop would wait for each chunk. If the slots take turns, their cache misses overlap. The loop that
+/// follows the links does nothing else, so the processor can look far enough ahead to start all the misses.
 pub(crate) fn interleave<'a, T: 'a>(
     slots: impl Iterator<Item = &'a Contents<'a, T>>,
     mut each: impl FnMut(usize, &'a [u64], f64),
@@ -307,7 +309,7 @@ pub(crate) fn interleave<'a, T: 'a>(
     }
 }
 
-/// The chunks of one slot on a walk from the newest to the oldest.
+/// A walk along the chunks of one slot, from the newest to the oldest.
 #[derive(Debug)]
 struct Chain<'a, T> {
     number: usize,
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_folded_only_once_they_are_more_than_kept() {
+    fn values_are_folded_only_beyond_the_number_to_keep() {
         let mut buffers = ValueBuffers::new(Log::default(), 20);
         buffers.open(SeriesId(0), 1.0);
         let slot = 0;

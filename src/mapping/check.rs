@@ -1,4 +1,4 @@
-//! Checks rules, and says what would be right.
+//! Checks rules. Its errors say what is valid instead.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{Defaults, HistogramOptions, ObserverType, Quantile, RuleSpec, SummaryOptions};
 use crate::model::Statistics;
 
-/// The syntax of a text, as a pattern and in words.
+/// A required syntax, as a pattern and in words.
 struct Syntax {
     pattern: LazyLock<Regex>,
     words: &'static str,
@@ -27,7 +27,7 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is constant, and a test compiles it")
 }
 
-// The patterns are those of statsd_exporter, so both programs refuse the same texts.
+// The patterns are those of statsd_exporter, so both programs accept the same texts.
 static GLOB: Syntax = Syntax {
     pattern: LazyLock::new(|| regex(r"^(\*|[a-zA-Z_][a-zA-Z0-9_-]*)(\.(\*|[a-zA-Z0-9_][a-zA-Z0-9_-]*))*$")),
     words: "a glob: segments of letters, digits, \"_\" and \"-\", or \"*\", with dots between them, and no digit first; \
@@ -39,7 +39,7 @@ static NAME: Syntax = Syntax {
 };
 static LABEL: Syntax = Syntax {
     pattern: LazyLock::new(|| regex("^[a-zA-Z_][a-zA-Z0-9_]+$")),
-    words: "a label's name: two characters at least, letters, digits and \"_\", and no digit first",
+    words: "a label's name: at least two letters, digits or \"_\", and no digit first",
 };
 
 pub(super) fn glob(pattern: &str) -> Result<(), String> {
@@ -61,7 +61,7 @@ impl Defaults {
     }
 }
 
-/// Checks that the options of a rule fit the type of its observers.
+/// Checks that the options of a rule fit its observer type.
 pub(super) fn observer(spec: &RuleSpec, defaults: &Defaults) -> Result<(), String> {
     match (defaults.observer_type_of(Some(spec)), &spec.summary_options, &spec.histogram_options) {
         (ObserverType::Histogram, Some(_), _) => {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_is_reported_with_its_rule_and_line() {
+    fn an_error_names_the_rule_and_the_line() {
         let cases = [
             (
                 "mappings:\n- match: a.*\n  name: a\n- match: a b\n  name: b\n",

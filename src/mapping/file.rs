@@ -1,4 +1,4 @@
-//! The fields of a mapping file of `statsd_exporter`. They are read from YAML, or from a section of tallyd's own
+//! Defines the fields of a `statsd_exporter` mapping file. tallyd reads them from YAML, or from a section of its own
 //! configuration.
 
 use std::collections::BTreeMap;
@@ -15,12 +15,12 @@ use crate::text::yaml::{self, YamlError};
 #[serde(default, deny_unknown_fields)]
 pub(super) struct MappingFile {
     pub(super) defaults: Defaults,
-    /// The rules in their order, each with its place in the file.
+    /// The rules in order, each with its position in the file.
     pub(super) mappings: Vec<Spanned<RuleSpec>>,
 }
 
 impl MappingFile {
-    /// Reads a file. A file that is empty, or holds nothing but comments, has no rules.
+    /// Parses a file. An empty file, or one with only comments, has no rules.
     pub(super) fn from_yaml(text: &str) -> Result<Self, MappingError> {
         match yaml::parse(text) {
             Ok(file) => Ok(file.unwrap_or_default()),
@@ -32,9 +32,9 @@ impl MappingFile {
 /// The reason why a mapping is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappingError {
-    /// The line of the file that holds the fault, from 1, if it is known.
+    /// The line of the fault, from 1, if it is known.
     pub line: Option<u64>,
-    /// The fault, its rule, and a remedy in words.
+    /// The rule, its fault and a remedy, in words.
     pub problem: String,
 }
 
@@ -55,18 +55,19 @@ impl fmt::Display for MappingError {
 
 impl std::error::Error for MappingError {}
 
-/// The values of fields that a rule leaves out. Apart from the match type, they also apply to series without a rule.
+/// The values of fields that a rule omits. The observer type, the lifetime and the options also apply to series without
+/// a rule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
-    /// How timings, histograms and distributions are exposed. Its former name `timer_type` is read, too.
+    /// How timings, histograms and distributions are exposed. The former name `timer_type` is also accepted.
     #[serde(alias = "timer_type", skip_serializing_if = "is_unset")]
     pub observer_type: ObserverType,
     /// The syntax of `match`.
     pub match_type: MatchType,
-    /// True if the most specific glob that matches wins, and not the first one.
+    /// True if the most specific matching glob wins instead of the first one.
     pub glob_disable_ordering: bool,
-    /// How long a series without samples is kept.
+    /// The time for which a series without samples is kept.
     #[serde(skip_serializing_if = "is_unset")]
     pub ttl: GoDuration,
     /// The options of summaries.
@@ -78,7 +79,7 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// Returns how the observers of a rule, or those without a rule, are exposed.
+    /// Returns how the observers of a rule are exposed, or the observers of series without a rule.
     pub(super) fn observer_type_of(&self, rule: Option<&RuleSpec>) -> ObserverType {
         match rule.map(|rule| rule.observer_type) {
             None | Some(ObserverType::Unset) => self.observer_type,
@@ -123,19 +124,20 @@ pub struct RuleSpec {
     pub scale: Option<f64>,
 }
 
-/// How observers, that is timings, histograms and distributions, are exposed.
+/// How observers are exposed. Observers are timings, histograms and distributions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObserverType {
-    /// They are exposed as the configuration specifies.
+    /// The configuration decides.
     #[default]
     #[serde(rename = "")]
     Unset,
-    /// The percentiles of the latest interval, with a running count and sum.
+    /// Prometheus gets the percentiles of the latest interval, with a running count and sum.
     Summary,
-    /// Running counts in buckets. If the options of histograms give a factor, there are also exponential buckets.
+    /// Prometheus gets running counts in buckets. If the histogram options give a factor, it also gets exponential
+    /// buckets.
     Histogram,
-    /// Running counts in exponential buckets only. `statsd_exporter` does not know this type.
+    /// Prometheus gets running counts in exponential buckets only. `statsd_exporter` does not know this type.
     Native,
 }
 
@@ -143,11 +145,11 @@ pub enum ObserverType {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MatchType {
-    /// The pattern is segments with dots between them. The segment `*` matches any segment.
+    /// The pattern consists of segments with dots between them. The segment `*` matches any segment.
     #[default]
     #[serde(alias = "")]
     Glob,
-    /// The pattern is a regular expression, which is not anchored.
+    /// The pattern is an unanchored regular expression.
     Regex,
 }
 
@@ -155,22 +157,22 @@ pub enum MatchType {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// They get another name and labels.
+    /// The metrics get another name and labels.
     #[default]
     #[serde(alias = "")]
     Map,
-    /// Their samples are dropped, and counted as dropped.
+    /// The samples of the metrics are refused and counted with the reason `mapping_drop`.
     Drop,
 }
 
-/// The words of `match_metric_type`, which restricts a rule to one type. `statsd_exporter` does not know sets.
+/// The value of `match_metric_type`, which restricts a rule to one type. `statsd_exporter` does not know sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the words")]
 pub enum MatchMetricType {
     Counter,
     Gauge,
-    /// A timing, histogram or distribution. The former word `timer` is read, too.
+    /// A timing, histogram or distribution. The former word `timer` is also accepted.
     #[serde(alias = "timer")]
     Observer,
     Set,
@@ -180,13 +182,13 @@ pub enum MatchMetricType {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryOptions {
-    /// The quantiles. If the list is empty, those of the configuration apply.
+    /// The quantiles. If the list is empty, the configured quantiles apply.
     pub quantiles: Vec<Quantile>,
-    /// Read but without effect, because tallyd's summaries describe the latest interval.
+    /// This option has no effect, because tallyd's summaries describe the latest interval.
     pub max_age: GoDuration,
-    /// Read but without effect, for the same reason.
+    /// This option has no effect, for the same reason as `max_age`.
     pub age_buckets: u32,
-    /// Read but without effect, for the same reason.
+    /// This option has no effect, for the same reason as `max_age`.
     pub buf_cap: u32,
 }
 
@@ -196,7 +198,7 @@ pub struct SummaryOptions {
 pub struct Quantile {
     /// The quantile: above 0, at most 1.
     pub quantile: f64,
-    /// Read but without effect, because `aggregation.digits` bounds tallyd's error.
+    /// This field has no effect, because `aggregation.digits` bounds tallyd's error.
     #[serde(default)]
     pub error: f64,
 }
@@ -205,11 +207,12 @@ pub struct Quantile {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistogramOptions {
-    /// The upper bounds of buckets, ascending. If the list is empty, those of the configuration apply.
+    /// The upper bounds of buckets, ascending. If the list is empty, the configured buckets apply.
     pub buckets: Vec<f64>,
-    /// The largest factor by which a bucket of a native histogram may be wider than the one before. 0 is the default.
+    /// The largest factor by which a bucket of a native histogram may be wider than the previous one. 0 selects the
+    /// default.
     pub native_histogram_bucket_factor: f64,
-    /// The largest number of buckets of a native histogram. 0 is the default.
+    /// The largest number of buckets of a native histogram. 0 selects the default.
     pub native_histogram_max_buckets: u32,
 }
 
@@ -218,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_file_has_no_rules() {
+    fn an_empty_file_has_no_rules() {
         for yaml in ["", "---\n", "# nothing\n", "mappings: []\n", "{}"] {
             assert!(MappingFile::from_yaml(yaml).unwrap().mappings.is_empty(), "{yaml:?}");
         }

@@ -1,20 +1,20 @@
-//! Finds the glob that matches a name, among many.
+//! Finds the glob that matches a name.
 
 use std::collections::HashMap;
 
-/// Globs as a tree whose nodes are their segments.
+/// A tree of globs. Each node is one segment.
 ///
 /// ```text
 ///  test.*.count  test.a.*      test --+-- *  -- count: 0
 ///       0           1                 +-- a  -- *:     1
 /// ```
 ///
-/// A search follows the segments of a name down the tree. Where a node has both the segment itself and `*`, the search takes
-/// both ways. It visits each node at most once, so the number of globs bounds its work for any name.
+/// A search follows the segments of a name down the tree. If a node has both the segment itself and `*`, the search
+/// takes both branches. It visits each node at most once, so the number of globs bounds its work for any name.
 #[derive(Debug, Default)]
 pub(super) struct GlobTree {
     root: Node,
-    /// True if the most specific glob wins, and not the first one.
+    /// True if the most specific matching glob wins instead of the first one.
     most_specific_wins: bool,
 }
 
@@ -34,7 +34,8 @@ pub(super) struct GlobMatch<'a> {
 }
 
 impl GlobTree {
-    /// Of two globs that match, the more specific one is the one that has no `*` in the first segment in which they differ.
+    /// Creates an empty tree. Of two matching globs, the more specific one has no `*` in the first segment that
+    /// differs.
     pub(super) fn new(most_specific_wins: bool) -> Self {
         Self { root: Node::default(), most_specific_wins }
     }
@@ -51,7 +52,7 @@ impl GlobTree {
         node.rules.push(rule);
     }
 
-    /// Returns the rule that wins among those whose glob matches and that `is_eligible` returns true for.
+    /// Returns the winning rule among the rules that are eligible and whose glob matches.
     pub(super) fn find<'a>(
         &self,
         name: &'a str,
@@ -72,7 +73,7 @@ impl GlobTree {
 struct Search<'a, E> {
     most_specific_wins: bool,
     is_eligible: E,
-    /// The segments that the stars on the way match.
+    /// The segments that the stars on the current path match.
     stars: Vec<&'a str>,
     found: Option<GlobMatch<'a>>,
 }
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn star_matches_one_segment_which_may_be_empty() {
+    fn a_star_matches_one_segment_which_may_be_empty() {
         let find = |name| find(&["a.*.c", "*"], false, name);
         assert_eq!(find("a.b.c"), Some((0, vec!["b"])));
         assert_eq!(find("a..c"), Some((0, vec![""])));
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn first_rule_that_matches_wins_even_if_found_last() {
+    fn the_first_matching_rule_wins_even_if_it_is_found_last() {
         let globs = ["*.dummy.*", "full.name.*", "full.*.x", "*.*.*"];
         assert_eq!(find(&globs, false, "full.dummy.x"), Some((0, vec!["full", "x"])));
         assert_eq!(find(&globs, false, "full.name.x"), Some((1, vec!["x"])));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn most_specific_rule_wins_if_ordering_is_disabled() {
+    fn the_most_specific_rule_wins_if_ordering_is_disabled() {
         let globs = ["a.*.*", "a.b.*", "*.*.c"];
         assert_eq!(find(&globs, false, "a.b.c"), Some((0, vec!["b", "c"])));
         assert_eq!(find(&globs, true, "a.b.c"), Some((1, vec!["c"])));
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn ineligible_rule_leaves_the_name_to_other_rules() {
+    fn an_ineligible_rule_leaves_the_name_to_other_rules() {
         let mut tree = GlobTree::new(false);
         ["a.*", "a.*", "*.b"].iter().enumerate().for_each(|(rule, glob)| tree.add(glob, rule));
         let find = |ineligible: &[usize]| {

@@ -1,4 +1,4 @@
-//! Gives metrics other names and labels by rules. The rules are those of `statsd_exporter`, unchanged.
+//! Gives metrics other names and labels by rules. The syntax of the rules is that of `statsd_exporter`.
 //!
 //! ```text
 //!  checkout.eu.latency:5|ms
@@ -7,8 +7,8 @@
 //!  checkout_latency{region="eu"}
 //! ```
 //!
-//! The rules are searched when a line pattern is first seen, so they cost known series nothing. Metrics that get the same
-//! name and labels are one series from the start, so its percentiles are those of all values.
+//! tallyd searches the rules when it first sees a line pattern, so they cost known series nothing. Metrics that get the
+//! same name and labels form one series from the start. So the percentiles of the series cover all their values.
 
 mod check;
 mod file;
@@ -28,7 +28,7 @@ use glob_tree::GlobTree;
 
 use crate::model::Kind;
 
-/// All rules, ready to be searched.
+/// All rules, compiled.
 #[derive(Debug, Default)]
 pub struct Mapping {
     rules: Vec<Rule>,
@@ -42,7 +42,7 @@ pub struct Mapping {
     unmatched: u32,
 }
 
-/// Two mappings are equal if the same was written.
+/// Two mappings are equal if their texts are equal.
 impl PartialEq for Mapping {
     fn eq(&self, other: &Self) -> bool {
         self.defaults == other.defaults && self.rules == other.rules
@@ -63,7 +63,7 @@ impl Mapping {
         )
     }
 
-    /// Compiles rules. Each comes with the number of its line, from 1, if that is known.
+    /// Compiles rules. Each rule comes with its line number, from 1, if it is known.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Mapping {
         self.rules.is_empty()
     }
 
-    /// Applies the first rule that matches a metric's name and type. Globs are tried before regular expressions. Returns
+    /// Applies the first rule that matches a metric's name and type. It tries globs before regular expressions. Returns
     /// `None` if no rule matches.
     #[must_use]
     pub fn apply(&self, name: &str, kind: Kind) -> Option<Mapped<'_>> {

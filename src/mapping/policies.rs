@@ -9,11 +9,11 @@ use crate::model::{
 use crate::text::duration::GoDuration;
 
 impl Mapping {
-    /// Builds the policies of series, and stores in each rule which one its series have. The policies are distinct and in
-    /// the order of the rules. The last one is that of series without a rule.
+    /// Builds the policies of series, and stores in each rule the policy of its series. The policies are distinct and
+    /// in the order of the rules. The last one applies to series without a rule.
     ///
-    /// Fields that neither a rule nor the defaults of the rules set are taken from `fallback`, and those of histograms from
-    /// `histograms`, which must set all of them.
+    /// If neither a rule nor the rules' defaults set a field, its value comes from `fallback`. The values of histogram
+    /// fields come from `histograms` instead, which must set all of them.
     #[must_use]
     pub fn build_policies(&mut self, fallback: &Policy, histograms: &HistogramOptions) -> Vec<Policy> {
         let unmatched = policy(fallback, histograms, &self.defaults, None);
@@ -34,13 +34,13 @@ impl Mapping {
         policies
     }
 
-    /// Returns the id of the policy that a series gets from the rule that matches its samples, or from none.
+    /// Returns the policy that the matching rule gives to a series. Without a rule, it is that of unmatched series.
     pub(crate) fn policy_of(&self, mapped: Option<&Mapped<'_>>) -> PolicyId {
         PolicyId::new(mapped.and_then(|mapped| mapped.rule.policy).unwrap_or(self.unmatched))
     }
 }
 
-/// Builds the policy of the series of a rule, or of series without a rule.
+/// Builds the policy for the series of a rule, or for series without a rule.
 fn policy(
     fallback: &Policy,
     histograms: &HistogramOptions,
@@ -66,7 +66,8 @@ fn policy(
     let factor = given().map(|options| options.native_histogram_bucket_factor).find(|factor| *factor > 0.0);
     let factor = match exposition {
         Exposition::Summary => None,
-        // A Prometheus that accepts native histograms drops the other buckets, so a rule must ask for native ones.
+        // A Prometheus that accepts native histograms drops the classic buckets, so only an explicit factor adds native
+        // ones.
         Exposition::Histogram => factor,
         Exposition::Native => Some(factor.unwrap_or(histograms.native_histogram_bucket_factor)),
     };
@@ -88,7 +89,7 @@ fn policy(
         expire_after: if ttl == GoDuration::default() {
             fallback.expire_after
         } else {
-            // Series are kept for whole seconds.
+            // Lifetimes are whole seconds, so this rounds up.
             [Duration::from_secs(ttl.0.as_secs_f64().ceil() as u64); Kind::ALL.len()]
         },
     }
@@ -98,7 +99,7 @@ fn policy(
 fn percentiles(summary: Option<&SummaryOptions>, defaults: &Defaults) -> Option<Vec<Percentile>> {
     let given = [summary, Some(&defaults.summary_options)].into_iter().flatten();
     let quantiles = given.map(|options| &options.quantiles).find(|quantiles| !quantiles.is_empty())?;
-    // The product of 100 and 0.999 has more digits than 99.9, so it is rounded.
+    // The product of 100 and 0.999 is not exactly 99.9, so it is rounded.
     let percent = |quantile: f64| (quantile * 1e12).round() / 1e10;
     let mut percentiles: Vec<_> =
         quantiles.iter().filter_map(|quantile| Percentile::new(percent(quantile.quantile))).collect();

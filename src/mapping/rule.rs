@@ -1,4 +1,4 @@
-//! One rule, ready to be applied.
+//! Compiles and applies one rule.
 
 use regex::Regex;
 
@@ -10,13 +10,13 @@ use crate::model::Kind;
 /// One rule, checked and compiled.
 #[derive(Debug)]
 pub struct Rule {
-    /// The place of the rule among all rules, from 0.
+    /// The position of the rule among all rules, from 0.
     pub index: usize,
     /// The rule as written.
     pub spec: RuleSpec,
-    /// The factor by which values are multiplied.
+    /// The factor that multiplies the values.
     pub scale: f64,
-    /// The index of the policy of its series, unless it is the policy of series that no rule matches.
+    /// The index of the policy of its series. `None` means the policy of series that no rule matches.
     pub(super) policy: Option<u32>,
     /// The pattern, if it is a regular expression and not a glob.
     pub(super) expression: Option<Regex>,
@@ -25,7 +25,7 @@ pub struct Rule {
     labels: Vec<(String, Template)>,
 }
 
-/// Two rules are equal if the same was written in the same place.
+/// Two rules are equal if their texts and their positions are equal.
 impl PartialEq for Rule {
     fn eq(&self, other: &Self) -> bool {
         (self.index, &self.spec) == (other.index, &other.spec)
@@ -37,14 +37,14 @@ impl PartialEq for Rule {
 pub struct Mapped<'a> {
     /// The rule that matched.
     pub rule: &'a Rule,
-    /// The name that the rule's template gives. It need not be a legal name.
+    /// The name that the rule's template produces. It need not be a legal name.
     pub name: String,
     /// Labels and their values, sorted by label.
     pub labels: Vec<(&'a str, String)>,
 }
 
 impl Rule {
-    /// Checks and compiles a rule. Returns what is wrong with it in words.
+    /// Checks and compiles a rule. Returns the fault in words if the rule is invalid.
     pub(super) fn compile(index: usize, spec: &RuleSpec, defaults: &Defaults) -> Result<Self, String> {
         let RuleSpec { pattern, name, labels, .. } = spec;
         for label in labels.keys() {
@@ -105,7 +105,7 @@ impl Rule {
     }
 }
 
-/// Returns the number of the group with a number or name.
+/// Returns the number of the capture group that `name` refers to by number or by name.
 fn group_number(expression: &Regex, name: &str) -> Option<usize> {
     match name.parse() {
         Ok(number) => (number < expression.captures_len()).then_some(number),

@@ -1,8 +1,8 @@
 //! Texts with references to the captures of a match: `${1}_total`.
 
-/// A text with references, which are `$name` or `${name}`. A name extends over letters, digits and `_`, so `$1_foo` means
-/// `${1_foo}`. A reference to an unknown capture is empty. `$$` is a dollar sign, and so is a `$` that begins no reference.
-/// These are the rules of Go's `regexp.Expand`, which `statsd_exporter` uses.
+/// A text with references, which are `$name` or `${name}`. A name extends over letters, digits and `_`, so `$1_foo`
+/// means `${1_foo}`. A reference to an unknown capture is empty. `$$` means a dollar sign, and a `$` that begins no
+/// reference stays one. These are the rules of Go's `regexp.Expand`, which `statsd_exporter` uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template(Vec<Piece>);
 
@@ -14,7 +14,7 @@ enum Piece {
 }
 
 impl Template {
-    /// Parses a text. `capture` returns the number of a capture by its name, if there is such a capture.
+    /// Parses a text. `capture` returns the number of the capture with a name, if it exists.
     pub(super) fn new(text: &str, capture: impl Fn(&str) -> Option<usize>) -> Self {
         let mut pieces = vec![Piece::Text(String::new())];
         let mut rest = text;
@@ -36,7 +36,7 @@ impl Template {
         Self(pieces)
     }
 
-    /// Returns the text with captures in place of references. `capture` returns the text of a capture by its number.
+    /// Returns the text with references replaced. `capture` returns the text of a capture by its number.
     pub(super) fn expand<'a>(&self, capture: impl Fn(usize) -> &'a str) -> String {
         let texts = self.0.iter().map(|piece| match piece {
             Piece::Text(text) => text,

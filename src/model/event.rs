@@ -29,10 +29,10 @@ pub enum AlertType {
     Error,
 }
 
-/// An event, as exporters show it.
+/// An event that exporters show.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Event {
-    /// The time at which it happened, in seconds since 1970, if the client sent it.
+    /// The time of the event, in seconds since 1970, if the client sent one.
     pub timestamp: Option<u64>,
     /// The title, which is not empty.
     pub title: String,
@@ -42,12 +42,12 @@ pub struct Event {
     pub alert_type: AlertType,
     /// The urgency.
     pub priority: Priority,
-    /// The host that it happened on.
+    /// The host on which the event happened.
     pub hostname: Option<String>,
-    /// The key by which it is grouped with other events.
+    /// The key that groups the event with others.
     pub aggregation_key: Option<String>,
-    /// The kind of program that sent it.
+    /// The kind of program that sent the event.
     pub source_type: Option<String>,
-    /// Keys and values, sorted. A tag without a value has an empty one.
+    /// The keys and values of the tags, sorted. A tag without a value has an empty value.
     pub tags: Vec<(String, String)>,
 }

@@ -7,17 +7,17 @@ use strum::{IntoStaticStr, VariantArray};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
-    /// `c` and `m`.
+    /// Clients send it as `c` or `m`.
     Counter,
-    /// `g` and `kv`.
+    /// Clients send it as `g` or `kv`.
     Gauge,
-    /// `ms`: milliseconds.
+    /// Clients send it as `ms`. Values are in milliseconds.
     Timing,
-    /// `h`: values in a unit that the sender chooses.
+    /// Clients send it as `h`. The sender chooses the unit of the values.
     Histogram,
-    /// `d`: values in a unit that the sender chooses.
+    /// Clients send it as `d`. The sender chooses the unit of the values.
     Distribution,
-    /// `s`: distinct members.
+    /// Clients send it as `s`. tallyd counts its distinct members.
     Set,
 }
 
@@ -26,7 +26,7 @@ impl Kind {
     pub const ALL: [Kind; 6] =
         [Kind::Counter, Kind::Gauge, Kind::Timing, Kind::Histogram, Kind::Distribution, Kind::Set];
 
-    /// Returns the type as it is written on the wire, for example `ms`.
+    /// Returns the type that clients write on the wire, for example `ms`.
     #[must_use]
     pub fn wire(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The types that all stages speak of.
+//! Holds the types that all stages share.
 
 mod arithmetic;
 mod event;

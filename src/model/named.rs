@@ -3,10 +3,10 @@
 use enum_map::Enum;
 use strum::VariantArray;
 
-/// An enum whose variants have a name each, which output and telemetry show.
+/// An enum whose variants have names, which output and telemetry show.
 ///
-/// Every enum with the derives `Clone, Copy, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray` is one. An
-/// [`EnumMap`](enum_map::EnumMap) holds a value for each of its variants.
+/// Every enum with the derives `Clone, Copy, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray` implements it.
+/// An [`EnumMap`](enum_map::EnumMap) holds a value for each variant.
 pub trait Named: Copy + Enum + VariantArray + Into<&'static str> {
     /// Returns the name of the variant, for example `bad_value`.
     #[must_use]

@@ -10,7 +10,8 @@ use super::arithmetic::finite;
 pub struct NativeSettings {
     /// The finest schema: one of [`NativeHistogram::SCHEMAS`].
     pub schema: i8,
-    /// The number of buckets at most, without that of zero; 0 is no limit. The schema is lowered until the number fits.
+    /// The largest number of buckets, without the zero bucket; 0 means no limit. tallyd lowers the schema until the
+    /// buckets fit.
     pub max_buckets: usize,
 }
 
@@ -21,20 +22,21 @@ impl NativeSettings {
     }
 }
 
-/// A native (sparse, exponential) histogram with weights for counts.
+/// A native (sparse, exponential) histogram with weights in place of counts.
 ///
-/// Bucket `i` of schema `n` holds values above 2^((i-1) * 2^-n), up to and including 2^(i * 2^-n). The buckets of negative
-/// values have the indices of their magnitudes. Lowering the schema by one makes one bucket of two, so any two histograms can
-/// be added. See Prometheus' [native histogram specification](https://prometheus.io/docs/specs/native_histograms/#schema).
+/// Bucket `i` of schema `n` holds values above 2^((i-1) * 2^-n), up to and including 2^(i * 2^-n). Buckets of negative
+/// values have the indices of their magnitudes. Lowering the schema by one joins pairs of buckets, so any two
+/// histograms can be added. See Prometheus' [native histogram
+/// specification](https://prometheus.io/docs/specs/native_histograms/#schema).
 #[derive(Debug, Clone, PartialEq)]
 pub struct NativeHistogram {
     /// The resolution: every power of two is divided into 2^schema buckets. One of [`SCHEMAS`](Self::SCHEMAS).
     pub schema: i8,
     /// The weight of values that are exactly zero.
     pub zero: f64,
-    /// The indices and weights of buckets that are not empty, by ascending index.
+    /// The indices and weights of non-empty buckets, by ascending index.
     pub positive: Vec<(i32, f64)>,
-    /// The same for negative values.
+    /// The indices and weights of non-empty buckets of negative values, by ascending index.
     pub negative: Vec<(i32, f64)>,
 }
 
@@ -42,7 +44,7 @@ impl NativeHistogram {
     /// The schemas that Prometheus accepts.
     pub const SCHEMAS: RangeInclusive<i8> = -4..=8;
 
-    /// Creates a histogram from buckets by ascending index. The weights of a repeated index are added up.
+    /// Creates a histogram from buckets with ascending indices. Adds up the weights of a repeated index.
     #[must_use]
     pub fn new(
         schema: i8,
@@ -54,10 +56,11 @@ impl NativeHistogram {
         Self { schema, zero, positive: gathered(positive), negative: gathered(negative) }
     }
 
-    /// Returns the coarsest of [`SCHEMAS`](Self::SCHEMAS) whose buckets grow by at most `factor` from one to the next.
+    /// Returns the coarsest of [`SCHEMAS`](Self::SCHEMAS) whose buckets grow by at most `factor` from one to the next,
+    /// or else the finest.
     ///
-    /// A bucket's bound is 2^(2^-schema) times the one before. Hence the schema is -floor(log2(log2(factor))), as in
-    /// `client_golang` (`pickSchema`). Roots are compared here instead of logarithms, so that a factor that is such a power
+    /// Each bound is 2^(2^-schema) times the previous one. Hence the schema is -floor(log2(log2(factor))), as in
+    /// `client_golang` (`pickSchema`). The code compares roots instead of logarithms, so a factor that is such a power
     /// gets exactly its schema.
     #[must_use]
     pub fn schema_of(factor: f64) -> i8 {
@@ -75,7 +78,7 @@ impl NativeHistogram {
         buckets.fold(self.zero, |sum, (_, weight)| finite(sum + weight))
     }
 
-    /// Adds another histogram, in the coarser schema of the two.
+    /// Adds another histogram. The sum has the coarser of the two schemas.
     pub fn add(&mut self, other: &Self) {
         self.reduce_to(other.schema);
         let steps = other.schema - self.schema;
@@ -85,7 +88,7 @@ impl NativeHistogram {
         }
     }
 
-    /// Changes the schema if the new one is coarser. Each value stays in its right bucket.
+    /// Lowers the schema to `schema` if that is coarser. Each value stays in its right bucket.
     pub fn reduce_to(&mut self, schema: i8) {
         let schema = schema.max(*Self::SCHEMAS.start());
         if schema < self.schema {
@@ -96,7 +99,7 @@ impl NativeHistogram {
         }
     }
 
-    /// Lowers the schema until there are at most `max_buckets` buckets, or no coarser schema. 0 is no limit.
+    /// Lowers the schema until at most `max_buckets` buckets remain or no coarser schema exists. 0 means no limit.
     pub fn limit(&mut self, max_buckets: usize) {
         let is_coarsest = |schema| schema <= *Self::SCHEMAS.start();
         while max_buckets > 0
@@ -108,7 +111,7 @@ impl NativeHistogram {
     }
 }
 
-/// Returns buckets in a schema that is coarser by `steps`. Each step makes one bucket of two.
+/// Returns the buckets in a schema that is coarser by `steps`. Each step joins pairs of buckets.
 pub(crate) fn coarser(
     buckets: impl IntoIterator<Item = (i32, f64)>,
     steps: i8,
@@ -132,7 +135,7 @@ fn append(buckets: &mut Vec<(i32, f64)>, (index, weight): (i32, f64)) {
     }
 }
 
-/// Adds ascending buckets to others. Running totals most often have the buckets already.
+/// Adds ascending buckets to `own`. A running total already has most of the buckets.
 fn merge(own: &mut Vec<(i32, f64)>, others: impl Iterator<Item = (i32, f64)>) {
     let mut missing = Vec::new();
     let mut place = 0;
@@ -182,13 +185,13 @@ mod tests {
         fn a_coarser_bucket_encloses_the_finer_one_and_shares_its_bounds(index in -9000..9000, schema in -3_i8..=8, steps in 0_i8..5) {
             let steps = steps.min(schema + 4);
             let (outer, _) = coarser([(index, 1.0)], steps).next().unwrap();
-            // Counted in the finer buckets.
+            // These bounds count finer buckets.
             let (lower, upper) = ((outer - 1) << steps, outer << steps);
             prop_assert!(lower < index && index <= upper);
         }
 
         #[test]
-        fn reducing_the_schema_keeps_all_weight_and_works_in_steps(native in any_native(), schemas in (NativeHistogram::SCHEMAS, NativeHistogram::SCHEMAS)) {
+        fn reducing_the_schema_in_steps_or_at_once_keeps_all_weight(native in any_native(), schemas in (NativeHistogram::SCHEMAS, NativeHistogram::SCHEMAS)) {
             let mut in_steps = native.clone();
             in_steps.reduce_to(schemas.0);
             in_steps.reduce_to(schemas.1);
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bucket_is_made_of_two_and_keeps_its_upper_bound() {
+    fn a_joined_bucket_keeps_the_upper_bound_of_the_higher_one() {
         let mut native =
             NativeHistogram::new(0, 0.0, [(-1, 1.0), (0, 2.0), (1, 4.0), (2, 8.0), (3, 16.0)], [(1, 1.0)]);
         native.reduce_to(-1);
@@ -279,7 +282,7 @@ mod tests {
         native.limit(0);
         assert_eq!(native.schema, -1);
         native.limit(1);
-        assert_eq!((native.schema, native.positive.len()), (-4, 2), "below 1 and above are never one bucket");
+        assert_eq!((native.schema, native.positive.len()), (-4, 2), "1 is a bound in every schema");
     }
 
     #[test]

@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, Statistics};
 
-/// The settings of a series. The mapping rule that gave it its name decides them, or else the configuration.
+/// The settings of a series. They come from the mapping rule that named the series, or else from the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// The HELP text of the Prometheus family. If it is empty, the text names the type.
     pub help: Box<str>,
     /// The statistics of timings, histograms and distributions.
     pub statistics: Statistics,
-    /// The form in which Prometheus is shown timings, histograms and distributions.
+    /// The way in which Prometheus sees timings, histograms and distributions.
     pub exposition: Exposition,
-    /// The time after which a series without samples is dropped, by [`Kind`]; in whole seconds.
+    /// The time after which tallyd drops a series without samples, in whole seconds, indexed by [`Kind`].
     pub expire_after: [Duration; Kind::ALL.len()],
 }
 
-/// The values of the shipped configuration, but without statistics.
+/// The defaults are those of the shipped configuration, without statistics.
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Default for Policy {
     }
 }
 
-/// The form in which Prometheus is shown timings, histograms and distributions.
+/// The way in which Prometheus sees timings, histograms and distributions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Exposition {
@@ -59,8 +59,8 @@ impl PolicyId {
     }
 }
 
-/// The policy that something holds: assigned under the rules in force, or carried over from earlier ones. It takes 4 bytes,
-/// since each series has one.
+/// The policy of a series or a Prometheus family. It was either assigned under the current rules or carried over from
+/// earlier rules. It takes only 4 bytes because each series has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeldPolicy(u32);
 
@@ -71,8 +71,8 @@ impl HeldPolicy {
         Self(policy.0)
     }
 
-    /// Returns the policy that takes the place of this one when the next generation of rules starts. `carried` holds the
-    /// new id of each old policy.
+    /// Returns the policy that replaces this one when the next generation of rules starts. `carried` holds the new id
+    /// of each old policy.
     pub(crate) fn carry_over(self, carried: &[PolicyId]) -> Self {
         Self(carried[self.id().index()].0 | Self::CARRIED)
     }
@@ -86,8 +86,8 @@ impl HeldPolicy {
         self.0 & Self::CARRIED != 0
     }
 
-    /// Returns true if `policy` replaces this one when it is assigned. Of several rules that name one series, the first one
-    /// takes precedence, whichever line came first.
+    /// Returns true if assigning `policy` replaces this one. If several rules name one series, the first rule takes
+    /// precedence, regardless of the order of lines.
     pub(crate) fn gives_way_to(self, policy: PolicyId) -> bool {
         self.is_carried() || policy < self.id()
     }
@@ -98,7 +98,7 @@ impl HeldPolicy {
 /// If several rules name one series, the first rule takes precedence: it has the smallest id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
-    /// In the order of the rules. The last one is the policy of series that no rule matches.
+    /// The policies in the order of the rules. The last one applies to series that no rule matches.
     policies: Vec<Policy>,
 }
 
@@ -116,11 +116,11 @@ impl From<Statistics> for Policies {
 }
 
 impl Policies {
-    /// Creates a generation from the policies in the order of their rules, followed by the policy of series that no rule
+    /// Creates a generation. The policies are in the order of the rules. The last one applies to series that no rule
     /// matches.
     #[must_use]
     pub fn new(policies: Vec<Policy>) -> Self {
-        debug_assert!(!policies.is_empty(), "the policy of series without a rule is always there");
+        debug_assert!(!policies.is_empty(), "the last policy applies to series without a rule");
         Self { policies }
     }
 
@@ -140,8 +140,8 @@ impl Policies {
         self.policies.iter()
     }
 
-    /// Returns, for each id of an earlier generation, the id that series keep until a line assigns them another one: that
-    /// of an equal policy, or else that of series without a rule.
+    /// Maps each id of an earlier generation to an id of this one: that of an equal policy, or else that of series
+    /// without a rule. A series keeps the mapped policy until a line assigns another one.
     pub(crate) fn carried_from(&self, earlier: &Policies) -> Vec<PolicyId> {
         let carried = |policy: &Policy| {
             let equal = self.policies.iter().position(|own| own == policy);
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_carry_over_to_equal_ones_or_to_that_of_series_without_a_rule() {
+    fn a_policy_carries_over_to_an_equal_one_or_the_unmatched_one() {
         let policies = |help: &[&str]| {
             let policy = |help: &&str| Policy { help: (*help).into(), ..Policy::default() };
             Policies::new(help.iter().map(policy).collect())

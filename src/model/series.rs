@@ -12,12 +12,12 @@ use super::Kind;
 
 /// A series: a name, sorted tags and a kind.
 ///
-/// Its identity is a part of a shared text: `name LF (key LF value LF)* kind`. A line holds no line feed, so neither does a
-/// name, a key or a value. No name holds a byte that sorts before a line feed, so sorting the texts sorts by name, then by
-/// tags.
+/// Its identity is a slice of a shared text: `name LF (key LF value LF)* kind`. Lines contain no line feed, so names,
+/// keys and values contain none either. Names contain no byte that sorts before a line feed, so identities sort by name
+/// first and then by tags.
 ///
-/// Many series share one page of text. One allocation for each took 64 bytes for a name of 30, and a reader of a million
-/// series waited for each of them.
+/// Many series share one page of text. A separate allocation for each series would take more memory, and each read
+/// would miss the CPU cache.
 #[derive(Clone)]
 pub struct Series {
     page: Arc<Box<str>>,
@@ -34,12 +34,12 @@ impl Series {
         Self::from_identity(&format!("{name}\n{}{}", tags.concat(), code(kind)))
     }
 
-    /// Creates a series with a page of its own.
+    /// Creates a series with its own page.
     pub(crate) fn from_identity(identity: &str) -> Self {
         Self::in_page(&Arc::new(identity.into()), 0..identity.len())
     }
 
-    /// Creates the series whose identity is this part of a page. The page is shorter than 4 GiB.
+    /// Creates the series whose identity is `part` of a page. The page must be shorter than 4 GiB.
     pub(crate) fn in_page(page: &Arc<Box<str>>, part: Range<usize>) -> Self {
         Self { page: Arc::clone(page), at: part.start as u32, len: part.len() as u32 }
     }
@@ -48,7 +48,7 @@ impl Series {
         &self.page[self.at as usize..][..self.len as usize]
     }
 
-    /// Returns the name, as the client sent it or as a rule gave it.
+    /// Returns the name that the client sent or that a rule gave.
     #[must_use]
     pub fn name(&self) -> &str {
         self.identity().split_once('\n').map_or("", |(name, _)| name)
@@ -61,7 +61,7 @@ impl Series {
         Kind::VARIANTS.iter().copied().find(|&kind| last == Some(code(kind))).unwrap_or(Kind::Counter)
     }
 
-    /// Returns keys and values in sorted order. A tag without a value has an empty one.
+    /// Returns keys and values in sorted order. A tag without a value has an empty value.
     pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         let mut parts = self.identity().split('\n').skip(1);
         std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
@@ -104,7 +104,7 @@ impl fmt::Debug for Series {
     }
 }
 
-/// Returns the character that stands for a kind at the end of an identity.
+/// Returns the character that represents a kind at the end of an identity.
 pub(crate) fn code(kind: Kind) -> char {
     match kind {
         Kind::Counter => 'c',
@@ -116,10 +116,10 @@ pub(crate) fn code(kind: Kind) -> char {
     }
 }
 
-/// The name of the gauge that service checks become. Its tags are the check's name, host and tags.
+/// The name of the gauges that represent service checks. Their tags are the check's name, host and tags.
 pub(crate) const SERVICE_CHECK: &str = "service_check";
 
-/// The key of the tag that holds a container's id.
+/// The key of the tag for a container's id.
 pub(crate) const CONTAINER_ID: &[u8] = b"container_id";
 
 /// Metric names that begin with this prefix belong to tallyd itself.

@@ -10,15 +10,15 @@ use super::{Event, Policies, Policy, PolicyId, Series, Summary, finite};
 pub struct Snapshot {
     /// The end of the interval.
     pub time: SystemTime,
-    /// The time that the interval really took; never zero.
+    /// The actual length of the interval; never zero.
     pub interval: Duration,
     /// The policies that the rows refer to. They say, for example, which percentiles a [`Summary`] holds.
     pub policies: Arc<Policies>,
     /// One row per series, in the order of the series.
     pub rows: Rows,
-    /// The events in the order of their own times. Events without a time come first.
+    /// The events, sorted by timestamp. Events without a timestamp come first.
     pub events: Vec<Event>,
-    /// The summary of the interval.
+    /// The totals of the interval.
     pub overview: Overview,
 }
 
@@ -35,7 +35,8 @@ pub struct Row<'a> {
 
 /// The results of all series that have one.
 ///
-/// Most series live for many intervals. All snapshots between which none came or went share one list of them.
+/// Most series live for many intervals. Successive snapshots share one list of series until a series is added or
+/// dropped.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     series: Arc<Vec<Series>>,
@@ -46,7 +47,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Creates rows from sorted series, with the policy and the value of each.
+    /// Creates rows from sorted series, the policy of each, and the value of each.
     pub(crate) fn new(
         series: Arc<Vec<Series>>,
         policies: Arc<Vec<PolicyId>>,
@@ -62,7 +63,7 @@ impl Rows {
         Iter { rows: self, next: 0 }
     }
 
-    /// Counts the rows. It takes time in proportion to the number of series.
+    /// Counts the rows, in time proportional to the number of series.
     #[must_use]
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -76,7 +77,7 @@ impl Rows {
 }
 
 impl FromIterator<(Series, Value)> for Rows {
-    /// Creates rows from sorted series and their values. They have the first policy.
+    /// Creates rows from sorted series and their values. All rows have the first policy.
     fn from_iter<T: IntoIterator<Item = (Series, Value)>>(rows: T) -> Self {
         let (series, values): (Vec<_>, Vec<_>) =
             rows.into_iter().map(|(series, value)| (series, Some(value))).unzip();
@@ -130,7 +131,7 @@ pub enum Value {
     Summary(Box<Summary>),
 }
 
-/// Sums up an interval for people who watch it.
+/// The totals of an interval, for people who watch it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Overview {
     /// The number of series that are alive.

@@ -19,10 +19,11 @@ impl Percentile {
         self.0
     }
 
-    /// Returns the rank among values whose weights add up to `count`. The percentile is the smallest value such that its
-    /// weight and the weight of all values below it reach the rank (nearest rank).
+    /// Returns the rank among values whose weights add up to `count`. The percentile is the smallest value whose
+    /// cumulative weight reaches the rank (nearest rank).
     ///
-    /// Weights such as 1/0.3 do not add up exactly. A rank that is missed by less than a billionth counts as reached.
+    /// Weights such as 1/0.3 do not add up exactly. So a cumulative weight within a billionth of the rank counts as
+    /// reaching it.
     pub(crate) fn rank(self, count: f64) -> f64 {
         self.0 * count / 100.0 * (1.0 - 1e-9)
     }
@@ -33,22 +34,22 @@ impl Percentile {
 pub struct Statistics {
     /// Percentiles in ascending order.
     pub percentiles: Vec<Percentile>,
-    /// Upper bounds of classic histogram buckets in ascending order, in the unit of exposition. Timings are exposed in
-    /// seconds and aggregated in milliseconds.
+    /// Upper bounds of classic histogram buckets in ascending order, in the exposed unit. tallyd aggregates timings in
+    /// milliseconds and exposes them in seconds.
     pub bounds: Vec<f64>,
-    /// The native histogram to make, if any. It counts values in the unit of exposition, too.
+    /// The settings of the native histogram, if any. It also counts values in the exposed unit.
     pub native: Option<NativeSettings>,
 }
 
 impl Statistics {
-    /// Returns true if these can be bounds of buckets: finite, and in ascending order.
+    /// Returns true if the bounds of buckets are valid: finite, and in ascending order without repetition.
     #[must_use]
     pub fn are_bounds(bounds: &[f64]) -> bool {
         bounds.is_sorted_by(|a, b| a < b) && bounds.iter().all(|bound| bound.is_finite())
     }
 }
 
-/// The interval's values of one timing, histogram or distribution.
+/// The statistics of one timing, histogram or distribution over an interval.
 ///
 /// Count, sum, mean, standard deviation, percentiles and buckets are weighted: a sample at rate 0.1 counts as 10.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,9 +68,9 @@ pub struct Summary {
     pub stddev: f64,
     /// Percentiles by nearest rank, in the order of [`Statistics::percentiles`].
     pub percentiles: Box<[f64]>,
-    /// The weight of the values up to each bound.
+    /// The weight of the values up to and including each bound.
     pub buckets: Box<[f64]>,
-    /// The native histogram, if the statistics ask for one. Its schema is at most the one asked for, and no finer than that
-    /// of the histogram that holds many values.
+    /// The native histogram, if the statistics ask for one. Its schema is at most the requested one, and no finer than
+    /// the internal histogram's.
     pub native: Option<Box<NativeHistogram>>,
 }

@@ -1,7 +1,7 @@
-//! The metrics that tallyd reports of itself.
+//! The metrics that tallyd reports about itself.
 //!
-//! Each part of the program registers its series once, when it starts, and keeps handles that it counts with. At the end of
-//! each interval, the flush reads all of them and adds them to the snapshot as ordinary series.
+//! Each part of the program registers its series once at startup, and counts with the handles that it gets. At the end
+//! of each interval, the flush reads all handles and adds their values to the snapshot as ordinary series.
 //!
 //! ```text
 //!  listeners --+                        register                       read
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::{Kind, Named, RESERVED_PREFIX, Series, Value};
 
-/// A counter of tallyd's own. Clones count together.
+/// A counter of tallyd's own metrics. Clones share one count.
 #[derive(Debug, Clone, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
@@ -33,14 +33,14 @@ impl Counter {
         self.0.fetch_add(count, Relaxed);
     }
 
-    /// Returns what was counted since the flush last read the counter.
+    /// Returns the count since the flush last read the counter.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A gauge of tallyd's own. It has no value until it is set for the first time. Clones share one value.
+/// A gauge of tallyd's own metrics. It has no value until [`set`](Self::set) is first called. Clones share one value.
 #[derive(Debug, Clone)]
 pub struct Gauge(Arc<AtomicU64>);
 
@@ -51,19 +51,19 @@ impl Default for Gauge {
 }
 
 impl Gauge {
-    /// Sets the value. NaN takes it away.
+    /// Sets the value. NaN removes it.
     pub fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Relaxed);
     }
 
-    /// Adds to the value, which must have been set before.
+    /// Adds `change` to the value, which must have been set before.
     pub fn add(&self, change: f64) {
         let sum = |bits| Some((f64::from_bits(bits) + change).to_bits());
         // The closure always returns a value, so the update never fails.
         _ = self.0.fetch_update(Relaxed, Relaxed, sum);
     }
 
-    /// Returns the value, or `None` if it has none.
+    /// Returns the value, or `None` if it is not set.
     #[must_use]
     pub fn get(&self) -> Option<f64> {
         let value = f64::from_bits(self.0.load(Relaxed));
@@ -71,13 +71,13 @@ impl Gauge {
     }
 }
 
-/// A part of the program that must look its figures up before they are read.
+/// A part of the program that must fetch its figures before the flush reads them.
 pub trait Source: fmt::Debug + Send {
     /// Brings its counters and gauges up to date. The flush calls it at the end of each interval.
     fn update(&mut self);
 }
 
-/// All series that tallyd reports of itself. Clones share one list.
+/// All series that tallyd reports about itself. Clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry(Arc<Mutex<Inner>>);
 
@@ -94,7 +94,7 @@ enum Handle {
 }
 
 impl Telemetry {
-    /// Registers a counter. `name` is its name without the prefix `tallyd.`; `tags` are keys and values.
+    /// Registers a counter. `name` omits the prefix `tallyd.`; `tags` are keys and values.
     #[must_use]
     pub fn counter(&self, name: &str, tags: &[(&str, &str)]) -> Counter {
         let counter = Counter::default();
@@ -102,7 +102,7 @@ impl Telemetry {
         counter
     }
 
-    /// Registers a gauge, likewise.
+    /// Registers a gauge. `name` omits the prefix `tallyd.`; `tags` are keys and values.
     #[must_use]
     pub fn gauge(&self, name: &str, tags: &[(&str, &str)]) -> Gauge {
         let gauge = Gauge::default();
@@ -110,25 +110,26 @@ impl Telemetry {
         gauge
     }
 
-    /// Registers a counter for each variant of an enum, whose name is the value of the tag `key`.
+    /// Registers a counter for each variant of an enum. The variant's name is the value of the tag `key`.
     #[must_use]
     pub fn counters<E: Named>(&self, name: &str, tags: &[(&str, &str)], key: &str) -> EnumMap<E, Counter> {
         EnumMap::from_fn(|variant: E| self.counter(name, &[tags, &[(key, variant.name())]].concat()))
     }
 
-    /// Adds a part of the program that is to be updated before its figures are read.
+    /// Adds a source, which the flush updates before it reads any figures.
     pub fn add_source(&self, source: impl Source + 'static) {
         self.0.lock().sources.push(Box::new(source));
     }
 
-    /// Hands out the position of each series, from 0 in the order of registration, and the series.
+    /// Calls `each` with the position of each series and the series. Positions count from 0 in the order of
+    /// registration.
     pub(crate) fn for_each_series(&self, mut each: impl FnMut(usize, &Series)) {
         let inner = self.0.lock();
         inner.series.iter().enumerate().for_each(|(position, (series, _))| each(position, series));
     }
 
-    /// Updates all sources, then hands out the position, the series and the value of each series that has a value.
-    /// Counters restart from 0. A series keeps its position.
+    /// Updates all sources, then calls `each` with the position, the series and the value of each series that has a
+    /// value. Counters restart from 0. A series keeps its position.
     pub(crate) fn read(&self, mut each: impl FnMut(usize, &Series, Value)) {
         let Inner { series, sources } = &mut *self.0.lock();
         sources.iter_mut().for_each(|source| source.update());

@@ -1,4 +1,4 @@
-//! Rejected lines: the reason, and the offending byte.
+//! Describes rejected lines: the reason, and the offending byte.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::model::Named;
 
-/// The reason why a line is rejected. Telemetry and tools show the names of the reasons, so they are an interface.
+/// The reason for rejecting a line. Telemetry and tools show the names of the reasons, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum RejectReason {
     /// Nothing precedes the first colon.
     EmptyName,
-    /// The name holds a control byte or is not UTF-8.
+    /// The name contains a control byte or is not UTF-8.
     BadName,
     /// The line has no `|`, or nothing follows it.
     MissingType,
@@ -23,17 +23,18 @@ pub enum RejectReason {
     BadValue,
     /// The sample rate is not a number in `(0, 1]` with a finite inverse.
     BadRate,
-    /// The line has tags of two dialects.
+    /// The line mixes the tags of two dialects.
     MixedTags,
-    /// The lengths of the event do not fit, or its title is empty.
+    /// The lengths of the event do not match its text, or its title is empty.
     BadEvent,
-    /// The name of the service check is empty, holds a control byte or is not UTF-8, or its status is not 0, 1, 2 or 3.
+    /// The name of the service check is empty, contains a control byte or is not UTF-8, or its status is not 0, 1, 2 or
+    /// 3.
     BadServiceCheck,
-    /// The line is longer than a stream's lines may be. The receiver of the stream rejects it; the parser never does.
+    /// The line exceeds the length limit of streams. The receiver of the stream rejects it; the parser never does.
     LineTooLong,
 }
 
-/// A rejected line: the reason, and the byte at which it shows.
+/// A rejected line: the reason, and the offset of the offending byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseError {
     reason: RejectReason,
@@ -41,13 +42,13 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// Returns the reason of the rejection.
+    /// Returns the reason for the rejection.
     #[must_use]
     pub fn reason(self) -> RejectReason {
         self.reason
     }
 
-    /// Returns the offset of the offending byte, which is the length of the line if something is missing at its end.
+    /// Returns the offset of the offending byte, or the length of the line if something is missing at its end.
     #[must_use]
     pub fn offset(self) -> usize {
         self.offset as usize
@@ -62,7 +63,7 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// A rejection within the parser, which knows what is left to read but not the whole line.
+/// A rejection within the parser, which knows the rest of the line but not its beginning.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rejection<'a> {
     /// The line from the offending byte to its end.
@@ -75,7 +76,7 @@ impl Rejection<'_> {
         self.reason
     }
 
-    /// Returns the error for the whole line, which ends where the rest of it ends.
+    /// Converts the rejection to an error about `line`, which must end with the rest.
     pub(super) fn in_line(self, line: &[u8]) -> ParseError {
         let offset = line.len() - self.rest.len();
         ParseError { reason: self.reason, offset: u32::try_from(offset).unwrap_or(u32::MAX) }

@@ -20,7 +20,7 @@ use crate::model::{AlertType, Priority};
 /// The bytes that begin an event.
 pub(super) const PREFIX: &[u8] = b"_e{";
 
-/// Something that happened, described in words.
+/// A parsed event.
 #[derive(Debug, Clone, Copy)]
 pub struct Event<'a> {
     /// The title, which is not empty.
@@ -35,15 +35,15 @@ pub struct Event<'a> {
     pub priority: Priority,
     /// The severity of the event.
     pub alert_type: AlertType,
-    /// The key of the events to group it with.
+    /// The key that groups the event with others.
     pub aggregation_key: Option<&'a [u8]>,
-    /// The kind of program that sent it.
+    /// The kind of program that sent the event.
     pub source_type: Option<&'a [u8]>,
     /// The tags.
     pub tags: Tags<'a>,
     /// The container or process that sent the event.
     pub origin: Origin<'a>,
-    /// The notes on the line.
+    /// The notes about the line.
     pub notes: Notes,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Event<'_>, Rejection<'_>> {
     })
 }
 
-/// Parses `"_e{" title-length "," text-length "}:"`. Returns the line after it, and the two lengths.
+/// Parses `"_e{" title-length "," text-length "}:"`. Returns the rest of the line and the two lengths.
 fn lengths(line: &[u8]) -> Result<(&[u8], usize, usize), Rejection<'_>> {
     let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<usize>().ok();
     let mut header = (tag(PREFIX), digit1, char(','), digit1, tag("}:"));
@@ -113,7 +113,7 @@ enum LengthUnit {
     Utf16,
 }
 
-/// Splits the body of an event into its title, its text and its fields. Returns `None` if the lengths do not fit in this
+/// Splits the body of an event into its title, its text and its fields. Returns `None` if the lengths are wrong in this
 /// unit.
 fn split_title_and_text(
     body: &[u8],
@@ -133,7 +133,7 @@ fn byte_length(text: &[u8], unit: LengthUnit, length: usize) -> Option<usize> {
     if unit == LengthUnit::Byte {
         return Some(length);
     }
-    // Bytes further on, in a tag for example, may be anything but UTF-8.
+    // Later bytes, for example in a tag, need not be UTF-8.
     let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let units = |character: char| if unit == LengthUnit::Utf16 { character.len_utf16() } else { 1 };
     let mut left = length;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn text_length_is_in_bytes_or_in_the_units_of_some_clients() {
+    fn lengths_count_bytes_characters_or_utf16_units() {
         let cases = [
             ("_e{5,4}:title|text", "title", "text"),
             ("_e{5,9}:ti|le|te|xt|t:x", "ti|le", "te|xt|t:x"),
@@ -169,7 +169,7 @@ mod tests {
             ("_e{1,1}:🎈|x", "🎈", "x"),
         ];
         for (line, title, text) in cases {
-            // A later byte that is not UTF-8 makes no difference.
+            // A later byte that is not UTF-8 must not matter.
             for more in [&b""[..], b"|h:\xff"] {
                 let line = [line.as_bytes(), more].concat();
                 let event = parsed(&line).unwrap_or_else(|error| panic!("{title}: {error}"));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn optional_fields_come_in_any_order_and_later_ones_win() {
+    fn optional_fields_may_come_in_any_order_and_the_last_one_wins() {
         let event = parsed(b"_e{1,1}:a|b|t:error|#k:v|p:low|h:x|h:y|k:key|s:src|d:7|c:box").unwrap();
         assert_eq!(
             (event.priority, event.alert_type, event.timestamp),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_optional_field_is_noted_and_the_event_counts() {
+    fn an_invalid_optional_field_is_noted_and_the_event_is_accepted() {
         let cases = [
             (&b"d:x"[..], Note::TimestampIgnored),
             (b"d:0", Note::TimestampIgnored),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn rejected_event_reports_where() {
+    fn a_rejected_event_reports_the_offending_byte() {
         let cases: [(&[u8], usize); 12] = [
             (b"_e{a,1}:a|b", 3),
             (b"_e{1}:a|b", 4),

@@ -5,7 +5,7 @@ use super::metric::{self, Metric};
 use super::service_check::{self, ServiceCheck};
 use super::{Dialects, ParseError};
 
-/// A line, parsed.
+/// A parsed line.
 #[derive(Debug, Clone, Copy)]
 pub enum Line<'a> {
     /// The line holds samples of one metric name.
@@ -16,8 +16,8 @@ pub enum Line<'a> {
     ServiceCheck(ServiceCheck<'a>),
 }
 
-/// Splits a datagram into its lines: the pieces between line feeds. One carriage return before a line feed is removed, and
-/// empty pieces are skipped.
+/// Splits a datagram into its lines, which line feeds separate. Removes one carriage return before a line feed, and
+/// skips empty lines.
 pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -38,7 +38,7 @@ pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
 ///
 /// # Errors
 ///
-/// Returns the reason why the line is rejected, and the byte at which that shows.
+/// Returns the reason for the rejection and the offset of the offending byte.
 pub fn parse(line: &[u8], dialects: Dialects) -> Result<Line<'_>, ParseError> {
     let parsed = if line.starts_with(event::PREFIX) {
         event::parse(line).map(Line::Event)

@@ -40,11 +40,11 @@ pub(super) enum Body<'a> {
     Legacy(&'a [u8]),
 }
 
-/// A type as sent.
+/// The type of a metric as the client wrote it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct WireType {
     kind: Kind,
-    /// True if a sign before the value means a change. This holds for `g` but not for `kv`.
+    /// True if a sign before the value means a change, as it does for `g` but not for `kv`.
     has_deltas: bool,
 }
 
@@ -52,12 +52,12 @@ pub(super) struct WireType {
 pub(super) fn parse(line: &[u8], dialects: Dialects) -> Result<Metric<'_>, Rejection<'_>> {
     let (after_name, name) = tagged_name(line, dialects)?;
     let mut metric = match packed(name, after_name) {
-        // A rate that is not read may hide further fields of the legacy syntax, as in `a:1|g|@0.5:2|g`.
+        // An ignored rate may hide further fields of the legacy syntax, as in `a:1|g|@0.5:2|g`.
         Ok(metric) if metric.notes.contains(Note::RateIgnored) => {
             legacy(name, after_name, RateCheck::Always).unwrap_or(metric)
         }
         Ok(metric) => metric,
-        // All other faults are also faults of the first field of the legacy syntax.
+        // Any other fault is also a fault of the first field in the legacy syntax.
         Err(rejection) if matches!(rejection.reason(), RejectReason::UnknownType | RejectReason::BadRate) => {
             legacy(name, after_name, RateCheck::IfEffective).ok_or(rejection)?
         }
@@ -73,7 +73,7 @@ pub(super) fn parse(line: &[u8], dialects: Dialects) -> Result<Metric<'_>, Rejec
 }
 
 impl<'a> Metric<'a> {
-    /// Returns the name as sent, without the tags that may be in it.
+    /// Returns the name as sent, without any tags inside it.
     #[must_use]
     pub fn name(&self) -> Name<'a> {
         self.name.name
@@ -91,7 +91,7 @@ impl<'a> Metric<'a> {
         self.tags
     }
 
-    /// Returns the sample's own time in seconds since 1970, which counters and gauges may have.
+    /// Returns the timestamp in seconds since 1970. Only counters and gauges can have one.
     #[must_use]
     pub fn timestamp(&self) -> Option<u64> {
         self.timestamp
@@ -103,14 +103,14 @@ impl<'a> Metric<'a> {
         self.origin
     }
 
-    /// Returns the notes on the line.
+    /// Returns the notes about the line.
     #[must_use]
     pub fn notes(&self) -> Notes {
         self.notes
     }
 
-    /// Returns true if everything but the values can be cached: the line is `name:values|rest`, and lines with the same
-    /// `name` and `rest` differ only in their values. Lines with a timestamp have a note, so they are not cached.
+    /// Returns true if everything except the values can be cached: the line is `name:values|rest`, and lines with the
+    /// same `name` and `rest` differ only in their values. A line with a timestamp has a note, so it is never cached.
     #[must_use]
     pub fn is_cacheable(&self) -> bool {
         matches!(self.body, Body::Packed { .. }) && self.name.is_decided_at_colon && self.notes.is_empty()
@@ -122,7 +122,7 @@ impl<'a> Metric<'a> {
         matches!(self.body, Body::Packed { wire_type, .. } if wire_type.has_deltas)
     }
 
-    /// Iterates over packed values as sent.
+    /// Iterates over the packed values as sent.
     pub(super) fn raw_values(&self) -> impl Iterator<Item = &'a [u8]> {
         let mut left = match self.body {
             Body::Packed { values, wire_type, .. } => Some((values, wire_type.kind)),
@@ -136,7 +136,7 @@ impl<'a> Metric<'a> {
         })
     }
 
-    /// Iterates over the samples, at least one, in the order of the line.
+    /// Iterates over the samples in the order of the line. A metric has at least one.
     #[must_use]
     pub fn samples(&self) -> Samples<'a> {
         Samples(Some(self.body))
@@ -156,7 +156,7 @@ impl<'a> Iterator for Samples<'a> {
                 Body::Packed { values, wire_type, rate } => {
                     let (first, others) = split_first_value(values, wire_type.kind);
                     self.0 = others.map(|values| Body::Packed { values, wire_type, rate });
-                    // The parser checked the values, so only an empty one among several has no value.
+                    // The parser has checked the values, so only an empty one among several is skipped.
                     if let Some(value) = value(first, wire_type) {
                         return Some(Sample { kind: wire_type.kind, value, rate });
                     }
@@ -201,7 +201,7 @@ fn packed<'a>(name: TaggedName<'a>, after_name: &'a [u8]) -> Result<Metric<'a>, 
     })
 }
 
-/// The rates of the legacy syntax that must be valid.
+/// Selects the rates of the legacy syntax that must be valid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum RateCheck {
     /// Only rates that have an effect must be valid.
@@ -213,7 +213,7 @@ enum RateCheck {
 /// Parses `":" field 1*( ":" field )` up to the end of the line.
 fn legacy<'a>(name: TaggedName<'a>, after_name: &'a [u8], rate_check: RateCheck) -> Option<Metric<'a>> {
     let fields = after_name.strip_prefix(b":")?;
-    // Most lines have no second field, and so no colon after the first type.
+    // Most lines have no second field, so no colon follows their first `|`.
     memchr::memchr(b':', split_at_byte(fields, b'|').1?)?;
     let field = |input| legacy_field(input, rate_check);
     let (mut after, (_, mut rate_ignored)) = field(fields).ok()?;
@@ -234,8 +234,8 @@ fn legacy<'a>(name: TaggedName<'a>, after_name: &'a [u8], rate_check: RateCheck)
     })
 }
 
-/// Parses `value "|" type [ "|@" rate ]`. The value of a set may hold colons. Returns the sample, and true if it has a rate
-/// without effect.
+/// Parses `value "|" type [ "|@" rate ]`. The value of a set may contain colons. Returns the sample, and true if its
+/// rate has no effect.
 fn legacy_field(input: &[u8], rate_check: RateCheck) -> IResult<&[u8], (Sample<'_>, bool)> {
     let text = take_till1(|byte| byte == b'|');
     let rate = preceded((char('|'), char('@')), take_till(|byte| byte == b':' || byte == b'|'));
@@ -273,13 +273,13 @@ fn wire_type(input: &[u8]) -> IResult<&[u8], WireType> {
     .parse(input)
 }
 
-/// Splits packed values into the first one and the others. The member of a set is text and may hold colons, so it is never
-/// split.
+/// Splits packed values into the first one and the others. A set is never split, because its member is text and may
+/// contain colons.
 fn split_first_value(values: &[u8], kind: Kind) -> (&[u8], Option<&[u8]>) {
     if kind == Kind::Set { (values, None) } else { split_at_byte(values, b':') }
 }
 
-/// Reads one value of a type. Returns `None` if it is empty or not a number.
+/// Reads one value of a type. Returns `None` if the value is empty or not a number.
 fn value(text: &[u8], wire_type: WireType) -> Option<SampleValue<'_>> {
     match text.first()? {
         _ if wire_type.kind == Kind::Set => Some(SampleValue::Member(text)),
@@ -312,7 +312,7 @@ fn check_values<'a>(
     if has_valid { Ok(()) } else { reject(line_from, RejectReason::BadValue) }
 }
 
-/// Reads the sections after the type, apart from tags.
+/// Reads the sections after the type, except the tags themselves.
 fn read_sections<'a>(
     text: &'a [u8],
     kind: Kind,
@@ -413,21 +413,21 @@ mod tests {
     }
 
     #[test]
-    fn set_member_is_text_and_keeps_its_colons() {
+    fn a_set_member_is_text_and_keeps_its_colons() {
         let samples: Vec<_> = parsed(b"a:x:y|s").unwrap().samples().collect();
         assert_eq!(samples.len(), 1);
         assert_eq!(samples[0].value, SampleValue::Member(b"x:y"));
     }
 
     #[test]
-    fn gauge_with_sign_is_told_from_one_without() {
+    fn a_gauge_value_with_a_sign_is_a_change() {
         for (line, expected) in [("a:+5|g", SampleValue::Signed(5.0)), ("a:5|g", SampleValue::Number(5.0))] {
             assert_eq!(parsed(line.as_bytes()).unwrap().samples().next().unwrap().value, expected, "{line}");
         }
     }
 
     #[test]
-    fn key_value_sample_is_never_a_change() {
+    fn a_key_value_sample_is_never_a_change() {
         assert_eq!(parsed(b"a:-5|kv").unwrap().samples().next().unwrap().value, SampleValue::Number(-5.0));
     }
 
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_sections_are_noted_and_the_sample_counts() {
+    fn odd_sections_are_noted_and_the_sample_is_accepted() {
         let cases: [(&str, &[&str]); 18] = [
             ("a:1|c", &[]),
             ("a:1|c|#a:b|c:id|e:x|card:low", &[]),
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn rejected_line_reports_why_and_where() {
+    fn a_rejected_line_reports_the_reason_and_the_offending_byte() {
         let cases: [(&[u8], RejectReason, usize); 32] = [
             (b":1|c", RejectReason::EmptyName, 0),
             (b"|h|#a:b", RejectReason::EmptyName, 0),

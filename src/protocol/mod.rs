@@ -1,4 +1,4 @@
-//! Parses lines: bytes go in; samples, events and service checks come out.
+//! Parses lines from bytes into samples, events and service checks.
 //!
 //! The parser is pure: it has no counters, no clock and no log. It borrows from the datagram and allocates nothing. The
 //! caller counts what the parser returns.

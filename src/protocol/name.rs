@@ -1,4 +1,4 @@
-//! The part of a metric line before its value: the name, and the tags that some dialects write into it.
+//! Parses the part of a metric line before its value: the name, and the tags that some dialects write into it.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// Returns the pieces, which together are the name.
+    /// Returns the two pieces, which together form the name.
     #[must_use]
     pub fn pieces(self) -> [&'a str; 2] {
         [self.first, self.second]
@@ -63,16 +63,16 @@ pub(super) struct TaggedName<'a> {
     pub(super) name: Name<'a>,
     /// The dialect of the tags within the name.
     pub(super) dialect: Option<Dialect>,
-    /// The tags without their enclosing delimiters.
+    /// The tags without the delimiters around them.
     pub(super) tags: &'a [u8],
-    /// The line from the tags of a second dialect on, if the name has such tags.
+    /// The rest of the line from the tags of a second dialect, if the name has any.
     pub(super) second_dialect: Option<&'a [u8]>,
-    /// True if the bytes up to the first colon decide all of this: every line with the same bytes up to its first colon has
-    /// the same name and the same tags within it.
+    /// True if the bytes before the first colon determine the name and its tags. Then every line with the same bytes
+    /// there has the same name and tags.
     pub(super) is_decided_at_colon: bool,
 }
 
-/// Marks the bytes at which something may begin or end: delimiters and control bytes.
+/// Marks the bytes at which the search stops: delimiters and control bytes.
 static IS_SPECIAL: [bool; 256] = {
     let mut special = [false; 256];
     let mut byte = 0;
@@ -89,7 +89,7 @@ static IS_SPECIAL: [bool; 256] = {
     special
 };
 
-/// Parses the name and the tags within it. Returns the line from the colon before the value on, and the name.
+/// Parses the name and the tags within it. Returns the rest of the line, which begins after the name, and the name.
 pub(super) fn tagged_name(line: &[u8], dialects: Dialects) -> Result<(&[u8], TaggedName<'_>), Rejection<'_>> {
     let Boundaries { end, delimiter, brackets, has_unclosed_bracket, control } =
         Boundaries::find(line, dialects);
@@ -123,16 +123,16 @@ fn utf8(line: &[u8], from: usize, to: usize) -> Result<&str, Rejection<'_>> {
     }
 }
 
-/// Offsets of the parts of a name.
+/// The offsets of the parts of a name.
 struct Boundaries {
     /// The first `:` or `|` that is not between brackets.
     end: usize,
-    /// The first delimiter of tags outside of brackets.
+    /// The first delimiter of tags outside brackets.
     delimiter: Option<(usize, Dialect)>,
-    /// The first opening bracket that is closed, and its closing bracket.
+    /// The first pair of brackets: the offsets of the opening and the closing one.
     brackets: Option<(usize, usize)>,
     has_unclosed_bracket: bool,
-    /// The first control byte outside of brackets.
+    /// The first control byte outside brackets.
     control: Option<usize>,
 }
 
@@ -153,7 +153,8 @@ impl Boundaries {
                     found.end = at;
                     break;
                 }
-                // Only the first pair holds tags. After one bracket without an end, no other has an end either.
+                // Only the first pair of brackets holds tags. If one bracket is unclosed, all later ones are unclosed,
+                // too.
                 b'[' if found.brackets.is_some() || found.has_unclosed_bracket => {}
                 b'[' if dialects.contains(Dialect::SignalFx) => {
                     let length = closing_bracket(&line[at..]);
@@ -164,7 +165,7 @@ impl Boundaries {
                 byte if byte.is_ascii_control() => found.control = found.control.or(Some(at)),
                 byte if found.delimiter.is_none() => {
                     found.delimiter = dialects.beginning_with(byte).map(|dialect| (at, dialect));
-                    // Tags follow, of which only the end matters. This search finds it faster.
+                    // Of the tags, only the end matters. This search finds it faster.
                     if found.delimiter.is_some() && found.brackets.is_none() {
                         let next = memchr::memchr3(b':', b'|', b'[', &line[at..]);
                         let end = next.map_or(line.len(), |next| at + next);
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn each_dialect_is_read_only_where_it_is_enabled() {
+    fn each_dialect_is_read_only_if_it_is_enabled() {
         let cases = [
             ("a.b,k=v,l=w:1|c", Dialect::InfluxDb, "a.b", "k=v,l=w"),
             ("a.b#k=v,l=w:1|c", Dialect::Librato, "a.b", "k=v,l=w"),
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn bracket_that_is_never_closed_is_an_ordinary_character() {
+    fn an_unclosed_bracket_is_an_ordinary_character() {
         assert_eq!(parsed("a[k:1|c|#x:]", Dialects::ALL), ("a[k".to_owned(), None, String::new()));
         assert_eq!(
             parsed("[k=v,l=wfoo:1|c", Dialects::ALL),
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn colon_between_brackets_does_not_end_the_name() {
+    fn a_colon_between_brackets_does_not_end_the_name() {
         assert_eq!(
             parsed("a[url=http://h:80]:1|c", Dialects::ALL),
             ("a".to_owned(), Some(Dialect::SignalFx), "url=http://h:80".to_owned())
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn name_in_two_pieces_is_compared_as_one() {
+    fn a_name_in_two_pieces_compares_as_one() {
         let (_, TaggedName { name, .. }) = tagged_name(b"talk[k=v]yd.x:1|c", Dialects::ALL).unwrap();
         assert_eq!(name, "talkyd.x");
         for (prefix, expected) in

@@ -1,10 +1,10 @@
-//! Notes on lines that are accepted although a part of them is odd.
+//! Describes accepted lines of which a part is odd.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Something in a line that has no effect, or not the effect that its sender may have meant. The line is accepted, and the
-/// note is counted. Telemetry shows the names of the notes, so they are an interface.
+/// A part of a line that has no effect, or another effect than its sender may expect. tallyd accepts the line and
+/// counts the note. Telemetry shows the names of the notes, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Note {
@@ -14,26 +14,26 @@ pub enum Note {
     EmptySection,
     /// The protocol does not know a section.
     UnknownSection,
-    /// A section that may occur once occurs twice. The later one takes effect.
+    /// A section that may occur once is repeated. The last one takes effect.
     RepeatedSection,
-    /// A gauge or a set has a sample rate, which has no effect and is not read.
+    /// A gauge or a set has a sample rate, which has no effect and is not checked.
     RateIgnored,
-    /// The sample has a time of its own. It counts in the present interval nevertheless.
+    /// The sample has its own timestamp, but it counts in the current interval.
     Timestamp,
-    /// A timestamp is not a positive number of seconds, or the type takes none.
+    /// A timestamp is not a positive number of seconds, or the type does not allow one.
     TimestampIgnored,
     /// Bytes of a tag are not UTF-8 and are shown as U+FFFD.
     TagNotUtf8,
     /// Bytes of a text are not UTF-8 and are shown as U+FFFD: an event's title, text, host, key or source, or a service
     /// check's message or host.
     TextNotUtf8,
-    /// The protocol does not know the priority or the alert type of an event.
+    /// The priority or the alert type of an event is unknown.
     FieldIgnored,
     /// A service check has a message, which no exporter shows.
     Message,
 }
 
-/// The notes of one line: each occurs at most once.
+/// The notes about one line. Each occurs at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Notes(u16);
 
@@ -50,7 +50,7 @@ impl Notes {
         self.0 & (1 << note as u16) != 0
     }
 
-    /// Returns true if nothing about the line is odd.
+    /// Returns true if the line has no notes.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -6,16 +6,17 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// The limit up to which an f64 holds every integer exactly.
+/// The largest number up to which an f64 holds every integer exactly.
 const EXACT_INTEGERS: u64 = 1 << 53;
 
 /// Reads all of `text` as a decimal number: an optional sign, digits with at most one point, and an optional exponent.
 /// Returns `None` for any other text, and for numbers that are not finite as an f64 (`NaN`, `inf`, `1e400`).
 ///
-/// The simple version checks the characters and calls the standard parser; the tests compare with it. Most values are
-/// short, so one division replaces the call. It applies if the digits without the point are an integer of at most 2^53, and
-/// the point moves them by at most 22 places. Both operands are then exact, so the result is correctly rounded, as the
-/// standard parser's is (Clinger, *How to read floating point numbers accurately*, 1990).
+/// The simple version checks the characters and calls the standard parser. The tests compare this function with it.
+/// Most values are short, so one division can replace the call. This requires that the digits without the point form an
+/// integer of at most 2^53, with at most 22 digits after the point. Both operands are then exact, so the result is
+/// correctly rounded, like that of the standard parser (Clinger, *How to read floating point numbers accurately*,
+/// 1990).
 #[must_use]
 #[inline(always)]
 pub fn number(text: &[u8]) -> Option<f64> {
@@ -24,7 +25,7 @@ pub fn number(text: &[u8]) -> Option<f64> {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
-    // The integer below cannot overflow with at most 18 digits and a point.
+    // With at most 18 digits and a point, the integer below cannot overflow.
     if digits.len() > 19 {
         return general(text);
     }
@@ -48,7 +49,7 @@ pub fn number(text: &[u8]) -> Option<f64> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// Reads what [`number`] specifies by the standard parser.
+/// Reads a number as [`number`] specifies, with the standard parser.
 #[cold]
 fn general(text: &[u8]) -> Option<f64> {
     // The standard parser also accepts `inf`, `nan` and `infinity`, which the protocol does not.
@@ -110,7 +111,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fast_path_equals_the_standard_parser_to_the_last_bit(text in "[+-]?[0-9]{0,20}[.]?[0-9]{0,20}(e[+-]?[0-9]{1,3})?") {
+        fn the_fast_path_equals_the_standard_parser_to_the_last_bit(text in "[+-]?[0-9]{0,20}[.]?[0-9]{0,20}(e[+-]?[0-9]{1,3})?") {
             prop_assert_eq!(number(text.as_bytes()).map(f64::to_bits), general(text.as_bytes()).map(f64::to_bits));
         }
 

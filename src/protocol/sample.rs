@@ -1,4 +1,4 @@
-//! One parsed measurement and its parts.
+//! Defines one parsed measurement and its parts.
 
 use crate::model::Kind;
 
@@ -10,7 +10,7 @@ impl SampleRate {
     /// The client sends every sample.
     pub const ONE: SampleRate = SampleRate(1.0);
 
-    /// Returns `None` if `rate` is outside `(0, 1]`, or so small that `1 / rate` is infinite.
+    /// Creates a rate. Returns `None` if `rate` is outside `(0, 1]`, or so small that `1 / rate` is infinite.
     #[must_use]
     pub fn new(rate: f64) -> Option<Self> {
         (rate > 0.0 && rate <= 1.0 && (1.0 / rate).is_finite()).then_some(Self(rate))
@@ -34,9 +34,9 @@ impl SampleRate {
 pub enum SampleValue<'a> {
     /// A finite number.
     Number(f64),
-    /// The value of a gauge, written with a sign. It is a change unless the configuration makes it a value.
+    /// A gauge's value with a sign. It is a change unless the configuration makes such values absolute.
     Signed(f64),
-    /// The member of a set as sent: at least one byte, and any bytes but `|` and line feed.
+    /// A member of a set as sent: one or more bytes other than `|` and line feed.
     Member(&'a [u8]),
 }
 

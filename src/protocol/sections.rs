@@ -1,4 +1,4 @@
-//! The sections after a type, a text or a status: each is a `|` and everything up to the next one.
+//! Reads the sections after a type, a text or a status. Each section begins after a `|` and ends before the next one.
 
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
@@ -7,18 +7,20 @@ use super::text::{is_utf8, split_at_byte};
 use super::{Note, Notes};
 use crate::model::Named;
 
-/// The container or process that sent a line. Clients can state it since DogStatsD 1.2.
+/// The container or process that sent a line. Clients can send it since DogStatsD 1.2.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// The section `c:`: the container's id, or the inode of its control group. It is empty if it was not sent.
+    /// The section `c:`: the container's id, or the inode of its control group. It is empty if the client did not send
+    /// it.
     pub container_id: &'a [u8],
-    /// The section `e:`: what an admission controller put into the client's environment. It is empty if it was not sent.
+    /// The section `e:`: data that an admission controller put into the client's environment. It is empty if the client
+    /// did not send it.
     pub external_data: &'a [u8],
-    /// The section `card:`: the level at which the sender wants its origin tagged.
+    /// The section `card:`: the detail with which the sender wants its origin tagged.
     pub cardinality: Option<Cardinality>,
 }
 
-/// The level at which a sender wants its origin tagged. The names are the words of the protocol.
+/// The detail with which a sender wants its origin tagged. The names are the words of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Cardinality {
@@ -42,7 +44,7 @@ pub(super) struct CommonSections<'a> {
 }
 
 impl<'a> CommonSections<'a> {
-    /// Reads a section that all kinds of lines may have, and notes any other section as unknown.
+    /// Reads a section that all types of lines may have, and notes any other section as unknown.
     #[inline(always)]
     pub(super) fn read_section(&mut self, section: &'a [u8], notes: &mut Notes) {
         match section {
@@ -76,7 +78,7 @@ impl<'a> CommonSections<'a> {
     }
 }
 
-/// Sets the value of a section. It replaces the value of an earlier such section, which is noted.
+/// Sets the value of a section. If it replaces an earlier value, the repetition is noted.
 pub(super) fn set_value<T>(current: &mut Option<T>, value: T, notes: &mut Notes) {
     notes.add_if(current.replace(value).is_some(), Note::RepeatedSection);
 }
@@ -87,8 +89,8 @@ pub(super) fn set_text<'a>(current: &mut Option<&'a [u8]>, text: &'a [u8], notes
     set_value(current, text, notes);
 }
 
-/// Sets the value of a section as [`set_value`] does, if `word` is the name of a variant. Any other word is noted as
-/// `unknown` and has no effect.
+/// Sets the value of a section as [`set_value`] does, if `word` is the name of a variant. Otherwise it only adds the
+/// note `unknown`.
 pub(super) fn set_word<E: Named>(current: &mut Option<E>, word: &[u8], unknown: Note, notes: &mut Notes) {
     match E::VARIANTS.iter().find(|variant| variant.name().as_bytes() == word) {
         Some(&variant) => set_value(current, variant, notes),
@@ -108,7 +110,7 @@ pub(super) fn sections(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// Reads a positive number that consists of digits alone.
+/// Reads a positive number that consists only of digits.
 fn unix_seconds(digits: &[u8]) -> Option<u64> {
     let mut seconds = 0_u64;
     for digit in digits {

@@ -16,7 +16,7 @@ use super::{Note, Notes, Tags, Text};
 /// The bytes that begin a service check.
 pub(super) const PREFIX: &[u8] = b"_sc|";
 
-/// The state of a service.
+/// A parsed service check.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceCheck<'a> {
     /// The name of the check: not empty, UTF-8, and free of control characters.
@@ -33,7 +33,7 @@ pub struct ServiceCheck<'a> {
     pub tags: Tags<'a>,
     /// The container or process that sent the check.
     pub origin: Origin<'a>,
-    /// The notes on the line.
+    /// The notes about the line.
     pub notes: Notes,
 }
 
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_come_in_any_order() {
+    fn fields_may_come_in_any_order() {
         let check = parsed(b"_sc|a:b|3|m:x\\ny|d:7|#k:v|h:w|card:low").unwrap();
         assert_eq!((check.name, check.status, check.timestamp), ("a:b", Status::Unknown, Some(7)));
         assert_eq!(check.hostname, Some(&b"w"[..]));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn message_that_is_not_utf8_is_noted() {
+    fn a_message_that_is_not_utf8_is_noted() {
         let notes = parsed(b"_sc|a|0|m:\xff").unwrap().notes;
         assert_eq!(notes.iter().collect::<Vec<_>>(), [Note::TextNotUtf8, Note::Message]);
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn rejected_check_reports_where() {
+    fn a_rejected_check_reports_the_offending_byte() {
         let cases: [(&[u8], usize); 9] = [
             (b"_sc|", 4),
             (b"_sc||0", 4),

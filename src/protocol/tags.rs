@@ -1,11 +1,11 @@
-//! The tags of a line, and the dialects that write them into the name.
+//! Reads the tags of a line, in a section or in one of the dialects that write them into the name.
 
 use enum_map::{Enum, EnumMap};
 use strum::{IntoStaticStr, VariantArray};
 
 use super::sections::sections;
 
-/// A way to write tags within the name. DogStatsD is none of them: its tags have a section of their own.
+/// A syntax for tags within the name. DogStatsD is not among them, because its tags have their own section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum Dialect {
@@ -69,7 +69,7 @@ impl Dialects {
     }
 }
 
-/// The tags of a line: the ones within its name, and its sections that begin with `#`.
+/// The tags of a line: the tags within its name, and the tags in its sections that begin with `#`.
 #[derive(Debug, Clone, Copy)]
 pub struct Tags<'a> {
     in_name: &'a [u8],
@@ -89,14 +89,14 @@ impl<'a> Tags<'a> {
         self.sections
     }
 
-    /// Iterates over key and value of each tag as sent, in the order of the line. They need not be UTF-8. The value of a tag
-    /// without one is empty.
+    /// Iterates over the key and the value of each tag as sent, in the order of the line. They need not be UTF-8. A tag
+    /// without a value has an empty value.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.in_name().chain(self.in_sections())
     }
 
-    /// Returns the line from its first `#` section if there are tags both within the name and in sections, and thus of two
-    /// dialects.
+    /// Returns the line from its first `#` section if tags occur both within the name and in sections. Such tags are of
+    /// two dialects.
     pub(super) fn second_dialect(self) -> Option<&'a [u8]> {
         let is_mixed = !self.sections.is_empty()
             && self.in_name().next().is_some()

@@ -1,9 +1,9 @@
-//! The bytes of a line as text: how they are searched, checked and shown.
+//! Searches, checks and shows the bytes of a line as text.
 
 use std::fmt;
 
-/// Free text as sent: the title and text of an event, or the message of a service check. It holds any bytes but a line
-/// feed, which is sent as a backslash and an `n`.
+/// Free text as sent: the title and text of an event, or the message of a service check. It may contain any byte except
+/// a line feed. Clients write a line feed as a backslash and an `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a>(pub(super) &'a [u8]);
 
@@ -27,7 +27,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Returns true if `text` is UTF-8. Most texts are ASCII, which is checked faster.
+/// Returns true if `text` is UTF-8. Most texts are ASCII, and the check for ASCII is faster.
 pub(super) fn is_utf8(text: &[u8]) -> bool {
     text.is_ascii() || std::str::from_utf8(text).is_ok()
 }
@@ -41,11 +41,11 @@ pub(super) fn split_at_byte(text: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Returns the offset of the first `byte`. It is `memchr` for bytes that are near.
+/// Returns the offset of the first `byte`, as `memchr` does, but faster if the byte is near.
 ///
-/// Most values and sections are short, and a call to a search with wide registers costs more than the search. This search
-/// is inlined and takes eight bytes at a time. Bytes equal to `byte` become 0, and Mycroft's test finds the lowest of them
-/// by subtracting 1 from each byte. A borrow may wrongly mark bytes above a 0, but never below it.
+/// Most values and sections are short, so calling a search with wide registers costs more than the search itself. This
+/// search is inlined and reads eight bytes at a time. Bytes equal to `byte` become 0. Mycroft's test subtracts 1 from
+/// each byte to find the lowest 0. A borrow may wrongly mark a byte above a 0, but never a byte below it.
 #[inline]
 fn find_near(text: &[u8], byte: u8) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
@@ -85,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn near_search_finds_what_a_plain_search_finds(
+        fn the_near_search_agrees_with_a_plain_search(
             text in proptest::collection::vec(proptest::sample::select(&b"|{}\0\x7f\x80\xffa"[..]), 0..40),
             byte in proptest::sample::select(&b"|:\0\x80"[..]),
         ) {

@@ -1,4 +1,4 @@
-//! Splits a line into tokens, so that people can be shown its parts.
+//! Splits a line into tokens for display.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use super::{Event, Metric, ServiceCheck, Tags};
 pub struct Token {
     /// The name of the part, for example `rate`.
     pub part: &'static str,
-    /// The offsets of its bytes.
+    /// The range of its bytes in the line.
     pub range: Range<usize>,
 }
 
@@ -101,7 +101,7 @@ impl Tokens<'_> {
         }
     }
 
-    /// Adds all sections but tags. `part` names the sections that not all kinds of lines have.
+    /// Adds all sections except tags. `part` names the sections that only one type of line has.
     fn add_sections(&mut self, text: &[u8], part: impl Fn(&[u8]) -> &'static str) {
         for (_, section) in sections(text) {
             match section {
@@ -122,7 +122,7 @@ impl Tokens<'_> {
     /// Returns the offset of bytes that were borrowed from the text.
     fn offset(&self, bytes: &[u8]) -> usize {
         let offset = bytes.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
-        // Empty bytes may be borrowed from elsewhere.
+        // An empty slice may lie outside the text.
         offset.min(self.text.len())
     }
 }

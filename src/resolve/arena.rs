@@ -1,22 +1,23 @@
-//! Keeps the texts of many series in few pieces of memory, which snapshots share.
+//! Keeps the texts of many series in a few large pages, which snapshots share.
 //!
 //! ```text
 //!  pages:  [ a LF c | b LF k LF v LF c | ... ]  closed, shared      [ z LF c | ...     open: grows
 //!            ^ StringRef                          with snapshots
 //! ```
 //!
-//! A closed page takes no more texts, so it can be shared without a lock. It is freed once all its texts were released and no
-//! snapshot holds it. Once most texts of a page were released, the owner of the others should move them.
+//! A closed page accepts no more texts, so snapshots can share it without a lock. It is freed when all its texts are
+//! released and no snapshot holds it. If most texts of a page are released, the owner of the remaining texts should
+//! move them.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::Series;
 
-/// The number of bytes up to which a page takes texts. A longer text gets a page of its own.
+/// The capacity of a page in bytes. A longer text gets its own page.
 const PAGE: usize = 64 << 10;
 
-/// Refers to a text. It takes 8 bytes, since each series has one.
+/// A reference to a text. It takes only 8 bytes because each series has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StringRef {
     page: u32,
@@ -26,7 +27,7 @@ pub(crate) struct StringRef {
 }
 
 impl StringRef {
-    /// Refers to no text.
+    /// The reference to no text.
     pub(crate) const NONE: Self = Self { page: 0, at: 0, len: 0 };
 
     pub(crate) fn is_none(self) -> bool {
@@ -39,20 +40,20 @@ const WHOLE: u16 = u16::MAX;
 /// The texts of all series.
 #[derive(Debug, Default)]
 pub(crate) struct StringArena {
-    /// `None` for numbers that are free, and for that of the open page.
+    /// The closed pages by number. Free numbers and the number of the open page have `None`.
     closed: Vec<Option<Page>>,
     free: Vec<u32>,
     open: String,
     /// The number of the open page.
     open_number: u32,
-    /// The bytes of texts in the open page that were not released.
+    /// The number of bytes in the open page that belong to unreleased texts.
     open_live: usize,
 }
 
 #[derive(Debug)]
 struct Page {
     text: Arc<Box<str>>,
-    /// The bytes of texts that were not released.
+    /// The number of bytes that belong to unreleased texts.
     live: usize,
 }
 
@@ -65,7 +66,7 @@ impl StringArena {
         if self.open.is_empty() {
             self.open_number = self.free.pop().unwrap_or_else(|| {
                 self.closed.push(None);
-                // Each page holds a text in use, and there are fewer than 2^32 of them.
+                // Each page holds at least one text in use, and fewer than 2^32 texts exist.
                 self.closed.len() as u32 - 1
             });
         }
@@ -77,7 +78,7 @@ impl StringArena {
             self.close();
             return StringRef { page, at: 0, len: WHOLE };
         }
-        // Both below PAGE.
+        // Both numbers are below `PAGE`.
         StringRef { page, at: at as u16, len: text.len() as u16 }
     }
 
@@ -92,7 +93,7 @@ impl StringArena {
         self.release_if_dead(self.open_number);
     }
 
-    /// Returns a text that was not released.
+    /// Returns the text, which must not have been released.
     pub(crate) fn text(&self, text_ref: StringRef) -> &str {
         let text = match &self.closed[text_ref.page as usize] {
             Some(page) => &page.text,
@@ -125,7 +126,7 @@ impl StringArena {
         }
     }
 
-    /// Returns true if most of the text's page was released.
+    /// Returns true if more than half of the text's page was released.
     pub(crate) fn is_sparse(&self, text_ref: StringRef) -> bool {
         let page = &self.closed[text_ref.page as usize];
         page.as_ref().is_some_and(|page| page.live * 2 < page.text.len())
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_in_the_open_page_is_no_series_yet_and_can_be_released() {
+    fn a_text_in_the_open_page_can_be_released_but_not_shared() {
         let mut arena = StringArena::default();
         let a = arena.push("a");
         assert_eq!(arena.series(a), None);

@@ -3,8 +3,8 @@
 use crate::model::{CONTAINER_ID, Event};
 use crate::protocol::{self, Tags};
 
-/// Returns an event as snapshots hold it. The container's id is one of its tags if the client sent it and
-/// `container_id_tag` is true.
+/// Converts a parsed event to the event that snapshots hold. If `container_id_tag` is true, the container's id that the
+/// client sent becomes a tag.
 #[must_use]
 pub fn event(event: &protocol::Event<'_>, container_id_tag: bool) -> Event {
     let mut tags = sorted(event.tags);
@@ -28,14 +28,14 @@ pub fn event(event: &protocol::Event<'_>, container_id_tag: bool) -> Event {
     }
 }
 
-/// Returns tags in sorted order, with U+FFFD for bytes that are not UTF-8.
+/// Returns the tags in sorted order, with U+FFFD for bytes that are not UTF-8.
 pub(crate) fn sorted(tags: Tags<'_>) -> Vec<(String, String)> {
     let mut tags: Vec<_> = tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect();
     tags.sort();
     tags
 }
 
-/// Returns bytes as text, with U+FFFD for bytes that are not UTF-8.
+/// Converts bytes to text, with U+FFFD for bytes that are not UTF-8.
 pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -11,10 +11,10 @@ use crate::text::name;
 /// The key and the value of a tag.
 type Tag<'a> = (&'a [u8], &'a [u8]);
 
-/// Builds identities in buffers that it reuses, so that looking up a known series allocates nothing.
+/// Builds identities in reused buffers, so looking up a known series allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct IdentityBuilder {
-    /// Whether the container's id is a tag where a client sends it.
+    /// Whether the container's id becomes a tag if a client sends it.
     container_id_tag: bool,
     /// `key LF value LF` for each tag, in the order of the line.
     tags: String,
@@ -28,8 +28,8 @@ impl IdentityBuilder {
         Self { container_id_tag, ..Self::default() }
     }
 
-    /// Builds the identity of the series that the metric's samples of this kind belong to, by the rule that matches them
-    /// or else by the line alone. Returns the factor by which the rule scales values.
+    /// Builds the identity of the series for the metric's samples of this kind. The matching rule determines it, or the
+    /// line alone if no rule matches. Returns the factor by which the rule scales values.
     pub(crate) fn identify(
         &mut self,
         mapped: Option<&Mapped<'_>>,
@@ -50,18 +50,18 @@ impl IdentityBuilder {
             return Err(RefuseReason::ReservedName);
         }
         self.build_mapped(kind, metric, mapped);
-        // The members of a set are not numbers.
+        // The members of a set are not numbers, so no rule scales them.
         Ok(if kind == Kind::Set { 1.0 } else { mapped.rule.scale })
     }
 
-    /// Builds the identity that the metric's samples of this kind have without rules.
+    /// Builds the identity that the metric's samples of this kind would have without rules.
     pub(crate) fn build(&mut self, kind: Kind, metric: &Metric<'_>) {
         let own = [self.container_tag(metric.origin()), None, None];
         self.assemble(kind, metric.name(), metric.tags(), own);
     }
 
-    /// Builds the identity with the name and the labels that a rule gives. A label replaces the tags of its name, unless
-    /// the rule honors labels: then those tags replace the label. A label without a value is left out.
+    /// Builds the identity with the name and the labels of a rule. A label replaces the tags of its name. If the rule
+    /// honors labels, the tags replace the label instead. Labels without a value are omitted.
     fn build_mapped(&mut self, kind: Kind, metric: &Metric<'_>, mapped: &Mapped<'_>) {
         let Mapped { rule, name, labels } = mapped;
         self.clear();
@@ -86,7 +86,7 @@ impl IdentityBuilder {
         self.join(kind, [name, ""]);
     }
 
-    /// Builds the identity of the gauge that a service check becomes. The check's name and host are tags of it.
+    /// Builds the identity of the gauge that represents a service check. The check's name and host become tags.
     pub(crate) fn build_check(&mut self, check: &ServiceCheck<'_>) {
         let name = Some((&b"check"[..], check.name.as_bytes()));
         let host = check.hostname.map(|hostname| (&b"host"[..], hostname));
@@ -99,10 +99,10 @@ impl IdentityBuilder {
         is_tag.then_some((CONTAINER_ID, origin.container_id))
     }
 
-    /// Puts together a name, the tags of a line, and tallyd's `own` tags.
+    /// Assembles the identity from a name, the tags of a line, and tallyd's `own` tags.
     ///
-    /// A tag of the line with the key of an own tag becomes `exported_…`, as Prometheus does with labels. Otherwise a
-    /// client could pass one check off as another.
+    /// If a tag of the line has the key of an own tag, its key becomes `exported_…`, as Prometheus does with labels.
+    /// Otherwise a client could pass one check off as another.
     fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 3]) {
         self.clear();
         let own = || own.into_iter().flatten();
@@ -130,7 +130,7 @@ impl IdentityBuilder {
         self.ranges.push(start..self.tags.len());
     }
 
-    /// Joins the pieces of the name and the sorted tags to an identity.
+    /// Joins the pieces of the name and the sorted tags into an identity.
     fn join(&mut self, kind: Kind, name: [&str; 2]) {
         let tags = &self.tags;
         self.ranges.sort_unstable_by(|a, b| tags[a.clone()].cmp(&tags[b.clone()]));
@@ -156,7 +156,7 @@ fn push_lossy(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Returns the result of the rule that matches samples of this kind, if there is one.
+/// Applies the rules to the metric's samples of this kind. Returns `None` if no rule matches.
 pub(crate) fn map<'a>(mapping: &'a Mapping, kind: Kind, metric: &Metric<'_>) -> Option<Mapped<'a>> {
     if mapping.is_empty() { None } else { mapping.apply(&metric.name().to_string(), kind) }
 }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_sort_alike_even_if_a_key_holds_a_control_byte() {
+    fn tags_sort_as_in_series_new_even_with_control_bytes() {
         let expected = Series::new(Kind::Counter, "a", &[("t", "1"), ("t\0", "2"), ("t\tx", "")]);
         assert_eq!(series(b"a:1|c|#t:1,t\0:2,t\tx"), expected);
     }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_gives_back_its_name_kind_and_tags() {
+    fn a_series_returns_its_name_kind_and_tags() {
         for kind in Kind::ALL {
             let series = Series::new(kind, "n", &[("k", ""), ("a", "b:c")]);
             assert_eq!((series.name(), series.kind()), ("n", kind));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_check_is_a_gauge_with_its_name_and_host_as_tags() {
+    fn a_service_check_becomes_a_gauge_tagged_with_name_and_host() {
         let expected = [("check", "db.up"), ("env", "prod"), ("host", "web-1")];
         assert_eq!(
             series(b"_sc|db.up|2|h:web-1|#env:prod|m:no answer"),
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(
             series(b"_sc|redis|2|#check:mysql,host:a"),
             Series::new(Kind::Gauge, SERVICE_CHECK, &expected),
-            "the host is a tag like any other where the check has none of its own"
+            "a check without a host of its own keeps the tag"
         );
         let expected = [("check", "redis"), ("exported_host", "a"), ("host", "b")];
         assert_eq!(series(b"_sc|redis|2|#host:a|h:b"), Series::new(Kind::Gauge, SERVICE_CHECK, &expected));

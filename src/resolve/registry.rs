@@ -1,4 +1,4 @@
-//! Numbers all series, so that all shards know a series by the same number.
+//! Numbers all series, so that all shards use the same number for a series.
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
@@ -14,12 +14,12 @@ use strum::VariantArray;
 use super::arena::{StringArena, StringRef};
 use crate::model::{HeldPolicy, Kind, PolicyId, RESERVED_PREFIX, Series};
 
-/// The kinds of aggregates. Series of one aggregate kind are kept alike, and numbered together.
+/// The kinds of aggregates. The series of one aggregate kind are stored in the same way and share one numbering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, VariantArray)]
 pub(crate) enum AggregateKind {
     Counter,
     Gauge,
-    /// Milliseconds, which are shown in seconds.
+    /// Timings in milliseconds. Prometheus gets them in seconds.
     Timing,
     /// Histograms and distributions.
     Distribution,
@@ -38,8 +38,8 @@ impl AggregateKind {
     }
 }
 
-/// The number of a series among those of its aggregate kind. Numbers are dense from 0. A number is reused after its
-/// series was dropped.
+/// The number of a series within its aggregate kind. Numbers are dense from 0. The number of a dropped series is
+/// reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SeriesId(pub(crate) u32);
 
@@ -49,7 +49,7 @@ impl SeriesId {
     }
 }
 
-/// The limits on series. tallyd's own series do not count.
+/// The limits on series. They do not apply to tallyd's own series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The number of series that may be alive at a time; below 2^32.
@@ -58,7 +58,7 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// The values of the shipped configuration.
+/// The defaults are those of the shipped configuration.
 impl Default for Limits {
     fn default() -> Self {
         Self { series: 1_000_000, bytes: 256 << 20 }
@@ -72,51 +72,52 @@ pub(crate) enum LimitExceeded {
     Bytes,
 }
 
-/// All series that are alive, over all shards.
+/// All live series of all shards.
 ///
-/// A shard asks the registry once for each line pattern that it does not know, and never for a known one.
+/// A shard asks the registry once for each unknown line pattern, and never for a known one.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    /// Keyed afresh for each process.
+    /// Each process has its own random key, so no sender can choose names that collide.
     hasher: RandomState,
     max_series: AtomicUsize,
     max_bytes: AtomicUsize,
     inner: RwLock<Inner>,
 }
 
-/// The number of series that are handled under one hold of the lock, which takes some tens of microseconds. The lock is
-/// then handed to whoever waits. Otherwise this thread would take it again before a receiver has woken up.
+/// The number of series that the flush handles per hold of the lock, which takes some tens of microseconds. In between,
+/// it hands the lock to a waiting thread. Otherwise it would take the lock again before a receiver wakes up.
 const SERIES_PER_STEP: usize = 256;
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The number of clients' series that are alive.
+    /// The number of live series that clients sent.
     series: usize,
-    /// The bytes of their identities.
+    /// The number of bytes that their identities take.
     bytes: usize,
     /// The identities of all series.
     identities: StringArena,
     kinds: EnumMap<AggregateKind, Numbers>,
 }
 
-/// The number of tables that the series of a kind are spread over by their hash. One table of a million series takes 100 ms
-/// to grow, and all receivers with a new series wait for it. Each of these takes less than half a millisecond.
+/// The number of tables over which the series of a kind are spread by hash. A single table of a million series takes
+/// 100 ms to grow, while all receivers with new series wait. Each of these tables grows in less than half a
+/// millisecond.
 const TABLES: usize = 256;
 
 /// The series of one aggregate kind.
 #[derive(Debug)]
 struct Numbers {
     tables: [HashTable<SeriesId>; TABLES],
-    /// The identity of each number.
+    /// The identity of each series, by number.
     identities: Vec<StringRef>,
-    /// The policy of each number.
+    /// The policy of each series, by number.
     policies: Vec<HeldPolicy>,
     free: Vec<SeriesId>,
-    /// The series registered since [`Registry::take_added`].
+    /// The series registered since the last call of [`Registry::take_added`].
     added: Vec<SeriesId>,
-    /// The series that got another policy since [`Registry::take_changed`].
+    /// The series whose policy changed since the last call of [`Registry::take_changed`].
     changed: Vec<SeriesId>,
-    /// The idle series that are dropped unless a sample comes in time.
+    /// The idle series that will be dropped unless a sample arrives in time.
     dying: BTreeSet<SeriesId>,
 }
 
@@ -134,12 +135,12 @@ impl Default for Numbers {
     }
 }
 
-/// Returns the table of a hash, chosen by bits that do not decide the place within the table.
+/// Returns the table of a hash. The bits that choose the table do not determine the position within it.
 fn table_of(hash: u64) -> usize {
     (hash >> 40) as usize % TABLES
 }
 
-/// Returns true for the identity of one of tallyd's own series, which limits do not apply to.
+/// Returns true if the identity belongs to one of tallyd's own series, which have no limits.
 fn is_own(identity: &str) -> bool {
     identity.starts_with(RESERVED_PREFIX)
 }
@@ -158,17 +159,18 @@ impl Registry {
         Limits { series: self.max_series.load(Relaxed), bytes: self.max_bytes.load(Relaxed) }
     }
 
-    /// Changes the limits. Series beyond lower ones live on until they expire.
+    /// Changes the limits. Series that exceed a lower limit live on until they expire.
     pub(crate) fn set_limits(&self, Limits { series, bytes }: Limits) {
         self.max_series.store(series, Relaxed);
         self.max_bytes.store(bytes, Relaxed);
     }
 
-    /// Returns the number of the series with this identity, which is registered if it is new. A line assigns it `policy`.
+    /// Returns the number of the series with this identity, and registers the series if it is new. `policy` is the
+    /// policy that the line assigns to it.
     ///
     /// # Errors
     ///
-    /// If the series is new and a limit leaves no room for it.
+    /// Returns an error if the series is new and would exceed a limit.
     pub(crate) fn resolve(
         &self,
         kind: AggregateKind,
@@ -180,7 +182,8 @@ impl Registry {
             let inner = self.inner.read();
             match inner.find(kind, hash, identity) {
                 Some(id) if inner.kinds[kind].is_settled(id, policy) => return Ok(id),
-                // Most clients that exceed a limit do so with every line, so it is refused under the cheaper lock.
+                // Clients beyond a limit usually exceed it with every line, so the check first runs under the cheaper
+                // read lock.
                 None => inner.check_room(identity, self.limits())?,
                 Some(_) => {}
             }
@@ -219,8 +222,8 @@ impl Registry {
         series
     }
 
-    /// Returns the series that got another policy since the last call. Calling [`take_added`](Self::take_added) afterwards
-    /// makes all of them known.
+    /// Returns the series whose policy changed since the last call. Call [`take_added`](Self::take_added) afterwards,
+    /// because some of them may be new.
     pub(crate) fn take_changed(&self, kind: AggregateKind) -> Vec<(SeriesId, PolicyId)> {
         if self.inner.read().kinds[kind].changed.is_empty() {
             return Vec::new();
@@ -230,8 +233,8 @@ impl Registry {
         std::mem::take(changed).into_iter().map(|id| (id, policies[id.index()].id())).collect()
     }
 
-    /// Starts a generation of rules: gives each series the policy that takes the place of its own, until a line assigns
-    /// another one. `carried` holds the new id of each old one. No shard may resolve lines at this time.
+    /// Starts a generation of rules. Each series gets the policy that replaces its old one, until a line assigns it
+    /// another. `carried` holds the new id of each old policy. No shard may resolve lines at this time.
     pub(crate) fn carry_policies_over(&self, carried: &[PolicyId]) {
         for numbers in self.inner.write().kinds.values_mut() {
             for held in &mut numbers.policies {
@@ -240,14 +243,15 @@ impl Registry {
         }
     }
 
-    /// Announces that these series will be dropped.
+    /// Announces that these series will be dropped unless a line refers to them first.
     pub(crate) fn mark_dying(&self, kind: AggregateKind, ids: impl IntoIterator<Item = SeriesId>) {
         let dying = ids.into_iter().collect();
         self.inner.write().kinds[kind].dying = dying;
     }
 
-    /// Drops those of the announced series that no shard asked for since and that `is_idle` still calls idle. Calls
-    /// `forget` for each of them before its number can be given to another series. Returns them sorted by number.
+    /// Drops the announced series for which `is_idle` still returns true, except the ones that a shard has asked for
+    /// since. Calls `forget` for each dropped series before its number can be reused. Returns the dropped series sorted
+    /// by number.
     pub(crate) fn drop_dying(
         &self,
         kind: AggregateKind,
@@ -258,7 +262,7 @@ impl Registry {
         loop {
             let mut inner = self.inner.write();
             let numbers = &mut inner.kinds[kind];
-            // A series that a shard asks for between two steps is no longer among them.
+            // If a shard asks for a series between two steps, the series is no longer dying.
             let step: Vec<_> =
                 std::iter::from_fn(|| numbers.dying.pop_first()).take(SERIES_PER_STEP).collect();
             if step.is_empty() {
@@ -281,8 +285,8 @@ impl Registry {
         dropped
     }
 
-    /// Moves series out of pages that hold mostly dropped ones, so that these pages are freed. Returns the series of a kind
-    /// that were moved, sorted by number.
+    /// Moves the series of a kind out of sparse pages, so that these pages can be freed. Returns the moved series,
+    /// sorted by number.
     pub(crate) fn compact(&self, kind: AggregateKind) -> Vec<(SeriesId, Series)> {
         let numbers = self.inner.read().kinds[kind].identities.len();
         let mut moved = Vec::new();
@@ -299,14 +303,14 @@ impl Registry {
 }
 
 impl Numbers {
-    /// Returns true if nothing has to change for a series that a line asks for.
+    /// Returns true if a line that refers to the series changes nothing: the series is not dying and keeps its policy.
     fn is_settled(&self, id: SeriesId, policy: PolicyId) -> bool {
         !self.dying.contains(&id) && !self.policies[id.index()].gives_way_to(policy)
     }
 
-    /// Keeps a series that a line asks for alive, and gives it the line's policy if that takes precedence.
+    /// Keeps a series alive because a line refers to it. Assigns the line's policy if that takes precedence.
     fn settle(&mut self, id: SeriesId, policy: PolicyId) {
-        // Of a million dying series, all may come back in the same interval.
+        // A million dying series may all come back in one interval, so the set must find each one fast.
         self.dying.remove(&id);
         let held = &mut self.policies[id.index()];
         if held.gives_way_to(policy) {
@@ -359,7 +363,7 @@ impl Inner {
         let id = free.pop().unwrap_or_else(|| {
             identities.push(StringRef::NONE);
             policies.push(held);
-            // Below max_series, which the configuration keeps below 2^32.
+            // The number is below 2^32, because the configuration keeps `max_series` below it.
             SeriesId(identities.len() as u32 - 1)
         });
         identities[id.index()] = texts.push(identity);
@@ -387,7 +391,7 @@ impl Inner {
         free.push(id);
     }
 
-    /// Gives memory back if a table needs less than a quarter of what it has.
+    /// Returns memory to the system if a table uses less than a quarter of its capacity.
     fn shrink(&mut self, kind: AggregateKind, table: usize, hasher: &RandomState) {
         let Self { identities: texts, kinds, .. } = self;
         let Numbers { tables, identities, .. } = &mut kinds[kind];
@@ -463,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_over_all_kinds_and_known_series_pass_it() {
+    fn the_limit_counts_all_kinds_and_admits_known_series() {
         let registry = registry(2);
         let a = resolve(&registry, AggregateKind::Counter, "a\nc");
         resolve(&registry, AggregateKind::Gauge, "a\ng").unwrap();
@@ -483,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn few_series_left_of_many_do_not_keep_the_memory_of_all() {
+    fn a_few_remaining_series_do_not_keep_the_memory_of_all() {
         let registry = Registry::new(Limits { series: 10_000, bytes: 1 << 30 });
         let resolve =
             |number: usize| resolve(&registry, AggregateKind::Set, &format!("{number:0100}\ns")).unwrap();
@@ -539,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_are_limited_in_bytes_and_dropped_ones_make_room() {
+    fn the_bytes_of_identities_are_limited_and_dropped_series_make_room() {
         let registry = Registry::new(Limits { series: 10, bytes: 7 });
         let a = resolve(&registry, AggregateKind::Set, "a\ns").unwrap();
         assert_eq!(resolve(&registry, AggregateKind::Set, "long\ns"), Err(LimitExceeded::Bytes));

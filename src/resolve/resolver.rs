@@ -1,4 +1,4 @@
-//! Finds the slot in which the samples of a line are recorded.
+//! Finds the slot that records the samples of a line.
 
 use std::mem;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::mapping::Mapping;
 use crate::model::{Kind, PolicyId, RESERVED_PREFIX};
 use crate::protocol::{Metric, Name, Sample, ServiceCheck};
 
-/// The settings by which lines lead to series.
+/// The settings that determine the series of a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolveOptions {
-    /// Whether a signed value of a gauge is a value, not a change.
+    /// Whether a signed value of a gauge is absolute instead of a change.
     pub absolute_gauges: bool,
-    /// The same for gauges whose names begin with one of these prefixes.
+    /// The prefixes of gauge names whose signed values are absolute.
     pub absolute_gauge_prefixes: Vec<String>,
-    /// Whether the container's id is a tag of the series where a client sends it.
+    /// Whether the container's id becomes a tag of the series if a client sends it.
     pub container_id_tag: bool,
 }
 
 impl ResolveOptions {
-    /// Returns true if a signed value of a gauge of this name is a value, not a change.
+    /// Returns true if a signed value of the gauge `name` is absolute instead of a change.
     #[must_use]
     pub fn is_absolute(&self, name: Name<'_>) -> bool {
         self.absolute_gauges || self.absolute_gauge_prefixes.iter().any(|prefix| name.starts_with(prefix))
@@ -33,32 +33,32 @@ impl ResolveOptions {
 
 /// Resolves the lines that one shard receives.
 ///
-/// It numbers the slots of the shard's columns: each new pattern of a line gets the next slot of its column.
+/// It numbers the slots of the shard's columns: each new line pattern gets the next slot of its column.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     options: ResolveOptions,
     cache: LineCache,
     /// The rules for patterns that the cache does not know.
     mapping: Arc<Mapping>,
-    /// The number of slots that were given out in each column.
+    /// The number of slots that each column has.
     slots: EnumMap<AggregateKind, u32>,
-    /// Builds the identities of series.
+    /// Builds the identities of series with rules applied.
     identities: IdentityBuilder,
     /// Builds the identities that lines would have without rules.
     unmapped: IdentityBuilder,
 }
 
-/// The place of a sample: where it is recorded, and what happens to its value before.
+/// The place that records a sample, and the factor for its value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resolved {
     pub(crate) pattern: LinePattern,
     /// The factor by which a rule multiplies the value.
     pub(crate) scale: f64,
-    /// The slot that the column has to open before the sample is recorded.
+    /// The slot that the column must open before it records the sample.
     pub(crate) new_slot: Option<NewSlot>,
 }
 
-/// A slot that a column does not have yet. It is the column's next one.
+/// The next slot of a column, which the column has not opened yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewSlot {
     pub(crate) kind: AggregateKind,
@@ -68,19 +68,19 @@ pub(crate) struct NewSlot {
     pub(crate) weight: f64,
 }
 
-/// Separates the keys of series before mapping from other keys of the cache. No split line holds a line feed.
+/// Marks keys that are identities before mapping. Split lines contain no line feed, so no other key ends in one.
 const UNMAPPED: &[u8] = b"\n";
 
-/// Returns the number of patterns that a shard remembers at most.
+/// Returns the largest number of patterns that a shard remembers.
 ///
-/// The limit keeps clients that vary the order of their tags or their sample rate from filling the memory. Lines beyond it
-/// are parsed each time. To find their series takes at most one more pattern per series.
+/// Without a limit, clients that vary the order of their tags or their sample rate could fill the memory. Beyond the
+/// limit, the shard parses each line. Finding the series of such lines takes at most one more pattern per series.
 fn max_patterns(limits: Limits) -> usize {
     2 * limits.series + 65_536
 }
 
-/// Returns the number of bytes that the keys of remembered patterns take at most. The keys by which series are found come
-/// on top.
+/// Returns the largest number of bytes that the keys of remembered patterns take. The identities that serve as keys are
+/// not included.
 fn max_key_bytes(limits: Limits) -> usize {
     128 * max_patterns(limits)
 }
@@ -97,19 +97,19 @@ impl Resolver {
         }
     }
 
-    /// Returns the hash by which [`find`](Self::find) looks the pattern of a line up.
+    /// Returns the hash that [`find`](Self::find) needs for a line.
     #[inline(always)]
     pub(crate) fn hash(&self, line: SplitLine<'_>) -> u32 {
         self.cache.hash(line.before(), line.after())
     }
 
-    /// Returns the pattern of a line that has a value, if the pattern is known.
+    /// Returns the pattern of a line if the pattern is known. The line must have a value.
     #[inline(always)]
     pub(crate) fn find(&self, line: SplitLine<'_>, hash: u32) -> Option<LinePattern> {
         self.cache.find(hash, line.before(), line.after())
     }
 
-    /// Returns the number of events that one sample of the pattern stands for.
+    /// Returns the number of occurrences that one sample of the pattern represents.
     #[inline(always)]
     pub(crate) fn weight(&self, pattern: LinePattern) -> f64 {
         self.cache.weight(pattern)
@@ -120,7 +120,7 @@ impl Resolver {
         self.cache.effect(pattern)
     }
 
-    /// Returns true if a CPU cache holds most of what lookups read, so that reading ahead does not pay.
+    /// Returns true if a CPU cache holds most of what lookups read, so that reading ahead is not worthwhile.
     #[inline(always)]
     pub(crate) fn fits_cpu_cache(&self) -> bool {
         self.cache.fits_cpu_cache()
@@ -132,15 +132,15 @@ impl Resolver {
         self.cache.first_entry(hash)
     }
 
-    /// Reads the key of an entry, so that it will be in the CPU cache.
+    /// Reads the key of an entry to bring it into the CPU cache.
     #[inline(always)]
     pub(crate) fn touch(&self, entry: Entry) -> u64 {
         self.cache.touch(entry)
     }
 
-    /// Finds or creates the place for samples of a kind in a parsed line, and remembers the line's pattern.
+    /// Finds or creates the place for a sample of a parsed line, and remembers the line's pattern.
     ///
-    /// All samples of a line that have one kind share one place.
+    /// All samples of a line that have the same kind share one place.
     pub(crate) fn resolve(
         &mut self,
         registry: &Registry,
@@ -151,14 +151,14 @@ impl Resolver {
         if metric.name().starts_with(RESERVED_PREFIX) {
             return Err(RefuseReason::ReservedName);
         }
-        // Only a line whose other bytes always mean the same has a pattern.
+        // A line has a pattern only if its bytes other than the value always mean the same.
         let pattern = (line.has_value() && metric.is_cacheable()).then_some(line);
         if let Some(known) = pattern.and_then(|line| self.find_key(line.before(), line.after())) {
             return self.apply_effect(known);
         }
         let can_learn = self.can_learn(registry.limits());
         let pattern = pattern.filter(|_| can_learn);
-        // With rules, a line without a pattern is found by the series that it would have without them.
+        // If rules exist, a line without a pattern is found by the identity that it would have without rules.
         let by_unmapped = pattern.is_none() && can_learn && !self.mapping.is_empty();
         if by_unmapped {
             self.unmapped.build(sample.kind, metric);
@@ -197,7 +197,7 @@ impl Resolver {
         Ok(Resolved { pattern, scale, new_slot })
     }
 
-    /// Finds or creates the gauge that a service check is a value of.
+    /// Finds or creates the gauge that represents a service check.
     pub(crate) fn resolve_check(
         &mut self,
         registry: &Registry,
@@ -221,7 +221,7 @@ impl Resolver {
         }
     }
 
-    /// Returns the place of a known pattern, with the effect of its rule.
+    /// Applies the effect of the rule to a known pattern, if it has one.
     fn apply_effect(&self, known: LinePattern) -> Result<Resolved, RefuseReason> {
         let (pattern, scale) = match known.target {
             Target::Ruled => match self.cache.effect(known) {
@@ -237,7 +237,7 @@ impl Resolver {
         self.cache.find(self.cache.hash(before, after), before, after)
     }
 
-    /// Finds or opens the slot of the series whose identity was built last, for lines that have no pattern.
+    /// Finds or opens the slot of the series whose identity was built last. It serves lines that have no pattern.
     fn find_series(
         &mut self,
         registry: &Registry,
@@ -245,9 +245,10 @@ impl Resolver {
         kind: Kind,
         policy: PolicyId,
     ) -> Result<(LinePattern, Option<NewSlot>), RefuseReason> {
-        // Every identity holds a line feed and no split line does, so both kinds of key share one table.
+        // Identities contain a line feed and split lines do not, so both can be keys of one table.
         if let Some(known) = self.find_key(self.identities.identity().as_bytes(), b"") {
-            // A service check may have opened it. It does not tell what a sign means to its gauge.
+            // A service check may have opened the gauge without knowing the meaning of a sign, so this line's target
+            // applies.
             return Ok((LinePattern { target, ..known }, None));
         }
         let (slot, new_slot) = self.open_slot(registry, kind, 1.0, policy)?;
@@ -256,7 +257,7 @@ impl Resolver {
         Ok((pattern, new_slot))
     }
 
-    /// Gives out a new slot of the series whose identity was built last, and registers the series if it is new.
+    /// Allocates a slot for the series whose identity was built last, and registers the series if it is new.
     fn open_slot(
         &mut self,
         registry: &Registry,
@@ -276,13 +277,13 @@ impl Resolver {
         Ok((slot, Some(NewSlot { kind, owner, weight })))
     }
 
-    /// Returns true if new patterns are still remembered.
+    /// Returns true if the cache has room for new patterns.
     fn can_learn(&self, limits: Limits) -> bool {
         self.cache.len() < max_patterns(limits) && self.cache.key_bytes() < max_key_bytes(limits)
     }
 
-    /// Returns true if the patterns should be forgotten: because no more are remembered, or because one is too long to be
-    /// remembered, so that each line of it takes a new slot.
+    /// Returns true if the shard should forget its patterns. Either the cache has no room, or a pattern was too long to
+    /// remember, so each line of it takes a new slot.
     pub(crate) fn is_full(&self, limits: Limits) -> bool {
         !self.can_learn(limits) || self.cache.has_overflowed()
     }
@@ -292,8 +293,8 @@ impl Resolver {
         (self.cache.len(), self.cache.key_bytes())
     }
 
-    /// Forgets all patterns and slots. `cache` is empty and takes the place of the present one, which it gets in
-    /// exchange. `mapping` replaces the rules, if given.
+    /// Forgets all patterns and slots. Swaps the cache with `cache`, which must be empty. `mapping` replaces the rules,
+    /// if given.
     pub(crate) fn reset(&mut self, cache: &mut LineCache, mapping: Option<&Arc<Mapping>>) {
         mem::swap(&mut self.cache, cache);
         self.slots = EnumMap::default();
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_limited_in_bytes_and_series_are_still_found() {
+    fn the_bytes_of_patterns_are_limited_and_series_are_still_found() {
         let mut lines = Lines::new(10);
         let (limit, longest) = (max_key_bytes(lines.registry.limits()), 60_000);
         let count = limit / longest + 100;
@@ -353,9 +354,9 @@ mod tests {
         assert_eq!(lines.resolver.slots, slots);
     }
 
-    /// Each byte that is not UTF-8 becomes three of the identity, which is then longer than keys can be.
+    /// In the identity, each byte that is not UTF-8 becomes three bytes. The identity then exceeds the length of a key.
     #[test]
-    fn a_series_that_is_too_long_for_the_cache_makes_it_full_until_it_is_reset() {
+    fn an_identity_too_long_for_the_cache_fills_it_until_a_reset() {
         let mut lines = Lines::new(10);
         let line = [b"a:1|c|#".to_vec(), vec![0xff; 30_000]].concat();
         assert!(!lines.is_full());
@@ -367,14 +368,14 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_limited_in_number_and_forgotten_by_a_reset() {
+    fn the_number_of_patterns_is_limited_and_a_reset_forgets_them() {
         let mut lines = Lines::new(10);
         let limit = max_patterns(lines.registry.limits());
         for container in 0..limit + 1000 {
             assert_eq!(lines.is_full(), container >= limit);
             lines.resolve(format!("a:1|c|c:{container}").as_bytes());
         }
-        // One more finds the series itself.
+        // One more pattern finds the series itself.
         assert_eq!(lines.resolver.size().0, limit + 1);
         lines.reset();
         assert_eq!(lines.resolver.size().0, 0);

@@ -1,8 +1,8 @@
 //! Splits datagrams into lines, and each line around its value, in one pass.
 //!
-//! In words: for each line, find its first colon, the first `|` after it, and its end. Lines are short, so starting a
-//! search costs as much as running it. Therefore 64 bytes at a time are compared with all three delimiters. That gives
-//! one bit per byte, and the rest is counting zeros.
+//! The simple version searches each line for its first colon, the first `|` after it, and its end. Lines are short, so
+//! starting a search costs as much as running it. Therefore this version compares 64 bytes at a time with all three
+//! delimiters. The result is one bit per byte, and counting zeros finds the positions.
 //!
 //! ```text
 //! bytes    a p i . h i t s : 1 2 | c LF b : 3 | c
@@ -13,10 +13,10 @@
 
 use wide::u8x16;
 
-/// The number of bytes that are compared together: as many as a register has bits.
+/// The number of bytes that are compared at a time: as many as a register has bits.
 const BLOCK: usize = 64;
 
-/// A line that is not empty, split around its value.
+/// A non-empty line, split around its value.
 ///
 /// ```text
 /// api.latency : 12.5 |ms|@0.1|#env:prod
@@ -27,12 +27,12 @@ pub(crate) struct SplitLine<'a> {
     pub(crate) line: &'a [u8],
     /// The offset of the first colon.
     colon: usize,
-    /// The offset of the first `|` after the colon; 0 in a line that has no such pair.
+    /// The offset of the first `|` after the colon; 0 if the line lacks either.
     pipe: usize,
 }
 
 impl<'a> SplitLine<'a> {
-    /// A placeholder for no line.
+    /// A placeholder for a line.
     pub(crate) const NONE: Self = Self { line: &[], colon: 0, pipe: 0 };
 
     /// Returns true if the line has a value between a colon and a `|`.
@@ -57,18 +57,18 @@ impl<'a> SplitLine<'a> {
     }
 }
 
-/// Iterates over the lines of a datagram: those of [`protocol::lines`](crate::protocol::lines), split around their values.
+/// Iterates over the lines that [`protocol::lines`](crate::protocol::lines) returns, split around their values.
 #[derive(Debug)]
 pub(crate) struct SplitLines<'a> {
     datagram: &'a [u8],
     /// The offset at which the next line starts.
     start: usize,
-    /// The offset at which the block starts, at most `start`.
+    /// The offset at which the current block starts; at most `start`.
     base: usize,
     block: Block,
 }
 
-/// The delimiters in 64 bytes, one bit per byte. The lowest bit stands for the first byte.
+/// The delimiters in 64 bytes, one bit per byte. The lowest bit represents the first byte.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     feeds: u64,
@@ -88,7 +88,7 @@ impl Block {
         Self { feeds: marked(b'\n'), colons: marked(b':'), pipes: marked(b'|') }
     }
 
-    /// Marks the delimiters of the last, incomplete block. It is padded with bytes that are no delimiters.
+    /// Marks the delimiters of the last, incomplete block. Its padding contains no delimiters.
     #[inline(never)]
     fn last(rest: &[u8]) -> Self {
         let mut bytes = [0; BLOCK];
@@ -111,8 +111,8 @@ impl<'a> SplitLines<'a> {
         self.block = rest.first_chunk().map_or_else(|| Block::last(rest), Block::new);
     }
 
-    /// Returns the offset of the first marked byte at or after `from`, which must not lie before the block. Returns the
-    /// length of the datagram if there is none.
+    /// Returns the offset of the first marked byte at or after `from`, which must not precede the block. Returns the
+    /// length of the datagram if no byte is marked.
     #[inline(always)]
     fn seek(&mut self, from: usize, marks: impl Fn(Block) -> u64) -> usize {
         let at_or_after = |base: usize| u64::MAX.checked_shl(from.saturating_sub(base) as u32).unwrap_or(0);
@@ -136,7 +136,7 @@ impl<'a> Iterator for SplitLines<'a> {
     fn next(&mut self) -> Option<SplitLine<'a>> {
         while self.start < self.datagram.len() {
             let start = self.start;
-            // At the end of the line, each search finds the same line feed as the search before.
+            // If a search ends at the line feed, the next search finds the same line feed.
             let colon = self.seek(start, |block| block.feeds | block.colons);
             let pipe = self.seek(colon, |block| block.feeds | block.pipes);
             let end = self.seek(pipe, |block| block.feeds);
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use crate::protocol;
 
-    /// Splits a line by one search after the other. This is the specification.
+    /// Implements the specification: splits a line by one search after another.
     fn plain(line: &[u8]) -> Option<[&[u8]; 3]> {
         let colon = line.iter().position(|&byte| byte == b':')?;
         let pipe = colon + line[colon..].iter().position(|&byte| byte == b'|')?;
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_are_split_as_one_search_after_the_other_would(
+        fn lines_are_split_as_by_one_search_after_another(
             datagram in proptest::collection::vec(
                 prop_oneof![Just(b'\n'), Just(b':'), Just(b'|'), Just(b'\r'), Just(0), b'a'..=b'z', b'a'..=b'z', b'a'..=b'z', any::<u8>()],
                 0..300,

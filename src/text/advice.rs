@@ -1,12 +1,12 @@
-//! Advice on what to write instead of what was refused, in the words of people who write files rather than in those of the
-//! libraries that read them.
+//! Says what to write instead of a refused value, in the words of users rather than of parsing libraries.
 
 use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde::de::Unexpected;
 
-/// Returns what to write where serde expected `expected`: a type or a visitor's description.
+/// Returns what to write instead of a value that serde refused. `expected` is serde's description: a type, or the text
+/// of a visitor.
 pub(crate) fn wanted(expected: &str) -> Cow<'_, str> {
     let words = match expected {
         "a boolean" | "boolean" => "true or false",
@@ -23,7 +23,7 @@ pub(crate) fn wanted(expected: &str) -> Cow<'_, str> {
     words.into()
 }
 
-/// Returns what kind of value was found.
+/// Describes the value that serde found.
 pub(crate) fn found(unexpected: &Unexpected<'_>) -> String {
     match unexpected {
         Unexpected::Bool(value) => format!("{value} is a boolean"),
@@ -37,11 +37,11 @@ pub(crate) fn found(unexpected: &Unexpected<'_>) -> String {
     }
 }
 
-/// Returns what is wrong with a key that is not one of `known`, and the key that was probably meant.
+/// Returns the message for a key that is not one of `known`. It suggests the key that the user probably meant.
 pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
     let distance = |known: &str| strsim::osa_distance(key, known);
     match known.iter().min_by_key(|known| distance(known)) {
-        // One slip in three letters.
+        // The suggestion allows one typo per three letters.
         Some(nearest) if distance(nearest) * 3 <= key.len().max(3) => {
             format!("unknown; did you mean `{nearest}`?")
         }
@@ -49,13 +49,13 @@ pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// Returns what is wrong with a word that is not one of `known`.
+/// Returns the message for a word that is not one of `known`.
 pub(crate) fn unknown_word(word: &str, known: &[&str]) -> String {
     format!("{word:?} is unknown; write {}", one_of(known))
 }
 
-/// Returns a list of words to choose from: `"a", "b" or "c"`. An empty word, which is the same as leaving the key out, is
-/// not listed.
+/// Returns a list of words to choose from: `"a", "b" or "c"`. It omits the empty word, which means the same as leaving
+/// out the key.
 pub(crate) fn one_of(words: &[&str]) -> String {
     let quoted: Vec<_> =
         words.iter().filter(|word| !word.is_empty()).map(|word| format!("{word:?}")).collect();
@@ -66,7 +66,7 @@ pub(crate) fn one_of(words: &[&str]) -> String {
     }
 }
 
-/// Returns what is wrong with a key that must be there.
+/// Returns the message for a required key that is missing.
 pub(crate) fn missing_key(key: impl Display) -> String {
     format!("`{key}` is missing")
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelled_key_is_answered_with_the_nearest_known_key() {
+    fn a_misspelled_key_gets_the_nearest_known_key_as_advice() {
         let known = ["interval", "percentiles", "ttl"];
         let cases = [
             ("intervall", "unknown; did you mean `interval`?"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn words_to_choose_from_are_listed_without_the_empty_one() {
+    fn a_list_of_words_omits_the_empty_word() {
         assert_eq!(one_of(&["", "summary", "histogram", "native"]), r#""summary", "histogram" or "native""#);
         assert_eq!(one_of(&["", "glob"]), r#""glob""#);
     }

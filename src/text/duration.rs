@@ -1,10 +1,10 @@
-//! Reads durations as Go programs write them, in the configuration files of `statsd_exporter` and exporter-toolkit.
+//! Reads durations in Go's notation, which the configuration files of `statsd_exporter` and exporter-toolkit use.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A duration in Go's notation, for example `1m2s` or `1.5h`. In those files, zero means that none is given.
+/// A duration in Go's notation, for example `1m2s` or `1.5h`. Zero means that the file gives no duration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GoDuration(pub Duration);
 
@@ -12,7 +12,9 @@ impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).map(Self).ok_or_else(|| {
-            de::Error::custom(format_args!("{text:?} is no duration; write \"90s\", \"1m30s\" or \"1.5h\""))
+            de::Error::custom(format_args!(
+                "{text:?} is not a duration; write \"90s\", \"1m30s\" or \"1.5h\""
+            ))
         })
     }
 }
@@ -23,7 +25,7 @@ impl Serialize for GoDuration {
     }
 }
 
-/// Reads numbers with units, one after the other, as Go's `time.ParseDuration` does. Negative ones are refused.
+/// Parses a sequence of numbers with units, as Go's `time.ParseDuration` does, but refuses negative durations.
 fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);

@@ -1,7 +1,7 @@
-//! Legal names of Prometheus.
+//! Makes names that are legal in Prometheus.
 
-/// Appends a character of a name, or `_` in place of an illegal one. A leading digit gets `_` before it. `also` is legal in
-/// addition to ASCII letters, digits and `_`.
+/// Appends `character` to a name, or `_` if the character is illegal. Inserts `_` before a leading digit. Legal
+/// characters are ASCII letters, digits, `_` and `also`.
 pub(crate) fn push_legal(name: &mut String, character: char, also: char) {
     if name.is_empty() && character.is_ascii_digit() {
         name.push('_');
@@ -10,7 +10,7 @@ pub(crate) fn push_legal(name: &mut String, character: char, also: char) {
     name.push(if is_legal { character } else { '_' });
 }
 
-/// Converts a tag's key to a label. Illegal characters become `_`.
+/// Converts a tag's key to a label name. Illegal characters become `_`.
 pub(crate) fn label(key: &str) -> String {
     let mut label = String::with_capacity(key.len() + 1);
     for character in key.chars() {

@@ -11,7 +11,8 @@ pub(crate) fn push_number(text: &mut String, value: f64) {
 /// Appends the shortest text that reads back as `value` and looks like a float: `3.0`.
 pub(crate) fn push_float(text: &mut String, value: f64) {
     match whole(value) {
-        // Most values are whole, and this takes a quarter of the time. Integers have no -0, however.
+        // Most values are whole, and formatting an integer is four times as fast. Zero is excluded because integers
+        // have no -0.
         Some(whole) if whole != 0 => {
             text.push_str(itoa::Buffer::new().format(whole));
             text.push_str(".0");
@@ -26,12 +27,12 @@ fn push_shortest(text: &mut String, value: f64) {
     if value.abs() < 1e16 {
         text.push_str(shortest);
     } else {
-        // Large numbers have a redundant sign before the exponent: 1e+300.
+        // zmij writes a redundant sign before the exponent of large numbers: 1e+300.
         text.extend(shortest.split('+'));
     }
 }
 
-/// Converts a value to an integer if it is whole and has fewer than 16 digits.
+/// Converts a value to an integer if it is whole and has at most 15 digits.
 fn whole(value: f64) -> Option<i64> {
     const LIMIT: f64 = 1e15;
     let whole = value as i64;

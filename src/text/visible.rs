@@ -1,4 +1,4 @@
-//! Makes text from clients safe to show. It must neither control a terminal nor change the direction of text.
+//! Makes text from clients safe to display: it can neither control a terminal nor change the direction of text.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! Reads YAML files that users bring along from other programs, and says in their words what is wrong with one.
+//! Reads YAML files that users bring from other programs. Its errors use the words of the file, not those of the
+//! library.
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
@@ -6,14 +7,14 @@ use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 use super::advice;
 use super::visible::visible;
 
-/// What is wrong with a file, and in which line, counted from 1, if that is known.
+/// The fault in a file, and its line if known. Lines count from 1.
 #[derive(Debug)]
 pub(crate) struct YamlError {
     pub(crate) line: Option<u64>,
     pub(crate) problem: String,
 }
 
-/// Reads a file. Returns `None` if there is nothing in it but comments.
+/// Parses a file. Returns `None` if it contains only comments.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<Option<T>, YamlError> {
     serde_saphyr::from_str(text).map_err(|error| {
         let error = error.without_snippet();
@@ -24,21 +25,21 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<Option<T>, YamlEr
     })
 }
 
-/// What is at the place of an error.
+/// The key and the value at the position of an error.
 #[derive(Debug, Default)]
 struct Place<'a> {
-    /// The key whose value begins there; empty if it is no key's value.
+    /// The key whose value begins at the error; empty if there is none.
     key: &'a str,
-    /// The value that begins there, up to the end of its line or what ends it in brackets.
+    /// The value that begins at the error. It ends with its line or, in brackets, at the next delimiter.
     value: &'a str,
 }
 
 impl<'a> Place<'a> {
-    /// `start` counts characters.
+    /// Finds the key and the value at `start`, which is an offset in characters.
     fn new(text: &'a str, start: usize) -> Self {
         let start = text.char_indices().nth(start).map_or(text.len(), |(byte, _)| byte);
         let (before, after) = text.split_at(start);
-        // A value that is missing is placed at the colon.
+        // The library reports a missing value at the position of the colon.
         let is_missing = after.starts_with(':');
         let key = if is_missing { before } else { before.trim_end().strip_suffix(':').unwrap_or_default() };
         let value = after.lines().next().unwrap_or_default();
@@ -48,12 +49,12 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Returns a sentence about the value, with its key.
+    /// Prefixes a sentence about the value with its key.
     fn say(&self, sentence: &str) -> String {
         if self.key.is_empty() { sentence.to_owned() } else { format!("{}: {sentence}", self.key) }
     }
 
-    /// Returns a sentence that refuses the value.
+    /// Returns a sentence that refuses the value and says what to write.
     fn refuse(&self, wanted: &str) -> String {
         let found = match self.value {
             "" => return self.say(&format!("write {wanted}")),
@@ -61,11 +62,11 @@ impl<'a> Place<'a> {
             value if value.starts_with('{') || value.contains(": ") => "a section",
             value => value,
         };
-        self.say(&format!("{} is not right here; write {wanted}", visible(found)))
+        self.say(&format!("{} is not valid here; write {wanted}", visible(found)))
     }
 }
 
-/// Returns what is wrong, and what to write instead.
+/// Returns a sentence that says what is wrong and what to write instead.
 fn problem(error: &Error, place: &Place<'_>) -> String {
     match error {
         Error::Message { msg, .. } => place.say(msg),
@@ -91,19 +92,20 @@ fn problem(error: &Error, place: &Place<'_>) -> String {
         Error::UnknownAnchor { .. } => {
             place.say("\"*\" begins a reference to a value that is not in the file; write text in quotes")
         }
-        Error::Eof { .. } => "the file ends where a value is missing".to_owned(),
+        Error::Eof { .. } => "the file ends before a value".to_owned(),
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::Budget { .. } => {
-            "the file is larger, or nested more deeply, than a configuration".to_owned()
+            "the file is too large, or too deeply nested, for a configuration".to_owned()
         }
         Error::ExternalMessage { msg, .. } => syntax(msg, place),
         other => format!("not valid YAML: {}", UserMessageFormatter.format_message(other)),
     }
 }
 
-/// Returns what to write where the reader expected `expected`, which is its name for it.
+/// Returns what to write instead of a value that the library refused. `expected` is the library's name for a legal
+/// value.
 fn wanted(expected: &str) -> String {
     match expected {
         "sequence start" => "a list: \"- item\" on lines of their own, or [item, item]".to_owned(),
@@ -113,11 +115,11 @@ fn wanted(expected: &str) -> String {
     }
 }
 
-/// Returns what is wrong with a text that is not YAML.
+/// Returns a sentence that says why the text is not valid YAML.
 fn syntax(message: &str, place: &Place<'_>) -> String {
     let sentence = match message {
         "mapping values are not allowed in this context" => {
-            return "a colon where no key can be; check the indentation, and put text that has \": \" in it in quotes"
+            return "unexpected colon; check the indentation, and put text that contains \": \" in quotes"
                 .to_owned();
         }
         _ if message.starts_with("tabs disallowed") => return "indented with a tab; use spaces".to_owned(),
@@ -146,7 +148,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "read, and then forgotten")]
+    #[expect(dead_code, reason = "the tests only parse the fields")]
     struct File {
         #[serde(default)]
         rules: Vec<Rule>,
@@ -156,7 +158,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "read, and then forgotten")]
+    #[expect(dead_code, reason = "the tests only parse the fields")]
     struct Rule {
         name: String,
         #[serde(default)]
@@ -179,9 +181,9 @@ mod tests {
         Histogram,
     }
 
-    /// Each row is a file, the line to blame, and the error.
+    /// Each row holds a file, the line of its fault, and the error.
     #[test]
-    fn errors_say_what_is_wrong_in_the_words_of_the_file() {
+    fn errors_use_the_words_of_the_file() {
         #[rustfmt::skip]
         let cases = [
             // Keys.
@@ -191,21 +193,21 @@ mod tests {
             ("rules:\n- name: a\n  name: b\n", 3, "`name` appears twice; keep one of the two"),
             ("rules:\n- scale: 1\n", 2, "`name` is missing"),
             // Types.
-            ("rules: 5\n", 1, "rules: 5 is not right here; write a list: \"- item\" on lines of their own, or [item, item]"),
-            ("rules:\n  name: a\n", 2, "rules: a section is not right here; write a list: \"- item\" on lines of their own, or [item, item]"),
-            ("rules:\n- a\n", 2, "a is not right here; write keys and their values: \"key: value\" on lines of their own"),
-            ("users: [a, b]\n", 1, "users: a list is not right here; write keys and their values: \"key: value\" on lines of their own"),
-            ("rules:\n- name: [a]\n", 2, "name: a list is not right here; write a single value, without brackets"),
-            ("rules:\n- name: a\n  scale: fast # x\n", 3, "scale: fast is not right here; write a number"),
-            ("rules:\n- {name: a, buckets: -1}\n", 2, "buckets: -1 is not right here; write a whole number from 0 to 4294967295"),
-            ("rules:\n- {name: a, honor: 5}\n", 2, "honor: 5 is not right here; write true or false"),
+            ("rules: 5\n", 1, "rules: 5 is not valid here; write a list: \"- item\" on lines of their own, or [item, item]"),
+            ("rules:\n  name: a\n", 2, "rules: a section is not valid here; write a list: \"- item\" on lines of their own, or [item, item]"),
+            ("rules:\n- a\n", 2, "a is not valid here; write keys and their values: \"key: value\" on lines of their own"),
+            ("users: [a, b]\n", 1, "users: a list is not valid here; write keys and their values: \"key: value\" on lines of their own"),
+            ("rules:\n- name: [a]\n", 2, "name: a list is not valid here; write a single value, without brackets"),
+            ("rules:\n- name: a\n  scale: fast # x\n", 3, "scale: fast is not valid here; write a number"),
+            ("rules:\n- {name: a, buckets: -1}\n", 2, "buckets: -1 is not valid here; write a whole number from 0 to 4294967295"),
+            ("rules:\n- {name: a, honor: 5}\n", 2, "honor: 5 is not valid here; write true or false"),
             ("rules:\n- name: a\n  kind: x\n", 3, "kind: \"x\" is unknown; write \"summary\" or \"histogram\""),
-            ("rules:\n- name: a\n  kind: [x]\n", 3, "kind: a list is not right here; write a single word"),
+            ("rules:\n- name: a\n  kind: [x]\n", 3, "kind: a list is not valid here; write a single word"),
             ("rules:\n- name:\n", 2, "name: has no value; write one, or leave the key out"),
             // Syntax.
             ("rules:\n- name: *.a\n", 2, "name: \"*\" begins a reference to a value that is not in the file; write text in quotes"),
             ("rules:\n- name: @a\n", 2, "name: text cannot begin with \"@\"; write it in quotes"),
-            ("rules:\n- name: a: b\n", 2, "a colon where no key can be; check the indentation, and put text that has \": \" in it in quotes"),
+            ("rules:\n- name: a: b\n", 2, "unexpected colon; check the indentation, and put text that contains \": \" in quotes"),
             ("rules:\n\t- name: a\n", 2, "indented with a tab; use spaces"),
             ("rules:\n- name: \"a\n", 2, "name: text has no closing quote"),
             ("rules: [a\n", 1, "rules: a bracket has no closing bracket"),
