@@ -12,7 +12,7 @@ use std::thread;
 use flate2::read::GzDecoder;
 use socket2::{Domain, Socket, Type};
 use tallyd_harness::http::{Answer, ask, connect, get, try_ask};
-use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::scraped::{scrape, start, wait_for_value};
 use tallyd_harness::{Daemon, PATIENCE, Page, wait_for, wait_until};
@@ -197,8 +197,8 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
     ]);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| count_on(&path, &finished));
-        let end = End(&finished);
+        let stream = scope.spawn(|| send_until(&path, &finished));
+        let end = SetOnDrop(&finished);
         for bytes in NONSENSE {
             let mut connection = connect(address);
             connection.write_all(bytes).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use tallyd_harness::http::get;
-use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::{Daemon, wait_until};
 use tempfile::TempDir;
 
@@ -105,8 +105,8 @@ fn repeated_reloads_lose_no_sample() {
         Daemon::start_from(&configuration.file(), &["listeners.unix_datagram.enabled=true", &place]);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| count_on(&path, &finished));
-        let end = End(&finished);
+        let stream = scope.spawn(|| send_until(&path, &finished));
+        let end = SetOnDrop(&finished);
         for times in 1..=10 {
             configuration.change(&mut daemon, &text(times), true);
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tallyd_harness::http::{Answer, ask, connect, get, try_ask};
-use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::secured::{SECRET, Secured, Site, TLS, authorization, start, start_at};
 use tallyd_harness::tls::{Authority, Client, Identity};
@@ -326,12 +326,12 @@ fn password_guessing_and_endless_handshakes_delay_no_scraper_and_no_sample() {
     let refused: Vec<_> = (0..CROWD).map(|_| AtomicU64::new(0)).collect();
     let all_refused = || refused.iter().map(|count| count.load(Ordering::SeqCst)).sum::<u64>();
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| count_on(&socket, &finished));
+        let stream = scope.spawn(|| send_until(&socket, &finished));
         for (number, count) in refused.iter().enumerate() {
             let (client, finished) = (site.client(), &finished);
             scope.spawn(move || guess(&client, address, number, finished, count));
         }
-        let end = End(&finished);
+        let end = SetOnDrop(&finished);
         let mut silent: Vec<_> = (0..40).map(|_| connect(address)).collect();
         silent.iter_mut().skip(20).for_each(|half| half.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap());
         wait_for(|| refused.iter().all(|count| count.load(Ordering::SeqCst) > 0).then_some(()));

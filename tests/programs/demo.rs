@@ -3,14 +3,14 @@
 use std::process::Command;
 
 use tallyd_harness::http::free_address;
-use tallyd_harness::process::{ROOT, without_variables_but_cargos};
+use tallyd_harness::process::{ROOT, without_variables_except_cargos};
 
 #[test]
 #[ignore = "needs prometheus and promtool; run make test"]
 fn demo_ends_with_the_percentiles_that_prometheus_has() {
     let [statsd, page, prometheus] = [(); 3].map(|()| free_address().to_string());
     let mut demo = Command::new(format!("{ROOT}/examples/demo.sh"));
-    let output = without_variables_but_cargos(&mut demo)
+    let output = without_variables_except_cargos(&mut demo)
         .arg("6")
         .envs([("STATSD", statsd), ("PAGE", page), ("PROMETHEUS", prometheus)])
         .output()

@@ -2,7 +2,7 @@
 //!
 //! A plain `cargo test` ignores the tests that need such a program; `make test` installs the programs and runs all tests.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 mod clients;
 mod clients_page;

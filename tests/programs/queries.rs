@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tallyd_harness::meanwhile::End;
+use tallyd_harness::meanwhile::SetOnDrop;
 use tallyd_harness::scraped::start;
 use tallyd_harness::{PATIENCE, wait_for};
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
     let daemons = [summary.address, histogram.address];
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| sell_on(daemons, &finished));
-        let end = End(&finished);
+        let end = SetOnDrop(&finished);
         for (form, prometheus) in servers {
             let of = |query: &str| query.replace("FORM", &format!("form=\"{form}\""));
             // 100 per second, within the error of the scrapes of ten seconds.
@@ -142,7 +142,7 @@ fn victoria_metrics_computes_the_right_numbers() {
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| sell_on([summary.address, histogram.address], &finished));
-        let end = End(&finished);
+        let end = SetOnDrop(&finished);
         victoria.wait_for("min(count_over_time(orders_total[10s]))", |scrapes| scrapes >= 9.0);
         victoria.wait_for("min(rate(orders_total[10s]))", |rate| is_about(rate, 100.0, 0.1));
         victoria.wait_for("min(stock)", |stock| stock == 42.5);
