@@ -1,4 +1,4 @@
-//! Tests of the real tallyd from outside: sockets, files, signals, pages and command lines.
+//! Tests the real tallyd from outside: sockets, files, signals, pages and command lines.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
