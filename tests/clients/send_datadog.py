@@ -15,8 +15,8 @@ base.random = lambda: 0.0
 MODES = {
     # The defaults, except that the client sends its telemetry at once instead of after 10 s.
     "direct": {"telemetry_min_flush_interval": 0},
-    # Packs lines into datagrams of up to 1432 bytes (8192 over a Unix socket). Each line has the fields that DogStatsD 1.4
-    # to 1.6 may append.
+    # Packs lines into datagrams of up to 1432 bytes (8192 over a Unix socket). Each line has the fields that DogStatsD
+    # 1.4 to 1.6 may append.
     "buffered": {
         "disable_buffering": False,
         "disable_telemetry": True,

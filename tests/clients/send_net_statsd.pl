@@ -1,4 +1,5 @@
-# Sends the samples that tests/programs/clients.rs expects, with Debian's libnet-statsd-perl. Usage: send_net_statsd.pl PORT
+# Sends the samples that tests/programs/clients.rs expects, with Debian's libnet-statsd-perl.
+# Usage: send_net_statsd.pl PORT
 use strict;
 use warnings;
 

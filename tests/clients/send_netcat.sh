@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sends the samples that tests/programs/clients.rs expects, with Debian's netcat-openbsd. Usage: send_netcat.sh ARGUMENT...
-# The arguments are netcat's: -u 127.0.0.1 PORT, 127.0.0.1 PORT, -U -u PATH, or -U PATH.
+# Sends the samples that tests/programs/clients.rs expects, with Debian's netcat-openbsd.
+# Usage: send_netcat.sh ARGUMENT... The arguments are netcat's: -u 127.0.0.1 PORT, 127.0.0.1 PORT, -U -u PATH, or -U PATH.
 set -euo pipefail
 
 # -w0 sends input that is ready, but only over UDP.

@@ -1,4 +1,4 @@
-//! A pipeline with one receiver and a Prometheus page behind it.
+//! A pipeline with one receiver and a Prometheus page.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
@@ -31,7 +31,7 @@ impl Exporter {
         self.pipeline.reload(settings);
     }
 
-    /// Adds an interval with these lines to the page.
+    /// Ends an interval with these lines, and adds its snapshot to the page.
     pub(crate) fn add(&mut self, lines: impl AsRef<[u8]>) -> ExportOutcome {
         let snapshot = self.lose(lines);
         self.totals.add(&snapshot)
