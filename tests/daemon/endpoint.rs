@@ -148,7 +148,7 @@ fn endpoint_and_text_file_show_the_same_page() {
 }
 
 #[test]
-fn hanging_disk_does_not_keep_the_endpoint_from_new_values() {
+fn endpoint_shows_new_values_while_the_disk_of_the_text_file_hangs() {
     let folder = TempDir::new().unwrap();
     // tallyd first writes the page to this path. Here it is a pipe without a reader, so even opening it hangs.
     let pipe = folder.path().join("tallyd.prom.new");

@@ -213,7 +213,7 @@ fn telemetry_has_the_state_of_the_file_and_the_certificate() {
 }
 
 #[test]
-fn telemetry_has_no_certificate_without_tls_and_no_unnamed_file() {
+fn telemetry_has_no_gauge_of_a_certificate_or_file_that_is_not_configured() {
     let scrape = |address| {
         wait_for(|| {
             let page = scraped::scrape(address);

@@ -37,7 +37,7 @@ impl Exporter {
         self.totals.add(&snapshot)
     }
 
-    /// Ends an interval with these lines, whose snapshot does not reach the page.
+    /// Ends an interval with these lines. Its snapshot does not reach the page.
     pub(crate) fn lose(&mut self, lines: impl AsRef<[u8]>) -> Snapshot {
         self.pipeline.record(0, lines);
         self.now += INTERVAL;

@@ -357,7 +357,7 @@ fn work_for_a_line_is_proportional_to_its_length() {
 }
 
 #[test]
-fn new_series_beyond_max_series_are_refused_and_known_series_go_on() {
+fn new_series_beyond_max_series_are_refused_and_known_series_continue() {
     let mut pipeline = pipeline_of(2, seconds(3600));
     pipeline.record(0, b"a:1|c\nb:1|c\nc:1|c\nc:1:2|ms\na:1|c");
     let results = pipeline.end_interval();
@@ -461,7 +461,7 @@ fn names_reserved_for_tallyd_are_refused() {
 }
 
 #[test]
-fn more_rates_and_patterns_than_are_remembered_are_counted_correctly() {
+fn rates_and_patterns_beyond_the_caches_are_counted_correctly() {
     let mut pipeline = pipeline_of(10, seconds(3600));
     // Each line comes twice, because tallyd does not parse the second line of a pattern.
     for n in (1..=2000).chain(1..=2000) {

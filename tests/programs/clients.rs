@@ -1,6 +1,6 @@
 //! Tests that tallyd reports the totals of what real clients send.
 //!
-//! Each client plays a shop that sends a few hundred samples; most clients have a script in `tests/clients`. The test
+//! Each client plays a shop that sends a few hundred samples. Most clients have a script in `tests/clients`. The test
 //! then stops tallyd and compares all rows that it wrote.
 
 use std::io;

@@ -30,7 +30,7 @@ impl Replay {
     pub(super) fn of(row: &Row, percentiles: &[f64], bounds: &[f64]) -> Self {
         let in_seconds = row.peer == "statsd_exporter" || row.config["convert_to"] == "seconds";
         let options = AggregationOptions {
-            // The limit up to which tallyd counts members exactly is the number of registers of the peer's estimator.
+            // tallyd counts members exactly up to this limit, which is the number of registers of the peer's estimator.
             exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
             ..AggregationOptions::default()
         };
@@ -92,14 +92,15 @@ impl Replay {
         &self.snapshots[0].policies.get(PolicyId::default()).statistics
     }
 
-    /// Returns one of the percentiles with which the row was replayed.
+    /// Returns a percentile. The row must have been replayed with it.
     pub(super) fn percentile(&self, summary: &Summary, percent: f64) -> f64 {
         let asked = &self.statistics().percentiles;
         let place = asked.iter().position(|percentile| percentile.percent() == percent);
         summary.percentiles[place.expect("the row was replayed with this percentile")]
     }
 
-    /// Returns the weight of the values up to a bound. The row was replayed with this bound, unless it is infinite.
+    /// Returns the weight of the values up to a bound. The row must have been replayed with this bound, unless the
+    /// bound is infinite.
     pub(super) fn weight_up_to(&self, kind: Kind, summary: &Summary, bound: f64) -> f64 {
         if bound == f64::INFINITY {
             return summary.count;
@@ -133,7 +134,7 @@ fn class_of(value: &Value) -> Class {
     }
 }
 
-/// Returns the settings with which tallyd reports idle series like the peer.
+/// Returns the settings that make tallyd report idle series like the peer.
 fn idle(row: &Row) -> IdleReporting {
     let config = &row.config;
     let deletes = config["deleteIdleStats"] == true || config["delete_counters"] == true;

@@ -200,7 +200,7 @@ fn legacy() -> BoxedStrategy<Bytes> {
     seq([name(), is(":"), join(field, ":", 2..5), after])
 }
 
-/// Generates a title or a text, whose length depends on the unit.
+/// Generates a title or a text. Its length often differs between the units.
 fn prose() -> BoxedStrategy<Bytes> {
     let piece = prop_oneof![
         12 => one_of(&["a", "b c", "é", "日", "😀", "e\u{301}"]),
