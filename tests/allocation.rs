@@ -1,4 +1,5 @@
-//! Receiving allocates nothing. This test has a process of its own, because it counts with another allocator.
+//! Tests that recording known series allocates nothing. The test has a binary of its own, because it counts with
+//! another allocator.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use tallyd::flush::{Aggregator, ReloadableSettings};
 use tallyd::mapping::{HistogramOptions, Mapping};
 use tallyd::model::{Policies, Policy, Telemetry};
 
-/// Returns lines of all kinds. Each series has some dozens in an interval, and some have more than stay exact.
+/// Returns datagrams with lines of all kinds. Each series gets dozens of samples, and some get more than tallyd keeps
+/// exactly.
 fn datagrams() -> Vec<String> {
     let mut lines = Vec::new();
     for n in 0..3000_u32 {
@@ -44,7 +46,7 @@ fn recording_known_series_allocates_nothing_over_many_intervals() {
         allocations.push(counted.count_total);
         drop(aggregator.end_interval(Duration::ZERO));
     }
-    // Both sets of columns have been in use by then, and have the memory that they need.
+    // By then, both sets of columns have been in use and have the memory that they need.
     assert_eq!(allocations[4..], [0; 4], "{allocations:?}");
     assert!(allocations[0] > 0, "allocations are not counted");
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests and `make guard` need: programs and StatsD clients from Debian, and Python's and Node's clients
-# beside their scripts.
-# Where all of it is there already this takes a moment and needs neither network nor root. It starts no service.
+# Installs what the tests and `make guard` need: programs and StatsD clients from Debian, and clients for Python and
+# Node, which go next to their scripts. If everything is installed already, it takes a moment and needs neither network
+# nor root. It starts no service.
 set -euo pipefail
 cd "$(dirname "$0")/clients"
 
@@ -13,7 +13,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# A python3 that can make a virtual environment. Where another one comes first in PATH, Debian's will do.
+# Prints a python3 that can create a virtual environment: the first one in PATH, or else Debian's.
 python() {
     local python
     for python in python3 /usr/bin/python3; do
@@ -25,13 +25,14 @@ python() {
     return 1
 }
 
-# Where Node's headers are, which most Nodes bring; Debian has them in a package of their own.
+# Prints the folder that has Node's headers. Most installations of Node include them; on Debian, they are in a separate
+# package.
 node_home() {
     node -p 'require("path").resolve(process.execPath, "../..")' 2>/dev/null || echo /usr
 }
 
-# What follows a package's name is a program or a file that it brings; `kill`, for one, is more than bash's own. Go is
-# GCC's, which takes half the room of Google's.
+# Prints the packages that are missing. Each line names a package, and a program or a file that the package installs.
+# `type -P` ignores what bash has built in, such as `kill`. Go is GCC's, which takes half the disk space of Google's.
 missing_packages() {
     local package brings
     while read -r package brings; do
@@ -60,7 +61,7 @@ missing_packages() {
 	valgrind valgrind
 	victoria-metrics victoria-metrics
 	PACKAGES
-    # Node from elsewhere brings its own npm, with which Debian's would be at odds.
+    # Node from another source includes its own npm, which conflicts with Debian's.
     type -P node >/dev/null || echo nodejs
     type -P npm >/dev/null || echo npm
     [ -e "$(node_home)/include/node/node.h" ] || echo libnode-dev
@@ -78,7 +79,7 @@ forbid_services() {
     local answer=0
     "$policy" prometheus start || answer=$?
     if [ "$answer" != 101 ]; then
-        say "$policy lets services start; install by hand: $*"
+        say "$policy lets services start; install these packages by hand: $*"
         exit 1
     fi
 }
@@ -88,7 +89,7 @@ install_packages() {
     forbid_services "$@"
     as_root "${apt[@]}" update
     as_root "${apt[@]}" install -y --no-install-recommends "$@"
-    # Nor at the next boot: the tests run these programs themselves.
+    # The services must not start at the next boot either, because the tests run these programs themselves.
     local package service
     while read -r package service; do
         case " $* " in
@@ -104,32 +105,32 @@ install_packages() {
 
 mapfile -t packages < <(missing_packages)
 if [ ${#packages[@]} = 0 ]; then
-    say 'Debian packages: all there'
+    say 'Debian packages: all installed'
 elif ! type -P apt-get >/dev/null; then
-    say "no apt-get here; install what is like Debian's ${packages[*]}"
+    say "no apt-get here; install the equivalents of Debian's ${packages[*]}"
     exit 1
 else
     say "Debian packages: installing ${packages[*]}"
     install_packages "${packages[@]}"
 fi
 
-# The list that was installed from lies in the installed folder; last, so that a broken installation begins anew.
+# A copy of the list marks a finished installation. It is written last, so that an interrupted installation starts over.
 if cmp --silent requirements.txt .venv/installed && .venv/bin/python -c ''; then
-    say 'PyPI packages: all there'
+    say 'PyPI packages: all installed'
 else
     say "PyPI packages: installing $(tr '\n' ' ' <requirements.txt)"
-    # The list is complete; Airflow's part needs nothing of the rest of Airflow for what the tests use.
+    # The list is complete without dependencies: the tests use a part of Airflow that does not need the rest.
     "$(python)" -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
     cp requirements.txt .venv/installed
 fi
 
 if cat package.json package-lock.json | cmp --silent - node_modules/installed; then
-    say 'npm packages: all there'
+    say 'npm packages: all installed'
 else
     say 'npm packages: installing those of package-lock.json'
     npm ci --silent --ignore-scripts --no-audit --no-fund
-    # Unix sockets take a module that is compiled, with Node's own headers instead of downloaded ones.
+    # Unix sockets need a compiled module. The build uses the headers on this machine instead of downloading some.
     if ! npm run --silent build-unix-dgram -- --nodedir="$(node_home)" >node_modules/build.log 2>&1; then
         cat node_modules/build.log
         exit 1

@@ -1,4 +1,4 @@
-"""Reads a page in OpenMetrics from standard input, by the parser of Prometheus' own client, and says what is wrong."""
+"""Parses an OpenMetrics page from standard input with Prometheus' own client, and prints what is wrong."""
 
 import sys
 
@@ -10,4 +10,4 @@ try:
 except ValueError as error:
     sys.exit(f"{error}")
 if not any(family.samples for family in families):
-    sys.exit("a page without samples")
+    sys.exit("the page has no samples")

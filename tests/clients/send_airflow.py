@@ -1,6 +1,6 @@
-"""Sends as Airflow what tests/programs/clients_page.rs expects: send_airflow.py CONFIG
+"""Sends metrics like Airflow, for tests/programs/clients_page.rs. Usage: send_airflow.py CONFIG
 
-Airflow makes its logger of these very settings; a whole Airflow is too large for a test.
+Creates Airflow's own loggers from the same settings that Airflow reads. A whole Airflow is too large for a test.
 """
 
 import sys
@@ -15,7 +15,7 @@ config.read(sys.argv[1])
 metrics = config["metrics"]
 
 address = {"host": metrics["statsd_host"], "port": metrics.getint("statsd_port")}
-# What Airflow has by default.
+# Airflow's default.
 disabled = metrics.get("statsd_disabled_tags", "job_id,run_id")
 
 if metrics.getboolean("statsd_datadog_enabled", fallback=False):
@@ -25,7 +25,7 @@ if metrics.getboolean("statsd_datadog_enabled", fallback=False):
         tags_in_string=metrics["statsd_datadog_tags"],
         statsd_disabled_tags=disabled,
     )
-    # As it is by default, but asked for nothing about itself.
+    # The defaults, except that the client sends no telemetry.
     logger.dogstatsd.disable_telemetry()
 elif metrics.getboolean("statsd_on"):
     influxdb = metrics.getboolean("statsd_influxdb_enabled", fallback=False)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends with bash alone what tests/programs/clients.rs expects: send_bash.sh udp|tcp PORT
+# Sends the samples that tests/programs/clients.rs expects, with bash alone. Usage: send_bash.sh udp|tcp PORT
 set -euo pipefail
 shop=/dev/$1/127.0.0.1/$2
 
@@ -8,7 +8,7 @@ for order in {0..99}; do
     echo "shop.customers:customer-$((order % 25))|s" >"$shop"
 done
 
-# One socket for many lines, which so stay in their order over TCP, too.
+# One socket for many lines keeps the lines in order, over TCP too.
 exec 3>"$shop"
 echo "shop.stock:40|g" >&3
 echo "shop.stock:-15|g" >&3

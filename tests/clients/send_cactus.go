@@ -1,5 +1,5 @@
-// Sends with Debian's golang-github-cactus-go-statsd-client-dev what tests/programs/clients.rs expects:
-// send_cactus PORT octothorpe|comma|semicolon
+// Sends the samples that tests/programs/clients.rs expects, with Debian's golang-github-cactus-go-statsd-client-dev.
+// Usage: send_cactus PORT octothorpe|comma|semicolon
 package main
 
 import (
@@ -20,14 +20,14 @@ func main() {
 	client, err := statsd.NewClientWithConfig(&statsd.ClientConfig{
 		Address: "127.0.0.1:" + os.Args[1],
 		Prefix:  "shop",
-		// Packed into datagrams of up to 1432 bytes.
+		// Packs lines into datagrams of up to 1432 bytes.
 		UseBuffered: true,
 		TagFormat:   formats[os.Args[2]],
 	})
 	if err != nil {
 		panic(err)
 	}
-	// Sampled calls are always drawn: their lines say the rate, and the total is known.
+	// The client draws every sampled call, so the total is known. Its line still has the rate.
 	client.(*statsd.Client).SetSamplerFunc(func(float32) bool { return true })
 	for order := 0; order < 100; order++ {
 		region := statsd.Tag{"region", "us"}
@@ -47,7 +47,7 @@ func main() {
 	client.Gauge("stock", 40, 1)
 	client.GaugeDelta("stock", -15, 1)
 	client.GaugeDelta("stock", 2, 1)
-	// Two lines, `0` and then `-7`: the second is a change.
+	// The client means the value -7, but sends `-7`, which is a change.
 	client.Gauge("balance", 3, 1)
 	client.Gauge("balance", -7, 1)
 	if err := client.Close(); err != nil {

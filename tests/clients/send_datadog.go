@@ -1,5 +1,5 @@
-// Sends with Debian's golang-github-datadog-datadog-go-dev what tests/programs/clients.rs expects:
-// send_datadog ADDRESS direct|buffered
+// Sends the samples that tests/programs/clients.rs expects, with Debian's golang-github-datadog-datadog-go-dev.
+// Usage: send_datadog ADDRESS direct|buffered
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 
 func connect(address string) (*statsd.Client, error) {
 	if os.Args[2] == "buffered" {
-		// Packed into datagrams of up to 1432 bytes.
+		// Packs lines into datagrams of up to 1432 bytes.
 		return statsd.NewBuffered(address, 50)
 	}
 	return statsd.New(address)
@@ -23,7 +23,7 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	// By default, what a Unix socket does not take within a millisecond is dropped.
+	// By default, the client drops what a Unix socket does not accept within a millisecond.
 	client.SetWriteTimeout(time.Minute)
 	client.Namespace = "shop."
 	client.Tags = []string{"env:test", "canary"}

@@ -1,6 +1,6 @@
-"""Sends with PyPI's datadog what tests/programs/clients.rs expects: send_datadog.py PORT|URL direct|buffered|aggregated
+"""Sends the samples that tests/programs/clients.rs expects, with PyPI's datadog.
 
-A URL is that of a Unix socket, as `socket_path` takes it.
+Usage: send_datadog.py PORT|URL direct|buffered|aggregated. URL names a Unix socket, as `socket_path` expects it.
 """
 
 import sys
@@ -9,20 +9,21 @@ import time
 from datadog.dogstatsd import base
 from datadog.dogstatsd.base import DogStatsd
 
-# Sampled calls are always drawn: their lines say the rate, and the total is known.
+# The client draws every sampled call, so the total is known. Its line still has the rate.
 base.random = lambda: 0.0
 
 MODES = {
-    # As it is without options; its own telemetry, sent along, is asked for at once instead of after 10 s.
+    # The defaults, except that the client sends its telemetry at once instead of after 10 s.
     "direct": {"telemetry_min_flush_interval": 0},
-    # Lines packed into datagrams of up to 1432 bytes (8192 over a Unix socket), with all that DogStatsD 1.4 to 1.6 may append to them.
+    # Packs lines into datagrams of up to 1432 bytes (8192 over a Unix socket). Each line has the fields that DogStatsD
+    # 1.4 to 1.6 may append.
     "buffered": {
         "disable_buffering": False,
         "disable_telemetry": True,
         "container_id": "ci-0123456789abcdef",
         "cardinality": "low",
     },
-    # Counters, gauges and sets added up by the client, and the values of distributions packed into one line.
+    # The client adds up counters, gauges and sets, and packs the values of a distribution into one line.
     "aggregated": {
         "disable_buffering": False,
         "disable_aggregation": False,
@@ -35,7 +36,7 @@ place, mode = sys.argv[1:]
 if place.isdigit():
     to = {"host": "127.0.0.1", "port": int(place)}
 else:
-    # To wait while tallyd is behind; by default the client drops what cannot be sent at once.
+    # The client waits while tallyd is behind. By default, it drops what it cannot send at once.
     to = {"socket_path": place, "socket_timeout": None}
 client = DogStatsd(**to, namespace="shop", constant_tags=["env:test", "canary"], **MODES[mode])
 
@@ -58,7 +59,7 @@ if mode != "aggregated":
         client.histogram("render", 10, sample_rate=0.5)
 
 
-# Reported in seconds, as this client does unless it is told otherwise.
+# This client reports seconds by default.
 @client.timed("decorated")
 def work():
     time.sleep(0.002)

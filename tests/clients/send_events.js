@@ -1,4 +1,5 @@
-// Sends with npm's hot-shots the events and checks that tests/programs/clients.rs expects: send_events.js udp|tcp PORT, or uds PATH
+// Sends the events and checks that tests/programs/clients.rs expects, with npm's hot-shots.
+// Usage: send_events.js udp|tcp PORT, or send_events.js uds PATH
 'use strict';
 
 const StatsD = require('hot-shots');
@@ -16,7 +17,7 @@ const client = new StatsD({
   errorHandler: fail,
 });
 
-// Lengths are in units of UTF-16: one of é, two of a balloon.
+// The client counts lengths in UTF-16 units: one for é, two for the balloon.
 client.event('Café 🎈', 'zwei\nZeilen | ein Strich');
 client.event(
   'deploy',

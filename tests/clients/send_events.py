@@ -1,4 +1,7 @@
-"""Sends with PyPI's datadog the events and checks that tests/programs/clients.rs expects: send_events.py PORT|URL"""
+"""Sends the events and checks that tests/programs/clients.rs expects, with PyPI's datadog.
+
+Usage: send_events.py PORT|URL
+"""
 
 import sys
 

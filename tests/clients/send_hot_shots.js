@@ -1,16 +1,16 @@
-// Sends with npm's hot-shots what tests/programs/clients.rs expects:
-// send_hot_shots.js udp|tcp PORT, or uds PATH, and direct|buffered|aggregated|telegraf
+// Sends the samples that tests/programs/clients.rs expects, with npm's hot-shots.
+// Usage: send_hot_shots.js udp|tcp PORT MODE, or send_hot_shots.js uds PATH MODE. MODE is a key of `modes`.
 'use strict';
 
 const StatsD = require('hot-shots');
 
-// Sampled calls are always drawn: their lines say the rate, and the total is known.
+// The client draws every sampled call, so the total is known. Its line still has the rate.
 Math.random = () => 0;
 
 const modes = {
-  // As it is without options.
+  // The defaults.
   direct: {},
-  // Lines packed into datagrams, with all that DogStatsD 1.4 to 1.6 may append to them.
+  // Packs lines into datagrams. Each line has the fields that DogStatsD 1.4 to 1.6 may append.
   buffered: {
     maxBufferSize: 1000,
     datadog: true,
@@ -18,9 +18,9 @@ const modes = {
     containerID: 'ci-0123456789abcdef',
     cardinality: 'low',
   },
-  // Counters, gauges and sets added up by the client.
+  // The client adds up counters, gauges and sets.
   aggregated: { maxBufferSize: 1000, aggregation: true },
-  // InfluxDB tags, in the name.
+  // InfluxDB tags in the name.
   telegraf: { telegraf: true },
 };
 
@@ -59,7 +59,7 @@ async function main() {
   }
 
   const work = client.timer(() => {
-    // Busy, since a timer cannot see what goes on while its function does not run.
+    // Waits in a loop, because a synchronous timer does not see a timeout.
     const start = process.hrtime.bigint();
     while (process.hrtime.bigint() - start < 2000000n);
   }, 'wrapped');

@@ -1,8 +1,9 @@
-# Sends with Debian's libnet-statsd-perl what tests/programs/clients.rs expects: send_net_statsd.pl PORT
+# Sends the samples that tests/programs/clients.rs expects, with Debian's libnet-statsd-perl.
+# Usage: send_net_statsd.pl PORT
 use strict;
 use warnings;
 
-# Sampled calls are always drawn: their lines say the rate, and the total is known.
+# The client draws every sampled call, so the total is known. Its line still has the rate.
 BEGIN { *CORE::GLOBAL::rand = sub { 0 } }
 use Net::Statsd;
 
@@ -12,7 +13,7 @@ $Net::Statsd::PORT = $ARGV[0];
 for my $order (0 .. 99) {
     Net::Statsd::increment('shop.orders');
     Net::Statsd::update_stats('shop.items', $order % 5);
-    # Whole milliseconds: what is below is cut off.
+    # The client truncates timings to whole milliseconds.
     Net::Statsd::timing('shop.checkout', $order + 0.75);
 }
 Net::Statsd::decrement([ 'shop.orders', 'shop.left' ]);
@@ -22,5 +23,5 @@ for (1 .. 10) {
     Net::Statsd::timing('shop.render', 10, 0.5);
 }
 
-# Two lines in one datagram.
+# The client sends both lines in one datagram.
 Net::Statsd::gauge('shop.stock' => 40, 'shop.stock' => 27.5);

@@ -1,8 +1,8 @@
 <?php
-// Sends with PHP alone what tests/programs/clients.rs expects: send_php.php URL
+// Sends the samples that tests/programs/clients.rs expects, with PHP alone. Usage: send_php.php URL
 
 $tallyd = stream_socket_client($argv[1]);
-// A datagram is the end of its line, a stream needs one.
+// The end of a datagram ends its last line. A stream needs a line feed.
 $end = preg_match('/^ud[pg]:/', $argv[1]) ? '' : "\n";
 
 for ($order = 0; $order < 100; $order++) {

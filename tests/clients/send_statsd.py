@@ -1,4 +1,7 @@
-"""Sends with PyPI's statsd what tests/programs/clients.rs expects: send_statsd.py udp|tcp PORT, or unix PATH"""
+"""Sends the samples that tests/programs/clients.rs expects, with PyPI's statsd.
+
+Usage: send_statsd.py udp|tcp PORT, or send_statsd.py unix PATH
+"""
 
 import random
 import sys
@@ -7,7 +10,7 @@ from datetime import timedelta
 
 from statsd import StatsClient, TCPStatsClient, UnixSocketStatsClient
 
-# Sampled calls are always drawn: their lines say the rate, and the total is known.
+# The client draws every sampled call, so the total is known. Its line still has the rate.
 random.random = lambda: 0.0
 
 protocol, place = sys.argv[1:]
@@ -32,7 +35,7 @@ for _ in range(10):
 client.gauge("stock", 40)
 client.gauge("stock", -15, delta=True)
 client.gauge("stock", 2.5, delta=True)
-# Two lines in one go, `0` and then `-7.25`: the second is a change.
+# The client sends `0` and `-7.25` together. The second line is a change.
 client.gauge("balance", -7.25)
 
 
@@ -46,7 +49,7 @@ for _ in range(10):
     with client.timer("managed"):
         time.sleep(0.002)
 
-# Packed into datagrams of up to 512 bytes, or into one write.
+# Packs lines into datagrams of up to 512 bytes, or into one write to a stream.
 with client.pipeline() as pipe:
     for number in range(100):
         pipe.incr("piped")

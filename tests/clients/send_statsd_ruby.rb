@@ -1,10 +1,11 @@
-# Sends with Debian's ruby-statsd, the gem statsd-ruby, what tests/programs/clients.rs expects: send_statsd_ruby.rb PORT
+# Sends the samples that tests/programs/clients.rs expects, with Debian's ruby-statsd, which is the gem statsd-ruby.
+# Usage: send_statsd_ruby.rb PORT
 require 'statsd'
 
 client = Statsd.new('127.0.0.1', Integer(ARGV[0]))
 client.namespace = 'shop'
 
-# Sampled calls are always drawn: their lines say the rate, and the total is known.
+# The client draws every sampled call, so the total is known. Its line still has the rate.
 client.define_singleton_method(:rand) { 0.0 }
 
 100.times do |order|
@@ -23,11 +24,11 @@ end
 
 client.gauge('stock', 40)
 client.gauge('stock', 27.5)
-# Meant as a value; it has no changes of gauges.
+# The client means a value. It has no call for changes.
 client.gauge('balance', 3)
 client.gauge('balance', -7.25)
 
-# Packed into datagrams of ten lines.
+# Packs ten lines into each datagram.
 client.batch do |batch|
   100.times { |number| batch.count('packed', number) }
 end

@@ -1,4 +1,4 @@
-"""An application for tests/programs/clients_page.rs, which gunicorn serves: one page, and nothing else."""
+"""A WSGI application with one page, which gunicorn serves for tests/programs/clients_page.rs."""
 
 
 def app(environ, start_response):

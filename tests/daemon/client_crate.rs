@@ -1,4 +1,4 @@
-//! The client crate and tallyd together.
+//! Tests the client crate together with tallyd.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tallyd_harness::scraped::{scrape, start};
 use tallyd_harness::{Name, Page, wait_for};
 
 #[test]
-fn call_gives_the_same_metric_through_tallyd_and_on_the_own_page() {
+fn client_page_shows_the_same_metrics_as_tallyd_for_the_same_calls() {
     let (daemon, tallyd) = start(&["flush.interval=100ms", "telemetry.enabled=false"]);
     let own = free_address();
     let config = Config::new()
@@ -59,7 +59,7 @@ fn call_gives_the_same_metric_through_tallyd_and_on_the_own_page() {
     let series = |page: &Page| page.0.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(series(&in_process), series(&through_tallyd));
     for (name, value) in &through_tallyd.0 {
-        // The two compute percentiles in different ways and over different times.
+        // The two compute percentiles in different ways and over different periods.
         if !name.1.contains_key("quantile") {
             let own = in_process.0[name];
             assert!((own - value).abs() <= value.abs() * 1e-9, "{name:?}: {own} instead of {value}");
@@ -67,7 +67,7 @@ fn call_gives_the_same_metric_through_tallyd_and_on_the_own_page() {
     }
     assert_eq!(metrics.lost(), 0);
 
-    // These metrics clash with those above: neither Prometheus nor promtool takes a page with both.
+    // These metrics clash with earlier ones. Neither Prometheus nor promtool accepts a page with both.
     collector.record_gauge("jobs:[all]_total", 1, &[]);
     collector.record_gauge("parse.time_seconds", 1, &[]);
     collector.record_gauge("parse_time_seconds_count", 1, &[]);
@@ -76,14 +76,15 @@ fn call_gives_the_same_metric_through_tallyd_and_on_the_own_page() {
     collector.record_timing("queue-length_seconds", 1, &[]);
     collector.record_histogram("resumes_total", 1, &[]);
     metrics.flush();
-    // Sets are shown only after an interval with samples.
+    // Both pages show a set only after an interval with samples.
     let series = |address| -> BTreeSet<Name> {
         scrape(address).0.into_keys().filter(|(name, _)| !name.ends_with("_users")).collect()
     };
-    let is_there = |page: &BTreeSet<Name>| page.iter().any(|(name, _)| name.ends_with("length_seconds_sum"));
+    let is_complete =
+        |page: &BTreeSet<Name>| page.iter().any(|(name, _)| name.ends_with("length_seconds_sum"));
     let [through_tallyd, in_process] =
-        [tallyd, own].map(|address| wait_for(|| Some(series(address)).filter(is_there)));
-    // tallyd shows no percentiles of an interval without samples.
+        [tallyd, own].map(|address| wait_for(|| Some(series(address)).filter(is_complete)));
+    // tallyd shows no percentiles for an interval without samples.
     let without_quantiles = |page: BTreeSet<Name>| -> BTreeSet<Name> {
         page.into_iter().filter(|(_, labels)| !labels.contains_key("quantile")).collect()
     };
@@ -91,7 +92,7 @@ fn call_gives_the_same_metric_through_tallyd_and_on_the_own_page() {
     assert_eq!(metrics.lost(), 6);
 }
 
-/// Returns the text of the TYPE lines.
+/// Returns the text of each TYPE line.
 fn types(page: &str) -> BTreeSet<&str> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect()
 }

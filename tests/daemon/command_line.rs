@@ -1,4 +1,4 @@
-//! The command line, the environment, and the format of the log.
+//! Tests the command line, the environment, and the format of the log.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tallyd_harness::process::{Running, stderr, stdout, tallyd, tallyd_command};
 
 #[test]
-fn check_prints_the_settings_and_refuses_wrong_ones_with_78() {
+fn check_prints_the_settings_and_refuses_invalid_ones_with_exit_code_78() {
     let good = tallyd(&["check", "--set", "flush.interval=3s"]);
     assert_eq!(good.status.code(), Some(0));
     assert!(stdout(&good).contains("interval = \"3s\""), "{}", stdout(&good));
@@ -27,7 +27,7 @@ fn check_prints_the_settings_and_refuses_wrong_ones_with_78() {
 }
 
 #[test]
-fn environment_configures_sections_and_the_log() {
+fn environment_variables_configure_sections_and_the_log() {
     let output = tallyd_command()
         .arg("check")
         .envs([("TALLYD_FLUSH__INTERVAL", "4s"), ("LOG_LEVEL", "WARN"), ("LOG_FILE_PATH", "/tmp/some.log")])
@@ -40,7 +40,7 @@ fn environment_configures_sections_and_the_log() {
 }
 
 #[test]
-fn help_has_examples_and_version_is_that_of_the_package() {
+fn help_has_examples_and_version_matches_the_package() {
     let help = tallyd(&["--help"]);
     assert!(stdout(&help).contains("Examples:") && stdout(&help).contains("nc -u"));
     let version = tallyd(&["--version"]);
@@ -48,7 +48,7 @@ fn help_has_examples_and_version_is_that_of_the_package() {
 }
 
 #[test]
-fn log_in_json_is_json() {
+fn log_lines_in_json_format_are_json() {
     let settings = ["listeners.udp.bind=127.0.0.1:0", "logging.format=json", "shutdown.timeout=1s"];
     let mut command = tallyd_command();
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));

@@ -1,4 +1,4 @@
-//! Holds the documents to the program: keys, defaults, commands, configurations, results and links.
+//! Compares the documents with the program: keys, defaults, commands, configurations, results and links.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,8 @@ const CONFIGURATION: Document =
     Document { path: "docs/configuration.md", text: include_str!("../../docs/configuration.md") };
 const OUTPUT: Document = Document { path: "docs/output.md", text: include_str!("../../docs/output.md") };
 
-/// The pages whose commands and configurations are run here. Other pages have a test file of their own.
+/// The pages whose commands and configurations this file runs. The pages for clients, mapping rules and the tutorial
+/// have test files of their own.
 const RUN_HERE: [&str; 8] = [
     "README.md",
     "docs/configuration.md",
@@ -36,7 +37,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Returns the blocks of a text with what follows their opening backquotes.
+/// Returns the blocks of a text. Each has an info string, the text after its opening backquotes, and a content.
 fn blocks(text: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
@@ -49,13 +50,13 @@ fn blocks(text: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// Returns the cells of a table row. A bar within a cell has a backslash before it.
+/// Returns the cells of a table row. A backslash escapes a bar within a cell.
 fn cells(row: &str) -> Vec<String> {
     let row = row.trim_matches('|').replace("\\|", "\0");
     row.split('|').map(|cell| cell.trim().replace('\0', "|")).collect()
 }
 
-/// Returns all keys of a configuration, dotted, with their values.
+/// Adds all keys of a configuration to `keys`, in dotted form, with their values.
 fn flatten(table: &toml::Table, prefix: &str, keys: &mut BTreeMap<String, toml::Value>) {
     for (key, value) in table {
         let key = format!("{prefix}{key}");
@@ -72,7 +73,7 @@ struct Key {
     is_reloaded: bool,
 }
 
-/// Returns the keys in the tables of the configuration page, dotted.
+/// Returns the keys in the tables of the configuration page, in dotted form.
 fn documented_keys() -> BTreeMap<String, Key> {
     let mut keys = BTreeMap::new();
     let mut section = "";
@@ -101,7 +102,7 @@ fn configuration_page_lists_every_key_with_its_default() {
     assert_eq!(documented.collect::<BTreeMap<_, _>>(), defaults);
 }
 
-/// Values of keys that are text, each with another valid one.
+/// The defaults that are text, each with another valid value.
 const OTHER_WORDS: [(&str, &str); 23] = [
     ("", "native"),
     ("0666", "0660"),
@@ -128,7 +129,7 @@ const OTHER_WORDS: [(&str, &str); 23] = [
     ("text", "json"),
 ];
 
-/// Returns another valid value for a key with this default. `file` is a file that exists and is empty.
+/// Returns another valid value for a key with this default. `file` is an empty file.
 fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
     let list = match key.rsplit('.').next().unwrap() {
         "percentiles" => "[50]",
@@ -176,7 +177,7 @@ fn configuration_page_says_which_keys_a_reload_changes() {
     let [file, empty] = ["tallyd.toml", "empty.yml"].map(|name| folder.path().join(name));
     fs::write(&empty, "").unwrap();
     let mut base = toml::Table::new();
-    // On a free port, and with a second listener, so that the first one can be turned off.
+    // All ports are free ones. A second listener allows the test to disable the first.
     set(&mut base, "listeners.udp.bind", "127.0.0.1:0".into());
     set(&mut base, "listeners.tcp.bind", "127.0.0.1:0".into());
     set(&mut base, "listeners.tcp.enabled", true.into());
@@ -189,7 +190,7 @@ fn configuration_page_says_which_keys_a_reload_changes() {
     let mut tallyd = Logged::start(&file);
     for (key, Key { default, is_reloaded }) in documented_keys() {
         let mut changed = base.clone();
-        // Where the base differs from the default, the default is another value.
+        // If the base sets the key, the default is another value.
         let value = if in_base.contains_key(&key) { default } else { another_value(&key, &default, &empty) };
         set(&mut changed, &key, value);
         fs::write(&file, changed.to_string()).unwrap();
@@ -198,14 +199,14 @@ fn configuration_page_says_which_keys_a_reload_changes() {
     }
 }
 
-/// A tallyd whose log is read.
+/// A tallyd whose log the test reads.
 struct Logged {
     tallyd: Running,
     log: BufReader<ChildStderr>,
 }
 
 impl Logged {
-    /// Starts it with a configuration file and waits until it listens.
+    /// Starts tallyd with a configuration file, and waits until it serves its page.
     fn start(file: &Path) -> Self {
         let mut tallyd = tallyd_command();
         without_variables(&mut tallyd).arg("--config").arg(file);
@@ -216,13 +217,13 @@ impl Logged {
         logged
     }
 
-    /// Makes it read its configuration again, and returns what it logs about that.
+    /// Makes tallyd reload its configuration. Returns the log of the reload.
     fn reload(&mut self) -> String {
         send_signal(self.tallyd.0.id(), "HUP");
         self.read_until("mapping rules were read")
     }
 
-    /// Returns the log up to the line that contains this.
+    /// Returns the log up to the line that contains `end`.
     fn read_until(&mut self, end: &str) -> String {
         let mut log = String::new();
         while !log.contains(end) {
@@ -233,7 +234,7 @@ impl Logged {
     }
 }
 
-/// Runs each `$ tallyd` command of a text block and compares what it prints with the lines that follow it.
+/// Runs each `$ tallyd` command in a text block, and compares its output with the lines after it.
 #[test]
 fn commands_on_the_pages_print_what_the_pages_show() {
     let mut run = 0;
@@ -261,7 +262,7 @@ fn commands_on_the_pages_print_what_the_pages_show() {
     assert_eq!(run, 5);
 }
 
-/// Returns what a command prints to either output, by bash.
+/// Runs a command in bash. Returns its standard output, followed by its standard error.
 fn printed(folder: &Path, command: &str) -> String {
     let tallyd = tallyd_path();
     let programs = Path::new(&tallyd).parent().unwrap();
@@ -291,7 +292,7 @@ fn configurations_on_the_pages_are_valid() {
     assert_eq!(checked, 5);
 }
 
-/// Runs the tour of the README against tallyd and stops it, so that its interval ends.
+/// Runs the tour of the README against tallyd, and then stops tallyd to end its interval.
 fn take_the_tour(settings: &[&str]) -> Finished {
     let daemon = Daemon::start(settings);
     let tour = README.block("sh tour").replace("8125", &daemon.address.port().to_string());
@@ -300,14 +301,14 @@ fn take_the_tour(settings: &[&str]) -> Finished {
     daemon.stop()
 }
 
-/// Returns the block of a document that begins so.
-fn block_that_begins(document: &Document, begin: impl Fn(&str) -> bool) -> String {
+/// Returns the first block of a document for which `is_match` returns true.
+fn find_block(document: &Document, is_match: impl Fn(&str) -> bool) -> String {
     let mut blocks = blocks(document.text).into_iter().map(|(_, block)| block);
-    blocks.find(|block| begin(block)).unwrap_or_else(|| panic!("{} lacks a block", document.path))
+    blocks.find(|block| is_match(block)).unwrap_or_else(|| panic!("{} lacks the block", document.path))
 }
 
 #[test]
-fn tour_of_the_readme_has_the_results_that_it_shows() {
+fn tour_of_the_readme_gives_the_results_that_the_documents_show() {
     let folder = TempDir::new().unwrap();
     let [console, page] = ["console.txt", "tallyd.prom"].map(|name| folder.path().join(name));
     let finished = take_the_tour(&[
@@ -319,14 +320,14 @@ fn tour_of_the_readme_has_the_results_that_it_shows() {
     assert!(finished.status.success(), "{}", finished.log);
 
     let console = fs::read_to_string(console).unwrap();
-    // An interval of another length has other rates, and other columns.
+    // Rates and the widths of columns depend on the length of the interval, which differs here.
     let in_words = |line: &str| {
         let words = line.split_whitespace().filter(|word| !word.ends_with("/s"));
         words.collect::<Vec<_>>().join(" ")
     };
     let written: Vec<_> = console.lines().map(in_words).collect();
     for document in [README, OUTPUT] {
-        let shown = block_that_begins(&document, |block| block.contains(" 4 series "));
+        let shown = find_block(&document, |block| block.contains(" 4 series "));
         for line in shown.lines() {
             let line = in_words(line);
             let line = line.find(" 4 series ").map_or(&*line, |start| &line[start..]);
@@ -335,7 +336,7 @@ fn tour_of_the_readme_has_the_results_that_it_shows() {
     }
 
     let page = fs::read_to_string(page).unwrap();
-    let shown = block_that_begins(&README, |block| block.starts_with("$ curl "));
+    let shown = find_block(&README, |block| block.starts_with("$ curl "));
     for line in shown.lines().skip(1).filter(|line| *line != "…") {
         assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
     }
@@ -343,7 +344,7 @@ fn tour_of_the_readme_has_the_results_that_it_shows() {
 
 #[test]
 fn output_page_shows_the_objects_that_the_console_writes() {
-    // Apart from the time, the length of the interval and what depends on it.
+    // Removes the time, the length of the interval, and the rate, which depends on that length.
     let without_time = |line: &str| {
         let mut object: Value = serde_json::from_str(line).unwrap();
         for field in ["time", "interval_s", "rate"] {
@@ -375,7 +376,7 @@ fn telemetry_page_lists_every_alert() {
     assert_eq!(documented.iter().map(String::as_str).collect::<BTreeSet<_>>(), alerts);
 }
 
-/// Returns all Markdown files of the repository's documents.
+/// Returns the paths of all documents.
 fn documents() -> Vec<PathBuf> {
     let of = |folder: &str| {
         let files = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
@@ -384,7 +385,7 @@ fn documents() -> Vec<PathBuf> {
     ["", "docs", "docs/design", "client"].map(of).concat()
 }
 
-/// Returns the targets of the links in a text, which are not in blocks.
+/// Returns the targets of all links in a text, except those in blocks.
 fn links(text: &str) -> Vec<String> {
     let mut outside = String::new();
     for (index, part) in text.split("\n```").enumerate() {
@@ -396,7 +397,7 @@ fn links(text: &str) -> Vec<String> {
     parts.filter_map(|part| Some(part.split_once(')')?.0.to_owned())).collect()
 }
 
-/// Returns the anchors of a page's headings, as GitHub makes them.
+/// Returns the anchors that GitHub generates for the headings of a page.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| -> String {
@@ -461,7 +462,7 @@ fn every_panel_of_the_dashboard_has_a_place_and_a_description() {
         assert!(x + width <= WIDTH, "{title}");
         for place in (y..y + height).flat_map(|y| (x..x + width).map(move |x| (y, x))) {
             let other = taken.insert(place, title);
-            assert_eq!(other, None, "{title}, too");
+            assert_eq!(other, None, "{title} overlaps another panel");
         }
         if panel["type"] == "row" {
             continue;
@@ -477,7 +478,7 @@ fn every_panel_of_the_dashboard_has_a_place_and_a_description() {
             assert_eq!(legend["calcs"], Value::Array(Vec::new()), "{title}");
         }
     }
-    // No place is free between the first and the last.
+    // The panels leave no gap in the grid.
     let (&(last, _), _) = taken.last_key_value().unwrap();
     assert_eq!(taken.len(), (last + 1) * WIDTH);
 }

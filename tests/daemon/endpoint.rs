@@ -1,4 +1,4 @@
-//! The HTTP endpoint: pages, formats, encodings, and clients that mean harm.
+//! Tests the HTTP endpoint: pages, formats, encodings, and hostile clients.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use std::thread;
 use flate2::read::GzDecoder;
 use socket2::{Domain, Socket, Type};
 use tallyd_harness::http::{Answer, ask, connect, get, try_ask};
-use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::scraped::{scrape, start, wait_for_value};
 use tallyd_harness::{Daemon, PATIENCE, Page, wait_for, wait_until};
@@ -148,9 +148,9 @@ fn endpoint_and_text_file_show_the_same_page() {
 }
 
 #[test]
-fn hanging_disk_does_not_keep_the_endpoint_from_new_values() {
+fn endpoint_shows_new_values_while_the_disk_of_the_text_file_hangs() {
     let folder = TempDir::new().unwrap();
-    // tallyd writes the text file next to its place. A pipe without a reader is there, which cannot even be opened.
+    // tallyd first writes the page to this path. Here it is a pipe without a reader, so even opening it hangs.
     let pipe = folder.path().join("tallyd.prom.new");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let (daemon, address) = start(&[
@@ -165,7 +165,7 @@ fn hanging_disk_does_not_keep_the_endpoint_from_new_values() {
 }
 
 #[test]
-fn port_in_use_is_refused_with_advice() {
+fn start_fails_with_advice_if_the_port_is_in_use() {
     let (_first, address) = start(&[]);
     let second = tallyd_command()
         .args(["--set", "listeners.udp.bind=127.0.0.1:0"])
@@ -178,7 +178,7 @@ fn port_in_use_is_refused_with_advice() {
     assert!(said.contains(&address.to_string()) && said.contains("exporters.prometheus.port"), "{said}");
 }
 
-/// Bytes that are no request.
+/// Bytes that are not a valid request.
 const NONSENSE: [&[u8]; 6] = [
     b"\x00\xff\xfe\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -190,15 +190,15 @@ const NONSENSE: [&[u8]; 6] = [
 
 #[test]
 fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
-    const MOST: usize = 64;
+    const MAX_CONNECTIONS: usize = 64;
     let (mut daemon, address, _folder, path) = start_with_large_page(&[
-        &format!("exporters.prometheus.max_connections={MOST}"),
+        &format!("exporters.prometheus.max_connections={MAX_CONNECTIONS}"),
         "exporters.prometheus.timeout=500ms",
     ]);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| count_on(&path, &finished));
-        let end = End(&finished);
+        let stream = scope.spawn(|| send_until(&path, &finished));
+        let end = SetOnDrop(&finished);
         for bytes in NONSENSE {
             let mut connection = connect(address);
             connection.write_all(bytes).unwrap();
@@ -213,12 +213,14 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
         silent[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
         silent.iter_mut().for_each(assert_ends);
 
-        let deaf = ask_and_do_not_read(address);
+        let unread = ask_and_do_not_read(address);
         daemon.wait_for_count("tallyd.http_connections_closed", ("reason", "answer_timeout"));
-        drop(deaf);
+        drop(unread);
 
         let crowd: Vec<_> = (0..1000).map(|_| connect(address)).collect();
-        daemon.wait_for(|row| row["name"] == "tallyd.http_connections" && row["value"] == MOST as f64);
+        daemon.wait_for(|row| {
+            row["name"] == "tallyd.http_connections" && row["value"] == MAX_CONNECTIONS as f64
+        });
         crowd.into_iter().for_each(|mut connection| assert_ends(&mut connection));
 
         for reason in ["bad_request", "header_timeout"] {
@@ -234,19 +236,20 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
     assert!(sent > 1000.0);
     let [opened, refused, closed] = ["opened", "refused", "closed"]
         .map(|what| finished.sum(&format!("tallyd.http_connections_{what}"), "value"));
-    assert!(refused >= (1000 - MOST) as f64, "{refused}");
+    assert!(refused >= (1000 - MAX_CONNECTIONS) as f64, "{refused}");
     // Connections that the stop closed are not reported.
     assert!((opened - closed).abs() <= 1.0, "{opened} opened, {closed} closed");
     assert!(finished.log.contains("exporters.prometheus.max_connections"), "{}", finished.log);
 }
 
-/// Returns the answer, if the connection is not refused.
+/// Returns the answer, or `None` if tallyd refuses the connection.
 fn try_get(address: SocketAddr) -> Option<Answer> {
     let answer = try_ask(address, "GET", "/-/ready", &[]).ok()?;
     (!answer.is_empty()).then(|| Answer::parse(&answer))
 }
 
-/// Starts a tallyd with a page that no buffer of the kernel can hold. The last result is the path of its Unix socket.
+/// Starts a tallyd whose page is too large for the buffers of the kernel. The last result is the path of its Unix
+/// socket.
 fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tallyd.sock");
@@ -258,7 +261,7 @@ fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, Pat
     (daemon, address, folder, path)
 }
 
-/// Makes a page of about 25 MB. It consists of counters, which stay on it without further samples.
+/// Sends counters that make a page of about 34 MB. Counters stay on the page without further samples.
 fn fill(path: &Path) {
     let socket = UnixDatagram::unbound().unwrap();
     let name = "x".repeat(80);
@@ -269,7 +272,7 @@ fn fill(path: &Path) {
     socket.send_to(b"filler.last:1|c", path).unwrap();
 }
 
-/// Waits for the end of a connection, orderly or not.
+/// Waits until tallyd closes or resets a connection.
 fn assert_ends(connection: &mut TcpStream) {
     let mut rest = Vec::new();
     if let Err(error) = connection.read_to_end(&mut rest) {
@@ -277,7 +280,7 @@ fn assert_ends(connection: &mut TcpStream) {
     }
 }
 
-/// Asks for the page through a socket with the smallest receive buffer.
+/// Requests the page over a socket with a small receive buffer, and does not read the answer.
 fn ask_and_do_not_read(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -310,8 +313,8 @@ fn stop_waits_for_an_answer_in_progress_and_not_for_idle_connections() {
 fn scraper_that_does_not_read_does_not_prevent_a_stop() {
     let (daemon, address, _folder, _) =
         start_with_large_page(&["shutdown.timeout=3s", "exporters.prometheus.timeout=10m"]);
-    let mut deaf = ask_and_do_not_read(address);
-    deaf.read_exact(&mut [0; 100]).unwrap();
+    let mut unread = ask_and_do_not_read(address);
+    unread.read_exact(&mut [0; 100]).unwrap();
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     assert!(finished.log.contains("scrapers did not take their answers"), "{}", finished.log);

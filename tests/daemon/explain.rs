@@ -1,4 +1,4 @@
-//! `tallyd explain`: what it prints for people and for programs.
+//! Tests what `tallyd explain` prints, as text and as JSON.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 use serde_json::{Value as Json, json};
 use tallyd_harness::process::tallyd_command;
 
-/// Returns what it prints for arguments and standard input.
+/// Returns what `tallyd explain` prints for these arguments and this standard input.
 fn explain(arguments: &[&OsStr], input: &[u8]) -> String {
     let mut child = tallyd_command()
         .arg("explain")
@@ -22,7 +22,7 @@ fn explain(arguments: &[&OsStr], input: &[u8]) -> String {
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    // It need not read all of its input.
+    // The command may end before it has read all of its input.
     _ = writer.join().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Files that tallyd writes: console, log and text file.
+//! Tests the files that tallyd writes: console, log and text file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -117,7 +117,7 @@ fn readers_see_either_the_old_or_the_new_text_file() {
     let textfile = format!("exporters.textfile.path={}", path.display());
     let daemon = Daemon::start(&["exporters.textfile.enabled=true", &textfile, "flush.interval=100ms"]);
     let files = || fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
-    // The page is so long that a write takes several calls.
+    // The page is so long that tallyd needs several calls to write it.
     for thousand in 0..5 {
         let names: Vec<_> = (0..1000).map(|number| format!("gauge.{thousand}.{number}:1|g")).collect();
         names.chunks(100).for_each(|chunk| daemon.send(chunk.join("\n")));

@@ -1,6 +1,6 @@
-//! Tests of the real tallyd from outside: sockets, files, signals, pages and command lines.
+//! Tests the real tallyd from outside: sockets, files, signals, pages and command lines.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 mod client_crate;
 mod command_line;

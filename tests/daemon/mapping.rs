@@ -1,4 +1,4 @@
-//! Mapping rules in the real tallyd: the examples of docs/mapping.md, what is received, and what is refused.
+//! Tests mapping rules in the real tallyd: the examples of docs/mapping.md, samples, invalid files and reloads.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../../docs/mapping.md");
 
-/// Returns the blocks of the page in a language.
+/// Returns the contents of the page's blocks in a language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let blocks = PAGE.split("\n```").skip(1).step_by(2);
     blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n')).collect()
 }
 
-/// Returns a directory with the files of the page.
+/// Creates a directory with the files that the page shows.
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
@@ -69,7 +69,7 @@ fn rules_mean_the_same_in_a_file_and_in_the_configuration() {
 }
 
 #[test]
-fn rules_name_what_is_received_and_dropped_samples_are_counted() {
+fn rules_rename_series_and_count_the_samples_that_they_drop() {
     let directory = files();
     let file = directory.path().join("statsd_mapping.yml");
     let daemon = Daemon::start(&[&format!("mapping.mapping_file={}", file.display())]);
@@ -87,7 +87,7 @@ fn rules_name_what_is_received_and_dropped_samples_are_counted() {
 }
 
 #[test]
-fn wrong_mapping_file_is_refused_at_the_start_with_rule_and_line() {
+fn invalid_mapping_file_prevents_a_start_and_the_error_names_its_line() {
     let directory = files();
     fs::write(
         directory.path().join("statsd_mapping.yml"),
@@ -109,7 +109,7 @@ fn wrong_mapping_file_is_refused_at_the_start_with_rule_and_line() {
 }
 
 #[test]
-fn sighup_takes_new_rules_and_refuses_a_wrong_file_entirely() {
+fn sighup_applies_new_rules_and_refuses_an_invalid_file_entirely() {
     let directory = files();
     let file = directory.path().join("rules.yml");
     let rules = |name: &str| fs::write(&file, format!("mappings: [{{match: a.*, name: {name}}}]")).unwrap();
@@ -132,8 +132,8 @@ fn sighup_takes_new_rules_and_refuses_a_wrong_file_entirely() {
     };
     let reload = |daemon: &mut Daemon, successful: f64| {
         daemon.signal("HUP");
-        let is_it = |row: &Value| row["name"] == "tallyd.config_last_reload_successful";
-        daemon.wait_for_next(|row| is_it(row) && row["value"] == successful);
+        let is_outcome = |row: &Value| row["name"] == "tallyd.config_last_reload_successful";
+        daemon.wait_for_next(|row| is_outcome(row) && row["value"] == successful);
     };
     named(&mut daemon, "first");
     fs::write(&file, "mappings: [{match: a b, name: second}]").unwrap();
@@ -149,7 +149,7 @@ fn sighup_takes_new_rules_and_refuses_a_wrong_file_entirely() {
 }
 
 #[test]
-fn http_client_may_reload_if_enabled_and_gets_the_outcome() {
+fn http_client_can_reload_if_enabled_and_gets_the_outcome() {
     let directory = files();
     let file = directory.path().join("statsd_mapping.yml");
     let mapping = format!("mapping.mapping_file={}", file.display());

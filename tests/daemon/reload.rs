@@ -1,4 +1,4 @@
-//! Reloads of the configuration: what takes effect, what is refused, and that nothing is lost.
+//! Tests reloads of the configuration: valid changes take effect, invalid ones are refused, and no sample is lost.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use tallyd_harness::http::get;
-use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::{Daemon, wait_until};
 use tempfile::TempDir;
 
-/// A configuration file that changes.
+/// A configuration file that a test changes.
 struct Configuration(TempDir);
 
 impl Configuration {
@@ -28,11 +28,11 @@ impl Configuration {
         fs::write(self.file(), text).unwrap();
     }
 
-    /// Changes the text, makes tallyd read it, and waits for the interval after that.
-    fn change(&self, daemon: &mut Daemon, text: &str, is_right: bool) {
+    /// Replaces the text, makes tallyd reload it, and waits until tallyd reports the outcome.
+    fn change(&self, daemon: &mut Daemon, text: &str, is_valid: bool) {
         self.write(text);
         daemon.signal("HUP");
-        let outcome = if is_right { "taken" } else { "refused" };
+        let outcome = if is_valid { "taken" } else { "refused" };
         daemon.wait_for_next(|row| {
             row["name"] == "tallyd.config_reloads" && row["tags"]["outcome"] == outcome && row["value"] == 1.0
         });
@@ -47,7 +47,7 @@ fn reload_changes_limits_interval_telemetry_and_log_level() {
     let settings = [&*log_file, r#"logging.output=["console","file"]"#];
     let mut daemon = Daemon::start_from(&configuration.file(), &settings);
     daemon.send("a:1|c\nb:1|c\nc:1|c");
-    // The next row would otherwise come at the end of the hour.
+    // Without the new interval, the next row would come at the end of the hour.
     let quick = "flush.interval = \"100ms\"\naggregation.max_series = 3\nlogging.level = \"debug\"\n";
     configuration.change(&mut daemon, quick, true);
     daemon.send("c:1|c\nd:1|c");
@@ -61,7 +61,7 @@ fn reload_changes_limits_interval_telemetry_and_log_level() {
     let [a, c, refused] = ["a", "c", "tallyd.series_refused"].map(|name| finished.sum(name, "value"));
     assert_eq!((a, c), (2.0, 1.0));
     assert_eq!(refused, 2.0, "c before the reload and d after it");
-    assert_eq!(finished.rows.last().unwrap()["name"], "a", "without telemetry nothing comes after it");
+    assert_eq!(finished.rows.last().unwrap()["name"], "a", "without telemetry, no row comes after it");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn reload_changes_the_exposition_and_counters_continue() {
     daemon.send("hits:1|c\nwait:10:20|ms");
     wait_for_line("wait_seconds_bucket{le=\"0.01\"} 1");
     wait_for_line("hits_total 2");
-    // A configuration with a wrong part is refused entirely.
+    // tallyd refuses the whole configuration if one part is invalid.
     let wrong = "exporters.prometheus = { timings = \"summary\", buckets = [2, 1] }\n";
     configuration.change(&mut daemon, &[start, wrong].concat(), false);
     daemon.send("hits:1|c\nwait:20|ms");
@@ -105,8 +105,8 @@ fn repeated_reloads_lose_no_sample() {
         Daemon::start_from(&configuration.file(), &["listeners.unix_datagram.enabled=true", &place]);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| count_on(&path, &finished));
-        let end = End(&finished);
+        let stream = scope.spawn(|| send_until(&path, &finished));
+        let end = SetOnDrop(&finished);
         for times in 1..=10 {
             configuration.change(&mut daemon, &text(times), true);
         }

@@ -1,4 +1,4 @@
-//! The rows that tallyd writes: types, events, telemetry and intervals.
+//! Tests the rows that tallyd writes: types, events, telemetry and intervals.
 
 use serde_json::{Value, json};
 use tallyd_harness::Daemon;
@@ -62,7 +62,7 @@ fn telemetry_accounts_for_every_line_by_reason() {
         assert_eq!(counter("tallyd.lines_rejected", "reason", reason), 1.0, "{reason}");
     }
     assert_eq!(counter("tallyd.samples", "type", "counter"), 3.0);
-    // Two samples of `new`, and the service check.
+    // tallyd refuses two samples of `new`, and the service check.
     assert_eq!(counter("tallyd.series_refused", "reason", "max_series"), 3.0);
     assert_eq!(counter("tallyd.events", "alert_type", "error"), 1.0);
     assert_eq!(finished.sum("tallyd.events", "value"), 1.0);
@@ -189,6 +189,6 @@ fn each_sample_is_in_exactly_one_interval() {
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 2.0);
     let full: Vec<_> = finished.named("tallyd.lines").filter_map(|row| row["interval_s"].as_f64()).collect();
-    // The first and the last interval are parts of one. A busy machine may make the others uneven.
+    // The first and the last interval are shorter than a second. On a busy machine, the others vary in length.
     assert!(full.iter().all(|&seconds| seconds > 0.0 && seconds < 3.0), "{full:?}");
 }

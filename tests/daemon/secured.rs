@@ -1,4 +1,4 @@
-//! TLS, client certificates, users and passwords of the endpoint, by the web configuration file of exporter-toolkit.
+//! Tests TLS, client certificates, users and passwords, which a web configuration file of exporter-toolkit sets.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tallyd_harness::http::{Answer, ask, connect, get, try_ask};
-use tallyd_harness::meanwhile::{End, count_on};
+use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::secured::{SECRET, Secured, Site, TLS, authorization, start, start_at};
 use tallyd_harness::tls::{Authority, Client, Identity};
@@ -135,7 +135,7 @@ fn self_signed_client_certificate_is_refused_only_if_verified_as_an_authority() 
 }
 
 #[test]
-fn renewed_certificate_and_changed_users_take_effect_and_wrong_files_do_not() {
+fn renewed_certificate_and_changed_users_take_effect_and_invalid_files_do_not() {
     let users = |hash: &str| format!("{TLS}basic_auth_users:\n  ann: {hash}\n");
     let log = TempDir::new().unwrap();
     let log = log.path().join("log");
@@ -156,7 +156,7 @@ fn renewed_certificate_and_changed_users_take_effect_and_wrong_files_do_not() {
     wait_until(|| shown() == renewed.der());
     assert_eq!(code(), 200);
 
-    // An empty file, such as one that is just being written, is valid and asks for nothing.
+    // An empty file is valid, but would remove TLS and the users. A file that is just being written may be empty.
     for (refused, yaml) in [(1, format!("{TLS}nonsense: 1\n")), (2, String::new()), (3, TLS.to_owned())] {
         let before = refusals();
         site.configure(&yaml);
@@ -167,7 +167,8 @@ fn renewed_certificate_and_changed_users_take_effect_and_wrong_files_do_not() {
         assert!(refusals() >= refused, "{yaml}");
     }
     let refused = refusals();
-    // tallyd looks at the file about once per second. That a further look logs nothing is no fact to wait for.
+    // tallyd checks the file about once per second. A test cannot wait for the absence of a log line, so this one
+    // sleeps.
     thread::sleep(Duration::from_millis(1500));
     assert_eq!((code(), refusals()), (200, refused), "a refused file is logged once");
 
@@ -186,7 +187,7 @@ fn renewed_certificate_and_changed_users_take_effect_and_wrong_files_do_not() {
 
 #[test]
 fn telemetry_has_the_state_of_the_file_and_the_certificate() {
-    // By `date -d 2041-01-01T00:00Z +%s`.
+    // Printed by `date -d 2041-01-01T00:00Z +%s`.
     const YEAR_2041: f64 = 2_240_611_200.0;
     const YEAR_2042: f64 = 2_272_147_200.0;
     let Secured { daemon: _daemon, address, site } = start(TLS, &[]);
@@ -212,7 +213,7 @@ fn telemetry_has_the_state_of_the_file_and_the_certificate() {
 }
 
 #[test]
-fn telemetry_has_no_certificate_without_tls_and_no_unnamed_file() {
+fn telemetry_has_no_gauge_of_a_certificate_or_file_that_is_not_configured() {
     let scrape = |address| {
         wait_for(|| {
             let page = scraped::scrape(address);
@@ -227,7 +228,7 @@ fn telemetry_has_no_certificate_without_tls_and_no_unnamed_file() {
     assert_eq!([CONFIG_GAUGE, EXPIRY_GAUGE].map(|name| page.value(name, &[])), [None, None]);
 }
 
-/// Returns the series in the tables of the telemetry page, as `name{keys of tags}`.
+/// Returns the series in the tables of the telemetry page, as `name{tag keys}`.
 fn documented() -> BTreeSet<String> {
     let page = include_str!("../../docs/telemetry.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `tallyd."));
@@ -283,7 +284,7 @@ fn expired_certificate_is_served_with_one_warning() {
 }
 
 #[test]
-fn wrong_web_configuration_is_refused_by_run_and_check_with_its_line() {
+fn run_and_check_refuse_an_invalid_web_configuration_with_its_line() {
     let site = Site::create();
     let run = |command: &str, rest: &[&str]| -> Output {
         let web = format!("exporters.prometheus.web_config_file={}", site.path("web.yml").display());
@@ -303,7 +304,7 @@ fn wrong_web_configuration_is_refused_by_run_and_check_with_its_line() {
         let expected = format!("tallyd: {}:4: min_version: \"TLS9\"", site.path("web.yml").display());
         assert!(said.starts_with(&expected), "{said}");
     }
-    assert!(run("explain", &["orders:1|c"]).status.success(), "it needs no certificates");
+    assert!(run("explain", &["orders:1|c"]).status.success(), "explain needs no certificates");
     site.configure(TLS);
     assert!(run("check", &[]).status.success());
 }
@@ -326,12 +327,12 @@ fn password_guessing_and_endless_handshakes_delay_no_scraper_and_no_sample() {
     let refused: Vec<_> = (0..CROWD).map(|_| AtomicU64::new(0)).collect();
     let all_refused = || refused.iter().map(|count| count.load(Ordering::SeqCst)).sum::<u64>();
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| count_on(&socket, &finished));
+        let stream = scope.spawn(|| send_until(&socket, &finished));
         for (number, count) in refused.iter().enumerate() {
             let (client, finished) = (site.client(), &finished);
             scope.spawn(move || guess(&client, address, number, finished, count));
         }
-        let end = End(&finished);
+        let end = SetOnDrop(&finished);
         let mut silent: Vec<_> = (0..40).map(|_| connect(address)).collect();
         silent.iter_mut().skip(20).for_each(|half| half.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap());
         wait_for(|| refused.iter().all(|count| count.load(Ordering::SeqCst) > 0).then_some(()));
@@ -343,11 +344,11 @@ fn password_guessing_and_endless_handshakes_delay_no_scraper_and_no_sample() {
         let ann = authorization("ann", "secret");
         assert_eq!(scraper.get("/metrics", &[&ann]).unwrap().code, 200);
         let meanwhile = all_refused() - before;
-        assert!(meanwhile < CROWD / 2, "it waited for {meanwhile} others");
+        assert!(meanwhile < CROWD / 2, "the scraper waited for {meanwhile} others");
         for _ in 0..100 {
             assert_eq!(scraper.get("/metrics", &[&ann]).unwrap().code, 200);
         }
-        // This client has the address of the crowd, and a password that was right before.
+        // This client has the address of the crowd, and a password that tallyd accepted before.
         assert_eq!(site.client().get(address, "/metrics", &[&ann]).unwrap().code, 200);
 
         silent.iter_mut().for_each(|connection| _ = connection.read_to_end(&mut Vec::new()));
@@ -361,7 +362,7 @@ fn password_guessing_and_endless_handshakes_delay_no_scraper_and_no_sample() {
     assert_eq!(finished.sum("meanwhile", "value"), sent);
 }
 
-/// Asks with wrong passwords until `finished` is set, and counts how often it is refused.
+/// Requests the page with wrong passwords until `finished` is set, and counts the refusals in `refused`.
 fn guess(client: &Client, address: SocketAddr, number: usize, finished: &AtomicBool, refused: &AtomicU64) {
     while !finished.load(Ordering::SeqCst) {
         let Ok(mut connection) = client.connect(address) else { continue };
@@ -381,7 +382,7 @@ fn guess(client: &Client, address: SocketAddr, number: usize, finished: &AtomicB
 }
 
 #[test]
-fn any_bytes_on_a_tls_port_end_and_are_counted() {
+fn connections_with_any_bytes_on_a_tls_port_end_and_are_counted() {
     let Secured { mut daemon, address, site: _site } = start(TLS, &["exporters.prometheus.timeout=500ms"]);
     for bytes in
         [&b"\x00\xff"[..], b"\x16\x16\x16\x16\x16\x16\x16", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"]

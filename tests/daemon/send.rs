@@ -1,4 +1,4 @@
-//! `tallyd send` to tallyd: the real binary on both sides.
+//! Tests `tallyd send` with the real binary on both sides.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn send(arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // This fails if the program ended without reading.
+    // The write fails if the program ended without reading.
     _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -46,7 +46,7 @@ fn with_all_listeners(directory: &TempDir) -> (Daemon, [String; 4]) {
 }
 
 #[test]
-fn framing_option_matches_a_listener_with_the_other_framing() {
+fn framing_option_sends_to_a_listener_with_a_different_framing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("stream");
     let daemon = Daemon::start(&[
@@ -93,7 +93,7 @@ fn sample_of_each_type_arrives_over_each_transport() {
 }
 
 #[test]
-fn lines_of_the_input_are_packed_and_all_arrive() {
+fn send_packs_the_lines_of_its_input_and_all_of_them_arrive() {
     let directory = tempfile::tempdir().unwrap();
     let (daemon, urls) = with_all_listeners(&directory);
     let long = format!("long:{}|s\n", "x".repeat(9000));
@@ -105,13 +105,14 @@ fn lines_of_the_input_are_packed_and_all_arrive() {
     assert_eq!(finished.sum("a", "value"), 4000.0);
     assert_eq!(finished.sum("long", "value"), 1.0);
     assert_eq!(finished.sum("last", "value"), 4.0);
-    // 1,000 lines of 16 bytes: 89 fit into 1432 bytes, and 512 into 8192; then the long one and the last.
+    // A UDP datagram of 1432 bytes holds 89 of the 1,000 lines of 16 bytes, and a Unix datagram of 8192 bytes holds
+    // 512. The long line and the last line have datagrams of their own.
     let datagrams = finished.sum("tallyd.datagrams", "value");
     assert!((12.0 + 2.0 + 2.0 + 2.0..40.0).contains(&datagrams), "{datagrams}");
 }
 
 #[test]
-fn line_of_the_input_is_sent_before_the_input_ends() {
+fn send_does_not_hold_a_line_back_until_its_input_ends() {
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
     let mut child = tallyd_command()
         .args(["send", "-", "--to", &format!("udp://{}", daemon.address)])
@@ -128,7 +129,7 @@ fn line_of_the_input_is_sent_before_the_input_ends() {
 }
 
 #[test]
-fn samples_that_would_not_count_as_meant_are_refused_with_2() {
+fn send_refuses_samples_that_tallyd_would_reject_or_read_differently() {
     let daemon = Daemon::start(&[]);
     let to = format!("udp://{}", daemon.address);
     let cases: [(&[&str], &str); 9] = [
@@ -166,7 +167,7 @@ fn samples_that_would_not_count_as_meant_are_refused_with_2() {
 }
 
 #[test]
-fn without_a_listener_send_fails_with_1_and_gives_advice() {
+fn send_without_a_listener_fails_with_exit_code_1_and_advice() {
     let directory = tempfile::tempdir().unwrap();
     let (daemon, urls) = with_all_listeners(&directory);
     assert!(daemon.stop().status.success());
@@ -180,7 +181,7 @@ fn without_a_listener_send_fails_with_1_and_gives_advice() {
 }
 
 #[test]
-fn refused_connection_is_a_failure() {
+fn send_fails_if_tallyd_refuses_the_connection() {
     let mut daemon = Daemon::start(&[
         "listeners.tcp.enabled=true",
         "listeners.tcp.bind=127.0.0.1:0",

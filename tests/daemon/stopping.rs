@@ -1,4 +1,4 @@
-//! Stops: what is drained and delivered, and what cannot prevent a stop.
+//! Tests stops: tallyd drains and delivers everything, and nothing prevents a stop.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -11,14 +11,14 @@ use tallyd_harness::{Daemon, wait_until};
 
 #[test]
 fn stop_during_a_stream_loses_nothing_that_was_sent_before() {
-    const MOST: u64 = 5_000_000;
+    const MAX_SENT: u64 = 5_000_000;
     let daemon = Daemon::start(&["listeners.udp.receivers=2"]);
     let address = daemon.address;
     let sent = AtomicU64::new(0);
     let stopped = AtomicBool::new(false);
     let stream = || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        while !stopped.load(Ordering::SeqCst) && sent.load(Ordering::SeqCst) < MOST {
+        while !stopped.load(Ordering::SeqCst) && sent.load(Ordering::SeqCst) < MAX_SENT {
             socket.send_to(b"a:1|c\nb:1|ms", address).unwrap();
             sent.fetch_add(1, Ordering::SeqCst);
         }
@@ -53,7 +53,7 @@ fn stop_drains_the_datagrams_that_wait_in_the_kernel() {
     assert_eq!(finished.sum("tallyd.datagrams", "value"), 500.0);
 }
 
-/// Returns the setting of a console that writes to a pipe without a reader, which cannot even be opened.
+/// Returns the setting for a console that hangs. It writes to a pipe without a reader, so even opening the pipe hangs.
 fn hanging_console(directory: &Path) -> String {
     let pipe = directory.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -79,7 +79,7 @@ fn second_signal_ends_tallyd_at_once() {
         Daemon::start(&[&hanging, &file, r#"logging.output=["console","file"]"#, "shutdown.timeout=10m"]);
     daemon.signal("INT");
     wait_until(|| fs::read_to_string(&log).is_ok_and(|log| log.contains("stopping")));
-    // tallyd takes a second signal that comes at once for the first one, so it is sent until it has an effect.
+    // Two signals at once count as one, so the test sends the second signal until it has an effect.
     let has_ended = || fs::read_to_string(&log).is_ok_and(|log| log.contains("a second signal"));
     wait_until(|| {
         if !has_ended() {

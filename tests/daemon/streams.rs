@@ -1,4 +1,4 @@
-//! TCP and Unix sockets: what arrives, what clients can and cannot do, and what a stop drains.
+//! Tests TCP and Unix sockets: lines that arrive, clients that do harm, and stops that drain.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -196,7 +196,7 @@ fn connections_beyond_the_limit_are_refused_and_do_not_affect_open_ones() {
     let [first, second] = clients;
     drop(first);
     daemon.wait_for(|row| row["name"] == "tallyd.connections_closed" && row["value"] == 1.0);
-    // There is room for another connection again.
+    // One more connection fits now.
     let mut third = connect(&daemon);
     third.write_all(b"b:1|c\n").unwrap();
     daemon.wait_for(|row| row["name"] == "b");
@@ -224,7 +224,7 @@ fn slow_endless_and_flooding_clients_do_not_affect_others() {
     let mut slow = TcpStream::connect(address).unwrap();
     slow.write_all(b"slow:").unwrap();
     let finished = thread::scope(|scope| {
-        // One client sends a line that never ends, the other more lines than tallyd can record.
+        // One client sends a line that never ends. Another sends lines faster than tallyd can record them.
         scope.spawn(|| flood("x".repeat(100_000).as_bytes()));
         scope.spawn(|| flood("flood:1|c\n".repeat(10_000).as_bytes()));
         daemon.wait_for(|row| row["name"] == "flood");
@@ -237,7 +237,7 @@ fn slow_endless_and_flooding_clients_do_not_affect_others() {
         }
         slow.write_all(b"|c\n").unwrap();
         daemon.wait_for(|row| row["name"] == "slow");
-        // The clients go on while tallyd stops.
+        // The clients keep sending while tallyd stops.
         let finished = daemon.stop();
         done.store(1, Ordering::SeqCst);
         finished
@@ -265,7 +265,8 @@ fn stop_records_what_open_and_waiting_connections_have_sent() {
     tcp.iter_mut().for_each(|client| client.write_all(lines.as_bytes()).unwrap());
     let mut unix: Vec<_> = (0..50).map(|_| UnixStream::connect(&path).unwrap()).collect();
     unix.iter_mut().for_each(|client| client.write_all(&framed(&lines)).unwrap());
-    // The first connections end with a whole line without a line feed, the others in the middle of a line.
+    // Twenty clients send a line without a line feed. The first ten then close, which completes their lines. tallyd
+    // counts the lines of the other ten as cut.
     for client in &mut tcp[..20] {
         client.write_all(b"a:1|c").unwrap();
     }
@@ -285,7 +286,7 @@ fn stop_records_what_open_and_waiting_connections_have_sent() {
 fn stop_during_a_tcp_stream_records_what_was_written_before() {
     let daemon = with_tcp(&[]);
     let mut client = connect(&daemon);
-    // This is more than one read, and more than a receive buffer holds at first.
+    // The lines take more than one read, and do not fit in a receive buffer of the initial size.
     let lines = "a:1|c\n".repeat(500_000);
     client.write_all(lines.as_bytes()).unwrap();
     let finished = daemon.stop();
@@ -294,7 +295,7 @@ fn stop_during_a_tcp_stream_records_what_was_written_before() {
 }
 
 #[test]
-fn connections_wait_while_files_run_out_and_the_log_says_so_once() {
+fn connections_wait_for_free_file_descriptors_and_the_log_says_so_once() {
     let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
     let mut daemon = Daemon::start_in(&wrapper, &[&TCP[..], &["flush.interval=100ms"]].concat());
     let mut clients: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
@@ -302,7 +303,7 @@ fn connections_wait_while_files_run_out_and_the_log_says_so_once() {
     let is_a = |row: &Value| row["name"] == "a";
     let first = daemon.wait_for(is_a);
     assert!(first["value"].as_f64().unwrap() < 60.0, "the limit is too high for this test");
-    // Nothing is lost: tallyd accepts the others as soon as it can open files.
+    // tallyd accepts the other connections as soon as it can open files, so no line is lost.
     drop(clients);
     daemon.wait_for(|row| row["name"] == "tallyd.connections" && row["value"] == 0.0);
     let finished = daemon.stop();
@@ -311,7 +312,7 @@ fn connections_wait_while_files_run_out_and_the_log_says_so_once() {
 }
 
 #[test]
-fn stop_records_connections_that_had_to_wait_for_files() {
+fn stop_records_connections_that_waited_for_file_descriptors() {
     let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
     let daemon = Daemon::start_in(&wrapper, &TCP);
     daemon.signal("STOP");
@@ -325,7 +326,7 @@ fn stop_records_connections_that_had_to_wait_for_files() {
 }
 
 #[test]
-fn abandoned_socket_file_is_replaced_and_a_served_one_is_not() {
+fn start_replaces_an_abandoned_socket_file_but_not_a_served_one() {
     let directory = tempfile::tempdir().unwrap();
     for listener in ["unix_datagram", "unix_stream"] {
         let first = with_unix(listener, directory.path(), &[]);

@@ -1,4 +1,4 @@
-//! UDP: receivers, large and dropped datagrams, IPv6, and shared ports.
+//! Tests UDP: receivers, large and dropped datagrams, IPv6, and shared ports.
 
 use std::net::UdpSocket;
 
@@ -21,7 +21,7 @@ fn datagrams_dropped_by_the_kernel_are_counted_and_logged() {
 }
 
 #[test]
-fn largest_datagram_counts_whole_and_a_truncated_one_by_its_whole_lines() {
+fn all_whole_lines_of_the_largest_and_of_a_truncated_datagram_count() {
     let daemon = Daemon::start(&[]);
     let lines = "a:1|c\n".repeat(65_507 / 6);
     daemon.send(format!("{lines}{}", "x".repeat(65_507 - lines.len())));

@@ -1,4 +1,4 @@
-//! A running tallyd, and what it left behind when it ended.
+//! Runs tallyd as a child process, and collects its rows, its log and its exit status.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
@@ -13,38 +13,38 @@ use serde_json::Value;
 use super::process::{send_signal, tallyd_path};
 use super::wait::PATIENCE;
 
-/// A running tallyd that writes JSON to a pipe. It is killed when this is dropped.
+/// A running tallyd that writes JSON to a pipe. Dropping this kills the process.
 pub struct Daemon {
     child: Child,
-    /// The address of the UDP listener. If that is disabled, no program listens at this address.
+    /// The address of the UDP listener. If the listener is disabled, no program listens at this address.
     pub address: SocketAddr,
-    /// The name and the address or path of each listener.
+    /// The name of each listener, with its address or path.
     listening: Vec<(String, String)>,
     rows: Receiver<Value>,
-    /// The rows that were read already.
+    /// The rows that the test has read so far.
     seen: Vec<Value>,
     log: Option<JoinHandle<String>>,
     sender: UdpSocket,
 }
 
-/// What a tallyd left behind that has ended.
+/// The exit status, the rows and the log of a tallyd that has ended.
 pub struct Finished {
-    /// Its exit status.
+    /// The exit status.
     pub status: ExitStatus,
-    /// All rows that it wrote.
+    /// All rows that tallyd wrote.
     pub rows: Vec<Value>,
-    /// Its log.
+    /// The log.
     pub log: String,
 }
 
 impl Daemon {
-    /// Starts tallyd with `--set` for each of `settings`. By default it listens on a free port of 127.0.0.1 with one receiver,
-    /// writes JSON to standard output, and has an interval that ends only when tallyd stops.
+    /// Starts tallyd with a `--set` argument for each of `settings`. By default, tallyd listens on a free port of
+    /// 127.0.0.1 with one receiver and writes JSON to standard output. Its interval ends only when tallyd stops.
     pub fn start(settings: &[&str]) -> Self {
         Self::start_in(&[], settings)
     }
 
-    /// Starts tallyd by a command that runs what follows its own arguments.
+    /// Starts tallyd through `wrapper`, a command that runs the command after its own arguments.
     pub fn start_in(wrapper: &[&str], settings: &[&str]) -> Self {
         let interval = format!("flush.interval={}s", longest_interval());
         Self::launch(&[wrapper, &[&tallyd_path()]].concat(), &[&[interval.as_str()], settings].concat())
@@ -88,7 +88,7 @@ impl Daemon {
             _ => SocketAddr::from(([127, 0, 0, 1], 9)),
         };
         let log = thread::spawn(move || {
-            // A log that is not UTF-8 would be a defect. It ends early here.
+            // A log that is not UTF-8 would be a defect. Reading would then end early.
             _ = stderr.read_to_string(&mut log);
             log
         });
@@ -104,7 +104,7 @@ impl Daemon {
         place.map(|(_, place)| place.as_str()).unwrap()
     }
 
-    /// Returns the id of the process.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -114,32 +114,32 @@ impl Daemon {
         self.sender.send(datagram.as_ref()).unwrap();
     }
 
-    /// Waits for a row for which `is_it` is true, written before or after the call.
+    /// Waits for a row for which `is_match` returns true. It may have been read before the call.
     #[track_caller]
-    pub fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
-        if let Some(row) = self.seen.iter().find(|row| is_it(row)) {
+    pub fn wait_for(&mut self, is_match: impl Fn(&Value) -> bool) -> Value {
+        if let Some(row) = self.seen.iter().find(|row| is_match(row)) {
             return row.clone();
         }
-        self.wait_for_next(is_it)
+        self.wait_for_next(is_match)
     }
 
-    /// Waits for such a row among those that were not read yet.
+    /// Waits for a row for which `is_match` returns true, among the rows that have not been read yet.
     #[track_caller]
-    pub fn wait_for_next(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_for_next(&mut self, is_match: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let Some(row) = self.next_row(deadline) else { panic!("tallyd ended; rows: {:#?}", self.seen) };
-            if is_it(row) {
+            if is_match(row) {
                 return row.clone();
             }
         }
     }
 
-    /// Waits for a row of one of tallyd's counters that is not 0, with this tag.
+    /// Waits for a row with this name and tag whose value is above 0.
     #[track_caller]
     pub fn wait_for_count(&mut self, name: &str, tag: (&str, &str)) {
-        let is_it = |row: &Value| row["name"] == name && row["tags"][tag.0] == tag.1;
-        self.wait_for(|row| is_it(row) && row["value"].as_f64() > Some(0.0));
+        let is_match = |row: &Value| row["name"] == name && row["tags"][tag.0] == tag.1;
+        self.wait_for(|row| is_match(row) && row["value"].as_f64() > Some(0.0));
     }
 
     /// Returns the next row, or `None` once tallyd has closed its output.
@@ -151,23 +151,25 @@ impl Daemon {
                 self.seen.last()
             }
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no such row in {PATIENCE:?}; rows: {:#?}", self.seen),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("no such row within {PATIENCE:?}; rows: {:#?}", self.seen)
+            }
         }
     }
 
-    /// Sends the process a signal, by its name without `SIG`.
+    /// Sends a signal to the process. `name` is the name of the signal without `SIG`.
     pub fn signal(&self, name: &str) {
         send_signal(self.id(), name);
     }
 
-    /// Stops tallyd by SIGTERM and waits for its end.
+    /// Stops tallyd with SIGTERM, and waits until it has ended.
     #[track_caller]
     pub fn stop(self) -> Finished {
         self.signal("TERM");
         self.wait()
     }
 
-    /// Waits for the end of tallyd.
+    /// Waits until tallyd has ended.
     #[track_caller]
     pub fn wait(mut self) -> Finished {
         let deadline = Instant::now() + PATIENCE;
@@ -187,32 +189,34 @@ impl Drop for Daemon {
 }
 
 impl Finished {
-    /// Returns the rows with a name.
+    /// Returns the rows with this name.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Value> {
         self.rows.iter().filter(move |row| row["name"] == name)
     }
 
-    /// Returns the sum of a field over all rows with a name: `value` for counters, `count` for timings.
+    /// Returns the sum of a field over all rows with this name: `value` for counters, `count` for timings.
     pub fn sum(&self, name: &str, field: &str) -> f64 {
         self.named(name).map(|row| row[field].as_f64().unwrap()).sum()
     }
 
-    /// Returns the sum of the values of all rows with a name and a tag.
+    /// Returns the sum of the values of all rows with this name and this tag.
     pub fn sum_of(&self, name: &str, tag: (&str, &str)) -> f64 {
         let rows = self.named(name).filter(|row| row["tags"][tag.0] == tag.1);
         rows.map(|row| row["value"].as_f64().unwrap()).sum()
     }
 }
 
-/// Returns the interval, in seconds, whose next end is the furthest away. Intervals end at multiples of their length, so no
-/// fixed interval would do: one of an hour ends with each full hour. Of these, one always has more than half an hour left.
+/// Returns the length, in seconds, of the interval that ends last. Intervals end at multiples of their length, so a
+/// fixed length would not do: an interval of one hour ends with each full hour. Among the candidates, one always has
+/// more than half an hour left.
 fn longest_interval() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let left = |interval: &u64| interval - now % interval;
     (1800..=3600).max_by_key(left).expect("there are intervals")
 }
 
-/// Returns the name of each listener that `settings` enable, and how its line in the log begins, in the order of these lines.
+/// Returns the name of each listener that `settings` enable, with the text that announces it in the log. The order is
+/// that of the log.
 fn announcements(settings: &[&str]) -> Vec<(&'static str, String)> {
     let is_enabled = |name: &&str| {
         let key = format!("listeners.{name}.enabled=");
@@ -227,7 +231,7 @@ fn announcements(settings: &[&str]) -> Vec<(&'static str, String)> {
     announcements
 }
 
-/// Reads the log up to an announcement. Returns the address or the path in it.
+/// Reads the log up to an announcement. Returns the address or the path in its line.
 fn read_place(stderr: &mut impl BufRead, log: &mut String, announcement: &str) -> String {
     loop {
         let start = log.len();

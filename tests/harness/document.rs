@@ -1,4 +1,4 @@
-//! A page of the documentation, and the blocks that it shows.
+//! A page of the documentation, and its blocks.
 
 /// A page of the documentation.
 pub struct Document {
@@ -9,15 +9,16 @@ pub struct Document {
 }
 
 impl Document {
-    /// Returns the block with this text after its opening backquotes.
+    /// Returns the content of the block with this info string, the text after its opening backquotes.
     pub fn block(&self, info: &str) -> &'static str {
         let fence = format!("\n```{info}\n");
         let block = self.text.split_once(&fence).and_then(|(_, rest)| rest.split_once("```"));
-        block.unwrap_or_else(|| panic!("{} does not show {info}", self.path)).0
+        block.unwrap_or_else(|| panic!("{} has no block {info}", self.path)).0
     }
 
-    /// Asserts that the page shows each of these blocks once, and no other blocks.
-    pub fn assert_shows_just(&self, blocks: &[&str]) {
+    /// Asserts that the page has exactly the blocks with these info strings. Blocks without an info string do not
+    /// count.
+    pub fn assert_has_only(&self, blocks: &[&str]) {
         let fences = self.text.lines().filter_map(|line| line.strip_prefix("```"));
         let mut shown: Vec<_> = fences.filter(|info| !info.is_empty()).collect();
         let mut expected = blocks.to_vec();

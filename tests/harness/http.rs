@@ -1,4 +1,4 @@
-//! Plain HTTP, with one request per connection.
+//! Sends plain HTTP requests, each over a connection of its own.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads an answer.
+    /// Parses the bytes of an answer.
     pub fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(bytes)));
@@ -43,7 +43,7 @@ pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> A
     Answer::parse(&try_ask(address, method, path, headers).unwrap())
 }
 
-/// Sends a request to a server that may refuse the connection. Returns the bytes that came before its end.
+/// Sends a request to a server that may close the connection early. Returns all bytes up to the end of the connection.
 pub fn try_ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> std::io::Result<Vec<u8>> {
     let mut connection = connect(address);
     let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
@@ -58,14 +58,14 @@ pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path, &[])
 }
 
-/// Opens a connection.
+/// Opens a connection. Reads time out after [`PATIENCE`].
 pub fn connect(address: SocketAddr) -> TcpStream {
     let connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     connection
 }
 
-/// Returns an address that no program uses at this moment.
+/// Returns an address of 127.0.0.1 that no program uses at this moment.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

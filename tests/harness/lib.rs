@@ -1,11 +1,11 @@
-//! Runs the real tallyd for tests, and reads what it writes. Nothing in here shares code with tallyd.
+//! Runs the real tallyd for tests, and reads its output. The harness shares no code with tallyd.
 
 #![allow(
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
+    reason = "a test that cannot continue has failed"
 )]
 
 mod daemon;

@@ -1,4 +1,4 @@
-//! Samples that are sent while something else happens.
+//! Sends samples while a test does something else.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Sends samples of the counter `meanwhile` until `finished` is set. Returns their number.
-pub fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
+pub fn send_until(path: &Path, finished: &AtomicBool) -> f64 {
     let socket = UnixDatagram::unbound().unwrap();
     let mut sent = 0.0;
     while !finished.load(Ordering::SeqCst) {
@@ -18,10 +18,10 @@ pub fn count_on(path: &Path, finished: &AtomicBool) -> f64 {
     sent
 }
 
-/// Sets a flag when it is dropped, so that threads end even if the test fails.
-pub struct End<'a>(pub &'a AtomicBool);
+/// A guard that sets a flag when it is dropped, so that threads end even if the test fails.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
-impl Drop for End<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// The name and the labels of a line of a page.
+/// The name and the labels of a series.
 pub type Name = (String, BTreeMap<String, String>);
 
 /// The values of a page in the text format.
@@ -10,7 +10,7 @@ pub type Name = (String, BTreeMap<String, String>);
 pub struct Page(pub BTreeMap<Name, f64>);
 
 impl Page {
-    /// Reads a page.
+    /// Parses a page, and fails if it has a series twice.
     pub fn parse(text: &str) -> Self {
         let mut page = BTreeMap::new();
         for line in text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -35,7 +35,7 @@ impl Page {
     }
 
     /// Asserts that the page has all series of another page, with the same values.
-    pub fn assert_holds(&self, other: &Self) {
+    pub fn assert_contains(&self, other: &Self) {
         for (name, value) in &other.0 {
             assert_eq!(self.0.get(name), Some(value), "{name:?}");
         }
@@ -60,7 +60,8 @@ fn parse_name(text: &str) -> Name {
                 other => value.push(other),
             }
         }
-        // An empty label is no label. node_exporter gives one to each member that lacks a label of another member.
+        // To Prometheus, an empty label is no label. node_exporter writes one for each label that only other series of
+        // the family have.
         if !value.is_empty() {
             let twin = labels.insert(label.to_owned(), value);
             assert_eq!(twin, None, "twice: {label} in {text}");

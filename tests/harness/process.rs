@@ -1,4 +1,4 @@
-//! Starts programs, and leaves none of them behind.
+//! Starts programs, sends them signals, and kills them at the end of a test.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::wait::wait_for;
 /// The root of the repository.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Returns the path of the tallyd that is tested, which `cargo test` has built.
+/// Returns the path of the tallyd under test, which `cargo test` has built.
 pub fn tallyd_path() -> String {
     std::env::var("CARGO_BIN_EXE_tallyd").expect("`cargo test` sets CARGO_BIN_EXE_tallyd")
 }
@@ -34,16 +34,16 @@ pub fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-/// A program that is killed when this is dropped.
+/// A running program. Dropping this kills it.
 pub struct Running(pub Child);
 
 impl Running {
-    /// Starts a program, which `make install-test-tools` installs.
+    /// Starts a program. If this fails, the message says how to install it.
     pub fn start(command: &mut Command) -> Self {
         Self(spawn(command))
     }
 
-    /// Sends the program a signal by its name without `SIG`, and waits for its end.
+    /// Sends a signal to the program, and waits until it has ended. `signal` is the name of the signal without `SIG`.
     pub fn stop(mut self, signal: &str) -> ExitStatus {
         send_signal(self.0.id(), signal);
         wait_for(|| self.0.try_wait().unwrap())
@@ -58,31 +58,31 @@ impl Drop for Running {
     }
 }
 
-/// Starts a program. The failure tells how to install it.
+/// Starts a program. If this fails, the message says how to install it. The caller waits for the end of the program.
 pub fn spawn(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|error| panic!("{error}: {command:?}; run make install-test-tools"))
 }
 
-/// Sends a process a signal by its name without `SIG`.
+/// Sends a signal to a process. `signal` is the name of the signal without `SIG`.
 pub fn send_signal(process: u32, signal: &str) {
     let status = Command::new("kill").args(["-s", signal, &process.to_string()]).status().unwrap();
     assert!(status.success());
 }
 
-/// Removes the variables of the environment, from which clients and tallyd would read their configuration.
+/// Removes all environment variables except `PATH`, because clients and tallyd read configuration from them.
 pub fn without_variables(command: &mut Command) -> &mut Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap())
 }
 
-/// Removes the variables of the environment except those by which cargo finds its files. Variables that `cargo test` sets for
-/// its tests would make another cargo build ring again.
-pub fn without_variables_but_cargos(command: &mut Command) -> &mut Command {
+/// Removes all environment variables except `PATH` and those that tell cargo where its files are. With the variables
+/// that `cargo test` sets for its tests, a nested cargo would build the crate ring again.
+pub fn without_variables_except_cargos(command: &mut Command) -> &mut Command {
     let kept = ["HOME", "CARGO_HOME", "RUSTUP_HOME"];
     let kept = kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     without_variables(command).envs(kept)
 }
 
-/// Returns promtool's exit code and remarks for a page.
+/// Runs `promtool check metrics` on a page. Returns the exit code and the remarks.
 pub fn promtool(page: &Path) -> (Option<i32>, String) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(File::open(page).unwrap());

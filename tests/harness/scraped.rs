@@ -1,4 +1,4 @@
-//! A tallyd with an HTTP endpoint, and the page that it serves.
+//! Starts tallyd with an HTTP endpoint, and reads the page that it serves.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ pub fn start(settings: &[&str]) -> (Daemon, SocketAddr) {
     (daemon, address)
 }
 
-/// Returns the page.
+/// Requests the page and parses it.
 pub fn scrape(address: SocketAddr) -> Page {
     Page::parse(get(address, "/metrics").text())
 }

@@ -1,4 +1,4 @@
-//! A tallyd whose endpoint asks for TLS, users or certificates.
+//! Starts tallyd with an endpoint that uses TLS, client certificates or passwords.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,31 +10,31 @@ use tempfile::TempDir;
 use super::daemon::Daemon;
 use super::tls::{Authority, Client};
 
-/// The hash of the password `secret`, by `htpasswd -nbBC 4 ann secret`.
+/// The hash of the password `secret`, made with `htpasswd -nbBC 4 ann secret`.
 pub const SECRET: &str = "$2y$04$n59TvKzysibUZ5lJyc70cuJFxxO6ZZl5iCDGc5nhyHI6Zgy16DIPG";
 
 /// A tallyd with a web configuration file.
 pub struct Secured {
-    /// The tallyd.
+    /// The running tallyd.
     pub daemon: Daemon,
-    /// The address of its endpoint.
+    /// The address of the endpoint.
     pub address: SocketAddr,
-    /// Its files.
+    /// The folder with its web configuration file.
     pub site: Site,
 }
 
-/// A folder with a web configuration file, and the certificates that it names.
+/// A folder with a web configuration file and the certificates that the file names.
 pub struct Site {
     folder: TempDir,
     /// The authority that issued the certificate of the server.
     pub authority: Authority,
 }
 
-/// The web configuration with the certificate of the server, which [`Site`] has.
+/// A web configuration that names the server's certificate in a [`Site`].
 pub const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
 
 impl Site {
-    /// Creates a folder with the certificate of the server and that of its authority.
+    /// Creates a folder with the server's certificate and the certificate of the authority that issued it.
     pub fn create() -> Self {
         let site = Self { folder: TempDir::new().unwrap(), authority: Authority::new("tests") };
         site.authority.issue("localhost").write(site.folder.path(), "server");
@@ -47,18 +47,18 @@ impl Site {
         self.folder.path()
     }
 
-    /// Returns the path of a file.
+    /// Returns the path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Replaces the web configuration file.
+    /// Replaces the web configuration file in one step.
     pub fn configure(&self, yaml: &str) {
         fs::write(self.path("web.new"), yaml).unwrap();
         fs::rename(self.path("web.new"), self.path("web.yml")).unwrap();
     }
 
-    /// Returns a client that trusts the server.
+    /// Returns a client that trusts the server and has no certificate.
     pub fn client(&self) -> Client {
         Client::new(&self.authority, None)
     }
@@ -69,7 +69,7 @@ pub fn start(yaml: &str, settings: &[&str]) -> Secured {
     start_at(Site::create(), yaml, settings)
 }
 
-/// Starts a tallyd with the files of a site.
+/// Starts a tallyd with this web configuration, the files of a site, and further settings.
 pub fn start_at(site: Site, yaml: &str, settings: &[&str]) -> Secured {
     site.configure(yaml);
     let own = [
@@ -83,7 +83,7 @@ pub fn start_at(site: Site, yaml: &str, settings: &[&str]) -> Secured {
     Secured { daemon, address, site }
 }
 
-/// Returns the header with a user and a password.
+/// Returns the `Authorization` header for a user and a password.
 pub fn authorization(user: &str, password: &str) -> String {
     format!("Authorization: Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
 }

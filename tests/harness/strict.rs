@@ -1,14 +1,14 @@
-//! Checks pages in the text format of Prometheus, version 0.0.4, as strictly as its description allows.
+//! Checks pages in version 0.0.4 of Prometheus' text format, as strictly as the description of the format allows.
 //!
-//! It also refuses what the format allows and tallyd never writes: times, comments, unknown types, and values that are not
-//! finite. The lines of one series of a summary or a histogram must have the order in which clients write them.
+//! It also rejects parts of the format that tallyd never writes: timestamps, comments, unknown types, and values that
+//! are not finite. The lines of a summary or a histogram must be in the order in which client libraries write them.
 
 use std::collections::BTreeSet;
 
-/// The error of a page, with its line.
+/// The first error of a page, with its line.
 pub type Wrong = String;
 
-/// Names and values.
+/// The names and values of labels.
 type Labels = Vec<(String, String)>;
 
 /// One family of a page.
@@ -36,13 +36,13 @@ pub fn check(page: &str) -> Result<(), Wrong> {
     let mut lines = lines.split('\n').peekable();
     while let Some(line) = lines.next() {
         let of = |why| format!("{why}: {line}");
-        let about = line.strip_prefix("# HELP ").ok_or_else(|| of("no HELP of a family"))?;
-        let (name, help) = about.split_once(' ').ok_or_else(|| of("no text"))?;
+        let about = line.strip_prefix("# HELP ").ok_or_else(|| of("a family without HELP"))?;
+        let (name, help) = about.split_once(' ').ok_or_else(|| of("HELP without text"))?;
         unescape(help, &['\\', 'n']).map_err(of)?;
         let type_line = lines.next().unwrap_or_default();
         let type_name = type_line.strip_prefix("# TYPE ").and_then(|line| line.strip_prefix(name));
         let type_name =
-            type_name.and_then(|rest| rest.strip_prefix(' ')).ok_or_else(|| of("no TYPE behind"))?;
+            type_name.and_then(|rest| rest.strip_prefix(' ')).ok_or_else(|| of("HELP without TYPE"))?;
         let mut samples = Vec::new();
         while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
             samples.push(sample(line).map_err(|why| format!("{why}: {line}"))?);
@@ -50,10 +50,10 @@ pub fn check(page: &str) -> Result<(), Wrong> {
         let family = Family { name, type_name, samples };
         for name in family.names().map_err(of)? {
             if !is_name(&name, ":") {
-                return Err(of("no name"));
+                return Err(of("an illegal name"));
             }
             if !names.insert(name) {
-                return Err(of("two families with lines of one name"));
+                return Err(of("two families whose lines have the same name"));
             }
         }
         family.check()?;
@@ -62,13 +62,13 @@ pub fn check(page: &str) -> Result<(), Wrong> {
 }
 
 impl<'a> Family<'a> {
-    /// Returns the names of all lines that the family may have.
+    /// Returns all names that the lines of the family may have.
     fn names(&self) -> Result<Vec<String>, &'static str> {
         let suffixes: &[&str] = match self.type_name {
             "counter" | "gauge" => &[""],
             "summary" => &["", "_sum", "_count"],
             "histogram" => &["", "_bucket", "_sum", "_count"],
-            _ => return Err("no type"),
+            _ => return Err("an unknown type"),
         };
         Ok(suffixes.iter().map(|suffix| format!("{}{suffix}", self.name)).collect())
     }
@@ -94,7 +94,7 @@ impl<'a> Family<'a> {
         Ok(())
     }
 
-    /// Returns the labels of the member that begins here, and its number of lines.
+    /// Checks a counter or a gauge. Returns its labels and its number of lines, which is 1.
     fn take_value(&self, first: &Sample<'a>) -> Result<(Labels, usize), &'static str> {
         if first.name != self.name {
             return Err("a line of another family");
@@ -105,8 +105,8 @@ impl<'a> Family<'a> {
         Ok((first.labels.clone(), 1))
     }
 
-    /// Reads a summary or a histogram: lines with one more label, in its ascending order, then the sum and the count.
-    /// Returns its labels and its number of lines.
+    /// Checks a summary or a histogram: lines with one extra label, in ascending order of this label, then the sum and
+    /// the count. Returns its labels and its number of lines.
     fn take_distribution(
         &self,
         samples: &[Sample<'a>],
@@ -115,13 +115,13 @@ impl<'a> Family<'a> {
     ) -> Result<(Labels, usize), &'static str> {
         let has_suffix = |sample: &Sample<'_>, suffix| sample.name.strip_prefix(self.name) == Some(suffix);
         let parts = samples.iter().take_while(|sample| has_suffix(sample, suffix)).take_while(|sample| {
-            // The lines of the next member follow the sum and the count.
+            // A line with other labels belongs to the next series.
             without(&sample.labels, extra) == without(&samples[0].labels, extra)
         });
         let parts: Vec<_> = parts.collect();
         let [sum, count, ..] = &samples[parts.len()..] else { return Err("no sum and count") };
         if !has_suffix(sum, "_sum") || !has_suffix(count, "_count") {
-            return Err("no sum and count behind its other lines");
+            return Err("no sum and count after the other lines");
         }
         let labels = without(&samples[0].labels, extra);
         if sum.labels != labels || count.labels != labels {
@@ -141,7 +141,7 @@ impl<'a> Family<'a> {
                 text => number(text)?,
             };
             if extra == "quantile" && !(0.0..=1.0).contains(&place) {
-                return Err("a quantile beyond 1");
+                return Err("a quantile below 0 or beyond 1");
             }
             if before.is_some_and(|(place_before, _)| place_before >= place) {
                 return Err("lines are not in ascending order");
@@ -152,7 +152,7 @@ impl<'a> Family<'a> {
             before = Some((place, part.value));
         }
         if extra == "le" && before != Some((f64::INFINITY, count.value)) {
-            return Err("the last bucket does not hold all");
+            return Err("the last bucket does not hold all samples");
         }
         Ok((labels, parts.len() + 2))
     }
@@ -169,14 +169,14 @@ fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
     Ok(Sample { line, name, labels, value })
 }
 
-/// Reads labels up to the closing brace. Returns them and the rest.
+/// Reads labels up to the closing brace. Returns them and the text after the brace.
 fn labels(text: &str) -> Result<(Labels, &str), &'static str> {
     let mut labels = Labels::new();
     let mut rest = text;
     loop {
         let (name, quoted) = rest.split_once("=\"").ok_or("no label")?;
         if !is_name(name, "") || name.starts_with("__") {
-            return Err("no name of a label");
+            return Err("an illegal name of a label");
         }
         let mut is_escaped = false;
         let end = quoted.find(|character| {
@@ -186,7 +186,7 @@ fn labels(text: &str) -> Result<(Labels, &str), &'static str> {
         });
         let (value, behind) = quoted.split_at(end.ok_or("no end of a label's value")?);
         if value.is_empty() {
-            return Err("a label without value is none");
+            return Err("a label without value");
         }
         if labels.iter().any(|(known, _)| known == name) {
             return Err("a label twice");
@@ -194,14 +194,14 @@ fn labels(text: &str) -> Result<(Labels, &str), &'static str> {
         labels.push((name.to_owned(), unescape(value, &['\\', '"', 'n'])?));
         rest = &behind[1..];
         if let Some(rest) = rest.strip_prefix("} ") {
-            // The space is part of the value.
+            // The returned text begins with the space before the value.
             return Ok((labels, &text[text.len() - rest.len() - 1..]));
         }
-        rest = rest.strip_prefix(',').ok_or("neither a comma nor a brace behind a label")?;
+        rest = rest.strip_prefix(',').ok_or("neither a comma nor a brace after a label")?;
     }
 }
 
-/// Replaces escape sequences. Only these characters may follow a backslash.
+/// Replaces escape sequences. Only the characters in `escaped` may follow a backslash.
 fn unescape(text: &str, escaped: &[char]) -> Result<String, &'static str> {
     let mut plain = String::new();
     let mut characters = text.chars();
@@ -218,13 +218,13 @@ fn unescape(text: &str, escaped: &[char]) -> Result<String, &'static str> {
     Ok(plain)
 }
 
-/// Reads a finite number. Rust's own parser takes more than the format has, such as `infinity`.
+/// Parses a finite number. Rust's parser also accepts words such as `infinity`, which the format does not allow.
 fn number(text: &str) -> Result<f64, &'static str> {
     let is_of_digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-    text.parse().ok().filter(|number: &f64| is_of_digits && number.is_finite()).ok_or("no finite number")
+    text.parse().ok().filter(|number: &f64| is_of_digits && number.is_finite()).ok_or("not a finite number")
 }
 
-/// Returns true if a name has only letters, `_`, other allowed characters, and digits that are not the first.
+/// Returns true if a name has only letters, digits, `_` and characters in `others`, and does not begin with a digit.
 fn is_name(name: &str, others: &str) -> bool {
     let is_letter =
         |character: char| character.is_ascii_alphabetic() || character == '_' || others.contains(character);

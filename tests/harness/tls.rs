@@ -1,4 +1,4 @@
-//! Certificates, and HTTP over TLS.
+//! Issues certificates, and sends HTTP requests over TLS.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -31,7 +31,7 @@ pub struct Identity {
 }
 
 impl Authority {
-    /// Creates an authority.
+    /// Creates an authority with a self-signed certificate.
     pub fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -46,7 +46,7 @@ impl Authority {
         self.issue_until(name, 4096)
     }
 
-    /// Issues a certificate that expires with the first second of a year, in UTC.
+    /// Issues a certificate for a name and for 127.0.0.1 that expires when a year begins in UTC.
     pub fn issue_until(&self, name: &str, year: i32) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -58,7 +58,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// Creates an identity that signed itself. Its basicConstraints may mark it as that of an authority.
+    /// Creates a self-signed identity. `is_authority` decides whether basicConstraints mark it as an authority.
     pub fn self_signed(name: &str, is_authority: bool) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -122,7 +122,7 @@ impl Client {
         Self { address, ..self }
     }
 
-    /// Opens a connection.
+    /// Opens a connection and completes the TLS handshake.
     pub fn connect(&self, address: SocketAddr) -> io::Result<Connection> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((self.address, 0)).into())?;

@@ -1,4 +1,4 @@
-//! Waits for facts, so that no test sleeps for a time that is too short or too long.
+//! Waits for facts. A test that sleeps instead would wait too long, or not long enough.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 /// The time that a test waits for a fact before it fails.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The time between two looks at a fact.
+/// The time between two checks of a fact.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Waits until `fact` returns a value.
 #[track_caller]
 pub fn wait_for<T>(mut fact: impl FnMut() -> Option<T>) -> T {
-    wait_for_ok(|| fact().ok_or("it is not there"))
+    wait_for_ok(|| fact().ok_or("the fact has not come true"))
 }
 
 /// Waits until `fact` is true.

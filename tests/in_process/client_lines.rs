@@ -1,4 +1,4 @@
-//! The lines that about thirty client libraries send, and that tallyd takes them.
+//! Tests that tallyd accepts the lines that about thirty client libraries send.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use tallyd::protocol::RejectReason;
 
 use crate::pipeline::Pipeline;
 
-/// Each row has what a client sends: `lines` has its datagrams, with one character per byte.
+/// Each row has datagrams that a client sends. They are in `lines`, with one character per byte.
 const ROWS: &str = include_str!("../data/clients.jsonl");
 
-/// The numbers of rows and of lines in them, so that none can get lost.
+/// The expected numbers of rows and lines, so that none can get lost.
 const CLIENTS: usize = 78;
 const LINES: usize = 451;
 
-/// The lines that the protocol rejects, with the reason and a remark. Each of them must be rejected.
+/// The lines that tallyd must reject, each with the reason and a remark.
 const WRONG: [(&str, RejectReason, &str); 20] = [
     ("_e{0,0}:|", RejectReason::BadEvent, "an event without title"),
     ("_sc||0", RejectReason::BadServiceCheck, "a check without name"),
@@ -30,7 +30,7 @@ const WRONG: [(&str, RejectReason, &str); 20] = [
     ("gt:inf|g", RejectReason::BadValue, NOT_A_NUMBER),
     ("gt:True|g", RejectReason::BadValue, NOT_A_NUMBER),
     ("my.prefix.mygauge:NaN|g", RejectReason::BadValue, NOT_A_NUMBER),
-    ("app.x:--1|c|@1.0", RejectReason::BadValue, "gunicorn puts a minus before a value that has one"),
+    ("app.x:--1|c|@1.0", RejectReason::BadValue, "gunicorn puts a minus sign before a negative value"),
     ("Statsd: foobar:1|c", RejectReason::BadValue, "the client logs this and does not send it"),
     (":some string value|s", RejectReason::EmptyName, "the client does not check names"),
     ("counter:1|c|@1.1", RejectReason::BadRate, ABOVE_ONE),
@@ -44,21 +44,21 @@ const WRONG: [(&str, RejectReason, &str); 20] = [
     ("distribution:42|d|@1.1", RejectReason::BadRate, ABOVE_ONE),
     ("distribution:42|d|@1.1|#tag1:true,tag2", RejectReason::BadRate, ABOVE_ONE),
 ];
-const NOT_A_NUMBER: &str = "a result must be finite and mean what it says";
+const NOT_A_NUMBER: &str = "a value must be a finite number";
 const ABOVE_ONE: &str = "a rate is a probability, so it cannot exceed 1";
 
 #[test]
-fn metrics_of_clients_are_taken_unless_the_protocol_rejects_them() {
-    assert_taken(|line| !is_event_or_check(line));
+fn metrics_of_clients_are_accepted_unless_the_protocol_rejects_them() {
+    assert_accepted(|line| !is_event_or_check(line));
 }
 
 #[test]
-fn events_and_checks_of_clients_are_taken_unless_the_protocol_rejects_them() {
-    assert_taken(is_event_or_check);
+fn events_and_checks_of_clients_are_accepted_unless_the_protocol_rejects_them() {
+    assert_accepted(is_event_or_check);
 }
 
 #[test]
-fn each_listed_rejected_line_is_one_that_a_client_sends() {
+fn each_line_that_is_listed_as_rejected_comes_from_a_client() {
     let datagrams = datagrams();
     let sent: Vec<_> = datagrams.iter().flat_map(|datagram| lines(&datagram.bytes)).collect();
     let clients: BTreeSet<_> = datagrams.iter().map(|datagram| &datagram.id).collect();
@@ -68,12 +68,13 @@ fn each_listed_rejected_line_is_one_that_a_client_sends() {
     }
 }
 
-/// Asserts that each datagram with such a line is counted as its lines require.
-fn assert_taken(is_meant: impl Fn(&[u8]) -> bool) {
+/// Asserts that tallyd accepts or rejects each line as expected, in datagrams with a line for which `is_tested` returns
+/// true.
+fn assert_accepted(is_tested: impl Fn(&[u8]) -> bool) {
     let mut differing = Vec::new();
     for datagram in datagrams() {
         let lines: Vec<_> = lines(&datagram.bytes).collect();
-        if !lines.iter().any(|line| is_meant(line)) {
+        if !lines.iter().any(|line| is_tested(line)) {
             continue;
         }
         let mut expected: Vec<_> = lines.iter().filter_map(|line| reason_to_reject(line)).collect();
@@ -91,7 +92,7 @@ fn assert_taken(is_meant: impl Fn(&[u8]) -> bool) {
 }
 
 struct Datagram {
-    /// The row and the name of the client.
+    /// The id of the row, and the name of the client.
     id: String,
     bytes: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! Lines from the test suites of twelve other servers, and what they mean in tallyd.
+//! Tests what lines from the test suites of twelve other servers mean in tallyd.
 
 use serde_json::Value as Json;
 use tallyd::app::explain::{Explainer, Format};
@@ -6,7 +6,8 @@ use tallyd::protocol;
 
 use crate::plain::{self, Dialects};
 
-/// Each row is a datagram: `hex` has its bytes, and `tallyd` has what each line means, in the form of `tallyd explain`.
+/// Each row is a datagram, with its bytes in `hex`. In `tallyd`, it has the meaning of each line as JSON of `tallyd
+/// explain`.
 const ROWS: &str = include_str!("../data/lines.jsonl");
 
 /// The number of lines with a meaning, so that no row can get lost.
@@ -16,7 +17,7 @@ const CHECKED: usize = 468;
 struct Case {
     id: String,
     datagram: Vec<u8>,
-    /// What each line means. Some cases have no meaning.
+    /// The meaning of each line.
     meanings: Option<Vec<Json>>,
 }
 
@@ -47,7 +48,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-/// Asserts that each line of the cases means what its row says.
+/// Asserts that each line of the cases has the meaning in its row.
 fn assert_conforming(meaning: impl Fn(&[u8]) -> Json) {
     let mut checked = 0;
     let mut wrong = Vec::new();
@@ -67,7 +68,7 @@ fn assert_conforming(meaning: impl Fn(&[u8]) -> Json) {
     assert_eq!(checked, CHECKED);
 }
 
-/// Removes what the rows do not have: columns, and where a sample comes from.
+/// Removes the fields that the rows do not have: columns, and the origins of samples.
 fn as_in_the_rows(mut meaning: Json) -> Json {
     let fields = meaning.as_object_mut().unwrap();
     fields.remove("column");

@@ -1,4 +1,4 @@
-//! A pipeline with one receiver and a Prometheus page behind it.
+//! A pipeline with one receiver and a Prometheus page.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
@@ -31,13 +31,13 @@ impl Exporter {
         self.pipeline.reload(settings);
     }
 
-    /// Adds an interval with these lines to the page.
+    /// Ends an interval with these lines, and adds its snapshot to the page.
     pub(crate) fn add(&mut self, lines: impl AsRef<[u8]>) -> ExportOutcome {
         let snapshot = self.lose(lines);
         self.totals.add(&snapshot)
     }
 
-    /// Ends an interval with these lines, whose snapshot does not reach the page.
+    /// Ends an interval with these lines. Its snapshot does not reach the page.
     pub(crate) fn lose(&mut self, lines: impl AsRef<[u8]>) -> Snapshot {
         self.pipeline.record(0, lines);
         self.now += INTERVAL;

@@ -1,5 +1,5 @@
-//! Names, labels, units and conflicts on the page with `naming = "statsd_exporter"`: the cases of `statsd_exporter`'s own
-//! tests.
+//! Tests names, labels, units and conflicts on the page with `naming = "statsd_exporter"`, with the cases of
+//! `statsd_exporter`'s own tests.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use tallyd::model::{Percentile, Policy, Statistics};
 use crate::exporter::Exporter;
 use crate::pipeline::settings;
 
-/// The rows in which tallyd differs on purpose, with the reason.
+/// The rows in which tallyd differs on purpose, each with the reason.
 const DEVIATIONS: [(&str, &str); 3] =
     [("exp-fact-050", GIVES_WAY), ("exp-fact-054", GIVES_WAY), ("exp-fact-055", GIVES_WAY)];
 const GIVES_WAY: &str = "a counter x_sum or x_count gives way to the timing x even if it came first; otherwise one line could \
@@ -94,5 +94,5 @@ fn page_equals_that_of_statsd_exporter_for_the_same_lines() {
     assert_eq!(checked, CHECKED);
 }
 
-/// The number of rows, so that none can get lost.
+/// The expected number of rows, so that none can get lost.
 const CHECKED: usize = 34;

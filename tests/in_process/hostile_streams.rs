@@ -1,4 +1,4 @@
-//! Random streams of hostile names, tags, types and values, under rules that change, never make the page invalid.
+//! Tests that no random stream of hostile lines makes the page invalid, even if the rules change.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use tallyd_harness::strict;
 use crate::exporter::{Exporter, INTERVAL};
 use crate::pipeline;
 
-/// The rules between which a stream changes. Some take names and labels from what clients send, and some give one family
+/// The rules between which a stream switches. Some take names and labels from the lines, and some give one family
 /// several expositions.
 const RULES: [&str; 3] = [
     "",
@@ -56,7 +56,7 @@ struct Interval {
 
 /// Returns the page after each interval, in the text format.
 fn pages(naming: Naming, exposition: Exposition, intervals: &[Interval]) -> Vec<String> {
-    // Few values are kept, so that histograms summarize some series.
+    // tallyd keeps only a few values exactly, so that histograms summarize some series.
     let options = AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
     let mut exporter = Exporter::new(naming, options, settings("", exposition));
     let pages = intervals.iter().map(|Interval { lines, rules }| {
@@ -69,7 +69,8 @@ fn pages(naming: Naming, exposition: Exposition, intervals: &[Interval]) -> Vec<
     pages.collect()
 }
 
-/// Returns a piece of a name, a key or a value: often one with a meaning in some format or in tallyd, else any bytes.
+/// Generates a piece of a name, a key or a value. Most pieces have a meaning in some format or in tallyd. The others
+/// are any bytes.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     const PIECES: [&[u8]; 40] = [
         b"",
@@ -181,14 +182,14 @@ proptest! {
 }
 
 proptest! {
-    // Each case starts a program.
+    // Few cases, because each of them starts promtool.
     #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     #[ignore = "needs promtool; run make test"]
     fn promtool_can_read_the_page_of_any_stream(naming in naming(), exposition in exposition(), stream in stream()) {
         const LINT: i32 = 3;
         let file = tempfile::NamedTempFile::new().unwrap();
-        // The longest page, because the series of the last one may be idle.
+        // The test checks the longest page, because the series of the last page may be idle.
         let page = pages(naming, exposition, &stream).into_iter().max_by_key(String::len).unwrap();
         fs::write(file.path(), &page).unwrap();
         let (code, remarks) = promtool(file.path());
@@ -196,9 +197,9 @@ proptest! {
     }
 }
 
-/// Each case replaces a part of a right page by a wrong one, and has a word of the error.
+/// Each case replaces a part of a valid page with an invalid one, and has a word of the error.
 #[test]
-fn strict_reader_takes_right_pages_and_refuses_wrong_ones() {
+fn strict_reader_accepts_valid_pages_and_rejects_invalid_ones() {
     const GAUGE: &str =
         "# HELP g A \\\\ and a \\n.\n# TYPE g gauge\ng -1.5e300\ng{a=\"\\\\\\\"\\n\",b=\"}\"} 0\n";
     const SUMMARY: &str = "# HELP s S.\n# TYPE s summary\ns{a=\"b\",quantile=\"0.5\"} 1\ns{a=\"b\",quantile=\"1\"} 2\n\

@@ -1,4 +1,4 @@
-//! The laws that hold for any stream of lines: property tests against a plain model, and examples.
+//! Tests the laws that hold for any stream of lines, with a plain model and with examples.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::pipeline::Pipeline;
 
 const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 
-/// Returns settings with some percentiles, and series that live as long as given.
+/// Returns settings with some percentiles and these lifetimes of idle series.
 fn settings(expire_after: [Duration; 6]) -> ReloadableSettings {
     let percentiles = PERCENTILES.into_iter().filter_map(Percentile::new).collect();
     let statistics = Statistics { percentiles, ..Statistics::default() };
@@ -23,7 +23,7 @@ fn settings(expire_after: [Duration; 6]) -> ReloadableSettings {
     ReloadableSettings { policies: Policies::new(vec![policy]), limits, ..ReloadableSettings::default() }
 }
 
-/// Returns a pipeline whose series live for an hour.
+/// Returns a pipeline whose idle series live for an hour.
 fn pipeline(receivers: usize) -> Pipeline {
     pipeline_with(receivers, AggregationOptions::default())
 }
@@ -32,7 +32,7 @@ fn pipeline_with(receivers: usize, options: AggregationOptions) -> Pipeline {
     Pipeline::new(receivers, options, settings([Duration::from_hours(1); 6]))
 }
 
-/// Returns a pipeline with one receiver, and room for so many series.
+/// Returns a pipeline with one receiver and this limit on series.
 fn pipeline_of(series: usize, expire_after: [Duration; 6]) -> Pipeline {
     let limits = Limits { series, ..Limits::default() };
     let settings = ReloadableSettings { limits, ..settings(expire_after) };
@@ -43,7 +43,7 @@ const fn seconds(count: u64) -> [Duration; 6] {
     [Duration::from_secs(count); 6]
 }
 
-/// Lines with values and rates whose sums are exact, so that every order of addition gives the same bits.
+/// Generates lines whose values and rates have exact sums, so that every order of addition gives the same bits.
 fn line() -> impl Strategy<Value = String> {
     let name = prop_oneof!["[a-c]", "[a-c]\\.[x-z]"];
     let number = (-2000_i32..2000).prop_map(|quarters| format!("{}", f64::from(quarters) / 4.0));
@@ -66,7 +66,7 @@ fn line() -> impl Strategy<Value = String> {
         (name.clone(), "[a-f:]{1,2}", tags, section).prop_map(|(n, m, t, s)| format!("{n}:{m}|s{t}{s}"));
     let packed = (name.clone(), proptest::collection::vec(number.clone(), 2..6), "c|ms|d|g")
         .prop_map(|(name, values, kind)| format!("{name}:{}|{kind}", values.join(":")));
-    let old =
+    let legacy =
         (name.clone(), number.clone(), number.clone()).prop_map(|(n, a, b)| format!("{n}:{a}|c:{b}|ms|@0.5"));
     let dialect = (name.clone(), "[,#;]k=[12](,j=3)?|\\[k=[12](:3)?\\]|\\[k=1", number, "c|g|s|ms")
         .prop_map(|(name, tags, value, kind)| format!("{name}{tags}:{value}|{kind}"));
@@ -76,10 +76,10 @@ fn line() -> impl Strategy<Value = String> {
     let check =
         ("[a-c]", "[0-4]", "h:x|#k:1|m:b|c:d").prop_map(|(n, s, field)| format!("_sc|{n}|{s}|{field}"));
     let wrong = prop_oneof!["[a-c:|@#,0-9.]{0,12}", "a:x\\|c", "b:1\\|zz", ":1\\|c", "c:1\\|c\\|@0"];
-    prop_oneof![12 => scalar, 2 => delta, 2 => set, 2 => packed, 1 => old, 2 => dialect, 1 => inside, 1 => event, 1 => check, 2 => wrong]
+    prop_oneof![12 => scalar, 2 => delta, 2 => set, 2 => packed, 1 => legacy, 2 => dialect, 1 => inside, 1 => event, 1 => check, 2 => wrong]
 }
 
-/// Datagrams of a few lines, each with its receiver.
+/// Generates datagrams of a few lines, each with its receiver.
 fn stream() -> impl Strategy<Value = Vec<(String, usize)>> {
     let datagram = proptest::collection::vec(line(), 1..6).prop_map(|lines| lines.join("\n"));
     proptest::collection::vec((datagram, 0_usize..8), 0..60)
@@ -133,7 +133,7 @@ proptest! {
         }
     }
 
-    /// The first line makes the pattern known, so the second line is not parsed if its value is plain.
+    /// The first line makes the pattern known, so tallyd does not parse the second line if its value is plain.
     #[test]
     fn value_means_the_same_on_a_known_and_an_unknown_pattern(
         value in "[-+]?[0-9]?[-+.:e0-9@|]{0,3}",
@@ -180,8 +180,8 @@ proptest! {
         prop_assert!(samples == 0 || rejected < lines);
     }
 
-    /// Random series come and go while time passes in steps that let some of them expire. Numbers are reused and line patterns
-    /// are forgotten, but no sample appears under the name of another series.
+    /// Random series come and go, and some expire as time passes. tallyd reuses numbers and forgets line patterns, but
+    /// no sample appears under the name of another series.
     #[test]
     fn series_that_expire_and_return_are_never_mixed_up(
         intervals in proptest::collection::vec((proptest::collection::vec((0_u8..30, 0_usize..2), 0..20), 0_u64..40), 1..40),
@@ -242,7 +242,7 @@ fn sample_is_in_the_interval_that_recorded_it_and_in_no_other() {
     assert!(pipeline.end_interval().rows.is_empty());
 }
 
-/// More series than fit the CPU cache, so that the shard reads ahead, in datagrams of more lines than one batch holds.
+/// The series do not fit in the CPU cache, so the shard reads ahead. A datagram has more lines than one batch.
 #[test]
 fn hundred_thousand_series_have_the_values_that_were_sent() {
     const SERIES: usize = 100_000;
@@ -291,7 +291,7 @@ fn settings_decide_what_is_reported_for_idle_series() {
             };
             assert_eq!(*row.value, expected);
         }
-        // Expired series are not reported.
+        // tallyd does not report expired series.
         (1..4).for_each(|round| _ = pipeline.end_interval_at(Duration::from_secs(round * 200)));
         assert!(pipeline.end_interval_at(Duration::from_secs(800)).rows.is_empty());
     }
@@ -328,7 +328,7 @@ fn sample_with_a_tiny_rate_is_one_update_with_a_large_weight() {
     assert_eq!(value(&results, "b"), Some(&Value::Counter(2e7)));
 }
 
-/// Each datagram has 56 KB. If work were quadratic, the times would differ by a factor of some hundreds.
+/// Each datagram has 56 KB. If the work were quadratic, the times would differ by a factor of hundreds.
 #[test]
 fn work_for_a_line_is_proportional_to_its_length() {
     let tags = ",k=v".repeat(7_000);
@@ -357,7 +357,7 @@ fn work_for_a_line_is_proportional_to_its_length() {
 }
 
 #[test]
-fn new_series_beyond_max_series_are_refused_and_known_series_go_on() {
+fn new_series_beyond_max_series_are_refused_and_known_series_continue() {
     let mut pipeline = pipeline_of(2, seconds(3600));
     pipeline.record(0, b"a:1|c\nb:1|c\nc:1|c\nc:1:2|ms\na:1|c");
     let results = pipeline.end_interval();
@@ -385,7 +385,7 @@ fn names_and_tags_take_no_more_memory_than_configured() {
 fn expired_series_makes_room_for_a_new_one() {
     let mut pipeline = pipeline_of(1, seconds(1));
     pipeline.record(0, b"a:1|c");
-    // The series has been idle long enough at the second end of an interval, and expires at the third.
+    // At the end of the second interval, the series has been idle long enough. It expires at the end of the third.
     (0..3).for_each(|second| _ = pipeline.end_interval_at(Duration::from_secs(second)));
     pipeline.record(0, b"b:1|c\na:1|c");
     let results = pipeline.end_interval_at(Duration::from_secs(3));
@@ -394,7 +394,7 @@ fn expired_series_makes_room_for_a_new_one() {
     assert_eq!(results.counts.refused[RefuseReason::MaxSeries], 1);
 }
 
-/// Only these four series fit, so a new one would take the place of one that expires.
+/// Only these four series fit, so a new series would fit only if one of them expired.
 #[test]
 fn series_that_gets_samples_in_time_never_expires() {
     let mut pipeline = pipeline_of(4, seconds(10));
@@ -461,9 +461,9 @@ fn names_reserved_for_tallyd_are_refused() {
 }
 
 #[test]
-fn more_rates_and_patterns_than_are_remembered_are_counted_correctly() {
+fn rates_and_patterns_beyond_the_caches_are_counted_correctly() {
     let mut pipeline = pipeline_of(10, seconds(3600));
-    // Each line comes twice, because the second line of a pattern is not parsed.
+    // Each line comes twice, because tallyd does not parse the second line of a pattern.
     for n in (1..=2000).chain(1..=2000) {
         let rate = 1.0 / f64::from(n);
         pipeline.record(0, format!("a:1|c|@{rate}\nb:1|ms|@{rate}").as_bytes());

@@ -1,6 +1,6 @@
-//! Tests of the parser, the rules, the aggregation and the Prometheus page, within one process and without a network.
+//! Tests the parser, the rules, the aggregation and the Prometheus page, within one process and without a network.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 mod aggregates;
 mod client_lines;

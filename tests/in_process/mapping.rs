@@ -1,4 +1,4 @@
-//! Mapping rules: the cases of `statsd_exporter`'s own tests, and what rules make of lines.
+//! Tests mapping rules, with the cases of `statsd_exporter`'s own tests and with lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tallyd::model::{Exposition, Kind, Named, Percentile, Policy, Statistics, Val
 
 use crate::pipeline::{Pipeline, settings};
 
-/// A mapping file, and what it makes of metrics.
+/// A mapping file, and its effect on some metrics.
 #[derive(Debug, Deserialize)]
 struct Case {
     id: String,
@@ -45,7 +45,7 @@ struct Expected {
     labels: BTreeMap<String, String>,
 }
 
-/// The cases in which tallyd differs on purpose, with the reason.
+/// The cases in which tallyd differs on purpose, each with the reason.
 const DEVIATIONS: [(&str, &str); 1] = [(
     "map-100",
     "$10 is the tenth star, like ${10} and like in a regular expression; in statsd_exporter it is the first star and a 0",
@@ -57,7 +57,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn files_that_statsd_exporter_takes_are_taken_and_others_are_refused() {
+fn tallyd_accepts_exactly_the_files_that_statsd_exporter_accepts() {
     let cases = cases();
     assert_eq!(cases.len(), 70);
     for Case { id, yaml, yaml_ok, .. } in cases {
@@ -67,7 +67,7 @@ fn files_that_statsd_exporter_takes_are_taken_and_others_are_refused() {
 }
 
 #[test]
-fn rules_make_the_same_of_each_metric_as_statsd_exporter() {
+fn rules_change_each_metric_like_statsd_exporter() {
     let mut checked = 0;
     for case in cases().into_iter().filter(|case| case.yaml_ok) {
         let deviates = DEVIATIONS.iter().any(|(id, _)| *id == case.id);
@@ -89,7 +89,7 @@ fn rules_make_the_same_of_each_metric_as_statsd_exporter() {
     assert!(checked > 80, "{checked}");
 }
 
-/// The values of `statsd_exporter` where neither a rule nor the defaults say anything.
+/// `statsd_exporter` uses these quantiles and buckets if neither a rule nor the defaults set them.
 const QUANTILES: [f64; 3] = [50.0, 90.0, 99.0];
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -128,8 +128,8 @@ fn each_metric_has_the_options_that_statsd_exporter_gives_it() {
     assert_eq!(checked, 22);
 }
 
-/// The options of a metric that are checked. Options for the age and the buffers of summaries have no meaning in tallyd,
-/// whose summaries are of one interval.
+/// The options of a metric that the test checks. Options for the age and the buffers of summaries have no meaning in
+/// tallyd, because its summaries cover one interval.
 #[derive(Debug, Deserialize)]
 struct Options {
     observer_type: Option<String>,
@@ -147,7 +147,7 @@ fn policy_of(settings: ReloadableSettings, line: &str) -> Policy {
     results.policies.get(row.policy).clone()
 }
 
-/// Returns the series on the Prometheus page of a metric, as `tallyd explain` shows it.
+/// Returns the series of a metric on the Prometheus page, as `tallyd explain` shows it.
 fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
     let text = explainer.explain(line_of(metric).as_bytes());
     let row = text.lines().find_map(|row| row.strip_prefix("  prometheus"));
@@ -182,7 +182,7 @@ fn expected(metric: &Metric) -> Option<String> {
     Some(if labels.is_empty() { name.clone() } else { format!("{name}{{{}}}", labels.join(",")) })
 }
 
-/// Returns the settings of rules in YAML, with all else as in the shipped configuration.
+/// Returns settings with these rules in YAML. All other settings have their defaults.
 fn settings_of(yaml: &str) -> ReloadableSettings {
     settings(yaml, &Policy::default(), &HistogramOptions::default())
 }
@@ -192,7 +192,8 @@ fn rows(results: &IntervalResults) -> Vec<(String, Value)> {
     results.rows.iter().map(|row| (format!("{:?}", row.series), row.value.clone())).collect()
 }
 
-/// Records lines by these rules, in two shards by turns. Returns the rows, and the numbers of refused samples.
+/// Records lines with these rules, in two shards in turn. Returns the rows, and the number of refused samples for each
+/// reason.
 fn record(yaml: &str, lines: &[&str]) -> (Vec<(String, Value)>, Vec<(&'static str, u64)>) {
     let mut pipeline = Pipeline::new(2, AggregationOptions::default(), settings_of(yaml));
     for (line, receiver) in lines.iter().zip(0..) {
@@ -218,7 +219,7 @@ fn series_that_rules_join_are_one_across_all_receivers() {
 }
 
 #[test]
-fn rule_decides_between_its_label_and_a_tag_of_that_name() {
+fn rule_decides_between_its_label_and_a_tag_of_the_same_name() {
     let of = |honor: bool, tag: &str| {
         let yaml =
             format!("mappings: [{{ match: a, name: b, labels: {{ _9x: rule }}, honor_labels: {honor} }}]");
@@ -282,7 +283,7 @@ fn rule_cannot_give_a_name_reserved_for_tallyd() {
     assert_eq!((rows, refused), (Vec::new(), vec![("reserved_name", 1)]));
 }
 
-/// Name, type, value and sections. Tags are the last section.
+/// The name, the type, the value and the sections of a line. Tags are the last section.
 type Parts = (&'static str, &'static str, u32, &'static str);
 
 fn parts() -> impl Strategy<Value = Parts> {
@@ -296,7 +297,8 @@ fn line((name, kind, value, rest): Parts) -> String {
     format!("{name}:{value}|{kind}{rest}")
 }
 
-/// Returns the line that means without rules what the other line means with them, or `None` if the rules drop it.
+/// Returns a line that means the same without rules as this line means with them. Returns `None` if the rules drop this
+/// line.
 fn renamed((name, kind, value, rest): Parts) -> Option<String> {
     let tagged =
         |label: &str| if rest.contains('#') { format!("{rest},{label}") } else { format!("{rest}|#{label}") };

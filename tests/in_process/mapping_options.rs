@@ -1,4 +1,4 @@
-//! What the options of mapping rules change on the page: exposition, buckets, quantiles, HELP and time-to-live.
+//! Tests how the options of mapping rules change the page: exposition, buckets, quantiles, HELP and time-to-live.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tallyd::model::{Percentile, Policy, Statistics};
 use crate::exporter::Exporter;
 use crate::pipeline;
 
-/// Returns the settings of rules in YAML. Where the rules say nothing, there are two percentiles, two bounds and a
-/// time-to-live of a minute.
+/// Returns settings with these rules in YAML. If the rules say nothing, series have two percentiles, two bounds and a
+/// time-to-live of one minute.
 fn settings(yaml: &str) -> ReloadableSettings {
     let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
     let fallback = Policy {
@@ -96,7 +96,7 @@ fn series_expires_after_the_time_to_live_of_its_rule() {
         let names = page.lines().filter(|line| !line.starts_with('#'));
         alive.push(names.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>());
     }
-    // It takes up to two more intervals until an idle gauge expires.
+    // An idle gauge may expire up to two intervals late.
     assert_eq!(alive[0], ["long_c", "long_g", "plain", "plain_g", "short_c", "short_g"]);
     assert_eq!(alive[4], ["long_c", "long_g", "plain", "plain_g"]);
     assert_eq!(alive[9], ["long_c", "long_g"]);
@@ -135,7 +135,7 @@ fn new_options_apply_to_known_series_and_nothing_is_lost() {
     exporter.add(lines);
     assert!(exporter.text().starts_with("# HELP c StatsD counter.\n# TYPE c counter\nc 1\n# HELP x first\n"));
 
-    // Other percentiles and another HELP text: totals continue.
+    // The new rules have other percentiles and another HELP text. Totals continue.
     exporter.reload(settings(&yaml("help: second, summary_options: { quantiles: [{ quantile: 0.1 }] }")));
     assert_eq!(exporter.add(lines), ExportOutcome::default(), "the open interval keeps its rules");
     assert!(exporter.text().contains("x{by=\"one\",quantile=\"0.5\"} 1\n"));
@@ -149,7 +149,7 @@ fn new_options_apply_to_known_series_and_nothing_is_lost() {
         "{page}"
     );
 
-    // Another exposition: the family restarts when one of its series is seen, without its idle series.
+    // The new rules have another exposition. The family restarts with the next sample, and without its idle series.
     exporter.reload(settings(&yaml("observer_type: histogram, histogram_options: { buckets: [1] }")));
     exporter.add(lines);
     assert_eq!(exporter.add("a.one:1:2|h"), ExportOutcome::default());
@@ -160,7 +160,7 @@ fn new_options_apply_to_known_series_and_nothing_is_lost() {
     );
     assert!(!page.contains("two") && page.contains("\nc 4\n"), "{page}");
 
-    // Other buckets: the counts of the old ones cannot continue.
+    // The new rules have other buckets. The counts of the old buckets cannot continue.
     exporter.reload(settings(&yaml("observer_type: histogram, histogram_options: { buckets: [2, 3] }")));
     exporter.add(lines);
     exporter.add("a.one:3|h\na.two:3|h");
@@ -172,14 +172,14 @@ fn new_options_apply_to_known_series_and_nothing_is_lost() {
         "{page}"
     );
 
-    // Finally, no rules.
+    // Without rules, the series get their own names back.
     exporter.reload(settings(""));
     exporter.add(lines);
     assert_eq!(exporter.add(lines), ExportOutcome::default());
     assert!(exporter.text().contains("\na_one{quantile=\"0.5\"} 1\n"), "{}", exporter.text());
 }
 
-/// Returns the outcome in which so many series conflict with the type of their family.
+/// Returns the outcome of an export in which `count` series conflict with the type of their family.
 fn type_conflicts(count: u64) -> ExportOutcome {
     let mut exported = ExportOutcome::default();
     exported.quarantined[QuarantineReason::TypeConflict] = count;
@@ -201,7 +201,7 @@ fn help_text_of_new_rules_applies_even_to_old_series() {
     assert!(page.contains("# HELP x second\n") && page.contains("x_count{by=\"one\"} 1\n"), "{page}");
 }
 
-/// `a_b` follows `a.b` in each snapshot, and is 0 under the old rule.
+/// In each snapshot, `a_b` follows `a.b`. It is idle, so it is 0 and still has the old rule.
 #[test]
 fn idle_counter_does_not_bring_old_rules_back_when_counters_are_merged() {
     let zeros = |help: &str| {
@@ -252,9 +252,9 @@ fn family_restarts_even_if_the_exporter_lost_the_first_new_snapshot() {
     assert!(page.contains("# TYPE x histogram\n") && page.contains("x_bucket{le=\"1\"} 1\n"), "{page}");
 }
 
-/// The exporter lost the snapshots from which it would know that the series expired.
+/// The exporter loses the snapshots that would tell it that the series expired.
 #[test]
-fn series_that_returns_by_another_rule_is_counted_in_its_buckets() {
+fn series_that_returns_under_another_rule_gets_the_buckets_of_that_rule() {
     let yaml = "mappings:\n\
                 - { match: a, name: x, observer_type: histogram, histogram_options: { buckets: [1] }, ttl: 20s }\n\
                 - { match: b, name: x, observer_type: histogram, histogram_options: { buckets: [2] }, ttl: 20s }";

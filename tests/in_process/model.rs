@@ -1,7 +1,7 @@
-//! The plainest aggregation: the specification that the fast one is compared with.
+//! A plain aggregation, which is the specification for the fast one.
 //!
-//! One map holds everything that was sent for each series, without buffers, shards or shortcuts. Only the parser is shared
-//! with tallyd; the conformance cases test it on its own.
+//! One map holds everything that was sent for each series, without buffers, shards or shortcuts. Of tallyd, it uses
+//! only the parser, `resolve::event` and plain types. The conformance cases test the parser on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +9,17 @@ use tallyd::aggregate::IngestCounts;
 use tallyd::model::{Event, Kind, RESERVED_PREFIX, Series};
 use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
 
-/// Everything that was sent for one series in an interval.
+/// Everything that was sent for one series in an interval. A gauge also has its value from before.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum State {
     Counter(f64),
     Gauge(f64),
     Set(BTreeSet<Vec<u8>>),
-    /// Values and weights.
+    /// The values and their weights.
     Values(Vec<(f64, f64)>),
 }
 
-/// All series.
+/// All series, and the events and counts of the open interval.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) series: BTreeMap<Series, State>,

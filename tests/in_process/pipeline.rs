@@ -22,7 +22,7 @@ impl Pipeline {
         Self { shards: (0..receivers).map(|_| aggregator.add_shard()).collect(), aggregator }
     }
 
-    /// Records a datagram in the shard of a receiver. Receivers are counted modulo their number.
+    /// Records a datagram in the shard of a receiver. Numbers beyond the last receiver start again from the first.
     pub(crate) fn record(&self, receiver: usize, datagram: impl AsRef<[u8]>) {
         self.shards[receiver % self.shards.len()].lock().record(datagram.as_ref());
     }
@@ -41,8 +41,8 @@ impl Pipeline {
     }
 }
 
-/// Returns the settings of mapping rules in YAML. `fallback` and `histograms` apply where the rules say nothing; all other
-/// settings are those of the shipped configuration.
+/// Returns settings with these mapping rules in YAML. `fallback` and `histograms` apply if the rules say nothing. All
+/// other settings have their defaults.
 pub(crate) fn settings(rules: &str, fallback: &Policy, histograms: &HistogramOptions) -> ReloadableSettings {
     let mut mapping = Mapping::from_yaml(rules).unwrap();
     let policies = Policies::new(mapping.build_policies(fallback, histograms));

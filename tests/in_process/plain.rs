@@ -1,11 +1,11 @@
-//! A plain parser of the protocol: the specification that the fast parser is compared with.
+//! A plain parser of the protocol, which is the specification for the fast parser.
 //!
-//! It splits and copies, shares nothing with tallyd, and has its rules in the order of docs/protocol.md. Its answers are
-//! those of `tallyd explain --format json`.
+//! It splits and copies, and shares nothing with tallyd. Its rules are in the order of docs/protocol.md. Its results
+//! have the form of `tallyd explain --format json`.
 
 use serde_json::{Value as Json, json};
 
-/// The tag dialects that are read in addition to DogStatsD's.
+/// The tag dialects that the parser reads in addition to DogStatsD's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each dialect has its switch")]
 pub(crate) struct Dialects {
@@ -33,7 +33,7 @@ impl Dialects {
     }
 }
 
-/// Returns what a line without LF and CR means: `{"ok":true,..}`, or `{"ok":false,"reason":..}` without a column.
+/// Returns the meaning of a line without LF and CR: `{"ok":true,..}`, or `{"ok":false,"reason":..}` without a column.
 pub(crate) fn meaning(line: &[u8], dialects: Dialects) -> Json {
     match read(line, dialects) {
         Ok(meaning) => meaning,
@@ -41,7 +41,7 @@ pub(crate) fn meaning(line: &[u8], dialects: Dialects) -> Json {
     }
 }
 
-/// Returns the column of the error in a wrong line, counted in bytes from 1, if the protocol defines it.
+/// Returns the column of the error in an invalid line, counted in bytes from 1, if the protocol defines it.
 pub(crate) fn column(line: &[u8], dialects: Dialects) -> Option<usize> {
     read(line, dialects).err()?.column
 }
@@ -103,7 +103,8 @@ fn metric(line: &[u8], dialects: Dialects) -> Result<Vec<Json>, Wrong> {
     }
 
     let samples = match packed(&line[end..], end) {
-        // The rate of a gauge is not read, so it may hide fields of the legacy syntax. They count if each of their rates is valid.
+        // The rate of a gauge or a set is not read, so it may hide fields of the legacy syntax. They count only if all
+        // their rates are valid.
         Ok(samples) if matches!(samples[0].kind, "g" | "s") => legacy(&line[end..], true).unwrap_or(samples),
         Ok(samples) => samples,
         Err(wrong) => legacy(&line[end..], false).ok_or(wrong)?,
@@ -162,10 +163,10 @@ fn brackets(text: &[u8]) -> Option<(usize, usize)> {
 }
 
 struct Name {
-    /// The name without tags: the pieces before and after brackets. Each piece is UTF-8 of its own.
+    /// The name without tags: the pieces before and after brackets. Each piece must be valid UTF-8 by itself.
     pieces: Vec<Vec<u8>>,
     tags: Vec<Tag>,
-    /// Whether the name has tags of two dialects.
+    /// True if the name has tags of two dialects.
     is_mixed: bool,
 }
 
@@ -245,7 +246,7 @@ fn legacy(rest: &[u8], all_rates_are_read: bool) -> Option<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut rest = rest.to_vec();
     while !rest.is_empty() {
-        // The value goes to its `|`, so that a member of a set may hold colons; the rest of a field has none.
+        // The value ends at its `|`, so that a member of a set may contain colons. The rest of a field contains none.
         let (value, after) = split_once(rest.strip_prefix(b":")?, b'|')?;
         let end = after.iter().position(|byte| *byte == b':').unwrap_or(after.len());
         let parts = split(&after[..end], b'|');
@@ -267,7 +268,7 @@ fn legacy(rest: &[u8], all_rates_are_read: bool) -> Option<Vec<Sample>> {
     if samples.len() < 2 { None } else { Some(samples) }
 }
 
-/// Returns the type as which samples of a wire type are counted.
+/// Returns the type that tallyd gives to samples of a wire type.
 fn counts_as(kind: &[u8]) -> Option<&'static str> {
     match kind {
         b"c" | b"m" => Some("c"),
@@ -280,7 +281,7 @@ fn counts_as(kind: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the sample of a value and its wire type, or `None` if either is wrong.
+/// Returns the sample of a value and its wire type, or `None` if either is invalid.
 fn sample(kind: &[u8], value: &[u8]) -> Option<Sample> {
     let counts_as = counts_as(kind)?;
     let json = match counts_as {
@@ -386,7 +387,8 @@ fn event(rest: &[u8]) -> Option<Json> {
     Some(event)
 }
 
-/// Splits `title|text|field|field` at the first bars where `measure` gives the lengths.
+/// Splits `title|text|field|field` at the first bars that give the title and the text these lengths, as `measure`
+/// counts them.
 fn split_event(
     rest: &[u8],
     lengths: (u64, u64),
@@ -466,7 +468,7 @@ fn tags(text: &[u8], separator: u8, equals: u8) -> Vec<Tag> {
     tags
 }
 
-/// Reads a finite number: sign, digits with at most one point, exponent.
+/// Reads a finite number: an optional sign, digits with at most one point, and an optional exponent.
 fn number(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -510,7 +512,7 @@ fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// Replaces a backslash with `n`, which is a line feed in titles, texts and messages.
+/// Replaces a backslash and an `n` with a line feed, as titles, texts and messages need.
 fn unescape(text: &[u8]) -> String {
     lossy(text).replace("\\n", "\n")
 }
@@ -519,7 +521,7 @@ fn places(text: &[u8], of: u8) -> Vec<usize> {
     (0..text.len()).filter(|at| text[*at] == of).collect()
 }
 
-/// Returns at least one part, which may be empty.
+/// Splits a text into at least one part. Parts may be empty.
 fn split(text: &[u8], separator: u8) -> Vec<Vec<u8>> {
     text.split(|byte| *byte == separator).map(<[u8]>::to_vec).collect()
 }

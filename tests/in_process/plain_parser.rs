@@ -1,10 +1,10 @@
-//! Tests of the plain parser itself.
+//! Tests the plain parser itself.
 
 use serde_json::json;
 
 use crate::plain::{self, Dialects};
 
-/// Wrong lines of which the conformance cases have too few, with the reason and the column.
+/// Invalid lines that the conformance cases do not cover well, each with the reason and the column.
 const WRONG: [(&str, &str, Option<usize>); 38] = [
     ("", "empty_name", Some(1)),
     (",k=v:1|c", "empty_name", Some(1)),
@@ -55,14 +55,15 @@ fn plain_parser_names_the_first_error_of_a_line() {
     }
 }
 
-/// Lines, and the name, type, value, rate and tags of each of their samples.
+/// Valid lines, each with the name, type, value, rate and tags of its samples.
 const RIGHT: [(&str, &str); 27] = [
     ("a:1|m", r#"["a","c",1.0,1.0,[]]"#),
     ("a:-1|kv|@x", r#"["a","g",-1.0,1.0,[]]"#),
     ("a:1|c@0.05|#k", r#"["a","c",1.0,0.05,[["k",""]]]"#),
     ("a:1|c|@0.5|@.1", r#"["a","c",1.0,0.1,[]]"#),
     ("a:1|c|@0.5:2|m|@1:x|s", r#"["a","c",1.0,0.5,[]] ["a","c",2.0,1.0,[]] ["a","s","x",1.0,[]]"#),
-    // The regular syntax takes precedence: the rate of a gauge is not read, and `ms` is an unknown section.
+    // The rate of a gauge is not read, so it may hide fields of the legacy syntax. They count only if all their rates
+    // are valid.
     ("a:1|g|@0.5:2|ms", r#"["a","g",1.0,1.0,[]] ["a","ms",2.0,1.0,[]]"#),
     ("a:1|g|@x:2|ms", r#"["a","g",1.0,1.0,[]]"#),
     ("a:1|c:2|g|@x", r#"["a","c",1.0,1.0,[]] ["a","g",2.0,1.0,[]]"#),
@@ -88,7 +89,7 @@ const RIGHT: [(&str, &str); 27] = [
 ];
 
 #[test]
-fn plain_parser_takes_every_form() {
+fn plain_parser_accepts_every_form() {
     for (line, expected) in RIGHT {
         let got = plain::meaning(line.as_bytes(), Dialects::default());
         let samples: Vec<_> = got["samples"]
@@ -119,7 +120,7 @@ fn plain_parser_measures_events_in_bytes_then_characters_then_utf16() {
         ("_e{2,4}:é|😀|h:x", "é", "😀", Some("x")),
         ("_e{1,1}:é|😀|h:x", "é", "😀", Some("x")),
         ("_e{1,2}:é|😀|h:x", "é", "😀", Some("x")),
-        // Bytes come first even if characters fit, too.
+        // Bytes take precedence even if characters fit, too.
         ("_e{3,0}:é|||", "é|", "", None),
         ("_e{4,0}:a\\nb|", "a\nb", "", None),
     ];
@@ -128,7 +129,7 @@ fn plain_parser_measures_events_in_bytes_then_characters_then_utf16() {
         assert_eq!((&event["title"], &event["text"]), (&json!(title), &json!(text)), "{line:?}");
         assert_eq!(event["hostname"], json!(hostname), "{line:?}");
     }
-    // Bytes after the text need not be UTF-8. A title that is not UTF-8 is measured in bytes only.
+    // Bytes after the text need not be UTF-8. The parser measures a title that is not UTF-8 only in bytes.
     let got = plain::meaning(b"_e{1,1}:\xc3\xa9|b|h:\xff", Dialects::default());
     assert_eq!(got["events"][0]["title"], "é");
     let got = plain::meaning(b"_e{2,1}:\xc3\xa9\xff|b", Dialects::default());

@@ -1,4 +1,4 @@
-//! Holds the tables of docs/protocol.md to the parser.
+//! Compares the tables of docs/protocol.md with the parser.
 
 use serde_json::Value as Json;
 use strum::VariantArray;
@@ -20,7 +20,7 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// Splits a row into cells. A bar within a cell has a backslash before it.
+/// Splits a row into cells. A backslash escapes a bar within a cell.
 fn cells(row: &str) -> Vec<String> {
     let row = row.trim_matches('|').replace("\\|", "\0");
     row.split('|').map(|cell| cell.trim().replace('\0', "|")).collect()

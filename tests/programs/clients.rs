@@ -1,7 +1,7 @@
-//! Clients send to tallyd, and its totals are theirs.
+//! Tests that tallyd reports the totals of what real clients send.
 //!
-//! Each client sends a few hundred samples, as the shop in its script in `tests/clients`. tallyd is then stopped, and all rows
-//! that it wrote are compared.
+//! Each client plays a shop that sends a few hundred samples. Most clients have a script in `tests/clients`. The test
+//! then stops tallyd and compares all rows that it wrote.
 
 use std::io;
 use std::net::UdpSocket;
@@ -245,7 +245,7 @@ fn hot_shots_rows() -> Vec<Value> {
 }
 
 fn assert_hot_shots_timers(finished: &Finished) {
-    // Node's clock for timers has whole milliseconds, so 3 ms may be measured as 2 ms.
+    // Node's timers count whole milliseconds, so the client may measure 3 ms as 2 ms.
     assert_took(finished, "shop.wrapped", Duration::from_millis(2), 1e3);
     assert_took(finished, "shop.wrapped.async", Duration::from_millis(2), 1e3);
 }
@@ -278,8 +278,8 @@ fn queued_samples_of_the_rust_client_cadence_are_reported() {
     let finished = after(|port| {
         let sink = BufferedUdpMetricSink::from(address(port), socket()).unwrap();
         let (end, ended) = channel();
-        sell(&StatsdClient::from_sink("shop", QueuingMetricSink::from(TellsItsEnd { sink, _end: end })));
-        // A thread sends the last samples of the queue after the client is gone.
+        sell(&StatsdClient::from_sink("shop", QueuingMetricSink::from(ClosesChannel { sink, _end: end })));
+        // A thread sends the last samples of the queue after the client is dropped.
         ended.recv_timeout(PATIENCE).unwrap_err();
     });
     assert_reported(&finished, &cadence_rows());
@@ -306,13 +306,13 @@ fn samples_of_the_rust_client_cadence_over_unix_datagrams_are_reported() {
     assert_packed(&finished);
 }
 
-/// A sink whose channel ends after it has sent the rest of its buffer.
-struct TellsItsEnd {
+/// A sink that closes a channel when it is dropped, after it has sent the rest of its buffer.
+struct ClosesChannel {
     sink: BufferedUdpMetricSink,
     _end: Sender<()>,
 }
 
-impl MetricSink for TellsItsEnd {
+impl MetricSink for ClosesChannel {
     fn emit(&self, metric: &str) -> io::Result<usize> {
         self.sink.emit(metric)
     }
@@ -406,7 +406,7 @@ fn assert_datadog_go(finished: &Finished) {
 fn samples_of_the_go_client_of_cactus_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let program = go(folder.path(), "send_cactus.go");
-    // DogStatsD, InfluxDB and Graphite tags.
+    // These are tags of DogStatsD, InfluxDB and Graphite.
     for format in ["octothorpe", "comma", "semicolon"] {
         let finished = after(|port| run(Command::new(&program), &[port, format]));
         assert_reported(&finished, &cactus_rows());
@@ -418,7 +418,7 @@ fn samples_of_the_go_client_of_cactus_are_reported() {
 fn cactus_rows() -> Vec<Value> {
     let regional = |region, row| tagged(row, json!({"env": "test", "region": region}));
     vec![
-        // The client means a value and sends a change: from 3 by -7.
+        // The client means the value -7. It sends a change by -7, from 3.
         gauge("shop.balance", -4.0),
         distribution("timing", "shop.checkout", 100.0, 4950.0),
         set("shop.customers", 25.0),
@@ -432,7 +432,7 @@ fn cactus_rows() -> Vec<Value> {
     ]
 }
 
-/// Builds a client's program in a folder.
+/// Builds a client's program in a folder, and returns its path.
 fn go(folder: &Path, source: &str) -> PathBuf {
     let program = folder.join("send");
     build_go(&Path::new(CLIENTS).join(source), &program);
@@ -442,7 +442,7 @@ fn go(folder: &Path, source: &str) -> PathBuf {
 #[test]
 #[ignore = "needs Ruby with a client from Debian; run make test"]
 fn samples_of_the_ruby_client_statsd_ruby_are_reported() {
-    // The client means -7.25 and sends a change: from 3 by -7.25.
+    // The client means the value -7.25. By default, tallyd reads it as a change by -7.25, from 3.
     for (setting, balance) in [
         ("aggregation.gauges.signed=delta", -4.25),
         ("aggregation.gauges.signed=absolute", -7.25),
@@ -591,7 +591,7 @@ fn events_and_checks_of_the_node_client_hot_shots_are_reported() {
 #[ignore = "needs Node with a client from npm; run make test"]
 fn node_client_hot_shots_loses_text_beyond_ascii_over_tcp() {
     let finished = after_over(Transport::Tcp, |port| run(node("send_events.js"), &["tcp", port]));
-    // The client writes the lower byte of each of UTF-16's units: E9 of é, 3C and 88 of the balloon.
+    // The client writes only the lower byte of each UTF-16 unit: E9 for é, and 3C and 88 for the balloon.
     assert_eq!(reported_events(&finished), events("shop.Caf\u{fffd} <\u{fffd}", "shop.deploy"));
     assert_checks(&finished, "shop.db.up", 1.0);
     let noted = noted(&finished);
@@ -599,7 +599,7 @@ fn node_client_hot_shots_loses_text_beyond_ascii_over_tcp() {
     assert_lines(&finished, 5);
 }
 
-/// Returns the reported events of both clients, sorted, with these titles.
+/// Returns the events that both clients send, sorted, with these titles.
 fn events(balloon: &str, deploy: &str) -> [Value; 2] {
     [
         json!({
@@ -615,7 +615,7 @@ fn events(balloon: &str, deploy: &str) -> [Value; 2] {
     ]
 }
 
-/// Returns the events without their times.
+/// Returns the reported events without times and intervals.
 fn reported_events(finished: &Finished) -> Vec<Value> {
     let mut events: Vec<_> = finished.rows.iter().filter(|row| row["type"] == "event").cloned().collect();
     for event in &mut events {
@@ -625,7 +625,7 @@ fn reported_events(finished: &Finished) -> Vec<Value> {
     events
 }
 
-/// Asserts that the checks have their last values, and that each of `times` rounds of three was counted.
+/// Asserts that the checks have their last values, and that tallyd counted `times` checks of each status that was sent.
 fn assert_checks(finished: &Finished, name: &str, times: f64) {
     let checks: Vec<_> = finished.named("service_check").map(|row| (&row["tags"], &row["value"])).collect();
     assert_eq!(
@@ -642,7 +642,7 @@ fn assert_checks(finished: &Finished, name: &str, times: f64) {
     assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
 }
 
-/// Returns the notes and their numbers of lines.
+/// Returns each note with its number of lines.
 fn noted(finished: &Finished) -> Vec<(String, f64)> {
     let notes = finished.named("tallyd.lines_noted").filter(|row| row["value"] != 0.0);
     notes.map(|row| (row["tags"]["note"].as_str().unwrap().into(), row["value"].as_f64().unwrap())).collect()

@@ -17,7 +17,7 @@ use crate::shop::*;
 
 const PAGE: Document = Document { path: "docs/clients.md", text: include_str!("../../docs/clients.md") };
 
-/// The blocks that a test runs, by the text after their opening backquotes.
+/// The info strings of the blocks that a test runs.
 const RUN: [&str; 21] = [
     "python statsd",
     "python datadog",
@@ -42,7 +42,7 @@ const RUN: [&str; 21] = [
     "toml tallyd-transports",
 ];
 
-/// The blocks that no test runs, because no registry that the tests use has these clients.
+/// The info strings of the blocks that no test runs, because the registries that the tests use lack these clients.
 const NOT_RUN: [&str; 5] = [
     "java java-dogstatsd-client",
     "ruby dogstatsd-ruby",
@@ -53,15 +53,15 @@ const NOT_RUN: [&str; 5] = [
 
 #[test]
 fn each_block_of_the_page_is_run_or_listed_as_not_run() {
-    PAGE.assert_shows_just(&[&RUN[..], &NOT_RUN].concat());
+    PAGE.assert_has_only(&[&RUN[..], &NOT_RUN].concat());
     let marks =
         PAGE.text.lines().filter(|line| line.contains("*not run*") || line.contains("*Not run.*")).count();
-    // One mark at the top is explained, one has no block, and one is in a table.
+    // Three more marks are in the explanation at the top, in a section without a block, and before a table.
     assert_eq!(marks, NOT_RUN.len() + 3);
 }
 
-/// The clients in the table of transports, and the blocks in which the table changes a line.
-const OVER_OTHERS: [(&str, &str); 9] = [
+/// The clients in the table of transports, each with the block in which the table changes a line.
+const CLIENTS_OVER_OTHER_TRANSPORTS: [(&str, &str); 9] = [
     ("Python `statsd`", "python statsd"),
     ("Python `datadog`", "python datadog"),
     ("Node `hot-shots`", "javascript hot-shots"),
@@ -73,8 +73,8 @@ const OVER_OTHERS: [(&str, &str); 9] = [
     ("nginx with Lua", "nginx lua"),
 ];
 
-/// Returns the cells of each row of that table.
-fn rows_over_others() -> Vec<[&'static str; 4]> {
+/// Returns the cells of each row of the table of transports.
+fn rows_of_transports() -> Vec<[&'static str; 4]> {
     let (_, table) = PAGE.text.split_once("| client | listener | instead of | write |\n").unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
@@ -84,10 +84,10 @@ fn rows_over_others() -> Vec<[&'static str; 4]> {
     .collect()
 }
 
-/// Returns the other transports of a block's client, and how the block changes for a port or a path.
-fn over_others(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str) -> String)> {
-    let (client, _) = OVER_OTHERS.iter().find(|(_, block)| *block == info).unwrap();
-    let rows = rows_over_others().into_iter().filter(move |row| row[0] == *client);
+/// Returns the other transports of a block's client. Each has a function that changes the block for a port or a path.
+fn other_transports(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str) -> String)> {
+    let (client, _) = CLIENTS_OVER_OTHER_TRANSPORTS.iter().find(|(_, block)| *block == info).unwrap();
+    let rows = rows_of_transports().into_iter().filter(move |row| row[0] == *client);
     rows.map(move |[_, listener, old, new]| {
         let transport = match listener {
             "`tcp`" => Transport::Tcp,
@@ -113,19 +113,19 @@ const PATHS: [&str; 2] = ["/run/tallyd/tallyd.sock", "/run/tallyd/tallyd-stream.
 
 #[test]
 fn each_row_of_the_table_of_transports_is_run() {
-    let rows = rows_over_others();
-    for (client, _) in OVER_OTHERS {
+    let rows = rows_of_transports();
+    for (client, _) in CLIENTS_OVER_OTHER_TRANSPORTS {
         assert!(rows.iter().any(|row| row[0] == client), "{client}");
     }
     for row in rows {
-        assert!(OVER_OTHERS.iter().any(|(client, _)| *client == row[0]), "{row:?}");
+        assert!(CLIENTS_OVER_OTHER_TRANSPORTS.iter().any(|(client, _)| *client == row[0]), "{row:?}");
     }
 }
 
-/// Runs a block over UDP and over each other transport of the table. Each run sells an order.
+/// Runs a block over UDP and over each other transport of the table. Asserts that each run sells an order.
 fn assert_sells(info: &str, tags: &Value) {
     assert_sold(&after(|port| run_block(info, &shown(info, port))), tags.clone());
-    for (transport, changed) in over_others(info) {
+    for (transport, changed) in other_transports(info) {
         assert_sold(&after_over(transport, |place| run_block(info, &changed(place))), tags.clone());
     }
 }
@@ -142,7 +142,7 @@ fn run_block(info: &str, block: &str) {
         "go" => {
             let folder = tempfile::tempdir().unwrap();
             let [source, program] = ["sell.go", "sell"].map(|name| folder.path().join(name));
-            // Debian has modules of versions before 2, which have no version in their paths.
+            // Debian's modules have versions before 2, so their paths contain no version.
             std::fs::write(&source, block.replace("/v5/statsd", "/statsd")).unwrap();
             build_go(&source, &program);
             run(Command::new(&program), &[]);
@@ -256,7 +256,7 @@ fn clients_reconnect_after_a_restart_as_the_page_says() {
     let hot_shots = |options: &'static str| {
         move |place: &str| {
             let options = options.replace("PLACE", place);
-            // The client sends after a pause, in which it notices the end of its connection.
+            // The client sends after a pause, so that it notices the end of its connection first.
             let program = format!(
                 "const client = new (require('hot-shots'))({{ {options}, maxBufferSize: 0, errorHandler: () => 0 }});
                 const send = () => client.increment('shop.orders', (error) => console.log(error ? 'failed' : 'sent'));
@@ -270,7 +270,7 @@ fn clients_reconnect_after_a_restart_as_the_page_says() {
     // By default, the client connects again at most once per second.
     let uds = hot_shots("protocol: 'uds', path: 'PLACE', udsGracefulRestartRateLimit: 1");
     let tcp = hot_shots("protocol: 'tcp', host: '127.0.0.1', port: PLACE, tcpGracefulRestartRateLimit: 1");
-    // Python's datadog reports nothing and loses the first sample.
+    // Python's datadog reports no error, and loses the first sample.
     assert_eq!(after_restart(Transport::UnixDatagram, &datadog), ("sent sent sent".into(), 2.0));
     assert_eq!(after_restart(Transport::UnixStream, &datadog), ("sent sent sent".into(), 2.0));
     let broken = ["BrokenPipeError"; 3].join(" ");
@@ -309,8 +309,8 @@ for _ in sys.stdin:
         print(type(error).__name__, flush=True)
 ";
 
-/// Makes a client send once to a tallyd and three times to the next one in its place. Returns the client's outcomes of
-/// these three, and the number of reported samples.
+/// Makes a client send once to one tallyd, and three times to another tallyd in its place. Returns the client's three
+/// outcomes, and the number of samples that the second tallyd reported.
 fn after_restart(transport: Transport, start: &impl Fn(&str) -> Seller) -> (String, f64) {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, place) = start_over(transport, folder.path(), &[]);
@@ -407,7 +407,7 @@ fn run_airflow(config: &str) {
 #[ignore = "needs gunicorn from PyPI; run make test"]
 fn block_for_gunicorn_reports_its_requests() {
     assert_gunicorn(&after(|port| run_gunicorn(&shown("python gunicorn", port))));
-    for (transport, changed) in over_others("python gunicorn") {
+    for (transport, changed) in other_transports("python gunicorn") {
         assert_gunicorn(&after_over(transport, |place| run_gunicorn(&changed(place))));
     }
 }
@@ -415,7 +415,7 @@ fn block_for_gunicorn_reports_its_requests() {
 #[test]
 #[ignore = "needs gunicorn from PyPI; run make test"]
 fn gunicorn_does_not_reconnect_after_a_restart_as_the_page_says() {
-    let (_, changed) = over_others("python gunicorn").next().unwrap();
+    let (_, changed) = other_transports("python gunicorn").next().unwrap();
     let [sockets, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (mut daemon, place) = start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
     let (gunicorn, socket) = start_gunicorn(folder.path(), &changed(&place));
@@ -437,7 +437,7 @@ fn run_gunicorn(config: &str) {
     gunicorn.stop("TERM");
 }
 
-/// Starts gunicorn in a folder. Returns the path of its socket.
+/// Starts gunicorn in a folder. Returns the process and the path of its socket.
 fn start_gunicorn(folder: &Path, config: &str) -> (Running, PathBuf) {
     let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| folder.join(name));
     std::fs::write(&file, config).unwrap();
@@ -469,7 +469,7 @@ fn block_for_nginx_reports_its_requests() {
     let daemon = Daemon::start(&["flush.interval=100ms"]);
     let block = shown("nginx lua", &daemon.address.port().to_string());
     assert_nginx(daemon, &block);
-    for (transport, changed) in over_others("nginx lua") {
+    for (transport, changed) in other_transports("nginx lua") {
         let folder = tempfile::tempdir().unwrap();
         let (daemon, place) = start_over(transport, folder.path(), &["flush.interval=100ms"]);
         assert_nginx(daemon, &changed(&place));
@@ -488,7 +488,7 @@ fn assert_nginx(mut daemon: Daemon, block: &str) {
         get(&folder.path().join("web.sock"), "/", 204);
     }
     get(&folder.path().join("web.sock"), "/missing", 404);
-    // nginx answers before it sends.
+    // nginx answers a request before it sends the samples of that request.
     let mut counted = 0.0;
     while counted < 3.0 {
         let is_counted = |row: &Value| row["name"] == "nginx.requests" && row["value"] != 0.0;
@@ -510,7 +510,7 @@ fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
     let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| folder.path().join(name));
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
     let block = shown("ini uwsgi", &daemon.address.port().to_string());
-    // This plugin answers requests by repeating them.
+    // This plugin answers each request with the request itself.
     let server = format!("plugins = echo\nhttp-socket = {}\nhttp-socket-modifier1 = 101\n", socket.display());
     let block = block.replace("stats-pusher-default-freq = 10", "stats-pusher-default-freq = 1") + &server;
     std::fs::write(&config, block).unwrap();
@@ -547,7 +547,7 @@ fn shown(info: &str, port: &str) -> String {
     PAGE.block(info).replace("8125", port)
 }
 
-/// Returns a command that runs a text.
+/// Returns a command that runs `text` as a program.
 fn with(program: &str, option: &str, text: &str) -> Command {
     let mut command = Command::new(program);
     command.args([option, text]);
@@ -560,7 +560,7 @@ fn start_server(mut command: Command) -> Running {
     Running::start(&mut command)
 }
 
-/// Asks a web server for a page, and asserts the status of its answer.
+/// Requests a page from a web server, and asserts the status of the answer.
 fn get(socket: &Path, path: &str, status: u16) {
     let answer = ask(socket, path);
     assert!(answer.split(' ').nth(1) == Some(&status.to_string()), "{answer}");

@@ -1,4 +1,4 @@
-//! The dashboard: each of its panels shows something.
+//! Tests that each panel of the dashboard shows data.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn dashboard() -> Value {
 
 #[test]
 #[ignore = "needs prometheus; run make test"]
-fn every_panel_of_the_dashboard_shows_something() {
+fn every_panel_of_the_dashboard_shows_data() {
     let folder = TempDir::new().unwrap();
     Authority::new("tests").issue("localhost").write(folder.path(), "server");
     let web = folder.path().join("web.yml");
@@ -32,7 +32,8 @@ fn every_panel_of_the_dashboard_shows_something() {
         let calls = outcomes.iter().map(|outcome| format!("\napi.latency:5:90|ms|#outcome:{outcome}"));
         let calls: String = calls.collect();
         for daemon in [&summary, &histogram] {
-            // Names of node_exporter are not offered, and a call without outcome is no error.
+            // The dashboard does not offer names of node_exporter. It does not count a call without an outcome as an
+            // error.
             daemon.send(format!("orders:1|c\nnode.disk:1|c\nnode.disk:1|ms\napi.latency:30|ms{calls}"));
         }
     };
@@ -58,7 +59,7 @@ fn every_panel_of_the_dashboard_shows_something() {
     for panel in board.panels() {
         let title = panel["title"].as_str().unwrap();
         let targets = panel["targets"].as_array().unwrap();
-        // Each query shows something with all labels of its legend.
+        // Each query returns series, and the series have all labels of its legend.
         for target in targets {
             let legend = target["legendFormat"].as_str().unwrap();
             let labels: Vec<_> =
@@ -91,7 +92,8 @@ fn every_panel_of_the_dashboard_shows_something() {
                 .filter(|values| !values.is_empty())
         })
     };
-    // The highest percentile of a summary is a value; that of a histogram lies within the bucket of that value.
+    // The highest percentile of a summary is a value. The highest percentile of a histogram lies in the bucket of that
+    // value.
     let percentiles = values(&["ok"], "$timing: percentiles", 0, &of_summaries);
     assert_eq!(percentiles.into_iter().fold(0.0, f64::max), 0.09);
     for chosen in [&all, &of_histograms] {
@@ -103,14 +105,14 @@ fn every_panel_of_the_dashboard_shows_something() {
         share
     };
     let [error, panic, dropped] = [0, 1, 2];
-    // Without such calls, their share is 0 and not unknown.
+    // Without calls of an outcome, its share is 0, not unknown.
     for chosen in [&all, &of_summaries, &of_histograms] {
         assert_eq!([error, panic, dropped].map(|outcome| share(&["ok"], outcome, chosen)), [0.0; 3]);
     }
     let wait_for_share = |outcomes: &[&str], outcome| {
         wait_for(|| Some(share(outcomes, outcome, &all)).filter(|share| *share > 0.0 && *share < 0.5));
     };
-    // A cancelled future is no error.
+    // A cancelled future is not an error.
     wait_for_share(&["ok", "dropped"], dropped);
     assert_eq!([error, panic].map(|outcome| share(&["ok"], outcome, &all)), [0.0; 2]);
     wait_for_share(&["ok", "error", "panic"], error);

@@ -1,16 +1,16 @@
-//! The demo of the example application.
+//! Tests the demo of the example application.
 
 use std::process::Command;
 
 use tallyd_harness::http::free_address;
-use tallyd_harness::process::{ROOT, without_variables_but_cargos};
+use tallyd_harness::process::{ROOT, without_variables_except_cargos};
 
 #[test]
 #[ignore = "needs prometheus and promtool; run make test"]
-fn demo_ends_with_the_percentiles_that_prometheus_has() {
+fn demo_prints_the_percentiles_and_counts_that_prometheus_has() {
     let [statsd, page, prometheus] = [(); 3].map(|()| free_address().to_string());
     let mut demo = Command::new(format!("{ROOT}/examples/demo.sh"));
-    let output = without_variables_but_cargos(&mut demo)
+    let output = without_variables_except_cargos(&mut demo)
         .arg("6")
         .envs([("STATSD", statsd), ("PAGE", page), ("PROMETHEUS", prometheus)])
         .output()
@@ -22,7 +22,7 @@ fn demo_ends_with_the_percentiles_that_prometheus_has() {
         let line = said.lines().find_map(|line| line.trim().strip_prefix(series)?.strip_prefix(" => "));
         line.unwrap_or_else(|| panic!("no {series} in {said}")).trim().parse().unwrap()
     };
-    // The example works 5 to 20 ms, and up to 200 ms in one of twenty calls.
+    // Most calls take 5 to 20 ms. One in twenty takes up to 200 ms.
     assert!((0.005..0.03).contains(&value("{quantile=\"0.5\"}")), "{said}");
     assert!((0.01..1.0).contains(&value("{quantile=\"0.99\"}")), "{said}");
     let all = said.lines().find_map(|line| line.split_once(" résumés were processed")).unwrap().0;

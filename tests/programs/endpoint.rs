@@ -1,4 +1,4 @@
-//! The endpoint as Prometheus' tools see it.
+//! Tests the endpoint with Prometheus' own tools.
 
 use std::fs;
 use std::io::Write;
@@ -36,19 +36,19 @@ fn no_client_can_make_the_openmetrics_page_invalid() {
     let daemons = start_with_all_that_clients_send(&[], assert_is_openmetrics);
     let jobs: Vec<_> = daemons.iter().map(|(_, _, address)| ("hostile", *address)).collect();
     let prometheus = Server::prometheus(&jobs);
-    // Prometheus refuses a page with one wrong line entirely, and sets `up` to 0.
+    // Prometheus refuses a whole page for one invalid line, and sets `up` to 0.
     prometheus.wait_for("count(scrape_samples_post_metric_relabeling > 1000)", |all| all == 4.0);
     assert_eq!(prometheus.ask("min(up)"), Some(1.0));
 }
 
-/// Asserts that the parser of Prometheus' Python client takes the page.
+/// Asserts that the parser of Prometheus' Python client accepts the page.
 fn assert_is_openmetrics(address: SocketAddr) {
     let page = ask(address, "GET", "/metrics", &["Accept: application/openmetrics-text; version=1.0.0"]);
     let mut python = shop::python("check_openmetrics.py");
     python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut judge = spawn(&mut python);
-    judge.stdin.take().unwrap().write_all(&page.body).unwrap();
-    let output = judge.wait_with_output().unwrap();
+    let mut checker = spawn(&mut python);
+    checker.stdin.take().unwrap().write_all(&page.body).unwrap();
+    let output = checker.wait_with_output().unwrap();
     let remarks = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{remarks}\n{}", page.text());
 }

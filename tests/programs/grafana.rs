@@ -1,4 +1,4 @@
-//! A stand-in for Grafana: it asks Prometheus for the values of variables and fills them into queries.
+//! A substitute for Grafana: it asks Prometheus for the values of variables, and fills them into queries.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::scrapers::{ask_api, encode, start_on_free_port, value_of};
 /// The text that replaces each variable in queries.
 pub(crate) type Chosen = BTreeMap<&'static str, String>;
 
-/// A dashboard and its Prometheus.
+/// A dashboard, with a Prometheus that answers its queries.
 pub(crate) struct Board {
     dashboard: Value,
     prometheus: SocketAddr,
@@ -27,8 +27,8 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// Starts a Prometheus that scrapes itself and these targets every second, by `http` or `https`. Returns after the first
-    /// scrape of each.
+    /// Starts a Prometheus that scrapes itself and these targets every second, over `http` or `https`. Returns after
+    /// the first scrape of each.
     pub(crate) fn start(dashboard: Value, targets: &[(&str, SocketAddr)]) -> Self {
         let folder = TempDir::new().unwrap();
         let (running, prometheus) = start_on_free_port(|address| {
@@ -61,7 +61,8 @@ impl Board {
         self.dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
     }
 
-    /// Returns the values that a variable offers: those of a label, or the parts that its regular expression matches.
+    /// Returns the values that a variable offers: the values of its label, or the parts of them that its regular
+    /// expression matches.
     pub(crate) fn offers(&self, variable: &str, chosen: &Chosen) -> Vec<String> {
         let variables = self.dashboard["templating"]["list"].as_array().unwrap();
         let variable = variables.iter().find(|other| other["name"] == variable).unwrap();
@@ -82,7 +83,7 @@ impl Board {
         parts.collect()
     }
 
-    /// Returns the labels and values that a target of a panel shows, without `NaN`.
+    /// Returns the labels and values that a query of a panel shows, without `NaN`.
     pub(crate) fn shows(&self, target: &Value, chosen: &Chosen) -> Vec<(Value, f64)> {
         let query = fill_in(target["expr"].as_str().unwrap(), chosen);
         let answer = ask_api(self.prometheus, &format!("query?query={}", encode(&query)));
@@ -92,14 +93,14 @@ impl Board {
     }
 }
 
-/// Returns several chosen values as Grafana writes them: a regular expression in a string of `PromQL`.
+/// Returns several chosen values as Grafana writes them: a regular expression in a `PromQL` string.
 pub(crate) fn any_of(values: &[String]) -> String {
     let escaped: Vec<_> = values.iter().map(|value| regex::escape(value).replace('\\', "\\\\")).collect();
     if let [one] = &escaped[..] { one.clone() } else { format!("({})", escaped.join("|")) }
 }
 
 fn fill_in(query: &str, chosen: &Chosen) -> String {
-    // Grafana chooses a time with several scrapes.
+    // Grafana chooses a duration that spans several scrapes.
     let mut query = query.replace("$__rate_interval", "10s");
     for (name, value) in chosen {
         query = query.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);

@@ -1,8 +1,9 @@
-//! Tests with programs of others: clients in many languages, Prometheus and its tools, web servers, systemd.
+//! Tests tallyd with other programs: clients in many languages, Prometheus and its tools, web servers, systemd.
 //!
-//! A plain `cargo test` ignores the tests that need such a program; `make test` installs the programs and runs all tests.
+//! A plain `cargo test` ignores the tests that need these programs. `make test` installs the programs and runs all
+//! tests.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 mod clients;
 mod clients_page;

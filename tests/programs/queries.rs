@@ -1,4 +1,4 @@
-//! Queries to Prometheus and `VictoriaMetrics`, which scrape the endpoint.
+//! Tests the answers of Prometheus and `VictoriaMetrics`, which scrape the endpoint.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tallyd_harness::meanwhile::End;
+use tallyd_harness::meanwhile::SetOnDrop;
 use tallyd_harness::scraped::start;
 use tallyd_harness::{PATIENCE, wait_for};
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use crate::streams::start_with_all_that_clients_send;
 
 #[test]
 #[ignore = "needs prometheus; run make test"]
-fn prometheus_takes_the_same_values_from_protobuf_and_text() {
+fn prometheus_reads_the_same_values_from_protobuf_and_text() {
     let daemons = start_with_all_that_clients_send(&["telemetry.enabled=false"], |_| ());
     let jobs = |place: fn(SocketAddr) -> SocketAddr| {
         daemons.iter().map(|(form, _, address)| (form.as_str(), place(*address))).collect::<Vec<_>>()
@@ -27,14 +27,14 @@ fn prometheus_takes_the_same_values_from_protobuf_and_text() {
         Server::prometheus_with(NATIVE_HISTOGRAMS, &jobs(|address| address)),
     ]
     .map(|prometheus| {
-        // Prometheus refuses a page with one wrong line or message entirely, and sets `up` to 0.
+        // Prometheus refuses a whole page for one invalid line or message, and sets `up` to 0.
         prometheus.wait_for("sum(up)", |all| all == 4.0);
         prometheus.values("{form!='',__name__!~'scrape_duration_seconds|scrape_series_added'}")
     });
     assert!(text.len() > 4000, "{}", text.len());
     assert_eq!(protobuf.len(), text.len());
     for (series, value) in &text {
-        // Protobuf has no fractions of counts, because this Prometheus has no field for them.
+        // Counts in protobuf are whole numbers, because this version of Prometheus has no field for fractions.
         let is_rounded = series["__name__"] == "parts_count" || series["__name__"] == "parts_bucket";
         let expected = if is_rounded { value.round() } else { *value };
         assert_eq!(protobuf.get(series), Some(&expected), "{series:?}");
@@ -63,11 +63,11 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
     let finished = AtomicBool::new(false);
     let daemons = [summary.address, histogram.address];
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| sell_on(daemons, &finished));
-        let end = End(&finished);
+        let stream = scope.spawn(|| sell_until(daemons, &finished));
+        let end = SetOnDrop(&finished);
         for (form, prometheus) in servers {
             let of = |query: &str| query.replace("FORM", &format!("form=\"{form}\""));
-            // 100 per second, within the error of the scrapes of ten seconds.
+            // The shop sells 100 orders per second. Over ten seconds of scrapes, Prometheus is within 10 % of that.
             prometheus
                 .wait_for(&of("min(count_over_time(orders_total{FORM}[10s]))"), |scrapes| scrapes >= 9.0);
             prometheus.wait_for(&of("min(rate(orders_total{FORM}[10s]))"), |rate| is_about(rate, 100.0, 0.1));
@@ -78,7 +78,7 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
                 let query = format!("checkout_seconds{{FORM,quantile=\"{quantile}\"}}");
                 prometheus.wait_for(&of(&query), |value| value == seconds);
             }
-            // Prometheus interpolates between the bounds: five of ten are up to 20 ms, nine up to 50 ms.
+            // Prometheus interpolates between the bounds. Of ten values, five are up to 20 ms and nine up to 50 ms.
             for (quantile, seconds) in [("0.5", 0.02), ("0.7", 0.035), ("1", 0.1)] {
                 let rates = "sum by (le) (rate(checkout_seconds_bucket{FORM}[10s]))";
                 let query = of(&format!("histogram_quantile({quantile}, {rates})"));
@@ -97,7 +97,7 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
         stream.join().unwrap()
     });
     for (form, prometheus) in servers {
-        // Each endpoint was scraped in the intended format.
+        // Prometheus scraped each endpoint in the intended format.
         for aggregate in ["min", "max"] {
             let total = format!("{aggregate}(orders_total{{form=\"{form}\"}})");
             prometheus.wait_for(&total, |total| total == sent);
@@ -112,7 +112,7 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
 
 #[test]
 #[ignore = "needs prometheus and victoria-metrics; run make test"]
-fn victoria_metrics_takes_the_same_values_as_prometheus() {
+fn victoria_metrics_reads_the_same_values_as_prometheus() {
     let daemons = start_with_all_that_clients_send(&["telemetry.enabled=false"], |_| ());
     let jobs: Vec<_> = daemons.iter().map(|(form, _, address)| (form.as_str(), *address)).collect();
     let texts: Vec<_> =
@@ -141,13 +141,13 @@ fn victoria_metrics_computes_the_right_numbers() {
     let victoria = Server::victoria_metrics(&[("text", summary_address), ("text", histogram_address)]);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| sell_on([summary.address, histogram.address], &finished));
-        let end = End(&finished);
+        let stream = scope.spawn(|| sell_until([summary.address, histogram.address], &finished));
+        let end = SetOnDrop(&finished);
         victoria.wait_for("min(count_over_time(orders_total[10s]))", |scrapes| scrapes >= 9.0);
         victoria.wait_for("min(rate(orders_total[10s]))", |rate| is_about(rate, 100.0, 0.1));
         victoria.wait_for("min(stock)", |stock| stock == 42.5);
         victoria.wait_for("checkout_seconds{quantile=\"0.9\"}", |value| value == 0.04);
-        // The server interpolates between the bounds: five of ten are up to 20 ms, nine up to 50 ms.
+        // The server interpolates between the bounds. Of ten values, five are up to 20 ms and nine up to 50 ms.
         for (quantile, seconds) in [("0.5", 0.02), ("0.7", 0.035), ("1", 0.1)] {
             let rates = "sum by (le) (rate(checkout_seconds_bucket[10s]))";
             let query = format!("histogram_quantile({quantile}, {rates})");
@@ -175,7 +175,7 @@ fn expired_series_are_stale_at_once_and_restart_when_they_return() {
         &format!("mapping.mapping_file={}", rules.display()),
     ]);
     let prometheus = Server::prometheus(&[("openmetrics", address)]);
-    // From then on Prometheus scrapes every second, in time for each value.
+    // From then on, Prometheus scrapes every second, and so sees each value.
     prometheus.wait_for("sum(up)", |all| all == 1.0);
     daemon.send("brief.visit:5|c\nlong.visit:5|c\nlevel:7|g\nwait:30|ms");
     let all = ["brief_total", "long_visit_total", "level", "wait_seconds_count"];
@@ -183,11 +183,12 @@ fn expired_series_are_stale_at_once_and_restart_when_they_return() {
         prometheus.wait_for(series, |got| got == value);
     }
     let created = prometheus.ask("brief_created").unwrap();
-    // There is no value. Of a silent target, Prometheus would return the last value for five more minutes.
+    // Prometheus returns no value. For a target that does not answer, it would return the last value for five more
+    // minutes.
     for series in ["brief_total", "level", "wait_seconds_count", "wait_seconds{quantile=\"0.5\"}"] {
         prometheus.wait_for_none(series);
     }
-    // A series expires by its rule, or else by its type.
+    // A series expires as its rule says, or else as the setting for its type says.
     assert_eq!(prometheus.ask("long_visit_total"), Some(5.0));
     daemon.send("brief.visit:3|c\nlong.visit:3|c\nlevel:+1|g");
     prometheus.wait_for("brief_total", |total| total == 3.0);
@@ -204,7 +205,8 @@ fn expired_series_are_stale_at_once_and_restart_when_they_return() {
 fn percentiles_without_samples_are_stale_and_counts_stay() {
     let (daemon, address) = start(&["flush.interval=500ms"]);
     let prometheus = Server::prometheus(&[("openmetrics", address)]);
-    // It is sent until it was scraped, because an interval is shorter than the time between two scrapes.
+    // The test sends the sample until a scrape has seen it, because an interval is shorter than the time between two
+    // scrapes.
     wait_for(|| {
         daemon.send("wait:30|ms");
         prometheus.ask("wait_seconds{quantile=\"0.5\"}")
@@ -217,13 +219,13 @@ fn percentiles_without_samples_are_stale_and_counts_stay() {
 #[ignore = "needs prometheus; run make test"]
 fn native_histograms_give_percentiles_across_machines() {
     const VALUES: usize = 20_000;
-    // The largest factor up to 1.1 is 2^(1/8).
+    // Each bucket is wider than the one before by 2^(1/8), the largest possible factor up to 1.1.
     let factor = 2_f64.powf(0.125);
     let native = ["flush.interval=200ms", "exporters.prometheus.timings=native"];
     let daemons = [start(&native), start(&native)];
     let jobs = daemons.each_ref().map(|(_, address)| ("native", *address));
     let prometheus = Server::prometheus_with(NATIVE_HISTOGRAMS, &jobs);
-    // Values with a long tail, in milliseconds: the quantile function of a log-logistic distribution, shuffled.
+    // Returns milliseconds with a long tail: the quantiles of a log-logistic distribution, shuffled.
     let value = |number: usize| {
         let share = ((number * 7919) % VALUES) as f64 / VALUES as f64 + 0.5 / VALUES as f64;
         (20.0 * (share / (1.0 - share)).powf(0.6) * 1e4).round() / 1e4
@@ -245,7 +247,7 @@ fn native_histograms_give_percentiles_across_machines() {
     let sum = prometheus.ask("histogram_sum(sum(api_latency_seconds))").unwrap();
     let exact = values.iter().sum::<f64>() / 1e3;
     assert!((sum - exact).abs() <= exact * 1e-9, "{sum}, exactly {exact}");
-    // Both endpoints were scraped in protobuf.
+    // Prometheus scraped both endpoints in protobuf.
     let scrapes = "min(tallyd_scrapes_total{format=\"protobuf\"})";
     prometheus.wait_for(scrapes, |scrapes| scrapes >= 1.0);
 }
@@ -254,8 +256,9 @@ fn is_about(value: f64, expected: f64, error: f64) -> bool {
     (value - expected).abs() <= expected * error
 }
 
-/// Sends ten orders and ten checkouts every tenth of a second until `finished` is set. Returns the number of orders.
-fn sell_on(daemons: [SocketAddr; 2], finished: &AtomicBool) -> f64 {
+/// Sends ten orders and ten checkouts to each daemon every tenth of a second, until `finished` is set. Returns the
+/// number of orders that each daemon got.
+fn sell_until(daemons: [SocketAddr; 2], finished: &AtomicBool) -> f64 {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let begin = Instant::now();
     let mut ticks = 0_u32;
@@ -270,8 +273,8 @@ fn sell_on(daemons: [SocketAddr; 2], finished: &AtomicBool) -> f64 {
     f64::from(10 * ticks)
 }
 
-/// Returns an address that serves the page of another address as text only. Prometheus asks for OpenMetrics, which can be
-/// changed only since version 2.49.
+/// Starts a proxy that serves the page of another address as text only, and returns its address. Prometheus requests
+/// OpenMetrics, and has a setting for that only since version 2.49.
 fn only_text(address: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let own = listener.local_addr().unwrap();

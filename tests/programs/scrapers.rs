@@ -1,4 +1,4 @@
-//! Servers that scrape the endpoint and answer queries: Prometheus and `VictoriaMetrics`.
+//! Runs servers that scrape the endpoint and answer queries: Prometheus and `VictoriaMetrics`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,11 +13,11 @@ use tallyd_harness::process::Running;
 use tallyd_harness::{wait_for, wait_for_ok, wait_until};
 use tempfile::TempDir;
 
-/// Makes Prometheus ask for protobuf. It still takes classic histograms as such.
+/// Makes Prometheus request protobuf. Prometheus still stores classic histograms as classic ones.
 pub(crate) const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histograms"];
 
 /// Starts a program that serves at the address in its command, and waits until the program can be reached. If another
-/// program takes the port first, it tries the next one.
+/// program takes the port first, it tries another port.
 pub(crate) fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, SocketAddr) {
     wait_for(|| {
         let address = free_address();
@@ -30,9 +30,9 @@ pub(crate) fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Ru
     })
 }
 
-/// Returns the answer of a server's API to a path after `/api/v1/`.
+/// Returns the data that a server's API answers. `path` is the part after `/api/v1/`.
 pub(crate) fn ask_api(server: SocketAddr, path: &str) -> Value {
-    // HTTP 1.0 gives an answer in one piece.
+    // With HTTP 1.0, the server does not split the answer into chunks.
     let mut connection = connect(server);
     write!(connection, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = Vec::new();
@@ -42,7 +42,7 @@ pub(crate) fn ask_api(server: SocketAddr, path: &str) -> Value {
     answer["data"].take()
 }
 
-/// Encodes a text for such a path.
+/// Percent-encodes a text for a path.
 pub(crate) fn encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut text, byte| {
         write!(text, "%{byte:02X}").unwrap();
@@ -58,7 +58,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts Prometheus. Each target has a value of the label `form` and an address.
+    /// Starts Prometheus. Each target is a value of the label `form` and an address.
     pub(crate) fn prometheus(targets: &[(&str, SocketAddr)]) -> Self {
         Self::prometheus_with(&[], targets)
     }
@@ -114,15 +114,15 @@ impl Server {
         Self { _running: running, _folder: folder, address }
     }
 
-    /// Returns the value of a query with at most one value.
+    /// Returns the value of a query, which must have at most one.
     pub(crate) fn ask(&self, query: &str) -> Option<f64> {
         let answer = self.answer(query);
         assert!(answer.len() < 2, "{query}: {answer:?}");
         answer.first().map(value_of)
     }
 
-    /// Returns the values of a query by their labels, without the address of the target. Bounds and quantiles are compared as
-    /// numbers, because formats write them in different ways.
+    /// Returns the values of a query by their labels, without the address of the target. Bounds and quantiles become
+    /// plain numbers, because formats write them in different ways.
     pub(crate) fn values(&self, query: &str) -> BTreeMap<BTreeMap<String, String>, f64> {
         let answer = self.answer(query);
         let values = answer.iter().map(|series| {
@@ -138,7 +138,7 @@ impl Server {
         values.collect()
     }
 
-    /// Returns the series of a query.
+    /// Returns the series that answer a query.
     fn answer(&self, query: &str) -> Vec<Value> {
         let mut answer = ask_api(self.address, &format!("query?query={}", encode(query)));
         let Value::Array(series) = answer["result"].take() else { panic!("{query}: {answer}") };

@@ -1,4 +1,4 @@
-//! The secured endpoint as curl and Prometheus see it.
+//! Tests the secured endpoint with curl and Prometheus.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use tallyd_harness::secured::{SECRET, Secured, TLS, start};
 
 #[test]
 #[ignore = "needs curl; run make test"]
-fn curl_gets_the_page_with_authority_password_and_certificate() {
+fn curl_gets_the_page_only_with_authority_password_and_certificate() {
     let require = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
     let Secured { daemon: _daemon, address, site } =
         start(&format!("{TLS}{require}basic_auth_users:\n  ann: {SECRET}\n"), &[]);
@@ -62,5 +62,9 @@ fn prometheus_scrapes_over_tls_as_a_user() {
     let finished = daemon.stop();
     let refused = finished.named("tallyd.http_requests").filter(|row| row["tags"]["code"] != "200");
     assert_eq!(refused.map(|row| row["value"].as_f64().unwrap()).sum::<f64>(), 0.0);
-    assert_eq!(finished.sum("tallyd.http_connections_opened", "value"), 1.0, "it keeps its connection");
+    assert_eq!(
+        finished.sum("tallyd.http_connections_opened", "value"),
+        1.0,
+        "Prometheus keeps its connection"
+    );
 }

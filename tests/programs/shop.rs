@@ -1,4 +1,4 @@
-//! Clients as programs, and what tallyd must report of the shop as which they send.
+//! Runs clients that send the metrics of a shop, and compares them with what tallyd reports.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use tallyd_harness::{Daemon, Finished, PATIENCE};
 
 use Transport::{Tcp, UnixDatagram, UnixStream, UnixStreamOfLines};
 
-/// Starts tallyd, lets a client send to its port, and stops tallyd within its interval.
+/// Starts tallyd, lets a client send to its port, and stops tallyd before its interval ends.
 pub(crate) fn after(send: impl FnOnce(&str)) -> Finished {
     after_with(&[], send)
 }
@@ -94,11 +94,13 @@ pub(crate) fn script_of(program: &str, script: &str) -> Command {
     command
 }
 
-/// The folder of the clients' scripts, and the Python that has the clients from `PyPI`.
+/// The folder of the clients' scripts.
 pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+
+/// The Python that has the clients from `PyPI`.
 pub(crate) const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/.venv/bin/python");
 
-/// Builds a program with Debian's Go and its packages of clients, which takes about two seconds.
+/// Builds a program with Debian's Go and Debian's packages of clients. This takes about two seconds.
 pub(crate) fn build_go(source: &Path, program: &Path) {
     let mut go = Command::new("go");
     without_variables(&mut go).envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")]);
@@ -107,7 +109,7 @@ pub(crate) fn build_go(source: &Path, program: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Returns the fields that a row must have. It may have others.
+/// Returns the fields that a row must have. The row may have other fields, too.
 pub(crate) fn row(kind: &str, name: &str, results: &[(&str, f64)]) -> Value {
     let mut row = json!({"type": kind, "name": name, "tags": {}});
     for (field, result) in results {
@@ -138,7 +140,8 @@ pub(crate) fn tagged(mut row: Value, tags: Value) -> Value {
     row
 }
 
-/// Asserts that the rows of the shop are those of `expected`, in this order, and that every line was taken without a note.
+/// Asserts that tallyd reported the rows of `expected` for the shop, in this order, and accepted every line without a
+/// note.
 pub(crate) fn assert_reported(finished: &Finished, expected: &[Value]) {
     assert_all_taken(finished);
     let is_sold = |row: &&Value| !row["name"].as_str().unwrap().starts_with("tallyd.");
@@ -153,7 +156,7 @@ pub(crate) fn assert_reported(finished: &Finished, expected: &[Value]) {
     );
 }
 
-/// Asserts that no line was rejected, noted or lost.
+/// Asserts that tallyd rejected, noted, refused and lost nothing.
 pub(crate) fn assert_all_taken(finished: &Finished) {
     for name in ["tallyd.lines_rejected", "tallyd.lines_noted", "tallyd.values_clamped"] {
         let rows: Vec<_> = finished.named(name).filter(|row| row["value"] != 0.0).collect();
@@ -169,12 +172,12 @@ pub(crate) fn assert_all_taken(finished: &Finished) {
     }
 }
 
-/// Asserts the number of lines.
+/// Asserts that tallyd received this number of lines.
 pub(crate) fn assert_lines(finished: &Finished, lines: u32) {
     assert_eq!(finished.sum("tallyd.lines", "value"), f64::from(lines));
 }
 
-/// Asserts the number of connections, each of which the client closed.
+/// Asserts that the client opened this number of connections and closed all of them.
 pub(crate) fn assert_connections(finished: &Finished, connections: u32) {
     let connections = f64::from(connections);
     assert_eq!(finished.sum("tallyd.connections_opened", "value"), connections);
@@ -182,13 +185,14 @@ pub(crate) fn assert_connections(finished: &Finished, connections: u32) {
     assert_eq!(finished.sum("tallyd.datagrams", "value"), 0.0);
 }
 
-/// Asserts that datagrams had ten lines or more on average, so that the client packed them.
+/// Asserts that the client packed its lines: a datagram has ten or more on average.
 pub(crate) fn assert_packed(finished: &Finished) {
     let [datagrams, lines] = ["tallyd.datagrams", "tallyd.lines"].map(|name| finished.sum(name, "value"));
     assert!(datagrams * 10.0 <= lines, "{lines} lines in {datagrams} datagrams");
 }
 
-/// Asserts that a timer of a client measured pauses of `pause` or more. `units` is the number of its units per second.
+/// Asserts that a timer of a client measured pauses of `pause` or more. `units` is the number of the timer's units per
+/// second.
 pub(crate) fn assert_took(finished: &Finished, name: &str, pause: Duration, units: f64) {
     let row = finished.named(name).next().unwrap();
     let [min, max] = ["min", "max"].map(|field| row[field].as_f64().unwrap() / units);

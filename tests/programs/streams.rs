@@ -1,4 +1,4 @@
-//! What clients may send, to please or to spite the Prometheus page.
+//! Lines that clients may send: those of a well-behaved shop, and hostile ones that attack the Prometheus page.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ pub(crate) const SHOP: [&str; 4] = [
     "basket.size:1:2:3:4|h\nlatency:0.25|d|#url:http://h:80/\"a\\b\"\nlatency:0.75|d",
 ];
 
-/// Lines that would make a page invalid if tallyd showed them unchanged, in the order in which they do harm.
+/// Lines that would make a page invalid if tallyd showed them unchanged. They do the most harm in this order.
 pub(crate) const HOSTILE: [&[&[u8]]; 2] = [
     &[
         // Illegal names and label names.
@@ -24,10 +24,10 @@ pub(crate) const HOSTILE: [&[&[u8]]; 2] = [
         // Label values.
         b"values:1|g|#a:\",b:\\,c:\\n,d:a\\\",e:},f:{x=\"y\"}",
         b"values:1|g|#a:\x00\x01\x1b\x7f\t,b:x\ry,c:\xff\xfe,d:\xe2\x80\xa8,e:\xef\xbb\xbf,f:\xf0\x9f\xa6\x80",
-        // Names that a timing needs later, and names of timings that are taken.
+        // Names that a later timing needs, and timings whose names are taken.
         b"x_seconds_count:1|g\nx_seconds_sum:1|c\nx_seconds_bucket:1|s\nx_count:1|g\nx_sum:1|c\nx_bucket:1|s",
         b"y_sum:1|ms\ny_seconds_sum:1|h\nz:1|h\nz_count:1|h\nz_count_sum:1|h",
-        // One name, several types; different names, one family.
+        // One name with several types, and several names for one family.
         b"same:1|c\nsame:2|g\nsame:3|ms\nsame:4|h\nsame:5|s\nsame:6|d\nsame_total:7|g\nsame_seconds:8|g",
         b"twin.a:1|c\ntwin-a:2|c\ntwin_a:3|c\ntwin.b:1|g\ntwin_b:2|g\ntwin.c:1|ms\ntwin/c:2|ms\ntwin:1|c\ntwin--a:4|c",
         // Numbers at their limits.
@@ -45,12 +45,12 @@ pub(crate) const HOSTILE: [&[&[u8]]; 2] = [
 
 pub(crate) const TYPES: [&str; 6] = ["c", "g", "ms", "h", "d", "s"];
 
-/// The number of combinations with an empty name, which are rejected: one of each type.
+/// The number of combinations with an empty name, one of each type. tallyd rejects them.
 pub(crate) const NAMELESS: usize = TYPES.len();
 
 /// Returns lines with names, types and tags that clash in every possible way.
 pub(crate) fn combinations() -> Vec<Vec<u8>> {
-    // Each pair is a name, of every type: among them are `a` and `a_count`, `a.` and `a_`, `_total_total`.
+    // Each pair of parts is a name of every type. Among the names are `a` and `a_count`, `a.` and `a_`, `_total_total`.
     const PARTS: [&str; 17] = [
         "", "a", "_", ".", "-", "7", "\u{e9}", "\"", "\\", "{", "_count", "_sum", "_bucket", "_total",
         "_seconds", "le", "tallyd",
@@ -78,8 +78,8 @@ fn datagrams_of_combinations() -> Vec<Vec<u8>> {
     combinations().chunks(40).map(|chunk| chunk.join(&b'\n')).collect()
 }
 
-/// Starts a tallyd for each naming style and each of two expositions, with further settings, and sends it all that clients may
-/// send. Calls `look_at` after each part. Returns the name, the tallyd and the address of each.
+/// Starts a tallyd for each naming style and each of two expositions, with further settings. Sends it all lines of this
+/// file, and calls `look_at` after each part. Returns the name, the tallyd and the address of each.
 pub(crate) fn start_with_all_that_clients_send(
     settings: &[&str],
     look_at: impl Fn(SocketAddr),

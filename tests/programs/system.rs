@@ -1,4 +1,4 @@
-//! Full and read-only disks, in mount namespaces, and the service file of systemd.
+//! Tests full and read-only disks, in mount namespaces, and the service file for systemd.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,8 @@ use std::process::Command;
 use tallyd_harness::process::{stderr, stdout, tallyd_path};
 use tallyd_harness::{Daemon, wait_until};
 
-/// Starts tallyd in a mount namespace of its own, after running `mount` on `directory`. The text file is in that directory.
+/// Starts tallyd in a mount namespace of its own, after the shell command `mount`. The text file is in `directory`,
+/// which the command calls `$D`.
 fn start_on_mount(directory: &Path, mount: &str) -> Daemon {
     let script = format!("set -e; cd /; D='{}'; {mount}; exec \"$@\"", directory.display());
     let wrapper = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];

@@ -1,4 +1,4 @@
-//! The text file as node_exporter, promtool and Prometheus read it.
+//! Tests the text file with node_exporter, promtool and Prometheus.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -61,22 +61,22 @@ fn node_exporter_shows_every_value_as_histograms() {
     ]);
 }
 
-/// Returns what node_exporter shows of the shop, which must be all that the file has.
+/// Returns the page that node_exporter shows for the shop, and asserts that it has everything in the file.
 fn shown_by_node_exporter(settings: &[&str]) -> Page {
-    let place = Place::new();
+    let place = TextfileDirectory::new();
     let daemon = place.start(settings);
     SHOP.iter().for_each(|datagram| daemon.send(datagram));
     assert!(daemon.stop().status.success());
     let exporter = NodeExporter::start(place.directory());
     let page = exporter.scrape();
-    page.assert_holds(&place.page());
+    page.assert_contains(&place.page());
     page
 }
 
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
 fn node_exporter_shows_totals_since_the_start() {
-    let place = Place::new();
+    let place = TextfileDirectory::new();
     let mut daemon = place.start(&["flush.interval=100ms"]);
     let exporter = NodeExporter::start(place.directory());
     let orders = |value| move |row: &Value| row["name"] == "orders" && row["value"] == value;
@@ -100,7 +100,7 @@ fn node_exporter_shows_totals_since_the_start() {
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
 fn no_client_can_replace_metrics_of_node_exporter_itself() {
-    let place = Place::new();
+    let place = TextfileDirectory::new();
     let daemon = place.start(&[]);
     daemon.send("node_load1:12345|g\ngo_goroutines:12345|g\nup:12345|g\nprocess_open_fds:12345|g\nnodes:5|g");
     let rows = daemon.stop().rows;
@@ -118,7 +118,7 @@ fn no_client_can_replace_metrics_of_node_exporter_itself() {
 #[ignore = "needs promtool; run make test"]
 fn promtool_has_no_remarks_on_sensible_names() {
     for timings in ["summary", "histogram"] {
-        let place = Place::new();
+        let place = TextfileDirectory::new();
         let daemon = place.start(&[&format!("exporters.prometheus.timings={timings}")]);
         SHOP.iter().for_each(|datagram| daemon.send(datagram));
         daemon.stop();
@@ -132,7 +132,7 @@ fn promtool_has_no_remarks_on_sensible_names() {
 fn no_client_can_make_the_text_file_invalid() {
     for naming in ["prometheus", "statsd_exporter"] {
         for timings in ["summary", "histogram"] {
-            let place = Place::new();
+            let place = TextfileDirectory::new();
             let mut daemon = place.start(&[
                 "flush.interval=100ms",
                 &format!("exporters.prometheus.naming={naming}"),
@@ -143,11 +143,12 @@ fn no_client_can_make_the_text_file_invalid() {
                 wait_for(|| place.read().filter(|page| page.value(marker, &[]).is_some()));
                 assert_valid(&place);
             }
-            // Counters of one name are one counter: `twin.a`, `twin-a`, `twin_a`, and in one style `twin--a`.
+            // Counters that get the same name are one counter: `twin.a`, `twin-a` and `twin_a`, and in one naming style
+            // also `twin--a`.
             let (twins, total) =
                 if naming == "prometheus" { ("twin_a_total", 7.0) } else { ("twin_a", 11.0) };
             assert_eq!(place.page().value(twins, &[]), Some(total));
-            // Series that are not on the page are counted.
+            // tallyd counts the series that it leaves out of the page.
             for reason in
                 ["type_conflict", "name_taken", "duplicate_series", "negative_increase", "reserved_name"]
             {
@@ -168,14 +169,14 @@ fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
     let lines = combinations();
     for naming in ["prometheus", "statsd_exporter"] {
         for timings in ["summary", "histogram"] {
-            let place = Place::new();
+            let place = TextfileDirectory::new();
             let daemon = place.start(&[
                 &format!("exporters.prometheus.naming={naming}"),
                 &format!("exporters.prometheus.timings={timings}"),
             ]);
             lines.chunks(40).for_each(|chunk| daemon.send(chunk.join(&b'\n')));
             let finished = daemon.stop();
-            // Only the lines with an empty name are rejected.
+            // tallyd rejects only the lines with an empty name.
             assert_eq!(finished.sum("tallyd.lines", "value"), lines.len() as f64);
             assert_eq!(finished.sum("tallyd.lines_rejected", "value"), NAMELESS as f64);
             assert_valid(&place);
@@ -184,20 +185,20 @@ fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
 }
 
 /// Asserts that promtool can read the page, and that node_exporter shows all of it without an error.
-fn assert_valid(place: &Place) {
+fn assert_valid(place: &TextfileDirectory) {
     const LINT: i32 = 3;
     let copy = place.copy();
     let (code, remarks) = promtool(&copy.file());
     assert!(matches!(code, Some(0 | LINT)), "{remarks}");
     let exporter = NodeExporter::start(copy.directory());
-    exporter.scrape().assert_holds(&copy.page());
+    exporter.scrape().assert_contains(&copy.page());
     assert_eq!(exporter.errors(), "");
 }
 
 #[test]
 #[ignore = "needs prometheus and prometheus-node-exporter; run make test"]
 fn prometheus_behind_node_exporter_has_all_totals() {
-    let place = Place::new();
+    let place = TextfileDirectory::new();
     let daemon = place.start(&["flush.interval=200ms"]);
     wait_for(|| place.read());
     let exporter = NodeExporter::start(place.directory());
@@ -207,7 +208,7 @@ fn prometheus_behind_node_exporter_has_all_totals() {
         prometheus.wait_for("orders_total", |total| total == 10.0 * f64::from(sent));
     }
     prometheus.wait_for("checkout_seconds_sum", |sum| (sum - 5.0 * 0.055).abs() < 1e-9);
-    // Prometheus does not take the first value of a counter as an increase.
+    // Prometheus does not count the first value of a counter as an increase.
     prometheus.wait_for("increase(orders_total[1m]) > bool 0", |grew| grew == 1.0);
     prometheus.wait_for("time() - tallyd_textfile_timestamp_seconds < bool 10", |is_fresh| is_fresh == 1.0);
 }
@@ -231,10 +232,10 @@ fn each_alert_fires_when_it_should_and_not_otherwise() {
     }
 }
 
-/// A directory with the text file.
-struct Place(TempDir);
+/// A directory for the text file.
+struct TextfileDirectory(TempDir);
 
-impl Place {
+impl TextfileDirectory {
     fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
@@ -247,7 +248,7 @@ impl Place {
         self.directory().join("tallyd.prom")
     }
 
-    /// Copies the present page to another directory.
+    /// Copies the current page to another directory.
     fn copy(&self) -> Self {
         let copy = Self::new();
         fs::copy(self.file(), copy.file()).unwrap();
@@ -306,11 +307,11 @@ impl NodeExporter {
         Self { _running: running, address, log }
     }
 
-    /// Returns the page that it shows.
+    /// Returns the page that node_exporter shows.
     fn scrape(&self) -> Page {
         let mut connection = TcpStream::connect(self.address).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        // Version 1.0, for an answer in one piece.
+        // With HTTP 1.0, the server does not split the answer into chunks.
         write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
@@ -321,7 +322,7 @@ impl NodeExporter {
         page
     }
 
-    /// Returns the errors that it logged.
+    /// Returns the errors that node_exporter logged.
     fn errors(&self) -> String {
         let mut log = &self.log;
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! A reader who follows docs/tutorial.md gets what it promises.
+//! Tests that a reader who follows docs/tutorial.md gets the results that the page promises.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tallyd_harness::http::free_address;
-use tallyd_harness::process::{ROOT, Running, tallyd_path, without_variables_but_cargos};
+use tallyd_harness::process::{ROOT, Running, tallyd_path, without_variables_except_cargos};
 use tallyd_harness::{Document, wait_for, wait_until};
 use tempfile::TempDir;
 
@@ -14,14 +14,14 @@ use crate::shop::PYTHON;
 
 const PAGE: Document = Document { path: "docs/tutorial.md", text: include_str!("../../docs/tutorial.md") };
 
-/// The timings of the page's programs, by their names in Prometheus.
+/// The names that the timings of the page's programs have in Prometheus.
 const TIMINGS: [&str; 3] =
     ["Shop_checkout_execution_time_seconds", "shop_checkout_time_seconds", "shop_till_checkout_time_seconds"];
 
 #[test]
 fn each_block_of_the_tutorial_is_run_or_listed_as_not_run() {
     const NOT_RUN: [&str; 2] = ["text", "sh install"];
-    PAGE.assert_shows_just(&[
+    PAGE.assert_has_only(&[
         NOT_RUN[0],
         NOT_RUN[1],
         "toml tallyd.toml",
@@ -54,7 +54,7 @@ fn reader_of_the_tutorial_ends_with_a_percentile_on_a_graph() {
 
     reader.run("", &reader.shown("sh rust"));
     reader.write("shop/src/main.rs", "rust src/main.rs");
-    // The crates that the reader downloads are here already, in these versions.
+    // A reader downloads the crates. The test uses the versions in this lock file, which are on this machine already.
     fs::copy(format!("{ROOT}/Cargo.lock"), reader.path("shop/Cargo.lock")).unwrap();
     reader.run("shop", "cargo build --quiet");
     let rust = reader.start("shop", &reader.shown("sh rust-run"));
@@ -113,7 +113,8 @@ fn without_numbers(line: &str) -> String {
     line.replace(|character: char| character.is_ascii_digit(), "")
 }
 
-/// A reader in an empty folder, with tallyd in it and on the path. Other ports take the place of those on the page.
+/// A reader in a folder that contains only the repository. tallyd is on the path, and free ports replace the ports on
+/// the page.
 struct Reader {
     folder: TempDir,
     statsd: SocketAddr,
@@ -152,9 +153,9 @@ impl Reader {
         let programs = Path::new(&tallyd).parent().unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let mut bash = Command::new("bash");
-        without_variables_but_cargos(&mut bash).args(["-ec", script]).current_dir(self.path(folder));
+        without_variables_except_cargos(&mut bash).args(["-ec", script]).current_dir(self.path(folder));
         bash.env("PATH", path)
-            // The folder is kept, so that dependencies are built once.
+            // The test keeps this folder, so that cargo builds the dependencies only once.
             .env("CARGO_TARGET_DIR", programs.join("../tutorial"))
             .env("CARGO_NET_OFFLINE", "true")
             .env("TALLYD_FLUSH__INTERVAL", "1s")
@@ -164,7 +165,7 @@ impl Reader {
         bash
     }
 
-    /// Returns what a command prints.
+    /// Runs a command. Returns its standard output.
     fn run(&self, folder: &str, script: &str) -> String {
         let output = self.bash(folder, script).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
@@ -178,7 +179,7 @@ impl Reader {
         Running::start(bash.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
-    /// Asks Prometheus.
+    /// Sends a query to Prometheus with promtool.
     fn query(&self, kind: &str, expression: &str) -> String {
         self.run("", &format!("promtool query {kind} http://{} '{expression}'", self.prometheus))
     }

@@ -1,18 +1,18 @@
-//! Computes the statistics that peers report from the results of tallyd.
+//! Computes the statistics that peers report, from tallyd's results.
 
 use tallyd::model::{Kind, Summary, Value};
 
 use super::replay::Replay;
 use super::row::Fact;
 
-/// A number that tallyd reports, or that follows from numbers that it reports.
+/// A number that tallyd reports, or that can be computed from numbers that tallyd reports.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Statistic {
     /// The increase of a counter, the value of a gauge, or the number of members of a set.
     Scalar,
-    /// The same number, of which the peer states a lower bound.
+    /// The same number, if the peer states only a lower bound.
     AtLeast,
-    /// The same number, of which the peer states an upper bound.
+    /// The same number, if the peer states only an upper bound.
     AtMost,
     Count,
     Sum,
@@ -23,11 +23,11 @@ pub(super) enum Statistic {
     Variance,
     SumOfSquares,
     Percentile(f64),
-    /// A part of the lowest values, up to the rank of a percentile.
+    /// A statistic of the lowest values, up to the rank of a percentile.
     Lowest(f64, Part),
-    /// A part of the highest values, ranked downwards.
+    /// A statistic of the highest values, ranked downwards.
     Highest(f64, Part),
-    /// The weight of the values above one bound, up to another.
+    /// The weight of the values above one bound and up to another.
     Between(f64, f64),
     PerSecond(Box<Statistic>),
     /// The number of samples of the series' kind.
@@ -54,11 +54,12 @@ use Statistic::{
     Percentile, Rejected, Samples, Scalar, Series, Stddev, Sum, SumOfSquares, Variance,
 };
 
-/// The number of values up to which parts are computed. No case has more.
+/// The most values for which a percentile is computed at each rank. No case has more.
 const MAX_RANKS: f64 = 1000.0;
 
 impl Statistic {
-    /// Returns the percentiles that the number needs. `counts` are the counts of all summaries of the row.
+    /// Returns the percentiles that tallyd must report for this number. `counts` are the counts of all summaries of the
+    /// row.
     pub(super) fn percentiles(&self, counts: &[f64]) -> Vec<f64> {
         match self {
             Percentile(percent) => vec![*percent],
@@ -68,7 +69,7 @@ impl Statistic {
         }
     }
 
-    /// Returns the bounds of buckets that the number needs.
+    /// Returns the bounds of the buckets that tallyd must report for this number.
     pub(super) fn bounds(&self) -> Vec<f64> {
         match self {
             Between(above, up_to) => [*above, *up_to].into_iter().filter(|bound| bound.is_finite()).collect(),
@@ -76,7 +77,7 @@ impl Statistic {
         }
     }
 
-    /// Returns tallyd's number, or `None` if tallyd reports none.
+    /// Returns tallyd's number, or `None` if tallyd does not report it.
     pub(super) fn value(&self, replay: &Replay, fact: &Fact) -> Option<f64> {
         let Some(interval) = fact.interval else {
             return (*self == Series).then_some(0.0);
@@ -127,7 +128,7 @@ impl Statistic {
                 replay.weight_up_to(kind, summary, up_to) - below
             }
             Lowest(percent, part) | Highest(percent, part) => {
-                // Percentiles at every rank are all the values.
+                // The percentiles at all ranks are the values themselves.
                 let values: Vec<_> =
                     ranks(count).map(|percent| replay.percentile(summary, percent) / unit).collect();
                 let rank = (percent * count / 100.0 * (1.0 - 1e-9)).ceil() as usize;

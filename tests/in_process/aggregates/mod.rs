@@ -1,4 +1,4 @@
-//! Compares the numbers that tallyd makes of lines with the numbers of eleven other servers.
+//! Compares tallyd's results with those of eleven other servers for the same lines.
 
 mod answer;
 mod replay;
@@ -16,14 +16,14 @@ use row::Row;
 /// Each row has the lines of some intervals, and a peer's numbers.
 const ROWS: &str = include_str!("../../data/aggregates.jsonl");
 
-/// Lists every number that differs from the peer's or cannot be compared, with the reason. Where two reasons meet, weight is
-/// named before rank and standard deviation.
+/// Lists every number that differs from the peer's or cannot be compared, with the reason. If two reasons apply, the
+/// file names weight before rank and standard deviation.
 const DEVIATIONS: &str = include_str!("../../data/aggregates_deviations.json");
 
-/// The numbers compared, so that no row and no number can get lost.
+/// The expected counts, so that no row and no number can get lost.
 const COUNTED: Counted = Counted { rows: 140, same: 2453, deviating: 340, incomparable: 118 };
 
-/// The relative error of numbers above 1, because the cases have twelve digits.
+/// The allowed error: relative for numbers above 1, else absolute. The cases have twelve digits.
 const TOLERANCE: f64 = 1e-9;
 
 #[derive(Debug, Default, PartialEq)]
@@ -48,15 +48,15 @@ struct Group<T> {
     rows: BTreeMap<String, T>,
 }
 
-/// What the file says of a number.
+/// The entry of a number in the file of deviations.
 #[derive(Clone, Copy)]
 enum Listed {
-    /// tallyd reports this number instead, or none.
+    /// tallyd reports this number instead, or no number.
     Deviation(Option<f64>),
     Incomparable,
 }
 
-/// Returns what the file says of each number, by row and label.
+/// Returns the entries of the file of deviations by row and label.
 fn listed() -> BTreeMap<(String, String), Listed> {
     let Deviations { deviations, incomparable } = serde_json::from_str(DEVIATIONS).unwrap();
     let reasons = deviations.iter().map(|group| &group.reason);
@@ -110,12 +110,15 @@ fn each_number_equals_the_peers_or_is_listed_with_a_reason() {
                         Some(Listed::Deviation(_)) => "deviates in another way than the file says",
                         Some(Listed::Incomparable) => "can be compared",
                     };
-                    wrong.push(format!("{place:?}: {error}; {got:?} for the peer's {:?}", fact.expected));
+                    wrong.push(format!(
+                        "{place:?}: {error}; {got:?} instead of the peer's {:?}",
+                        fact.expected
+                    ));
                 }
             }
         }
     }
-    wrong.extend(listed.keys().map(|place| format!("{place:?}: the rows have no such number")));
+    wrong.extend(listed.keys().map(|place| format!("{place:?}: no row has this number")));
     assert!(wrong.is_empty(), "{} numbers are wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(counted, COUNTED);
 }
@@ -129,7 +132,8 @@ fn is_near(got: Option<f64>, expected: Option<f64>, tolerance: Option<f64>) -> b
     }
 }
 
-/// Replays a row twice, because the number of values decides which percentiles are those of all ranks.
+/// Replays a row twice. The first replay counts the values, and their number decides which percentiles the second
+/// needs.
 fn replay(row: &Row, asked: &[Option<Statistic>]) -> Replay {
     let asked = || asked.iter().flatten();
     let bounds: Vec<_> = asked().flat_map(Statistic::bounds).collect();

@@ -12,16 +12,16 @@ use super::row::{Class, Row, Subject};
 use crate::pipeline::Pipeline;
 
 const EXPIRE_AFTER: Duration = Duration::from_mins(5);
-/// The number of receivers, at which datagrams arrive by turns.
+/// The number of receivers, which get datagrams in turn.
 const RECEIVERS: usize = 2;
 
 /// A snapshot for each interval of a row.
 pub(super) struct Replay {
     pub(super) snapshots: Vec<Snapshot>,
     counts: Vec<IngestCounts>,
-    /// Whether the peer turns milliseconds into seconds.
+    /// True if the peer converts milliseconds to seconds.
     in_seconds: bool,
-    /// Whether the peer writes dots in names as underscores.
+    /// True if the peer replaces dots in names with underscores.
     without_dots: bool,
 }
 
@@ -30,7 +30,7 @@ impl Replay {
     pub(super) fn of(row: &Row, percentiles: &[f64], bounds: &[f64]) -> Self {
         let in_seconds = row.peer == "statsd_exporter" || row.config["convert_to"] == "seconds";
         let options = AggregationOptions {
-            // tallyd counts as many members exactly as the peer's estimator has registers.
+            // tallyd counts members exactly up to this limit, which is the number of registers of the peer's estimator.
             exact_members: row.config["set_precision"].as_u64().map_or(1000, |precision| 1 << precision),
             ..AggregationOptions::default()
         };
@@ -71,7 +71,7 @@ impl Replay {
         &self.counts[interval]
     }
 
-    /// Returns the result of the only series with that name, tags and class.
+    /// Returns the result of the only series with this name, these tags and this class.
     pub(super) fn find(&self, interval: usize, subject: &Subject) -> Option<Result<'_>> {
         let Subject::Series { name, tags, class } = subject else { return None };
         let mut found = self.snapshots[interval].rows.iter().filter(|row| {
@@ -92,30 +92,31 @@ impl Replay {
         &self.snapshots[0].policies.get(PolicyId::default()).statistics
     }
 
-    /// Returns a percentile that was asked for.
+    /// Returns a percentile. The row must have been replayed with it.
     pub(super) fn percentile(&self, summary: &Summary, percent: f64) -> f64 {
         let asked = &self.statistics().percentiles;
         let place = asked.iter().position(|percentile| percentile.percent() == percent);
-        summary.percentiles[place.expect("a percentile that was asked for")]
+        summary.percentiles[place.expect("the row was replayed with this percentile")]
     }
 
-    /// Returns the weight of the values up to a bound, which was asked for or is infinite.
+    /// Returns the weight of the values up to a bound. The row must have been replayed with this bound, unless the
+    /// bound is infinite.
     pub(super) fn weight_up_to(&self, kind: Kind, summary: &Summary, bound: f64) -> f64 {
         if bound == f64::INFINITY {
             return summary.count;
         }
         let bound = if kind == Kind::Timing { seconds(bound, self.in_seconds) } else { bound };
         let place = self.statistics().bounds.iter().position(|asked| *asked == bound);
-        summary.buckets[place.expect("a bound that was asked for")]
+        summary.buckets[place.expect("the row was replayed with this bound")]
     }
 
-    /// Returns the peer's unit in units of tallyd.
+    /// Returns how many units of tallyd one unit of the peer has.
     pub(super) fn unit(&self, kind: Kind) -> f64 {
         if kind == Kind::Timing { milliseconds(self.in_seconds) } else { 1.0 }
     }
 }
 
-/// Returns a bound of timings in seconds.
+/// Converts a bound of timings to seconds.
 fn seconds(bound: f64, in_seconds: bool) -> f64 {
     if in_seconds { bound } else { bound / 1000.0 }
 }
@@ -133,11 +134,12 @@ fn class_of(value: &Value) -> Class {
     }
 }
 
-/// Returns the settings with which tallyd reports of idle series what the peer reports.
+/// Returns the settings that make tallyd report idle series like the peer.
 fn idle(row: &Row) -> IdleReporting {
     let config = &row.config;
     let deletes = config["deleteIdleStats"] == true || config["delete_counters"] == true;
-    // The agent sends zeros for counters and does not repeat gauges, except in rows about its parts.
+    // In timed rows, the Datadog agent sends zeros for idle counters and does not repeat gauges. Other rows test parts
+    // of it.
     let by_time = row.peer == "datadog-agent" && row.is_timed;
     let zeros = ["statsd", "gostatsd"].contains(&&*row.peer) && !deletes || by_time;
     IdleReporting { zero_counters: zeros, zero_sets: zeros, last_gauges: !deletes && !by_time }

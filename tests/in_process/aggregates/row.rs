@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-/// The interval of rows without one.
-const USUAL: Duration = Duration::from_secs(10);
+/// The interval of rows that do not state one.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Lines sent to a peer, and its results.
 pub(super) struct Row {
@@ -14,7 +14,7 @@ pub(super) struct Row {
     pub(super) config: Json,
     /// The length of an interval.
     pub(super) length: Duration,
-    /// Whether samples and flushes have times.
+    /// True if samples and flushes have times.
     pub(super) is_timed: bool,
     /// The error that variance and standard deviation may have, if the peer's numbers are rounded.
     pub(super) tolerance: Option<f64>,
@@ -32,15 +32,15 @@ pub(super) struct Fact {
     /// The interval of the result, or `None` if no interval had ended.
     pub(super) interval: Option<usize>,
     pub(super) subject: Subject,
-    /// The peer's name of the statistic, with the index of an element of a list in brackets.
+    /// The peer's name for the statistic. An element of a list has its index in brackets.
     pub(super) field: String,
-    /// All fields of the same result, which has the layout of buckets next to their counts.
+    /// All fields of the same result, because the layout of buckets is next to their counts.
     pub(super) siblings: Json,
     /// The number, or `None` if the peer reports nothing under this name.
     pub(super) expected: Option<f64>,
 }
 
-/// The subject of a number.
+/// The thing that a number describes.
 #[derive(Clone)]
 pub(super) enum Subject {
     Series {
@@ -48,9 +48,9 @@ pub(super) enum Subject {
         tags: Vec<(String, String)>,
         class: Class,
     },
-    /// Everything received.
+    /// All that the peer received.
     Traffic,
-    /// Everything reported.
+    /// All that the peer reported.
     Report,
 }
 
@@ -71,7 +71,7 @@ impl Row {
             id: text("id"),
             peer: text("peer"),
             config: json["config"].clone(),
-            length: json["interval_ms"].as_u64().map_or(USUAL, Duration::from_millis),
+            length: json["interval_ms"].as_u64().map_or(DEFAULT_INTERVAL, Duration::from_millis),
             is_timed: false,
             tolerance: json["tolerance"]
                 .as_str()
@@ -105,7 +105,7 @@ impl Row {
         row
     }
 
-    /// Reads flushes, each of which is an interval unless it merges partial results of one interval.
+    /// Reads flushes. Each flush is an interval, unless it merges partial results of one interval.
     fn read_flushes(&mut self, flushes: &[Json]) {
         for (index, flush) in flushes.iter().enumerate() {
             match self.intervals.last_mut() {
@@ -123,8 +123,8 @@ impl Row {
         }
     }
 
-    /// Reads samples and flushes with times. Intervals have the length of the row, and a flush reports the intervals that
-    /// have ended.
+    /// Reads samples and flushes with times. Intervals have the length that the row states, and a flush reports the
+    /// intervals that have ended.
     fn read_timed_flushes(&mut self, flushes: &[Json]) {
         self.is_timed = true;
         let length = self.length.as_secs();
@@ -217,7 +217,7 @@ impl Row {
         }
     }
 
-    /// Reads a number under statsd's name in Graphite, in the new or the legacy namespace.
+    /// Reads a number that statsd sends to Graphite, in the new or the legacy namespace.
     fn read_graphite(&mut self, interval: Option<usize>, prefix: &str, metric: &str, value: &Json) {
         let suffix = self.config["graphite"]["globalSuffix"].as_str().map(|suffix| format!(".{suffix}"));
         let path = suffix.and_then(|suffix| metric.strip_suffix(&*suffix)).unwrap_or(metric);
@@ -273,7 +273,7 @@ impl Row {
         self.drop_repeated();
     }
 
-    /// Removes the last fact if it repeats another one: rows list asserted numbers again among the computed ones.
+    /// Removes the last fact if it repeats an earlier one. Rows list asserted numbers again among the computed ones.
     fn drop_repeated(&mut self) {
         let (last, before) = self.facts.split_last().unwrap();
         if let Some(same) = before.iter().find(|fact| fact.label == last.label) {
@@ -295,7 +295,7 @@ impl Class {
     }
 }
 
-/// Returns the lines of a flush, or the lines of a rule such as `t:{j}|ms for j in 1..9`, where both ends are included.
+/// Returns the lines of a flush. A rule such as `t:{j}|ms for j in 1..9` may generate them, and includes both ends.
 fn datagrams(flush: &Json) -> Vec<String> {
     if let Some(rule) = flush["lines_rule"].as_str() {
         let (line, rest) = rule.split_once(" for ").unwrap();

@@ -1,4 +1,4 @@
-//! Maps the names of the peers to statistics.
+//! Maps the peers' names for statistics to tallyd's statistics.
 
 use serde_json::Value as Json;
 
@@ -69,10 +69,10 @@ fn is_older_count(row: &Row) -> bool {
 
 fn of_values(peer: &str, field: &str) -> Option<Statistic> {
     match field {
-        // The agent reports samples per second.
+        // The Datadog agent reports samples per second.
         "count" if peer == "datadog-agent" => return Some(per_second(Count)),
         "rate" if peer == "statsite" => return Some(per_second(Sum)),
-        // A list of values that is a fact of its own is empty, so no row may count them.
+        // `values` is the name of a fact only if the list of values is empty, so tallyd must report no row.
         "count" | "sampled_count" | "weights" | "values" => return Some(Count),
         "count_ps" | "sample_rate" | "rate" => return Some(per_second(Count)),
         "updates" => return Some(Samples),
@@ -85,7 +85,7 @@ fn of_values(peer: &str, field: &str) -> Option<Statistic> {
         "lower" | "min" | "q0" | "0_percentile" => return Some(Min),
         "upper" | "max" => return Some(Max),
         "median" => return Some(Percentile(50.0)),
-        // brubeck's name for 99.9.
+        // brubeck uses this name for 99.9.
         "percentile.999" => return Some(Percentile(99.9)),
         _ => {}
     }
@@ -96,7 +96,7 @@ fn of_values(peer: &str, field: &str) -> Option<Statistic> {
         .find_map(|(before, after)| percent(field.strip_prefix(before)?.strip_suffix(after)?).map(Percentile))
 }
 
-/// Returns a single value of a list: the third smallest of four is percentile 75.
+/// Returns the percentile for one value of a sorted list. The third smallest of four values is percentile 75.
 fn of_sorted_values(fact: &Fact) -> Option<Statistic> {
     let (list @ ("points" | "values"), index) = element(&fact.field)? else { return None };
     let count = fact.siblings[list].as_array()?.len() as f64;
@@ -121,7 +121,7 @@ fn of_part(field: &str) -> Option<Statistic> {
     })
 }
 
-/// statsd writes 99.9 as `99_9`.
+/// Parses a percentile. statsd writes 99.9 as `99_9`.
 fn percent(text: &str) -> Option<f64> {
     text.replace('_', ".").parse().ok()
 }
@@ -134,7 +134,7 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
     };
     let Fact { field, siblings, .. } = fact;
     if let Some(bin) = field.strip_prefix("histogram.bin_") {
-        // The first entry whose text is part of the name counts.
+        // The first entry whose text is part of the name applies.
         let entries = row.config["histogram"].as_array()?;
         let entry = entries.iter().find(|entry| name.contains(entry["metric"].as_str().unwrap_or("\0")))?;
         let bounds = numbers(&entry["bins"]);
@@ -148,7 +148,7 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
         return Some(Between(f64::NEG_INFINITY, bound));
     }
     if field == "zero_count" {
-        // Smaller values are 0 in seconds.
+        // A bound closer to zero would become 0 in seconds.
         return Some(Between(-f64::MIN_POSITIVE, 0.0));
     }
     let (list, index) = element(field)?;
@@ -169,7 +169,7 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
             let above = bound(index.checked_sub(1)).unwrap_or(f64::NEG_INFINITY);
             Some(Between(above, bound(Some(index)).unwrap_or(f64::INFINITY)))
         }
-        // An exponential bucket of OpenTelemetry reaches from a power of 2^(2^-scale), exclusive, to the next power.
+        // An exponential bucket of OpenTelemetry extends from one power of 2^(2^-scale), exclusive, to the next power.
         "positive" | "negative" => {
             let scale = siblings["scale"].as_f64().unwrap_or(20.0);
             let offset = siblings[format!("{list}_offset")].as_f64()?;

@@ -1,15 +1,15 @@
-//! Generates lines from the grammar of the protocol, most of them right.
+//! Generates lines from the grammar of the protocol, most of them valid.
 
 use proptest::prelude::*;
 
 pub(super) type Bytes = Vec<u8>;
 
-/// Returns one of these texts.
+/// Generates one of these texts.
 pub(super) fn one_of(texts: &'static [&'static str]) -> BoxedStrategy<Bytes> {
     proptest::sample::select(texts).prop_map(|text| text.as_bytes().to_vec()).boxed()
 }
 
-/// Returns the usual text in 30 of 31 cases, else the rare one.
+/// Generates the usual text in 30 of 31 cases, and the rare one otherwise.
 fn mostly(usual: BoxedStrategy<Bytes>, rare: BoxedStrategy<Bytes>) -> BoxedStrategy<Bytes> {
     prop_oneof![30 => usual, 1 => rare].boxed()
 }
@@ -36,7 +36,7 @@ pub(super) fn is(text: &'static str) -> BoxedStrategy<Bytes> {
     Just(text.as_bytes().to_vec()).boxed()
 }
 
-/// Returns a text or nothing.
+/// Generates a text or nothing.
 fn maybe(part: BoxedStrategy<Bytes>) -> BoxedStrategy<Bytes> {
     prop_oneof![part, is("")].boxed()
 }
@@ -55,7 +55,7 @@ fn word() -> BoxedStrategy<Bytes> {
     )
 }
 
-/// Returns a tag of any dialect. Punctuation of the other dialects is part of its text.
+/// Generates a tag of any dialect. Its text may contain the punctuation of other dialects.
 fn tag(equals: &'static str) -> BoxedStrategy<Bytes> {
     prop_oneof![
         6 => seq([word(), is(equals), word()]),
@@ -141,7 +141,7 @@ fn value() -> BoxedStrategy<Bytes> {
     prop_oneof![30 => number(), 1 => maybe(word())].boxed()
 }
 
-/// Returns seconds, right or wrong.
+/// Generates Unix seconds, valid or invalid.
 fn time() -> BoxedStrategy<Bytes> {
     one_of(&[
         "1656581400",
@@ -163,7 +163,7 @@ fn time() -> BoxedStrategy<Bytes> {
     ])
 }
 
-/// Returns a section about the origin of a line: container, external data or cardinality.
+/// Generates a section about the origin of a line: container, external data or cardinality.
 fn origin() -> BoxedStrategy<Bytes> {
     prop_oneof![
         seq([is("c:"), tag(":")]),
@@ -200,7 +200,7 @@ fn legacy() -> BoxedStrategy<Bytes> {
     seq([name(), is(":"), join(field, ":", 2..5), after])
 }
 
-/// Returns a title or a text, on which the three ways of counting differ.
+/// Generates a title or a text. Its length often differs between the units.
 fn prose() -> BoxedStrategy<Bytes> {
     let piece = prop_oneof![
         12 => one_of(&["a", "b c", "é", "日", "😀", "e\u{301}"]),
@@ -230,7 +230,7 @@ fn fields() -> BoxedStrategy<Bytes> {
     join(seq([is("|"), field()]), "", 0..5)
 }
 
-/// The units in which a client may count.
+/// The units in which a client may count the length of a text.
 #[derive(Debug, Clone, Copy)]
 enum Unit {
     Bytes,
@@ -285,7 +285,7 @@ pub(super) fn generated() -> BoxedStrategy<Bytes> {
         .boxed()
 }
 
-/// A line feed would end the line.
+/// Replaces line feeds, which would end the line, with spaces.
 pub(super) fn as_one_line(mut line: Bytes) -> Bytes {
     line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
     line

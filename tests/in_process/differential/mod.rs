@@ -17,7 +17,7 @@ use crate::plain::{self, Dialects};
 use grammar::generated;
 use mutation::{mutated, random};
 
-/// Returns what the parser makes of a line, as `tallyd explain --format json` prints it.
+/// Returns the result of the parser for a line, as `tallyd explain --format json` prints it.
 fn real(line: &[u8], dialects: Dialects) -> Json {
     let Dialects { influxdb, librato, signalfx, graphite } = dialects;
     let switches = [
@@ -40,7 +40,7 @@ fn real(line: &[u8], dialects: Dialects) -> Json {
     serde_json::from_str(&explainer.explain(line)).unwrap()
 }
 
-/// Asserts that both parsers agree, also on the column of an error if both name one.
+/// Asserts that both parsers agree. If both name the column of an error, they must agree on it, too.
 fn assert_same(line: &[u8], dialects: Dialects) -> Result<(), TestCaseError> {
     let mut got = real(line, dialects);
     let column = got.as_object_mut().and_then(|object| object.remove("column"));
@@ -72,7 +72,7 @@ proptest! {
 
     #[test]
     fn parser_agrees_with_the_plain_parser_on_mutated_lines(line in mutated(), dialects in dialects()) {
-        // An empty line is not a line.
+        // tallyd skips empty lines.
         prop_assume!(!line.is_empty());
         assert_same(&line, dialects)?;
     }
@@ -83,7 +83,7 @@ proptest! {
     }
 }
 
-/// Fails if the generator no longer reaches a form, which would leave that form untested.
+/// Fails if the generator no longer reaches a form, because that form would then be untested.
 #[test]
 fn generated_lines_reach_every_form_and_every_reason() {
     let all = Dialects::default();

@@ -1,4 +1,4 @@
-//! Generates lines that went wrong: mutated lines, and random bytes.
+//! Generates broken lines: mutated lines and random bytes.
 
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -1,4 +1,4 @@
-//! Holds the rooms of `src` to their rules: who may import whom, and what the pure rooms do without.
+//! Checks the rules for the rooms of `src`: their imports, and the paths that pure rooms must not use.
 
 mod source;
 
@@ -38,10 +38,11 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("text", &[]),
 ];
 
-/// The rooms without sockets, files, clocks and logs. A configuration type is in `app`, which they cannot import.
+/// The rooms without sockets, files, clocks and logs. They have no configuration types either, because they cannot
+/// import `app`.
 const PURE: [&str; 6] = ["aggregate", "resolve", "mapping", "protocol", "model", "text"];
 
-/// What a pure room must not name, and what to do instead.
+/// The paths that a pure room must not name, each with advice for the error.
 const IMPURE: [(&[&str], &str); 8] = [
     (&["std", "net"], "take bytes and numbers as arguments"),
     (&["std", "os", "unix", "net"], "take bytes and numbers as arguments"),

@@ -1,4 +1,4 @@
-//! Reads the paths that the files of `src` name, without their tests and comments.
+//! Reads the paths that the files of `src` name outside of tests and comments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,30 +12,30 @@ const FOREIGN: [&str; 4] = ["std", "tokio", "tracing", "log"];
 
 /// An import of another file.
 pub(super) struct Import {
-    /// The line, from 1.
+    /// The line number, counted from 1.
     pub(super) line: usize,
-    /// The file that defines what is imported, from `src`.
+    /// The path, from `src`, of the file that defines the imported item.
     pub(super) target: String,
 }
 
 /// All files of `src` except `lib.rs` and `main.rs`, by their paths from `src`.
 pub(super) struct Sources {
-    /// The code without tests and comments, with all its lines.
+    /// The code, with blank lines in place of tests and comments.
     pub(super) code: BTreeMap<String, String>,
     /// The imports of other files.
     pub(super) imports: BTreeMap<String, Vec<Import>>,
-    /// The paths into the standard library and other crates, with their lines.
+    /// The paths into the standard library and other crates, with their line numbers.
     pub(super) foreign: BTreeMap<String, Vec<(usize, Vec<String>)>>,
 }
 
-/// A path in a file.
+/// A path that a file names.
 struct Named {
     line: usize,
     /// The path from the root of the crate, or from the root of another crate.
     path: Vec<String>,
-    /// The name that it has in this file.
+    /// The name of the item in this file.
     name: String,
-    /// Whether a `use` with a visibility names it, so that the file may only pass it on.
+    /// True if a `use` with a visibility names it, so the file may only re-export it.
     is_reexport: bool,
     is_foreign: bool,
 }
@@ -56,7 +56,7 @@ impl Sources {
                     foreign.push((*line, path.clone()));
                 } else if let Some(target) = sources.file_of(&named, path, 0)
                     && target != *file
-                    && !(*is_reexport && is_only_passed_on(code, name))
+                    && !(*is_reexport && is_only_reexported(code, name))
                 {
                     imports.push(Import { line: *line, target });
                 }
@@ -67,7 +67,7 @@ impl Sources {
         sources
     }
 
-    /// Returns the file that defines a path. It follows the names that modules import from others.
+    /// Returns the file that defines a path. It follows names that modules import from other modules.
     fn file_of(
         &self,
         named: &BTreeMap<Vec<String>, Vec<Named>>,
@@ -87,7 +87,7 @@ impl Sources {
     }
 }
 
-/// Reads a folder. `tests` gets the files that are modules for tests only.
+/// Reads the files of a folder into `code`. Adds the paths of test modules to `tests`.
 fn collect(folder: &Path, prefix: &str, code: &mut BTreeMap<String, String>, tests: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -107,7 +107,7 @@ fn collect(folder: &Path, prefix: &str, code: &mut BTreeMap<String, String>, tes
     }
 }
 
-/// Blanks out comments and items for tests only. Also returns the test modules that have files of their own.
+/// Blanks out comments and test items. Also returns the names of the test modules that have files of their own.
 fn without_tests_and_comments(text: &str) -> (String, Vec<String>) {
     let mut code = String::new();
     let mut modules = Vec::new();
@@ -116,7 +116,7 @@ fn without_tests_and_comments(text: &str) -> (String, Vec<String>) {
         let indentation = &line[..line.len() - line.trim_start().len()];
         if line.trim_start().starts_with("#[cfg(test)]") {
             code.push('\n');
-            // An item ends with a line that ends with a semicolon, or that closes it at its own indentation.
+            // The last line of an item has the item's indentation. It is a closing brace, or ends with a semicolon.
             for line in lines.by_ref() {
                 code.push('\n');
                 let item = line.trim();
@@ -145,7 +145,7 @@ fn module_of(file: &str) -> Vec<String> {
     path.split('/').map(str::to_owned).collect()
 }
 
-/// Returns all paths that a file names: in `use`, and in the code.
+/// Returns all paths that a file names, in `use` declarations and elsewhere.
 fn named(file: &str, code: &str) -> Vec<Named> {
     let module = module_of(file);
     let children: Vec<_> = code.lines().filter_map(child).collect();
@@ -163,7 +163,7 @@ fn named(file: &str, code: &str) -> Vec<Named> {
             _ if children.contains(&word) => [&module[..], &[word.to_owned()]].concat(),
             _ => continue,
         };
-        // `pub(in crate::app)` says who may see an item, and imports nothing.
+        // `pub(in crate::app)` limits the visibility of an item, and imports nothing.
         if !is_begin || before.ends_with("pub(in") {
             continue;
         }
@@ -193,7 +193,7 @@ fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Reads the rest of a path after `::`, which may be a group. Returns what follows it.
+/// Reads the rest of a path after `::`, which may be a group, and adds its paths to `paths`. Returns the code after it.
 fn read_tree<'a>(code: &'a str, root: &[String], paths: &mut Vec<(Vec<String>, String)>) -> &'a str {
     let code = code.trim_start();
     if let Some(mut rest) = code.strip_prefix('{') {
@@ -231,7 +231,7 @@ fn read_tree<'a>(code: &'a str, root: &[String], paths: &mut Vec<(Vec<String>, S
 }
 
 /// Returns true if a name occurs in a file only in `use` declarations.
-fn is_only_passed_on(code: &str, name: &str) -> bool {
+fn is_only_reexported(code: &str, name: &str) -> bool {
     let mut in_use = false;
     let mut outside = String::new();
     for line in code.lines() {
