@@ -10,6 +10,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parking_lot::Mutex;
 use pipeline::{Pipeline, counters, timings};
+use strum::VariantArray;
 use tallyd::aggregate::Shard;
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, Exporter, Format};
@@ -63,7 +64,7 @@ fn render(criterion: &mut Criterion) {
         }
         let mut totals = Totals::new(Naming::Prometheus);
         let mut page = std::io::sink();
-        for format in prometheus::Format::ALL {
+        for &format in prometheus::Format::VARIANTS {
             group.bench_function(format!("prometheus_{}/{name}", format.name()), |bencher| {
                 bencher.iter(|| {
                     totals.add(&snapshot);

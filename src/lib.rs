@@ -10,9 +10,9 @@
 //! - [`resolve`] finds the series that the samples of a line belong to.
 //! - [`aggregate`] adds up samples in shards. Each shard belongs to one receiver.
 //! - [`flush`] ends intervals: it rotates all shards at one moment and merges them into a snapshot.
-//! - [`net`] binds sockets and accepts connections.
+//! - `net` binds sockets and accepts connections.
 //! - [`listen`] receives datagrams and streams. Each receiver has its own shard.
-//! - [`http`] serves HTTP, with TLS and users.
+//! - `http` serves HTTP, with TLS and users.
 //! - [`export`] renders and delivers snapshots. Each exporter has its own thread.
 //! - [`app`] is the program around them: command line, configuration, log, start and stop, and the tools.
 //!
@@ -29,11 +29,11 @@ pub mod aggregate;
 pub mod app;
 pub mod export;
 pub mod flush;
-pub mod http;
+mod http;
 pub mod listen;
 pub mod mapping;
 pub mod model;
-pub mod net;
+mod net;
 pub mod protocol;
 pub mod resolve;
 mod text;

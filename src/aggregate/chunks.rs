@@ -4,7 +4,7 @@
 //! afterwards. So the memory for the values of one interval is enough for all intervals.
 
 /// The number of values in a chunk. With its other fields, a chunk fills a cache line.
-pub(super) const RUN: usize = 7;
+pub(super) const CHUNK_VALUES: usize = 7;
 /// The number of chunks in a segment of 64 KiB.
 const SEGMENT_CHUNKS: usize = 1024;
 /// The number that means no chunk.
@@ -14,7 +14,7 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Chunk {
-    pub(super) words: [u64; RUN],
+    pub(super) words: [u64; CHUNK_VALUES],
     /// The number of the next older chunk of the slot.
     pub(super) older: u32,
     pub(super) len: u16,
@@ -23,11 +23,11 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    const EMPTY: Self = Self { words: [0; RUN], older: NONE, len: 0, is_weighted: false };
+    const EMPTY: Self = Self { words: [0; CHUNK_VALUES], older: NONE, len: 0, is_weighted: false };
 
     /// Creates a chunk of seven values that have the weight of their slot.
-    pub(super) fn full(words: [u64; RUN], older: u32) -> Self {
-        Self { words, older, len: RUN as u16, is_weighted: false }
+    pub(super) fn full(words: [u64; CHUNK_VALUES], older: u32) -> Self {
+        Self { words, older, len: CHUNK_VALUES as u16, is_weighted: false }
     }
 
     /// Creates a chunk of one value with its own weight.

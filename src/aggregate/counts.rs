@@ -17,9 +17,9 @@ pub struct IngestCounts {
     /// Bytes of datagrams, and bytes read from streams.
     pub bytes: u64,
     /// Datagrams that were longer than the buffer.
-    pub truncated: u64,
+    pub datagrams_truncated: u64,
     /// Lines that lost their end because their stream broke. They do not count in `lines`.
-    pub cut: u64,
+    pub lines_truncated: u64,
     /// Non-empty lines received.
     pub lines: u64,
     /// Samples recorded.
@@ -47,8 +47,8 @@ impl IngestCounts {
         let IngestCounts {
             datagrams,
             bytes,
-            truncated,
-            cut,
+            datagrams_truncated,
+            lines_truncated,
             lines,
             samples,
             events,
@@ -61,8 +61,8 @@ impl IngestCounts {
         } = other;
         self.datagrams += datagrams;
         self.bytes += bytes;
-        self.truncated += truncated;
-        self.cut += cut;
+        self.datagrams_truncated += datagrams_truncated;
+        self.lines_truncated += lines_truncated;
         self.lines += lines;
         self.clamped += clamped;
         self.events_dropped += events_dropped;

@@ -1,6 +1,6 @@
 //! Aggregates many values of a timing, histogram or distribution.
 
-use super::histogram::{Histogram, RUN};
+use super::histogram::{BATCH, Histogram};
 use super::value_buffers::Fold;
 use crate::model::NativeHistogram;
 
@@ -64,8 +64,8 @@ impl Fold for Distribution {
 
     fn fold(&mut self, words: &[u64], weight: f64) {
         self.moments.merge(&Moments::of_run(words, weight));
-        for run in words.chunks(RUN) {
-            let mut values = [0.0; RUN];
+        for run in words.chunks(BATCH) {
+            let mut values = [0.0; BATCH];
             for (value, &word) in values.iter_mut().zip(run) {
                 // Division is exact in cases in which multiplication is not: 570 / 1e3 is 0.57, and 570 * 0.001 is not.
                 *value = f64::from_bits(word) / self.unit;

@@ -65,8 +65,8 @@ impl Histogram {
     /// timings at full load, the daemon takes 112 ns per line in this way, and 125 ns one value at a time.
     pub(super) fn add_all(&mut self, values: &[f64], weight: f64) -> u64 {
         let mut clamped = 0;
-        for run in values.chunks(RUN) {
-            let mut buckets = [0; RUN];
+        for run in values.chunks(BATCH) {
+            let mut buckets = [0; BATCH];
             let mut found = 0;
             for &value in run {
                 if value > 0.0 {
@@ -159,7 +159,7 @@ struct Buckets {
 }
 
 /// The number of values whose buckets are found before their weights are added.
-pub(super) const RUN: usize = 64;
+pub(super) const BATCH: usize = 64;
 /// The number of spare buckets to add when the array grows, so that slowly drifting values seldom move it.
 const SLACK: u32 = 32;
 

@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use enum_map::EnumMap;
 use foldhash::quality::RandomState;
 
 use super::AggregationOptions;
@@ -15,8 +16,8 @@ use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
 use crate::resolve::{
-    self, Entry, Limits, LineCache, LinePattern, RefuseReason, Registry, Resolver, RuleEffect, SeriesId,
-    SplitLine, SplitLines, Target,
+    self, Destination, Entry, Limits, LineCache, RefuseReason, Registry, Resolved, Resolver, RuleEffect,
+    SeriesId, SplitLine, SplitLines, Target,
 };
 
 /// The state that all shards share.
@@ -111,7 +112,7 @@ impl Shard {
 
     /// Records the complete lines of a truncated datagram. Drops the last line, which may be incomplete.
     pub fn record_truncated(&mut self, beginning: &[u8]) {
-        self.columns.counts.truncated += 1;
+        self.columns.counts.datagrams_truncated += 1;
         let end = memchr::memrchr(b'\n', beginning).unwrap_or(0);
         self.record(&beginning[..end]);
     }
@@ -121,20 +122,15 @@ impl Shard {
         self.columns.counts.bytes += bytes as u64;
     }
 
-    /// Records complete lines of a stream. Their bytes were counted when they were read.
-    pub fn record_stream(&mut self, lines: &[u8]) {
-        self.record_lines(lines);
-    }
-
     /// Counts a line that the receiver rejects before it has read all of it.
     pub fn reject(&mut self, reason: RejectReason) {
         self.columns.counts.lines += 1;
         self.columns.counts.rejected[reason] += 1;
     }
 
-    /// Counts a line that lost its end. It does not count as a line, because its meaning is unknown.
-    pub fn count_cut_line(&mut self) {
-        self.columns.counts.cut += 1;
+    /// Counts a line that lost its end. It does not count in `lines`, because its meaning is unknown.
+    pub fn count_truncated_line(&mut self) {
+        self.columns.counts.lines_truncated += 1;
     }
 
     /// Returns the counts of the open interval.
@@ -143,7 +139,8 @@ impl Shard {
         &self.columns.counts
     }
 
-    fn record_lines(&mut self, lines: &[u8]) {
+    /// Records complete lines. The caller counts their bytes.
+    pub fn record_lines(&mut self, lines: &[u8]) {
         let mut lines = SplitLines::new(lines);
         let mut batch = [(SplitLine::NONE, 0); AHEAD];
         loop {
@@ -156,7 +153,7 @@ impl Shard {
                 return;
             }
             let batch = &batch[..len];
-            if !self.resolver.fits_cpu_cache() {
+            if !self.resolver.cache().fits_cpu_cache() {
                 self.read_ahead(batch);
             }
             for &(line, hash) in batch {
@@ -172,14 +169,15 @@ impl Shard {
     /// cache misses.
     #[inline(never)]
     fn read_ahead(&self, batch: &[(SplitLine<'_>, u32)]) {
+        let cache = self.resolver.cache();
         let mut entries = [Entry::FREE; AHEAD];
         let entries = &mut entries[..batch.len()];
         for (entry, &(_, hash)) in entries.iter_mut().zip(batch) {
-            *entry = self.resolver.first_entry(hash);
+            *entry = cache.first_entry(hash);
         }
         let Columns { counters, timings, values, members, .. } = &self.columns;
         let read = entries.iter().fold(0, |read, &entry| {
-            let LinePattern { target, slot, .. } = entry.pattern();
+            let Destination { target, slot, .. } = entry.destination();
             let of_slot = match target {
                 Target::Counter => counters.touch(slot),
                 Target::Timing => timings.touch(slot),
@@ -188,7 +186,7 @@ impl Shard {
                 // Gauges are behind locks, and patterns with a rule's effect are few.
                 Target::Gauge | Target::AbsoluteGauge | Target::Ruled => 0,
             };
-            read ^ of_slot ^ self.resolver.touch(entry)
+            read ^ of_slot ^ cache.touch(entry)
         });
         // The result is unused. Passing it on keeps the compiler from removing the reads.
         std::hint::black_box(read);
@@ -209,52 +207,52 @@ impl Shard {
         if !line.has_value() {
             return None;
         }
-        let pattern = self.resolver.find(line, hash)?;
-        let value = match pattern.target {
+        let destination = self.resolver.find(line, hash)?;
+        let value = match destination.target {
             Target::Set if line.value().is_empty() => return None,
             Target::Set => SampleValue::Member(line.value()),
             Target::Gauge if matches!(line.value().first(), Some(b'+' | b'-')) => {
                 SampleValue::Signed(number(line.value())?)
             }
-            Target::Ruled => return self.record_ruled(pattern, line.value()),
+            Target::Ruled => return self.record_ruled(destination, line.value()),
             _ => SampleValue::Number(number(line.value())?),
         };
-        self.record_value(pattern, value, None);
+        self.record_value(destination, value, None);
         Some(())
     }
 
     /// Records one plain value of a known pattern on which a rule has an effect. Returns `None` for changes of gauges
     /// and for values that are not numbers, which the caller parses each time.
     #[inline(never)]
-    fn record_ruled(&mut self, pattern: LinePattern, value: &[u8]) -> Option<()> {
+    fn record_ruled(&mut self, destination: Destination, value: &[u8]) -> Option<()> {
         let number = number(value)?;
-        match self.resolver.effect(pattern) {
+        match self.resolver.cache().effect(destination) {
             RuleEffect::Dropped => self.columns.counts.refused[RefuseReason::MappingDrop] += 1,
-            RuleEffect::Scaled { pattern: LinePattern { target: Target::Gauge, .. }, .. }
+            RuleEffect::Scaled { destination: Destination { target: Target::Gauge, .. }, .. }
                 if matches!(value[0], b'+' | b'-') =>
             {
                 return None;
             }
-            RuleEffect::Scaled { pattern, scale } => {
-                self.record_value(pattern, scaled(SampleValue::Number(number), scale), None);
+            RuleEffect::Scaled { destination, scale } => {
+                self.record_value(destination, scaled(SampleValue::Number(number), scale), None);
             }
         }
         Some(())
     }
 
-    /// Records a value in the slot of its pattern. Without `weight`, the weight of the pattern applies.
+    /// Records a value at its destination. Without `weight`, the weight of the destination applies.
     #[inline(always)]
-    fn record_value(&mut self, pattern: LinePattern, value: SampleValue<'_>, weight: Option<f64>) {
+    fn record_value(&mut self, destination: Destination, value: SampleValue<'_>, weight: Option<f64>) {
         let word = match value {
             SampleValue::Number(number) | SampleValue::Signed(number) => number.to_bits(),
             SampleValue::Member(member) => self.shared.member_hasher.hash_one(member),
         };
         let Columns { counters, timings, values, members, counts, .. } = &mut self.columns;
-        let LinePattern { target, slot, .. } = pattern;
+        let Destination { target, slot, .. } = destination;
         let gauge = || (&self.shared.gauges, SeriesId(slot), self.interval);
         match target {
             Target::Counter => {
-                let weight = weight.unwrap_or_else(|| self.resolver.weight(pattern));
+                let weight = weight.unwrap_or_else(|| self.resolver.cache().weight(destination));
                 counters.add(slot, f64::from_bits(word) * weight);
             }
             // A single push serves both columns. With one push for each, a timing takes a nanosecond more.
@@ -293,13 +291,13 @@ impl Shard {
     fn record_metric(&mut self, line: SplitLine<'_>, metric: &Metric<'_>) {
         self.count_notes(metric.notes());
         // A line may hold thousands of samples, so it is resolved once per kind, not once per sample.
-        let mut places = [None; Kind::ALL.len()];
+        let mut resolved: EnumMap<Kind, Option<_>> = EnumMap::default();
         let mut beyond_limit = 0;
         for sample in metric.samples() {
-            let place = places[sample.kind as usize].get_or_insert_with(|| self.place(line, metric, &sample));
-            match *place {
-                Ok((pattern, scale)) => {
-                    self.record_value(pattern, scaled(sample.value, scale), Some(sample.rate.weight()));
+            let resolved = resolved[sample.kind].get_or_insert_with(|| self.resolve(line, metric, &sample));
+            match *resolved {
+                Ok(Resolved { destination, scale, .. }) => {
+                    self.record_value(destination, scaled(sample.value, scale), Some(sample.rate.weight()));
                 }
                 Err(reason) => {
                     self.columns.counts.refused[reason] += 1;
@@ -312,19 +310,18 @@ impl Shard {
         }
     }
 
-    /// Returns the pattern that records samples of a line, and the factor for their values. Opens the slot of the
-    /// pattern if it is new.
-    fn place(
+    /// Finds the destination of a line's samples. Opens its slot if it is new.
+    fn resolve(
         &mut self,
         line: SplitLine<'_>,
         metric: &Metric<'_>,
         sample: &Sample<'_>,
-    ) -> Result<(LinePattern, f64), RefuseReason> {
+    ) -> Result<Resolved, RefuseReason> {
         let resolved = self.resolver.resolve(&self.shared.registry, line, metric, sample)?;
         if let Some(slot) = resolved.new_slot {
             self.columns.open(slot);
         }
-        Ok((resolved.pattern, resolved.scale))
+        Ok(resolved)
     }
 
     fn record_event(&mut self, line: &[u8], event: &Event<'_>) {

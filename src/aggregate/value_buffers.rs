@@ -11,7 +11,7 @@
 //!
 //! The slot itself holds the latest values, which saves following a pointer and touching another cache line.
 
-use super::chunks::{Chunk, ChunkArena, NONE, RUN, Segment};
+use super::chunks::{CHUNK_VALUES, Chunk, ChunkArena, NONE, Segment};
 use crate::resolve::SeriesId;
 
 /// The number of values that gather in chunks between two folds of a slot.
@@ -19,7 +19,7 @@ use crate::resolve::SeriesId;
 /// It is large enough to pay for the cache misses, and small enough to keep the chunks of a thousand slots in the
 /// cache. With 6,000 values in each slot, a value takes 38 ns. With twice as many it takes 43 ns, and with four times
 /// as many 60 ns.
-const FOLD_EVERY: u32 = 8 * RUN as u32;
+const FOLD_EVERY: u32 = 8 * CHUNK_VALUES as u32;
 
 /// A structure into which many values of a slot are folded.
 pub(crate) trait Fold {
@@ -51,14 +51,14 @@ pub(crate) struct ValueBuffers<T> {
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Slot {
-    words: [u64; RUN],
+    words: [u64; CHUNK_VALUES],
     len: u32,
     /// The number of the newest chunk.
     older: u32,
 }
 
 impl Slot {
-    const EMPTY: Self = Self { words: [0; RUN], len: 0, older: NONE };
+    const EMPTY: Self = Self { words: [0; CHUNK_VALUES], len: 0, older: NONE };
 
     fn latest(&self) -> &[u64] {
         &self.words[..self.len as usize]
@@ -168,7 +168,7 @@ impl<T: Fold> ValueBuffers<T> {
         self.fold_if_many(index);
         let slot = &mut self.slots[index as usize];
         slot.older = self.chunks.insert(Chunk::full(slot.words, slot.older));
-        self.states[index as usize].chunked += RUN as u32;
+        self.states[index as usize].chunked += CHUNK_VALUES as u32;
     }
 
     /// Returns the number of values that a slot may have in chunks before its first fold: from `keep` to twice as many.
@@ -390,7 +390,7 @@ mod tests {
             (0..SLOTS).filter(|&slot| buffers.contents(slot).folded.is_some()).count()
         };
         let (mut before, mut most) = (0, 0);
-        for word in 0..=2 * 512 + 2 * RUN as u64 {
+        for word in 0..=2 * 512 + 2 * CHUNK_VALUES as u64 {
             (0..SLOTS).for_each(|slot| buffers.push(slot, word));
             most = most.max(folded(&buffers) - before);
             before = folded(&buffers);
@@ -411,7 +411,7 @@ mod tests {
         assert_eq!((supplies.segments.len(), supplies.folded.len()), (1, 1));
         assert_eq!(buffers.occupied().count(), 0);
         drop(buffers.resupply(supplies));
-        (0..=RUN as u64).for_each(|word| buffers.push(slot, word));
+        (0..=CHUNK_VALUES as u64).for_each(|word| buffers.push(slot, word));
         assert!(buffers.chunks.reserve.is_empty());
     }
 

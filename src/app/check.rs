@@ -33,7 +33,7 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
     let dialects = options.dialects;
     let mut aggregator = Aggregator::new(options, settings, Telemetry::default());
     let shard = aggregator.add_shard();
-    shard.lock().record_stream(&lines);
+    shard.lock().record_lines(&lines);
     let results = aggregator.end_interval(Duration::ZERO);
     let mut text = summary(&results.counts);
     let mut totals = Totals::new(config.exporters.prometheus.naming);

@@ -19,7 +19,7 @@ const QUEUE: usize = 4;
 
 /// The flush's handle of an exporter. It fills the queue and notices the end of the thread.
 #[derive(Debug)]
-pub struct ExporterHandle {
+pub(crate) struct ExporterHandle {
     name: &'static str,
     queue: async_channel::Sender<Arc<Snapshot>>,
     snapshots_dropped: Counter,
@@ -36,7 +36,7 @@ impl ExporterHandle {
     /// # Errors
     ///
     /// Fails if the system cannot start a thread.
-    pub fn start(
+    pub(crate) fn start(
         exporter: impl Exporter,
         reopens: &Arc<AtomicU64>,
         telemetry: &Telemetry,
@@ -65,12 +65,12 @@ impl ExporterHandle {
 
     /// Returns the exporter's name in the configuration.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
     /// Puts a snapshot into the exporter's queue without waiting. If the queue is full, the oldest snapshot is dropped.
-    pub fn deliver(&self, snapshot: &Arc<Snapshot>) {
+    pub(crate) fn deliver(&self, snapshot: &Arc<Snapshot>) {
         let sent = self.queue.force_send(Arc::clone(snapshot));
         if matches!(sent, Ok(None)) {
             return;
@@ -86,7 +86,7 @@ impl ExporterHandle {
     }
 
     /// Lets the exporter deliver the rest of its queue, and waits at most `patience`. Returns true if it has finished.
-    pub fn finish(&self, patience: Duration) -> bool {
+    pub(crate) fn finish(&self, patience: Duration) -> bool {
         // If this is called again, the first deadline stays in force.
         _ = self.deadline.set(Instant::now() + patience);
         self.queue.close();
@@ -121,8 +121,9 @@ impl<E: Exporter> ExporterThread<E> {
         let mut reopens = self.reopens.load(Relaxed);
         let mut failures = 0_u64;
         while let Ok(snapshot) = self.snapshots.recv_blocking() {
-            if reopens != self.reopens.load(Relaxed) {
-                reopens = self.reopens.load(Relaxed);
+            let latest = self.reopens.load(Relaxed);
+            if latest != reopens {
+                reopens = latest;
                 self.exporter.reopen();
             }
             match self.exporter.export(&snapshot) {

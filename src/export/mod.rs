@@ -10,7 +10,7 @@ mod textfile;
 
 pub use console::{Console, Format};
 pub use exporter::{ExportError, Exporter};
-pub use handle::ExporterHandle;
+pub(crate) use handle::ExporterHandle;
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
-pub use prometheus::{Endpoint, ReloadRequest, check_web};
-pub use textfile::{OnExit, Textfile};
+pub(crate) use prometheus::{Endpoint, ReloadRequest, check_web};
+pub(crate) use textfile::{OnExit, Textfile};

@@ -15,7 +15,7 @@ use crate::text::number::push_number;
 /// The action on the file when tallyd stops. node_exporter would serve a leftover file forever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OnExit {
+pub(crate) enum OnExit {
     /// The file stays.
     Keep,
     /// The file is removed.
@@ -24,7 +24,7 @@ pub enum OnExit {
 
 /// The exporter `textfile`.
 #[derive(Debug)]
-pub struct Textfile {
+pub(crate) struct Textfile {
     path: PathBuf,
     on_exit: OnExit,
     totals: Totals,
@@ -33,7 +33,7 @@ pub struct Textfile {
 impl Textfile {
     /// Creates an exporter that replaces the file at `path` after each snapshot. The file name must end in `.prom`.
     #[must_use]
-    pub fn new(path: PathBuf, on_exit: OnExit, totals: Totals) -> Self {
+    pub(crate) fn new(path: PathBuf, on_exit: OnExit, totals: Totals) -> Self {
         Self { path, on_exit, totals }
     }
 

@@ -39,7 +39,7 @@ impl Entry {
 
 /// A series to add.
 #[derive(Debug, Clone)]
-struct New {
+struct NewSeries {
     entry: Entry,
     policy: PolicyId,
     series: Series,
@@ -74,7 +74,7 @@ impl Catalog {
     }
 
     /// Notes that a series has samples at `now`, in seconds. Returns its position.
-    pub(super) fn see(&mut self, kind: AggregateKind, id: SeriesId, now: u32) -> usize {
+    pub(super) fn mark_seen(&mut self, kind: AggregateKind, id: SeriesId, now: u32) -> usize {
         let state = &mut self.states[kind][id.index()];
         state.seen = now;
         state.position as usize
@@ -138,11 +138,11 @@ impl Catalog {
         };
         let mut new: Vec<_> = new
             .into_iter()
-            .map(|(id, series, policy)| New { entry: entry(id, &series), policy, series })
+            .map(|(id, series, policy)| NewSeries { entry: entry(id, &series), policy, series })
             .collect();
         new.sort_unstable_by(|a, b| a.series.cmp(&b.series));
         let states = &mut self.states[kind];
-        for New { entry: Entry { id, .. }, .. } in &new {
+        for NewSeries { entry: Entry { id, .. }, .. } in &new {
             states.resize(states.len().max(id.index() + 1), SeriesState::default());
             states[id.index()].seen = now;
         }
@@ -152,7 +152,7 @@ impl Catalog {
 
     /// Merges sorted new series into the sorted list. It works in place and from the end, so it needs no second list of
     /// all series.
-    fn merge(&mut self, mut new: Vec<New>) {
+    fn merge(&mut self, mut new: Vec<NewSeries>) {
         let Some(filler) = new.last().cloned() else { return };
         let Self { entries, series, policies, .. } = self;
         // This copies the lists if a snapshot still holds them.
@@ -171,7 +171,7 @@ impl Catalog {
                 entries.swap(old, position);
                 policies.swap(old, position);
                 series.swap(old, position);
-            } else if let Some(New { entry, policy, series: one }) = new.pop() {
+            } else if let Some(NewSeries { entry, policy, series: one }) = new.pop() {
                 (entries[position], policies[position], series[position]) = (entry, policy, one);
             }
         }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_catalog_knows_when_a_series_last_had_samples() {
         let mut catalog = catalog(&["a", "b"]);
-        assert_eq!(catalog.see(AggregateKind::Counter, SeriesId(0), 20), 0);
+        assert_eq!(catalog.mark_seen(AggregateKind::Counter, SeriesId(0), 20), 0);
         let seen = |id| catalog.seen(AggregateKind::Counter, SeriesId(id));
         assert_eq!((seen(0), seen(1)), (20, 1));
         assert_eq!(catalog.ids(AggregateKind::Counter, |id, _, _| seen(id.0) < 10), [SeriesId(1)]);

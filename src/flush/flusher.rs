@@ -10,7 +10,7 @@ use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 
 /// A command to the flusher to use new settings.
 #[derive(Debug)]
-pub struct Reload {
+pub(crate) struct Reload {
     /// The settings of series.
     pub settings: ReloadableSettings,
     /// The length of intervals.
@@ -18,14 +18,14 @@ pub struct Reload {
 }
 
 /// Accepts the snapshots that the flusher makes.
-pub trait Deliver: Send {
+pub(crate) trait Deliver: Send {
     /// Accepts a snapshot. It must not block, because that would delay the next flush.
     fn deliver(&self, snapshot: &Arc<Snapshot>);
 }
 
 /// Flushes at the end of each interval.
 #[derive(Debug)]
-pub struct Flusher<D> {
+pub(crate) struct Flusher<D> {
     aggregator: Aggregator,
     /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
@@ -44,7 +44,7 @@ struct FlushTelemetry {
 impl<D: Deliver> Flusher<D> {
     /// Creates a flusher that hands each snapshot to `sink`.
     #[must_use]
-    pub fn new(aggregator: Aggregator, schedule: Schedule, telemetry: &Telemetry, sink: D) -> Self {
+    pub(crate) fn new(aggregator: Aggregator, schedule: Schedule, telemetry: &Telemetry, sink: D) -> Self {
         let duration = telemetry.gauge("flush_duration_seconds", &[]);
         duration.set(0.0);
         let telemetry = FlushTelemetry {
@@ -57,7 +57,7 @@ impl<D: Deliver> Flusher<D> {
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
     /// the open interval and returns the sink.
-    pub fn run(mut self, commands: &Receiver<Reload>) -> D {
+    pub(crate) fn run(mut self, commands: &Receiver<Reload>) -> D {
         let begin = Instant::now();
         loop {
             let wait = self.schedule.deadline().saturating_duration_since(Instant::now());

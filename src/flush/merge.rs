@@ -83,7 +83,7 @@ impl Merger {
             let has_samples = reading.interval == interval.number;
             if has_samples || interval.last_gauges {
                 let position = if has_samples {
-                    catalog.see(AggregateKind::Gauge, id, interval.end)
+                    catalog.mark_seen(AggregateKind::Gauge, id, interval.end)
                 } else {
                     catalog.position(AggregateKind::Gauge, id)
                 };
@@ -113,7 +113,7 @@ impl Merger {
                     parts.extend(slots.iter().map(|slot| (number, contents(slot))));
                 }
                 let positions: Vec<_> =
-                    batch.iter().map(|slots| catalog.see(kind, slots[0].owner, interval.end)).collect();
+                    batch.iter().map(|slots| catalog.mark_seen(kind, slots[0].owner, interval.end)).collect();
                 let statistics =
                     |position: &usize| &interval.policies.get(catalog.policies()[*position]).statistics;
                 let statistics: Vec<_> = positions.iter().map(statistics).collect();
@@ -137,7 +137,8 @@ impl Merger {
         for slots in slots.chunk_by(|a, b| a.owner == b.owner) {
             let contents = slots.iter().map(|slot| columns[slot.shard].members.contents(slot.slot));
             let size = self.union.union(contents) as f64;
-            values[catalog.see(AggregateKind::Set, slots[0].owner, interval.end)] = Some(Value::Set(size));
+            values[catalog.mark_seen(AggregateKind::Set, slots[0].owner, interval.end)] =
+                Some(Value::Set(size));
         }
     }
 }
@@ -150,7 +151,7 @@ fn add_counters(
 ) {
     for columns in columns {
         columns.counters.drain(|id, sum| {
-            let value = &mut values[catalog.see(AggregateKind::Counter, id, interval.end)];
+            let value = &mut values[catalog.mark_seen(AggregateKind::Counter, id, interval.end)];
             let before = match value {
                 Some(Value::Counter(before)) => *before,
                 _ => 0.0,

@@ -9,5 +9,5 @@ mod schedule;
 mod telemetry;
 
 pub use aggregator::{Aggregator, IdleReporting, IntervalResults, ReloadableSettings};
-pub use flusher::{Deliver, Flusher, Reload};
-pub use schedule::{Ended, Schedule};
+pub(crate) use flusher::{Deliver, Flusher, Reload};
+pub(crate) use schedule::{Ended, Schedule};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The deadlines of flushes. All clock readings are arguments.
 #[derive(Debug, Clone)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     interval: Duration,
     /// The start of the open interval.
     started: Instant,
@@ -16,7 +16,7 @@ pub struct Schedule {
 
 /// An interval that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// The end of the interval: the boundary, or the actual time if the interval ended early or late.
     pub time: SystemTime,
     /// The length by the monotonic clock, which is never zero.
@@ -28,7 +28,7 @@ pub struct Ended {
 impl Schedule {
     /// Creates a schedule whose first interval starts now and ends at the next multiple of `interval` since 1970.
     #[must_use]
-    pub fn new(interval: Duration, now: Instant, wall: SystemTime) -> Self {
+    pub(crate) fn new(interval: Duration, now: Instant, wall: SystemTime) -> Self {
         let mut schedule = Self { interval, started: now, deadline: now, boundary: wall };
         schedule.aim(now, wall, schedule.next_multiple(wall, Duration::ZERO));
         schedule
@@ -36,12 +36,12 @@ impl Schedule {
 
     /// Returns the time at which the open interval should end.
     #[must_use]
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// Changes the length of intervals. The open interval ends at the next multiple of the new length.
-    pub fn change_interval(&mut self, interval: Duration, now: Instant, wall: SystemTime) {
+    pub(crate) fn change_interval(&mut self, interval: Duration, now: Instant, wall: SystemTime) {
         if interval != self.interval {
             self.interval = interval;
             self.aim(now, wall, self.next_multiple(wall, Duration::ZERO));
@@ -53,7 +53,7 @@ impl Schedule {
     /// Each deadline is computed from the wall clock again. So delays do not add up, and setting the clock makes only
     /// one interval uneven. The next boundary is the first multiple that is more than half an interval away. So waking
     /// up early or setting the clock back makes no tiny interval.
-    pub fn end(&mut self, now: Instant, wall: SystemTime) -> Ended {
+    pub(crate) fn end(&mut self, now: Instant, wall: SystemTime) -> Ended {
         let lateness = now.saturating_duration_since(self.deadline);
         // A short delay counts as on time, because the two clocks are read one after the other and drift apart.
         let on_time = now >= self.deadline && lateness <= self.tolerance();

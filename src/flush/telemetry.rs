@@ -15,8 +15,8 @@ use crate::resolve::{AggregateKind, RefuseReason, Registry, SeriesId};
 pub(super) struct IngestTelemetry {
     datagrams: Counter,
     bytes: Counter,
-    truncated: Counter,
-    cut: Counter,
+    datagrams_truncated: Counter,
+    lines_truncated: Counter,
     lines: Counter,
     clamped: Counter,
     samples: EnumMap<Kind, Counter>,
@@ -36,8 +36,8 @@ impl IngestTelemetry {
         Self {
             datagrams: counter("datagrams"),
             bytes: counter("bytes"),
-            truncated: counter("datagrams_truncated"),
-            cut: counter("lines_cut"),
+            datagrams_truncated: counter("datagrams_truncated"),
+            lines_truncated: counter("lines_cut"),
             lines: counter("lines"),
             clamped: counter("values_clamped"),
             samples: telemetry.counters("samples", &[], "type"),
@@ -60,8 +60,8 @@ impl IngestTelemetry {
         let IngestCounts {
             datagrams,
             bytes,
-            truncated,
-            cut,
+            datagrams_truncated,
+            lines_truncated,
             lines,
             samples,
             events,
@@ -74,8 +74,8 @@ impl IngestTelemetry {
         } = counts;
         self.datagrams.add(*datagrams);
         self.bytes.add(*bytes);
-        self.truncated.add(*truncated);
-        self.cut.add(*cut);
+        self.datagrams_truncated.add(*datagrams_truncated);
+        self.lines_truncated.add(*lines_truncated);
         self.lines.add(*lines);
         self.clamped.add(*clamped);
         self.events_dropped.add(*events_dropped);
@@ -129,7 +129,7 @@ impl OwnSeries {
         // A series without a value counts as seen, too. Otherwise it would expire, and another series could get its
         // number.
         for &(kind, id) in &self.numbers {
-            catalog.see(kind, id, now);
+            catalog.mark_seen(kind, id, now);
         }
         let mut datagrams_dropped = 0.0;
         telemetry.read(|position, series, value| {

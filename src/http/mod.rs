@@ -13,7 +13,7 @@ mod server;
 mod web;
 
 pub(crate) use connection::{Request, Service};
-pub use server::ServerOptions;
+pub(crate) use server::ServerOptions;
 pub(crate) use server::{Server, ServerKeys};
 pub(crate) use web::check as check_web;
-pub use web::{Protection, WebError};
+pub(crate) use web::{Protection, WebError};

@@ -10,7 +10,9 @@ use super::connection::{HttpService, Service};
 use super::response::ResponseCounts;
 use super::web::{AccessControl, Protection};
 use crate::model::Telemetry;
-use crate::net::{AcceptOptions, AcceptThread, BindKeys, Connections, RefusedWarning, Stopped, bind_tcp};
+use crate::net::{
+    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, RefusedWarning, Stopped, bind_tcp,
+};
 
 /// The address of a server, and the limits for its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Server {
             );
         };
         let connections =
-            Connections::register(telemetry, "http_connections", &[], RefusedWarning { key, log });
+            ConnectionCounts::register(telemetry, "http_connections", &[], RefusedWarning { key, log });
         let options = AcceptOptions { name: "http", max_connections, max_connections_key: key };
         AcceptThread::start(socket, options, connections, service)
     }

@@ -16,7 +16,7 @@ use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, Connections, Listen, RefusedWarning, Stopped, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, bind_tcp,
 };
 
 const TCP_KEYS: BindKeys =
@@ -24,7 +24,7 @@ const TCP_KEYS: BindKeys =
 
 /// The options of each listener. A disabled listener is `None`.
 #[derive(Debug, Clone, Default)]
-pub struct ListenOptions {
+pub(crate) struct ListenOptions {
     /// The UDP listener.
     pub udp: Option<UdpOptions>,
     /// The TCP listener.
@@ -37,7 +37,7 @@ pub struct ListenOptions {
 
 /// Open sockets that no receiver reads yet.
 #[derive(Debug)]
-pub struct OpenedSockets {
+pub(crate) struct OpenedSockets {
     options: ListenOptions,
     udp: Vec<UdpSocket>,
     tcp: Option<TcpListener>,
@@ -47,7 +47,7 @@ pub struct OpenedSockets {
 
 /// The running receivers.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     datagrams: Vec<DatagramReceiver>,
     streams: Vec<AcceptThread>,
     /// The files of the Unix sockets.
@@ -76,7 +76,7 @@ struct UdpAddress {
 
 /// The sockets of receivers that have ended. The kernel's drop counters can be read as long as this value lives.
 #[derive(Debug)]
-pub struct DrainedSockets {
+pub(crate) struct DrainedSockets {
     _sockets: Vec<Arc<DatagramSocket>>,
 }
 
@@ -85,7 +85,9 @@ pub struct DrainedSockets {
 /// # Errors
 ///
 /// Fails at the first socket that cannot be opened. The error says what to change.
-pub fn open(options: ListenOptions) -> Result<OpenedSockets, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn open(
+    options: ListenOptions,
+) -> Result<OpenedSockets, Box<dyn std::error::Error + Send + Sync>> {
     let ListenOptions { udp, tcp, unix_datagram, unix_stream } = &options;
     Ok(OpenedSockets {
         udp: udp.as_ref().map(bind_udp).transpose()?.unwrap_or_default(),
@@ -102,7 +104,7 @@ impl OpenedSockets {
     /// # Errors
     ///
     /// Fails if the system provides no thread, or the kernel does not report the address or buffer of a socket.
-    pub fn start(
+    pub(crate) fn start(
         self,
         mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>,
         telemetry: &Telemetry,
@@ -157,7 +159,8 @@ fn start_streams<S: ByteStream, A: 'static>(
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
     };
     let warning = RefusedWarning { key: limit_key, log };
-    let connections = Connections::register(telemetry, "connections", &[("listener", listener)], warning);
+    let connections =
+        ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
     let max_connections = options.max_connections;
     let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
     AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard))
@@ -165,7 +168,7 @@ fn start_streams<S: ByteStream, A: 'static>(
 
 impl Listeners {
     /// Logs where tallyd listens, one line per listener.
-    pub fn log_addresses(&self) {
+    pub(crate) fn log_addresses(&self) {
         let Addresses { udp, tcp, unix_datagram, unix_stream } = &self.addresses;
         if let Some(UdpAddress { address, receivers, requested, granted }) = udp {
             tracing::info!(%address, receivers, receive_buffer = granted, "listening on udp");
@@ -190,7 +193,7 @@ impl Listeners {
 
     /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded.
     #[must_use]
-    pub fn stop(self) -> DrainedSockets {
+    pub(crate) fn stop(self) -> DrainedSockets {
         // Removing the files tells later clients of a Unix socket that nothing listens.
         drop(self.files);
         self.datagrams.iter().for_each(DatagramReceiver::stop);

@@ -19,7 +19,7 @@ mod streams;
 
 pub use datagrams::{UdpOptions, bind_udp};
 pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
-pub use listeners::{DrainedSockets, ListenOptions, Listeners, OpenedSockets, open};
-pub use owner::Owner;
-pub use socket_file::SocketFile;
-pub use streams::StreamOptions;
+pub(crate) use listeners::{ListenOptions, Listeners, open};
+pub(crate) use owner::Owner;
+pub(crate) use socket_file::SocketFile;
+pub(crate) use streams::StreamOptions;

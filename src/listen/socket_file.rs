@@ -22,7 +22,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The file of a Unix socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     /// The path, at most 107 bytes long.
     pub path: PathBuf,
     /// The mode. Permission to write is permission to send.

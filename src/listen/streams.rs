@@ -26,7 +26,7 @@ const IN_FLIGHT: usize = 4 << 20;
 
 /// The options of a stream listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamOptions {
+pub(crate) struct StreamOptions {
     /// How the connections carry lines.
     pub framing: Framing,
     /// The length in bytes of the longest line, or of the longest payload.
@@ -192,8 +192,8 @@ impl ConnectionReader {
 
 fn record(shard: &mut Shard, frame: Frame<'_>) {
     match frame {
-        Frame::Lines(lines) => shard.record_stream(lines),
+        Frame::Lines(lines) => shard.record_lines(lines),
         Frame::TooLong => shard.reject(RejectReason::LineTooLong),
-        Frame::Truncated => shard.count_cut_line(),
+        Frame::Truncated => shard.count_truncated_line(),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use strum::VariantArray;
+
 use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleSpec, SummaryOptions};
 use crate::model::{
     Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Statistics,
@@ -90,7 +92,7 @@ fn policy(
             fallback.expire_after
         } else {
             // Lifetimes are whole seconds, so this rounds up.
-            [Duration::from_secs(ttl.0.as_secs_f64().ceil() as u64); Kind::ALL.len()]
+            [Duration::from_secs(ttl.0.as_secs_f64().ceil() as u64); Kind::VARIANTS.len()]
         },
     }
 }

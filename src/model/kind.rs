@@ -22,10 +22,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds.
-    pub const ALL: [Kind; 6] =
-        [Kind::Counter, Kind::Gauge, Kind::Timing, Kind::Histogram, Kind::Distribution, Kind::Set];
-
     /// Returns the type that clients write on the wire, for example `ms`.
     #[must_use]
     pub fn wire(self) -> &'static str {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::{Kind, Statistics};
 
@@ -16,7 +17,7 @@ pub struct Policy {
     /// The way in which Prometheus sees timings, histograms and distributions.
     pub exposition: Exposition,
     /// The time after which tallyd drops a series without samples, in whole seconds, indexed by [`Kind`].
-    pub expire_after: [Duration; Kind::ALL.len()],
+    pub expire_after: [Duration; Kind::VARIANTS.len()],
 }
 
 /// The defaults are those of the shipped configuration, without statistics.
@@ -26,7 +27,7 @@ impl Default for Policy {
             help: Box::default(),
             statistics: Statistics::default(),
             exposition: Exposition::default(),
-            expire_after: [Duration::from_hours(1); Kind::ALL.len()],
+            expire_after: [Duration::from_hours(1); Kind::VARIANTS.len()],
         }
     }
 }

@@ -25,7 +25,7 @@ use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
 use super::bind::BACKLOG;
-use super::connections::Connections;
+use super::connections::ConnectionCounts;
 use crate::model::Named;
 
 /// The pause after a failure to accept. The failure will probably repeat, and must not keep the thread busy.
@@ -166,11 +166,11 @@ impl AcceptThread {
     pub(crate) fn start<L: Listen, S: ServeConnection<L::Connection>>(
         socket: L,
         options: AcceptOptions,
-        connections: Connections<S::CloseReason>,
+        connections: ConnectionCounts<S::CloseReason>,
         service: S,
     ) -> io::Result<Self>
     where
-        Connections<S::CloseReason>: Send + 'static,
+        ConnectionCounts<S::CloseReason>: Send + 'static,
     {
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
@@ -215,7 +215,7 @@ impl AcceptThread {
 
 struct AcceptLoop<C, S: ServeConnection<C>> {
     options: AcceptOptions,
-    connections: Connections<S::CloseReason>,
+    connections: ConnectionCounts<S::CloseReason>,
     service: Rc<S>,
     open: JoinSet<S::CloseReason>,
     stopping: watch::Receiver<Option<Duration>>,
@@ -378,7 +378,7 @@ mod tests {
         let telemetry = Telemetry::default();
         let warning =
             RefusedWarning { key: "the.key", log: |refused, key| assert_eq!((refused, key), (1, "the.key")) };
-        let connections = Connections::register(&telemetry, "connections", &[], warning);
+        let connections = ConnectionCounts::register(&telemetry, "connections", &[], warning);
         let options = AcceptOptions { name: "test", max_connections: 1, max_connections_key: "the.key" };
         let server = AcceptThread::start(socket, options, connections, PanicAtByte).unwrap();
         let connect = || tcp::TcpStream::connect(address).unwrap();

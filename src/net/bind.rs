@@ -20,7 +20,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// The name of a socket, and the configuration keys that a user changes if the socket cannot be opened.
 #[derive(Debug, Clone, Copy)]
-pub struct BindKeys {
+pub(crate) struct BindKeys {
     /// The name of the socket, for example `tcp`.
     pub socket: &'static str,
     /// The key of the IP address.

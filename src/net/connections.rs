@@ -6,7 +6,7 @@ use crate::model::{Counter, Gauge, Named, Source, Telemetry};
 
 /// The telemetry of the connections of one listening socket. `R` names the reasons for closing a connection.
 #[derive(Debug)]
-pub(crate) struct Connections<R: Named> {
+pub(crate) struct ConnectionCounts<R: Named> {
     open: Gauge,
     opened: Counter,
     refused: Counter,
@@ -22,7 +22,7 @@ pub(crate) struct RefusedWarning {
     pub(crate) log: fn(connections: u64, key: &'static str),
 }
 
-impl<R: Named> Connections<R> {
+impl<R: Named> ConnectionCounts<R> {
     /// Registers the gauge `name`, which counts open connections, and the counters `name_opened`, `name_refused` and
     /// `name_closed`. The last one is counted by reason. Refused connections are logged once per interval.
     pub(crate) fn register(

@@ -6,5 +6,5 @@ mod connections;
 
 pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, ServeConnection, Stop, Stopped};
 pub(crate) use bind::{BACKLOG, UdpSockets, bind_tcp, bind_udp, receive_buffer};
-pub use bind::{BindError, BindKeys};
-pub(crate) use connections::{Connections, RefusedWarning};
+pub(crate) use bind::{BindError, BindKeys};
+pub(crate) use connections::{ConnectionCounts, RefusedWarning};

@@ -60,7 +60,7 @@ struct Page {
 impl StringArena {
     /// Adds a text, which must not be empty.
     pub(crate) fn push(&mut self, text: &str) -> StringRef {
-        if self.open.len() + text.len() > PAGE {
+        if self.open.len() + text.len() >= PAGE {
             self.close();
         }
         if self.open.is_empty() {

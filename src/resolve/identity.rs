@@ -163,6 +163,8 @@ pub(crate) fn map<'a>(mapping: &'a Mapping, kind: Kind, metric: &Metric<'_>) -> 
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
     use crate::model::Series;
     use crate::protocol::{self, Dialects, Line};
@@ -211,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_series_returns_its_name_kind_and_tags() {
-        for kind in Kind::ALL {
+        for &kind in Kind::VARIANTS {
             let series = Series::new(kind, "n", &[("k", ""), ("a", "b:c")]);
             assert_eq!((series.name(), series.kind()), ("n", kind));
             assert_eq!(series.tags().collect::<Vec<_>>(), [("a", "b:c"), ("k", "")]);

@@ -37,14 +37,14 @@ impl Target {
     }
 }
 
-/// The place that records the samples of one line pattern.
+/// The place that records the samples of a line pattern.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LinePattern {
+pub(crate) struct Destination {
     pub(crate) target: Target,
     /// An index into the column of the target. For gauges, it is an index into the store that all shards share.
     pub(crate) slot: u32,
     /// An index that [`LineCache::weight`] turns into a weight.
-    pub(crate) rate: u8,
+    pub(crate) weight_index: u8,
 }
 
 /// The effect of a mapping rule on the samples of a pattern, other than a new name.
@@ -53,7 +53,7 @@ pub(crate) enum RuleEffect {
     /// The rule drops the samples.
     Dropped,
     /// The rule multiplies the values by `scale`.
-    Scaled { pattern: LinePattern, scale: f64 },
+    Scaled { destination: Destination, scale: f64 },
 }
 
 /// All line patterns that a shard has seen.
@@ -62,7 +62,7 @@ pub(crate) enum RuleEffect {
 /// another order or with another sample rate. Each pattern has its own slot, and the flush adds up the slots of a
 /// series.
 ///
-/// The simple version is a standard map from bytes to [`LinePattern`]. This table differs in three ways, which make
+/// The simple version is a standard map from bytes to [`Destination`]. This table differs in three ways, which make
 /// lookups several times faster (`docs/design/line-cache.md`):
 ///
 /// - It hashes the key in place, in the datagram.
@@ -91,18 +91,18 @@ pub(crate) struct Entry {
     key_start: u32,
     /// 0 marks a free entry.
     key_len: u16,
-    rate: u8,
+    weight_index: u8,
     target: Target,
     slot: u32,
 }
 
 impl Entry {
     pub(crate) const FREE: Self =
-        Self { hash: 0, key_start: 0, key_len: 0, rate: 0, target: Target::Counter, slot: 0 };
+        Self { hash: 0, key_start: 0, key_len: 0, weight_index: 0, target: Target::Counter, slot: 0 };
 
     #[inline(always)]
-    pub(crate) fn pattern(self) -> LinePattern {
-        LinePattern { target: self.target, slot: self.slot, rate: self.rate }
+    pub(crate) fn destination(self) -> Destination {
+        Destination { target: self.target, slot: self.slot, weight_index: self.weight_index }
     }
 }
 
@@ -138,14 +138,14 @@ impl LineCache {
         self.keys.len()
     }
 
-    /// Returns the number of occurrences that one sample of the pattern represents.
+    /// Returns the number of occurrences that one sample with this destination represents.
     #[inline(always)]
-    pub(crate) fn weight(&self, pattern: LinePattern) -> f64 {
-        self.weights[usize::from(pattern.rate)]
+    pub(crate) fn weight(&self, destination: Destination) -> f64 {
+        self.weights[usize::from(destination.weight_index)]
     }
 
     /// Returns the index by which a pattern refers to a weight, or `None` if 256 weights are in use.
-    pub(crate) fn rate_of_weight(&mut self, weight: f64) -> Option<u8> {
+    pub(crate) fn index_of_weight(&mut self, weight: f64) -> Option<u8> {
         let known = self.weights.iter().position(|known| known.to_bits() == weight.to_bits());
         let index = u8::try_from(known.unwrap_or(self.weights.len())).ok()?;
         if known.is_none() {
@@ -173,9 +173,9 @@ impl LineCache {
         read(key_start as usize) ^ read(key_start as usize + usize::from(key_len))
     }
 
-    /// Returns the pattern of a line by its [`hash`](Self::hash), or `None` if the pattern is unknown.
+    /// Returns the destination of a line's samples by the line's [`hash`](Self::hash), or `None` if its pattern is unknown.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: u32, before: &[u8], after: &[u8]) -> Option<LinePattern> {
+    pub(crate) fn find(&self, hash: u32, before: &[u8], after: &[u8]) -> Option<Destination> {
         let mut index = home(hash, self.entries.len());
         loop {
             // The search wraps around to the first entry.
@@ -187,7 +187,7 @@ impl LineCache {
                 return None;
             }
             if entry.hash == hash && self.is_key(entry, before, after) {
-                return Some(entry.pattern());
+                return Some(entry.destination());
             }
             index += 1;
         }
@@ -198,13 +198,13 @@ impl LineCache {
         self.overflowed
     }
 
-    /// Returns the effect of the rule that a pattern with [`Target::Ruled`] refers to.
-    pub(crate) fn effect(&self, pattern: LinePattern) -> RuleEffect {
-        self.effects[pattern.slot as usize]
+    /// Returns the effect of the rule that a destination with [`Target::Ruled`] refers to.
+    pub(crate) fn effect(&self, destination: Destination) -> RuleEffect {
+        self.effects[destination.slot as usize]
     }
 
     /// Remembers a pattern that [`find`](Self::find) does not know, unless its key is too long.
-    pub(crate) fn insert(&mut self, before: &[u8], after: &[u8], pattern: LinePattern) {
+    pub(crate) fn insert(&mut self, before: &[u8], after: &[u8], destination: Destination) {
         let length = before.len() + 1 + after.len();
         let (Ok(key_start), Ok(key_len)) = (u32::try_from(self.keys.len()), u16::try_from(length)) else {
             self.overflowed = true;
@@ -216,26 +216,17 @@ impl LineCache {
         self.keys.extend_from_slice(before);
         self.keys.push(b':');
         self.keys.extend_from_slice(after);
-        let LinePattern { target, slot, rate } = pattern;
+        let Destination { target, slot, weight_index } = destination;
         let hash = self.hash(before, after);
-        put(&mut self.entries, Entry { hash, key_start, key_len, rate, target, slot });
+        put(&mut self.entries, Entry { hash, key_start, key_len, weight_index, target, slot });
         self.len += 1;
-    }
-
-    /// Remembers a pattern whose values a rule multiplies by `scale`.
-    pub(crate) fn insert_scaled(&mut self, before: &[u8], after: &[u8], pattern: LinePattern, scale: f64) {
-        if scale == 1.0 {
-            self.insert(before, after, pattern);
-        } else {
-            self.insert_effect(before, after, RuleEffect::Scaled { pattern, scale });
-        }
     }
 
     /// Remembers the effect that a rule has on samples of a pattern.
     pub(crate) fn insert_effect(&mut self, before: &[u8], after: &[u8], effect: RuleEffect) {
         self.effects.push(effect);
         let slot = self.effects.len() as u32 - 1;
-        self.insert(before, after, LinePattern { target: Target::Ruled, slot, rate: 0 });
+        self.insert(before, after, Destination { target: Target::Ruled, slot, weight_index: 0 });
     }
 
     /// Returns the hash of the bytes before and after a line's value.
@@ -309,7 +300,7 @@ mod tests {
 
     use super::*;
 
-    fn find(cache: &LineCache, before: &[u8], after: &[u8]) -> Option<LinePattern> {
+    fn find(cache: &LineCache, before: &[u8], after: &[u8]) -> Option<Destination> {
         cache.find(cache.hash(before, after), before, after)
     }
 
@@ -330,22 +321,22 @@ mod tests {
     #[test]
     fn the_boundary_between_name_and_rest_is_part_of_the_key() {
         let mut cache = LineCache::with_capacity(0, 0);
-        let pattern = LinePattern { target: Target::Counter, slot: 7, rate: 0 };
-        cache.insert(b"a", b"|c|#t", pattern);
+        let destination = Destination { target: Target::Counter, slot: 7, weight_index: 0 };
+        cache.insert(b"a", b"|c|#t", destination);
         assert!(find(&cache, b"a", b"|c|#t").is_some());
         assert!(find(&cache, b"a|c", b"|#t").is_none());
         assert!(find(&cache, b"a", b"|c").is_none());
     }
 
     #[test]
-    fn a_pattern_can_refer_to_at_most_256_rates() {
+    fn patterns_refer_to_at_most_256_weights() {
         let mut cache = LineCache::with_capacity(0, 0);
-        assert_eq!(cache.rate_of_weight(1.0), Some(0));
+        assert_eq!(cache.index_of_weight(1.0), Some(0));
         for index in 1..=255_u8 {
-            assert_eq!(cache.rate_of_weight(f64::from(index) + 1.5), Some(index));
+            assert_eq!(cache.index_of_weight(f64::from(index) + 1.5), Some(index));
         }
-        assert_eq!(cache.rate_of_weight(1e9), None);
-        assert_eq!(cache.rate_of_weight(2.5), Some(1));
+        assert_eq!(cache.index_of_weight(1e9), None);
+        assert_eq!(cache.index_of_weight(2.5), Some(1));
     }
 
     proptest! {
@@ -354,10 +345,10 @@ mod tests {
             let mut cache = LineCache::with_capacity(0, 0);
             let mut model = HashMap::new();
             for (slot, (before, after)) in (0_u32..).zip(keys) {
-                let found = find(&cache, before.as_bytes(), after.as_bytes()).map(|pattern| pattern.slot);
+                let found = find(&cache, before.as_bytes(), after.as_bytes()).map(|destination| destination.slot);
                 prop_assert_eq!(found, model.get(&(before.clone(), after.clone())).copied());
                 if found.is_none() {
-                    cache.insert(before.as_bytes(), after.as_bytes(), LinePattern { target: Target::Set, slot, rate: 0 });
+                    cache.insert(before.as_bytes(), after.as_bytes(), Destination { target: Target::Set, slot, weight_index: 0 });
                     model.insert((before, after), slot);
                 }
             }

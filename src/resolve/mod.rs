@@ -24,7 +24,7 @@ pub use resolver::ResolveOptions;
 
 pub(crate) use event::{lossy, sorted};
 pub(crate) use identity::{IdentityBuilder, map};
-pub(crate) use line_cache::{Entry, LineCache, LinePattern, RuleEffect, Target};
+pub(crate) use line_cache::{Destination, Entry, LineCache, RuleEffect, Target};
 pub(crate) use registry::{AggregateKind, LimitExceeded, Registry, SeriesId};
-pub(crate) use resolver::{NewSlot, Resolver};
+pub(crate) use resolver::{NewSlot, Resolved, Resolver};
 pub(crate) use split::{SplitLine, SplitLines};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use enum_map::EnumMap;
 
-use super::line_cache::{Entry, LineCache, LinePattern, RuleEffect, Target};
+use super::line_cache::{Destination, LineCache, RuleEffect, Target};
 use super::registry::{AggregateKind, Limits, Registry, SeriesId};
 use super::{IdentityBuilder, RefuseReason, SplitLine, map};
 use crate::mapping::Mapping;
@@ -48,10 +48,10 @@ pub(crate) struct Resolver {
     unmapped: IdentityBuilder,
 }
 
-/// The place that records a sample, and the factor for its value.
+/// The destination of a sample, and the factor for its value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resolved {
-    pub(crate) pattern: LinePattern,
+    pub(crate) destination: Destination,
     /// The factor by which a rule multiplies the value.
     pub(crate) scale: f64,
     /// The slot that the column must open before it records the sample.
@@ -103,44 +103,21 @@ impl Resolver {
         self.cache.hash(line.before(), line.after())
     }
 
-    /// Returns the pattern of a line if the pattern is known. The line must have a value.
+    /// Returns the destination of a line's samples if the line's pattern is known. The line must have a value.
     #[inline(always)]
-    pub(crate) fn find(&self, line: SplitLine<'_>, hash: u32) -> Option<LinePattern> {
+    pub(crate) fn find(&self, line: SplitLine<'_>, hash: u32) -> Option<Destination> {
         self.cache.find(hash, line.before(), line.after())
     }
 
-    /// Returns the number of occurrences that one sample of the pattern represents.
+    /// Returns the patterns that are known.
     #[inline(always)]
-    pub(crate) fn weight(&self, pattern: LinePattern) -> f64 {
-        self.cache.weight(pattern)
+    pub(crate) fn cache(&self) -> &LineCache {
+        &self.cache
     }
 
-    /// Returns the effect of the rule that a pattern with [`Target::Ruled`] refers to.
-    pub(crate) fn effect(&self, pattern: LinePattern) -> RuleEffect {
-        self.cache.effect(pattern)
-    }
-
-    /// Returns true if a CPU cache holds most of what lookups read, so that reading ahead is not worthwhile.
-    #[inline(always)]
-    pub(crate) fn fits_cpu_cache(&self) -> bool {
-        self.cache.fits_cpu_cache()
-    }
-
-    /// Returns the first entry that a lookup of this hash reads.
-    #[inline(always)]
-    pub(crate) fn first_entry(&self, hash: u32) -> Entry {
-        self.cache.first_entry(hash)
-    }
-
-    /// Reads the key of an entry to bring it into the CPU cache.
-    #[inline(always)]
-    pub(crate) fn touch(&self, entry: Entry) -> u64 {
-        self.cache.touch(entry)
-    }
-
-    /// Finds or creates the place for a sample of a parsed line, and remembers the line's pattern.
+    /// Finds or creates the destination for a sample of a parsed line, and remembers the line's pattern.
     ///
-    /// All samples of a line that have the same kind share one place.
+    /// All samples of a line that have the same kind share one destination.
     pub(crate) fn resolve(
         &mut self,
         registry: &Registry,
@@ -152,49 +129,86 @@ impl Resolver {
             return Err(RefuseReason::ReservedName);
         }
         // A line has a pattern only if its bytes other than the value always mean the same.
-        let pattern = (line.has_value() && metric.is_cacheable()).then_some(line);
-        if let Some(known) = pattern.and_then(|line| self.find_key(line.before(), line.after())) {
+        let has_pattern = line.has_value() && metric.is_cacheable();
+        let pattern = (line.before(), line.after());
+        if has_pattern && let Some(known) = self.find_key(pattern.0, pattern.1) {
             return self.apply_effect(known);
         }
-        let can_learn = self.can_learn(registry.limits());
-        let pattern = pattern.filter(|_| can_learn);
-        // If rules exist, a line without a pattern is found by the identity that it would have without rules.
-        let by_unmapped = pattern.is_none() && can_learn && !self.mapping.is_empty();
-        if by_unmapped {
-            self.unmapped.build(sample.kind, metric);
-            if let Some(known) = self.find_key(self.unmapped.identity().as_bytes(), UNMAPPED) {
-                return self.apply_effect(known);
-            }
+        if !self.can_learn(registry.limits()) {
+            self.resolve_series(registry, metric, sample)
+        } else if has_pattern {
+            self.learn_pattern(registry, pattern, metric, sample)
+        } else if self.mapping.is_empty() {
+            self.resolve_series(registry, metric, sample)
+        } else {
+            self.resolve_unmapped(registry, metric, sample)
         }
-        let mapped = map(&self.mapping, sample.kind, metric);
-        let identified = self.identities.identify(mapped.as_ref(), sample.kind, metric);
-        let policy = self.mapping.policy_of(mapped.as_ref());
-        let key = match pattern {
-            Some(line) => Some((line.before(), line.after())),
-            None if by_unmapped => Some((self.unmapped.identity().as_bytes(), UNMAPPED)),
-            None => None,
-        };
-        if let (Err(RefuseReason::MappingDrop), Some((before, after))) = (identified, key) {
-            self.cache.insert_effect(before, after, RuleEffect::Dropped);
-        }
-        let scale = identified?;
-        let target = self.target(sample.kind, metric.name());
+    }
+
+    /// Opens a slot for the samples of a new pattern, and remembers the pattern.
+    fn learn_pattern(
+        &mut self,
+        registry: &Registry,
+        (before, after): (&[u8], &[u8]),
+        metric: &Metric<'_>,
+        sample: &Sample<'_>,
+    ) -> Result<Resolved, RefuseReason> {
         let weight = sample.rate.weight();
-        let rate = pattern.and_then(|_| self.cache.rate_of_weight(weight));
-        let Some((line, rate)) = pattern.zip(rate) else {
-            let (pattern, new_slot) = self.find_series(registry, target, sample.kind, policy)?;
-            if by_unmapped {
-                let key = self.unmapped.identity().as_bytes();
-                self.cache.insert_scaled(key, UNMAPPED, pattern, scale);
-            }
-            return Ok(Resolved { pattern, scale, new_slot });
+        let Some(weight_index) = self.cache.index_of_weight(weight) else {
+            return self.resolve_series(registry, metric, sample);
         };
-        let is_absolute = target == Target::Gauge && !metric.has_deltas();
-        let target = if is_absolute { Target::AbsoluteGauge } else { target };
-        let (slot, new_slot) = self.open_slot(registry, sample.kind, weight, policy)?;
-        let pattern = LinePattern { target, slot, rate };
-        self.cache.insert_scaled(line.before(), line.after(), pattern, scale);
-        Ok(Resolved { pattern, scale, new_slot })
+        let resolved = self.identify(metric, sample).and_then(|(scale, policy)| {
+            let target = match self.target(sample.kind, metric.name()) {
+                Target::Gauge if !metric.has_deltas() => Target::AbsoluteGauge,
+                target => target,
+            };
+            let (slot, new_slot) = self.open_slot(registry, sample.kind, weight, policy)?;
+            Ok(Resolved { destination: Destination { target, slot, weight_index }, scale, new_slot })
+        });
+        remember(&mut self.cache, before, after, resolved);
+        resolved
+    }
+
+    /// Finds a line without a pattern by the identity that it would have without rules, so that the rules are not
+    /// applied again.
+    fn resolve_unmapped(
+        &mut self,
+        registry: &Registry,
+        metric: &Metric<'_>,
+        sample: &Sample<'_>,
+    ) -> Result<Resolved, RefuseReason> {
+        self.unmapped.build(sample.kind, metric);
+        if let Some(known) = self.find_key(self.unmapped.identity().as_bytes(), UNMAPPED) {
+            return self.apply_effect(known);
+        }
+        let resolved = self.resolve_series(registry, metric, sample);
+        remember(&mut self.cache, self.unmapped.identity().as_bytes(), UNMAPPED, resolved);
+        resolved
+    }
+
+    /// Finds or creates the destination of a sample by the identity of its series.
+    fn resolve_series(
+        &mut self,
+        registry: &Registry,
+        metric: &Metric<'_>,
+        sample: &Sample<'_>,
+    ) -> Result<Resolved, RefuseReason> {
+        let (scale, policy) = self.identify(metric, sample)?;
+        let target = self.target(sample.kind, metric.name());
+        let (destination, new_slot) = self.find_series(registry, target, sample.kind, policy)?;
+        Ok(Resolved { destination, scale, new_slot })
+    }
+
+    /// Builds the identity of a sample's series with the rules applied. Returns the factor for the sample's value and
+    /// the policy of the series.
+    fn identify(
+        &mut self,
+        metric: &Metric<'_>,
+        sample: &Sample<'_>,
+    ) -> Result<(f64, PolicyId), RefuseReason> {
+        let mapped = map(&self.mapping, sample.kind, metric);
+        let scale = self.identities.identify(mapped.as_ref(), sample.kind, metric)?;
+        Ok((scale, self.mapping.policy_of(mapped.as_ref())))
     }
 
     /// Finds or creates the gauge that represents a service check.
@@ -205,8 +219,8 @@ impl Resolver {
     ) -> Result<SeriesId, RefuseReason> {
         self.identities.build_check(check);
         let policy = self.mapping.policy_of(None);
-        let (pattern, _) = self.find_series(registry, Target::Gauge, Kind::Gauge, policy)?;
-        Ok(SeriesId(pattern.slot))
+        let (destination, _) = self.find_series(registry, Target::Gauge, Kind::Gauge, policy)?;
+        Ok(SeriesId(destination.slot))
     }
 
     fn target(&self, kind: Kind, name: Name<'_>) -> Target {
@@ -221,19 +235,19 @@ impl Resolver {
         }
     }
 
-    /// Applies the effect of the rule to a known pattern, if it has one.
-    fn apply_effect(&self, known: LinePattern) -> Result<Resolved, RefuseReason> {
-        let (pattern, scale) = match known.target {
+    /// Applies the effect of a rule to a known destination, if it has one.
+    fn apply_effect(&self, known: Destination) -> Result<Resolved, RefuseReason> {
+        let (destination, scale) = match known.target {
             Target::Ruled => match self.cache.effect(known) {
                 RuleEffect::Dropped => return Err(RefuseReason::MappingDrop),
-                RuleEffect::Scaled { pattern, scale } => (pattern, scale),
+                RuleEffect::Scaled { destination, scale } => (destination, scale),
             },
             _ => (known, 1.0),
         };
-        Ok(Resolved { pattern, scale, new_slot: None })
+        Ok(Resolved { destination, scale, new_slot: None })
     }
 
-    fn find_key(&self, before: &[u8], after: &[u8]) -> Option<LinePattern> {
+    fn find_key(&self, before: &[u8], after: &[u8]) -> Option<Destination> {
         self.cache.find(self.cache.hash(before, after), before, after)
     }
 
@@ -244,17 +258,17 @@ impl Resolver {
         target: Target,
         kind: Kind,
         policy: PolicyId,
-    ) -> Result<(LinePattern, Option<NewSlot>), RefuseReason> {
+    ) -> Result<(Destination, Option<NewSlot>), RefuseReason> {
         // Identities contain a line feed and split lines do not, so both can be keys of one table.
         if let Some(known) = self.find_key(self.identities.identity().as_bytes(), b"") {
             // A service check may have opened the gauge without knowing the meaning of a sign, so this line's target
             // applies.
-            return Ok((LinePattern { target, ..known }, None));
+            return Ok((Destination { target, ..known }, None));
         }
         let (slot, new_slot) = self.open_slot(registry, kind, 1.0, policy)?;
-        let pattern = LinePattern { target, slot, rate: 0 };
-        self.cache.insert(self.identities.identity().as_bytes(), b"", pattern);
-        Ok((pattern, new_slot))
+        let destination = Destination { target, slot, weight_index: 0 };
+        self.cache.insert(self.identities.identity().as_bytes(), b"", destination);
+        Ok((destination, new_slot))
     }
 
     /// Allocates a slot for the series whose identity was built last, and registers the series if it is new.
@@ -288,7 +302,7 @@ impl Resolver {
         !self.can_learn(limits) || self.cache.has_overflowed()
     }
 
-    /// Returns the number of patterns and the bytes of their keys.
+    /// Returns the number of patterns and the number of bytes of their keys.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.cache.len(), self.cache.key_bytes())
     }
@@ -301,6 +315,18 @@ impl Resolver {
         if let Some(mapping) = mapping {
             self.mapping = Arc::clone(mapping);
         }
+    }
+}
+
+/// Remembers the outcome of resolving a line, if every such line has the same outcome.
+fn remember(cache: &mut LineCache, before: &[u8], after: &[u8], resolved: Result<Resolved, RefuseReason>) {
+    match resolved {
+        Ok(Resolved { destination, scale: 1.0, .. }) => cache.insert(before, after, destination),
+        Ok(Resolved { destination, scale, .. }) => {
+            cache.insert_effect(before, after, RuleEffect::Scaled { destination, scale });
+        }
+        Err(RefuseReason::MappingDrop) => cache.insert_effect(before, after, RuleEffect::Dropped),
+        Err(_) => {}
     }
 }
 
@@ -379,6 +405,6 @@ mod tests {
         assert_eq!(lines.resolver.size().0, limit + 1);
         lines.reset();
         assert_eq!(lines.resolver.size().0, 0);
-        assert_eq!(lines.resolve(b"a:1|c").pattern.slot, 0);
+        assert_eq!(lines.resolve(b"a:1|c").destination.slot, 0);
     }
 }

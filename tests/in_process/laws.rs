@@ -304,7 +304,10 @@ fn only_whole_lines_of_a_truncated_datagram_count() {
     pipeline.shards[0].lock().record_truncated(b"a:1234|c");
     let results = pipeline.end_interval();
     assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
-    assert_eq!((results.counts.datagrams, results.counts.truncated, results.counts.lines), (2, 2, 1));
+    assert_eq!(
+        (results.counts.datagrams, results.counts.datagrams_truncated, results.counts.lines),
+        (2, 2, 1)
+    );
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl Config {
     /// Returns an explainer that reads lines like a daemon with this configuration and these rules.
     pub(in crate::app) fn explainer(&self, mapping: Mapping, format: explain::Format) -> Explainer {
         Explainer {
-            parameters: self.aggregation_options(),
+            options: self.aggregation_options(),
             mapping,
             naming: self.exporters.prometheus.naming,
             max_line: self.listeners.tcp.max_line.get(),
@@ -261,11 +261,8 @@ mod tests {
         assert_eq!(config.aggregation_options(), AggregationOptions::default());
         assert_eq!(config.aggregation.idle.reporting(), IdleReporting::default());
         let explainer = config.explainer(config.mapping().unwrap(), explain::Format::Text);
-        let Explainer { parameters, naming, max_line, .. } = Explainer::default();
-        assert_eq!(
-            (explainer.parameters, explainer.naming, explainer.max_line),
-            (parameters, naming, max_line)
-        );
+        let Explainer { options, naming, max_line, .. } = Explainer::default();
+        assert_eq!((explainer.options, explainer.naming, explainer.max_line), (options, naming, max_line));
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl MappingSection {
 }
 
 impl ExpireSection {
-    /// Returns each key with its value, in the order of [`Kind::ALL`](crate::model::Kind::ALL).
+    /// Returns each key with its value, in the order of the variants of [`Kind`](crate::model::Kind).
     pub(super) fn by_name(&self) -> [(&'static str, HumanDuration); 6] {
         let Self { counter, gauge, timing, histogram, distribution, set } = *self;
         [

@@ -29,7 +29,7 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Explainer {
     /// The options for reading lines.
-    pub parameters: AggregationOptions,
+    pub options: AggregationOptions,
     /// The rules that give series other names and labels.
     pub mapping: Mapping,
     /// The naming of series in the Prometheus exporters.
@@ -44,7 +44,7 @@ pub struct Explainer {
 impl Default for Explainer {
     fn default() -> Self {
         Self {
-            parameters: AggregationOptions::default(),
+            options: AggregationOptions::default(),
             mapping: Mapping::default(),
             naming: Naming::Prometheus,
             max_line: 64 << 10,
@@ -91,10 +91,10 @@ impl Explainer {
         if line.len() > self.max_line {
             return self.reject(line, RejectReason::LineTooLong, self.max_line);
         }
-        match protocol::parse(line, self.parameters.dialects) {
+        match protocol::parse(line, self.options.dialects) {
             Err(error) => self.reject(line, error.reason(), error.offset()),
             Ok(parsed) => {
-                let Self { parameters: options, mapping, naming, format, .. } = self;
+                let Self { options, mapping, naming, format, .. } = self;
                 match format {
                     Format::Json => Meaning::new(&parsed, options, mapping).to_json(),
                     Format::Text => Describer { options, mapping, naming: *naming }.describe(line, &parsed),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use strum::VariantArray;
+
 use super::drawing::Drawing;
 use super::words;
 use crate::aggregate::AggregationOptions;
@@ -70,7 +72,7 @@ impl Describer<'_> {
             push_field(text, sample.kind.name(), &measured(sample, is_absolute));
         }
         let mut identities = IdentityBuilder::new(self.options.resolve.container_id_tag);
-        for kind in Kind::ALL.into_iter().filter(|&kind| samples.iter().any(|sample| sample.kind == kind)) {
+        for &kind in Kind::VARIANTS.iter().filter(|&&kind| samples.iter().any(|sample| sample.kind == kind)) {
             let mapped = map(self.mapping, kind, metric);
             if let Some(Rule { index, spec, .. }) = mapped.as_ref().map(|mapped| mapped.rule) {
                 push_field(text, "rule", &format!("{}, {}", index + 1, visible(&spec.pattern)));

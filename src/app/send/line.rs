@@ -1,10 +1,13 @@
 //! Builds the line to send, and checks it with tallyd's own parser.
 
+use strum::VariantArray;
+
 use crate::model::{Kind, Named, RESERVED_PREFIX};
 use crate::protocol::{self, Dialects, Line, Metric, SampleValue};
 
 /// The wire types that can be sent.
-pub(in crate::app) const WIRE_TYPES: [&str; Kind::ALL.len() + 2] = ["c", "g", "ms", "h", "d", "s", "m", "kv"];
+pub(in crate::app) const WIRE_TYPES: [&str; Kind::VARIANTS.len() + 2] =
+    ["c", "g", "ms", "h", "d", "s", "m", "kv"];
 
 /// The parts of the line to build.
 #[derive(Debug, Clone, Copy)]

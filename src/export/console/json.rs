@@ -7,7 +7,7 @@ use crate::model::{Event, Named, Percentile, Policy, Row, Snapshot, Value};
 use crate::text::number::push_float;
 
 /// Writes the lines of one snapshot.
-pub(super) struct Lines<'a> {
+pub(super) struct JsonLines<'a> {
     snapshot: &'a Snapshot,
     /// The start of each line, up to the name.
     head: String,
@@ -15,7 +15,7 @@ pub(super) struct Lines<'a> {
     percentile_keys: Vec<Vec<String>>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> JsonLines<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         let time = humantime::format_rfc3339_seconds(snapshot.time);
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
@@ -158,7 +158,7 @@ mod tests {
     fn render_one(series: Series, value: Value) -> String {
         let snapshot = snapshot(Rows::from_iter([(series, value)]));
         let mut text = String::new();
-        let lines = Lines::new(&snapshot);
+        let lines = JsonLines::new(&snapshot);
         snapshot.rows.iter().for_each(|row| lines.push(&mut text, row));
         text
     }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn shortest_interval_is_not_written_as_zero() {
         let snapshot = Snapshot { interval: Duration::from_nanos(1), ..snapshot(Rows::default()) };
-        assert!(Lines::new(&snapshot).head.ends_with("\"interval_s\":0.001"));
+        assert!(JsonLines::new(&snapshot).head.ends_with("\"interval_s\":0.001"));
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
             tags: vec![("canary".to_owned(), String::new()), ("env".to_owned(), "prod".to_owned())],
         };
         let mut line = String::new();
-        Lines::new(&snapshot(Rows::default())).push_event(&mut line, &event);
+        JsonLines::new(&snapshot(Rows::default())).push_event(&mut line, &event);
         assert_eq!(
             line,
             concat!(

@@ -77,7 +77,7 @@ impl Exporter for Console {
                 self.write(snapshot, table.header(), row, text::push_event)
             }
             Format::Json => {
-                let lines = json::Lines::new(snapshot);
+                let lines = json::JsonLines::new(snapshot);
                 let row = |text: &mut String, row: Row<'_>| lines.push(text, row);
                 self.write(snapshot, String::new(), row, |text, event| lines.push_event(text, event))
             }

@@ -28,8 +28,8 @@ pub(super) fn admit(
         return Err(QuarantineReason::ReservedName);
     }
     let known = families.find(name).map(|number| (number, families.family(number)));
-    match known.filter(|(_, family)| family.leaves != Some(QuarantineReason::NameTaken)) {
-        Some((number, family)) if family.metric_type == family_type && family.leaves.is_none() => {
+    match known.filter(|(_, family)| family.leaving != Some(QuarantineReason::NameTaken)) {
+        Some((number, family)) if family.metric_type == family_type && family.leaving.is_none() => {
             Ok(Admission::Known(number))
         }
         Some(_) => Err(QuarantineReason::TypeConflict),
@@ -70,7 +70,7 @@ mod tests {
                 metric_type: *family_type,
                 kind: Kind::Gauge,
                 policy: HeldPolicy::assigned(PolicyId::default()),
-                leaves: None,
+                leaving: None,
             });
         }
         families
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn family_that_leaves_admits_no_series() {
         let mut present = families(&[("x_count", FamilyType::Gauge), ("y", FamilyType::Summary)]);
-        present.family_mut(0).leaves = Some(QuarantineReason::NameTaken);
-        present.family_mut(1).leaves = Some(QuarantineReason::TypeConflict);
+        present.family_mut(0).leaving = Some(QuarantineReason::NameTaken);
+        present.family_mut(1).leaving = Some(QuarantineReason::TypeConflict);
         let admit = |name, family_type| {
             let series = Series::new(Kind::Histogram, name, &[]);
             super::admit(&present, &ReservedNames::default(), &series, name, family_type)

@@ -22,7 +22,7 @@ pub(super) struct Family {
     /// The reason for which the family leaves the page at the end of the interval, and its rows are quarantined.
     /// `NameTaken` means that it gave way to a line of a distribution. `TypeConflict` means that the rules in force
     /// want another type for it.
-    pub(super) leaves: Option<QuarantineReason>,
+    pub(super) leaving: Option<QuarantineReason>,
 }
 
 /// A member of a family: one series of the page.

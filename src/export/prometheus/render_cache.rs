@@ -124,6 +124,7 @@ mod tests {
 
     use flate2::read::GzDecoder;
     use memchr::memmem;
+    use strum::VariantArray;
 
     use super::super::names::Naming;
     use super::*;
@@ -170,7 +171,7 @@ mod tests {
         for count in [0, 1, 10_000] {
             let cache = cache();
             cache.add(&hits(count));
-            for format in Format::ALL {
+            for &format in Format::VARIANTS {
                 let [plain, compressed] = [Encoding::Identity, Encoding::Gzip]
                     .map(|encoding| cache.find_or_render(format, encoding).concat());
                 let mut text = Vec::new();

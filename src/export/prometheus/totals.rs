@@ -149,7 +149,7 @@ impl Totals {
                     metric_type: family_type,
                     kind,
                     policy: HeldPolicy::assigned(policy),
-                    leaves: None,
+                    leaving: None,
                 })
             }
             Err(reason) => {
@@ -187,7 +187,7 @@ impl Totals {
     /// Makes a family give way to a line of the distribution `owner`.
     fn give_way(&mut self, number: u32, owner: &str) {
         let family = self.families.family_mut(number);
-        family.leaves = Some(QuarantineReason::NameTaken);
+        family.leaving = Some(QuarantineReason::NameTaken);
         self.has_leaving = true;
         if self.warned.is_new((&family.name, owner)) {
             tracing::warn!(
@@ -210,7 +210,7 @@ impl Totals {
             Placement::Quarantined(reason) => return Err(reason),
         };
         if self.has_leaving
-            && let Some(reason) = self.families.family_of(number).leaves
+            && let Some(reason) = self.families.family_of(number).leaving
         {
             return Err(reason);
         }
@@ -289,8 +289,8 @@ impl Totals {
     fn mark_outdated(&mut self, number: u32, wanted: FamilyType) {
         let family = self.families.family_mut(number);
         let are_distributions = family.metric_type.is_distribution() && wanted.is_distribution();
-        if family.leaves.is_none() && family.policy.is_carried() && are_distributions {
-            family.leaves = Some(QuarantineReason::TypeConflict);
+        if family.leaving.is_none() && family.policy.is_carried() && are_distributions {
+            family.leaving = Some(QuarantineReason::TypeConflict);
             self.has_leaving = true;
         }
     }
@@ -361,14 +361,14 @@ impl Totals {
             {
                 total.quantiles.clear();
             }
-            frees_names |= !is_alive(member) && self.families.family_of(number).leaves.is_none();
+            frees_names |= !is_alive(member) && self.families.family_of(number).leaving.is_none();
         }
         if !frees_names && !self.has_leaving {
             return;
         }
         self.has_leaving = false;
         for placement in self.placements.iter_mut() {
-            match placement.member().and_then(|number| self.families.family_of(number).leaves) {
+            match placement.member().and_then(|number| self.families.family_of(number).leaving) {
                 // A family that gave way does not come back.
                 Some(reason @ QuarantineReason::NameTaken) => *placement = Placement::Quarantined(reason),
                 Some(_) => frees_names = true,
@@ -376,7 +376,7 @@ impl Totals {
             }
         }
         // If names become free, quarantined series are placed again when they have samples.
-        self.drop_members(|family, member| family.leaves.is_none() && is_alive(member), !frees_names);
+        self.drop_members(|family, member| family.leaving.is_none() && is_alive(member), !frees_names);
     }
 
     /// Drops the members that `stays` rejects, and forgets their series. It also forgets quarantined series, unless

@@ -13,7 +13,7 @@ mod tls;
 mod users;
 mod watched_files;
 
-pub use file::WebError;
+pub(crate) use file::WebError;
 
 use std::cell::RefCell;
 use std::error::Error;

@@ -93,10 +93,11 @@ impl Users {
 
     /// Returns true if both have the same users with the same hashes.
     pub(super) fn have_same_hashes(&self, other: &Self) -> bool {
-        let hashes = |users: &Self| -> Vec<_> {
-            users.known.iter().map(|(name, user)| (name.clone(), user.hash.clone())).collect()
-        };
-        hashes(self) == hashes(other)
+        self.known.len() == other.known.len()
+            && self
+                .known
+                .iter()
+                .all(|(name, user)| other.known.get(name).is_some_and(|known| known.hash == user.hash))
     }
 
     /// Returns true if the password equals the remembered one. This takes a microsecond.

@@ -34,10 +34,10 @@ pub enum Framing {
 /// assert_eq!(found.len(), 1);
 /// ```
 #[derive(Debug)]
-pub struct Deframer(Either);
+pub struct Deframer(Splitter);
 
 #[derive(Debug)]
-enum Either {
+enum Splitter {
     Lines(Lines),
     Length(Length),
 }
@@ -48,8 +48,8 @@ impl Deframer {
     #[must_use]
     pub fn new(framing: Framing, limit: usize) -> Self {
         Self(match framing {
-            Framing::Lines => Either::Lines(Lines::new(limit)),
-            Framing::Length => Either::Length(Length::new(limit)),
+            Framing::Lines => Splitter::Lines(Lines::new(limit)),
+            Framing::Length => Splitter::Length(Length::new(limit)),
         })
     }
 
@@ -61,19 +61,19 @@ impl Deframer {
     /// Fails if the rest of the stream cannot be split. Later calls return the same error.
     pub fn push(&mut self, bytes: &[u8], mut out: impl FnMut(Frame<'_>)) -> Result<(), FrameTooLong> {
         match &mut self.0 {
-            Either::Lines(lines) => {
+            Splitter::Lines(lines) => {
                 lines.push(bytes, &mut out);
                 Ok(())
             }
-            Either::Length(length) => length.push(bytes, &mut out),
+            Splitter::Length(length) => length.push(bytes, &mut out),
         }
     }
 
     /// Hands out the remaining frames after the end of the stream.
     pub fn end(self, end: End, mut out: impl FnMut(Frame<'_>)) {
         match self.0 {
-            Either::Lines(lines) => lines.end(end, &mut out),
-            Either::Length(length) => length.end(&mut out),
+            Splitter::Lines(lines) => lines.end(end, &mut out),
+            Splitter::Length(length) => length.end(&mut out),
         }
     }
 
@@ -81,8 +81,8 @@ impl Deframer {
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {
-            Either::Lines(lines) => lines.incomplete.capacity(),
-            Either::Length(length) => length.incomplete.capacity(),
+            Splitter::Lines(lines) => lines.incomplete.capacity(),
+            Splitter::Length(length) => length.incomplete.capacity(),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Replay {
             bounds: ascending(&bounds.iter().copied().chain(of_timings).collect::<Vec<_>>()),
             ..Statistics::default()
         };
-        let expire_after = [EXPIRE_AFTER; Kind::ALL.len()];
+        let expire_after = [EXPIRE_AFTER; 6];
         let policies = Policies::new(vec![Policy { statistics, expire_after, ..Policy::default() }]);
         let settings = ReloadableSettings { policies, idle: idle(row), ..ReloadableSettings::default() };
         let mut pipeline = Pipeline::new(RECEIVERS, options, settings);

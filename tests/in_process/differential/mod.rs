@@ -27,7 +27,7 @@ fn real(line: &[u8], dialects: Dialects) -> Json {
         (Dialect::Graphite, graphite),
     ];
     let explainer = Explainer {
-        parameters: AggregationOptions {
+        options: AggregationOptions {
             dialects: protocol::Dialects::of(
                 switches.into_iter().filter_map(|(dialect, on)| on.then_some(dialect)),
             ),

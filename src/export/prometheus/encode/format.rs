@@ -22,9 +22,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// All formats, in the order of their discriminants.
-    pub const ALL: [Format; 3] = [Format::Text, Format::OpenMetrics, Format::Protobuf];
-
     /// Returns the value of the HTTP header `Content-Type`.
     #[must_use]
     pub fn content_type(self) -> &'static str {
