@@ -195,7 +195,7 @@ fn configuration_page_says_which_keys_a_reload_changes() {
         set(&mut changed, &key, value);
         fs::write(&file, changed.to_string()).unwrap();
         let said = tallyd.reload();
-        assert_eq!(said.contains("only a restart"), !is_reloaded, "{key}: {said}");
+        assert_eq!(said.contains("only after a restart"), !is_reloaded, "{key}: {said}");
     }
 }
 

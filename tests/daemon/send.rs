@@ -135,7 +135,7 @@ fn send_refuses_samples_that_tallyd_would_reject_or_read_differently() {
     let cases: [(&[&str], &str); 9] = [
         (&["a:b", "1"], "not sent: \"a:b:1|c\" would be rejected: bad_value"),
         (&["a", "1", "--tag", "k:v,b"], "would mean something else: the tags would be"),
-        (&["a", "1", "--tag", "k:v|@0.1"], "has a '|' in it"),
+        (&["a", "1", "--tag", "k:v|@0.1"], "contains '|'"),
         (&["a", "one"], "bad_value"),
         (&["a", "1", "--rate", "2"], "bad_rate"),
         (&["a", "1", "--rate", "0.5", "--type", "s"], "no effect on a set"),
