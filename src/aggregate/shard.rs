@@ -296,7 +296,7 @@ impl Shard {
         for sample in metric.samples() {
             let resolved = resolved[sample.kind].get_or_insert_with(|| self.resolve(line, metric, &sample));
             match *resolved {
-                Ok(Resolved { destination, scale, .. }) => {
+                Ok(Resolved { destination, scale }) => {
                     self.record_value(destination, scaled(sample.value, scale), Some(sample.rate.weight()));
                 }
                 Err(reason) => {
@@ -317,8 +317,8 @@ impl Shard {
         metric: &Metric<'_>,
         sample: &Sample<'_>,
     ) -> Result<Resolved, RefuseReason> {
-        let resolved = self.resolver.resolve(&self.shared.registry, line, metric, sample)?;
-        if let Some(slot) = resolved.new_slot {
+        let (resolved, new_slot) = self.resolver.resolve(&self.shared.registry, line, metric, sample)?;
+        if let Some(slot) = new_slot {
             self.columns.open(slot);
         }
         Ok(resolved)

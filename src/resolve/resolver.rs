@@ -54,9 +54,10 @@ pub(crate) struct Resolved {
     pub(crate) destination: Destination,
     /// The factor by which a rule multiplies the value.
     pub(crate) scale: f64,
-    /// The slot that the column must open before it records the sample.
-    pub(crate) new_slot: Option<NewSlot>,
 }
+
+/// The outcome of resolving a sample. The shard must open a new slot before it records the sample.
+pub(crate) type Resolution = Result<(Resolved, Option<NewSlot>), RefuseReason>;
 
 /// The next slot of a column, which the column has not opened yet.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +125,7 @@ impl Resolver {
         line: SplitLine<'_>,
         metric: &Metric<'_>,
         sample: &Sample<'_>,
-    ) -> Result<Resolved, RefuseReason> {
+    ) -> Resolution {
         if metric.name().starts_with(RESERVED_PREFIX) {
             return Err(RefuseReason::ReservedName);
         }
@@ -152,7 +153,7 @@ impl Resolver {
         (before, after): (&[u8], &[u8]),
         metric: &Metric<'_>,
         sample: &Sample<'_>,
-    ) -> Result<Resolved, RefuseReason> {
+    ) -> Resolution {
         let weight = sample.rate.weight();
         let Some(weight_index) = self.cache.index_of_weight(weight) else {
             return self.resolve_series(registry, metric, sample);
@@ -163,7 +164,8 @@ impl Resolver {
                 target => target,
             };
             let (slot, new_slot) = self.open_slot(registry, sample.kind, weight, policy)?;
-            Ok(Resolved { destination: Destination { target, slot, weight_index }, scale, new_slot })
+            let destination = Destination { target, slot, weight_index };
+            Ok((Resolved { destination, scale }, new_slot))
         });
         remember(&mut self.cache, before, after, resolved);
         resolved
@@ -176,7 +178,7 @@ impl Resolver {
         registry: &Registry,
         metric: &Metric<'_>,
         sample: &Sample<'_>,
-    ) -> Result<Resolved, RefuseReason> {
+    ) -> Resolution {
         self.unmapped.build(sample.kind, metric);
         if let Some(known) = self.find_key(self.unmapped.identity().as_bytes(), UNMAPPED) {
             return self.apply_effect(known);
@@ -192,11 +194,11 @@ impl Resolver {
         registry: &Registry,
         metric: &Metric<'_>,
         sample: &Sample<'_>,
-    ) -> Result<Resolved, RefuseReason> {
+    ) -> Resolution {
         let (scale, policy) = self.identify(metric, sample)?;
         let target = self.target(sample.kind, metric.name());
         let (destination, new_slot) = self.find_series(registry, target, sample.kind, policy)?;
-        Ok(Resolved { destination, scale, new_slot })
+        Ok((Resolved { destination, scale }, new_slot))
     }
 
     /// Builds the identity of a sample's series with the rules applied. Returns the factor for the sample's value and
@@ -236,7 +238,7 @@ impl Resolver {
     }
 
     /// Applies the effect of a rule to a known destination, if it has one.
-    fn apply_effect(&self, known: Destination) -> Result<Resolved, RefuseReason> {
+    fn apply_effect(&self, known: Destination) -> Resolution {
         let (destination, scale) = match known.target {
             Target::Ruled => match self.cache.effect(known) {
                 RuleEffect::Dropped => return Err(RefuseReason::MappingDrop),
@@ -244,7 +246,7 @@ impl Resolver {
             },
             _ => (known, 1.0),
         };
-        Ok(Resolved { destination, scale, new_slot: None })
+        Ok((Resolved { destination, scale }, None))
     }
 
     fn find_key(&self, before: &[u8], after: &[u8]) -> Option<Destination> {
@@ -319,10 +321,10 @@ impl Resolver {
 }
 
 /// Remembers the outcome of resolving a line, if every such line has the same outcome.
-fn remember(cache: &mut LineCache, before: &[u8], after: &[u8], resolved: Result<Resolved, RefuseReason>) {
+fn remember(cache: &mut LineCache, before: &[u8], after: &[u8], resolved: Resolution) {
     match resolved {
-        Ok(Resolved { destination, scale: 1.0, .. }) => cache.insert(before, after, destination),
-        Ok(Resolved { destination, scale, .. }) => {
+        Ok((Resolved { destination, scale: 1.0 }, _)) => cache.insert(before, after, destination),
+        Ok((Resolved { destination, scale }, _)) => {
             cache.insert_effect(before, after, RuleEffect::Scaled { destination, scale });
         }
         Err(RefuseReason::MappingDrop) => cache.insert_effect(before, after, RuleEffect::Dropped),
@@ -348,7 +350,7 @@ mod tests {
             Self { registry: Registry::new(limits), resolver }
         }
 
-        fn resolve(&mut self, line: &[u8]) -> Resolved {
+        fn resolve(&mut self, line: &[u8]) -> (Resolved, Option<NewSlot>) {
             let split = SplitLines::new(line).next().unwrap();
             let Ok(Line::Metric(metric)) = protocol::parse(line, Dialects::ALL) else { panic!("{line:?}") };
             let sample = metric.samples().next().unwrap();
@@ -376,7 +378,7 @@ mod tests {
         let (_, key_bytes) = lines.resolver.size();
         assert!(key_bytes < limit + 2 * longest, "{key_bytes}");
         let slots = lines.resolver.slots;
-        assert!(lines.resolve(format!("a:1|c|c:{count:0longest$}").as_bytes()).new_slot.is_none());
+        assert!(lines.resolve(format!("a:1|c|c:{count:0longest$}").as_bytes()).1.is_none());
         assert_eq!(lines.resolver.slots, slots);
     }
 
@@ -405,6 +407,6 @@ mod tests {
         assert_eq!(lines.resolver.size().0, limit + 1);
         lines.reset();
         assert_eq!(lines.resolver.size().0, 0);
-        assert_eq!(lines.resolve(b"a:1|c").destination.slot, 0);
+        assert_eq!(lines.resolve(b"a:1|c").0.destination.slot, 0);
     }
 }
