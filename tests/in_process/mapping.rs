@@ -125,7 +125,7 @@ fn each_metric_has_the_options_that_statsd_exporter_gives_it() {
             }
         }
     }
-    assert_eq!(checked, 22);
+    assert_eq!(checked, 21);
 }
 
 /// The options of a metric that the test checks. Options for the age and the buffers of summaries have no meaning in
