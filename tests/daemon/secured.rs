@@ -15,7 +15,7 @@ use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::secured::{SECRET, Secured, Site, TLS, authorization, start, start_at};
 use tallyd_harness::tls::{Authority, Client, Identity};
-use tallyd_harness::{Page, scraped, wait_for, wait_until};
+use tallyd_harness::{Document, Page, scraped, wait_for, wait_until};
 use tempfile::TempDir;
 
 /// The hash of the password `secret` with a cost of 8, which takes about 15 ms.
@@ -230,9 +230,8 @@ fn telemetry_has_no_gauge_of_a_certificate_or_file_that_is_not_configured() {
 
 /// Returns the series in the tables of the telemetry page, as `name{tag keys}`.
 fn documented() -> BTreeSet<String> {
-    let page = include_str!("../../docs/telemetry.md");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `tallyd."));
-    rows.map(|row| format!("tallyd.{}", row.split_once('`').unwrap().0)).collect()
+    let rows = Document::read("docs/telemetry.md").table("| series |");
+    rows.into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect()
 }
 
 #[test]

@@ -21,6 +21,6 @@ pub mod tls;
 mod wait;
 
 pub use daemon::{Daemon, Finished};
-pub use document::Document;
+pub use document::{Document, cells};
 pub use page::{Name, Page};
 pub use wait::{PATIENCE, wait_for, wait_for_ok, wait_until};
