@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use tallyd_harness::http::ask;
+use tallyd_harness::http::{get, request};
 use tallyd_harness::process::{stderr, stdout, tallyd_command};
-use tallyd_harness::{Daemon, Document};
+use tallyd_harness::{Daemon, Document, scraped};
 use tempfile::TempDir;
 
 /// Creates a directory with the files that docs/mapping.md shows.
@@ -119,21 +119,20 @@ fn http_client_can_reload_if_enabled_and_gets_the_outcome() {
     let directory = files();
     let file = directory.path().join("statsd_mapping.yml");
     let mapping = format!("mapping.mapping_file={}", file.display());
-    let settings = [&*mapping, "exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
-    let start = |more: &[&str]| Daemon::start(&[&settings[..], more].concat());
-    let address = |daemon: &Daemon| daemon.place("http").parse().unwrap();
-
-    let closed = start(&[]);
-    let answer = ask(address(&closed), "POST", "/-/reload", &[]);
-    assert!(answer.code == 403 && answer.text().contains("exporters.prometheus.enable_reload"), "{answer:?}");
+    let (closed, address) = scraped::start(&[&mapping]);
+    let refused = request(address, "POST", "/-/reload", &[]);
+    assert!(
+        refused.code == 403 && refused.text().contains("exporters.prometheus.enable_reload"),
+        "{refused:?}"
+    );
     drop(closed);
 
-    let open = start(&["exporters.prometheus.enable_reload=true"]);
-    assert_eq!(ask(address(&open), "GET", "/-/reload", &[]).header("allow"), Some("post, put"));
-    assert_eq!(ask(address(&open), "POST", "/-/reload", &[]).code, 200);
+    let (open, address) = scraped::start(&[&mapping, "exporters.prometheus.enable_reload=true"]);
+    assert_eq!(get(address, "/-/reload").header("allow"), Some("post, put"));
+    assert_eq!(request(address, "POST", "/-/reload", &[]).code, 200);
     fs::write(&file, "mappings: [{match: a b, name: a}]").unwrap();
-    let answer = ask(address(&open), "PUT", "/-/reload", &[]);
-    assert!(answer.code == 500 && answer.text().contains("rule 1 (\"a b\")"), "{answer:?}");
+    let failed = request(address, "PUT", "/-/reload", &[]);
+    assert!(failed.code == 500 && failed.text().contains("rule 1 (\"a b\")"), "{failed:?}");
     let finished = open.stop();
     let last = finished.named("tallyd.config_last_reload_successful").last().unwrap();
     assert_eq!(last["value"], 0.0);

@@ -15,7 +15,7 @@ static OUTPUT: LazyLock<Document> = LazyLock::new(|| Document::read("docs/output
 /// Runs the tour of the README against tallyd, and then stops tallyd to end its interval.
 fn take_the_tour(settings: &[&str]) -> Finished {
     let daemon = Daemon::start(settings);
-    let tour = README.block("sh tour").replace("8125", &daemon.address.port().to_string());
+    let tour = README.block("sh tour").replace("8125", &daemon.address().port().to_string());
     let mut bash = Command::new("bash");
     assert!(without_variables(&mut bash).args(["-ec", &tour]).status().unwrap().success());
     daemon.stop()

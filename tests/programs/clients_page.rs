@@ -1,6 +1,6 @@
 //! Runs the blocks of docs/clients.md with other ports.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use cadence::prelude::*;
 use cadence::{BufferedUdpMetricSink, BufferedUnixMetricSink, StatsdClient};
 use serde_json::{Value, json};
+use tallyd_harness::http::{exchange, get_unchunked};
 use tallyd_harness::process::{Running, without_variables};
 use tallyd_harness::{Daemon, Document, Finished, wait_for_ok};
 
@@ -463,7 +464,7 @@ fn assert_gunicorn(finished: &Finished) {
 #[ignore = "needs nginx with Lua from Debian; run make test"]
 fn block_for_nginx_reports_its_requests() {
     let daemon = Daemon::start(&["flush.interval=100ms"]);
-    let block = shown("nginx lua", &daemon.address.port().to_string());
+    let block = shown("nginx lua", &daemon.address().port().to_string());
     assert_nginx(daemon, &block);
     for (transport, changed) in other_transports("nginx lua") {
         let folder = tempfile::tempdir().unwrap();
@@ -505,8 +506,8 @@ fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
     let folder = tempfile::tempdir().unwrap();
     let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| folder.path().join(name));
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
-    let block = shown("ini uwsgi", &daemon.address.port().to_string());
-    // This plugin answers each request with the request itself.
+    let block = shown("ini uwsgi", &daemon.address().port().to_string());
+    // This plugin answers each request with the request itself, and without headers.
     let server = format!("plugins = echo\nhttp-socket = {}\nhttp-socket-modifier1 = 101\n", socket.display());
     let block = block.replace("stats-pusher-default-freq = 10", "stats-pusher-default-freq = 1") + &server;
     std::fs::write(&config, block).unwrap();
@@ -514,7 +515,8 @@ fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
     uwsgi.arg("--ini").arg(&config);
     let uwsgi = start_server(uwsgi);
     for _ in 0..5 {
-        ask(&socket, "/");
+        let connection = wait_for_ok(|| UnixStream::connect(&socket));
+        exchange(connection, "GET / HTTP/1.0\r\nHost: shop.test\r\n\r\n").unwrap();
     }
     let mut totals = 0.0;
     while totals <= 10.0 {
@@ -545,17 +547,8 @@ fn start_server(mut command: Command) -> Running {
     Running::start(&mut command)
 }
 
-/// Requests a page from a web server, and asserts the status of the answer.
+/// Requests a page from a web server as soon as it listens, and asserts the status of the response.
 fn get(socket: &Path, path: &str, status: u16) {
-    let answer = ask(socket, path);
-    assert!(answer.split(' ').nth(1) == Some(&status.to_string()), "{answer}");
-}
-
-/// Sends a request as soon as the server listens. Returns the whole answer.
-fn ask(socket: &Path, path: &str) -> String {
-    let mut stream = wait_for_ok(|| UnixStream::connect(socket));
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: shop.test\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let response = get_unchunked(wait_for_ok(|| UnixStream::connect(socket)), path);
+    assert_eq!(response.code, status, "{response:?}");
 }

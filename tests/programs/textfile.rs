@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tallyd_harness::process::{ROOT, Running, promtool, spawn};
-use tallyd_harness::{Daemon, PATIENCE, Page, strict, wait_for};
+use tallyd_harness::{Daemon, Page, TIMEOUT, strict, wait_for};
 use tempfile::TempDir;
 
 use crate::scrapers::{Server, start_on_free_port};
@@ -310,7 +310,7 @@ impl NodeExporter {
     /// Returns the page that node_exporter shows.
     fn scrape(&self) -> Page {
         let mut connection = TcpStream::connect(self.address).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.set_read_timeout(Some(TIMEOUT)).unwrap();
         // With HTTP 1.0, the server does not split the answer into chunks.
         write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
