@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tallyd_client::{Config, Exporter, Metrics};
-use tallyd_harness::http::{Answer, free_address, try_ask};
+use tallyd_harness::http::{free_address, try_get};
 use tallyd_harness::scraped::{scrape, start};
 use tallyd_harness::{Name, Page, wait_for};
 
@@ -14,7 +14,7 @@ fn client_page_shows_the_same_metrics_as_tallyd_for_the_same_calls() {
     let own = free_address();
     let config = Config::new()
         .exporters([Exporter::Statsd, Exporter::Prometheus])
-        .statsd_address(format!("udp://{}", daemon.address))
+        .statsd_address(format!("udp://{}", daemon.address()))
         .prometheus_address(own)
         .prefix("shop")
         .tag("env", "test");
@@ -48,8 +48,7 @@ fn client_page_shows_the_same_metrics_as_tallyd_for_the_same_calls() {
     metrics.flush();
     // The client shows a set at the end of its interval, which is ten seconds.
     let is_whole = |address| {
-        let answer = try_ask(address, "GET", "/metrics", &[]).ok().filter(|answer| !answer.is_empty())?;
-        let text = Answer::parse(&answer).text().to_owned();
+        let text = try_get(address, "/metrics")?.text().to_owned();
         text.contains("\nshop_ResumeParser_users{").then_some(text)
     };
     let through_tallyd = wait_for(|| is_whole(tallyd));

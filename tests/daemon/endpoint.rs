@@ -11,11 +11,11 @@ use std::thread;
 
 use flate2::read::GzDecoder;
 use socket2::{Domain, Socket, Type};
-use tallyd_harness::http::{Answer, ask, connect, get, try_ask};
+use tallyd_harness::http::{Response, connect, get, request, try_get};
 use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::scraped::{scrape, start, wait_for_value};
-use tallyd_harness::{Daemon, PATIENCE, Page, wait_for, wait_until};
+use tallyd_harness::{Daemon, Page, TIMEOUT, wait_for, wait_until};
 use tempfile::TempDir;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
@@ -27,8 +27,8 @@ fn page_is_empty_and_not_ready_before_the_first_interval_ends() {
     let (_daemon, address) = start(&[]);
     let page = get(address, "/metrics");
     assert_eq!((page.code, page.text()), (200, ""));
-    assert_eq!(ask(address, "GET", "/metrics", &[OPENMETRICS]).text(), "# EOF\n");
-    assert_eq!(ask(address, "GET", "/metrics", &[PROTOBUF]).body, b"");
+    assert_eq!(request(address, "GET", "/metrics", &[OPENMETRICS]).text(), "# EOF\n");
+    assert_eq!(request(address, "GET", "/metrics", &[PROTOBUF]).body, b"");
     assert_eq!(get(address, "/-/healthy").code, 200);
     let ready = get(address, "/-/ready");
     assert_eq!(ready.code, 503);
@@ -47,15 +47,15 @@ fn each_request_is_answered_and_counted() {
     assert_eq!(landing.header("content-type"), Some("text/html; charset=utf-8"));
     for link in ["metrics", "-/healthy", "-/ready"] {
         assert!(landing.text().contains(&format!("href=\"{link}\"")), "{}", landing.text());
-        let head = ask(address, "HEAD", &format!("/{link}?query"), &[]);
+        let head = request(address, "HEAD", &format!("/{link}?query"), &[]);
         assert_eq!((head.code, head.text()), (200, ""), "{link}");
         assert!(head.header("content-length") > Some("0"), "{}", head.head);
     }
     assert_eq!(get(address, "/favicon.ico").code, 404);
-    let refused = ask(address, "POST", "/metrics", &["Content-Length: 1000000"]);
+    let refused = request(address, "POST", "/metrics", &["Content-Length: 1000000"]);
     assert_eq!((refused.code, refused.header("allow")), (405, Some("get, head")));
-    ask(address, "GET", "/metrics", &[OPENMETRICS]);
-    ask(address, "GET", "/metrics", &[PROTOBUF]);
+    request(address, "GET", "/metrics", &[OPENMETRICS]);
+    request(address, "GET", "/metrics", &[PROTOBUF]);
     for code in ["200", "404", "405"] {
         daemon.wait_for_count("tallyd.http_requests", ("code", code));
     }
@@ -85,14 +85,14 @@ fn scraper_gets_the_format_and_the_encoding_it_asks_for() {
         (&["Accept: text/plain;q=0.1", PROTOBUF, "Accept-Encoding: gzip"], protobuf, true),
     ];
     for (headers, content_type, compressed) in cases {
-        let answer = ask(address, "GET", "/metrics", headers);
-        assert_eq!(answer.code, 200);
-        assert_eq!(answer.header("content-type"), Some(content_type), "{headers:?}");
-        assert_eq!(answer.header("content-encoding"), compressed.then_some("gzip"), "{headers:?}");
-        assert_eq!(answer.header("vary"), Some("accept, accept-encoding"));
-        let length = answer.header("content-length").map(str::to_owned);
-        assert_eq!(length, Some(answer.body.len().to_string()));
-        let page = if compressed { unzip(&answer) } else { answer.body };
+        let response = request(address, "GET", "/metrics", headers);
+        assert_eq!(response.code, 200);
+        assert_eq!(response.header("content-type"), Some(content_type), "{headers:?}");
+        assert_eq!(response.header("content-encoding"), compressed.then_some("gzip"), "{headers:?}");
+        assert_eq!(response.header("vary"), Some("accept, accept-encoding"));
+        let length = response.header("content-length").map(str::to_owned);
+        assert_eq!(length, Some(response.body.len().to_string()));
+        let page = if compressed { unzip(&response) } else { response.body };
         if content_type == protobuf {
             let stock = [
                 &b"\x25\x0a\x05stock\x12\x0dStatsD gauge.\x18\x01\x22\x0b\x12\x09\x09"[..],
@@ -110,17 +110,17 @@ fn scraper_gets_the_format_and_the_encoding_it_asks_for() {
             );
             let created = Page::parse(&page).value("orders_created", &[("region", "eu")]).unwrap();
             let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
-            assert!((now - PATIENCE.as_secs_f64()..now).contains(&created), "{created}");
+            assert!((now - TIMEOUT.as_secs_f64()..now).contains(&created), "{created}");
         }
-        let head = ask(address, "HEAD", "/metrics", headers);
+        let head = request(address, "HEAD", "/metrics", headers);
         assert_eq!(head.header("content-length").map(str::to_owned), length);
         assert_eq!(head.body, b"");
     }
 }
 
-fn unzip(answer: &Answer) -> Vec<u8> {
+fn unzip(response: &Response) -> Vec<u8> {
     let mut page = Vec::new();
-    GzDecoder::new(&answer.body[..]).read_to_end(&mut page).unwrap();
+    GzDecoder::new(&response.body[..]).read_to_end(&mut page).unwrap();
     page
 }
 
@@ -213,7 +213,7 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
         silent[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
         silent.iter_mut().for_each(assert_ends);
 
-        let unread = ask_and_do_not_read(address);
+        let unread = request_and_do_not_read(address);
         daemon.wait_for_count("tallyd.http_connections_closed", ("reason", "answer_timeout"));
         drop(unread);
 
@@ -226,7 +226,7 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
         for reason in ["bad_request", "header_timeout"] {
             daemon.wait_for_count("tallyd.http_connections_closed", ("reason", reason));
         }
-        assert_eq!(wait_for(|| try_get(address)).code, 200, "an ordinary client is served");
+        assert_eq!(wait_for(|| try_get(address, "/-/ready")).code, 200, "an ordinary client is served");
         drop(end);
         stream.join().unwrap()
     });
@@ -240,12 +240,6 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
     // Connections that the stop closed are not reported.
     assert!((opened - closed).abs() <= 1.0, "{opened} opened, {closed} closed");
     assert!(finished.log.contains("exporters.prometheus.max_connections"), "{}", finished.log);
-}
-
-/// Returns the answer, or `None` if tallyd refuses the connection.
-fn try_get(address: SocketAddr) -> Option<Answer> {
-    let answer = try_ask(address, "GET", "/-/ready", &[]).ok()?;
-    (!answer.is_empty()).then(|| Answer::parse(&answer))
 }
 
 /// Starts a tallyd whose page is too large for the buffers of the kernel. The last result is the path of its Unix
@@ -280,13 +274,13 @@ fn assert_ends(connection: &mut TcpStream) {
     }
 }
 
-/// Requests the page over a socket with a small receive buffer, and does not read the answer.
-fn ask_and_do_not_read(address: SocketAddr) -> TcpStream {
+/// Requests the page over a socket with a small receive buffer, and does not read the response.
+fn request_and_do_not_read(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&address.into()).unwrap();
     let mut connection = TcpStream::from(socket);
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     connection
 }
@@ -298,14 +292,14 @@ fn stop_waits_for_an_answer_in_progress_and_not_for_idle_connections() {
     let mut idle = [(); 3].map(|()| connect(address));
     idle[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
     idle[2].write_all(b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    let mut slow = ask_and_do_not_read(address);
-    let mut answer = vec![0; 100];
-    slow.read_exact(&mut answer).unwrap();
+    let mut slow = request_and_do_not_read(address);
+    let mut response = vec![0; 100];
+    slow.read_exact(&mut response).unwrap();
     daemon.signal("TERM");
     idle.iter_mut().for_each(assert_ends);
-    slow.read_to_end(&mut answer).unwrap();
-    let answer = Answer::parse(&answer);
-    assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+    slow.read_to_end(&mut response).unwrap();
+    let response = Response::parse(&response);
+    assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
     assert!(daemon.wait().status.success());
 }
 
@@ -313,7 +307,7 @@ fn stop_waits_for_an_answer_in_progress_and_not_for_idle_connections() {
 fn scraper_that_does_not_read_does_not_prevent_a_stop() {
     let (daemon, address, _folder, _) =
         start_with_large_page(&["shutdown.timeout=3s", "exporters.prometheus.timeout=10m"]);
-    let mut unread = ask_and_do_not_read(address);
+    let mut unread = request_and_do_not_read(address);
     unread.read_exact(&mut [0; 100]).unwrap();
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);

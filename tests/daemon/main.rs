@@ -4,10 +4,13 @@
 
 mod client_crate;
 mod command_line;
-mod documents;
+mod configuration_page;
+mod dashboards;
 mod endpoint;
+mod examples;
 mod explain;
 mod files;
+mod links;
 mod mapping;
 mod reload;
 mod results;
@@ -15,4 +18,5 @@ mod secured;
 mod send;
 mod stopping;
 mod streams;
+mod tour;
 mod udp;

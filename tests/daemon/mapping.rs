@@ -1,68 +1,34 @@
-//! Tests mapping rules in the real tallyd: the examples of docs/mapping.md, samples, invalid files and reloads.
+//! Tests mapping rules in the real tallyd: the files of docs/mapping.md, samples, invalid files and reloads.
 
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use tallyd_harness::Daemon;
-use tallyd_harness::http::ask;
-use tallyd_harness::process::{stderr, tallyd_command};
+use tallyd_harness::http::{get, request};
+use tallyd_harness::process::{stderr, stdout, tallyd_command};
+use tallyd_harness::{Daemon, Document, scraped};
 use tempfile::TempDir;
 
-const PAGE: &str = include_str!("../../docs/mapping.md");
-
-/// Returns the contents of the page's blocks in a language.
-fn blocks(language: &str) -> Vec<&'static str> {
-    let blocks = PAGE.split("\n```").skip(1).step_by(2);
-    blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n')).collect()
-}
-
-/// Creates a directory with the files that the page shows.
+/// Creates a directory with the files that docs/mapping.md shows.
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
-    write("statsd_mapping.yml", blocks("yaml")[0]);
-    write("with_file.toml", blocks("toml")[0]);
-    write("with_rules.toml", blocks("toml")[1]);
-    let lines = blocks("text").into_iter().find(|block| !block.starts_with("$ ")).unwrap();
-    write("lines.txt", &format!("{lines}\n"));
+    Document::read("docs/mapping.md").write_files(directory.path());
     directory
 }
 
-fn tallyd(directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = tallyd_command();
-    command.current_dir(directory).args(arguments).output().unwrap()
-}
-
-fn printed(output: &Output) -> &str {
-    assert!(output.status.success(), "{output:?}");
-    std::str::from_utf8(&output.stdout).unwrap().trim_end()
-}
-
-#[test]
-fn commands_on_the_mapping_page_print_what_it_shows() {
-    let directory = files();
-    let mut run = 0;
-    for block in blocks("text") {
-        let Some((command, expected)) =
-            block.strip_prefix("$ tallyd ").and_then(|block| block.split_once('\n'))
-        else {
-            continue;
-        };
-        run += 1;
-        let words: Vec<_> = command.split(' ').map(|word| word.trim_matches('\'')).collect();
-        assert_eq!(printed(&tallyd(directory.path(), &words)), expected, "{command}");
-    }
-    assert_eq!(run, 2);
+fn tallyd_in(directory: &Path, arguments: &[&str]) -> Output {
+    tallyd_command().current_dir(directory).args(arguments).output().unwrap()
 }
 
 #[test]
 fn rules_mean_the_same_in_a_file_and_in_the_configuration() {
     let directory = files();
     let reports = ["with_file.toml", "with_rules.toml"].map(|config| {
-        printed(&tallyd(directory.path(), &["--config", config, "check", "--dry-run", "lines.txt"]))
-            .to_owned()
+        let arguments = ["--config", config, "check", "--dry-run", "lines.txt"];
+        let output = tallyd_in(directory.path(), &arguments);
+        assert!(output.status.success(), "{output:?}");
+        stdout(&output).to_owned()
     });
     assert_eq!(reports[0], reports[1]);
     assert!(reports[0].contains("2  checkout.*.latency"), "{}", reports[0]);
@@ -95,12 +61,12 @@ fn invalid_mapping_file_prevents_a_start_and_the_error_names_its_line() {
     )
     .unwrap();
     for command in ["run", "check"] {
-        let output = tallyd(directory.path(), &["--config", "with_file.toml", command]);
+        let output = tallyd_in(directory.path(), &["--config", "with_file.toml", command]);
         assert_eq!(output.status.code(), Some(78));
         let error = stderr(&output);
         assert!(error.contains("statsd_mapping.yml:4: rule 2 (\"a b\"): "), "{error}");
     }
-    let missing = tallyd(directory.path(), &["--set", "mapping.mapping_file=missing.yml", "check"]);
+    let missing = tallyd_in(directory.path(), &["--set", "mapping.mapping_file=missing.yml", "check"]);
     let error = stderr(&missing);
     assert!(
         error.contains("missing.yml: cannot be read") && error.contains("mapping.mapping_file"),
@@ -153,21 +119,20 @@ fn http_client_can_reload_if_enabled_and_gets_the_outcome() {
     let directory = files();
     let file = directory.path().join("statsd_mapping.yml");
     let mapping = format!("mapping.mapping_file={}", file.display());
-    let settings = [&*mapping, "exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
-    let start = |more: &[&str]| Daemon::start(&[&settings[..], more].concat());
-    let address = |daemon: &Daemon| daemon.place("http").parse().unwrap();
-
-    let closed = start(&[]);
-    let answer = ask(address(&closed), "POST", "/-/reload", &[]);
-    assert!(answer.code == 403 && answer.text().contains("exporters.prometheus.enable_reload"), "{answer:?}");
+    let (closed, address) = scraped::start(&[&mapping]);
+    let refused = request(address, "POST", "/-/reload", &[]);
+    assert!(
+        refused.code == 403 && refused.text().contains("exporters.prometheus.enable_reload"),
+        "{refused:?}"
+    );
     drop(closed);
 
-    let open = start(&["exporters.prometheus.enable_reload=true"]);
-    assert_eq!(ask(address(&open), "GET", "/-/reload", &[]).header("allow"), Some("post, put"));
-    assert_eq!(ask(address(&open), "POST", "/-/reload", &[]).code, 200);
+    let (open, address) = scraped::start(&[&mapping, "exporters.prometheus.enable_reload=true"]);
+    assert_eq!(get(address, "/-/reload").header("allow"), Some("post, put"));
+    assert_eq!(request(address, "POST", "/-/reload", &[]).code, 200);
     fs::write(&file, "mappings: [{match: a b, name: a}]").unwrap();
-    let answer = ask(address(&open), "PUT", "/-/reload", &[]);
-    assert!(answer.code == 500 && answer.text().contains("rule 1 (\"a b\")"), "{answer:?}");
+    let failed = request(address, "PUT", "/-/reload", &[]);
+    assert!(failed.code == 500 && failed.text().contains("rule 1 (\"a b\")"), "{failed:?}");
     let finished = open.stop();
     let last = finished.named("tallyd.config_last_reload_successful").last().unwrap();
     assert_eq!(last["value"], 0.0);

@@ -7,7 +7,7 @@ use std::thread;
 
 use tallyd_harness::http::get;
 use tallyd_harness::meanwhile::{SetOnDrop, send_until};
-use tallyd_harness::{Daemon, wait_until};
+use tallyd_harness::{Daemon, HTTP, wait_until};
 use tempfile::TempDir;
 
 /// A configuration file that a test changes.
@@ -68,9 +68,8 @@ fn reload_changes_limits_interval_telemetry_and_log_level() {
 fn reload_changes_the_exposition_and_counters_continue() {
     let start = "flush = { interval = \"100ms\", percentiles = [50] }\n";
     let configuration = Configuration::new(start);
-    let served = ["exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
-    let mut daemon = Daemon::start_from(&configuration.file(), &served);
-    let address = daemon.place("http").parse().unwrap();
+    let mut daemon = Daemon::start_from(&configuration.file(), &HTTP);
+    let address = daemon.http_address();
     let wait_for_line = |line: &str| {
         wait_until(|| get(address, "/metrics").text().lines().any(|other| other == line));
     };

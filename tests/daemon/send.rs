@@ -41,7 +41,7 @@ fn with_all_listeners(directory: &TempDir) -> (Daemon, [String; 4]) {
         &format!("listeners.unix_stream.path={}", path("stream")),
     ]);
     let urls = [("udp", "udp"), ("tcp", "tcp"), ("unix", "unix_datagram"), ("unixstream", "unix_stream")]
-        .map(|(scheme, listener)| format!("{scheme}://{}", daemon.place(listener)));
+        .map(|(scheme, listener)| format!("{scheme}://{}", daemon.address_of(listener)));
     (daemon, urls)
 }
 
@@ -57,11 +57,11 @@ fn framing_option_sends_to_a_listener_with_a_different_framing() {
         "listeners.unix_stream.framing=lines",
         &format!("listeners.unix_stream.path={}", path.display()),
     ]);
-    let tcp = format!("tcp://{}", daemon.place("tcp"));
+    let tcp = format!("tcp://{}", daemon.address_of("tcp"));
     assert_sent(&["a", "1", "--to", &tcp, "--framing", "length"], "");
     let unix = format!("unixstream://{}", path.display());
     assert_sent(&["-", "--to", &unix, "--framing", "lines"], "a:2|c\na:3|c\n");
-    let udp = format!("udp://{}", daemon.address);
+    let udp = format!("udp://{}", daemon.address());
     let refused = send(&["a", "1", "--to", &udp, "--framing", "lines"], "");
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("leave --framing out"), "{}", stderr(&refused));
@@ -115,7 +115,7 @@ fn send_packs_the_lines_of_its_input_and_all_of_them_arrive() {
 fn send_does_not_hold_a_line_back_until_its_input_ends() {
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
     let mut child = tallyd_command()
-        .args(["send", "-", "--to", &format!("udp://{}", daemon.address)])
+        .args(["send", "-", "--to", &format!("udp://{}", daemon.address())])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -131,7 +131,7 @@ fn send_does_not_hold_a_line_back_until_its_input_ends() {
 #[test]
 fn send_refuses_samples_that_tallyd_would_reject_or_read_differently() {
     let daemon = Daemon::start(&[]);
-    let to = format!("udp://{}", daemon.address);
+    let to = format!("udp://{}", daemon.address());
     let cases: [(&[&str], &str); 9] = [
         (&["a:b", "1"], "not sent: \"a:b:1|c\" would be rejected: bad_value"),
         (&["a", "1", "--tag", "k:v,b"], "would mean something else: the tags would be"),
@@ -188,9 +188,9 @@ fn send_fails_if_tallyd_refuses_the_connection() {
         "listeners.tcp.max_connections=1",
         "flush.interval=100ms",
     ]);
-    let only = TcpStream::connect(daemon.place("tcp")).unwrap();
+    let only = TcpStream::connect(daemon.address_of("tcp")).unwrap();
     daemon.wait_for(|row| row["name"] == "tallyd.connections" && row["value"] == 1.0);
-    let output = send(&["a", "1", "--to", &format!("tcp://{}", daemon.place("tcp"))], "");
+    let output = send(&["a", "1", "--to", &format!("tcp://{}", daemon.address_of("tcp"))], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("max_connections"), "{}", stderr(&output));
     drop(only);

@@ -13,7 +13,7 @@ use tallyd_harness::{Daemon, wait_until};
 fn stop_during_a_stream_loses_nothing_that_was_sent_before() {
     const MAX_SENT: u64 = 5_000_000;
     let daemon = Daemon::start(&["listeners.udp.receivers=2"]);
-    let address = daemon.address;
+    let address = daemon.address();
     let sent = AtomicU64::new(0);
     let stopped = AtomicBool::new(false);
     let stream = || {

@@ -43,7 +43,7 @@ fn many_receivers_give_the_totals_of_one() {
     for round in 0..50 {
         for (client, socket) in sockets.iter().enumerate() {
             let lines = format!("a:1|c\nb:{round}|ms\nc:{client}|s\nd:+1|g");
-            socket.send_to(lines.as_bytes(), daemon.address).unwrap();
+            socket.send_to(lines.as_bytes(), daemon.address()).unwrap();
         }
     }
     let finished = daemon.stop();
@@ -64,14 +64,14 @@ fn datagrams_arrive_over_ipv6() {
 #[test]
 fn second_tallyd_on_a_port_is_refused_unless_the_port_is_shared() {
     let daemon = Daemon::start(&[]);
-    let bind = format!("listeners.udp.bind={}", daemon.address);
+    let bind = format!("listeners.udp.bind={}", daemon.address());
     let second = tallyd(&["--set", &bind]);
     assert_eq!(second.status.code(), Some(1));
     assert!(stderr(&second).contains("share_port"), "{}", stderr(&second));
     drop(daemon);
 
     let first = Daemon::start(&["listeners.udp.share_port=true"]);
-    let bind = format!("listeners.udp.bind={}", first.address);
+    let bind = format!("listeners.udp.bind={}", first.address());
     let second = Daemon::start(&[&bind, "listeners.udp.share_port=true"]);
-    assert_eq!(second.address, first.address);
+    assert_eq!(second.address(), first.address());
 }

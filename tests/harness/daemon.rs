@@ -11,21 +11,23 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::process::{send_signal, tallyd_path};
-use super::wait::PATIENCE;
+use super::wait::TIMEOUT;
 
 /// A running tallyd that writes JSON to a pipe. Dropping this kills the process.
 pub struct Daemon {
     child: Child,
-    /// The address of the UDP listener. If the listener is disabled, no program listens at this address.
-    pub address: SocketAddr,
     /// The name of each listener, with its address or path.
     listening: Vec<(String, String)>,
     rows: Receiver<Value>,
     /// The rows that the test has read so far.
     seen: Vec<Value>,
     log: Option<JoinHandle<String>>,
-    sender: UdpSocket,
+    /// A socket that is connected to the UDP listener, if that is enabled.
+    sender: Option<UdpSocket>,
 }
+
+/// The settings that start the HTTP endpoint on a free port.
+pub const HTTP: [&str; 2] = ["exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
 
 /// The exit status, the rows and the log of a tallyd that has ended.
 pub struct Finished {
@@ -81,27 +83,37 @@ impl Daemon {
         let mut log = String::new();
         let listening: Vec<_> = announcements(settings)
             .into_iter()
-            .map(|(name, announcement)| (name.to_owned(), read_place(&mut stderr, &mut log, &announcement)))
+            .map(|(name, announcement)| (name.to_owned(), read_address(&mut stderr, &mut log, &announcement)))
             .collect();
-        let address = match listening.first() {
-            Some((name, address)) if name == "udp" => address.parse().unwrap(),
-            _ => SocketAddr::from(([127, 0, 0, 1], 9)),
-        };
         let log = thread::spawn(move || {
             // A log that is not UTF-8 would be a defect. Reading would then end early.
             _ = stderr.read_to_string(&mut log);
             log
         });
-        let local = if SocketAddr::is_ipv6(&address) { "[::1]:0" } else { "127.0.0.1:0" };
-        let sender = UdpSocket::bind(local).unwrap();
-        sender.connect(address).unwrap();
-        Self { child, address, listening, rows, seen: Vec::new(), log: Some(log), sender }
+        let udp = listening.iter().find(|(name, _)| name == "udp");
+        let sender = udp.map(|(_, address)| {
+            let local = if address.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" };
+            let sender = UdpSocket::bind(local).unwrap();
+            sender.connect(address).unwrap();
+            sender
+        });
+        Self { child, listening, rows, seen: Vec::new(), log: Some(log), sender }
     }
 
     /// Returns the address or the path of a listener, by its name in the configuration. `http` is the endpoint.
-    pub fn place(&self, listener: &str) -> &str {
-        let place = self.listening.iter().find(|(name, _)| name == listener);
-        place.map(|(_, place)| place.as_str()).unwrap()
+    pub fn address_of(&self, listener: &str) -> &str {
+        let found = self.listening.iter().find(|(name, _)| name == listener);
+        &found.unwrap_or_else(|| panic!("{listener} is disabled")).1
+    }
+
+    /// Returns the address of the UDP listener.
+    pub fn address(&self) -> SocketAddr {
+        self.address_of("udp").parse().unwrap()
+    }
+
+    /// Returns the address of the endpoint.
+    pub fn http_address(&self) -> SocketAddr {
+        self.address_of("http").parse().unwrap()
     }
 
     /// Returns the process id.
@@ -109,9 +121,9 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Sends one datagram.
+    /// Sends one datagram over UDP.
     pub fn send(&self, datagram: impl AsRef<[u8]>) {
-        self.sender.send(datagram.as_ref()).unwrap();
+        self.sender.as_ref().expect("udp is enabled").send(datagram.as_ref()).unwrap();
     }
 
     /// Waits for a row for which `is_match` returns true. It may have been read before the call.
@@ -126,7 +138,7 @@ impl Daemon {
     /// Waits for a row for which `is_match` returns true, among the rows that have not been read yet.
     #[track_caller]
     pub fn wait_for_next(&mut self, is_match: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let Some(row) = self.next_row(deadline) else { panic!("tallyd ended; rows: {:#?}", self.seen) };
             if is_match(row) {
@@ -152,7 +164,7 @@ impl Daemon {
             }
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => {
-                panic!("no such row within {PATIENCE:?}; rows: {:#?}", self.seen)
+                panic!("no such row within {TIMEOUT:?}; rows: {:#?}", self.seen)
             }
         }
     }
@@ -172,7 +184,7 @@ impl Daemon {
     /// Waits until tallyd has ended.
     #[track_caller]
     pub fn wait(mut self) -> Finished {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.next_row(deadline).is_some() {}
         let status = self.child.wait().unwrap();
         let log = self.log.take().unwrap().join().unwrap();
@@ -225,20 +237,20 @@ fn announcements(settings: &[&str]) -> Vec<(&'static str, String)> {
     };
     let names = ["udp", "tcp", "unix_datagram", "unix_stream"].into_iter().filter(is_enabled);
     let mut announcements: Vec<_> = names.map(|name| (name, format!("listening on {name} "))).collect();
-    if settings.contains(&"exporters.prometheus.start_http_server=true") {
+    if settings.contains(&HTTP[0]) {
         announcements.push(("http", "serving /metrics ".to_owned()));
     }
     announcements
 }
 
 /// Reads the log up to an announcement. Returns the address or the path in its line.
-fn read_place(stderr: &mut impl BufRead, log: &mut String, announcement: &str) -> String {
+fn read_address(stderr: &mut impl BufRead, log: &mut String, announcement: &str) -> String {
     loop {
         let start = log.len();
         assert!(stderr.read_line(log).unwrap() != 0, "tallyd ended before it listened: {log}");
         let rest = log[start..].split(announcement).nth(1);
-        if let Some(place) = rest.and_then(|rest| rest.split_whitespace().next()) {
-            return place.split_once('=').unwrap().1.to_owned();
+        if let Some(address) = rest.and_then(|rest| rest.split_whitespace().next()) {
+            return address.split_once('=').unwrap().1.to_owned();
         }
     }
 }

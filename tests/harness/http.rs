@@ -1,13 +1,13 @@
 //! Sends plain HTTP requests, each over a connection of its own.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
-use super::wait::PATIENCE;
+use super::wait::TIMEOUT;
 
-/// The answer to a request.
+/// The response to a request.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub code: u16,
     /// The status line and the headers, in lower case.
@@ -16,11 +16,11 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// Parses the bytes of an answer.
+impl Response {
+    /// Parses the bytes of a response.
     pub fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
-        let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(bytes)));
+        let end = end.unwrap_or_else(|| panic!("no response: {:?}", String::from_utf8_lossy(bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
         let code = head.split(' ').nth(1).unwrap().parse().unwrap();
         Self { code, head, body: bytes[end + 4..].to_vec() }
@@ -39,33 +39,49 @@ impl Answer {
 }
 
 /// Sends a request with these headers, and reads until the server closes the connection.
-pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Answer {
-    Answer::parse(&try_ask(address, method, path, headers).unwrap())
-}
-
-/// Sends a request to a server that may close the connection early. Returns all bytes up to the end of the connection.
-pub fn try_ask(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> std::io::Result<Vec<u8>> {
-    let mut connection = connect(address);
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
-    connection.write_all([&[request.as_str()][..], headers, &["\r\n"]].concat().join("\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer)?;
-    Ok(answer)
+pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Response {
+    let headers = [&["Connection: close"], headers].concat();
+    Response::parse(&exchange(connect(address), &request_text(method, path, &headers)).unwrap())
 }
 
 /// Sends a GET request.
-pub fn get(address: SocketAddr, path: &str) -> Answer {
-    ask(address, "GET", path, &[])
+pub fn get(address: SocketAddr, path: &str) -> Response {
+    request(address, "GET", path, &[])
 }
 
-/// Opens a connection. Reads time out after [`PATIENCE`].
+/// Sends a GET request. Returns `None` if the server ends the connection without a response.
+pub fn try_get(address: SocketAddr, path: &str) -> Option<Response> {
+    let response = exchange(connect(address), &request_text("GET", path, &["Connection: close"])).ok()?;
+    (!response.is_empty()).then(|| Response::parse(&response))
+}
+
+/// Sends a GET request in HTTP 1.0, with which a server does not split its response into chunks.
+pub fn get_unchunked(connection: impl Read + Write, path: &str) -> Response {
+    Response::parse(&exchange(connection, &format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n")).unwrap())
+}
+
+/// Opens a connection. Reads time out after [`TIMEOUT`].
 pub fn connect(address: SocketAddr) -> TcpStream {
     let connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     connection
 }
 
 /// Returns an address of 127.0.0.1 that no program uses at this moment.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// Returns the text of a request in HTTP 1.1.
+pub(crate) fn request_text(method: &str, path: &str, headers: &[&str]) -> String {
+    let first = format!("{method} {path} HTTP/1.1\r\nHost: test");
+    [&[&*first], headers, &["\r\n"]].concat().join("\r\n")
+}
+
+/// Sends a request, and reads until the server closes the connection.
+pub fn exchange(mut connection: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {
+    connection.write_all(request.as_bytes())?;
+    let mut response = Vec::new();
+    connection.read_to_end(&mut response)?;
+    Ok(response)
 }

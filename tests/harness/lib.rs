@@ -20,7 +20,7 @@ pub mod strict;
 pub mod tls;
 mod wait;
 
-pub use daemon::{Daemon, Finished};
-pub use document::Document;
+pub use daemon::{Daemon, Finished, HTTP};
+pub use document::{Document, cells};
 pub use page::{Name, Page};
-pub use wait::{PATIENCE, wait_for, wait_for_ok, wait_until};
+pub use wait::{TIMEOUT, wait_for, wait_for_ok, wait_until};

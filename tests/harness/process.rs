@@ -14,6 +14,12 @@ pub fn tallyd_path() -> String {
     std::env::var("CARGO_BIN_EXE_tallyd").expect("`cargo test` sets CARGO_BIN_EXE_tallyd")
 }
 
+/// Returns the value of `PATH` with the folder of the tallyd under test in front.
+pub fn path_with_tallyd() -> String {
+    let folder = Path::new(&tallyd_path()).parent().unwrap().display().to_string();
+    format!("{folder}:{}", std::env::var("PATH").unwrap())
+}
+
 /// Returns a command that runs tallyd.
 pub fn tallyd_command() -> Command {
     Command::new(tallyd_path())

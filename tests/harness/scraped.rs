@@ -2,16 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, HTTP};
 use super::http::get;
 use super::page::Page;
 use super::wait::wait_until;
 
 /// Starts tallyd with an endpoint. Returns the address of the endpoint.
 pub fn start(settings: &[&str]) -> (Daemon, SocketAddr) {
-    let own = ["exporters.prometheus.start_http_server=true", "exporters.prometheus.port=0"];
-    let daemon = Daemon::start(&[&own[..], settings].concat());
-    let address = daemon.place("http").parse().unwrap();
+    let daemon = Daemon::start(&[&HTTP, settings].concat());
+    let address = daemon.http_address();
     (daemon, address)
 }
 

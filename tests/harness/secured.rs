@@ -8,6 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use tempfile::TempDir;
 
 use super::daemon::Daemon;
+use super::scraped;
 use super::tls::{Authority, Client};
 
 /// The hash of the password `secret`, made with `htpasswd -nbBC 4 ann secret`.
@@ -74,12 +75,9 @@ pub fn start_at(site: Site, yaml: &str, settings: &[&str]) -> Secured {
     site.configure(yaml);
     let own = [
         "flush.interval=100ms",
-        "exporters.prometheus.start_http_server=true",
-        "exporters.prometheus.port=0",
         &format!("exporters.prometheus.web_config_file={}", site.path("web.yml").display()),
     ];
-    let daemon = Daemon::start(&[&own[..], settings].concat());
-    let address = daemon.place("http").parse().unwrap();
+    let (daemon, address) = scraped::start(&[&own, settings].concat());
     Secured { daemon, address, site }
 }
 

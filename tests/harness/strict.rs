@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 /// The first error of a page, with its line.
-pub type Wrong = String;
+pub type Error = String;
 
 /// The names and values of labels.
 type Labels = Vec<(String, String)>;
@@ -27,7 +27,7 @@ struct Sample<'a> {
 }
 
 /// Returns the first error of a page.
-pub fn check(page: &str) -> Result<(), Wrong> {
+pub fn check(page: &str) -> Result<(), Error> {
     if page.is_empty() {
         return Ok(());
     }
@@ -73,7 +73,7 @@ impl<'a> Family<'a> {
         Ok(suffixes.iter().map(|suffix| format!("{}{suffix}", self.name)).collect())
     }
 
-    fn check(&self) -> Result<(), Wrong> {
+    fn check(&self) -> Result<(), Error> {
         if self.samples.is_empty() {
             return Err(format!("a family without lines: {}", self.name));
         }

@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
-use super::http::Answer;
-use super::wait::PATIENCE;
+use super::http::{Response, request_text};
+use super::wait::TIMEOUT;
 
 /// An authority that issues certificates.
 pub struct Authority {
@@ -33,11 +33,7 @@ pub struct Identity {
 impl Authority {
     /// Creates an authority with a self-signed certificate.
     pub fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let pem = params.self_signed(&key).unwrap().pem();
+        let (params, key, pem) = self_signed(name, IsCa::Ca(BasicConstraints::Unconstrained));
         Self { issuer: Issuer::new(params, key), pem }
     }
 
@@ -60,12 +56,8 @@ impl Authority {
 impl Identity {
     /// Creates a self-signed identity. `is_authority` decides whether basicConstraints mark it as an authority.
     pub fn self_signed(name: &str, is_authority: bool) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca =
-            if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
-        let certificate = params.self_signed(&key).unwrap().pem();
+        let ca = if is_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        let (_, key, certificate) = self_signed(name, ca);
         Self { certificate, key: key.serialize_pem() }
     }
 
@@ -84,6 +76,16 @@ impl Identity {
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
+}
+
+/// Creates a self-signed certificate. Returns its parameters, its key and its PEM.
+fn self_signed(name: &str, is_ca: IsCa) -> (CertificateParams, KeyPair, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = is_ca;
+    params.distinguished_name.push(DnType::CommonName, name);
+    let pem = params.self_signed(&key).unwrap().pem();
+    (params, key, pem)
 }
 
 /// An HTTPS client that trusts an authority and may have a certificate of its own.
@@ -128,7 +130,7 @@ impl Client {
         socket.bind(&SocketAddr::from((self.address, 0)).into())?;
         socket.connect(&address.into())?;
         let mut socket = TcpStream::from(socket);
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
         let name = ServerName::from(Ipv4Addr::LOCALHOST);
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
         while connection.is_handshaking() {
@@ -139,27 +141,25 @@ impl Client {
     }
 
     /// Sends one request over a connection of its own.
-    pub fn get(&self, address: SocketAddr, path: &str, headers: &[&str]) -> io::Result<Answer> {
+    pub fn get(&self, address: SocketAddr, path: &str, headers: &[&str]) -> io::Result<Response> {
         self.connect(address)?.get(path, headers)
     }
 }
 
 impl Connection {
-    /// Sends a request and reads its answer.
-    pub fn get(&mut self, path: &str, headers: &[&str]) -> io::Result<Answer> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test");
-        let request = [&[request.as_str()][..], headers, &["\r\n"]].concat().join("\r\n");
-        self.0.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
+    /// Sends a request and reads its response.
+    pub fn get(&mut self, path: &str, headers: &[&str]) -> io::Result<Response> {
+        self.0.write_all(request_text("GET", path, headers).as_bytes())?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
             self.0.read_exact(&mut byte)?;
-            answer.push(byte[0]);
+            head.push(byte[0]);
         }
-        let mut answer = Answer::parse(&answer);
-        answer.body = vec![0; answer.header("content-length").unwrap().parse().unwrap()];
-        self.0.read_exact(&mut answer.body)?;
-        Ok(answer)
+        let mut response = Response::parse(&head);
+        response.body = vec![0; response.header("content-length").unwrap().parse().unwrap()];
+        self.0.read_exact(&mut response.body)?;
+        Ok(response)
     }
 
     /// Returns the certificate of the server.

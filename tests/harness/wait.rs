@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// The time that a test waits for a fact before it fails.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The time between two checks of a fact.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -24,11 +24,11 @@ pub fn wait_until(mut fact: impl FnMut() -> bool) {
 /// Waits until `fact` returns `Ok`. A failure shows the last error.
 #[track_caller]
 pub fn wait_for_ok<T, E: Display>(mut fact: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match fact() {
             Ok(value) => return value,
-            Err(error) => assert!(Instant::now() < deadline, "after {PATIENCE:?}: {error}"),
+            Err(error) => assert!(Instant::now() < deadline, "after {TIMEOUT:?}: {error}"),
         }
         std::thread::sleep(PAUSE);
     }

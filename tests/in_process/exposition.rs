@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value as Json;
 use tallyd::aggregate::AggregationOptions;
 use tallyd::export::prometheus::Naming;
@@ -10,7 +11,7 @@ use tallyd::mapping::HistogramOptions;
 use tallyd::model::{Percentile, Policy, Statistics};
 
 use crate::exporter::Exporter;
-use crate::pipeline::settings;
+use crate::pipeline::{line_of, settings};
 
 /// The rows in which tallyd differs on purpose, each with the reason.
 const DEVIATIONS: [(&str, &str); 3] =
@@ -45,18 +46,13 @@ fn only(line: &str) -> (String, String, String) {
     (name.clone(), labels.to_owned(), value.to_owned())
 }
 
-fn line_of(event: &Json) -> String {
-    let wire_type = match event["type"].as_str().unwrap() {
-        "counter" => "c",
-        "gauge" => "g",
-        "observer" => "ms",
-        other => panic!("{other}"),
-    };
-    let tags: Vec<_> = event["labels"].as_object().unwrap().iter().collect();
-    let tags: Vec<_> =
-        tags.into_iter().map(|(key, value)| format!("{key}:{}", value.as_str().unwrap())).collect();
-    let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
-    format!("{}:{}|{wire_type}{tags}", event["name"].as_str().unwrap(), event["value"])
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    value: u64,
+    labels: BTreeMap<String, String>,
 }
 
 #[test]
@@ -80,8 +76,9 @@ fn page_equals_that_of_statsd_exporter_for_the_same_lines() {
             "unit" => (only(given["line"].as_str().unwrap()).2, expect["observation"].to_string()),
             "type_conflict" => {
                 let mut exporter = exporter(given["mapping_yaml"].as_str().unwrap());
-                for event in given["events_in_order"].as_array().unwrap() {
-                    exporter.add(line_of(event));
+                let events: Vec<Event> = serde_json::from_value(given["events_in_order"].clone()).unwrap();
+                for Event { kind, name, value, labels } in events {
+                    exporter.add(line_of(&name, &kind, value, &labels));
                 }
                 let registered = serde_json::to_value(families(&exporter.text())).unwrap();
                 (registered.to_string(), expect["registered"].to_string())

@@ -1,5 +1,6 @@
 //! A pipeline without a network: lines go into shards, and results come out of intervals.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,19 @@ impl Pipeline {
     pub(crate) fn end_interval_at(&mut self, now: Duration) -> IntervalResults {
         self.aggregator.end_interval(now)
     }
+}
+
+/// Returns a line with one value, of a type in the words of `statsd_exporter`.
+pub(crate) fn line_of(name: &str, kind: &str, value: u64, tags: &BTreeMap<String, String>) -> String {
+    let wire_type = match kind {
+        "counter" => "c",
+        "gauge" => "g",
+        "observer" => "ms",
+        other => panic!("{other}"),
+    };
+    let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
+    format!("{name}:{value}|{wire_type}{tags}")
 }
 
 /// Returns settings with these mapping rules in YAML. `fallback` and `histograms` apply if the rules say nothing. All

@@ -255,8 +255,7 @@ fn legacy(rest: &[u8], all_rates_are_read: bool) -> Option<Vec<Sample>> {
             [] => {}
             [rate] if rate.starts_with(b"@") => {
                 if all_rates_are_read {
-                    number(&rate[1..])
-                        .filter(|rate| *rate > 0.0 && *rate <= 1.0 && (1.0 / rate).is_finite())?;
+                    self::rate(&rate[1..])?;
                 }
                 add(&mut sample, rate).ok()?;
             }

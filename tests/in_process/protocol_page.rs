@@ -5,25 +5,11 @@ use strum::VariantArray;
 use tallyd::app::explain::{Explainer, Format};
 use tallyd::model::Named;
 use tallyd::protocol::{self, Dialects, Line, Note, RejectReason};
-
-const PAGE: &str = include_str!("../../docs/protocol.md");
+use tallyd_harness::Document;
 
 /// Returns the rows of all tables whose heading begins with this text, split into cells.
 fn rows(heading: &str) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    let mut lines = PAGE.lines();
-    while let Some(line) = lines.next() {
-        if line.starts_with(heading) {
-            rows.extend(lines.by_ref().skip(1).take_while(|line| line.starts_with('|')).map(cells));
-        }
-    }
-    rows
-}
-
-/// Splits a row into cells. A backslash escapes a bar within a cell.
-fn cells(row: &str) -> Vec<String> {
-    let row = row.trim_matches('|').replace("\\|", "\0");
-    row.split('|').map(|cell| cell.trim().replace('\0', "|")).collect()
+    Document::read("docs/protocol.md").table(heading)
 }
 
 fn code(cell: &str) -> &str {

@@ -17,7 +17,7 @@ use cadence::{
     UdpMetricSink, UnixMetricSink,
 };
 use serde_json::{Value, json};
-use tallyd_harness::{Finished, PATIENCE};
+use tallyd_harness::{Finished, TIMEOUT};
 
 use crate::shop::*;
 
@@ -280,7 +280,7 @@ fn queued_samples_of_the_rust_client_cadence_are_reported() {
         let (end, ended) = channel();
         sell(&StatsdClient::from_sink("shop", QueuingMetricSink::from(ClosesChannel { sink, _end: end })));
         // A thread sends the last samples of the queue after the client is dropped.
-        ended.recv_timeout(PATIENCE).unwrap_err();
+        ended.recv_timeout(TIMEOUT).unwrap_err();
     });
     assert_reported(&finished, &cadence_rows());
     assert_lines(&finished, 720);

@@ -1,21 +1,23 @@
 //! Runs the blocks of docs/clients.md with other ports.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cadence::prelude::*;
 use cadence::{BufferedUdpMetricSink, BufferedUnixMetricSink, StatsdClient};
 use serde_json::{Value, json};
-use tallyd_harness::process::{Running, tallyd_command, without_variables};
+use tallyd_harness::http::{exchange, get_unchunked};
+use tallyd_harness::process::{Running, without_variables};
 use tallyd_harness::{Daemon, Document, Finished, wait_for_ok};
 
 use crate::shop::*;
 
-const PAGE: Document = Document { path: "docs/clients.md", text: include_str!("../../docs/clients.md") };
+static PAGE: LazyLock<Document> = LazyLock::new(|| Document::read("docs/clients.md"));
 
 /// The info strings of the blocks that a test runs.
 const RUN: [&str; 21] = [
@@ -74,14 +76,9 @@ const CLIENTS_OVER_OTHER_TRANSPORTS: [(&str, &str); 9] = [
 ];
 
 /// Returns the cells of each row of the table of transports.
-fn rows_of_transports() -> Vec<[&'static str; 4]> {
-    let (_, table) = PAGE.text.split_once("| client | listener | instead of | write |\n").unwrap();
-    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
-    rows.map(|row| {
-        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        cells.try_into().unwrap_or_else(|_| panic!("{row}"))
-    })
-    .collect()
+fn rows_of_transports() -> Vec<[String; 4]> {
+    let rows = PAGE.table("| client | listener | instead of | write |");
+    rows.into_iter().map(|cells| cells.try_into().expect("four cells")).collect()
 }
 
 /// Returns the other transports of a block's client. Each has a function that changes the block for a port or a path.
@@ -89,14 +86,14 @@ fn other_transports(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str
     let (client, _) = CLIENTS_OVER_OTHER_TRANSPORTS.iter().find(|(_, block)| *block == info).unwrap();
     let rows = rows_of_transports().into_iter().filter(move |row| row[0] == *client);
     rows.map(move |[_, listener, old, new]| {
-        let transport = match listener {
+        let transport = match &*listener {
             "`tcp`" => Transport::Tcp,
             "`unix_datagram`" => Transport::UnixDatagram,
             "`unix_stream`" => Transport::UnixStream,
             "`unix_stream`, lines" => Transport::UnixStreamOfLines,
             _ => panic!("no such listener: {listener}"),
         };
-        let [old, new] = [old, new].map(|cell| cell.trim_matches('`'));
+        let [old, new] = [&old, &new].map(|cell| cell.trim_matches('`'));
         let block = shown(info, "8125");
         assert!(block.contains(old), "{info} does not show {old}");
         let block = block.replace(old, new);
@@ -467,7 +464,7 @@ fn assert_gunicorn(finished: &Finished) {
 #[ignore = "needs nginx with Lua from Debian; run make test"]
 fn block_for_nginx_reports_its_requests() {
     let daemon = Daemon::start(&["flush.interval=100ms"]);
-    let block = shown("nginx lua", &daemon.address.port().to_string());
+    let block = shown("nginx lua", &daemon.address().port().to_string());
     assert_nginx(daemon, &block);
     for (transport, changed) in other_transports("nginx lua") {
         let folder = tempfile::tempdir().unwrap();
@@ -509,8 +506,8 @@ fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
     let folder = tempfile::tempdir().unwrap();
     let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| folder.path().join(name));
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
-    let block = shown("ini uwsgi", &daemon.address.port().to_string());
-    // This plugin answers each request with the request itself.
+    let block = shown("ini uwsgi", &daemon.address().port().to_string());
+    // This plugin answers each request with the request itself, and without headers.
     let server = format!("plugins = echo\nhttp-socket = {}\nhttp-socket-modifier1 = 101\n", socket.display());
     let block = block.replace("stats-pusher-default-freq = 10", "stats-pusher-default-freq = 1") + &server;
     std::fs::write(&config, block).unwrap();
@@ -518,7 +515,8 @@ fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
     uwsgi.arg("--ini").arg(&config);
     let uwsgi = start_server(uwsgi);
     for _ in 0..5 {
-        ask(&socket, "/");
+        let connection = wait_for_ok(|| UnixStream::connect(&socket));
+        exchange(connection, "GET / HTTP/1.0\r\nHost: shop.test\r\n\r\n").unwrap();
     }
     let mut totals = 0.0;
     while totals <= 10.0 {
@@ -529,17 +527,6 @@ fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
     let finished = daemon.stop();
     assert_all_taken(&finished);
     assert_eq!(finished.sum("shop.orders", "value"), 5.0);
-}
-
-#[test]
-fn configurations_on_the_clients_page_are_valid() {
-    for info in ["toml tallyd", "toml tallyd-transports"] {
-        let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
-        std::fs::write(file.path(), shown(info, "8125")).unwrap();
-        let mut tallyd = tallyd_command();
-        let checked = tallyd.args(["check", "--config"]).arg(file.path()).output().unwrap();
-        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    }
 }
 
 /// Returns a block of the page with another port.
@@ -560,17 +547,8 @@ fn start_server(mut command: Command) -> Running {
     Running::start(&mut command)
 }
 
-/// Requests a page from a web server, and asserts the status of the answer.
+/// Requests a page from a web server as soon as it listens, and asserts the status of the response.
 fn get(socket: &Path, path: &str, status: u16) {
-    let answer = ask(socket, path);
-    assert!(answer.split(' ').nth(1) == Some(&status.to_string()), "{answer}");
-}
-
-/// Sends a request as soon as the server listens. Returns the whole answer.
-fn ask(socket: &Path, path: &str) -> String {
-    let mut stream = wait_for_ok(|| UnixStream::connect(socket));
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: shop.test\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let response = get_unchunked(wait_for_ok(|| UnixStream::connect(socket)), path);
+    assert_eq!(response.code, status, "{response:?}");
 }

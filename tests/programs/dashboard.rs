@@ -76,9 +76,9 @@ fn every_panel_of_the_dashboard_shows_data() {
             if title == "Certificate" && form == &of_summaries {
                 continue;
             }
-            wait_for(|| {
+            wait_until(|| {
                 send(&["ok"]);
-                targets.iter().any(|target| !board.shows(target, form).is_empty()).then_some(())
+                targets.iter().any(|target| !board.shows(target, form).is_empty())
             });
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use tallyd_harness::http::{ask, get};
+use tallyd_harness::http::{get, request};
 use tallyd_harness::process::{promtool, spawn};
 use tallyd_harness::scraped::{start, wait_for_value};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn no_client_can_make_the_openmetrics_page_invalid() {
 
 /// Asserts that the parser of Prometheus' Python client accepts the page.
 fn assert_is_openmetrics(address: SocketAddr) {
-    let page = ask(address, "GET", "/metrics", &["Accept: application/openmetrics-text; version=1.0.0"]);
+    let page = request(address, "GET", "/metrics", &["Accept: application/openmetrics-text; version=1.0.0"]);
     let mut python = shop::python("check_openmetrics.py");
     python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut checker = spawn(&mut python);

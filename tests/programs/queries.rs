@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tallyd_harness::meanwhile::SetOnDrop;
 use tallyd_harness::scraped::start;
-use tallyd_harness::{PATIENCE, wait_for};
+use tallyd_harness::{TIMEOUT, wait_for};
 use tempfile::TempDir;
 
 use crate::scrapers::{NATIVE_HISTOGRAMS, Server};
@@ -61,7 +61,7 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
     );
     let servers = [("openmetrics", &prometheus), ("text", &prometheus), ("protobuf", &native)];
     let finished = AtomicBool::new(false);
-    let daemons = [summary.address, histogram.address];
+    let daemons = [summary.address(), histogram.address()];
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| sell_until(daemons, &finished));
         let end = SetOnDrop(&finished);
@@ -90,7 +90,7 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
             );
         }
         let created = prometheus.ask("min(orders_created{form=\"openmetrics\"})").unwrap();
-        assert!((begin - 2.0..begin + PATIENCE.as_secs_f64()).contains(&created), "{created}, {begin}");
+        assert!((begin - 2.0..begin + TIMEOUT.as_secs_f64()).contains(&created), "{created}, {begin}");
         assert_eq!(prometheus.ask("orders_created{form=\"text\"}"), None);
         assert_eq!(native.ask("orders_created"), None);
         drop(end);
@@ -139,9 +139,10 @@ fn victoria_metrics_computes_the_right_numbers() {
     let (histogram, histogram_address) =
         start(&["flush.interval=500ms", "exporters.prometheus.timings=histogram", BUCKETS]);
     let victoria = Server::victoria_metrics(&[("text", summary_address), ("text", histogram_address)]);
+    let daemons = [summary.address(), histogram.address()];
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
-        let stream = scope.spawn(|| sell_until([summary.address, histogram.address], &finished));
+        let stream = scope.spawn(|| sell_until(daemons, &finished));
         let end = SetOnDrop(&finished);
         victoria.wait_for("min(count_over_time(orders_total[10s]))", |scrapes| scrapes >= 9.0);
         victoria.wait_for("min(rate(orders_total[10s]))", |rate| is_about(rate, 100.0, 0.1));
@@ -234,7 +235,7 @@ fn native_histograms_give_percentiles_across_machines() {
     let mut values: Vec<_> = (0..VALUES).map(value).collect();
     for (datagram, (daemon, _)) in values.chunks(100).zip(daemons.iter().cycle()) {
         let packed: Vec<_> = datagram.iter().map(f64::to_string).collect();
-        socket.send_to(format!("api.latency:{}|ms", packed.join(":")).as_bytes(), daemon.address).unwrap();
+        socket.send_to(format!("api.latency:{}|ms", packed.join(":")).as_bytes(), daemon.address()).unwrap();
     }
     values.sort_by(f64::total_cmp);
     prometheus.wait_for("histogram_count(sum(api_latency_seconds))", |count| count == VALUES as f64);

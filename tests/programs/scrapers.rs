@@ -1,14 +1,13 @@
 //! Runs servers that scrape the endpoint and answer queries: Prometheus and `VictoriaMetrics`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::Write;
 use std::fs;
-use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tallyd_harness::http::{Answer, connect, free_address, get};
+use tallyd_harness::http::{connect, free_address, get, get_unchunked};
 use tallyd_harness::process::Running;
 use tallyd_harness::{wait_for, wait_for_ok, wait_until};
 use tempfile::TempDir;
@@ -32,12 +31,8 @@ pub(crate) fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Ru
 
 /// Returns the data that a server's API answers. `path` is the part after `/api/v1/`.
 pub(crate) fn ask_api(server: SocketAddr, path: &str) -> Value {
-    // With HTTP 1.0, the server does not split the answer into chunks.
-    let mut connection = connect(server);
-    write!(connection, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).unwrap();
-    let mut answer: Value = serde_json::from_slice(&Answer::parse(&answer).body).unwrap();
+    let response = get_unchunked(connect(server), &format!("/api/v1/{path}"));
+    let mut answer: Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!(answer["status"], "success", "{path}: {answer}");
     answer["data"].take()
 }

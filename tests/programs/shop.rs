@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tallyd_harness::process::without_variables;
-use tallyd_harness::{Daemon, Finished, PATIENCE};
+use tallyd_harness::{Daemon, Finished, TIMEOUT};
 
 use Transport::{Tcp, UnixDatagram, UnixStream, UnixStreamOfLines};
 
@@ -18,7 +18,7 @@ pub(crate) fn after(send: impl FnOnce(&str)) -> Finished {
 /// Starts tallyd with settings, lets a client send to its port, and stops tallyd.
 pub(crate) fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished {
     let daemon = Daemon::start(settings);
-    send(&daemon.address.port().to_string());
+    send(&daemon.address().port().to_string());
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     finished
@@ -63,7 +63,7 @@ pub(crate) fn start_over(transport: Transport, folder: &Path, settings: &[&str])
     }
     let own = own.iter().map(String::as_str);
     let daemon = Daemon::start(&own.chain(settings.iter().copied()).collect::<Vec<_>>());
-    let place = daemon.place(listener);
+    let place = daemon.address_of(listener);
     let place = place.strip_prefix("127.0.0.1:").unwrap_or(place).to_owned();
     (daemon, place)
 }
@@ -196,5 +196,5 @@ pub(crate) fn assert_packed(finished: &Finished) {
 pub(crate) fn assert_took(finished: &Finished, name: &str, pause: Duration, units: f64) {
     let row = finished.named(name).next().unwrap();
     let [min, max] = ["min", "max"].map(|field| row[field].as_f64().unwrap() / units);
-    assert!(pause.as_secs_f64() <= min && max < PATIENCE.as_secs_f64(), "{row}");
+    assert!(pause.as_secs_f64() <= min && max < TIMEOUT.as_secs_f64(), "{row}");
 }

@@ -84,27 +84,34 @@ pub(crate) fn start_with_all_that_clients_send(
     settings: &[&str],
     look_at: impl Fn(SocketAddr),
 ) -> Vec<(String, Daemon, SocketAddr)> {
-    let mut daemons = Vec::new();
-    for naming in ["prometheus", "statsd_exporter"] {
-        for timings in ["summary", "histogram"] {
-            let own = [
-                "flush.interval=100ms",
-                &format!("exporters.prometheus.naming={naming}"),
-                &format!("exporters.prometheus.timings={timings}"),
-            ];
-            let (daemon, address) = start(&[&own[..], settings].concat());
-            for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
-                part.iter().for_each(|datagram| daemon.send(datagram));
-                wait_for_value(address, marker, 1.0);
-                look_at(address);
-            }
-            SHOP.iter().for_each(|datagram| daemon.send(datagram));
-            datagrams_of_combinations().iter().for_each(|datagram| daemon.send(datagram));
-            daemon.send("parts:0.25|h|@0.3\nthird.part:1|g");
-            wait_for_value(address, "third_part", 1.0);
+    let start_one = |page @ (naming, timings)| {
+        let own = page_settings(page);
+        let own = ["flush.interval=100ms", &own[0], &own[1]];
+        let (daemon, address) = start(&[&own, settings].concat());
+        for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
+            part.iter().for_each(|datagram| daemon.send(datagram));
+            wait_for_value(address, marker, 1.0);
             look_at(address);
-            daemons.push((format!("{naming}_{timings}"), daemon, address));
         }
-    }
-    daemons
+        SHOP.iter().for_each(|datagram| daemon.send(datagram));
+        datagrams_of_combinations().iter().for_each(|datagram| daemon.send(datagram));
+        daemon.send("parts:0.25|h|@0.3\nthird.part:1|g");
+        wait_for_value(address, "third_part", 1.0);
+        look_at(address);
+        (format!("{naming}_{timings}"), daemon, address)
+    };
+    PAGES.into_iter().map(start_one).collect()
+}
+
+/// Each naming style with each of two expositions.
+pub(crate) const PAGES: [(&str, &str); 4] = [
+    ("prometheus", "summary"),
+    ("prometheus", "histogram"),
+    ("statsd_exporter", "summary"),
+    ("statsd_exporter", "histogram"),
+];
+
+/// Returns the settings of a naming style and an exposition.
+pub(crate) fn page_settings((naming, timings): (&str, &str)) -> [String; 2] {
+    [format!("exporters.prometheus.naming={naming}"), format!("exporters.prometheus.timings={timings}")]
 }

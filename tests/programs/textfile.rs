@@ -1,18 +1,19 @@
 //! Tests the text file with node_exporter, promtool and Prometheus.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Seek};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tallyd_harness::http::{connect, get_unchunked};
 use tallyd_harness::process::{ROOT, Running, promtool, spawn};
-use tallyd_harness::{Daemon, PATIENCE, Page, strict, wait_for};
+use tallyd_harness::{Daemon, Page, strict, wait_for};
 use tempfile::TempDir;
 
 use crate::scrapers::{Server, start_on_free_port};
-use crate::streams::{HOSTILE, NAMELESS, SHOP, combinations};
+use crate::streams::{HOSTILE, NAMELESS, PAGES, SHOP, combinations, page_settings};
 
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
@@ -130,35 +131,29 @@ fn promtool_has_no_remarks_on_sensible_names() {
 #[test]
 #[ignore = "needs promtool and prometheus-node-exporter; run make test"]
 fn no_client_can_make_the_text_file_invalid() {
-    for naming in ["prometheus", "statsd_exporter"] {
-        for timings in ["summary", "histogram"] {
-            let place = TextfileDirectory::new();
-            let mut daemon = place.start(&[
-                "flush.interval=100ms",
-                &format!("exporters.prometheus.naming={naming}"),
-                &format!("exporters.prometheus.timings={timings}"),
-            ]);
-            for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
-                part.iter().for_each(|datagram| daemon.send(datagram));
-                wait_for(|| place.read().filter(|page| page.value(marker, &[]).is_some()));
-                assert_valid(&place);
-            }
-            // Counters that get the same name are one counter: `twin.a`, `twin-a` and `twin_a`, and in one naming style
-            // also `twin--a`.
-            let (twins, total) =
-                if naming == "prometheus" { ("twin_a_total", 7.0) } else { ("twin_a", 11.0) };
-            assert_eq!(place.page().value(twins, &[]), Some(total));
-            // tallyd counts the series that it leaves out of the page.
-            for reason in
-                ["type_conflict", "name_taken", "duplicate_series", "negative_increase", "reserved_name"]
-            {
-                daemon.wait_for(|row| {
-                    row["name"] == "tallyd.series_quarantined"
-                        && row["tags"]["reason"] == reason
-                        && row["tags"]["exporter"] == "textfile"
-                        && row["value"].as_f64() > Some(0.0)
-                });
-            }
+    for page in PAGES {
+        let place = TextfileDirectory::new();
+        let [naming, timings] = page_settings(page);
+        let mut daemon = place.start(&["flush.interval=100ms", &naming, &timings]);
+        for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
+            part.iter().for_each(|datagram| daemon.send(datagram));
+            wait_for(|| place.read().filter(|page| page.value(marker, &[]).is_some()));
+            assert_valid(&place);
+        }
+        // Counters that get the same name are one counter: `twin.a`, `twin-a` and `twin_a`, and in one naming style
+        // also `twin--a`.
+        let (twins, total) = if page.0 == "prometheus" { ("twin_a_total", 7.0) } else { ("twin_a", 11.0) };
+        assert_eq!(place.page().value(twins, &[]), Some(total));
+        // tallyd counts the series that it leaves out of the page.
+        for reason in
+            ["type_conflict", "name_taken", "duplicate_series", "negative_increase", "reserved_name"]
+        {
+            daemon.wait_for(|row| {
+                row["name"] == "tallyd.series_quarantined"
+                    && row["tags"]["reason"] == reason
+                    && row["tags"]["exporter"] == "textfile"
+                    && row["value"].as_f64() > Some(0.0)
+            });
         }
     }
 }
@@ -167,20 +162,15 @@ fn no_client_can_make_the_text_file_invalid() {
 #[ignore = "needs promtool and prometheus-node-exporter; run make test"]
 fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
     let lines = combinations();
-    for naming in ["prometheus", "statsd_exporter"] {
-        for timings in ["summary", "histogram"] {
-            let place = TextfileDirectory::new();
-            let daemon = place.start(&[
-                &format!("exporters.prometheus.naming={naming}"),
-                &format!("exporters.prometheus.timings={timings}"),
-            ]);
-            lines.chunks(40).for_each(|chunk| daemon.send(chunk.join(&b'\n')));
-            let finished = daemon.stop();
-            // tallyd rejects only the lines with an empty name.
-            assert_eq!(finished.sum("tallyd.lines", "value"), lines.len() as f64);
-            assert_eq!(finished.sum("tallyd.lines_rejected", "value"), NAMELESS as f64);
-            assert_valid(&place);
-        }
+    for page in PAGES {
+        let place = TextfileDirectory::new();
+        let daemon = place.start(&page_settings(page).each_ref().map(String::as_str));
+        lines.chunks(40).for_each(|chunk| daemon.send(chunk.join(&b'\n')));
+        let finished = daemon.stop();
+        // tallyd rejects only the lines with an empty name.
+        assert_eq!(finished.sum("tallyd.lines", "value"), lines.len() as f64);
+        assert_eq!(finished.sum("tallyd.lines_rejected", "value"), NAMELESS as f64);
+        assert_valid(&place);
     }
 }
 
@@ -309,15 +299,9 @@ impl NodeExporter {
 
     /// Returns the page that node_exporter shows.
     fn scrape(&self) -> Page {
-        let mut connection = TcpStream::connect(self.address).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        // With HTTP 1.0, the server does not split the answer into chunks.
-        write!(connection, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
-        let page = Page::parse(body);
+        let response = get_unchunked(connect(self.address), "/metrics");
+        assert_eq!(response.code, 200);
+        let page = Page::parse(response.text());
         assert_eq!(page.value("node_textfile_scrape_error", &[]), Some(0.0), "{}", self.errors());
         page
     }

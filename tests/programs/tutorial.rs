@@ -4,15 +4,18 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use tallyd_harness::http::free_address;
-use tallyd_harness::process::{ROOT, Running, tallyd_path, without_variables_except_cargos};
+use tallyd_harness::process::{
+    ROOT, Running, path_with_tallyd, tallyd_path, without_variables_except_cargos,
+};
 use tallyd_harness::{Document, wait_for, wait_until};
 use tempfile::TempDir;
 
 use crate::shop::PYTHON;
 
-const PAGE: Document = Document { path: "docs/tutorial.md", text: include_str!("../../docs/tutorial.md") };
+static PAGE: LazyLock<Document> = LazyLock::new(|| Document::read("docs/tutorial.md"));
 
 /// The names that the timings of the page's programs have in Prometheus.
 const TIMINGS: [&str; 3] =
@@ -149,14 +152,11 @@ impl Reader {
     }
 
     fn bash(&self, folder: &str, script: &str) -> Command {
-        let tallyd = tallyd_path();
-        let programs = Path::new(&tallyd).parent().unwrap();
-        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let mut bash = Command::new("bash");
         without_variables_except_cargos(&mut bash).args(["-ec", script]).current_dir(self.path(folder));
-        bash.env("PATH", path)
+        bash.env("PATH", path_with_tallyd())
             // The test keeps this folder, so that cargo builds the dependencies only once.
-            .env("CARGO_TARGET_DIR", programs.join("../tutorial"))
+            .env("CARGO_TARGET_DIR", Path::new(&tallyd_path()).with_file_name("../tutorial"))
             .env("CARGO_NET_OFFLINE", "true")
             .env("TALLYD_FLUSH__INTERVAL", "1s")
             .env("TALLYD_LISTENERS__UDP__BIND", self.statsd.to_string())

@@ -1,17 +1,17 @@
 //! Compares tallyd's results with those of eleven other servers for the same lines.
 
-mod answer;
+mod names;
 mod replay;
 mod row;
-mod spelling;
+mod statistic;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use answer::Statistic;
 use replay::Replay;
 use row::Row;
+use statistic::Statistic;
 
 /// Each row has the lines of some intervals, and a peer's numbers.
 const ROWS: &str = include_str!("../../data/aggregates.jsonl");
@@ -84,7 +84,7 @@ fn each_number_equals_the_peers_or_is_listed_with_a_reason() {
     for row in ROWS.lines().map(Row::parse) {
         assert!(!row.facts.is_empty(), "{} has no numbers", row.id);
         counted.rows += 1;
-        let asked: Vec<_> = row.facts.iter().map(|fact| spelling::statistic(&row, fact)).collect();
+        let asked: Vec<_> = row.facts.iter().map(|fact| names::statistic(&row, fact)).collect();
         let replay = replay(&row, &asked);
         for (fact, statistic) in row.facts.iter().zip(asked) {
             let place = (row.id.clone(), fact.label.clone());

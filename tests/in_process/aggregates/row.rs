@@ -63,6 +63,31 @@ pub(super) enum Class {
     Values,
 }
 
+/// The numbers that a peer reports about one subject.
+struct Results<'a> {
+    interval: Option<usize>,
+    /// The start of the numbers' labels.
+    prefix: &'a str,
+    subject: Subject,
+    /// The numbers by field.
+    values: &'a Json,
+}
+
+impl<'a> Results<'a> {
+    /// Returns results without fields.
+    fn about(interval: Option<usize>, prefix: &'a str, subject: Subject) -> Self {
+        Self { interval, prefix, subject, values: &Json::Null }
+    }
+}
+
+impl Subject {
+    fn series(name: &str, kind: &str, tags: &Json) -> Self {
+        let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
+        let tags = tags.as_array().into_iter().flatten().map(|tag| (text(&tag[0]), text(&tag[1])));
+        Self::Series { name: name.to_owned(), tags: tags.collect(), class: Class::of(kind) }
+    }
+}
+
 impl Row {
     pub(super) fn parse(line: &str) -> Self {
         let json: Json = serde_json::from_str(line).unwrap();
@@ -95,12 +120,14 @@ impl Row {
             row.read_expected(Some(0), "", &json["computed"]);
             for (peer, values) in json["peers"].as_object().into_iter().flatten() {
                 row.peer.clone_from(peer);
-                row.read_result(Some(0), &format!("{peer}: "), "timer", "t", &Json::Null, values);
+                let prefix = &format!("{peer}: ");
+                let subject = Subject::series("t", "timer", &Json::Null);
+                row.read_results(&Results { interval: Some(0), prefix, subject, values });
             }
             row.peer = text("peer");
         }
         if json["config"]["effective_percentiles"].is_array() {
-            row.push(None, "", Subject::Report, "effective_percentiles", &Json::Null, None);
+            row.push(&Results::about(None, "", Subject::Report), "effective_percentiles", None);
         }
         row
     }
@@ -148,7 +175,7 @@ impl Row {
             let latest = (ended > reported).then(|| (ended - 1 - first) as usize);
             self.read_expected(latest, &prefix, &flush["expect"]);
             if let Some(series) = flush["series"].as_f64() {
-                self.push(latest, &prefix, Subject::Report, "series", &Json::Null, Some(series));
+                self.push(&Results::about(latest, &prefix, Subject::Report), "series", Some(series));
             }
             for fact in self.facts.iter_mut().filter(|fact| fact.label.starts_with(&prefix)) {
                 if let Some(second) =
@@ -164,35 +191,23 @@ impl Row {
     fn read_expected(&mut self, interval: Option<usize>, prefix: &str, expected: &Json) {
         let Some(results) = expected.as_array() else { return };
         if results.is_empty() {
-            self.push(interval, prefix, Subject::Report, "series", &Json::Null, Some(0.0));
+            self.push(&Results::about(interval, prefix, Subject::Report), "series", Some(0.0));
         }
         for result in results {
             let [name, kind] = ["name", "type"].map(|key| result[key].as_str().unwrap());
-            self.read_result(interval, prefix, kind, name, &result["tags"], &result["values"]);
+            let subject = Subject::series(name, kind, &result["tags"]);
+            self.read_results(&Results { interval, prefix, subject, values: &result["values"] });
         }
     }
 
-    /// Reads the fields of one series.
-    fn read_result(
-        &mut self,
-        interval: Option<usize>,
-        prefix: &str,
-        kind: &str,
-        name: &str,
-        tags: &Json,
-        values: &Json,
-    ) {
-        let tags = tags.as_array().into_iter().flatten();
-        let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
-        let tags: Vec<_> = tags.map(|tag| (text(&tag[0]), text(&tag[1]))).collect();
-        let subject = Subject::Series { name: name.to_owned(), tags, class: Class::of(kind) };
-        for (field, value) in values.as_object().unwrap() {
+    fn read_results(&mut self, results: &Results<'_>) {
+        for (field, value) in results.values.as_object().unwrap() {
             let list = value.as_array().map_or(&[][..], Vec::as_slice);
             match field.as_str() {
                 "points" if list.iter().all(Json::is_array) => {
                     for point in list {
                         let field = format!("points[{}]", point[0]);
-                        self.push(interval, prefix, subject.clone(), &field, values, point[1].as_f64());
+                        self.push(results, &field, point[1].as_f64());
                     }
                 }
                 "points" | "values" | "values_after_each" | "positive" | "negative" | "bucket_counts" => {
@@ -201,18 +216,18 @@ impl Row {
                         list.sort_by(f64::total_cmp);
                     }
                     if list.is_empty() {
-                        self.push(interval, prefix, subject.clone(), field, values, None);
+                        self.push(results, field, None);
                     }
                     for (index, value) in list.into_iter().enumerate() {
                         let field = format!("{field}[{index}]");
-                        self.push(interval, prefix, subject.clone(), &field, values, Some(value));
+                        self.push(results, &field, Some(value));
                     }
                 }
                 "weights" => {
                     let sum = list.iter().filter_map(Json::as_f64).sum();
-                    self.push(interval, prefix, subject.clone(), field, values, Some(sum));
+                    self.push(results, field, Some(sum));
                 }
-                _ => self.push(interval, prefix, subject.clone(), field, values, value.as_f64()),
+                _ => self.push(results, field, value.as_f64()),
             }
         }
     }
@@ -239,22 +254,15 @@ impl Row {
             Some(name) => (Subject::Traffic, format!("{name}.{field}")),
             None => (Subject::Series { name: name.to_owned(), tags: Vec::new(), class }, field.to_owned()),
         };
-        self.push(interval, prefix, subject, &field, &Json::Null, value.as_f64());
+        self.push(&Results::about(interval, prefix, subject), &field, value.as_f64());
         let fact = self.facts.last_mut().unwrap();
         fact.label = format!("{prefix}{metric}");
         self.drop_repeated();
     }
 
-    fn push(
-        &mut self,
-        interval: Option<usize>,
-        prefix: &str,
-        subject: Subject,
-        field: &str,
-        siblings: &Json,
-        expected: Option<f64>,
-    ) {
-        let of = match &subject {
+    fn push(&mut self, results: &Results<'_>, field: &str, expected: Option<f64>) {
+        let Results { interval, prefix, ref subject, values } = *results;
+        let of = match subject {
             Subject::Series { name, tags, .. } => {
                 let tags = tags.iter().map(|(key, value)| format!(";{key}={value}"));
                 format!("{name}{} ", tags.collect::<String>())
@@ -265,9 +273,9 @@ impl Row {
             peer: self.peer.clone(),
             label: format!("{prefix}{of}{field}"),
             interval,
-            subject,
+            subject: subject.clone(),
             field: field.to_owned(),
-            siblings: siblings.clone(),
+            siblings: values.clone(),
             expected,
         });
         self.drop_repeated();

@@ -2,12 +2,12 @@
 
 use serde_json::Value as Json;
 
-use super::answer::Part;
-use super::answer::Statistic::{
+use super::row::{Class, Fact, Row, Subject};
+use super::statistic::Part;
+use super::statistic::Statistic::{
     self, AtLeast, AtMost, Between, Count, Datagrams, Highest, Lines, Lowest, Max, Mean, Min, PerSecond,
     Percentile, Rejected, Samples, Scalar, Series, Stddev, Sum, SumOfSquares, Variance,
 };
-use super::row::{Class, Fact, Row, Subject};
 
 /// Returns the statistic that a field names, or `None` if tallyd has nothing with that meaning.
 pub(super) fn statistic(row: &Row, fact: &Fact) -> Option<Statistic> {
@@ -93,7 +93,7 @@ fn of_values(peer: &str, field: &str) -> Option<Statistic> {
         [("upper_", ""), ("", "_percentile"), ("", "percentile"), ("percentile.", ""), ("q", ""), ("p", "")];
     patterns
         .into_iter()
-        .find_map(|(before, after)| percent(field.strip_prefix(before)?.strip_suffix(after)?).map(Percentile))
+        .find_map(|(before, after)| decimal(field.strip_prefix(before)?.strip_suffix(after)?).map(Percentile))
 }
 
 /// Returns the percentile for one value of a sorted list. The third smallest of four values is percentile 75.
@@ -115,33 +115,22 @@ fn of_part(field: &str) -> Option<Statistic> {
     names.into_iter().find_map(|(name, part)| {
         let rest = field.strip_prefix(name)?;
         match rest.strip_prefix("top") {
-            Some(rest) => Some(Highest(percent(rest)?, part)),
-            None => Some(Lowest(percent(rest)?, part)),
+            Some(rest) => Some(Highest(decimal(rest)?, part)),
+            None => Some(Lowest(decimal(rest)?, part)),
         }
     })
 }
 
-/// Parses a percentile. statsd writes 99.9 as `99_9`.
-fn percent(text: &str) -> Option<f64> {
+/// Parses a percentile or a bound. statsd writes 99.9 as `99_9`.
+fn decimal(text: &str) -> Option<f64> {
     text.replace('_', ".").parse().ok()
 }
 
 /// Returns the count of a histogram bucket, in the layout of the peer.
 fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
-    let numbers = |list: &Json| -> Vec<f64> {
-        let read = |bound: &Json| bound.as_f64().unwrap_or(f64::INFINITY);
-        list.as_array().into_iter().flatten().map(read).collect()
-    };
     let Fact { field, siblings, .. } = fact;
     if let Some(bin) = field.strip_prefix("histogram.bin_") {
-        // The first entry whose text is part of the name applies.
-        let entries = row.config["histogram"].as_array()?;
-        let entry = entries.iter().find(|entry| name.contains(entry["metric"].as_str().unwrap_or("\0")))?;
-        let bounds = numbers(&entry["bins"]);
-        let bound = if bin == "inf" { f64::INFINITY } else { bin.replace('_', ".").parse().ok()? };
-        let place = bounds.iter().position(|&other| other == bound)?;
-        let above = place.checked_sub(1).map_or(f64::NEG_INFINITY, |place| bounds[place]);
-        return Some(Between(above, bound));
+        return statsd_bin(&row.config, name, bin);
     }
     if let Some(bound) = field.strip_prefix("le.") {
         let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().ok()? };
@@ -151,38 +140,57 @@ fn of_buckets(row: &Row, fact: &Fact, name: &str) -> Option<Statistic> {
         // A bound closer to zero would become 0 in seconds.
         return Some(Between(-f64::MIN_POSITIVE, 0.0));
     }
-    let (list, index) = element(field)?;
-    match list {
-        // statsite has a bin below the least bound, bins of equal width, and a bin above the largest bound.
-        "bin" => {
-            let entries = row.config["histograms"].as_array()?;
-            let entry = entries.iter().find(|entry| entry["prefix"].as_str() == Some(name))?;
-            let [min, max, width] = ["min", "max", "width"].map(|key| entry[key].as_f64().unwrap());
-            let bound = |index: f64| min + width * index;
-            let above = if index == 0.0 { f64::NEG_INFINITY } else { bound(index - 1.0) };
-            Some(Between(above, if above >= max { f64::INFINITY } else { bound(index) }))
-        }
-        "bucket_counts" => {
-            let bounds = numbers(&siblings["bounds"]);
-            let bound = |index: Option<usize>| index.and_then(|index| bounds.get(index)).copied();
-            let index = index as usize;
-            let above = bound(index.checked_sub(1)).unwrap_or(f64::NEG_INFINITY);
-            Some(Between(above, bound(Some(index)).unwrap_or(f64::INFINITY)))
-        }
-        // An exponential bucket of OpenTelemetry extends from one power of 2^(2^-scale), exclusive, to the next power.
-        "positive" | "negative" => {
-            let scale = siblings["scale"].as_f64().unwrap_or(20.0);
-            let offset = siblings[format!("{list}_offset")].as_f64()?;
-            let power = |index: f64| ((offset + index) * (-scale).exp2()).exp2();
-            let [low, high] = [power(index), power(index + 1.0)];
-            Some(if list == "positive" {
-                Between(low, high)
-            } else {
-                Between((-high).next_down(), (-low).next_down())
-            })
-        }
+    match element(field)? {
+        ("bin", index) => statsite_bin(&row.config, name, index),
+        ("bucket_counts", index) => Some(between(&numbers(&siblings["bounds"]), index as usize)),
+        (list @ ("positive" | "negative"), index) => exponential_bucket(siblings, list, index),
         _ => None,
     }
+}
+
+/// Returns statsd's bin with this upper bound, such as `2_5` or `inf`.
+fn statsd_bin(config: &Json, name: &str, bin: &str) -> Option<Statistic> {
+    // The first entry whose text is part of the name applies.
+    let entries = config["histogram"].as_array()?;
+    let entry = entries.iter().find(|entry| name.contains(entry["metric"].as_str().unwrap_or("\0")))?;
+    let bounds = numbers(&entry["bins"]);
+    let bound = if bin == "inf" { f64::INFINITY } else { decimal(bin)? };
+    Some(between(&bounds, bounds.iter().position(|&other| other == bound)?))
+}
+
+/// Returns statsite's bin. It has a bin below the least bound, bins of equal width, and a bin above the largest bound.
+fn statsite_bin(config: &Json, name: &str, index: f64) -> Option<Statistic> {
+    let entries = config["histograms"].as_array()?;
+    let entry = entries.iter().find(|entry| entry["prefix"].as_str() == Some(name))?;
+    let [min, max, width] = ["min", "max", "width"].map(|key| entry[key].as_f64().unwrap());
+    let bound = |index: f64| min + width * index;
+    let above = if index == 0.0 { f64::NEG_INFINITY } else { bound(index - 1.0) };
+    Some(Between(above, if above >= max { f64::INFINITY } else { bound(index) }))
+}
+
+/// Returns an exponential bucket of OpenTelemetry. It extends from one power of 2^(2^-scale), exclusive, to the next.
+fn exponential_bucket(siblings: &Json, list: &str, index: f64) -> Option<Statistic> {
+    let scale = siblings["scale"].as_f64().unwrap_or(20.0);
+    let offset = siblings[format!("{list}_offset")].as_f64()?;
+    let power = |index: f64| ((offset + index) * (-scale).exp2()).exp2();
+    let [low, high] = [power(index), power(index + 1.0)];
+    Some(if list == "positive" {
+        Between(low, high)
+    } else {
+        Between((-high).next_down(), (-low).next_down())
+    })
+}
+
+/// Returns the weight of the values up to the bound at `index`, and above the bound before it.
+fn between(bounds: &[f64], index: usize) -> Statistic {
+    let above = index.checked_sub(1).map_or(f64::NEG_INFINITY, |before| bounds[before]);
+    Between(above, bounds.get(index).copied().unwrap_or(f64::INFINITY))
+}
+
+/// Reads bounds. A bound that is no number is infinite.
+fn numbers(list: &Json) -> Vec<f64> {
+    let bounds = list.as_array().into_iter().flatten();
+    bounds.map(|bound| bound.as_f64().unwrap_or(f64::INFINITY)).collect()
 }
 
 /// Splits `points[3]` into `points` and 3.

@@ -1,0 +1,53 @@
+//! Checks the links in the documents, and the lengths of two documents.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tallyd_harness::Document;
+use tallyd_harness::process::ROOT;
+
+/// Returns the targets of all links in a document, except those in blocks.
+fn links(document: &Document) -> Vec<String> {
+    let prose = document.prose();
+    let parts = prose.split("](").skip(1);
+    parts.filter_map(|part| Some(part.split_once(')')?.0.to_owned())).collect()
+}
+
+/// Returns the anchors that GitHub generates for the headings of a page.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|&letter| letter.is_alphanumeric() || "-_ ".contains(letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_in_the_documents_lead_to_files_and_headings_that_exist() {
+    let mut count = 0;
+    for document in ["", "docs", "docs/design", "client"].into_iter().flat_map(Document::read_folder) {
+        let path = &document.path;
+        for link in links(&document).iter().filter(|link| !link.starts_with("http")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { PathBuf::from(path) } else { Path::new(path).with_file_name(file) };
+            assert!(Path::new(ROOT).join(&target).exists(), "{path}: {link}");
+            if !anchor.is_empty() {
+                let page = Document::read(target.to_str().unwrap());
+                assert!(anchors(&page.text).contains(anchor), "{path}: {link}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn readme_and_architecture_are_short_enough_to_read() {
+    for path in ["README.md", "ARCHITECTURE.md"] {
+        let words = Document::read(path).text.split_whitespace().count();
+        assert!(words <= 1500, "{path} has {words} words");
+    }
+}
