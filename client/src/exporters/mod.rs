@@ -2,7 +2,7 @@
 
 mod console;
 mod losses;
-#[cfg(feature = "prometheus")]
+#[cfg_attr(not(feature = "prometheus"), path = "prometheus/disabled.rs")]
 mod prometheus;
 mod statsd;
 mod text;
@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use self::console::Console;
-#[cfg(feature = "prometheus")]
 use self::prometheus::Prometheus;
 use self::statsd::Statsd;
 use crate::config::Exporter;
@@ -23,7 +22,6 @@ use crate::sample::{NOT_SENT, Sample};
 pub(crate) struct Exporters {
     statsd: Option<Statsd>,
     console: Option<Console>,
-    #[cfg(feature = "prometheus")]
     prometheus: Option<Prometheus>,
     /// The number of samples that no exporter accepts, such as a gauge that is not a number.
     invalid: AtomicU64,
@@ -38,7 +36,6 @@ impl Exporters {
             match exporter {
                 Exporter::Statsd => all.statsd = Some(Statsd::new(prefix, settings.statsd_address.clone())),
                 Exporter::Console => all.console = Some(Console::new(prefix)),
-                #[cfg(feature = "prometheus")]
                 Exporter::Prometheus => match Prometheus::start(prefix, settings.scrape_address) {
                     Ok(prometheus) => all.prometheus = Some(prometheus),
                     Err(error) => {
@@ -47,9 +44,6 @@ impl Exporters {
                         tracing::error!(address, %error, "the exporter prometheus cannot start, and its samples are lost; {help}");
                     }
                 },
-                // `Config::settings` refuses this exporter without its feature.
-                #[cfg(not(feature = "prometheus"))]
-                Exporter::Prometheus => {}
             }
         }
         all
@@ -63,15 +57,8 @@ impl Exporters {
     /// Returns true if an exporter also records the calls that sampling leaves out. The Prometheus page does so,
     /// because it sends nothing.
     #[inline]
-    #[cfg_attr(
-        not(feature = "prometheus"),
-        allow(clippy::unused_self, reason = "only the prometheus exporter does")
-    )]
     pub(crate) fn records_every_call(&self) -> bool {
-        #[cfg(feature = "prometheus")]
-        return self.prometheus.is_some();
-        #[cfg(not(feature = "prometheus"))]
-        false
+        self.prometheus.is_some()
     }
 
     /// Returns true if [`flush`](Self::flush) or [`run_upkeep`](Self::run_upkeep) has work to do.
@@ -97,7 +84,6 @@ impl Exporters {
                 console.record(sample);
             }
         }
-        #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
             prometheus.record(sample);
         }
@@ -110,17 +96,10 @@ impl Exporters {
     }
 
     /// Updates the Prometheus page.
-    #[cfg_attr(
-        not(feature = "prometheus"),
-        allow(clippy::unused_self, reason = "only the prometheus exporter needs it")
-    )]
     pub(crate) fn run_upkeep(&self, now: Instant) {
-        #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
             prometheus.run_upkeep(now);
         }
-        #[cfg(not(feature = "prometheus"))]
-        let _ = now;
     }
 
     pub(crate) fn sockets_are_open(&self) -> bool {
@@ -135,7 +114,6 @@ impl Exporters {
     /// Sends all buffered samples, and stops the server of the Prometheus page.
     pub(crate) fn stop(&self) {
         self.flush();
-        #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
             prometheus.stop();
         }
@@ -145,10 +123,7 @@ impl Exporters {
     pub(crate) fn lost(&self) -> u64 {
         let by_statsd = self.statsd.as_ref().map_or(0, Statsd::lost);
         let by_console = self.console.as_ref().map_or(0, Console::lost);
-        #[cfg(feature = "prometheus")]
         let by_prometheus = self.prometheus.as_ref().map_or(0, Prometheus::lost);
-        #[cfg(not(feature = "prometheus"))]
-        let by_prometheus = 0;
         self.invalid.load(Ordering::Relaxed) + by_statsd + by_console + by_prometheus
     }
 
