@@ -19,13 +19,14 @@ use std::error::Error;
 use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use self::registry::Registry;
 use self::server::Server;
+use super::ignore_poison;
 use super::losses::LossLog;
 use super::text::{name_prefix, push_metric_name, push_tags, with_buffer};
 use crate::sample::Sample;
@@ -81,12 +82,12 @@ impl Prometheus {
             identity.push('|');
             identity.push_str(sample.value.wire_type());
             push_tags(identity, "|", sample);
-            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            let registry = ignore_poison(self.registry.read());
             let is_recorded = if let Some(series) = registry.find(identity) {
                 series.record(sample.value, &self.hasher)
             } else {
                 drop(registry);
-                let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+                let mut registry = ignore_poison(self.registry.write());
                 registry.add(identity, &identity[..metric_length], sample).record(sample.value, &self.hasher)
             };
             if !is_recorded {
@@ -99,10 +100,10 @@ impl Prometheus {
     pub(super) fn run_upkeep(&self, now: Instant) {
         self.handle.run_upkeep();
         self.log_losses();
-        let mut start = lock(&self.interval_start);
+        let mut start = ignore_poison(self.interval_start.lock());
         if now.saturating_duration_since(*start) >= INTERVAL {
             *start = now;
-            self.registry.read().unwrap_or_else(PoisonError::into_inner).end_interval();
+            ignore_poison(self.registry.read()).end_interval();
         }
     }
 
@@ -112,7 +113,7 @@ impl Prometheus {
         if !self.loss_log.is_due(lost) {
             return;
         }
-        let refused = self.registry.write().unwrap_or_else(PoisonError::into_inner).take_last_refused();
+        let refused = ignore_poison(self.registry.write()).take_last_refused();
         let (series, reason) = refused.unwrap_or_else(|| (String::new(), "the page has too many series"));
         tracing::error!(
             lost,
@@ -124,7 +125,7 @@ impl Prometheus {
 
     /// Stops the server.
     pub(super) fn stop(&self) {
-        drop(lock(&self.server).take());
+        drop(ignore_poison(self.server.lock()).take());
     }
 
     pub(super) fn render(&self) -> String {
@@ -134,10 +135,4 @@ impl Prometheus {
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
-}
-
-/// Locks a mutex even if a thread panicked while it held the lock. The value is always complete, because every
-/// statement leaves it so.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::names;
+use super::{ignore_poison, names};
 use crate::sample::{Sample, Value};
 
 /// The largest number of entries in [`Registry::series`]. The page removes no series while the application runs, so it
@@ -108,7 +108,7 @@ impl Registry {
     /// Writes the number of members of each set to the page, and empties the sets for the next interval.
     pub(super) fn end_interval(&self) {
         for (key, members) in &self.sets {
-            let mut members = lock(members);
+            let mut members = ignore_poison(members.lock());
             self.recorder.register_gauge(key, &METADATA).set(members.len() as f64);
             members.clear();
         }
@@ -143,7 +143,7 @@ impl Series {
                 summary.record(value);
             }
             (Self::Set(members), Value::Set(member)) => {
-                lock(members).insert(hasher.hash_one(member));
+                ignore_poison(members.lock()).insert(hasher.hash_one(member));
             }
             _ => return false,
         }
@@ -153,12 +153,6 @@ impl Series {
 
 /// The hashes of the members of a set in the current interval.
 type Members = Mutex<HashSet<u64>>;
-
-/// Locks the members even if a thread panicked while it held the lock. The members are always complete, because every
-/// statement leaves them so.
-fn lock(members: &Members) -> MutexGuard<'_, HashSet<u64>> {
-    members.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The families on the page. Each family has one type, and no series occurs twice. Prometheus rejects a page that
 /// breaks these rules.
