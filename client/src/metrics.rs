@@ -41,7 +41,7 @@ impl Metrics {
         let exporters = Arc::new(Exporters::start(&settings));
         let flush_interval = settings.flush_interval;
         let mut background = Vec::new();
-        if exporters.needs_upkeep() {
+        if !exporters.is_empty() {
             let run =
                 move |exporters: &Exporters, stop: &_| flush_and_upkeep(exporters, flush_interval, stop);
             background.extend(run_in_background("tallyd-client", &exporters, run));

@@ -7,11 +7,11 @@ mod prometheus;
 mod statsd;
 mod text;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LockResult, PoisonError};
 use std::time::Instant;
 
 use self::console::Console;
+use self::losses::Losses;
 use self::prometheus::Prometheus;
 use self::statsd::Statsd;
 use crate::config::Exporter;
@@ -24,8 +24,8 @@ pub(crate) struct Exporters {
     statsd: Option<Statsd>,
     console: Option<Console>,
     prometheus: Option<Prometheus>,
-    /// The number of samples that no exporter accepts, such as a gauge that is not a number.
-    invalid: AtomicU64,
+    /// The samples that no exporter accepts, and those that `console` or `prometheus` lost.
+    losses: Losses,
 }
 
 impl Exporters {
@@ -62,11 +62,6 @@ impl Exporters {
         self.prometheus.is_some()
     }
 
-    /// Returns true if [`flush`](Self::flush) or [`run_upkeep`](Self::run_upkeep) has work to do.
-    pub(crate) fn needs_upkeep(&self) -> bool {
-        self.statsd.is_some() || self.records_every_call()
-    }
-
     /// Returns true if [`open_sockets`](Self::open_sockets) has work to do.
     pub(crate) fn has_sockets(&self) -> bool {
         self.statsd.is_some()
@@ -74,26 +69,32 @@ impl Exporters {
 
     pub(crate) fn record(&self, sample: &Sample<'_>) {
         if !sample.is_valid() {
-            self.invalid.fetch_add(1, Ordering::Relaxed);
-            return;
+            let reason = "the value is not a finite number, or the name or the member of the set is empty";
+            return self.losses.add(sample, reason);
         }
         if sample.rate > NOT_SENT {
             if let Some(statsd) = &self.statsd {
                 statsd.record(sample);
             }
-            if let Some(console) = &self.console {
-                console.record(sample);
+            if let Some(console) = &self.console
+                && !console.record(sample)
+            {
+                self.losses.add(sample, "the log itself or an ending thread recorded the sample");
             }
         }
-        if let Some(prometheus) = &self.prometheus {
-            prometheus.record(sample);
+        if let Some(prometheus) = &self.prometheus
+            && let Err(reason) = prometheus.record(sample)
+        {
+            self.losses.add(sample, reason);
         }
     }
 
+    /// Sends all buffered samples, and logs lost samples.
     pub(crate) fn flush(&self) {
         if let Some(statsd) = &self.statsd {
             statsd.flush();
         }
+        self.losses.log();
     }
 
     /// Updates the Prometheus page.
@@ -122,10 +123,7 @@ impl Exporters {
 
     /// Returns the number of dropped samples. A sample counts once for each exporter that dropped it.
     pub(crate) fn lost(&self) -> u64 {
-        let by_statsd = self.statsd.as_ref().map_or(0, Statsd::lost);
-        let by_console = self.console.as_ref().map_or(0, Console::lost);
-        let by_prometheus = self.prometheus.as_ref().map_or(0, Prometheus::lost);
-        self.invalid.load(Ordering::Relaxed) + by_statsd + by_console + by_prometheus
+        self.losses.count() + self.statsd.as_ref().map_or(0, Statsd::lost)
     }
 
     #[cfg(feature = "prometheus")]

@@ -16,6 +16,10 @@ const MAX_SERIES: usize = 100_000;
 /// The recorder requires this value but does not use it.
 const METADATA: Metadata<'static> = Metadata::new("tallyd_client", Level::INFO, None);
 
+/// The series of all samples that come too late for the limit.
+const FULL: Series = Series::Refused("the Prometheus page has too many series");
+const OTHER_TYPE: &str = "a metric of another type has this name in Prometheus";
+
 /// The names of the metrics that Prometheus itself records for each target and each alert.
 const RESERVED: [&str; 10] = [
     "ALERTS",
@@ -38,26 +42,18 @@ pub(super) struct Registry {
     families: Families,
     /// The sets. Their gauges change only at the end of an interval.
     sets: Vec<(Key, Arc<Members>)>,
-    /// The last series that the page cannot show, and the reason.
-    last_refused: Option<(String, &'static str)>,
 }
 
 impl Registry {
     pub(super) fn new(recorder: PrometheusRecorder) -> Self {
-        Self {
-            recorder,
-            series: HashMap::new(),
-            families: Families::default(),
-            sets: Vec::new(),
-            last_refused: None,
-        }
+        Self { recorder, series: HashMap::new(), families: Families::default(), sets: Vec::new() }
     }
 
-    /// Returns the series of a sample if it is known. If the registry is full, returns [`Series::Refused`] for an
+    /// Returns the series of a sample if it is known. If the registry is full, returns [`FULL`] for an
     /// unknown series, because remembering it would defeat the limit.
     pub(super) fn find(&self, identity: &str) -> Option<&Series> {
         let known = self.series.get(identity).map(|series| &**series);
-        known.or_else(|| (self.series.len() >= MAX_SERIES).then_some(&Series::Refused))
+        known.or_else(|| (self.series.len() >= MAX_SERIES).then_some(&FULL))
     }
 
     /// Adds the series of a sample, or adds another order of its tags to a known series.
@@ -69,10 +65,7 @@ impl Registry {
         }
         let known = self.series.get(&sorted).map(Arc::clone);
         let series = known.unwrap_or_else(|| {
-            Arc::new(self.register(metric, sample.value, tags).unwrap_or_else(|reason| {
-                self.last_refused = Some((identity.to_owned(), reason));
-                Series::Refused
-            }))
+            Arc::new(self.register(metric, sample.value, tags).unwrap_or_else(Series::Refused))
         });
         for identity in [identity.to_owned(), sorted] {
             self.series.entry(identity).or_insert_with(|| Arc::clone(&series));
@@ -113,11 +106,6 @@ impl Registry {
             members.clear();
         }
     }
-
-    /// Returns the last refused series with the reason, if one was refused since the previous call.
-    pub(super) fn take_last_refused(&mut self) -> Option<(String, &'static str)> {
-        self.last_refused.take()
-    }
 }
 
 /// The destination of the values of one series.
@@ -128,13 +116,13 @@ pub(super) enum Series {
     Timing(Histogram),
     Summary(Histogram),
     Set(Arc<Members>),
-    /// The page cannot show the series.
-    Refused,
+    /// The page cannot show the series, for this reason.
+    Refused(&'static str),
 }
 
 impl Series {
-    /// Records a value. Returns false if the value is lost.
-    pub(super) fn record(&self, value: Value<'_>, hasher: &RandomState) -> bool {
+    /// Records a value. Fails with the reason if the page cannot show the series.
+    pub(super) fn record(&self, value: Value<'_>, hasher: &RandomState) -> Result<(), &'static str> {
         match (self, value) {
             (Self::Counter(counter), Value::Counter(value)) => counter.increment(value),
             (Self::Gauge(gauge), Value::Gauge(value)) => gauge.set(value),
@@ -145,9 +133,11 @@ impl Series {
             (Self::Set(members), Value::Set(member)) => {
                 ignore_poison(members.lock()).insert(hasher.hash_one(member));
             }
-            _ => return false,
+            (Self::Refused(reason), _) => return Err(reason),
+            // This does not happen, because each type has its own series.
+            _ => return Err(OTHER_TYPE),
         }
-        true
+        Ok(())
     }
 }
 
@@ -186,7 +176,7 @@ impl Families {
         };
         let names: Vec<_> = suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect();
         if names.iter().any(|name| self.owners.get(name).is_some_and(|owner| *owner != family)) {
-            return Err("a metric of another type has this name in Prometheus");
+            return Err(OTHER_TYPE);
         }
         self.owners.extend(names.into_iter().map(|name| (name, family.clone())));
         self.series.insert(key.clone());
