@@ -139,11 +139,11 @@ impl MetricsCollector {
     /// Passes a sample to the exporters. It is not inlined, so that call sites stay small.
     #[inline(never)]
     fn export(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: f64) {
-        metrics.record(Sample {
+        metrics.record(&Sample {
             component: &self.component,
             name,
             value,
-            tags: [Tags::NONE, Tags::Owned(&self.tags), Tags::Borrowed(tags[0]), Tags::Borrowed(tags[1])],
+            tags: [metrics.tags(), Tags::Owned(&self.tags), Tags::Borrowed(tags[0]), Tags::Borrowed(tags[1])],
             rate,
         });
     }

@@ -94,10 +94,14 @@ impl Metrics {
         self.exporters.records_every_call().then_some(NOT_SENT)
     }
 
-    /// Adds the tags of the application to a sample and hands it to the exporters.
-    pub(crate) fn record<'a>(&'a self, sample: Sample<'a>) {
-        let [_, collector, call, end] = sample.tags;
-        self.exporters.record(&Sample { tags: [Tags::Owned(&self.tags), collector, call, end], ..sample });
+    /// Returns the tags of the application, which every sample begins with.
+    pub(crate) fn tags(&self) -> Tags<'_> {
+        Tags::Owned(&self.tags)
+    }
+
+    /// Hands a sample to the exporters.
+    pub(crate) fn record(&self, sample: &Sample<'_>) {
+        self.exporters.record(sample);
     }
 }
 

@@ -59,12 +59,12 @@ impl TimedCall {
         let Some(metrics) = global() else { return };
         let TimedFunction { metric_name, component, tags, has_outcome, .. } = *self.function;
         let outcome = [("outcome", self.outcome().name())];
-        metrics.record(Sample {
+        metrics.record(&Sample {
             component: component.unwrap_or_else(|| last_part(self.type_or_module)),
             name: metric_name,
             value: Value::Timing(elapsed.number()),
             tags: [
-                Tags::NONE,
+                metrics.tags(),
                 Tags::NONE,
                 Tags::Borrowed(tags),
                 Tags::Borrowed(if has_outcome { &outcome } else { &[] }),
