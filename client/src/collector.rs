@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::global::global;
 use crate::metrics::Metrics;
 use crate::number::Number;
-use crate::sample::{Sample, Tag, Tags, Value};
+use crate::sample::{Rate, Sample, Tag, Tags, Value};
 
 /// Records values for one component of an application. The names of its metrics begin with the name of the component, as in
 /// `ResumeParser.resumes`.
@@ -115,14 +115,15 @@ impl MetricsCollector {
 
     /// Decides whether a timing that starts now is recorded. Returns the rate of its sample, or `None` if no exporter wants it.
     #[inline]
-    pub(crate) fn sample_call(&self) -> Option<f64> {
+    pub(crate) fn sample_call(&self) -> Option<Rate> {
         self.metrics()?.sample_call(self.sample_rate)
     }
 
     #[inline]
     fn record(&self, name: &str, value: Value<'_>, tags: &[Tag<'_>]) {
         let Some(metrics) = self.metrics() else { return };
-        let rate = if value.can_be_sampled() { metrics.sample_call(self.sample_rate) } else { Some(1.0) };
+        let is_sampled = value.can_be_sampled();
+        let rate = if is_sampled { metrics.sample_call(self.sample_rate) } else { Some(Rate::Sent(1.0)) };
         if let Some(rate) = rate {
             self.export(metrics, name, value, [tags, &[]], rate);
         }
@@ -130,7 +131,7 @@ impl MetricsCollector {
 
     /// Records a timing with the rate that [`sample_call`](Self::sample_call) returned. `tags` holds the tags of its
     /// start and the tags of its end.
-    pub(crate) fn record_elapsed(&self, name: &str, elapsed: Duration, tags: [&[Tag<'_>]; 2], rate: f64) {
+    pub(crate) fn record_elapsed(&self, name: &str, elapsed: Duration, tags: [&[Tag<'_>]; 2], rate: Rate) {
         if let Some(metrics) = self.metrics() {
             self.export(metrics, name, Value::Timing(elapsed.number()), tags, rate);
         }
@@ -138,7 +139,7 @@ impl MetricsCollector {
 
     /// Passes a sample to the exporters. It is not inlined, so that call sites stay small.
     #[inline(never)]
-    fn export(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: f64) {
+    fn export(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: Rate) {
         metrics.record(&Sample {
             component: &self.component,
             name,

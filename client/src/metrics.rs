@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, ConfigError};
 use crate::exporters::Exporters;
-use crate::sample::{NOT_SENT, Sample, Tags};
+use crate::sample::{Rate, Sample, Tags};
 
 /// The time between two runs of the exporters' upkeep.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,12 +86,12 @@ impl Metrics {
     /// Decides whether a call is recorded. `rate` is the share of calls to send. Returns the rate of the call's sample,
     /// or `None` if no exporter wants it.
     #[inline]
-    pub(crate) fn sample_call(&self, rate: f64) -> Option<f64> {
+    pub(crate) fn sample_call(&self, rate: f64) -> Option<Rate> {
         let rate = rate * self.sample_rate;
         if rate >= 1.0 || fastrand::f64() < rate {
-            return Some(rate);
+            return Some(Rate::Sent(rate));
         }
-        self.exporters.records_every_call().then_some(NOT_SENT)
+        self.exporters.records_every_call().then_some(Rate::NotSent)
     }
 
     /// Returns the tags of the application, which every sample begins with.

@@ -43,7 +43,7 @@ impl Console {
     }
 
     /// Returns false if the sample is lost.
-    pub(super) fn record(&self, sample: &Sample<'_>) -> bool {
+    pub(super) fn record(&self, sample: &Sample<'_>, rate: f64) -> bool {
         // A log that counts its own records with a metric would otherwise log that metric endlessly.
         if matches!(LOG_STATE.get(), LogState::Writing | LogState::Ending) {
             return false;
@@ -52,7 +52,7 @@ impl Console {
         let (mut metric, mut tags) = (String::new(), String::new());
         push_metric_name(&mut metric, &self.name_prefix, sample);
         push_tags(&mut tags, "", sample);
-        let Sample { component, name, value, rate, .. } = *sample;
+        let Sample { component, name, value, .. } = *sample;
         // This is a macro, because `tracing` needs the type of each field at compile time.
         macro_rules! write {
             ($value:expr) => {

@@ -16,7 +16,7 @@ use self::prometheus::Prometheus;
 use self::statsd::Statsd;
 use crate::config::Exporter;
 use crate::config::settings::Settings;
-use crate::sample::{NOT_SENT, Sample};
+use crate::sample::{Rate, Sample};
 
 /// The running exporters. If one of them fails, the others continue.
 #[derive(Default)]
@@ -72,12 +72,12 @@ impl Exporters {
             let reason = "the value is not a finite number, or the name or the member of the set is empty";
             return self.losses.add(sample, reason);
         }
-        if sample.rate > NOT_SENT {
+        if let Rate::Sent(rate) = sample.rate {
             if let Some(statsd) = &self.statsd {
-                statsd.record(sample);
+                statsd.record(sample, rate);
             }
             if let Some(console) = &self.console
-                && !console.record(sample)
+                && !console.record(sample, rate)
             {
                 self.losses.add(sample, "the log itself or an ending thread recorded the sample");
             }

@@ -52,9 +52,9 @@ impl Statsd {
         statsd
     }
 
-    pub(super) fn record(&self, sample: &Sample<'_>) {
+    pub(super) fn record(&self, sample: &Sample<'_>, rate: f64) {
         with_buffer(|lines| {
-            push_lines(lines, &self.name_prefix, sample);
+            push_lines(lines, &self.name_prefix, sample, rate);
             self.buffer(sample.value).push(lines);
         });
     }
