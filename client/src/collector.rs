@@ -69,7 +69,8 @@ impl MetricsCollector {
     ///
     /// The rate applies to counters, timings, histograms and distributions. It is multiplied by the rate in the
     /// configuration. At 0, the collector sends none of these. A rate below 0 counts as 0. A rate above 1 counts as 1,
-    /// and so does NaN. The `prometheus` exporter sends nothing, so it counts every call.
+    /// and so does NaN. [`Config::sample_rate`](crate::Config::sample_rate) is stricter: it must be above 0 and at most
+    /// 1. The `prometheus` exporter sends nothing, so it counts every call.
     #[must_use]
     pub fn with_sample_rate(mut self, rate: f64) -> Self {
         self.sample_rate = if rate.is_nan() { 1.0 } else { rate.clamp(0.0, 1.0) };
