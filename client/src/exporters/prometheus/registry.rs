@@ -10,9 +10,9 @@ use metrics_exporter_prometheus::PrometheusRecorder;
 use super::{ignore_poison, names};
 use crate::sample::{Sample, Value};
 
-/// The largest number of entries in [`Registry::series`]. The page removes no series while the application runs, so it
-/// needs a limit.
-const MAX_SERIES: usize = 100_000;
+/// The number of entries in [`Registry::series`] at which the registry adds no more series. It is a limit of entries,
+/// because they take the memory. The page removes no series while the application runs, so it needs a limit.
+const MAX_ENTRIES: usize = 100_000;
 /// The recorder requires this value but does not use it.
 const METADATA: Metadata<'static> = Metadata::new("tallyd_client", Level::INFO, None);
 
@@ -37,7 +37,8 @@ const RESERVED: [&str; 10] = [
 /// All series that the application has recorded so far.
 pub(super) struct Registry {
     recorder: PrometheusRecorder,
-    /// The series by metric, type and tags. A series has an entry for each order of its tags that has occurred.
+    /// The series by metric, type and tags, including those that are refused. A series has an entry for its tags in
+    /// sorted order, and one for each other order that has occurred.
     series: HashMap<String, Arc<Series>>,
     families: Families,
     /// The sets. Their gauges change only at the end of an interval.
@@ -53,7 +54,7 @@ impl Registry {
     /// unknown series, because remembering it would defeat the limit.
     pub(super) fn find(&self, identity: &str) -> Option<&Series> {
         let known = self.series.get(identity).map(|series| &**series);
-        known.or_else(|| (self.series.len() >= MAX_SERIES).then_some(&FULL))
+        known.or_else(|| (self.series.len() >= MAX_ENTRIES).then_some(&FULL))
     }
 
     /// Adds the series of a sample, or adds another order of its tags to a known series.
