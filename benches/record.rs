@@ -2,8 +2,8 @@
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
-mod random;
 mod streams;
+mod traffic;
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -33,12 +33,12 @@ mod memory;
 mod null_sink;
 mod peers;
 mod process;
-#[path = "../random/mod.rs"]
-mod random;
 mod report;
 mod round;
 mod streams;
 mod tallyd;
+#[path = "../traffic/mod.rs"]
+mod traffic;
 
 use std::process::ExitCode;
 

@@ -28,13 +28,13 @@ mod baselines;
 mod callgrind;
 #[path = "../pipeline/mod.rs"]
 mod pipeline;
-#[path = "../random/mod.rs"]
-mod random;
 mod receivers;
 mod report;
 mod stages;
 #[path = "../streams/mod.rs"]
 mod streams;
+#[path = "../traffic/mod.rs"]
+mod traffic;
 
 use std::process::ExitCode;
 

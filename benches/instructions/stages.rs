@@ -13,7 +13,8 @@ use tallyd::model::Snapshot;
 
 use crate::callgrind::{Case, counted_region};
 use crate::pipeline::{Pipeline, counters, timings};
-use crate::streams::{self, LINES_PER_DATAGRAM, Stream};
+use crate::streams::{self, Stream};
+use crate::traffic::LINES_PER_DATAGRAM;
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

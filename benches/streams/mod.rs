@@ -1,9 +1,8 @@
 //! The lines that the benches `record` and `instructions` record. Both benches share them, so that counts of
 //! instructions explain times.
 
-use crate::random::Random;
+use crate::traffic::{LINES_PER_DATAGRAM, shuffled_passes};
 
-pub(crate) const LINES_PER_DATAGRAM: usize = 20;
 const FOUR_TAGS: &str = "env:prod,service:checkout,region:eu-west-1,version:1.42";
 
 /// Lines of one kind, in datagrams.
@@ -48,14 +47,8 @@ const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Stream
 impl Stream {
     /// Returns the datagrams. Each pass has one line per series, in its own random order.
     pub(crate) fn datagrams(&self) -> Vec<String> {
-        let mut random = Random(1);
-        let mut order: Vec<_> = (0..self.series).collect();
-        let mut lines = Vec::with_capacity(self.lines);
-        while lines.len() < self.lines {
-            random.shuffle(&mut order);
-            let first = lines.len();
-            lines.extend((first..).zip(&order).map(|(n, &id)| (self.line)(id, n)));
-        }
+        let ids = shuffled_passes(self.series, self.lines / self.series);
+        let lines: Vec<_> = ids.enumerate().map(|(n, id)| (self.line)(id, n)).collect();
         lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect()
     }
 }
