@@ -26,13 +26,13 @@
 
 mod baselines;
 mod callgrind;
+#[path = "../inputs/mod.rs"]
+mod inputs;
 #[path = "../pipeline/mod.rs"]
 mod pipeline;
 mod receivers;
 mod report;
 mod stages;
-#[path = "../streams/mod.rs"]
-mod streams;
 #[path = "../traffic/mod.rs"]
 mod traffic;
 
