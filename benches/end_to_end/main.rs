@@ -39,6 +39,8 @@ mod streams;
 mod tallyd;
 #[path = "../traffic/mod.rs"]
 mod traffic;
+#[path = "../wait_clock/mod.rs"]
+mod wait_clock;
 
 use std::process::ExitCode;
 

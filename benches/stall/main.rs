@@ -16,6 +16,8 @@ mod receiver;
 mod report;
 #[path = "../traffic/mod.rs"]
 mod traffic;
+#[path = "../wait_clock/mod.rs"]
+mod wait_clock;
 
 use std::sync::Arc;
 use std::time::Duration;
