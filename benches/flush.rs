@@ -2,7 +2,7 @@
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
-mod random;
+mod traffic;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Measures the recording of lines of known series into a shard, with all checks and counters.
 
+mod inputs;
 #[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
-mod random;
-mod streams;
+mod traffic;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -15,9 +15,9 @@ use tallyd::aggregate;
 
 fn record(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("record");
-    for stream in &streams::ALL {
-        let datagrams = stream.datagrams();
-        group.throughput(Throughput::Elements(stream.lines as u64));
+    for input in &inputs::ALL {
+        let datagrams = input.datagrams();
+        group.throughput(Throughput::Elements(input.lines as u64));
         let mut pipeline = Pipeline::new(1);
         // Each pass has its own interval, because values accumulate within an interval. The flush is not measured.
         let mut pass = || {
@@ -34,7 +34,7 @@ fn record(criterion: &mut Criterion) {
         // The first passes fill the line cache and the buffers, so that later passes resemble a daemon that has run for
         // a while.
         (0..2).for_each(|_| _ = pass());
-        group.bench_function(stream.name, |bencher| {
+        group.bench_function(input.name, |bencher| {
             bencher.iter_custom(|passes| (0..passes).map(|_| pass()).sum());
         });
     }

@@ -39,15 +39,15 @@ impl Arguments {
 
 impl Role {
     pub(crate) fn of_this_process() -> Result<Self, String> {
-        let mut words = std::env::args().skip(1).peekable();
-        match words.peek().map(String::as_str) {
+        let mut words = std::env::args().skip(1);
+        match words.next().as_deref() {
             Some(NULL_SINK) => Ok(Self::NullSink),
             Some(LAUNCHER) => {
-                let (core, program) = (words.nth(1), words.next());
-                let core = core.and_then(|core| core.parse().ok());
-                Ok(Self::Launcher { core, program: program.unwrap_or_default(), arguments: words.collect() })
+                let core = words.next().and_then(|core| core.parse().ok());
+                let program = words.next().unwrap_or_default();
+                Ok(Self::Launcher { core, program, arguments: words.collect() })
             }
-            _ => parse(words).map(Self::Bench),
+            _ => parse(std::env::args().skip(1)).map(Self::Bench),
         }
     }
 }

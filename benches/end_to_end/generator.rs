@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{MsgFlags, MultiHeaders, sendmmsg};
 
 use crate::streams::{Pace, Ring, Stream};
+use crate::traffic::BATCH;
 
 /// The time between two bursts. The kernel's timers are 50 us late, so a much shorter time would be inaccurate.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The number of datagrams that one system call sends. With one datagram per call, the null sink would sleep between two
-/// datagrams. That doubles its CPU time and halves the speed of flat-out streams.
-const BATCH: usize = 32;
-
-/// Sends a stream to one receiver.
+/// Sends a stream to one receiver, a batch per system call. With one datagram per call, the null sink would sleep between
+/// two datagrams. That doubles its CPU time and halves the speed of flat-out streams.
 pub(crate) struct Client<'a> {
     socket: UdpSocket,
     headers: MultiHeaders<()>,

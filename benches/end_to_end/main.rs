@@ -33,12 +33,14 @@ mod memory;
 mod null_sink;
 mod peers;
 mod process;
-#[path = "../random/mod.rs"]
-mod random;
 mod report;
 mod round;
 mod streams;
 mod tallyd;
+#[path = "../traffic/mod.rs"]
+mod traffic;
+#[path = "../wait_clock/mod.rs"]
+mod wait_clock;
 
 use std::process::ExitCode;
 

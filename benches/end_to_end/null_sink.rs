@@ -12,9 +12,7 @@ use tallyd::listen::bind_udp;
 use crate::arguments::NULL_SINK;
 use crate::process::{self, Cores, Error, Process};
 use crate::tallyd::settings;
-
-/// The largest number of datagrams that one system call receives, as in `src/listen/datagrams.rs`.
-const BATCH: usize = 32;
+use crate::traffic::BATCH;
 
 /// Starts a null sink in its own process.
 pub(crate) fn start(cores: Cores) -> Result<Process, Error> {

@@ -14,6 +14,7 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 
 use crate::arguments::LAUNCHER;
+use crate::wait_clock::WaitClock;
 
 /// An error whose message the bench prints.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -115,10 +116,7 @@ impl Process {
 
     /// Returns the total time for which the main thread was ready to run while another thread had the core.
     pub(crate) fn waited(&self) -> io::Result<Duration> {
-        let times = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
-        // The file holds nanoseconds on a core, nanoseconds waiting for one, and the number of time slices.
-        let waited = times.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
-        Ok(Duration::from_nanos(waited.unwrap_or(0)))
+        WaitClock::of(format!("/proc/{}", self.child.id()))?.read()
     }
 
     /// Returns the number of times that its live threads went to sleep.
@@ -126,7 +124,7 @@ impl Process {
         let mut sleeps = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             let status = std::fs::read_to_string(thread?.path().join("status"))?;
-            sleeps += number(&status, "voluntary_ctxt_switches:");
+            sleeps += number(&status, "voluntary_ctxt_switches:")?;
         }
         Ok(sleeps)
     }
@@ -137,8 +135,8 @@ impl Process {
 
     pub(crate) fn memory(&self) -> io::Result<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let bytes = |key| number(&status, key) * 1024;
-        Ok(Memory { resident: bytes("VmRSS:"), peak: bytes("VmHWM:") })
+        let bytes = |key| Ok::<_, io::Error>(number(&status, key)? * 1024);
+        Ok(Memory { resident: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
     }
 
     /// Asks the process to stop.
@@ -200,10 +198,11 @@ impl Socket {
 }
 
 /// Returns the number after a key of a `status` file, without its unit.
-fn number(status: &str, key: &str) -> u64 {
+fn number(status: &str, key: &str) -> io::Result<u64> {
     let rest = status.lines().find_map(|line| line.strip_prefix(key));
     let number = rest.and_then(|rest| rest.split_ascii_whitespace().next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    let number = number.and_then(|number| number.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("the process has no number for {key}")))
 }
 
 /// Returns the processes that the threads of a process started.

@@ -1,6 +1,6 @@
 //! The streams that the generator sends. They are rendered in advance, so sending costs little more than the system call.
 
-use crate::random::Random;
+use crate::traffic::{LINES_PER_DATAGRAM, Random, shuffled_passes};
 
 /// The content of a stream's lines.
 #[derive(Debug, Clone, Copy)]
@@ -38,79 +38,32 @@ const PACED: Pace = Pace::LinesPerSecond(400_000);
 const HEAVY: Pace = Pace::HeavyLinesPerSecond(5_000_000);
 
 pub(crate) const ALL: [Stream; 9] = [
+    stream("counters", "counters, 1,000 series, 20 lines per datagram", Content::Counters, PACED),
+    stream("timings", "timings, 1,000 series, 20 lines per datagram", Content::Timings, PACED),
+    stream("mixed", "mixed types with four tags, 1,000 series, 20 lines per datagram", Content::Mixed, PACED),
     Stream {
-        name: "counters",
-        title: "counters, 1,000 series, 20 lines per datagram",
-        content: Content::Counters,
-        series: 1000,
-        lines_per_datagram: 20,
-        pace: PACED,
-    },
-    Stream {
-        name: "timings",
-        title: "timings, 1,000 series, 20 lines per datagram",
-        content: Content::Timings,
-        series: 1000,
-        lines_per_datagram: 20,
-        pace: PACED,
-    },
-    Stream {
-        name: "mixed",
-        title: "mixed types with four tags, 1,000 series, 20 lines per datagram",
-        content: Content::Mixed,
-        series: 1000,
-        lines_per_datagram: 20,
-        pace: PACED,
-    },
-    Stream {
-        name: "one-line",
-        title: "counters, 1,000 series, one line per datagram",
-        content: Content::Counters,
-        series: 1000,
         lines_per_datagram: 1,
-        pace: Pace::LinesPerSecond(60_000),
+        ..stream(
+            "one-line",
+            "counters, 1,000 series, one line per datagram",
+            Content::Counters,
+            Pace::LinesPerSecond(60_000),
+        )
     },
     Stream {
-        name: "many-series",
-        title: "counters, 200,000 series, 20 lines per datagram",
-        content: Content::Counters,
         series: 200_000,
-        lines_per_datagram: 20,
-        pace: PACED,
+        ..stream("many-series", "counters, 200,000 series, 20 lines per datagram", Content::Counters, PACED)
     },
-    Stream {
-        name: "counters-heavy",
-        title: "counters, 1,000 series, 5,000,000 lines per second",
-        content: Content::Counters,
-        series: 1000,
-        lines_per_datagram: 20,
-        pace: HEAVY,
-    },
-    Stream {
-        name: "timings-heavy",
-        title: "timings, 1,000 series, 5,000,000 lines per second",
-        content: Content::Timings,
-        series: 1000,
-        lines_per_datagram: 20,
-        pace: HEAVY,
-    },
-    Stream {
-        name: "counters-flat-out",
-        title: "counters, 1,000 series, flat out",
-        content: Content::Counters,
-        series: 1000,
-        lines_per_datagram: 20,
-        pace: Pace::FlatOut,
-    },
-    Stream {
-        name: "timings-flat-out",
-        title: "timings, 1,000 series, flat out",
-        content: Content::Timings,
-        series: 1000,
-        lines_per_datagram: 20,
-        pace: Pace::FlatOut,
-    },
+    stream("counters-heavy", "counters, 1,000 series, 5,000,000 lines per second", Content::Counters, HEAVY),
+    stream("timings-heavy", "timings, 1,000 series, 5,000,000 lines per second", Content::Timings, HEAVY),
+    stream("counters-flat-out", "counters, 1,000 series, flat out", Content::Counters, Pace::FlatOut),
+    stream("timings-flat-out", "timings, 1,000 series, flat out", Content::Timings, Pace::FlatOut),
 ];
+
+/// Returns a stream with the usual numbers of series and of lines per datagram.
+const fn stream(name: &'static str, title: &'static str, content: Content, pace: Pace) -> Stream {
+    Stream { name, title, content, series: 1000, lines_per_datagram: LINES_PER_DATAGRAM, pace }
+}
 
 /// The least number of lines before they repeat. So many lines give each series different values, and take 14 to 40 MB.
 const RENDERED: usize = 400_000;
@@ -124,21 +77,18 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Renders a stream. Each pass has one line per series, in its own random order.
+    /// Renders a stream. Each pass has one line per series.
     pub(crate) fn of(stream: &Stream) -> Self {
         let Stream { content, series, lines_per_datagram, .. } = *stream;
         let mut ring = Self { bytes: Vec::new(), ends: Vec::new() };
-        let mut random = Random(1);
-        let mut order: Vec<usize> = (0..series).collect();
-        for _pass in 0..(RENDERED / series).max(1) {
-            random.shuffle(&mut order);
-            for datagram in order.chunks(lines_per_datagram) {
-                for &series in datagram {
-                    push_line(&mut ring.bytes, content, series, random.below(1 << 32));
-                }
-                ring.bytes.pop();
-                ring.ends.push(ring.bytes.len());
+        let mut noise = Random(2);
+        let ids: Vec<_> = shuffled_passes(series, (RENDERED / series).max(1)).collect();
+        for datagram in ids.chunks(lines_per_datagram) {
+            for &id in datagram {
+                push_line(&mut ring.bytes, content, id, noise.below(1 << 32));
             }
+            ring.bytes.pop();
+            ring.ends.push(ring.bytes.len());
         }
         ring
     }

@@ -61,7 +61,7 @@ impl Tallyd {
 
     /// Waits until tallyd's own metrics show that it has received this many lines.
     pub(crate) fn wait_for_lines(&mut self, lines: u64) -> Result<(), Error> {
-        while self.telemetry.lines() < lines {
+        while self.telemetry.count("tallyd.lines") < lines {
             self.wait_for(|row| (row["name"] == "tallyd.lines").then_some(()))?;
         }
         Ok(())
@@ -93,11 +93,6 @@ impl Telemetry {
         }
     }
 
-    /// Returns the number of received lines.
-    fn lines(&self) -> u64 {
-        self.count("tallyd.lines")
-    }
-
     fn count(&self, name: &str) -> u64 {
         // Sums of counts are exact below 2^53.
         self.0.get(name).map_or(0, |&sum| sum as u64)
@@ -108,7 +103,7 @@ impl Telemetry {
     pub(crate) fn check_counters(&self, datagrams_sent: u64, lines_per_datagram: usize) -> Result<(), Error> {
         let received = self.count("tallyd.datagrams");
         let dropped = self.count("tallyd.datagrams_dropped");
-        let lines = self.lines();
+        let lines = self.count("tallyd.lines");
         let samples = self.count("tallyd.samples");
         let equations = [
             ("datagrams sent = received + dropped", datagrams_sent, received + dropped),

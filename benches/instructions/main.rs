@@ -26,15 +26,15 @@
 
 mod baselines;
 mod callgrind;
+#[path = "../inputs/mod.rs"]
+mod inputs;
 #[path = "../pipeline/mod.rs"]
 mod pipeline;
-#[path = "../random/mod.rs"]
-mod random;
 mod receivers;
 mod report;
 mod stages;
-#[path = "../streams/mod.rs"]
-mod streams;
+#[path = "../traffic/mod.rs"]
+mod traffic;
 
 use std::process::ExitCode;
 

@@ -13,12 +13,11 @@ use tallyd::aggregate::Shard;
 
 use crate::callgrind::{Case, counted_region};
 use crate::pipeline::Pipeline;
-use crate::streams::LINES_PER_DATAGRAM;
+use crate::traffic::{BATCH, LINES_PER_DATAGRAM};
 
 /// The numbers of receivers that are compared.
 const RECEIVERS: [usize; 4] = [1, 2, 4, 8];
-/// The largest number of datagrams that a receiver records under one lock of its shard, as in `listen::datagrams`.
-const BATCH: usize = 32;
+/// The largest number of lines that a receiver records under one lock of its shard.
 pub(crate) const LINES_PER_BATCH: usize = BATCH * LINES_PER_DATAGRAM;
 /// The number of batches per receiver in an interval.
 const BATCHES: usize = 10;

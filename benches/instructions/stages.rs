@@ -12,16 +12,17 @@ use tallyd::export::{Console, Exporter, Format};
 use tallyd::model::Snapshot;
 
 use crate::callgrind::{Case, counted_region};
+use crate::inputs::{self, Input};
 use crate::pipeline::{Pipeline, counters, timings};
-use crate::streams::{self, LINES_PER_DATAGRAM, Stream};
+use crate::traffic::LINES_PER_DATAGRAM;
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for stream in &streams::ALL {
-        cases.push(Case::new(format!("record/{}", stream.name), "line", || record(stream)));
+    for input in &inputs::ALL {
+        cases.push(Case::new(format!("record/{}", input.name), "line", || record(input)));
     }
     cases.extend([
-        Case::new("learn/counter/1k", "series", || learn(&streams::ALL[0])),
+        Case::new("learn/counter/1k", "series", || learn(&inputs::ALL[0])),
         Case::new("flush/counters", "series", || flush(10_000, |shard| counters(shard, 10_000))),
         Case::new("flush/timings/100", "value", || flush(10_000, |shard| timings(shard, 100, 100))),
         Case::new("flush/timings/1000", "value", || flush(20_000, |shard| timings(shard, 20, 1000))),
@@ -36,25 +37,25 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Records lines of known series.
-fn record(stream: &Stream) -> usize {
-    let datagrams = stream.datagrams();
+fn record(input: &Input) -> usize {
+    let datagrams = input.datagrams();
     let record = |shard: &Mutex<Shard>| {
         let mut shard = shard.lock();
         datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes())));
     };
     let pipeline = Pipeline::warmed_up(1, record);
     counted_region(|| record(&pipeline.shards[0]));
-    stream.lines
+    input.lines
 }
 
 /// Records lines of new series.
-fn learn(stream: &Stream) -> usize {
+fn learn(input: &Input) -> usize {
     let pipeline = Pipeline::new(1);
-    let mut datagrams = stream.datagrams();
-    datagrams.truncate(stream.series / LINES_PER_DATAGRAM);
+    let mut datagrams = input.datagrams();
+    datagrams.truncate(input.series / LINES_PER_DATAGRAM);
     let mut shard = pipeline.shards[0].lock();
     counted_region(|| datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes()))));
-    stream.series
+    input.series
 }
 
 /// Ends an interval that holds `units`.

@@ -8,7 +8,7 @@ use tallyd::aggregate::{AggregationOptions, Shard};
 use tallyd::flush::{Aggregator, IntervalResults, ReloadableSettings};
 use tallyd::model::{Percentile, Snapshot, Statistics, Telemetry};
 
-use crate::random::Random;
+use crate::traffic::shuffled_passes;
 
 /// The number of intervals after which both sets of columns have been used and have grown to their final size.
 const WARM_UP_INTERVALS: usize = 2;
@@ -74,12 +74,8 @@ pub(crate) fn counters(shard: &Mutex<Shard>, series: usize) {
 
 /// Records the given number of values of each timing series. Each pass has one value per series, in its own random order.
 pub(crate) fn timings(shard: &Mutex<Shard>, series: usize, values: usize) {
-    let mut random = Random(1);
-    let mut order: Vec<_> = (0..series).collect();
-    for value in 0..values {
-        random.shuffle(&mut order);
-        for id in &order {
-            shard.lock().record(format!("app.latency.{id:05}:{}|ms", (id + value) * 7919 % 1000).as_bytes());
-        }
+    for (n, id) in shuffled_passes(series, values).enumerate() {
+        let value = (id + n / series) * 7919 % 1000;
+        shard.lock().record(format!("app.latency.{id:05}:{value}|ms").as_bytes());
     }
 }

@@ -12,10 +12,12 @@
 #[allow(dead_code, reason = "other benches use the rest")]
 #[path = "../pipeline/mod.rs"]
 mod pipeline;
-#[path = "../random/mod.rs"]
-mod random;
 mod receiver;
 mod report;
+#[path = "../traffic/mod.rs"]
+mod traffic;
+#[path = "../wait_clock/mod.rs"]
+mod wait_clock;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +28,7 @@ use tallyd::model::{Policies, Policy};
 use pipeline::Pipeline;
 use receiver::Receiver;
 use report::Report;
-
-const LINES_PER_DATAGRAM: usize = 20;
+use traffic::LINES_PER_DATAGRAM;
 
 /// The time between two flushes on the clock of the pipeline. Series that are idle for one interval expire.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -1,8 +1,6 @@
 //! A thread that records datagrams like a receiver, and measures the longest time per datagram.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
+
+use crate::wait_clock::WaitClock;
 
 /// The handle of the recording thread.
 pub(crate) struct Receiver {
@@ -70,7 +70,7 @@ impl Receiver {
 }
 
 fn record(shard: &Mutex<Shard>, datagrams: &[String], progress: &Progress) -> io::Result<()> {
-    let kernel = WaitClock::of_this_thread()?;
+    let kernel = WaitClock::of("/proc/thread-self")?;
     let mut waited = kernel.read()?;
     let mut next = 0;
     while !progress.stopping.load(Ordering::Relaxed) {
@@ -85,23 +85,4 @@ fn record(shard: &Mutex<Shard>, datagrams: &[String], progress: &Progress) -> io
         progress.recorded.fetch_add(1, Ordering::Release);
     }
     Ok(())
-}
-
-/// The kernel's clock for the time that a thread was ready without a core.
-struct WaitClock(File);
-
-impl WaitClock {
-    fn of_this_thread() -> io::Result<Self> {
-        File::open("/proc/thread-self/schedstat").map(Self)
-    }
-
-    /// Returns the thread's total waiting time. The call takes about a microsecond, like a system call for datagrams.
-    fn read(&self) -> io::Result<Duration> {
-        let mut text = [0; 64];
-        let length = self.0.read_at(&mut text, 0)?;
-        // The file holds nanoseconds on a core, nanoseconds waiting for one, and the number of time slices.
-        let waited = text[..length].split(|&byte| byte == b' ').nth(1);
-        let waited = waited.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
-        waited.map(Duration::from_nanos).ok_or_else(|| io::Error::other("the format of schedstat is unknown"))
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::global::global;
 use crate::metrics::Metrics;
 use crate::number::Number;
-use crate::sample::{Sample, Tag, Tags, Value};
+use crate::sample::{Rate, Sample, Tag, Tags, Value};
 
 /// Records values for one component of an application. The names of its metrics begin with the name of the component, as in
 /// `ResumeParser.resumes`.
@@ -69,7 +69,8 @@ impl MetricsCollector {
     ///
     /// The rate applies to counters, timings, histograms and distributions. It is multiplied by the rate in the
     /// configuration. At 0, the collector sends none of these. A rate below 0 counts as 0. A rate above 1 counts as 1,
-    /// and so does NaN. The `prometheus` exporter sends nothing, so it counts every call.
+    /// and so does NaN. [`Config::sample_rate`](crate::Config::sample_rate) is stricter: it must be above 0 and at most
+    /// 1. The `prometheus` exporter sends nothing, so it counts every call.
     #[must_use]
     pub fn with_sample_rate(mut self, rate: f64) -> Self {
         self.sample_rate = if rate.is_nan() { 1.0 } else { rate.clamp(0.0, 1.0) };
@@ -115,14 +116,15 @@ impl MetricsCollector {
 
     /// Decides whether a timing that starts now is recorded. Returns the rate of its sample, or `None` if no exporter wants it.
     #[inline]
-    pub(crate) fn sample_call(&self) -> Option<f64> {
+    pub(crate) fn sample_call(&self) -> Option<Rate> {
         self.metrics()?.sample_call(self.sample_rate)
     }
 
     #[inline]
     fn record(&self, name: &str, value: Value<'_>, tags: &[Tag<'_>]) {
         let Some(metrics) = self.metrics() else { return };
-        let rate = if value.can_be_sampled() { metrics.sample_call(self.sample_rate) } else { Some(1.0) };
+        let is_sampled = value.can_be_sampled();
+        let rate = if is_sampled { metrics.sample_call(self.sample_rate) } else { Some(Rate::Sent(1.0)) };
         if let Some(rate) = rate {
             self.export(metrics, name, value, [tags, &[]], rate);
         }
@@ -130,7 +132,7 @@ impl MetricsCollector {
 
     /// Records a timing with the rate that [`sample_call`](Self::sample_call) returned. `tags` holds the tags of its
     /// start and the tags of its end.
-    pub(crate) fn record_elapsed(&self, name: &str, elapsed: Duration, tags: [&[Tag<'_>]; 2], rate: f64) {
+    pub(crate) fn record_elapsed(&self, name: &str, elapsed: Duration, tags: [&[Tag<'_>]; 2], rate: Rate) {
         if let Some(metrics) = self.metrics() {
             self.export(metrics, name, Value::Timing(elapsed.number()), tags, rate);
         }
@@ -138,12 +140,12 @@ impl MetricsCollector {
 
     /// Passes a sample to the exporters. It is not inlined, so that call sites stay small.
     #[inline(never)]
-    fn export(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: f64) {
-        metrics.record(Sample {
+    fn export(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: Rate) {
+        metrics.record(&Sample {
             component: &self.component,
             name,
             value,
-            tags: [Tags::NONE, Tags::Owned(&self.tags), Tags::Borrowed(tags[0]), Tags::Borrowed(tags[1])],
+            tags: [metrics.tags(), Tags::Owned(&self.tags), Tags::Borrowed(tags[0]), Tags::Borrowed(tags[1])],
             rate,
         });
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, ConfigError};
 use crate::exporters::Exporters;
-use crate::sample::{NOT_SENT, Sample, Tags};
+use crate::sample::{Rate, Sample, Tags};
 
 /// The time between two runs of the exporters' upkeep.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Metrics {
         let exporters = Arc::new(Exporters::start(&settings));
         let flush_interval = settings.flush_interval;
         let mut background = Vec::new();
-        if exporters.needs_upkeep() {
+        if !exporters.is_empty() {
             let run =
                 move |exporters: &Exporters, stop: &_| flush_and_upkeep(exporters, flush_interval, stop);
             background.extend(run_in_background("tallyd-client", &exporters, run));
@@ -86,18 +86,22 @@ impl Metrics {
     /// Decides whether a call is recorded. `rate` is the share of calls to send. Returns the rate of the call's sample,
     /// or `None` if no exporter wants it.
     #[inline]
-    pub(crate) fn sample_call(&self, rate: f64) -> Option<f64> {
+    pub(crate) fn sample_call(&self, rate: f64) -> Option<Rate> {
         let rate = rate * self.sample_rate;
         if rate >= 1.0 || fastrand::f64() < rate {
-            return Some(rate);
+            return Some(Rate::Sent(rate));
         }
-        self.exporters.records_every_call().then_some(NOT_SENT)
+        self.exporters.records_every_call().then_some(Rate::NotSent)
     }
 
-    /// Adds the tags of the application to a sample and hands it to the exporters.
-    pub(crate) fn record<'a>(&'a self, sample: Sample<'a>) {
-        let [_, collector, call, end] = sample.tags;
-        self.exporters.record(&Sample { tags: [Tags::Owned(&self.tags), collector, call, end], ..sample });
+    /// Returns the tags of the application, which every sample begins with.
+    pub(crate) fn tags(&self) -> Tags<'_> {
+        Tags::Owned(&self.tags)
+    }
+
+    /// Hands a sample to the exporters.
+    pub(crate) fn record(&self, sample: &Sample<'_>) {
+        self.exporters.record(sample);
     }
 }
 

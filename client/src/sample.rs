@@ -61,12 +61,17 @@ pub(crate) struct Sample<'a> {
     /// The tags of the application, of the collector, of the call, and of the call's end. A later tag replaces an
     /// earlier tag with the same key.
     pub(crate) tags: [Tags<'a>; 4],
-    /// The share of calls that are sent, above 0 and at most 1, or [`NOT_SENT`].
-    pub(crate) rate: f64,
+    pub(crate) rate: Rate,
 }
 
-/// The rate of a call that sampling leaves out. Only exporters that count every call record it.
-pub(crate) const NOT_SENT: f64 = 0.0;
+/// The sample rate of a call that at least one exporter records.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rate {
+    /// All exporters record the call. This is the share of calls that are sent, above 0 and at most 1.
+    Sent(f64),
+    /// Sampling leaves the call out. Only exporters that count every call record it.
+    NotSent,
+}
 
 /// The tags that one source adds to a sample.
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +159,7 @@ mod tests {
                 Tags::Borrowed(&[("b", "2"), ("a", "2"), ("b", "3"), ("c", "3")]),
                 Tags::Borrowed(&[("c", "4")]),
             ],
-            rate: 1.0,
+            rate: Rate::Sent(1.0),
         };
         let mut tags = Vec::new();
         sample.for_each_tag(|key, value| tags.push((key, value)));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::global::global;
 use crate::number::Number;
 use crate::outcome::Outcome;
-use crate::sample::{Sample, Tag, Tags, Value};
+use crate::sample::{Rate, Sample, Tag, Tags, Value};
 
 /// The arguments of a function's attribute.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct TimedCall {
     /// cannot name a generic type.
     type_or_module: &'static str,
     /// The start and the sample rate, or `None` if no exporter wants the timing.
-    started: Option<(Instant, f64)>,
+    started: Option<(Instant, Rate)>,
     /// `None` until the function reaches its end.
     outcome: Option<Outcome>,
 }
@@ -54,17 +54,17 @@ impl TimedCall {
 
     /// Records the timing. It is not inlined, so that timed functions stay small.
     #[inline(never)]
-    fn record(&self, started: Instant, rate: f64) {
+    fn record(&self, started: Instant, rate: Rate) {
         let elapsed = started.elapsed();
         let Some(metrics) = global() else { return };
         let TimedFunction { metric_name, component, tags, has_outcome, .. } = *self.function;
         let outcome = [("outcome", self.outcome().name())];
-        metrics.record(Sample {
+        metrics.record(&Sample {
             component: component.unwrap_or_else(|| last_part(self.type_or_module)),
             name: metric_name,
             value: Value::Timing(elapsed.number()),
             tags: [
-                Tags::NONE,
+                metrics.tags(),
                 Tags::NONE,
                 Tags::Borrowed(tags),
                 Tags::Borrowed(if has_outcome { &outcome } else { &[] }),

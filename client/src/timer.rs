@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::collector::MetricsCollector;
-use crate::sample::Tag;
+use crate::sample::{Rate, Tag};
 
 /// Records a timing when it is dropped, however its block is left.
 ///
@@ -24,7 +24,7 @@ pub struct Timer<'a> {
     name: &'a str,
     tags: &'a [Tag<'a>],
     /// The start and the sample rate, or `None` if no exporter wants the timing.
-    started: Option<(Instant, f64)>,
+    started: Option<(Instant, Rate)>,
 }
 
 impl MetricsCollector {

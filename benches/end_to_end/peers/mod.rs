@@ -128,15 +128,15 @@ impl Peer {
 }
 
 /// A running peer, in a folder of its own.
-pub(crate) struct Server {
-    pub(crate) process: Process,
+struct Server {
+    process: Process,
     /// Dropping this removes the folder.
     _folder: TempDir,
 }
 
 impl Server {
     /// Starts a peer on a free port, and waits until it listens.
-    pub(crate) fn start(peer: &Peer, cores: Cores) -> Result<Self, Error> {
+    fn start(peer: &Peer, cores: Cores) -> Result<Self, Error> {
         let folder = tempfile::tempdir()?;
         // The port is free again at once. The kernel assigns other ports before it assigns this port again.
         let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// Asks the peer to end, together with all processes that it started.
-    pub(crate) fn stop(mut self) -> Result<(), Error> {
+    fn stop(mut self) -> Result<(), Error> {
         self.process.terminate()?;
         let deadline = Instant::now() + TIMEOUT;
         while !self.process.has_ended()? && Instant::now() < deadline {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::{Config, ConfigError, Exporter};
 
 /// All keys, as they are written in TOML.
-const KEYS: [&str; 10] = [
+pub(super) const KEYS: [&str; 10] = [
     "enabled",
     "exporters",
     "prefix",
@@ -154,8 +154,10 @@ impl RawValue {
             Self::Text(names) => comma_separated(names).map(by_name).collect(),
             _ => None,
         };
-        let expected = "a list of exporters; the exporters are statsd, console and prometheus";
-        exporters.map(Some).ok_or_else(|| self.is_not(expected))
+        exporters.map(Some).ok_or_else(|| {
+            let names = EXPORTERS.map(|(name, _)| name).join(", ");
+            self.is_not(&format!("a list of exporters; the exporters are {names}"))
+        })
     }
 
     fn tags(&self) -> Result<Vec<(String, String)>, String> {

@@ -1,11 +1,12 @@
 //! Reads a configuration from TOML, or through serde as a part of an application's own configuration.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::keys::{RawValue, is_section};
+use super::keys::{KEYS, RawValue, is_section};
 use super::{Config, ConfigError};
 
 impl Config {
@@ -36,8 +37,12 @@ impl<'de> Deserialize<'de> for Config {
 }
 
 /// The names at the top level. serde needs them if an application flattens this configuration into its own.
-const TOP_LEVEL: [&str; 7] =
-    ["enabled", "exporters", "prefix", "tags", "sample_rate", "statsd", "prometheus"];
+static TOP_LEVEL: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let mut names: Vec<_> =
+        KEYS.iter().map(|key| key.split_once('.').map_or(*key, |parts| parts.0)).collect();
+    names.dedup();
+    names
+});
 
 /// A key or a section. Errors are raised while serde reads its value, so the format can add the number of the line.
 struct Entry<'a> {
@@ -116,8 +121,16 @@ mod tests {
         struct Application {
             metrics: Config,
         }
+        #[derive(Deserialize)]
+        struct Flat {
+            #[serde(flatten)]
+            metrics: Config,
+        }
         let json = r#"{"metrics": {"prefix": null, "sample_rate": 1, "statsd": {"address": "a:1"}}}"#;
         let application: Application = serde_json::from_str(json).unwrap();
-        assert_eq!(application.metrics, Config::new().sample_rate(1.0).statsd_address("a:1"));
+        let expected = Config::new().sample_rate(1.0).statsd_address("a:1");
+        assert_eq!(application.metrics, expected);
+        let json = r#"{"name": "shop", "sample_rate": 1, "statsd": {"address": "a:1"}}"#;
+        assert_eq!(serde_json::from_str::<Flat>(json).unwrap().metrics, expected);
     }
 }

@@ -1,7 +1,6 @@
 //! The `console` exporter, which writes each sample to the log.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::text::{name_prefix, push_metric_name, push_tags};
 use crate::sample::{Sample, Value};
@@ -36,25 +35,24 @@ impl Drop for EndGuard {
 #[derive(Debug)]
 pub(super) struct Console {
     name_prefix: String,
-    lost: AtomicU64,
 }
 
 impl Console {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { name_prefix: name_prefix(prefix), lost: AtomicU64::new(0) }
+        Self { name_prefix: name_prefix(prefix) }
     }
 
-    pub(super) fn record(&self, sample: &Sample<'_>) {
+    /// Returns false if the sample is lost.
+    pub(super) fn record(&self, sample: &Sample<'_>, rate: f64) -> bool {
         // A log that counts its own records with a metric would otherwise log that metric endlessly.
         if matches!(LOG_STATE.get(), LogState::Writing | LogState::Ending) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
         let _writing = Writing::begin();
         let (mut metric, mut tags) = (String::new(), String::new());
         push_metric_name(&mut metric, &self.name_prefix, sample);
         push_tags(&mut tags, "", sample);
-        let Sample { component, name, value, rate, .. } = *sample;
+        let Sample { component, name, value, .. } = *sample;
         // This is a macro, because `tracing` needs the type of each field at compile time.
         macro_rules! write {
             ($value:expr) => {
@@ -71,10 +69,7 @@ impl Console {
             }
             Value::Set(member) => write!(member),
         }
-    }
-
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        true
     }
 }
 

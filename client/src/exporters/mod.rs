@@ -2,31 +2,30 @@
 
 mod console;
 mod losses;
-#[cfg(feature = "prometheus")]
+#[cfg_attr(not(feature = "prometheus"), path = "prometheus/disabled.rs")]
 mod prometheus;
 mod statsd;
 mod text;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LockResult, PoisonError};
 use std::time::Instant;
 
 use self::console::Console;
-#[cfg(feature = "prometheus")]
+use self::losses::Losses;
 use self::prometheus::Prometheus;
 use self::statsd::Statsd;
 use crate::config::Exporter;
 use crate::config::settings::Settings;
-use crate::sample::{NOT_SENT, Sample};
+use crate::sample::{Rate, Sample};
 
 /// The running exporters. If one of them fails, the others continue.
 #[derive(Default)]
 pub(crate) struct Exporters {
     statsd: Option<Statsd>,
     console: Option<Console>,
-    #[cfg(feature = "prometheus")]
     prometheus: Option<Prometheus>,
-    /// The number of samples that no exporter accepts, such as a gauge that is not a number.
-    invalid: AtomicU64,
+    /// The samples that no exporter accepts, and those that `console` or `prometheus` lost.
+    losses: Losses,
 }
 
 impl Exporters {
@@ -38,7 +37,6 @@ impl Exporters {
             match exporter {
                 Exporter::Statsd => all.statsd = Some(Statsd::new(prefix, settings.statsd_address.clone())),
                 Exporter::Console => all.console = Some(Console::new(prefix)),
-                #[cfg(feature = "prometheus")]
                 Exporter::Prometheus => match Prometheus::start(prefix, settings.scrape_address) {
                     Ok(prometheus) => all.prometheus = Some(prometheus),
                     Err(error) => {
@@ -47,9 +45,6 @@ impl Exporters {
                         tracing::error!(address, %error, "the exporter prometheus cannot start, and its samples are lost; {help}");
                     }
                 },
-                // `Config::settings` refuses this exporter without its feature.
-                #[cfg(not(feature = "prometheus"))]
-                Exporter::Prometheus => {}
             }
         }
         all
@@ -63,20 +58,8 @@ impl Exporters {
     /// Returns true if an exporter also records the calls that sampling leaves out. The Prometheus page does so,
     /// because it sends nothing.
     #[inline]
-    #[cfg_attr(
-        not(feature = "prometheus"),
-        allow(clippy::unused_self, reason = "only the prometheus exporter does")
-    )]
     pub(crate) fn records_every_call(&self) -> bool {
-        #[cfg(feature = "prometheus")]
-        return self.prometheus.is_some();
-        #[cfg(not(feature = "prometheus"))]
-        false
-    }
-
-    /// Returns true if [`flush`](Self::flush) or [`run_upkeep`](Self::run_upkeep) has work to do.
-    pub(crate) fn needs_upkeep(&self) -> bool {
-        self.statsd.is_some() || self.records_every_call()
+        self.prometheus.is_some()
     }
 
     /// Returns true if [`open_sockets`](Self::open_sockets) has work to do.
@@ -86,41 +69,39 @@ impl Exporters {
 
     pub(crate) fn record(&self, sample: &Sample<'_>) {
         if !sample.is_valid() {
-            self.invalid.fetch_add(1, Ordering::Relaxed);
-            return;
+            let reason = "the value is not a finite number, or the name or the member of the set is empty";
+            return self.losses.add(sample, reason);
         }
-        if sample.rate > NOT_SENT {
+        if let Rate::Sent(rate) = sample.rate {
             if let Some(statsd) = &self.statsd {
-                statsd.record(sample);
+                statsd.record(sample, rate);
             }
-            if let Some(console) = &self.console {
-                console.record(sample);
+            if let Some(console) = &self.console
+                && !console.record(sample, rate)
+            {
+                self.losses.add(sample, "the log itself or an ending thread recorded the sample");
             }
         }
-        #[cfg(feature = "prometheus")]
-        if let Some(prometheus) = &self.prometheus {
-            prometheus.record(sample);
+        if let Some(prometheus) = &self.prometheus
+            && let Err(reason) = prometheus.record(sample)
+        {
+            self.losses.add(sample, reason);
         }
     }
 
+    /// Sends all buffered samples, and logs lost samples.
     pub(crate) fn flush(&self) {
         if let Some(statsd) = &self.statsd {
             statsd.flush();
         }
+        self.losses.log();
     }
 
     /// Updates the Prometheus page.
-    #[cfg_attr(
-        not(feature = "prometheus"),
-        allow(clippy::unused_self, reason = "only the prometheus exporter needs it")
-    )]
     pub(crate) fn run_upkeep(&self, now: Instant) {
-        #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
             prometheus.run_upkeep(now);
         }
-        #[cfg(not(feature = "prometheus"))]
-        let _ = now;
     }
 
     pub(crate) fn sockets_are_open(&self) -> bool {
@@ -135,7 +116,6 @@ impl Exporters {
     /// Sends all buffered samples, and stops the server of the Prometheus page.
     pub(crate) fn stop(&self) {
         self.flush();
-        #[cfg(feature = "prometheus")]
         if let Some(prometheus) = &self.prometheus {
             prometheus.stop();
         }
@@ -143,17 +123,17 @@ impl Exporters {
 
     /// Returns the number of dropped samples. A sample counts once for each exporter that dropped it.
     pub(crate) fn lost(&self) -> u64 {
-        let by_statsd = self.statsd.as_ref().map_or(0, Statsd::lost);
-        let by_console = self.console.as_ref().map_or(0, Console::lost);
-        #[cfg(feature = "prometheus")]
-        let by_prometheus = self.prometheus.as_ref().map_or(0, Prometheus::lost);
-        #[cfg(not(feature = "prometheus"))]
-        let by_prometheus = 0;
-        self.invalid.load(Ordering::Relaxed) + by_statsd + by_console + by_prometheus
+        self.losses.count() + self.statsd.as_ref().map_or(0, Statsd::lost)
     }
 
     #[cfg(feature = "prometheus")]
     pub(crate) fn render_prometheus(&self) -> Option<String> {
         self.prometheus.as_ref().map(Prometheus::render)
     }
+}
+
+/// Returns the guard of a lock even if a thread panicked while it held the lock. The values behind the locks of the
+/// exporters are always complete, except for a line in a buffer, which the server rejects and counts.
+fn ignore_poison<Guard>(guard: LockResult<Guard>) -> Guard {
+    guard.unwrap_or_else(PoisonError::into_inner)
 }

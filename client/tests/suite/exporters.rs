@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use tallyd_client::{Config, Exporter, Metrics, MetricsCollector, time};
 
-use crate::harness::{Server, split_timing};
+use crate::harness::{Server, log_of, losses, split_timing};
 
 #[test]
 fn call_becomes_a_line_with_the_tags_of_all_sources() {
@@ -314,27 +314,23 @@ fn unknown_host_neither_fails_nor_blocks_a_call() {
     assert_eq!(metrics.lost(), 1);
 }
 
-/// Keeps the text of all log records.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+#[test]
+fn invalid_sample_is_logged_even_without_an_exporter_that_sends() {
+    let records = log_of(|| {
+        let config = Config::new().exporters([Exporter::Console]);
+        let metrics = Metrics::start(&config.statsd_flush_interval(Duration::from_hours(1))).unwrap();
+        for _ in 0..3 {
+            metrics.collector("A").record_gauge("ratio", f64::NAN, &[("env", "test")]);
+            metrics.flush();
+        }
+    });
+    let reason = "the value is not a finite number, or the name or the member of the set is empty";
+    assert_eq!(losses(&records), [1, 2].map(|lost| (lost, "A.ratio|g|env:test", reason)));
 }
 
 #[test]
 fn console_logs_each_sample_even_if_statsd_cannot_send() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, || {
+    let records = log_of(|| {
         let config = Config::new()
             .exporters([Exporter::Statsd, Exporter::Console])
             .statsd_address("unix:///nonexistent/tallyd.sock")
@@ -350,11 +346,8 @@ fn console_logs_each_sample_even_if_statsd_cannot_send() {
             parser.record_gauge("queue:length", 2.5, &[]);
         }
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let records: Vec<serde_json::Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let find = |message: &str| {
-        records.iter().find(|record| record["message"] == message).unwrap_or_else(|| panic!("{text}"))
+        records.iter().find(|record| record["message"] == message).unwrap_or_else(|| panic!("{records:?}"))
     };
     let resumes = find("METRIC: shop.ResumeParser.resumes");
     for (field, expected) in [

@@ -1,4 +1,4 @@
-//! A test server that keeps the lines that it receives.
+//! A test server that keeps the lines that it receives, and a log that keeps its records.
 
 use std::net::UdpSocket;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -78,4 +78,41 @@ impl Server {
 pub(crate) fn split_timing(line: &str) -> (f64, &str) {
     let (value, rest) = line.split_once("|ms").unwrap();
     (value.parse().unwrap(), rest)
+}
+
+/// Keeps the text of all log records.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the records that `work` logs on this thread.
+pub(crate) fn log_of(work: impl FnOnce()) -> Vec<serde_json::Value> {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns the number, the series and the reason of each record about lost samples.
+pub(crate) fn losses(records: &[serde_json::Value]) -> Vec<(u64, &str, &str)> {
+    records
+        .iter()
+        .filter(|record| record["message"] == "samples are dropped")
+        .map(|record| {
+            let text = |field: &str| record[field].as_str().unwrap();
+            (record["lost"].as_u64().unwrap(), text("series"), text("reason"))
+        })
+        .collect()
 }

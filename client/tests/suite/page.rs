@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use tallyd_client::{Config, Exporter, Metrics};
 
-use crate::harness::{Server, application_server};
+use crate::harness::{Server, application_server, log_of, losses};
 
 /// Returns an address that is free at this moment.
 fn free_address() -> SocketAddr {
@@ -96,4 +97,21 @@ fn samples_of_series_beyond_the_limit_are_counted_as_lost() {
     collector.increment_counter("n", 1, &[("series", "5")]);
     assert_eq!(metrics.lost(), 10, "known series are still recorded");
     assert_eq!(metrics.render_prometheus().unwrap().matches("\nA_n_total{").count(), 100_000);
+}
+
+/// The client once knew the reason only when it logged the first sample of a refused series.
+#[test]
+fn refused_series_is_logged_with_its_reason_every_time() {
+    let records = log_of(|| {
+        let config = page_only().prometheus_start_http_server(false);
+        let metrics = Metrics::start(&config.statsd_flush_interval(Duration::from_hours(1))).unwrap();
+        let collector = metrics.collector("A");
+        collector.increment_counter("n", 1, &[]);
+        for _ in 0..5 {
+            collector.record_gauge("n_total", 1, &[]);
+            metrics.flush();
+        }
+    });
+    let reason = "another series has the same name and the same labels in Prometheus";
+    assert_eq!(losses(&records), [1, 2, 4].map(|lost| (lost, "A.n_total|g", reason)));
 }

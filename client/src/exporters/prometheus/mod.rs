@@ -18,15 +18,14 @@ mod server;
 use std::error::Error;
 use std::hash::RandomState;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use self::registry::Registry;
 use self::server::Server;
-use super::losses::LossLog;
+use super::ignore_poison;
 use super::text::{name_prefix, push_metric_name, push_tags, with_buffer};
 use crate::sample::Sample;
 
@@ -42,8 +41,6 @@ pub(super) struct Prometheus {
     /// Hashes the members of sets.
     hasher: RandomState,
     interval_start: Mutex<Instant>,
-    lost: AtomicU64,
-    loss_log: LossLog,
     /// `None` if the application serves the page itself, and after [`stop`](Self::stop).
     server: Mutex<Option<Server>>,
 }
@@ -68,76 +65,45 @@ impl Prometheus {
             registry: RwLock::new(Registry::new(recorder)),
             hasher: RandomState::new(),
             interval_start: Mutex::new(Instant::now()),
-            lost: AtomicU64::new(0),
-            loss_log: LossLog::default(),
             server: Mutex::new(server),
         })
     }
 
-    pub(super) fn record(&self, sample: &Sample<'_>) {
+    /// Records a sample. Fails with the reason if the page cannot show its series.
+    pub(super) fn record(&self, sample: &Sample<'_>) -> Result<(), &'static str> {
         with_buffer(|identity| {
             push_metric_name(identity, &self.name_prefix, sample);
             let metric_length = identity.len();
             identity.push('|');
             identity.push_str(sample.value.wire_type());
             push_tags(identity, "|", sample);
-            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-            let is_recorded = if let Some(series) = registry.find(identity) {
+            let registry = ignore_poison(self.registry.read());
+            if let Some(series) = registry.find(identity) {
                 series.record(sample.value, &self.hasher)
             } else {
                 drop(registry);
-                let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+                let mut registry = ignore_poison(self.registry.write());
                 registry.add(identity, &identity[..metric_length], sample).record(sample.value, &self.hasher)
-            };
-            if !is_recorded {
-                self.lost.fetch_add(1, Ordering::Relaxed);
             }
-        });
+        })
     }
 
-    /// Moves recorded values into summaries, logs losses, and updates the page's sets if their interval has ended.
+    /// Moves recorded values into summaries, and updates the page's sets if their interval has ended.
     pub(super) fn run_upkeep(&self, now: Instant) {
         self.handle.run_upkeep();
-        self.log_losses();
-        let mut start = lock(&self.interval_start);
+        let mut start = ignore_poison(self.interval_start.lock());
         if now.saturating_duration_since(*start) >= INTERVAL {
             *start = now;
-            self.registry.read().unwrap_or_else(PoisonError::into_inner).end_interval();
+            ignore_poison(self.registry.read()).end_interval();
         }
-    }
-
-    /// Logs lost samples, throttled by [`LossLog`]. Calls do not log them, because the log may itself record metrics.
-    fn log_losses(&self) {
-        let lost = self.lost();
-        if !self.loss_log.is_due(lost) {
-            return;
-        }
-        let refused = self.registry.write().unwrap_or_else(PoisonError::into_inner).take_last_refused();
-        let (series, reason) = refused.unwrap_or_else(|| (String::new(), "the page has too many series"));
-        tracing::error!(
-            lost,
-            series,
-            reason,
-            "samples are dropped because the Prometheus page cannot show their series"
-        );
     }
 
     /// Stops the server.
     pub(super) fn stop(&self) {
-        drop(lock(&self.server).take());
+        drop(ignore_poison(self.server.lock()).take());
     }
 
     pub(super) fn render(&self) -> String {
         self.handle.render()
     }
-
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
-    }
-}
-
-/// Locks a mutex even if a thread panicked while it held the lock. The value is always complete, because every
-/// statement leaves it so.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

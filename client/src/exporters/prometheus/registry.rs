@@ -2,19 +2,23 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::names;
+use super::{ignore_poison, names};
 use crate::sample::{Sample, Value};
 
-/// The largest number of entries in [`Registry::series`]. The page removes no series while the application runs, so it
-/// needs a limit.
-const MAX_SERIES: usize = 100_000;
+/// The number of entries in [`Registry::series`] at which the registry adds no more series. It is a limit of entries,
+/// because they take the memory. The page removes no series while the application runs, so it needs a limit.
+const MAX_ENTRIES: usize = 100_000;
 /// The recorder requires this value but does not use it.
 const METADATA: Metadata<'static> = Metadata::new("tallyd_client", Level::INFO, None);
+
+/// The series of all samples that come too late for the limit.
+const FULL: Series = Series::Refused("the Prometheus page has too many series");
+const OTHER_TYPE: &str = "a metric of another type has this name in Prometheus";
 
 /// The names of the metrics that Prometheus itself records for each target and each alert.
 const RESERVED: [&str; 10] = [
@@ -33,31 +37,24 @@ const RESERVED: [&str; 10] = [
 /// All series that the application has recorded so far.
 pub(super) struct Registry {
     recorder: PrometheusRecorder,
-    /// The series by metric, type and tags. A series has an entry for each order of its tags that has occurred.
+    /// The series by metric, type and tags, including those that are refused. A series has an entry for its tags in
+    /// sorted order, and one for each other order that has occurred.
     series: HashMap<String, Arc<Series>>,
     families: Families,
     /// The sets. Their gauges change only at the end of an interval.
     sets: Vec<(Key, Arc<Members>)>,
-    /// The last series that the page cannot show, and the reason.
-    last_refused: Option<(String, &'static str)>,
 }
 
 impl Registry {
     pub(super) fn new(recorder: PrometheusRecorder) -> Self {
-        Self {
-            recorder,
-            series: HashMap::new(),
-            families: Families::default(),
-            sets: Vec::new(),
-            last_refused: None,
-        }
+        Self { recorder, series: HashMap::new(), families: Families::default(), sets: Vec::new() }
     }
 
-    /// Returns the series of a sample if it is known. If the registry is full, returns [`Series::Refused`] for an
+    /// Returns the series of a sample if it is known. If the registry is full, returns [`FULL`] for an
     /// unknown series, because remembering it would defeat the limit.
     pub(super) fn find(&self, identity: &str) -> Option<&Series> {
         let known = self.series.get(identity).map(|series| &**series);
-        known.or_else(|| (self.series.len() >= MAX_SERIES).then_some(&Series::Refused))
+        known.or_else(|| (self.series.len() >= MAX_ENTRIES).then_some(&FULL))
     }
 
     /// Adds the series of a sample, or adds another order of its tags to a known series.
@@ -69,10 +66,7 @@ impl Registry {
         }
         let known = self.series.get(&sorted).map(Arc::clone);
         let series = known.unwrap_or_else(|| {
-            Arc::new(self.register(metric, sample.value, tags).unwrap_or_else(|reason| {
-                self.last_refused = Some((identity.to_owned(), reason));
-                Series::Refused
-            }))
+            Arc::new(self.register(metric, sample.value, tags).unwrap_or_else(Series::Refused))
         });
         for identity in [identity.to_owned(), sorted] {
             self.series.entry(identity).or_insert_with(|| Arc::clone(&series));
@@ -108,15 +102,10 @@ impl Registry {
     /// Writes the number of members of each set to the page, and empties the sets for the next interval.
     pub(super) fn end_interval(&self) {
         for (key, members) in &self.sets {
-            let mut members = lock(members);
+            let mut members = ignore_poison(members.lock());
             self.recorder.register_gauge(key, &METADATA).set(members.len() as f64);
             members.clear();
         }
-    }
-
-    /// Returns the last refused series with the reason, if one was refused since the previous call.
-    pub(super) fn take_last_refused(&mut self) -> Option<(String, &'static str)> {
-        self.last_refused.take()
     }
 }
 
@@ -128,13 +117,13 @@ pub(super) enum Series {
     Timing(Histogram),
     Summary(Histogram),
     Set(Arc<Members>),
-    /// The page cannot show the series.
-    Refused,
+    /// The page cannot show the series, for this reason.
+    Refused(&'static str),
 }
 
 impl Series {
-    /// Records a value. Returns false if the value is lost.
-    pub(super) fn record(&self, value: Value<'_>, hasher: &RandomState) -> bool {
+    /// Records a value. Fails with the reason if the page cannot show the series.
+    pub(super) fn record(&self, value: Value<'_>, hasher: &RandomState) -> Result<(), &'static str> {
         match (self, value) {
             (Self::Counter(counter), Value::Counter(value)) => counter.increment(value),
             (Self::Gauge(gauge), Value::Gauge(value)) => gauge.set(value),
@@ -143,22 +132,18 @@ impl Series {
                 summary.record(value);
             }
             (Self::Set(members), Value::Set(member)) => {
-                lock(members).insert(hasher.hash_one(member));
+                ignore_poison(members.lock()).insert(hasher.hash_one(member));
             }
-            _ => return false,
+            (Self::Refused(reason), _) => return Err(reason),
+            // This does not happen, because each type has its own series.
+            _ => return Err(OTHER_TYPE),
         }
-        true
+        Ok(())
     }
 }
 
 /// The hashes of the members of a set in the current interval.
 type Members = Mutex<HashSet<u64>>;
-
-/// Locks the members even if a thread panicked while it held the lock. The members are always complete, because every
-/// statement leaves them so.
-fn lock(members: &Members) -> MutexGuard<'_, HashSet<u64>> {
-    members.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The families on the page. Each family has one type, and no series occurs twice. Prometheus rejects a page that
 /// breaks these rules.
@@ -192,7 +177,7 @@ impl Families {
         };
         let names: Vec<_> = suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect();
         if names.iter().any(|name| self.owners.get(name).is_some_and(|owner| *owner != family)) {
-            return Err("a metric of another type has this name in Prometheus");
+            return Err(OTHER_TYPE);
         }
         self.owners.extend(names.into_iter().map(|name| (name, family.clone())));
         self.series.insert(key.clone());

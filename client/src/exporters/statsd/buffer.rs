@@ -1,8 +1,9 @@
 //! A buffer of lines, which the client sends together in one datagram.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use super::ignore_poison;
 use super::socket::{NETWORK_DATAGRAM, ResolvedAddress, Socket};
 
 /// Lines and the socket that sends them. The alignment gives each buffer its own cache lines, because threads write to
@@ -80,10 +81,8 @@ impl Buffer {
         self.lock().error.take()
     }
 
-    /// Locks the state even if a thread panicked while it held the lock. That thread may have left an incomplete line,
-    /// which the server rejects and counts.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.state.lock())
     }
 }
 

@@ -7,15 +7,15 @@ use crate::sample::{Sample, Value};
 ///
 /// A negative gauge takes two lines, because servers add a value with a sign to the gauge. The first line sets the
 /// gauge to 0, and the second line adds the negative value. Both lines must be in one datagram.
-pub(super) fn push_lines(lines: &mut String, name_prefix: &str, sample: &Sample<'_>) {
+pub(super) fn push_lines(lines: &mut String, name_prefix: &str, sample: &Sample<'_>, rate: f64) {
     if matches!(sample.value, Value::Gauge(value) if value < 0.0) {
-        push_line(lines, name_prefix, sample, Value::Gauge(0.0));
+        push_line(lines, name_prefix, sample, Value::Gauge(0.0), rate);
         lines.push('\n');
     }
-    push_line(lines, name_prefix, sample, sample.value);
+    push_line(lines, name_prefix, sample, sample.value, rate);
 }
 
-fn push_line(line: &mut String, name_prefix: &str, sample: &Sample<'_>, value: Value<'_>) {
+fn push_line(line: &mut String, name_prefix: &str, sample: &Sample<'_>, value: Value<'_>, rate: f64) {
     push_metric_name(line, name_prefix, sample);
     line.push(':');
     match value {
@@ -27,9 +27,9 @@ fn push_line(line: &mut String, name_prefix: &str, sample: &Sample<'_>, value: V
     }
     line.push('|');
     line.push_str(value.wire_type());
-    if sample.rate < 1.0 {
+    if rate < 1.0 {
         line.push_str("|@");
-        push_number(line, sample.rate);
+        push_number(line, rate);
     }
     push_tags(line, "|#", sample);
 }
@@ -46,12 +46,13 @@ fn push_number(line: &mut String, number: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Tag, Tags};
+    use crate::sample::{Rate, Tag, Tags};
 
     fn line(prefix: &str, name: &str, value: Value<'_>, rate: f64, tags: &[Tag<'_>]) -> String {
         let tags = [Tags::NONE, Tags::NONE, Tags::Borrowed(tags), Tags::NONE];
         let mut line = String::new();
-        push_lines(&mut line, prefix, &Sample { component: "Parser", name, value, tags, rate });
+        let sample = Sample { component: "Parser", name, value, tags, rate: Rate::Sent(rate) };
+        push_lines(&mut line, prefix, &sample, rate);
         line
     }
 

@@ -7,12 +7,13 @@ mod socket;
 use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
 use self::buffer::Buffer;
 use self::line::push_lines;
 use self::socket::ResolvedAddress;
+use super::ignore_poison;
 use super::losses::LossLog;
 use super::text::{name_prefix, with_buffer};
 use crate::config::settings::StatsdAddress;
@@ -51,9 +52,9 @@ impl Statsd {
         statsd
     }
 
-    pub(super) fn record(&self, sample: &Sample<'_>) {
+    pub(super) fn record(&self, sample: &Sample<'_>, rate: f64) {
         with_buffer(|lines| {
-            push_lines(lines, &self.name_prefix, sample);
+            push_lines(lines, &self.name_prefix, sample, rate);
             self.buffer(sample.value).push(lines);
         });
     }
@@ -109,7 +110,7 @@ impl Statsd {
     }
 
     fn open_error(&self) -> MutexGuard<'_, Option<io::Error>> {
-        self.open_error.lock().unwrap_or_else(PoisonError::into_inner)
+        ignore_poison(self.open_error.lock())
     }
 
     pub(super) fn lost(&self) -> u64 {

@@ -1,14 +1,13 @@
 //! The lines that the benches `record` and `instructions` record. Both benches share them, so that counts of
 //! instructions explain times.
 
-use crate::random::Random;
+use crate::traffic::{LINES_PER_DATAGRAM, shuffled_passes};
 
-pub(crate) const LINES_PER_DATAGRAM: usize = 20;
 const FOUR_TAGS: &str = "env:prod,service:checkout,region:eu-west-1,version:1.42";
 
 /// Lines of one kind, in datagrams.
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub(crate) struct Input {
     pub(crate) name: &'static str,
     pub(crate) series: usize,
     /// The number of lines before they repeat. It is a multiple of the number of series.
@@ -17,12 +16,12 @@ pub(crate) struct Stream {
     line: fn(usize, usize) -> String,
 }
 
-pub(crate) const ALL: [Stream; 11] = [
+pub(crate) const ALL: [Input; 11] = [
     of_1k("counter/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c")),
     of_1k("sampled/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c|@0.1")),
     of_1k("timing/1k", |id, n| format!("app.latency.endpoint.{id:06}:{}.{}|ms", n % 977, n % 10)),
     // Each series has a thousand values. Most of them go into histograms.
-    Stream {
+    Input {
         name: "timing/50",
         series: 50,
         lines: 50_000,
@@ -37,25 +36,19 @@ pub(crate) const ALL: [Stream; 11] = [
     of_1k("bad_value/1k", |id, _| format!("app.requests.endpoint.{id:06}:NaN|c")),
 ];
 
-const fn of_1k(name: &'static str, line: fn(usize, usize) -> String) -> Stream {
-    Stream { name, series: 1000, lines: 20_000, line }
+const fn of_1k(name: &'static str, line: fn(usize, usize) -> String) -> Input {
+    Input { name, series: 1000, lines: 20_000, line }
 }
 
-const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Stream {
-    Stream { name, series: 200_000, lines: 200_000, line }
+const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Input {
+    Input { name, series: 200_000, lines: 200_000, line }
 }
 
-impl Stream {
+impl Input {
     /// Returns the datagrams. Each pass has one line per series, in its own random order.
     pub(crate) fn datagrams(&self) -> Vec<String> {
-        let mut random = Random(1);
-        let mut order: Vec<_> = (0..self.series).collect();
-        let mut lines = Vec::with_capacity(self.lines);
-        while lines.len() < self.lines {
-            random.shuffle(&mut order);
-            let first = lines.len();
-            lines.extend((first..).zip(&order).map(|(n, &id)| (self.line)(id, n)));
-        }
+        let ids = shuffled_passes(self.series, self.lines / self.series);
+        let lines: Vec<_> = ids.enumerate().map(|(n, id)| (self.line)(id, n)).collect();
         lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect()
     }
 }
