@@ -184,11 +184,11 @@ pub enum MatchMetricType {
 pub struct SummaryOptions {
     /// The quantiles. If the list is empty, the configured quantiles apply.
     pub quantiles: Vec<Quantile>,
-    /// This option has no effect, because tallyd's summaries describe the latest interval.
+    /// The time that the percentiles of a summary cover. Zero selects the configured window.
     pub max_age: GoDuration,
-    /// This option has no effect, for the same reason as `max_age`.
+    /// This option has no effect, because tallyd always divides a window into five parts.
     pub age_buckets: u32,
-    /// This option has no effect, for the same reason as `max_age`.
+    /// This option has no effect, because tallyd buffers no values.
     pub buf_cap: u32,
 }
 

@@ -10,6 +10,10 @@ use crate::model::{
 };
 use crate::text::duration::GoDuration;
 
+/// The growth of the buckets from which the percentiles of a window are computed. It selects the finest schema, so the
+/// error is that of `aggregation.digits`.
+const WINDOW_BUCKET_FACTOR: f64 = 1.001;
+
 impl Mapping {
     /// Builds the policies of series, and stores in each rule the policy of its series. The policies are distinct and
     /// in the order of the rules. The last one applies to series without a rule.
@@ -66,8 +70,17 @@ fn policy(
         Exposition::Summary | Exposition::Native => Vec::new(),
     };
     let factor = given().map(|options| options.native_histogram_bucket_factor).find(|factor| *factor > 0.0);
+    let max_age = |options: &SummaryOptions| Some(options.max_age.0).filter(|age| !age.is_zero());
+    let percentile_window = match exposition {
+        Exposition::Summary => summary
+            .and_then(max_age)
+            .or_else(|| max_age(&defaults.summary_options))
+            .unwrap_or(fallback.percentile_window),
+        Exposition::Histogram | Exposition::Native => Duration::ZERO,
+    };
     let factor = match exposition {
-        Exposition::Summary => None,
+        // The exporter adds up the histograms of the window's intervals.
+        Exposition::Summary => (!percentile_window.is_zero()).then_some(WINDOW_BUCKET_FACTOR),
         // A Prometheus that accepts native histograms drops the classic buckets, so only an explicit factor adds native
         // ones.
         Exposition::Histogram => factor,
@@ -76,7 +89,10 @@ fn policy(
     let max_buckets = given().map(|options| options.native_histogram_max_buckets).find(|limit| *limit > 0);
     let native = factor.map(|factor| NativeSettings {
         schema: NativeHistogram::schema_of(factor),
-        max_buckets: max_buckets.unwrap_or(histograms.native_histogram_max_buckets) as usize,
+        max_buckets: match exposition {
+            Exposition::Summary => 0,
+            _ => max_buckets.unwrap_or(histograms.native_histogram_max_buckets) as usize,
+        },
     });
     let ttl = rule.map(|rule| rule.ttl).filter(|ttl| *ttl != GoDuration::default()).unwrap_or(defaults.ttl);
     Policy {
@@ -88,6 +104,7 @@ fn policy(
             native,
         },
         exposition,
+        percentile_window,
         expire_after: if ttl == GoDuration::default() {
             fallback.expire_after
         } else {

@@ -11,7 +11,7 @@ mod snapshot;
 mod statistics;
 mod telemetry;
 
-pub(crate) use arithmetic::{MILLISECONDS, finite};
+pub(crate) use arithmetic::{MILLISECONDS, finite, nanoseconds};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use named::Named;

@@ -3,6 +3,7 @@
 use std::iter;
 use std::ops::RangeInclusive;
 
+use super::Percentile;
 use super::arithmetic::finite;
 
 /// The settings of a native histogram.
@@ -76,6 +77,30 @@ impl NativeHistogram {
     pub fn weight(&self) -> f64 {
         let buckets = self.positive.iter().chain(&self.negative);
         buckets.fold(self.zero, |sum, (_, weight)| finite(sum + weight))
+    }
+
+    /// Returns percentiles by nearest rank. Each is the middle of the bucket of that rank. `percentiles` must ascend.
+    pub(crate) fn percentiles(&self, percentiles: &[Percentile]) -> impl Iterator<Item = f64> {
+        let negative = self.negative.iter().rev().map(|&(index, weight)| (-self.middle(index), weight));
+        let positive = self.positive.iter().map(|&(index, weight)| (self.middle(index), weight));
+        let mut buckets = negative.chain([(0.0, self.zero)]).chain(positive).filter(|bucket| bucket.1 > 0.0);
+        let count = self.weight();
+        let (mut value, mut below) = (0.0, 0.0);
+        percentiles.iter().map(move |percentile| {
+            while below < percentile.rank(count)
+                && let Some((middle, weight)) = buckets.next()
+            {
+                value = middle;
+                below += weight;
+            }
+            value
+        })
+    }
+
+    /// Returns the middle of the bucket with this index.
+    fn middle(&self, index: i32) -> f64 {
+        let bound = |index: i32| (f64::from(index) * f64::from(-self.schema).exp2()).exp2();
+        f64::midpoint(bound(index - 1), bound(index))
     }
 
     /// Adds another histogram. The sum has the coarser of the two schemas.

@@ -16,6 +16,8 @@ pub struct Policy {
     pub statistics: Statistics,
     /// The way in which Prometheus sees timings, histograms and distributions.
     pub exposition: Exposition,
+    /// The time that the percentiles of a Prometheus summary cover. Zero means the latest interval.
+    pub percentile_window: Duration,
     /// The time after which tallyd drops a series without samples, in whole seconds, indexed by [`Kind`].
     pub expire_after: [Duration; Kind::VARIANTS.len()],
 }
@@ -27,6 +29,7 @@ impl Default for Policy {
             help: Box::default(),
             statistics: Statistics::default(),
             exposition: Exposition::default(),
+            percentile_window: Duration::ZERO,
             expire_after: [Duration::from_hours(1); Kind::VARIANTS.len()],
         }
     }
@@ -36,7 +39,7 @@ impl Default for Policy {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Exposition {
-    /// Percentiles of the latest interval, with a running count and sum.
+    /// Percentiles of the latest interval or of a longer window, with a running count and sum.
     #[default]
     Summary,
     /// Running counts in classic buckets.

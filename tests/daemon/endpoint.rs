@@ -40,6 +40,25 @@ fn page_is_empty_and_not_ready_before_the_first_interval_ends() {
 }
 
 #[test]
+fn percentiles_cover_the_configured_window() {
+    let window = "exporters.prometheus.percentile_window=1h";
+    let (mut daemon, address) = start(&["flush.interval=100ms", window]);
+    for value in [1, 100, 3] {
+        daemon.send(format!("t:{value}|ms").as_bytes());
+        // Each value is in an interval of its own.
+        daemon.wait_for(|row| row["name"] == "t" && row["max"] == f64::from(value));
+    }
+    let percentile = |page: &Page, quantile| page.value("t_seconds", &[("quantile", quantile)]);
+    wait_until(|| scrape(address).value("t_seconds_count", &[]) == Some(3.0));
+    let page = scrape(address);
+    assert_eq!(percentile(&page, "0.99"), Some(0.1));
+    let median = percentile(&page, "0.5").unwrap();
+    assert!((median / 0.003 - 1.0).abs() < 0.01, "{median}");
+    let covered = |page: &Page| page.value("tallyd_percentile_window_seconds", &[]);
+    wait_until(|| covered(&scrape(address)) == Some(3600.0));
+}
+
+#[test]
 fn each_request_is_answered_and_counted() {
     let (mut daemon, address) = start(&["flush.interval=100ms"]);
     wait_until(|| get(address, "/-/ready").code == 200);

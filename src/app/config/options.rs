@@ -149,6 +149,7 @@ impl Config {
         Policy {
             statistics: Statistics { percentiles, ..Statistics::default() },
             exposition: self.exporters.prometheus.timings,
+            percentile_window: self.exporters.prometheus.percentile_window.get(),
             expire_after: self.aggregation.expire_after.by_name().map(|(_, time)| time.get()),
             ..Policy::default()
         }
@@ -279,6 +280,7 @@ mod tests {
             "aggregation.idle.gauges=nothing",
             "aggregation.expire_after.set=2h",
             "exporters.prometheus.timings=native",
+            "exporters.prometheus.percentile_window=30s",
             "exporters.prometheus.buckets=[1]",
             "exporters.prometheus.native_histogram_bucket_factor=2",
             "exporters.prometheus.native_histogram_max_buckets=5",

@@ -142,6 +142,7 @@ sections! {
         enable_reload: bool;
         web_config_file: PathBuf;
         #[reload] timings: Exposition;
+        #[reload] percentile_window: HumanDuration, "0s"..="1h";
         #[reload] buckets: Vec<f64>, histogram_bounds;
         #[reload] native_histogram_bucket_factor: f64, native_bucket_factor;
         #[reload] native_histogram_max_buckets: usize, 1..=10_000;

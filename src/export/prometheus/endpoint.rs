@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enum_map::EnumMap;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
@@ -24,6 +24,7 @@ use tokio::task::spawn_blocking;
 
 use super::encode::Format;
 use super::render_cache::RenderCache;
+use super::scrape_interval::ScrapeInterval;
 use super::totals::Totals;
 use crate::export::{ExportError, ExportOutcome, Exporter};
 use crate::http::negotiation::{self, Encoding, Offer, Precision};
@@ -84,6 +85,7 @@ pub struct Endpoint {
     address: SocketAddr,
     protection: Option<Protection>,
     cache: Arc<RenderCache>,
+    scrape_interval: Arc<ScrapeInterval>,
     /// The HTTP server. `None` once the exporter has finished.
     server: Option<Server>,
 }
@@ -103,9 +105,21 @@ impl Endpoint {
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let cache = Arc::new(RenderCache::new(totals));
         let scrapes = telemetry.counters("scrapes", &[], "format");
-        let service = ScrapeService { cache: Arc::clone(&cache), scrapes, reload_requests };
+        let scrape_interval = Arc::new(ScrapeInterval::register(telemetry));
+        let service = ScrapeService {
+            cache: Arc::clone(&cache),
+            scrapes,
+            scrape_interval: Arc::clone(&scrape_interval),
+            reload_requests,
+        };
         let server = Server::start(options, &KEYS, service, telemetry)?;
-        Ok(Self { address: server.address(), protection: server.protection(), cache, server: Some(server) })
+        Ok(Self {
+            address: server.address(),
+            protection: server.protection(),
+            cache,
+            scrape_interval,
+            server: Some(server),
+        })
     }
 
     /// Returns the address on which the endpoint serves.
@@ -127,6 +141,7 @@ impl Exporter for Endpoint {
     }
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+        self.scrape_interval.note_snapshot(snapshot);
         let outcome = self.cache.add(snapshot);
         if self.server.as_ref().is_some_and(Server::is_running) { Ok(outcome) } else { Err(panicked()) }
     }
@@ -154,6 +169,7 @@ fn panicked() -> ExportError {
 struct ScrapeService {
     cache: Arc<RenderCache>,
     scrapes: EnumMap<Format, Counter>,
+    scrape_interval: Arc<ScrapeInterval>,
     /// `None` if clients may not request a reload.
     reload_requests: Option<mpsc::Sender<ReloadRequest>>,
 }
@@ -191,6 +207,9 @@ impl ScrapeService {
         let format = negotiation::content_type(headers, &OFFERS);
         let encoding = negotiation::encoding(headers);
         self.scrapes[format].increment();
+        if let Some(slow) = self.scrape_interval.note_scrape(Instant::now()) {
+            slow.warn();
+        }
         let body = if let Some(body) = self.cache.find(format, encoding) {
             body
         } else {

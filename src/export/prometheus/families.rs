@@ -8,8 +8,9 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::family_type::FamilyType;
+use super::percentile_window::PercentileWindow;
 use crate::export::outcome::QuarantineReason;
-use crate::model::{HeldPolicy, Kind, NativeHistogram, NativeSettings, Policy, Statistics};
+use crate::model::{Exposition, HeldPolicy, Kind, NativeHistogram, NativeSettings, Policy, Statistics};
 
 /// A family: one metric of the page.
 #[derive(Debug)]
@@ -55,8 +56,11 @@ pub(super) enum Total {
 pub(super) struct Distribution {
     pub(super) count: f64,
     pub(super) sum: f64,
-    /// The percentiles of the latest interval. The list is empty if it had no samples. Only summaries show it.
+    /// The percentiles of the latest interval or of the window. The list is empty without samples. Only summaries show
+    /// it.
     pub(super) quantiles: Vec<f64>,
+    /// The intervals that the percentiles cover, if the policy wants more than the latest.
+    pub(super) window: Option<Box<PercentileWindow>>,
     /// The weight up to each bound. Summaries have no bounds.
     pub(super) buckets: Box<[f64]>,
     /// The weights in exponential buckets, if the policy wants them.
@@ -84,9 +88,11 @@ impl Distribution {
     /// Returns a distribution without values, with the buckets that the policy wants.
     pub(super) fn new(policy: &Policy) -> Self {
         let Statistics { bounds, native, .. } = &policy.statistics;
+        let has_buckets = policy.exposition != Exposition::Summary;
         Self {
             buckets: vec![0.0; bounds.len()].into(),
             native: native
+                .filter(|_| has_buckets)
                 .map(|NativeSettings { schema, .. }| Box::new(NativeHistogram::new(schema, 0.0, [], []))),
             ..Self::default()
         }

@@ -14,8 +14,10 @@ mod endpoint;
 mod families;
 mod family_type;
 mod names;
+mod percentile_window;
 mod placements;
 mod render_cache;
+mod scrape_interval;
 #[cfg(test)]
 mod tests;
 mod totals;

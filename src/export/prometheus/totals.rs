@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use super::admission::{self, Admission};
 use super::families::{Distribution, Families, Family, Member, Total};
@@ -13,8 +13,8 @@ use super::placements::{Placed, Placement, Placements};
 use super::warn_once::WarnOnce;
 use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
-    HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot, Statistics,
-    Summary, Value, finite,
+    Exposition, HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot,
+    Statistics, Summary, Value, finite, nanoseconds,
 };
 
 /// The running totals of all series, in families.
@@ -220,6 +220,7 @@ impl Totals {
         outcome.merged[MergeReason::Labels] += u64::from(by_labels);
         outcome.merged[MergeReason::Series] += u64::from(by_series);
         let member = self.families.member_mut(number);
+        let policy = self.policies.get(member.policy.id());
         // This divides, because no f64 is exactly 0.001: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
         match (&mut member.total, row.value) {
@@ -231,17 +232,27 @@ impl Totals {
             }
             (Total::Gauge(present), Value::Gauge(value) | Value::Set(value)) => *present = *value,
             (Total::Distribution(total), Value::Summary(summary)) => {
-                let Distribution { count, sum, quantiles, buckets, native } = &mut **total;
+                let Distribution { count, sum, quantiles, window, buckets, native } = &mut **total;
                 let Summary { percentiles, buckets: new, native: new_native, .. } = &**summary;
                 *count = finite(*count + summary.count);
                 *sum = finite(*sum + summary.sum / divisor);
-                quantiles.clear();
-                quantiles.extend(percentiles.iter().map(|value| value / divisor));
+                match new_native {
+                    Some(values) if !policy.percentile_window.is_zero() => {
+                        let window = window.get_or_insert_default();
+                        let extremes = summary.min / divisor..=summary.max / divisor;
+                        window.add(values, extremes, self.clock, policy.percentile_window);
+                        *quantiles = window.percentiles(&policy.statistics.percentiles);
+                    }
+                    _ => {
+                        *window = None;
+                        quantiles.clear();
+                        quantiles.extend(percentiles.iter().map(|value| value / divisor));
+                    }
+                }
                 buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
                 if let (Some(total), Some(new)) = (native, new_native) {
                     total.add(new);
-                    let settings = self.policies.get(member.policy.id()).statistics.native;
-                    total.limit(settings.map_or(0, |settings| settings.max_buckets));
+                    total.limit(policy.statistics.native.map_or(0, |settings| settings.max_buckets));
                 }
             }
             _ => {}
@@ -360,6 +371,11 @@ impl Totals {
                 && let Total::Distribution(total) = &mut member.total
             {
                 total.quantiles.clear();
+                if let Some(window) = &mut total.window {
+                    let policy = policies.get(member.policy.id());
+                    window.advance(clock, policy.percentile_window);
+                    total.quantiles = window.percentiles(&policy.statistics.percentiles);
+                }
             }
             frees_names |= !is_alive(member) && self.families.family_of(number).leaving.is_none();
         }
@@ -395,12 +411,9 @@ fn continues(member: &Member, old: &Policy, new: &Policy) -> bool {
 /// Returns true if two policies show distributions with the same type and the same buckets.
 fn show_alike(one: &Policy, other: &Policy) -> bool {
     let [Statistics { bounds, native, .. }, others] = [&one.statistics, &other.statistics];
-    one.exposition == other.exposition && *bounds == others.bounds && *native == others.native
-}
-
-/// Converts a duration to nanoseconds, which fit in 64 bits for 584 years.
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    // A summary needs its native histogram only for the percentiles of a window.
+    let have_same_native = *native == others.native || one.exposition == Exposition::Summary;
+    one.exposition == other.exposition && *bounds == others.bounds && have_same_native
 }
 
 /// Returns the start of an interval in seconds since 1970, rounded down to the millisecond.

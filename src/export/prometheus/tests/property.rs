@@ -63,7 +63,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             let native = schema.map(|schema| NativeSettings { schema, max_buckets: 0 });
             let percentiles = percentiles.iter().copied().filter_map(Percentile::new).collect();
             let statistics = Statistics { percentiles, bounds, native };
-            Policy { help: help.into(), statistics, exposition, expire_after }
+            Policy { help: help.into(), statistics, exposition, expire_after, ..Policy::default() }
         },
     )
 }

@@ -1,0 +1,118 @@
+//! Keeps the latest intervals of a summary, so that its percentiles can cover more than one interval.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::model::{NativeHistogram, Percentile, nanoseconds};
+
+/// The number of parts into which a window is divided. Intervals that end in one part share a histogram, so the memory
+/// of a window does not depend on the number of its intervals.
+const PARTS: u32 = 5;
+
+/// The values of the latest intervals.
+#[derive(Debug, Default)]
+pub(super) struct PercentileWindow {
+    /// The parts that the window covers, oldest first.
+    parts: VecDeque<Part>,
+}
+
+/// Intervals whose values share a histogram.
+#[derive(Debug)]
+struct Part {
+    /// The end of the first interval, in nanoseconds.
+    begin: u64,
+    /// The end of the latest interval, in nanoseconds.
+    end: u64,
+    min: f64,
+    max: f64,
+    values: NativeHistogram,
+}
+
+impl PercentileWindow {
+    /// Adds an interval that ended at `end`, in nanoseconds. `extremes` are its smallest and its largest value.
+    pub(super) fn add(
+        &mut self,
+        values: &NativeHistogram,
+        extremes: RangeInclusive<f64>,
+        end: u64,
+        length: Duration,
+    ) {
+        self.advance(end, length);
+        let part_length = nanoseconds(length / PARTS);
+        match self.parts.back_mut() {
+            Some(part) if end - part.begin < part_length => {
+                part.values.add(values);
+                part.end = end;
+                part.min = part.min.min(*extremes.start());
+                part.max = part.max.max(*extremes.end());
+            }
+            _ => {
+                let (min, max) = extremes.into_inner();
+                self.parts.push_back(Part { begin: end, end, min, max, values: values.clone() });
+            }
+        }
+    }
+
+    /// Drops the parts that ended `length` before `now` or earlier. `now` is in nanoseconds.
+    pub(super) fn advance(&mut self, now: u64, length: Duration) {
+        let begin = now.saturating_sub(nanoseconds(length));
+        while self.parts.pop_front_if(|part| part.end <= begin).is_some() {}
+    }
+
+    /// Returns the percentiles of all values in the window, or an empty list if it has no values.
+    pub(super) fn percentiles(&self, percentiles: &[Percentile]) -> Vec<f64> {
+        let mut parts = self.parts.iter();
+        let Some(first) = parts.next() else { return Vec::new() };
+        let (mut min, mut max, mut values) = (first.min, first.max, first.values.clone());
+        for part in parts {
+            (min, max) = (min.min(part.min), max.max(part.max));
+            values.add(&part.values);
+        }
+        // The extremes are known exactly, so no middle of a bucket may lie outside them.
+        values.percentiles(percentiles).map(|value| value.clamp(min, max)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn of_one(value: f64) -> NativeHistogram {
+        let index = (value.log2() * 256.0).ceil() as i32;
+        NativeHistogram::new(8, 0.0, [(index, 1.0)], [])
+    }
+
+    fn median(window: &PercentileWindow) -> Option<f64> {
+        window.percentiles(&[Percentile::new(50.0).unwrap()]).first().copied()
+    }
+
+    #[test]
+    fn percentiles_cover_the_intervals_of_the_window_and_no_older_ones() {
+        let mut window = PercentileWindow::default();
+        let length = Duration::from_secs(30);
+        for (interval, value) in [9.0, 1.0, 2.0, 3.0].into_iter().enumerate() {
+            window.add(&of_one(value), value..=value, (interval as u64 + 1) * 10 * SECOND, length);
+        }
+        let found = median(&window).unwrap();
+        assert!((found - 2.0).abs() < 0.01, "{found}");
+        window.advance(60 * SECOND, length);
+        assert_eq!(median(&window), Some(3.0), "the extremes of one value are the value");
+        window.advance(70 * SECOND, length);
+        assert_eq!(median(&window), None);
+    }
+
+    #[test]
+    fn a_window_of_many_intervals_has_few_parts() {
+        let mut window = PercentileWindow::default();
+        let length = Duration::from_mins(10);
+        for interval in 1..=1000 {
+            window.add(&of_one(1.0), 1.0..=1.0, interval * 10 * SECOND, length);
+        }
+        assert!(window.parts.len() <= PARTS as usize + 1, "{}", window.parts.len());
+        let oldest = 10_000 - window.parts[0].begin / SECOND;
+        assert!((590..=720).contains(&oldest), "the window begins {oldest} s ago");
+    }
+}
