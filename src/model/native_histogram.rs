@@ -3,8 +3,8 @@
 use std::iter;
 use std::ops::RangeInclusive;
 
-use super::Percentile;
 use super::arithmetic::finite;
+use super::percentile::Percentile;
 
 /// The settings of a native histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
