@@ -19,13 +19,27 @@ use crate::model::{Named, Telemetry};
 use crate::protocol::{self, Dialects, Line};
 use crate::text::visible::visible;
 
-/// Returns a report on the lines of `input`: how often each rule was used, which names no rule matches, and which series
-/// are kept off the Prometheus page or changed on it.
+/// The most rejected lines that a report names. More would hide the rest of the report.
+const MOST_REJECTED: usize = 20;
+
+/// The most characters of a rejected line that a report shows.
+const SHOWN: usize = 100;
+
+/// A report on lines.
+pub(super) struct Report {
+    /// The report.
+    pub(super) text: String,
+    /// Whether tallyd would reject any of the lines.
+    pub(super) is_any_rejected: bool,
+}
+
+/// Returns a report on the lines of `input`: which are rejected, how often each rule was used, which names no rule matches,
+/// and which series are kept off the Prometheus page or changed on it.
 ///
 /// # Errors
 ///
 /// Returns an error if the input cannot be read.
-pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
+pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<Report> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
     let settings = ReloadableSettings { telemetry: false, ..config.reloadable_settings(mapping) };
@@ -36,6 +50,7 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
     shard.lock().record_lines(&lines);
     let results = aggregator.end_interval(Duration::ZERO);
     let mut text = summary(&results.counts);
+    let is_any_rejected = push_rejected(&mut text, &lines, dialects);
     let mut totals = Totals::new(config.exporters.prometheus.naming);
     totals.add(&results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(1)));
 
@@ -55,7 +70,7 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
         (what, format!("{series:?} in {}", naming.exposed(series)))
     });
     push_conflicts(&mut text, "changed on the Prometheus page", merged);
-    Ok(text)
+    Ok(Report { text, is_any_rejected })
 }
 
 /// The number of samples that each rule matches, and the number of samples of each name that no rule matches.
@@ -103,6 +118,37 @@ fn summary(counts: &IngestCounts) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Appends the rejected lines by number, counted from 1. Returns true if there are any.
+fn push_rejected(text: &mut String, lines: &[u8], dialects: Dialects) -> bool {
+    let mut rejected = 0;
+    for (index, line) in lines.split(|&byte| byte == b'\n').enumerate() {
+        // Each piece holds one line, or none if it is empty.
+        for line in protocol::lines(line) {
+            let Err(error) = protocol::parse(line, dialects) else { continue };
+            rejected += 1;
+            if rejected == 1 {
+                _ = writeln!(text, "\n{:>10}  rejected", "line");
+            }
+            if rejected <= MOST_REJECTED {
+                let (reason, column) = (error.reason().name(), error.offset() + 1);
+                let line = String::from_utf8_lossy(line);
+                let shown: String = line.chars().take(SHOWN).collect();
+                let end = if shown.len() < line.len() { "..." } else { "" };
+                _ = writeln!(
+                    text,
+                    "{:>10}  {reason} at column {column}: {}{end}",
+                    index + 1,
+                    visible(&shown)
+                );
+            }
+        }
+    }
+    if rejected > MOST_REJECTED {
+        _ = writeln!(text, "{:>10}  and {} more", "", rejected - MOST_REJECTED);
+    }
+    rejected > 0
 }
 
 fn push_table<'a>(text: &mut String, title: &str, rows: impl Iterator<Item = (&'a str, u64)>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::read::Problem;
 use super::sections::{Config, ExportersSection, ListenersSection, LogOutput, MappingSection};
 use super::values::Size;
+use crate::mapping::MappingError;
 
 /// The most memory that the lines of all connections of one listener may take, in bytes.
 const MOST_LINE_BYTES: usize = 1 << 30;
@@ -62,7 +63,11 @@ fn check_mapping(mapping: &MappingSection) -> Result<(), Problem> {
     }
     match mapping.own_rules() {
         Ok(_) => Ok(()),
-        Err(error) => Err(Problem::new("mapping.mappings", error.problem)),
+        // The index of the rule gives its line.
+        Err(MappingError { rule, problem, .. }) => {
+            let key = rule.map(|rule| format!("mapping.mappings[{rule}]"));
+            Err(Problem::new(key.as_deref().unwrap_or("mapping.mappings"), problem))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!       v
 //!    sections         one line per key: its type, its bounds, whether a reload changes it
 //!       |  check      refuses keys that contradict each other
+//!       |  suspects   warns of legal settings that are probably mistakes
 //!       v
 //!    options          for listeners, aggregation, flush and exporters
 //! ```
@@ -20,12 +21,16 @@ mod options;
 mod read;
 mod sections;
 mod setting;
+mod suspects;
 mod values;
 
 pub use error::ConfigError;
+pub(in crate::app) use error::Warning;
+pub(in crate::app) use layers::load_with_warnings;
 pub use layers::{Environment, load};
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
+pub(in crate::app) use setting::ChangedKeys;
 
 use crate::mapping::Mapping;
 

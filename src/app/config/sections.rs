@@ -10,7 +10,7 @@ use super::bounds::{
     console_path, histogram_bounds, native_bucket_factor, percentiles, socket_path, textfile_path,
 };
 use super::read::Problem;
-use super::setting::{Check, Setting, sections, values};
+use super::setting::{ChangedKeys, Check, Setting, sections, values};
 use super::values::{Address, FileMode, Host, HumanDuration, Size};
 use crate::export::prometheus::Naming;
 use crate::export::{Format, OnExit};

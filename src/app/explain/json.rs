@@ -31,6 +31,9 @@ pub(super) enum Meaning {
         reason: &'static str,
         /// The byte at which the error is, counted from 1.
         column: usize,
+        /// The number of the line in the input, counted from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<u64>,
     },
 }
 
@@ -122,8 +125,8 @@ impl Meaning {
     }
 
     /// Returns the meaning of a rejected line.
-    pub(super) fn rejected(reason: RejectReason, offset: usize) -> Self {
-        Meaning::Rejected { ok: false, reason: reason.name(), column: offset + 1 }
+    pub(super) fn rejected(reason: RejectReason, offset: usize, line: Option<u64>) -> Self {
+        Meaning::Rejected { ok: false, reason: reason.name(), column: offset + 1, line }
     }
 
     /// Returns the object on a row of its own, with the line feed.
