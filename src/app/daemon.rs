@@ -112,7 +112,7 @@ impl Pipeline {
     fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
         let (reload_sender, reload_requests) = channel::channel(1);
-        let telemetry = Telemetry::default();
+        let telemetry = Telemetry::with_tags(config.own_tags());
         let Exporters { handles, endpoint } = start_exporters(config, &reopens, reload_sender, &telemetry)?;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
@@ -285,14 +285,15 @@ fn start_exporters(
     let mut handles = Vec::new();
     let console = &config.exporters.console;
     if console.enabled {
-        let exporter = Console::new(console.format, console.path.clone());
+        let exporter = Console::new(console.format, console.path.clone()).with_max_rows(console.max_rows);
         handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let naming = config.exporters.prometheus.naming;
     let textfile = &config.exporters.textfile;
     if textfile.enabled {
         let totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
-        let exporter = Textfile::new(textfile.path.clone(), textfile.on_exit, totals);
+        let exporter =
+            Textfile::new(textfile.path.clone(), textfile.on_exit, totals, config.textfile_timestamp());
         handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let mut endpoint = None;

@@ -67,6 +67,17 @@ pub(super) fn native_bucket_factor(factor: &f64) -> Result<(), String> {
     refuse_if(!(*factor > 1.0 && *factor <= 65_536.0), "must be above 1 and at most 65536")
 }
 
+pub(super) fn own_tags(tags: &Vec<String>) -> Result<(), String> {
+    let is_tag = |tag: &&String| {
+        tag.split(':').next().is_some_and(|key| !key.is_empty())
+            && !tag.contains(|character: char| character.is_control() || matches!(character, ',' | '|'))
+    };
+    match tags.iter().find(|tag| !is_tag(tag)) {
+        None => Ok(()),
+        Some(wrong) => Err(format!("{wrong:?} is not a tag; write \"key:value\" without commas and bars")),
+    }
+}
+
 fn refuse_if(is_wrong: bool, problem: &str) -> Result<(), String> {
     if is_wrong { Err(problem.to_owned()) } else { Ok(()) }
 }

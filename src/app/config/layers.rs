@@ -425,6 +425,7 @@ mod tests {
             ("[listeners.unix_datagram]\nowner = \"a:b:c\"\n", 2, "listeners.unix_datagram.owner: \"a:b:c\" is not an owner; write \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"),
             ("[exporters.console]\npath = \"\"\n", 2, "exporters.console.path: empty; give the path of a file, or \"-\" for standard output"),
             ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path: must end in \".prom\"; node_exporter reads no other files"),
+            ("[telemetry]\ntags = [\"a:b\", \":c\"]\n", 2, "telemetry.tags: \":c\" is not a tag; write \"key:value\" without commas and bars"),
             // Keys that contradict each other.
             ("[listeners.udp]\nenabled = false\n", 2, "listeners.udp.enabled: every listener is turned off; set this one, or another, to true"),
             (same_path, 6, "listeners.unix_stream.path: the same as listeners.unix_datagram.path; each needs a path of its own"),

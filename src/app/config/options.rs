@@ -20,7 +20,7 @@ use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError};
 use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions};
 use crate::mapping::{HistogramOptions, Mapping, MappingError, MappingWarning};
-use crate::model::{Percentile, Policies, Policy, Statistics};
+use crate::model::{Kind, Percentile, Policies, Policy, Series, Statistics};
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
 
@@ -169,6 +169,23 @@ impl Config {
             expire_after: self.aggregation.expire_after.by_name().map(|(_, time)| time.get()),
             ..Policy::default()
         }
+    }
+
+    /// Returns the tags of all of tallyd's own series, as keys and values.
+    pub(in crate::app) fn own_tags(&self) -> Vec<(String, String)> {
+        let split = |tag: &String| {
+            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        self.telemetry.tags.iter().map(split).collect()
+    }
+
+    /// Returns the name and the labels of the text file's timestamp.
+    pub(in crate::app) fn textfile_timestamp(&self) -> String {
+        let tags = self.own_tags();
+        let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let series = Series::new(Kind::Gauge, "tallyd.textfile_timestamp_seconds", &tags);
+        self.exporters.prometheus.naming.exposed(&series)
     }
 
     /// Returns the options of the Prometheus endpoint, if it is enabled.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{
-    console_path, histogram_bounds, native_bucket_factor, percentiles, socket_path, textfile_path,
+    console_path, histogram_bounds, native_bucket_factor, own_tags, percentiles, socket_path, textfile_path,
 };
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Setting, sections, values};
@@ -31,7 +31,7 @@ sections! {
         #[reload] mapping: MappingSection;
         aggregation: AggregationSection;
         exporters: ExportersSection;
-        #[reload] telemetry: TelemetrySection;
+        telemetry: TelemetrySection;
         logging: LoggingSection;
     }
     pub(in crate::app) FlushSection {
@@ -132,6 +132,7 @@ sections! {
         enabled: bool;
         format: Format;
         path: PathBuf, console_path;
+        max_rows: usize;
     }
     pub(in crate::app) PrometheusSection {
         start_http_server: bool;
@@ -156,7 +157,8 @@ sections! {
         reserved_prefixes: Vec<String>;
     }
     pub(in crate::app) TelemetrySection {
-        enabled: bool;
+        #[reload] enabled: bool;
+        tags: Vec<String>, own_tags;
     }
     pub(in crate::app) LoggingSection {
         #[reload] level: LogLevel;
