@@ -13,6 +13,7 @@ use tokio::sync::{mpsc as channel, oneshot};
 
 use crate::app::config::{Config, Loaded};
 use crate::app::log::Log;
+use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, ExporterHandle, ReloadRequest, Textfile};
 use crate::flush::{Aggregator, Deliver, Flusher, Reload, Schedule};
@@ -28,7 +29,7 @@ pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// its group.
 const REPEATED_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM or SIGINT, and then until the exporters have delivered the last interval.
+/// Runs until SIGTERM, SIGINT, or the loss of the terminal or of the only output, and then until the exporters have delivered the last interval.
 ///
 /// # Errors
 ///
@@ -42,8 +43,9 @@ pub(super) fn run(
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // This comes first, so that no early signal is lost.
         let mut signals = Signals::new()?;
+        let terminal = Terminal::now();
         let mut pipeline = Pipeline::start(config, mapping)?;
-        pipeline.wait_for_stop(&mut signals, config, reload, log).await?;
+        pipeline.wait_for_stop(&mut signals, terminal, config, reload, log).await?;
         tracing::info!("stopping");
         let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
         tokio::select! {
@@ -104,6 +106,8 @@ struct Pipeline {
     reopens: Arc<AtomicU64>,
     /// Requests from HTTP clients to reload the configuration.
     reload_requests: channel::Receiver<ReloadRequest>,
+    /// Receives a message if standard output was closed and no other exporter is enabled.
+    output_closed: channel::Receiver<()>,
     /// How long exporters may take to deliver the last snapshot.
     shutdown_timeout: Duration,
 }
@@ -113,7 +117,8 @@ impl Pipeline {
         let reopens = Arc::new(AtomicU64::new(0));
         let (reload_sender, reload_requests) = channel::channel(1);
         let telemetry = Telemetry::with_tags(config.own_tags());
-        let Exporters { handles, endpoint } = start_exporters(config, &reopens, reload_sender, &telemetry)?;
+        let Exporters { handles, endpoint, output_closed } =
+            start_exporters(config, &reopens, reload_sender, &telemetry)?;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
@@ -149,15 +154,17 @@ impl Pipeline {
             flusher_ended,
             reopens,
             reload_requests,
+            output_closed,
             shutdown_timeout,
         })
     }
 
-    /// Waits for SIGTERM or SIGINT. Meanwhile, SIGHUP reopens files and reloads the configuration, and HTTP clients can
+    /// Waits for SIGTERM, SIGINT, or the loss of the terminal or of the only output. Meanwhile, SIGHUP reopens files and reloads the configuration, and HTTP clients can
     /// request a reload.
     async fn wait_for_stop(
         &mut self,
         signals: &mut Signals,
+        terminal: Terminal,
         config: &Config,
         reload: impl Fn() -> Loaded,
         log: &Log,
@@ -167,7 +174,15 @@ impl Pipeline {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
                 _ = &mut self.flusher_ended => return Err("the flush thread panicked; the log above has its message".into()),
+                Some(()) = self.output_closed.recv() => {
+                    tracing::error!("standard output was closed, and tallyd has no other exporter");
+                    return Ok(());
+                }
                 _ = signals.hang_up.recv() => {
+                    if terminal.is_gone() {
+                        tracing::info!("the terminal was closed");
+                        return Ok(());
+                    }
                     self.reopens.fetch_add(1, Ordering::Relaxed);
                     if let Err(error) = log.reopen() {
                         tracing::warn!(%error, "the log file cannot be opened again; tallyd keeps writing to the old one");
@@ -274,6 +289,7 @@ struct Exporters {
     handles: Vec<ExporterHandle>,
     /// The address of the endpoint, and its protection by TLS and passwords.
     endpoint: Option<(SocketAddr, Option<Protection>)>,
+    output_closed: channel::Receiver<()>,
 }
 
 fn start_exporters(
@@ -283,9 +299,13 @@ fn start_exporters(
     telemetry: &Telemetry,
 ) -> Result<Exporters, Failure> {
     let mut handles = Vec::new();
+    let (closed_sender, output_closed) = channel::channel(1);
     let console = &config.exporters.console;
     if console.enabled {
-        let exporter = Console::new(console.format, console.path.clone()).with_max_rows(console.max_rows);
+        let is_only = !config.exporters.textfile.enabled && !config.exporters.prometheus.start_http_server;
+        let exporter = Console::new(console.format, console.path.clone())
+            .with_max_rows(console.max_rows)
+            .with_closed_notice(is_only.then_some(closed_sender));
         handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
     let naming = config.exporters.prometheus.naming;
@@ -304,5 +324,5 @@ fn start_exporters(
         endpoint = Some((exporter.address(), exporter.protection()));
         handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
     }
-    Ok(Exporters { handles, endpoint })
+    Ok(Exporters { handles, endpoint, output_closed })
 }

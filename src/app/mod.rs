@@ -8,6 +8,7 @@ mod daemon;
 pub mod explain;
 mod log;
 mod send;
+mod terminal;
 
 use std::ffi::OsStr;
 use std::fs::File;

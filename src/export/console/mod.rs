@@ -8,6 +8,8 @@ mod text;
 use std::io;
 use std::path::PathBuf;
 
+use tokio::sync::mpsc::Sender;
+
 use super::append::Append;
 use super::exporter::{ExportError, Exporter, PIECE};
 use super::outcome::ExportOutcome;
@@ -31,19 +33,27 @@ pub struct Console {
     append: Append,
     /// The most rows per interval on a terminal. 0 means no limit.
     max_rows: usize,
+    /// Gets a message if the reader of standard output is gone.
+    closed: Option<Sender<()>>,
 }
 
 impl Console {
     /// Creates an exporter that appends to the file at `path`. The path `-` means standard output.
     #[must_use]
     pub fn new(format: Format, path: PathBuf) -> Self {
-        Self { format, append: Append::new(path), max_rows: 0 }
+        Self { format, append: Append::new(path), max_rows: 0, closed: None }
     }
 
     /// Limits the rows per interval on a terminal. 0 means no limit.
     #[must_use]
     pub fn with_max_rows(self, max_rows: usize) -> Self {
         Self { max_rows, ..self }
+    }
+
+    /// Sends a message to `closed` if the reader of standard output is gone.
+    #[must_use]
+    pub(crate) fn with_closed_notice(self, closed: Option<Sender<()>>) -> Self {
+        Self { closed, ..self }
     }
 
     /// Writes a snapshot in pieces, because the text of a million rows takes more memory than the rows.
@@ -104,7 +114,16 @@ impl Exporter for Console {
         };
         match written {
             Ok(()) => Ok(ExportOutcome::default()),
-            Err(error) => Err(ExportError::new(format!("cannot write to {}", self.append.describe()), error)),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::BrokenPipe
+                    && self.append.is_stdout()
+                    && let Some(closed) = &self.closed
+                {
+                    // The daemon stops after the first message, so a full channel is no loss.
+                    _ = closed.try_send(());
+                }
+                Err(ExportError::new(format!("cannot write to {}", self.append.describe()), error))
+            }
         }
     }
 
