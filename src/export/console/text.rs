@@ -54,10 +54,14 @@ impl<'a> Table<'a> {
     /// find the metrics of their applications.
     pub(super) fn new(snapshot: &'a Snapshot, screen: Option<Screen>) -> Self {
         let widest = screen.map_or(NAME_WIDTH, |screen| screen.width.saturating_mul(2) / 5).min(NAME_WIDTH);
-        let shown = snapshot.rows.iter().filter(|row| is_shown(*row, screen.is_some()));
+        let mut counted = 0;
         let mut width = 0;
         let mut name = String::new();
-        for row in shown.take(screen.map_or(usize::MAX, |screen| screen.max_rows)) {
+        for row in snapshot.rows.iter().filter(|row| is_shown(*row, screen.is_some())) {
+            counted += usize::from(!is_loss(row.series, screen));
+            if screen.is_some_and(|screen| counted > screen.max_rows) && !is_loss(row.series, screen) {
+                continue;
+            }
             name.clear();
             width = width.max(push_name(&mut name, row.series));
             if width >= widest {
@@ -134,8 +138,7 @@ impl<'a> Table<'a> {
             return;
         }
         let Row { series, value, policy } = row;
-        // A terminal has rows of tallyd's own metrics only for losses, which must not be hidden.
-        let is_loss = self.screen.is_some() && series.name().starts_with(RESERVED_PREFIX);
+        let is_loss = is_loss(series, self.screen);
         if !is_loss && !self.is_within_limit() {
             return;
         }
@@ -281,6 +284,11 @@ fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
     }
     let own = row.series.name().strip_prefix(RESERVED_PREFIX);
     own.is_none_or(|own| !is_zero && LOSSES.binary_search(&own).is_ok())
+}
+
+/// Returns true for the shown rows of tallyd's own metrics on a terminal. They are losses, which no limit hides.
+fn is_loss(series: &Series, screen: Option<Screen>) -> bool {
+    screen.is_some() && series.name().starts_with(RESERVED_PREFIX)
 }
 
 /// Appends two spaces and a number, aligned to the right of its column.
@@ -444,7 +452,7 @@ mod tests {
             text.split("\u{1b}[31m").skip(1).map(|rest| rest.split("\u{1b}[0m").next().unwrap()).collect();
         assert_eq!(red.len(), 2, "{text:?}");
         assert_eq!(red[0], "7 rejected");
-        assert!(red[1].contains("tallyd.lines_rejected") && red[1].ends_with('7'), "{text:?}");
+        assert!(red[1].contains("tallyd.lines_rejected") && red[1].ends_with("/s"), "{text:?}");
         for screen in [None, Some(screen(200, 0))] {
             assert!(!render(&snapshot, screen).contains('\u{1b}'));
         }
