@@ -3,11 +3,14 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tallyd_harness::process::{Running, send_signal, tallyd_command, without_variables};
 use tallyd_harness::{wait_for, wait_until};
 use tempfile::TempDir;
@@ -64,9 +67,15 @@ fn send_to(socket: &Path, lines: &str) {
 
 /// Returns both ends of a terminal with 80 columns: the one of the window, and the one of the program.
 fn terminal() -> (BufReader<File>, OwnedFd) {
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    let terminal = openpty(Some(&size), None).unwrap();
-    (BufReader::new(File::from(terminal.master)), terminal.slave)
+    // No child may inherit the window: the terminal would stay open.
+    let window = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&window).unwrap();
+    unlockpt(&window).unwrap();
+    let program = ptsname_r(&window).unwrap();
+    let flags = OFlag::O_NOCTTY.bits();
+    let program = File::options().read(true).write(true).custom_flags(flags).open(program).unwrap();
+    tcsetwinsize(&program, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    (BufReader::new(File::from(OwnedFd::from(window))), program.into())
 }
 
 /// Reads lines up to one for which `is_end` returns true.
