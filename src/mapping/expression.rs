@@ -1,5 +1,6 @@
 //! Compiles the regular expressions of rules. Their syntax is Go's, because `statsd_exporter` is written in Go.
 
+use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -83,7 +84,7 @@ fn translate(pattern: &str) -> Result<String, String> {
         match character {
             '\\' => push_escape(&mut out, &mut rest),
             '[' => push_class(&mut out, &mut rest)?,
-            '{' if !is_repetition(rest.clone()) => out.push_str("\\{"),
+            '{' if !is_repetition(&rest) => out.push_str("\\{"),
             '{' => {
                 out.push('{');
                 out.extend(rest.by_ref().take_while(|&character| character != '}'));
@@ -97,7 +98,7 @@ fn translate(pattern: &str) -> Result<String, String> {
 }
 
 /// Returns true if the text after `{` is `n}`, `n,}` or `n,m}`.
-fn is_repetition(rest: Peekable<Chars<'_>>) -> bool {
+fn is_repetition(rest: &Peekable<Chars<'_>>) -> bool {
     let bounds: String = rest.clone().take_while(|&character| character != '}').collect();
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|character| character.is_ascii_digit());
     let (least, most) = bounds.split_once(',').unwrap_or((&bounds, ""));
@@ -107,7 +108,8 @@ fn is_repetition(rest: Peekable<Chars<'_>>) -> bool {
 /// Appends a character that stands for itself. Punctuation becomes a code, so it has no other meaning.
 fn push_literal(out: &mut String, character: char) {
     if character.is_ascii() && !character.is_ascii_alphanumeric() {
-        out.push_str(&format!("\\x{:02X}", u32::from(character)));
+        // Writing to a string cannot fail.
+        _ = write!(out, "\\x{:02X}", u32::from(character));
     } else {
         out.push(character);
     }
@@ -145,7 +147,7 @@ fn push_escape(out: &mut String, rest: &mut Peekable<Chars<'_>>) {
         }
         Some(letter @ ('b' | 'B')) => {
             rest.next();
-            out.push_str(&format!("(?-u:\\{letter})"));
+            _ = write!(out, "(?-u:\\{letter})");
         }
         Some(letter) if ascii_class(letter).is_some() => {
             rest.next();
@@ -168,9 +170,9 @@ fn push_character(out: &mut String, rest: &mut Peekable<Chars<'_>>) {
             }
             if digits == 1 && code > 0 {
                 // This is a reference to an earlier group, which neither Go nor tallyd has. The parser refuses it.
-                out.push_str(&format!("\\{code}"));
+                _ = write!(out, "\\{code}");
             } else {
-                out.push_str(&format!("\\x{{{code:X}}}"));
+                _ = write!(out, "\\x{{{code:X}}}");
             }
         }
         Some(letter @ ('p' | 'P' | 'x')) => {
@@ -214,7 +216,7 @@ fn push_class(out: &mut String, rest: &mut Peekable<Chars<'_>>) -> Result<(), St
                 class.into_iter().for_each(|class| push_ascii_class(out, class));
             }
             Some('\\') if rest.peek().is_some_and(|letter| matches!(letter, 'p' | 'P')) => {
-                push_character(out, rest)
+                push_character(out, rest);
             }
             Some(character) => {
                 push_class_character(out, character, rest);
