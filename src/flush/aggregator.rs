@@ -14,7 +14,7 @@ use crate::aggregate::{
     AggregationOptions, Columns, IngestCounts, RefusedNames, Shard, ShardReset, SharedState,
 };
 use crate::mapping::Mapping;
-use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Snapshot, Telemetry, Value};
+use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Series, Snapshot, Telemetry, Value};
 use crate::resolve::Limits;
 
 /// The number of slots that `rotate` prepares under one hold of a shard's lock, which takes a few microseconds.
@@ -111,6 +111,8 @@ pub struct IntervalResults {
     pub counts: IngestCounts,
     /// The metric names that lost the most samples to the limits on series.
     pub refused: RefusedNames,
+    /// Some of the series that absorbed samples: their sums are so large that the samples changed nothing.
+    pub absorbed: Vec<Series>,
     /// The summary of the interval.
     pub overview: Overview,
 }
@@ -257,7 +259,7 @@ impl Aggregator {
         let policies = Arc::clone(&self.rules.policies);
         let interval =
             Interval { number: self.interval, end, policies: &policies, last_gauges: self.idle.last_gauges };
-        let Merged { mut values, events, counts, refused } =
+        let Merged { mut values, events, counts, refused, absorbed } =
             self.merger.merge(columns, &mut self.catalog, interval);
         let alive = self.fill_idle(&mut values);
         self.ingest.report(&counts, &alive, self.shared.registry.limits().series);
@@ -273,7 +275,13 @@ impl Aggregator {
             datagrams_dropped,
         };
         let (series, ids) = (Arc::clone(self.catalog.series()), Arc::clone(self.catalog.policies()));
-        IntervalResults { rows: Rows::new(series, ids, values), policies, events, counts, refused, overview }
+        let absorbed = absorbed
+            .series
+            .iter()
+            .map(|&(kind, id)| series[self.catalog.position(kind, id)].clone())
+            .collect();
+        let rows = Rows::new(series, ids, values);
+        IntervalResults { rows, policies, events, counts, refused, absorbed, overview }
     }
 
     /// Fills in the values that are reported for series without samples. Returns the number of live series of clients,

@@ -19,6 +19,7 @@ pub(super) struct IngestTelemetry {
     lines_truncated: Counter,
     lines: Counter,
     clamped: Counter,
+    absorbed: EnumMap<Kind, Counter>,
     samples: EnumMap<Kind, Counter>,
     events: EnumMap<Priority, EnumMap<AlertType, Counter>>,
     events_dropped: Counter,
@@ -40,6 +41,7 @@ impl IngestTelemetry {
             lines_truncated: counter("lines_cut"),
             lines: counter("lines"),
             clamped: counter("values_clamped"),
+            absorbed: telemetry.counters("samples_absorbed", &[], "type"),
             samples: telemetry.counters("samples", &[], "type"),
             events: EnumMap::from_fn(|priority: Priority| {
                 telemetry.counters("events", &[("priority", priority.name())], "alert_type")
@@ -71,6 +73,7 @@ impl IngestTelemetry {
             noted,
             refused,
             clamped,
+            absorbed,
         } = counts;
         self.datagrams.add(*datagrams);
         self.bytes.add(*bytes);
@@ -83,6 +86,7 @@ impl IngestTelemetry {
             add_all(&self.events[priority], counts);
         }
         add_all(&self.samples, samples);
+        add_all(&self.absorbed, absorbed);
         add_all(&self.service_checks, service_checks);
         add_all(&self.rejected, rejected);
         add_all(&self.noted, noted);

@@ -11,8 +11,9 @@ mod series;
 mod snapshot;
 mod statistics;
 mod telemetry;
+mod warn_once;
 
-pub(crate) use arithmetic::{MILLISECONDS, finite, nanoseconds};
+pub(crate) use arithmetic::{MILLISECONDS, absorbs, finite, nanoseconds};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use named::Named;
@@ -27,3 +28,4 @@ pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary};
 pub use telemetry::{Counter, Gauge, Source, Telemetry};
+pub(crate) use warn_once::WarnOnce;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use strum::VariantArray;
 
 use super::Kind;
+use crate::text::visible::shortened;
 
 /// A series: a name, sorted tags and a kind.
 ///
@@ -59,6 +60,11 @@ impl Series {
     pub fn kind(&self) -> Kind {
         let last = self.identity().chars().next_back();
         Kind::VARIANTS.iter().copied().find(|&kind| last == Some(code(kind))).unwrap_or(Kind::Counter)
+    }
+
+    /// Returns the series as text for a log message: without hidden characters, and at most about 200 bytes long.
+    pub(crate) fn shortened(&self) -> String {
+        shortened(&format!("{self:?}"))
     }
 
     /// Returns keys and values in sorted order. A tag without a value has an empty value.

@@ -135,6 +135,60 @@ fn events_beyond_the_buffer_are_counted_and_logged() {
 }
 
 #[test]
+fn samples_that_change_nothing_are_counted_and_their_series_named() {
+    let daemon = Daemon::start(&["aggregation.exact_values=10"]);
+    daemon.send("c:9007199254740992|c\ng:9007199254740992|g\nfew:1e300:1:1|ms");
+    (0..1000).for_each(|_| daemon.send("c:1|c\ng:+1|g"));
+    let many = ["many:1e300|h".to_owned(), vec!["many:1|h"; 1000].join("\n")].join("\n");
+    daemon.send(many);
+    daemon.send("poison:1|c|@1e-300\npoison:1|c|@1e-9\nlong:1e300|c");
+    daemon.send(format!("{}:1e300:1|c\nover:1e308:1e308|c\nfine:1e15:1|c", "x".repeat(10_000)));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("c", "value"), 9_007_199_254_740_992.0);
+    let poison = finished.sum("poison", "value");
+    assert!((poison / 1e9 - 1.0).abs() < 1e-9, "{poison}");
+    assert_eq!(finished.sum_of("tallyd.lines_rejected", ("reason", "bad_rate")), 1.0);
+    // The counter whose sum overflows loses a part of its second sample.
+    for (kind, expected) in [("counter", 1002.0), ("gauge", 1000.0), ("timing", 2.0)] {
+        assert_eq!(finished.sum_of("tallyd.samples_absorbed", ("type", kind)), expected, "{kind}");
+    }
+    // Sums of many values are added up in lanes, and only one of them is large.
+    let of_histogram = finished.sum_of("tallyd.samples_absorbed", ("type", "histogram"));
+    assert!((1.0..=1000.0).contains(&of_histogram), "{of_histogram}");
+    for series in ["c|c", "g|g", "few|ms", "many|h", "over|c"] {
+        assert_eq!(
+            finished.log.matches(&format!("series=\"{series}\"")).count(),
+            1,
+            "{series}: {}",
+            finished.log
+        );
+    }
+    assert!(!finished.log.contains("fine|c") && finished.log.len() < 10_000, "{}", finished.log);
+}
+
+#[test]
+fn percentiles_of_huge_values_are_within_the_error_of_digits() {
+    let daemon = Daemon::start(&["aggregation.exact_values=10"]);
+    let lines = |name: &str, scale: f64| {
+        let values = (1..=1000).map(|n| format!("{:e}", f64::from(n) * scale)).collect::<Vec<_>>();
+        format!("{name}:{}|d", values.join(":"))
+    };
+    for (name, scale) in [("bytes", 1e14), ("nanoseconds", 1.8e15), ("beyond", 1e30)] {
+        daemon.send(lines(name, scale));
+    }
+    let finished = daemon.stop();
+    let percentile = |name, key: &str| finished.named(name).next().unwrap()[key].as_f64().unwrap();
+    for (name, scale) in [("bytes", 1e14), ("nanoseconds", 1.8e15)] {
+        for (key, rank) in [("p50", 500.0), ("p99", 990.0)] {
+            let (found, exact) = (percentile(name, key), rank * scale);
+            assert!((found / exact - 1.0).abs() < 0.01, "{name} {key}: {found} for {exact}");
+        }
+    }
+    assert_eq!(percentile("beyond", "p50"), percentile("beyond", "max"), "it lies beyond the range");
+    assert_eq!(finished.sum("tallyd.values_clamped", "value"), 1000.0);
+}
+
+#[test]
 fn settings_decide_which_tags_are_read() {
     let lines = "a,k=v:1|c|c:box\nb[k=v]:1|c\nd:1|c|#k:v\n_e{1,1}:e|f|c:box";
     let names_and_tags = |settings: &[&str]| {

@@ -11,7 +11,7 @@ pub(super) fn rejected(reason: RejectReason) -> &'static str {
         RejectReason::MissingType => "the type is missing; a line is name:value|type",
         RejectReason::UnknownType => "a type is c, g, ms, h, d or s (or m for c, kv for g)",
         RejectReason::BadValue => "a value is a finite decimal number after a colon, such as 5, -0.5 or 1e3",
-        RejectReason::BadRate => "a sample rate is a number above 0 and at most 1",
+        RejectReason::BadRate => "a sample rate is a number from 1e-9 to 1",
         RejectReason::MixedTags => {
             "the name has tags in two dialects, or in addition to a tag section; use one"
         }

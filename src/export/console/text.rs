@@ -18,7 +18,7 @@ const NUMBER_WIDTH: usize = 12;
 const STATISTIC_WIDTH: usize = 8;
 
 /// tallyd's own counters of losses, sorted and without their prefix.
-const LOSSES: [&str; 12] = [
+const LOSSES: [&str; 14] = [
     "connections_refused",
     "datagrams_dropped",
     "datagrams_truncated",
@@ -26,8 +26,10 @@ const LOSSES: [&str; 12] = [
     "export_errors",
     "flush_late",
     "http_connections_refused",
+    "increases_absorbed",
     "lines_cut",
     "lines_rejected",
+    "samples_absorbed",
     "series_quarantined",
     "series_refused",
     "snapshots_dropped",

@@ -10,12 +10,12 @@ use super::families::{Distribution, Families, Family, Member, Total};
 use super::family_type::FamilyType;
 use super::names::{Naming, ReservedNames, labels};
 use super::placements::{Placed, Placement, Placements};
-use super::warn_once::WarnOnce;
 use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
     Exposition, HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot,
-    Statistics, Summary, Value, finite, nanoseconds,
+    Statistics, Summary, Value, WarnOnce, absorbs, nanoseconds,
 };
+use crate::text::visible::shortened;
 
 /// The running totals of all series, in families.
 #[derive(Debug)]
@@ -91,6 +91,9 @@ impl Totals {
             if let Err(reason) = self.add_row(placement, row, &mut outcome) {
                 outcome.quarantined[reason] += 1;
                 idle.extend(placement.member());
+                if reason == QuarantineReason::NegativeIncrease {
+                    self.warn_kept_off(row.series, reason);
+                }
             }
         }
         walk.end(&mut idle);
@@ -122,12 +125,18 @@ impl Totals {
     fn place(&mut self, series: &Series, policy: PolicyId) -> Placement {
         let family = self.naming.family(series);
         self.join_family(series, policy, &family).unwrap_or_else(|reason| {
-            if self.warned.is_new((series, reason)) {
-                let reason = reason.name();
-                tracing::warn!(?series, family, reason, "a series is kept off the page");
-            }
+            self.warn_kept_off(series, reason);
             Placement::Quarantined(reason)
         })
+    }
+
+    /// Logs once that a series is kept off the page, or an interval of it.
+    fn warn_kept_off(&mut self, series: &Series, reason: QuarantineReason) {
+        if self.warned.is_new((series, reason)) {
+            let (series, family, reason) =
+                (series.shortened(), shortened(&self.naming.family(series)), reason.name());
+            tracing::warn!(series, family, reason, "a series is kept off the page");
+        }
     }
 
     /// Makes a new series a member of the family of this name, or finds the member to which it is added.
@@ -223,19 +232,19 @@ impl Totals {
         let policy = self.policies.get(member.policy.id());
         // This divides, because no f64 is exactly 0.001: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
+        let mut is_absorbed = false;
         match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
                 if *increase < 0.0 {
                     return Err(QuarantineReason::NegativeIncrease);
                 }
-                *total = finite(*total + increase);
+                is_absorbed = absorbs(total, *increase);
             }
             (Total::Gauge(present), Value::Gauge(value) | Value::Set(value)) => *present = *value,
             (Total::Distribution(total), Value::Summary(summary)) => {
                 let Distribution { count, sum, quantiles, window, buckets, native } = &mut **total;
                 let Summary { percentiles, buckets: new, native: new_native, .. } = &**summary;
-                *count = finite(*count + summary.count);
-                *sum = finite(*sum + summary.sum / divisor);
+                is_absorbed = absorbs(count, summary.count) | absorbs(sum, summary.sum / divisor);
                 match new_native {
                     Some(values) if !policy.percentile_window.is_zero() => {
                         let window = window.get_or_insert_default();
@@ -249,7 +258,7 @@ impl Totals {
                         quantiles.extend(percentiles.iter().map(|value| value / divisor));
                     }
                 }
-                buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
+                buckets.iter_mut().zip(new).for_each(|(total, new)| is_absorbed |= absorbs(total, *new));
                 if let (Some(total), Some(new)) = (native, new_native) {
                     total.add(new);
                     total.limit(policy.statistics.native.map_or(0, |settings| settings.max_buckets));
@@ -258,6 +267,16 @@ impl Totals {
             _ => {}
         }
         member.seen = self.clock;
+        if is_absorbed {
+            outcome.absorbed += 1;
+            if self.warned.is_new((row.series, "absorbed")) {
+                let series = row.series.shortened();
+                tracing::error!(
+                    series,
+                    "a running total is so large that it stands still; restart tallyd to begin again"
+                );
+            }
+        }
         Ok(())
     }
 
@@ -542,14 +561,24 @@ mod tests {
     #[test]
     fn totals_stay_finite() {
         let mut totals = totals(Naming::Prometheus, Exposition::Summary);
-        for _ in 0..3 {
-            add(
-                &mut totals,
-                vec![row(Kind::Counter, "c", &[], 1e308), row(Kind::Histogram, "h", &[], 8e307)],
-            );
+        for expected in [&[][..], &[("absorbed", 2)], &[("absorbed", 2)]] {
+            let rows = vec![row(Kind::Counter, "c", &[], 1e308), row(Kind::Histogram, "h", &[], 8e307)];
+            assert_eq!(add(&mut totals, rows), expected);
         }
         let page = text(&totals, Format::Text);
         assert!(page.contains("c_total 1.7976931348623157e308\n") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn increase_that_changes_no_total_is_counted() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let row = |value| vec![row(Kind::Counter, "c", &[], value)];
+        let exact = (1_u64 << 53) as f64;
+        assert_eq!(add(&mut totals, row(exact)), []);
+        assert_eq!(add(&mut totals, row(1.0)), [("absorbed", 1)]);
+        assert_eq!(add(&mut totals, row(0.0)), []);
+        assert_eq!(add(&mut totals, row(2.0)), []);
+        assert!(text(&totals, Format::Text).contains("c_total 9007199254740994.0\n"));
     }
 
     #[test]

@@ -55,10 +55,10 @@ pub(super) fn add_under(
         events: Vec::new(),
         overview: Overview::default(),
     };
-    let ExportOutcome { quarantined, merged } = totals.add(&snapshot);
+    let ExportOutcome { quarantined, merged, absorbed } = totals.add(&snapshot);
     let quarantined = quarantined.into_iter().map(|(reason, count)| (reason.name(), count));
     let merged = merged.into_iter().map(|(reason, count)| (reason.name(), count));
-    quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
+    quarantined.chain(merged).chain([("absorbed", absorbed)]).filter(|&(_, count)| count > 0).collect()
 }
 
 /// Creates a row. A distribution has two samples of this value.

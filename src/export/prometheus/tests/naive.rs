@@ -10,7 +10,7 @@ use crate::export::prometheus::Naming;
 use crate::export::prometheus::names::labels;
 use crate::model::{
     Exposition, HeldPolicy, Kind, Policies, Policy, PolicyId, RESERVED_PREFIX, Row, Series, Snapshot,
-    Statistics, Value, finite,
+    Statistics, Value, absorbs,
 };
 use crate::text::number::push_number;
 
@@ -111,7 +111,9 @@ impl NaiveTotals {
                 family.use_help(row.policy);
                 let member = family.members.get_mut(&labels).unwrap();
                 member.change_policy(row.policy, policies, began);
-                member.add(row.value).map(|()| member.seen = self.clock)
+                outcome.absorbed += u64::from(member.add(row.value)?);
+                member.seen = self.clock;
+                Ok(())
             });
             if let Err(reason) = added {
                 outcome.quarantined[reason] += 1;
@@ -373,20 +375,23 @@ impl Member {
         self.policy = HeldPolicy::assigned(policy);
     }
 
-    fn add(&mut self, value: &Value) -> Result<(), QuarantineReason> {
+    /// Adds a value. Returns true if it changes one of the totals too little to be kept.
+    fn add(&mut self, value: &Value) -> Result<bool, QuarantineReason> {
+        let mut is_absorbed = false;
         match value {
             Value::Counter(increase) if *increase < 0.0 => return Err(QuarantineReason::NegativeIncrease),
-            Value::Counter(increase) => self.value = finite(self.value + increase),
+            Value::Counter(increase) => is_absorbed = absorbs(&mut self.value, *increase),
             Value::Gauge(value) | Value::Set(value) => self.value = *value,
             Value::Summary(summary) => {
                 let divisor = if self.kind == Kind::Timing { 1e3 } else { 1.0 };
-                self.count = finite(self.count + summary.count);
-                self.sum = finite(self.sum + summary.sum / divisor);
+                is_absorbed = absorbs(&mut self.count, summary.count);
+                is_absorbed |= absorbs(&mut self.sum, summary.sum / divisor);
                 self.quantiles = summary.percentiles.iter().map(|value| value / divisor).collect();
-                self.buckets =
-                    self.buckets.iter().zip(&summary.buckets).map(|(a, b)| finite(a + b)).collect();
+                for (total, new) in self.buckets.iter_mut().zip(&summary.buckets) {
+                    is_absorbed |= absorbs(total, *new);
+                }
             }
         }
-        Ok(())
+        Ok(is_absorbed)
     }
 }
