@@ -98,7 +98,7 @@ sections! {
     pub(in crate::app) AggregationSection {
         #[reload] max_series: usize, 1..=100_000_000;
         #[reload] max_series_bytes: Size, "64KiB"..="1TiB";
-        digits: usize, (1..=4, "4 takes about 12 MB for a series with many values");
+        digits: usize, (1..=4, "4 takes about 10 MB for a series with many values");
         exact_values: usize, (0..=1_000_000, "each value takes 8 bytes in each series");
         exact_members: usize, (0..=1_000_000, "each member takes 8 bytes in each series");
         event_buffer: Size, ("0B"..="1GiB", "each receiver has a buffer of its own");

@@ -39,21 +39,16 @@ impl Placements {
         Walk(&self.0)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Placement> {
-        self.0.iter_mut().map(|placed| &mut placed.placement)
-    }
-
     /// Adds the placements of new series, which are sorted.
     pub(super) fn add(&mut self, new: Vec<Placed>) {
         merge_sorted(&mut self.0, new, |known, new| known.series < new.series);
     }
 
-    /// Forgets the series whose members are gone, and renumbers the others. It also forgets quarantined series, unless
-    /// `keeps_quarantined`.
-    pub(super) fn renumber(&mut self, members: &Renumbering, keeps_quarantined: bool) {
+    /// Forgets the quarantined series and those whose members are gone, and renumbers the others.
+    pub(super) fn renumber(&mut self, members: &Renumbering) {
         self.0.retain_mut(|placed| match &mut placed.placement {
             Placement::Member { number, .. } => members.renumber(number),
-            Placement::Quarantined(_) => keeps_quarantined,
+            Placement::Quarantined(_) => false,
         });
         self.0.shrink_to(2 * self.0.len());
     }

@@ -150,15 +150,14 @@ impl Totals {
         let family_type = FamilyType::of(kind, self.policies.get(policy));
         let family = match admission::admit(&self.families, &self.reserved, series, name, family_type) {
             Ok(Admission::Known(number)) => number,
-            Ok(Admission::New { gives_way }) => {
-                gives_way.into_iter().for_each(|number| self.give_way(number, name));
+            Ok(Admission::New) => {
                 let name = name.into();
                 self.families.open(Family {
                     name,
                     metric_type: family_type,
                     kind,
                     policy: HeldPolicy::assigned(policy),
-                    leaving: None,
+                    is_leaving: false,
                 })
             }
             Err(reason) => {
@@ -193,20 +192,6 @@ impl Totals {
         }
     }
 
-    /// Makes a family give way to a line of the distribution `owner`.
-    fn give_way(&mut self, number: u32, owner: &str) {
-        let family = self.families.family_mut(number);
-        family.leaving = Some(QuarantineReason::NameTaken);
-        self.has_leaving = true;
-        if self.warned.is_new((&family.name, owner)) {
-            tracing::warn!(
-                family = &*family.name,
-                of = owner,
-                "a family gives way to a line of a distribution"
-            );
-        }
-    }
-
     /// Adds a row to its member.
     fn add_row(
         &mut self,
@@ -218,10 +203,8 @@ impl Totals {
             Placement::Member { number, by_labels, by_series } => (number, by_labels, by_series),
             Placement::Quarantined(reason) => return Err(reason),
         };
-        if self.has_leaving
-            && let Some(reason) = self.families.family_of(number).leaving
-        {
-            return Err(reason);
+        if self.has_leaving && self.families.family_of(number).is_leaving {
+            return Err(QuarantineReason::TypeConflict);
         }
         if self.families.member(number).policy != HeldPolicy::assigned(row.policy) {
             self.change_policy(number, row.policy)?;
@@ -319,8 +302,8 @@ impl Totals {
     fn mark_outdated(&mut self, number: u32, wanted: FamilyType) {
         let family = self.families.family_mut(number);
         let are_distributions = family.metric_type.is_distribution() && wanted.is_distribution();
-        if family.leaving.is_none() && family.policy.is_carried() && are_distributions {
-            family.leaving = Some(QuarantineReason::TypeConflict);
+        if !family.is_leaving && family.policy.is_carried() && are_distributions {
+            family.is_leaving = true;
             self.has_leaving = true;
         }
     }
@@ -360,14 +343,11 @@ impl Totals {
         };
         let alike: Vec<_> = earlier.iter().zip(&carried).map(alike).collect();
         let ids = |member: &Member| if member.is_distribution() { &alike } else { &carried };
-        self.drop_members(
-            |_, member| {
-                let old = member.policy.id();
-                let new = ids(member)[old.index()];
-                !outdated.contains(&member.family) && continues(member, earlier.get(old), policies.get(new))
-            },
-            false,
-        );
+        self.drop_members(|_, member| {
+            let old = member.policy.id();
+            let new = ids(member)[old.index()];
+            !outdated.contains(&member.family) && continues(member, earlier.get(old), policies.get(new))
+        });
         self.families.members_mut().for_each(|member| member.policy = member.policy.carry_over(ids(member)));
     }
 
@@ -396,29 +376,20 @@ impl Totals {
                     total.quantiles = window.percentiles(&policy.statistics.percentiles);
                 }
             }
-            frees_names |= !is_alive(member) && self.families.family_of(number).leaving.is_none();
+            frees_names |= !is_alive(member);
         }
         if !frees_names && !self.has_leaving {
             return;
         }
         self.has_leaving = false;
-        for placement in self.placements.iter_mut() {
-            match placement.member().and_then(|number| self.families.family_of(number).leaving) {
-                // A family that gave way does not come back.
-                Some(reason @ QuarantineReason::NameTaken) => *placement = Placement::Quarantined(reason),
-                Some(_) => frees_names = true,
-                None => {}
-            }
-        }
-        // If names become free, quarantined series are placed again when they have samples.
-        self.drop_members(|family, member| family.leaving.is_none() && is_alive(member), !frees_names);
+        // Names become free, so quarantined series are placed again when they have samples.
+        self.drop_members(|family, member| !family.is_leaving && is_alive(member));
     }
 
-    /// Drops the members that `stays` rejects, and forgets their series. It also forgets quarantined series, unless
-    /// `keeps_quarantined`.
-    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keeps_quarantined: bool) {
+    /// Drops the members that `stays` rejects. Forgets their series and the quarantined ones.
+    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool) {
         let members = self.families.retain(stays);
-        self.placements.renumber(&members, keeps_quarantined);
+        self.placements.renumber(&members);
     }
 }
 
@@ -533,20 +504,21 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_distribution_displace_families_of_their_names() {
+    fn what_came_first_keeps_its_name() {
         for exposition in [Exposition::Summary, Exposition::Histogram] {
             let mut totals = totals(Naming::StatsdExporter, exposition);
-            assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
-            let rows = vec![
-                row(Kind::Timing, "x", &[], 5.0),
-                row(Kind::Gauge, "x_count", &[], 1.0),
-                row(Kind::Counter, "x_sum", &[], 1.0),
-            ];
-            add(&mut totals, rows.clone());
-            assert_eq!(add(&mut totals, rows), [("name_taken", 2)]);
+            assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "lat.count", &[], 7.0)]), []);
+            let stray = vec![row(Kind::Histogram, "lat", &[], 1.0), row(Kind::Gauge, "lat.count", &[], 8.0)];
+            for _ in 0..2 {
+                assert_eq!(add(&mut totals, stray.clone()), [("name_taken", 1)]);
+                assert!(text(&totals, Format::Text).contains("lat_count 8\n"));
+            }
+            let lines_of_timing =
+                vec![row(Kind::Gauge, "x_count", &[], 1.0), row(Kind::Counter, "x_sum", &[], 1.0)];
+            assert_eq!(add(&mut totals, vec![row(Kind::Timing, "x", &[], 5.0)]), []);
+            assert_eq!(add(&mut totals, lines_of_timing), [("name_taken", 2)]);
             let page = text(&totals, Format::Text);
-            assert!(!page.contains("# TYPE x_count") && !page.contains("# TYPE x_sum"), "{page}");
-            assert_eq!(page.matches("\nx_count ").count(), 1, "{page}");
+            assert!(!page.contains("# TYPE x_count") && page.contains("\nx_count 2\n"), "{page}");
         }
     }
 

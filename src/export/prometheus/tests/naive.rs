@@ -203,9 +203,8 @@ impl NaiveTotals {
         Ok(Placement { family: name, labels, merges: [labels_merge, series_merge] })
     }
 
-    /// Claims the names of all lines of a new family. A distribution takes them from other families, but not from
-    /// distributions.
-    fn claim(&mut self, name: &str, shape: &str) -> Result<(), QuarantineReason> {
+    /// Claims the names of all lines of a new family.
+    fn claim(&self, name: &str, shape: &str) -> Result<(), QuarantineReason> {
         let lines = |name: &str, shape: &str| match shape {
             "summary" => vec![format!("{name}_sum"), format!("{name}_count")],
             "histogram" => {
@@ -216,20 +215,8 @@ impl NaiveTotals {
         let own = lines(name, shape);
         for (other, family) in &self.families {
             let theirs = lines(other, family.metric_type.0);
-            let is_distribution = !theirs.is_empty();
-            if theirs.iter().any(|line| line == name || own.contains(line))
-                || is_distribution && own.contains(other)
-            {
+            if theirs.iter().any(|line| line == name || own.contains(line)) || own.contains(other) {
                 return Err(QuarantineReason::NameTaken);
-            }
-        }
-        for line in own {
-            if self.families.remove(&line).is_some() {
-                for placement in self.placed.values_mut() {
-                    if matches!(placement, Ok(placement) if placement.family == line) {
-                        *placement = Err(QuarantineReason::NameTaken);
-                    }
-                }
             }
         }
         Ok(())
