@@ -1,6 +1,7 @@
 //! Makes text from clients safe to display: it can neither control a terminal nor change the direction of text.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 /// Returns the text with hidden characters escaped, for example as `\u{1b}`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
@@ -16,6 +17,24 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
         }
     }
     shown.into()
+}
+
+/// Returns JSON with hidden characters escaped, for example as `\u009b`. JSON has such characters only within strings, so
+/// it reads back as the same value.
+pub(crate) fn json_escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_hidden) {
+        return json.into();
+    }
+    let mut escaped = String::with_capacity(json.len() + 8);
+    for character in json.chars() {
+        if is_hidden(character) {
+            // Writing to a string cannot fail.
+            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped.into()
 }
 
 /// The longest name in a log message, in bytes.

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use super::brief::push_brief;
+use super::is_own_zero;
 use crate::model::{
     Event, Named, Percentile, Policy, Priority, RESERVED_PREFIX, Row, Series, Snapshot, Summary, Value,
 };
+use crate::text::time::rfc3339;
 use crate::text::visible::visible;
 
 /// The maximum width of the name column. A longer name moves the rest of its own row to the right.
@@ -75,7 +77,7 @@ impl<'a> Table<'a> {
         let Snapshot { time, interval, overview, .. } = self.snapshot;
         format!(
             "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped\n",
-            humantime::format_rfc3339_seconds(*time),
+            rfc3339(*time),
             interval.as_secs_f64(),
             overview.series,
             overview.lines,
@@ -149,13 +151,12 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
 
 /// Returns false for tallyd's own metrics that are 0 or that the header replaces.
 fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
-    let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
-    // The name matters only for zeros and on a terminal.
-    if !is_zero && !is_folded {
-        return true;
+    if is_own_zero(row) {
+        return false;
     }
-    let own = row.series.name().strip_prefix(RESERVED_PREFIX);
-    own.is_none_or(|own| !is_zero && LOSSES.binary_search(&own).is_ok())
+    // The name matters only on a terminal.
+    let own = is_folded.then(|| row.series.name().strip_prefix(RESERVED_PREFIX)).flatten();
+    own.is_none_or(|own| LOSSES.binary_search(&own).is_ok())
 }
 
 /// Appends two spaces and a number, aligned to the right of its column.
