@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use crate::aggregate::{Absorbed, Columns, IngestCounts, Members, RefusedNames, SharedState, Summarizer};
 use crate::model::{Event, Kind, MILLISECONDS, Policies, Value, absorbs, finite};
-use crate::resolve::{AggregateKind, SeriesId};
+use crate::resolve::{AggregateKind, Limits, SeriesId};
 
 /// Merges columns in buffers that it reuses.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Merged {
     pub(super) refused: RefusedNames,
     /// The additions that changed nothing.
     pub(super) absorbed: Absorbed,
+    /// The number of gauges that keep a value without samples, and the bytes of their identities.
+    pub(super) idle_gauges: Limits,
 }
 
 /// The interval to merge.
@@ -76,25 +78,37 @@ impl Merger {
         events.sort_unstable();
         let mut values: Vec<_> = std::iter::repeat_with(|| None).take(catalog.entries().len()).collect();
         add_counters(columns, catalog, interval, &mut values, &mut absorbed);
-        self.read_gauges(catalog, interval, &mut values);
+        let idle_gauges = self.read_gauges(catalog, interval, &mut values);
         counts.clamped += self.summarize(columns, catalog, interval, &mut values, &mut absorbed);
         self.unite_sets(columns, catalog, interval, &mut values);
         counts.absorbed = absorbed.counts;
-        Merged { values, events, counts, refused, absorbed }
+        Merged { values, events, counts, refused, absorbed, idle_gauges }
     }
 
-    fn read_gauges(&self, catalog: &mut Catalog, interval: Interval<'_>, values: &mut [Option<Value>]) {
+    /// Reads the gauges. Returns the number of those that keep a value without samples, and the bytes of their
+    /// identities.
+    fn read_gauges(
+        &self,
+        catalog: &mut Catalog,
+        interval: Interval<'_>,
+        values: &mut [Option<Value>],
+    ) -> Limits {
+        let mut idle = Limits { series: 0, bytes: 0 };
         self.shared.gauges.read(interval.number, |id, reading| {
             let has_samples = reading.interval == interval.number;
             if has_samples || interval.last_gauges {
                 let position = if has_samples {
                     catalog.mark_seen(AggregateKind::Gauge, id, interval.end)
                 } else {
-                    catalog.position(AggregateKind::Gauge, id)
+                    let position = catalog.position(AggregateKind::Gauge, id);
+                    idle.series += 1;
+                    idle.bytes += catalog.series()[position].identity_len();
+                    position
                 };
                 values[position] = Some(Value::Gauge(reading.value));
             }
         });
+        idle
     }
 
     /// Summarizes timings, histograms and distributions. Returns the number of values that were clamped.

@@ -28,6 +28,7 @@ pub(super) struct IngestTelemetry {
     noted: EnumMap<Note, Counter>,
     refused: EnumMap<RefuseReason, Counter>,
     series: EnumMap<Kind, Gauge>,
+    series_expired: EnumMap<Kind, Counter>,
     series_limit: Gauge,
 }
 
@@ -52,6 +53,7 @@ impl IngestTelemetry {
             noted: telemetry.counters("lines_noted", &[], "note"),
             refused: telemetry.counters("series_refused", &[], "reason"),
             series: EnumMap::from_fn(|kind: Kind| telemetry.gauge("series", &[("type", kind.name())])),
+            series_expired: telemetry.counters("series_expired", &[], "type"),
             series_limit: telemetry.gauge("series_limit", &[]),
         }
     }
@@ -95,6 +97,11 @@ impl IngestTelemetry {
             self.series[kind].set(*alive as f64);
         }
         self.series_limit.set(series_limit as f64);
+    }
+
+    /// Reports the number of series that were dropped, per kind. The next interval shows them.
+    pub(super) fn report_expired(&self, dropped: &EnumMap<Kind, u64>) {
+        add_all(&self.series_expired, dropped);
     }
 }
 

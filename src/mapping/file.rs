@@ -115,7 +115,7 @@ pub struct RuleSpec {
     #[serde(skip_serializing_if = "is_unset")]
     pub match_metric_type: Option<MatchMetricType>,
     #[serde(skip_serializing_if = "is_unset")]
-    pub ttl: GoDuration,
+    pub ttl: Option<GoDuration>,
     #[serde(skip_serializing_if = "is_unset")]
     pub summary_options: Option<SummaryOptions>,
     #[serde(skip_serializing_if = "is_unset")]

@@ -49,6 +49,11 @@ impl Series {
         &self.page[self.at as usize..][..self.len as usize]
     }
 
+    /// Returns the length of the identity in bytes. It reads no shared text.
+    pub(crate) fn identity_len(&self) -> usize {
+        self.len as usize
+    }
+
     /// Returns the name that the client sent or that a rule gave.
     #[must_use]
     pub fn name(&self) -> &str {

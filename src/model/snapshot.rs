@@ -63,6 +63,14 @@ impl Rows {
         Iter { rows: self, next: 0 }
     }
 
+    /// Returns all live series in order, each with its row if it has one. A series that is missing has been dropped.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (&Series, Option<Row<'_>>)> {
+        let series = self.series.iter().zip(&*self.policies).zip(&self.values);
+        series.map(|((series, &policy), value)| {
+            (series, value.as_ref().map(|value| Row { series, value, policy }))
+        })
+    }
+
     /// Counts the rows, in time proportional to the number of series.
     #[must_use]
     pub fn len(&self) -> usize {

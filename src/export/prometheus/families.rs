@@ -36,6 +36,8 @@ pub(super) struct Member {
     pub(super) total: Total,
     /// The time of the latest snapshot with this member, on the clock of [`Totals`](super::Totals).
     pub(super) seen: u64,
+    /// True if tallyd has dropped all of the member's series.
+    pub(super) is_gone: bool,
     /// The start of the member's first interval, in seconds since 1970.
     pub(super) began: f64,
 }

@@ -25,7 +25,7 @@ pub struct Totals {
     /// Whether OpenMetrics has `_created` lines, with the times when series began.
     pub(super) shows_created: bool,
     pub(super) families: Families,
-    placements: Placements,
+    pub(super) placements: Placements,
     /// The policies of the latest snapshot.
     pub(super) policies: Arc<Policies>,
     /// The sum of all intervals, in nanoseconds.
@@ -69,7 +69,7 @@ impl Totals {
 
     /// Adds the rows of an interval, and counts the rows that are quarantined or merged.
     ///
-    /// The rows and the placed series are both sorted, so one walk over both finds the placements of all rows.
+    /// The live series and the placed series are both sorted, so one walk over both finds the placements of all rows.
     pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
         self.interval_began = interval_start(snapshot);
@@ -82,8 +82,13 @@ impl Totals {
         let mut new = Vec::new();
         // These members have a series that added nothing.
         let mut idle = Vec::new();
-        for row in &snapshot.rows {
-            let placement = walk.find(row.series, &mut idle).unwrap_or_else(|| {
+        for (series, row) in snapshot.rows.live() {
+            let placement = walk.find(series);
+            let Some(row) = row else {
+                idle.extend(placement.and_then(Placement::member));
+                continue;
+            };
+            let placement = placement.unwrap_or_else(|| {
                 let placement = self.place(row.series, row.policy);
                 new.push(Placed { series: row.series.clone(), placement });
                 placement
@@ -96,8 +101,12 @@ impl Totals {
                 }
             }
         }
-        walk.end(&mut idle);
+        let gone = walk.end();
         self.placements = placements;
+        if gone.series > 0 {
+            self.forget(&gone.members, snapshot);
+            idle.extend(gone.members);
+        }
         self.placements.add(new);
         self.families.sort();
         self.expire(&idle);
@@ -109,6 +118,19 @@ impl Totals {
             );
         }
         outcome
+    }
+
+    /// Forgets the series that tallyd has dropped. Their members leave the page if no other series is added to them.
+    fn forget(&mut self, members: &[u32], snapshot: &Snapshot) {
+        self.placements.retain_in(snapshot.rows.live().map(|(series, _)| series));
+        for &number in members {
+            let member = self.families.member_mut(number);
+            // Another series may have joined the member in this interval.
+            member.is_gone = member.seen < self.clock;
+        }
+        for number in self.placements.iter().filter_map(|(_, placement)| placement.member()) {
+            self.families.member_mut(number).is_gone = false;
+        }
     }
 
     /// Returns the quarantined series and the reasons.
@@ -177,6 +199,7 @@ impl Totals {
             policy: HeldPolicy::assigned(policy),
             total: Total::new(family_type, self.policies.get(policy)),
             seen: self.clock,
+            is_gone: false,
             began: self.interval_began,
         };
         match self.families.join(member) {
@@ -323,7 +346,7 @@ impl Totals {
         let mut walk = placements.walk();
         let mut outdated = HashSet::new();
         for row in &snapshot.rows {
-            let placement = walk.find(row.series, &mut Vec::new());
+            let placement = walk.find(row.series);
             if let Some(number) = placement.and_then(Placement::member) {
                 let member = self.families.member(number);
                 if continues(member, earlier.get(member.policy.id()), snapshot.policy(&row)) {
@@ -351,8 +374,8 @@ impl Totals {
         self.families.members_mut().for_each(|member| member.policy = member.policy.carry_over(ids(member)));
     }
 
-    /// Drops the families that leave and the members that expired. Live gauges and sets are in every snapshot. All
-    /// other members stay for the lifetime in their policy.
+    /// Drops the families that leave, and the members whose lifetime has ended or whose series tallyd has dropped. Live
+    /// gauges and sets have a row in every snapshot.
     fn expire(&mut self, idle: &[u32]) {
         let clock = self.clock;
         let policies = Arc::clone(&self.policies);
@@ -362,7 +385,7 @@ impl Totals {
             Total::Gauge(_) => 1,
             _ => nanoseconds(policies.get(member.policy.id()).expire_after[member.kind as usize]),
         };
-        let is_alive = |member: &Member| unseen(member) < lifetime(member);
+        let is_alive = |member: &Member| !member.is_gone && unseen(member) < lifetime(member);
         let mut frees_names = false;
         for &number in idle {
             let member = self.families.member_mut(number);
@@ -416,7 +439,7 @@ fn interval_start(snapshot: &Snapshot) -> f64 {
 mod tests {
     use std::sync::Arc;
 
-    use crate::export::prometheus::tests::{add, add_under, policies, row, text, totals};
+    use crate::export::prometheus::tests::{add, add_live, add_under, policies, row, text, totals};
     use crate::export::prometheus::{Format, Naming};
     use crate::model::{Exposition, Kind, Policies, Policy, Statistics};
 
@@ -560,6 +583,22 @@ mod tests {
             vec![row(Kind::Counter, "tallyd.lines", &[], 1.0), row(Kind::Counter, "tallyd_lines", &[], 9.0)];
         assert_eq!(add(&mut totals, rows), [("reserved_name", 1)]);
         assert!(text(&totals, Format::Text).contains("tallyd_lines_total 1\n"));
+    }
+
+    #[test]
+    fn member_leaves_the_page_when_all_of_its_series_are_dropped() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let [one, other] = ["a.b", "a-b"].map(|name| row(Kind::Counter, name, &[], 1.0));
+        let conflict = row(Kind::Gauge, "a.b_total", &[], 1.0);
+        add(&mut totals, vec![one, other.clone(), conflict.clone()]);
+        assert_eq!(totals.quarantined().count(), 1);
+        let policies = Arc::clone(&totals.policies);
+        add_live(&mut totals, Arc::clone(&policies), vec![other], &[]);
+        assert!(text(&totals, Format::Text).contains("a_b_total 3\n"));
+        assert_eq!(totals.quarantined().count(), 0, "the dropped gauge is forgotten");
+        add_live(&mut totals, policies, Vec::new(), &[]);
+        assert_eq!(text(&totals, Format::Text), "");
+        assert_eq!(add(&mut totals, vec![conflict]), []);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl NaiveTotals {
                 outcome.quarantined[reason] += 1;
             }
         }
-        self.expire(policies);
+        self.expire(policies, &snapshot.rows.live().map(|(series, _)| series).collect());
         outcome
     }
 
@@ -222,10 +222,17 @@ impl NaiveTotals {
         Ok(())
     }
 
-    fn expire(&mut self, policies: &Policies) {
+    /// Drops the families that are outdated, and the members whose lifetime has ended or whose series are not alive.
+    fn expire(&mut self, policies: &Policies, live: &BTreeSet<&Series>) {
         let mut dropped = false;
-        for family in self.families.values_mut() {
-            family.members.retain(|_, member| {
+        let is_live = |series: &Series| live.contains(series);
+        let of_live = self.placed.iter().filter(|(series, _)| is_live(series));
+        let members = of_live.filter_map(|(_, placement)| placement.as_ref().ok());
+        let live_members: BTreeSet<_> =
+            members.map(|placement| (placement.family.clone(), placement.labels.clone())).collect();
+        self.placed.retain(|series, _| is_live(series));
+        for (name, family) in &mut self.families {
+            family.members.retain(|labels, member| {
                 let unseen = self.clock.saturating_sub(member.seen);
                 if unseen > Duration::ZERO {
                     member.quantiles.clear();
@@ -234,6 +241,8 @@ impl NaiveTotals {
                     Kind::Gauge | Kind::Set => unseen == Duration::ZERO,
                     kind => unseen < policies.get(member.policy.id()).expire_after[kind as usize],
                 };
+                let is_live = live_members.contains(&(name.clone(), labels.clone()));
+                let is_alive = is_alive && (is_live || unseen == Duration::ZERO);
                 dropped |= !is_alive;
                 is_alive
             });
