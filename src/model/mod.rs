@@ -23,7 +23,7 @@ pub use native_histogram::{NativeHistogram, NativeSettings};
 pub use percentile::Percentile;
 pub(crate) use policy::HeldPolicy;
 pub use policy::{Exposition, Policies, Policy, PolicyId};
-pub(crate) use series::{CONTAINER_ID, SERVICE_CHECK, code};
+pub(crate) use series::{CONTAINER_ID, NO_VALUE, SERVICE_CHECK, code};
 pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary};

@@ -1,9 +1,8 @@
-//! Writes numbers, times, legal names and visible text, and reads YAML and durations.
+//! Writes numbers, legal names and visible text, and reads YAML and durations.
 
 pub(crate) mod advice;
 pub(crate) mod duration;
 pub(crate) mod name;
 pub(crate) mod number;
-pub(crate) mod time;
 pub(crate) mod visible;
 pub(crate) mod yaml;

@@ -462,7 +462,9 @@ fn tags(text: &[u8], separator: u8, equals: u8) -> Vec<Tag> {
             continue;
         }
         let (key, value) = split_once(&tag, equals).unwrap_or((tag, Vec::new()));
-        tags.push((lossy(&key), lossy(&value)));
+        if !key.is_empty() {
+            tags.push((lossy(&key), lossy(&value)));
+        }
     }
     tags
 }

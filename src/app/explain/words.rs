@@ -29,6 +29,9 @@ pub(super) fn rejected(reason: RejectReason) -> &'static str {
 pub(super) fn noted(note: Note) -> &'static str {
     match note {
         Note::EmptyValue => "an empty value among several is skipped",
+        Note::PackedCounter => {
+            "several values of a counter or gauge; if the first is a port, the name ends before it"
+        }
         Note::EmptySection => "an empty section is skipped",
         Note::UnknownSection => "an unknown section is skipped",
         Note::RepeatedSection => "a section appears twice; the later one counts",
@@ -37,6 +40,7 @@ pub(super) fn noted(note: Note) -> &'static str {
         Note::TimestampIgnored => {
             "a timestamp is skipped, because it is not a number of seconds above 0 or the type takes none"
         }
+        Note::TagWithoutKey => "a tag without a key is skipped",
         Note::TagNotUtf8 => "a tag has bytes that are not UTF-8, which are replaced by U+FFFD",
         Note::TextNotUtf8 => "the text has bytes that are not UTF-8, which are replaced by U+FFFD",
         Note::FieldIgnored => {

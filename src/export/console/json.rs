@@ -3,10 +3,8 @@
 use std::fmt::Write;
 use std::iter;
 
-use super::is_own_zero;
 use crate::model::{Event, Named, Percentile, Policy, Row, Snapshot, Value};
 use crate::text::number::push_float;
-use crate::text::time::rfc3339;
 use crate::text::visible::json_escaped;
 
 /// Writes the lines of one snapshot.
@@ -20,7 +18,7 @@ pub(super) struct JsonLines<'a> {
 
 impl<'a> JsonLines<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
-        let time = rfc3339(snapshot.time);
+        let time = snapshot.time_text();
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
         // This is never zero, because readers divide by it.
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
@@ -31,7 +29,7 @@ impl<'a> JsonLines<'a> {
 
     /// Appends the line of a row, unless it is one of tallyd's own metrics with the value 0.
     pub(super) fn push(&self, text: &mut String, row: Row<'_>) {
-        if is_own_zero(row) {
+        if row.is_own_zero() {
             return;
         }
         let Row { series, value, policy } = row;

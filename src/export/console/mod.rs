@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::append::Append;
 use super::exporter::{ExportError, Exporter, PIECE};
 use super::outcome::ExportOutcome;
-use crate::model::{Event, RESERVED_PREFIX, Row, Snapshot, Value};
+use crate::model::{Event, Row, Snapshot};
 
 /// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -64,12 +64,6 @@ impl Console {
     }
 }
 
-/// Returns true for tallyd's own metrics that are 0. Neither format shows them, because there are many.
-fn is_own_zero(row: Row<'_>) -> bool {
-    matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0))
-        && row.series.name().starts_with(RESERVED_PREFIX)
-}
-
 impl Exporter for Console {
     fn name(&self) -> &'static str {
         "console"
@@ -105,7 +99,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::model::{AlertType, Kind, Overview, Priority, Series};
+    use crate::model::{AlertType, Kind, Overview, Priority, Series, Value};
 
     #[test]
     fn snapshot_of_many_pieces_is_written_once_and_completely() {

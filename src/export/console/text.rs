@@ -3,11 +3,9 @@
 use std::fmt::Write;
 
 use super::brief::push_brief;
-use super::is_own_zero;
 use crate::model::{
     Event, Named, Percentile, Policy, Priority, RESERVED_PREFIX, Row, Series, Snapshot, Summary, Value,
 };
-use crate::text::time::rfc3339;
 use crate::text::visible::visible;
 
 /// The maximum width of the name column. A longer name moves the rest of its own row to the right.
@@ -74,10 +72,10 @@ impl<'a> Table<'a> {
 
     /// Returns the header, which is the line above the rows.
     pub(super) fn header(&self) -> String {
-        let Snapshot { time, interval, overview, .. } = self.snapshot;
+        let Snapshot { interval, overview, .. } = self.snapshot;
         format!(
             "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped\n",
-            rfc3339(*time),
+            self.snapshot.time_text(),
             interval.as_secs_f64(),
             overview.series,
             overview.lines,
@@ -133,7 +131,8 @@ fn push_summary(text: &mut String, summary: &Summary, percentile_labels: &[Strin
 pub(super) fn push_event(text: &mut String, event: &Event) {
     let Event { title, text: words, alert_type, priority, hostname, tags, .. } = event;
     let mut line = title.clone();
-    push_tags(&mut line, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let given = tags.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
+    push_tags(&mut line, given.map(|(key, value)| (key, value.filter(|value| !value.is_empty()))));
     if !words.is_empty() {
         line.extend([": ", words]);
     }
@@ -151,7 +150,7 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
 
 /// Returns false for tallyd's own metrics that are 0 or that the header replaces.
 fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
-    if is_own_zero(row) {
+    if row.is_own_zero() {
         return false;
     }
     // The name matters only on a terminal.
@@ -189,7 +188,7 @@ const SPACES: &str = match str::from_utf8(&[b' '; NAME_WIDTH]) {
 fn push_name(text: &mut String, series: &Series) -> usize {
     let start = text.len();
     text.push_str(series.name());
-    push_tags(text, series.tags());
+    push_tags(text, series.tags_as_sent());
     let name = &text[start..];
     // Without an early exit, the compiler can compare many bytes at a time.
     if name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
@@ -201,12 +200,12 @@ fn push_name(text: &mut String, series: &Series) -> usize {
     shown.chars().count()
 }
 
-fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
+fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
     let bare = name.len();
     for (index, (key, value)) in tags.enumerate() {
         name.push(if index == 0 { '{' } else { ',' });
         name.push_str(key);
-        if !value.is_empty() {
+        if let Some(value) = value {
             name.push(':');
             name.push_str(value);
         }
