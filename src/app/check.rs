@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use crate::aggregate::IngestCounts;
 use crate::app::config::Config;
-use crate::export::MergeReason;
 use crate::export::prometheus::Totals;
+use crate::export::{MergeReason, QuarantineReason};
 use crate::flush::{Aggregator, ReloadableSettings};
 use crate::mapping::Mapping;
-use crate::model::{Named, Telemetry};
+use crate::model::{Named, Telemetry, Value};
 use crate::protocol::{self, Dialects, Line};
 use crate::text::visible::visible;
 
@@ -52,14 +52,23 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
     let mut text = summary(&results.counts);
     let is_any_rejected = push_rejected(&mut text, &lines, dialects);
     let mut totals = Totals::new(config.exporters.prometheus.naming);
-    totals.add(&results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(1)));
+    let snapshot = results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(1));
+    totals.add(&snapshot);
 
     let mapping = aggregator.mapping();
     let usage = RuleUsage::count(&lines, dialects, mapping);
     let patterns = mapping.rules().iter().map(|rule| &*rule.spec.pattern);
     push_table(&mut text, "rules", patterns.zip(usage.by_rule.iter().copied()));
     push_table(&mut text, "names without a rule", usage.unmatched());
-    let kept_out = totals.quarantined().map(|(series, reason)| (reason.name(), format!("{series:?}")));
+    let mut kept_out: Vec<_> = totals.quarantined().collect();
+    // A series with a negative increase has a place on the page. Only the increase is kept off it.
+    let placed = kept_out.len();
+    for row in snapshot.rows.iter().filter(|row| matches!(row.value, Value::Counter(sum) if *sum < 0.0)) {
+        if !kept_out[..placed].iter().any(|(series, _)| *series == row.series) {
+            kept_out.push((row.series, QuarantineReason::NegativeIncrease));
+        }
+    }
+    let kept_out = kept_out.into_iter().map(|(series, reason)| (reason.name(), format!("{series:?}")));
     push_conflicts(&mut text, "kept off the Prometheus page", kept_out);
     let naming = config.exporters.prometheus.naming;
     let merged = totals.merged().map(|(series, merge)| {

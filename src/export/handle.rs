@@ -54,6 +54,7 @@ impl ExporterHandle {
             errors: telemetry.counter("export_errors", &tags),
             quarantined: telemetry.counters("series_quarantined", &tags, "reason"),
             merged: telemetry.counters("series_merged", &tags, "by"),
+            absorbed: telemetry.counter("increases_absorbed", &tags),
         };
         thread::Builder::new().name(format!("export-{name}")).spawn(move || {
             thread.run();
@@ -113,6 +114,7 @@ struct ExporterThread<E> {
     errors: Counter,
     quarantined: EnumMap<QuarantineReason, Counter>,
     merged: EnumMap<MergeReason, Counter>,
+    absorbed: Counter,
 }
 
 impl<E: Exporter> ExporterThread<E> {
@@ -150,7 +152,8 @@ impl<E: Exporter> ExporterThread<E> {
         }
     }
 
-    fn count(&self, ExportOutcome { quarantined, merged }: ExportOutcome) {
+    fn count(&self, ExportOutcome { quarantined, merged, absorbed }: ExportOutcome) {
+        self.absorbed.add(absorbed);
         quarantined.into_iter().for_each(|(reason, rows)| self.quarantined[reason].add(rows));
         merged.into_iter().for_each(|(reason, rows)| self.merged[reason].add(rows));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
 use crate::aggregate::RefusedNames;
-use crate::model::{Counter, Gauge, Snapshot, Telemetry};
+use crate::model::{Counter, Gauge, Snapshot, Telemetry, WarnOnce};
 
 /// A command to the flusher to use new settings.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Flusher<D> {
     schedule: Schedule,
     sink: D,
     telemetry: FlushTelemetry,
+    /// The series that were named in the log because they absorbed samples.
+    named: WarnOnce,
 }
 
 /// The telemetry of the flusher.
@@ -52,7 +54,7 @@ impl<D: Deliver> Flusher<D> {
             late: telemetry.counter("flush_late", &[]),
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
-        Self { aggregator, schedule, sink, telemetry }
+        Self { aggregator, schedule, sink, telemetry, named: WarnOnce::default() }
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
@@ -92,6 +94,7 @@ impl<D: Deliver> Flusher<D> {
         self.telemetry.last_flush.set(unix_time.as_secs_f64());
         let results = self.aggregator.end_interval(now);
         log_losses(&results);
+        log_absorbed(&results, &mut self.named);
         self.sink.deliver(&Arc::new(results.into_snapshot(time, length)));
     }
 }
@@ -104,6 +107,20 @@ fn log_losses(results: &IntervalResults) {
             "events were dropped because their buffer was full; raise aggregation.event_buffer"
         );
     }
+}
+
+fn log_absorbed(results: &IntervalResults, named: &mut WarnOnce) {
+    for series in &results.absorbed {
+        if named.is_new(series) {
+            let series = series.shortened();
+            tracing::error!(
+                series,
+                "samples changed nothing, because the sum is more than 2^53 times as large; look for a wrong value or rate"
+            );
+        }
+    }
+    // tallyd.samples_absorbed counts the others.
+    _ = named.end_snapshot();
 }
 
 fn log_refused_names(refused: &RefusedNames) {

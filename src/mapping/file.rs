@@ -143,8 +143,8 @@ pub struct RuleSpec {
     pub action: Action,
     #[serde(skip_serializing_if = "is_unset")]
     pub match_metric_type: Option<MatchMetricType>,
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
-    pub ttl: GoDuration,
+    #[serde(skip_serializing_if = "is_unset")]
+    pub ttl: Option<GoDuration>,
     #[serde(skip_serializing_if = "is_unset")]
     pub summary_options: Option<SummaryOptions>,
     #[serde(skip_serializing_if = "is_unset")]

@@ -1,6 +1,7 @@
 //! Makes text from clients safe to display: it can neither control a terminal nor change the direction of text.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 /// Returns the text with hidden characters escaped, for example as `\u{1b}`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
@@ -18,6 +19,38 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// Returns JSON with hidden characters escaped, for example as `\u009b`. JSON has such characters only within strings, so
+/// it reads back as the same value.
+pub(crate) fn json_escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_hidden) {
+        return json.into();
+    }
+    let mut escaped = String::with_capacity(json.len() + 8);
+    for character in json.chars() {
+        if is_hidden(character) {
+            // Writing to a string cannot fail.
+            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped.into()
+}
+
+/// The longest name in a log message, in bytes.
+const LONGEST: usize = 200;
+
+/// Returns a name for a log message: hidden characters are escaped, and the end of a long name is left out.
+pub(crate) fn shortened(name: &str) -> String {
+    let shown = visible(&name[..name.floor_char_boundary(LONGEST)]);
+    let end = shown.floor_char_boundary(LONGEST);
+    if end < shown.len() || name.len() > LONGEST {
+        format!("{}…", &shown[..end])
+    } else {
+        shown.into_owned()
+    }
+}
+
 /// Returns true for control characters, and for the characters that change the direction of text.
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
@@ -27,6 +60,17 @@ pub(crate) fn is_hidden(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_log_messages_are_short() {
+        let ends = ["é".repeat(100), "é".repeat(101), "\u{1b}".repeat(200), "x".repeat(60_000)];
+        for name in ends {
+            let shown = shortened(&name);
+            assert_eq!(shown.ends_with('…'), visible(&name).len() > LONGEST, "{shown}");
+            assert!(shown.len() <= LONGEST + '…'.len_utf8() && !shown.contains(is_hidden));
+        }
+        assert_eq!(shortened("a\u{85}b"), "a\\u{85}b");
+    }
 
     #[test]
     fn only_control_and_direction_characters_are_escaped() {

@@ -136,7 +136,7 @@ name
   dialect         dogstatsd
   timing          12.5 ms, counts as 10
   timing          13 ms, counts as 10
-  series          api.latency|ms|#canary:,env:prod
+  series          api.latency|ms|#canary,env:prod
   prometheus      api_latency_seconds{canary=\"true\",env=\"prod\"}
 "
     );

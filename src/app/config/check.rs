@@ -17,7 +17,7 @@ pub(super) fn check_together(config: &Config) -> Result<(), Problem> {
     check_mapping(&config.mapping)?;
     let interval = config.flush.interval;
     for (kind, expire_after) in config.aggregation.expire_after.by_name() {
-        if expire_after < interval || expire_after.get() < Duration::from_secs(1) {
+        if expire_after.get() < interval.get().max(Duration::from_secs(1)) {
             let key = format!("aggregation.expire_after.{kind}");
             let text = format!("{expire_after:?} is shorter than flush.interval ({interval:?}) or \"1s\"");
             return Err(Problem::new(&key, text));

@@ -11,7 +11,7 @@ use super::bounds::{
 };
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Setting, sections, values};
-use super::values::{Address, FileMode, Host, HumanDuration, Size};
+use super::values::{Address, FileMode, Host, HumanDuration, Lifetime, Size};
 use crate::export::prometheus::Naming;
 use crate::export::{Format, OnExit};
 use crate::listen::{Framing, Owner};
@@ -116,12 +116,12 @@ sections! {
         gauges: IdleGauge;
     }
     pub(in crate::app) ExpireSection {
-        counter: HumanDuration;
-        gauge: HumanDuration;
-        timing: HumanDuration;
-        histogram: HumanDuration;
-        distribution: HumanDuration;
-        set: HumanDuration;
+        counter: Lifetime;
+        gauge: Lifetime;
+        timing: Lifetime;
+        histogram: Lifetime;
+        distribution: Lifetime;
+        set: Lifetime;
     }
     pub(in crate::app) ExportersSection {
         console: ConsoleSection;
@@ -169,7 +169,7 @@ sections! {
 }
 
 values! {
-    bool, u16, f64, usize, PathBuf, HumanDuration, Size, Address, Host, FileMode,
+    bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Host, FileMode,
     Framing, Owner, Defaults, Exposition, Format, Naming, OnExit,
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }
@@ -208,7 +208,7 @@ impl MappingSection {
 
 impl ExpireSection {
     /// Returns each key with its value, in the order of the variants of [`Kind`](crate::model::Kind).
-    pub(super) fn by_name(&self) -> [(&'static str, HumanDuration); 6] {
+    pub(super) fn by_name(&self) -> [(&'static str, Lifetime); 6] {
         let Self { counter, gauge, timing, histogram, distribution, set } = *self;
         [
             ("counter", counter),

@@ -20,7 +20,7 @@ const NUMBER_WIDTH: usize = 12;
 const STATISTIC_WIDTH: usize = 8;
 
 /// tallyd's own counters of losses, sorted and without their prefix.
-const LOSSES: [&str; 12] = [
+const LOSSES: [&str; 14] = [
     "connections_refused",
     "datagrams_dropped",
     "datagrams_truncated",
@@ -28,8 +28,10 @@ const LOSSES: [&str; 12] = [
     "export_errors",
     "flush_late",
     "http_connections_refused",
+    "increases_absorbed",
     "lines_cut",
     "lines_rejected",
+    "samples_absorbed",
     "series_quarantined",
     "series_refused",
     "snapshots_dropped",
@@ -82,9 +84,8 @@ impl<'a> Table<'a> {
 
     /// Returns the header, which is the line above the rows.
     pub(super) fn header(&self) -> String {
-        let Snapshot { time, interval, overview, .. } = self.snapshot;
-        let time = humantime::format_rfc3339_seconds(*time).to_string();
-        let mut header = HeaderLine::new(time, self.screen);
+        let Snapshot { interval, overview, .. } = self.snapshot;
+        let mut header = HeaderLine::new(self.snapshot.time_text(), self.screen);
         header.push(&format!("{:.1} s", interval.as_secs_f64()), false);
         header.push(&format!("{} series", overview.series), false);
         header.push(&format!("{} lines", overview.lines), false);
@@ -259,7 +260,8 @@ fn grouped(number: usize) -> String {
 fn push_event(text: &mut String, event: &Event) {
     let Event { title, text: words, alert_type, priority, hostname, tags, .. } = event;
     let mut line = title.clone();
-    push_tags(&mut line, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let given = tags.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
+    push_tags(&mut line, given.map(|(key, value)| (key, value.filter(|value| !value.is_empty()))));
     if !words.is_empty() {
         line.extend([": ", words]);
     }
@@ -277,13 +279,12 @@ fn push_event(text: &mut String, event: &Event) {
 
 /// Returns false for tallyd's own metrics that are 0 or that the header replaces.
 fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
-    let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
-    // The name matters only for zeros and on a terminal.
-    if !is_zero && !is_folded {
-        return true;
+    if row.is_own_zero() {
+        return false;
     }
-    let own = row.series.name().strip_prefix(RESERVED_PREFIX);
-    own.is_none_or(|own| !is_zero && LOSSES.binary_search(&own).is_ok())
+    // The name matters only on a terminal.
+    let own = is_folded.then(|| row.series.name().strip_prefix(RESERVED_PREFIX)).flatten();
+    own.is_none_or(|own| LOSSES.binary_search(&own).is_ok())
 }
 
 /// Returns true for the shown rows of tallyd's own metrics on a terminal. They are losses, which no limit hides.
@@ -321,7 +322,7 @@ const SPACES: &str = match str::from_utf8(&[b' '; NAME_WIDTH]) {
 fn push_name(text: &mut String, series: &Series) -> usize {
     let start = text.len();
     text.push_str(series.name());
-    push_tags(text, series.tags());
+    push_tags(text, series.tags_as_sent());
     let name = &text[start..];
     // Without an early exit, the compiler can compare many bytes at a time.
     if name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
@@ -333,12 +334,12 @@ fn push_name(text: &mut String, series: &Series) -> usize {
     shown.chars().count()
 }
 
-fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
+fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
     let bare = name.len();
     for (index, (key, value)) in tags.enumerate() {
         name.push(if index == 0 { '{' } else { ',' });
         name.push_str(key);
-        if !value.is_empty() {
+        if let Some(value) = value {
             name.push(':');
             name.push_str(value);
         }
