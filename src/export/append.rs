@@ -1,8 +1,9 @@
-//! Appends text to standard output or to a file, and reopens the file after a log rotation.
+//! Appends text to standard output or to a file, and opens the path again after a log rotation.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// The destination of appended text.
 #[derive(Debug)]
@@ -56,6 +57,18 @@ impl Append {
         matches!(self, Self::Stdout)
     }
 
+    /// Closes the file if its path no longer leads to it, because it was moved or deleted. Otherwise, nobody would find the text of
+    /// later calls. Returns true if it closed the file.
+    pub(super) fn close_if_moved(&mut self) -> bool {
+        match self {
+            Self::File { path, open: Some(file), .. } if has_moved(file, path) => {
+                self.reopen();
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Returns true if the text goes to a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         self.is_stdout() && io::stdout().is_terminal()
@@ -67,6 +80,16 @@ impl Append {
             Self::Stdout => "standard output".to_owned(),
             Self::File { path, .. } => path.display().to_string(),
         }
+    }
+}
+
+/// Returns true if the path leads to another file or to none. If the path cannot be looked up, tallyd keeps the file.
+fn has_moved(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata().map(identity), fs::metadata(path).map(identity)) {
+        (Ok(open), Ok(at_path)) => open != at_path,
+        (Ok(_), Err(error)) => error.kind() == io::ErrorKind::NotFound,
+        (Err(_), _) => false,
     }
 }
 
@@ -114,6 +137,28 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn text_goes_to_the_file_that_has_the_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, moved] = ["log", "log.1"].map(|name| directory.path().join(name));
+        let mut append = Append::new(path.clone());
+        let mut write = |text: &str| {
+            let has_moved = append.close_if_moved();
+            append.append(text).unwrap();
+            has_moved
+        };
+        assert!(!write("one\n") && !write("two\n"));
+        fs::rename(&path, &moved).unwrap();
+        assert!(write("three\n") && !write("four\n"));
+        fs::remove_file(&path).unwrap();
+        assert!(write("five\n"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "zero\n").unwrap();
+        assert!(write("six\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "zero\nsix\n");
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
     }
 
     #[test]

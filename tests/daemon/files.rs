@@ -99,6 +99,24 @@ fn daemon_survives_a_console_that_cannot_be_written() {
 }
 
 #[test]
+fn console_file_that_was_moved_or_deleted_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("console.json");
+    let console = format!("exporters.console.path={}", path.display());
+    let daemon = Daemon::start(&[&console, "flush.interval=100ms"]);
+    let has = |name: &str| fs::read_to_string(&path).is_ok_and(|text| text.contains(name));
+    daemon.send("first:1|g");
+    wait_until(|| has("first"));
+    fs::rename(&path, directory.path().join("moved")).unwrap();
+    wait_until(|| has("first"));
+    fs::remove_file(&path).unwrap();
+    daemon.send("second:1|g");
+    wait_until(|| has("second"));
+    let finished = daemon.stop();
+    assert!(finished.log.contains("moved or deleted"), "{}", finished.log);
+}
+
+#[test]
 fn every_user_can_read_the_text_file_despite_the_umask() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tallyd.prom");

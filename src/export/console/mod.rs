@@ -92,6 +92,10 @@ impl Exporter for Console {
     }
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+        if self.append.close_if_moved() {
+            let path = self.append.describe();
+            tracing::warn!(path, "the console's file was moved or deleted; tallyd opens its path again");
+        }
         let written = match self.format {
             Format::Text => {
                 let screen = self.append.is_terminal().then(|| Screen::now(self.max_rows));
