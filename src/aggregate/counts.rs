@@ -18,7 +18,10 @@ pub struct IngestCounts {
     pub bytes: u64,
     /// Datagrams that were longer than the buffer.
     pub datagrams_truncated: u64,
-    /// Lines that lost their end because their stream broke. They do not count in `lines`.
+    /// Bytes of truncated datagrams that were not read. They do not count in `bytes`.
+    pub datagram_bytes_truncated: u64,
+    /// Lines that lost their end because their stream broke, or because their datagram was truncated. They do not count in
+    /// `lines`. A truncated datagram counts as one, although it can lose many.
     pub lines_truncated: u64,
     /// Non-empty lines received.
     pub lines: u64,
@@ -50,6 +53,7 @@ impl IngestCounts {
             datagrams,
             bytes,
             datagrams_truncated,
+            datagram_bytes_truncated,
             lines_truncated,
             lines,
             samples,
@@ -65,6 +69,7 @@ impl IngestCounts {
         self.datagrams += datagrams;
         self.bytes += bytes;
         self.datagrams_truncated += datagrams_truncated;
+        self.datagram_bytes_truncated += datagram_bytes_truncated;
         self.lines_truncated += lines_truncated;
         self.lines += lines;
         self.clamped += clamped;

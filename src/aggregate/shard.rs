@@ -110,10 +110,14 @@ impl Shard {
         self.record_lines(datagram);
     }
 
-    /// Records the complete lines of a truncated datagram. Drops the last line, which may be incomplete.
-    pub fn record_truncated(&mut self, beginning: &[u8]) {
-        self.columns.counts.datagrams_truncated += 1;
-        let end = memchr::memrchr(b'\n', beginning).unwrap_or(0);
+    /// Records the complete lines of a truncated datagram that was `length` bytes long. Drops the last line, which may be
+    /// incomplete, and counts what is lost: the bytes, and a line, because the number of lost lines is unknown.
+    pub fn record_truncated(&mut self, beginning: &[u8], length: usize) {
+        let end = memchr::memrchr(b'\n', beginning).map_or(0, |line_feed| line_feed + 1);
+        let counts = &mut self.columns.counts;
+        counts.datagrams_truncated += 1;
+        counts.datagram_bytes_truncated += length.saturating_sub(end) as u64;
+        counts.lines_truncated += 1;
         self.record(&beginning[..end]);
     }
 

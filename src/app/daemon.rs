@@ -228,8 +228,7 @@ impl Pipeline {
 
     /// Stops the stages in order, so that each can pass on its data.
     fn stop(self) -> Result<(), Failure> {
-        // The sockets stay open until the last flush has counted the datagrams that came too late.
-        let _sockets = self.listeners.stop();
+        self.listeners.stop();
         drop(self.commands);
         // This answers a client that still waits for a reload.
         drop(self.reload_requests);

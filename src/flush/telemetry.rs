@@ -16,6 +16,7 @@ pub(super) struct IngestTelemetry {
     datagrams: Counter,
     bytes: Counter,
     datagrams_truncated: Counter,
+    datagram_bytes_truncated: Counter,
     lines_truncated: Counter,
     lines: Counter,
     clamped: Counter,
@@ -39,6 +40,7 @@ impl IngestTelemetry {
             datagrams: counter("datagrams"),
             bytes: counter("bytes"),
             datagrams_truncated: counter("datagrams_truncated"),
+            datagram_bytes_truncated: counter("datagram_bytes_truncated"),
             lines_truncated: counter("lines_cut"),
             lines: counter("lines"),
             clamped: counter("values_clamped"),
@@ -65,6 +67,7 @@ impl IngestTelemetry {
             datagrams,
             bytes,
             datagrams_truncated,
+            datagram_bytes_truncated,
             lines_truncated,
             lines,
             samples,
@@ -80,6 +83,7 @@ impl IngestTelemetry {
         self.datagrams.add(*datagrams);
         self.bytes.add(*bytes);
         self.datagrams_truncated.add(*datagrams_truncated);
+        self.datagram_bytes_truncated.add(*datagram_bytes_truncated);
         self.lines_truncated.add(*lines_truncated);
         self.lines.add(*lines);
         self.clamped.add(*clamped);

@@ -149,14 +149,11 @@ impl DatagramReceiver {
         self.socket.shut();
     }
 
-    /// Waits until the thread has drained its socket and ended. Returns the socket, whose drop counter can be read as
-    /// long as it is open.
-    #[must_use]
-    pub(super) fn join(self) -> Arc<DatagramSocket> {
+    /// Waits until the thread has drained its socket and ended.
+    pub(super) fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("a receiver panicked; its last datagrams may be lost");
         }
-        self.socket
     }
 }
 
@@ -178,15 +175,23 @@ impl ReceiverThread {
             if self.stopping.load(Ordering::Acquire) {
                 break;
             }
-            if let Err(error) = received {
-                tracing::error!(%error, "receiving failed");
-                thread::sleep(PAUSE);
+            match received {
+                Ok(()) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "receiving failed");
+                    thread::sleep(PAUSE);
+                }
             }
         }
         // The thread may have seen the flag before `stop` shut the socket. A datagram that arrived after the drain
         // would be lost.
         self.socket.shut();
-        while self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT).is_ok() {}
+        loop {
+            match self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT) {
+                Ok(()) | Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
     }
 
     /// Receives up to a batch of datagrams and records them.
@@ -196,27 +201,24 @@ impl ReceiverThread {
         buffers: &mut [Box<[u8]>; BATCH],
         flags: MsgFlags,
     ) -> Result<(), Errno> {
-        let mut lengths = [(0, false); BATCH];
+        // The lengths of the datagrams. As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
+        let mut lengths = [0; BATCH];
         let mut count = 0;
         {
             let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-            match recvmmsg(self.socket.as_fd().as_raw_fd(), headers, slices.iter_mut(), flags, None) {
-                Ok(datagrams) => {
-                    for (length, datagram) in lengths.iter_mut().zip(datagrams) {
-                        *length = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
-                        count += 1;
-                    }
-                }
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error),
+            let socket = self.socket.as_fd().as_raw_fd();
+            let datagrams = recvmmsg(socket, headers, slices.iter_mut(), flags | MsgFlags::MSG_TRUNC, None)?;
+            for (length, datagram) in lengths.iter_mut().zip(datagrams) {
+                *length = datagram.bytes;
+                count += 1;
             }
         }
         // A socket that was shut also returns empty datagrams that nothing sent.
         let has_phantoms = self.stopping.load(Ordering::Acquire);
         let mut shard = self.shard.lock();
-        for (buffer, &(length, truncated)) in buffers.iter().zip(&lengths[..count]) {
-            if truncated {
-                shard.record_truncated(&buffer[..length]);
+        for (buffer, &length) in buffers.iter().zip(&lengths[..count]) {
+            if length > buffer.len() {
+                shard.record_truncated(buffer, length);
             } else if length > 0 || !has_phantoms {
                 shard.record(&buffer[..length]);
             }
@@ -261,13 +263,12 @@ mod tests {
             sender.send(b"late:1|c").unwrap();
             assert_eq!(sender.send(b"late:1|c").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
             drop(blocked);
-            let socket = receiver.join();
+            receiver.join();
             assert_eq!(shard.lock().counts().datagrams, held, "{address}");
             assert_eq!(shard.lock().counts().lines, held);
             telemetry.read(|_, series, value| {
                 assert!(series.name() != "tallyd.datagrams_dropped" || value == Value::Counter(0.0));
             });
-            drop(socket);
         }
     }
 
@@ -281,7 +282,7 @@ mod tests {
             let shard = shard();
             let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
             receiver.stop();
-            drop(receiver.join());
+            receiver.join();
             assert_eq!(shard.lock().counts().datagrams, 0);
         }
     }
@@ -305,7 +306,7 @@ mod tests {
         let late = later.send_to(b"late:1|c", &path);
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         drop(blocked);
-        drop(receiver.join());
+        receiver.join();
         assert_eq!(shard.lock().counts().datagrams, held);
         assert_eq!(shard.lock().counts().lines, held);
     }

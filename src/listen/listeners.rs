@@ -10,9 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::datagrams::{DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
-use super::socket_drops;
 use super::socket_file::{BoundFile, SocketFile, bind_datagram, bind_stream};
 use super::streams::{ByteStream, ConnectionReader, StreamOptions};
+use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
@@ -74,12 +74,6 @@ struct UdpAddress {
     granted: u64,
 }
 
-/// The sockets of receivers that have ended. The kernel's drop counters can be read as long as this value lives.
-#[derive(Debug)]
-pub(crate) struct DrainedSockets {
-    _sockets: Vec<Arc<DatagramSocket>>,
-}
-
 /// Opens all sockets. So a wrong address or path is reported before anything is received.
 ///
 /// # Errors
@@ -121,9 +115,11 @@ impl OpenedSockets {
                 requested: options.receive_buffer as u64,
                 granted: socket_drops::register(telemetry, &udp)?,
             });
+            machine_errors::register(telemetry);
             for (index, socket) in udp.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                datagrams.push(DatagramReceiver::start(name, socket, new_shard(), options.max_datagram)?);
+                let shard = new_shard();
+                datagrams.push(DatagramReceiver::start(name, socket, shard, options.max_datagram)?);
             }
         }
         if let (Some((socket, file)), Some((_, max_datagram))) = (unix_datagram, options.unix_datagram) {
@@ -192,8 +188,7 @@ impl Listeners {
     }
 
     /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded.
-    #[must_use]
-    pub(crate) fn stop(self) -> DrainedSockets {
+    pub(crate) fn stop(self) {
         // Removing the files tells later clients of a Unix socket that nothing listens.
         drop(self.files);
         self.datagrams.iter().for_each(DatagramReceiver::stop);
@@ -204,6 +199,6 @@ impl Listeners {
                 tracing::error!("a receiver panicked; the last lines of its connections may be lost");
             }
         }
-        DrainedSockets { _sockets: self.datagrams.into_iter().map(DatagramReceiver::join).collect() }
+        self.datagrams.into_iter().for_each(DatagramReceiver::join);
     }
 }

@@ -12,6 +12,7 @@
 mod datagrams;
 mod framing;
 mod listeners;
+mod machine_errors;
 mod owner;
 mod socket_drops;
 mod socket_file;

@@ -1,29 +1,50 @@
 //! Counts the datagrams that the kernel dropped because a receive buffer was full or tallyd was stopping.
 
-use std::fs::{self, File};
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 
-use crate::model::{Counter, Source, Telemetry};
+use nix::libc;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::GetStruct;
+
+use crate::model::{FetchedCounter, Gauge, Source, Telemetry};
 use crate::net;
 
-/// The kernel's drop counters of UDP sockets, which it shows in `/proc/net/udp` and `/proc/net/udp6`.
+/// The socket option `SO_MEMINFO`: the memory of a socket and its number of drops, as nine numbers.
+#[derive(Debug, Clone, Copy)]
+struct SocketMemory;
+
+// nix has this macro for options that it lacks. The kernel has written nine numbers since the option exists (Linux 4.12), and
+// nix compares the length.
+nix::getsockopt_impl!(
+    SocketMemory,
+    libc::SOL_SOCKET,
+    libc::SO_MEMINFO,
+    [u32; MEMORY_FIELDS],
+    GetStruct<[u32; MEMORY_FIELDS]>
+);
+
+/// The number of fields of `SO_MEMINFO`.
+const MEMORY_FIELDS: usize = 9;
+
+/// The kernel's drop counters of UDP sockets.
 ///
-/// The socket option `SO_RXQ_OVFL` would attach the same number to each datagram. That takes time for every datagram, and
-/// reports a drop only when the next datagram arrives. Reading the tables once per flush costs the receivers nothing, and
-/// also sees the last drop.
+/// Reading them once per flush costs the receivers nothing, and also sees the last drop. It needs no file, so it works in a
+/// sandbox without `/proc`.
 #[derive(Debug)]
-struct SocketDrops(Vec<WatchedSocket>);
+struct SocketDrops {
+    sockets: Vec<WatchedSocket>,
+    /// 1 if the drops of a socket cannot be read.
+    blind: Gauge,
+}
 
 #[derive(Debug)]
 struct WatchedSocket {
-    /// The number that identifies the socket in the tables.
-    inode: u64,
+    /// A handle of the receiver's socket. It stays open until the last flush has read the drops of a stop.
+    socket: UdpSocket,
     /// The kernel's counter at the last reading. It wraps around.
     latest: u32,
-    dropped: Counter,
+    dropped: FetchedCounter,
 }
 
 /// Registers the receive buffer of each socket and a counter of the datagrams that the kernel dropped since the socket
@@ -31,33 +52,52 @@ struct WatchedSocket {
 ///
 /// # Errors
 ///
-/// Fails if the kernel does not report the buffer or the inode of a socket.
+/// Fails if the kernel does not report the buffer of a socket.
 pub(super) fn register(telemetry: &Telemetry, sockets: &[UdpSocket]) -> io::Result<u64> {
     let mut watched = Vec::with_capacity(sockets.len());
     let mut smallest_buffer = u64::MAX;
     for (index, socket) in sockets.iter().enumerate() {
-        let file = File::from(OwnedFd::from(socket.try_clone()?));
         let buffer = net::receive_buffer(socket)? as u64;
         smallest_buffer = smallest_buffer.min(buffer);
         let tags = [("listener", "udp"), ("receiver", &index.to_string())];
         telemetry.gauge("receive_buffer_bytes", &tags).set(buffer as f64);
-        let dropped = telemetry.counter("datagrams_dropped", &tags);
-        watched.push(WatchedSocket { inode: file.metadata()?.ino(), latest: 0, dropped });
+        let dropped = telemetry.fetched_counter("datagrams_dropped", &tags);
+        watched.push(WatchedSocket { socket: socket.try_clone()?, latest: 0, dropped });
     }
-    telemetry.add_source(SocketDrops(watched));
+    let blind = telemetry.gauge("drop_counter_blind", &[]);
+    blind.set(0.0);
+    telemetry.add_source(SocketDrops { sockets: watched, blind });
     Ok(smallest_buffer)
 }
 
 impl SocketDrops {
-    /// Counts the drops since the last call, and returns their number.
-    fn count(&mut self, tables: &[String]) -> u64 {
+    /// Counts the drops since the last call, and returns their number. `read` returns the kernel's counter of a socket.
+    fn count(&mut self, read: impl Fn(&UdpSocket) -> nix::Result<u32>) -> u64 {
         let mut new_drops = 0;
-        for (inode, count) in tables.iter().flat_map(|table| table.lines()).filter_map(inode_and_drops) {
-            if let Some(socket) = self.0.iter_mut().find(|socket| socket.inode == inode) {
-                let new = u64::from(count.wrapping_sub(std::mem::replace(&mut socket.latest, count)));
-                socket.dropped.add(new);
-                new_drops += new;
+        let mut failure = None;
+        for WatchedSocket { socket, latest, dropped } in &mut self.sockets {
+            match read(socket) {
+                Ok(count) => {
+                    let new = u64::from(count.wrapping_sub(std::mem::replace(latest, count)));
+                    dropped.add(new);
+                    new_drops += new;
+                }
+                Err(error) => {
+                    dropped.set_unknown();
+                    failure = Some(error);
+                }
             }
+        }
+        let was_blind = self.blind.get() == Some(1.0);
+        self.blind.set(f64::from(u8::from(failure.is_some())));
+        if let Some(error) = failure
+            && !was_blind
+        {
+            tracing::error!(
+                %error,
+                "the kernel does not say how many datagrams it dropped, so losses cannot be seen; tallyd needs Linux 4.12 or later \
+                 and a sandbox that permits getsockopt(SO_MEMINFO)"
+            );
         }
         new_drops
     }
@@ -65,9 +105,7 @@ impl SocketDrops {
 
 impl Source for SocketDrops {
     fn update(&mut self) {
-        let tables =
-            ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-        let datagrams = self.count(&tables);
+        let datagrams = self.count(read_drops);
         if datagrams > 0 {
             tracing::error!(
                 datagrams,
@@ -78,33 +116,43 @@ impl Source for SocketDrops {
     }
 }
 
-/// Returns the inode and the number of drops from a line of the table. These are its columns 9 and 12, counted from 0.
-/// Returns `None` for the heading.
-fn inode_and_drops(line: &str) -> Option<(u64, u32)> {
-    let mut columns = line.split_ascii_whitespace();
-    let inode = columns.nth(9)?.parse().ok()?;
-    Some((inode, columns.nth(2)?.parse().ok()?))
+/// Returns the number of datagrams that the kernel has dropped since the socket was opened.
+fn read_drops(socket: &UdpSocket) -> nix::Result<u32> {
+    Ok(getsockopt(socket, SocketMemory)?[libc::SK_MEMINFO_DROPS as usize])
 }
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
     use crate::model::Value;
 
-    const HEADING: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
+    fn drops_of_one_socket() -> (SocketDrops, FetchedCounter) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let dropped = FetchedCounter::default();
+        let watched = WatchedSocket { socket, latest: 0, dropped: dropped.clone() };
+        (SocketDrops { sockets: vec![watched], blind: Gauge::default() }, dropped)
+    }
 
     #[test]
     fn each_drop_is_counted_once_even_when_the_counter_wraps() {
-        let mut drops =
-            SocketDrops(vec![WatchedSocket { inode: 77, latest: 0, dropped: Counter::default() }]);
-        let mut count = |total: u32| {
-            drops.count(&[format!(
-                "{HEADING}\n5: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 77 2 0 {total}"
-            )])
-        };
+        let (mut drops, dropped) = drops_of_one_socket();
+        let mut count = |total: u32| drops.count(|_| Ok(total));
         assert_eq!([count(3), count(3), count(u32::MAX), count(1)], [3, 0, u64::from(u32::MAX) - 3, 2]);
-        assert_eq!(drops.count(&[]), 0);
-        assert_eq!(drops.0[0].dropped.pending(), u64::from(u32::MAX) + 2);
+        assert_eq!(dropped.pending(), Some(u64::from(u32::MAX) + 2));
+    }
+
+    #[test]
+    fn a_counter_that_cannot_be_read_is_absent_and_shown_as_blind() {
+        let (mut drops, dropped) = drops_of_one_socket();
+        drops.count(|_| Ok(3));
+        for _ in 0..2 {
+            assert_eq!(drops.count(|_| Err(Errno::ENOPROTOOPT)), 0);
+            assert_eq!((dropped.pending(), drops.blind.get()), (None, Some(1.0)));
+        }
+        assert_eq!(drops.count(|_| Ok(10)), 7, "the drops in the meantime are not lost");
+        assert_eq!((dropped.pending(), drops.blind.get()), (Some(10), Some(0.0)));
     }
 
     #[test]
@@ -126,6 +174,7 @@ mod tests {
         let tags = "|#listener:udp,receiver:0";
         let dropped = Value::Counter(100.0 - received as f64);
         assert!(rows.contains(&(format!("tallyd.datagrams_dropped|c{tags}"), dropped)), "{rows:?}");
+        assert!(rows.contains(&("tallyd.drop_counter_blind|g".to_owned(), Value::Gauge(0.0))), "{rows:?}");
         assert!(rows.iter().any(|(name, _)| *name == format!("tallyd.receive_buffer_bytes|g{tags}")));
     }
 }

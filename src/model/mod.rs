@@ -27,5 +27,5 @@ pub(crate) use series::{CONTAINER_ID, NO_VALUE, SERVICE_CHECK, code};
 pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary};
-pub use telemetry::{Counter, Gauge, Source, Telemetry};
+pub use telemetry::{Counter, FetchedCounter, Gauge, Source, Telemetry};
 pub(crate) use warn_once::WarnOnce;

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use enum_map::EnumMap;
 use parking_lot::Mutex;
@@ -37,6 +37,33 @@ impl Counter {
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// A counter whose count comes from elsewhere, for example from the kernel. It has no value until the count was first read, and
+/// while the count cannot be read. So a count that is unknown never reads 0. Clones share one count.
+#[derive(Debug, Clone, Default)]
+pub struct FetchedCounter {
+    counter: Counter,
+    is_known: Arc<AtomicBool>,
+}
+
+impl FetchedCounter {
+    /// Adds `count`, which was read successfully.
+    pub fn add(&self, count: u64) {
+        self.counter.add(count);
+        self.is_known.store(true, Relaxed);
+    }
+
+    /// Takes the value away until the next successful reading.
+    pub fn set_unknown(&self) {
+        self.is_known.store(false, Relaxed);
+    }
+
+    /// Returns the count since the flush last read the counter, or `None` if it is unknown.
+    #[must_use]
+    pub fn pending(&self) -> Option<u64> {
+        self.is_known.load(Relaxed).then(|| self.counter.pending())
     }
 }
 
@@ -92,6 +119,7 @@ struct Inner {
 #[derive(Debug, Clone)]
 enum Handle {
     Counter(Counter),
+    FetchedCounter(FetchedCounter),
     Gauge(Gauge),
 }
 
@@ -107,6 +135,14 @@ impl Telemetry {
     pub fn counter(&self, name: &str, tags: &[(&str, &str)]) -> Counter {
         let counter = Counter::default();
         self.register(Kind::Counter, name, tags, Handle::Counter(counter.clone()));
+        counter
+    }
+
+    /// Registers a counter whose count comes from elsewhere. `name` omits the prefix `tallyd.`; `tags` are keys and values.
+    #[must_use]
+    pub fn fetched_counter(&self, name: &str, tags: &[(&str, &str)]) -> FetchedCounter {
+        let counter = FetchedCounter::default();
+        self.register(Kind::Counter, name, tags, Handle::FetchedCounter(counter.clone()));
         counter
     }
 
@@ -145,6 +181,12 @@ impl Telemetry {
             match handle {
                 Handle::Counter(counter) => {
                     each(position, series, Value::Counter(counter.0.swap(0, Relaxed) as f64));
+                }
+                Handle::FetchedCounter(FetchedCounter { counter, is_known }) => {
+                    // A count that was read before the failure waits for the next success.
+                    if is_known.load(Relaxed) {
+                        each(position, series, Value::Counter(counter.0.swap(0, Relaxed) as f64));
+                    }
                 }
                 Handle::Gauge(gauge) => {
                     if let Some(value) = gauge.get() {

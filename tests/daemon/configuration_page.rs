@@ -57,7 +57,7 @@ fn configuration_page_lists_every_key_with_its_default() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 23] = [
+const OTHER_WORDS: [(&str, &str); 24] = [
     ("", "native"),
     ("0666", "0660"),
     ("0s", "90s"),
@@ -67,6 +67,7 @@ const OTHER_WORDS: [(&str, &str); 23] = [
     ("1MiB", "2MiB"),
     ("1day", "2days"),
     ("1h", "2h"),
+    ("256KiB", "128KiB"),
     ("256MiB", "128MiB"),
     ("64KiB", "32KiB"),
     ("8MiB", "4MiB"),

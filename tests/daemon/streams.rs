@@ -111,6 +111,23 @@ fn unix_datagrams_count_like_udp_and_longer_ones_are_truncated() {
 }
 
 #[test]
+fn unix_datagram_without_a_setting_is_never_truncated() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_unix("unix_datagram", directory.path(), &[]);
+    let client = UnixDatagram::unbound().unwrap();
+    client.connect(daemon.address_of("unix_datagram")).unwrap();
+    // The kernel refuses datagrams that do not fit into its send buffer.
+    let lines = |count: usize| "a:1|c\n".repeat(count);
+    let longest =
+        (1..).map(|step| step * 1000).take_while(|&count| client.send(lines(count).as_bytes()).is_ok());
+    let sent: usize = longest.sum();
+    assert!(sent > 20_000, "{sent}");
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), sent as f64);
+    assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 0.0);
+}
+
+#[test]
 fn full_queue_of_unix_datagrams_blocks_clients_and_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = with_unix("unix_datagram", directory.path(), &[]);

@@ -21,6 +21,37 @@ fn datagrams_dropped_by_the_kernel_are_counted_and_logged() {
 }
 
 #[test]
+#[ignore = "needs unshare and the permission to mount; run make test"]
+fn drops_are_counted_without_proc() {
+    let hide_proc = [
+        "unshare",
+        "--mount",
+        "--map-root-user",
+        "sh",
+        "-c",
+        "mount -t tmpfs none /proc && exec \"$@\"",
+        "sh",
+    ];
+    let daemon = Daemon::start_in(&hide_proc, &["listeners.udp.receive_buffer=16KiB"]);
+    daemon.signal("STOP");
+    (0..2000).for_each(|_| daemon.send("a:1|c"));
+    daemon.signal("CONT");
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value") + finished.sum("tallyd.datagrams_dropped", "value"), 2000.0);
+    assert_eq!(finished.sum("tallyd.drop_counter_blind", "value"), 0.0);
+    assert_eq!(finished.named("tallyd.machine_udp_errors").count(), 0, "unknown counts are absent");
+}
+
+#[test]
+fn errors_of_the_machine_are_counted_by_reason() {
+    let finished = Daemon::start(&[]).stop();
+    let errors = finished.named("tallyd.machine_udp_errors").filter(|row| row["tags"]["family"] == "ipv4");
+    let mut errors: Vec<_> = errors.map(|row| row["tags"]["error"].as_str().unwrap()).collect();
+    errors.sort_unstable();
+    assert_eq!(errors, ["checksum", "memory", "other", "receive_buffer"]);
+}
+
+#[test]
 fn all_whole_lines_of_the_largest_and_of_a_truncated_datagram_count() {
     let daemon = Daemon::start(&[]);
     let lines = "a:1|c\n".repeat(65_507 / 6);
@@ -32,8 +63,12 @@ fn all_whole_lines_of_the_largest_and_of_a_truncated_datagram_count() {
     let daemon = Daemon::start(&["listeners.udp.max_datagram=512B"]);
     daemon.send("b:1234|c\n".repeat(100));
     let finished = daemon.stop();
-    assert_eq!(finished.sum("b", "value"), 1234.0 * f64::from(512 / 9));
+    let whole = 512 / 9;
+    assert_eq!(finished.sum("b", "value"), 1234.0 * f64::from(whole));
     assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.datagram_bytes_truncated", "value"), f64::from((100 - whole) * 9));
+    assert_eq!(finished.sum("tallyd.bytes", "value"), f64::from(whole * 9));
+    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
 }
 
 #[test]

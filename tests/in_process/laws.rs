@@ -300,14 +300,17 @@ fn settings_decide_what_is_reported_for_idle_series() {
 #[test]
 fn only_whole_lines_of_a_truncated_datagram_count() {
     let mut pipeline = pipeline(1);
-    pipeline.shards[0].lock().record_truncated(b"a:1|c\na:12");
-    pipeline.shards[0].lock().record_truncated(b"a:1234|c");
+    pipeline.shards[0].lock().record_truncated(b"a:1|c\na:12", 1000);
+    pipeline.shards[0].lock().record_truncated(b"a:1234|c", 9);
     let results = pipeline.end_interval();
     assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
     assert_eq!(
         (results.counts.datagrams, results.counts.datagrams_truncated, results.counts.lines),
         (2, 2, 1)
     );
+    // The lost lines cannot be counted, but the bytes can.
+    assert_eq!((results.counts.bytes, results.counts.datagram_bytes_truncated), (6, 994 + 9));
+    assert_eq!(results.counts.lines_truncated, 2);
 }
 
 #[test]

@@ -19,11 +19,13 @@ const NUMBER_WIDTH: usize = 12;
 /// The width of each statistic of a timing, histogram or distribution.
 const STATISTIC_WIDTH: usize = 8;
 
-/// tallyd's own counters of losses, sorted and without their prefix.
-const LOSSES: [&str; 14] = [
+/// tallyd's own metrics of losses, sorted and without their prefix.
+const LOSSES: [&str; 16] = [
     "connections_refused",
+    "datagram_bytes_truncated",
     "datagrams_dropped",
     "datagrams_truncated",
+    "drop_counter_blind",
     "events_dropped",
     "export_errors",
     "flush_late",
