@@ -36,26 +36,33 @@ const UDP_KEYS: BindKeys = BindKeys {
 /// The options of the UDP listener.
 #[derive(Debug, Clone)]
 pub struct UdpOptions {
-    /// The address. If its port is 0, the kernel chooses a free one.
-    pub address: SocketAddr,
-    /// The number of receivers, at least 1. Each has a socket of its own on the address.
+    /// The addresses, at least one. If a port is 0, the kernel chooses a free one.
+    pub addresses: Vec<SocketAddr>,
+    /// The number of receivers of each address, at least 1. Each has a socket of its own.
     pub receivers: usize,
     /// The size of the receive buffer to request for each socket, in bytes.
     pub receive_buffer: usize,
     /// The length in bytes beyond which a datagram is truncated.
     pub max_datagram: usize,
-    /// Whether other processes of the same user may listen on the address.
+    /// Whether other processes of the same user may listen on the addresses.
     pub share_port: bool,
 }
 
-/// Opens one socket per receiver.
+/// Opens one socket per receiver, in the order of the addresses.
 ///
 /// # Errors
 ///
-/// Fails if the address cannot be used, for example because another process uses it.
+/// Fails if an address cannot be used, for example because another process uses it.
 pub fn bind_udp(options: &UdpOptions) -> Result<Vec<UdpSocket>, BindError> {
-    let UdpOptions { address, receivers, receive_buffer, share_port, .. } = *options;
-    net::bind_udp(&UdpSockets { address, count: receivers, receive_buffer, share_port }, &UDP_KEYS)
+    let UdpOptions { ref addresses, receivers, receive_buffer, share_port, .. } = *options;
+    let mut opened = Vec::with_capacity(addresses.len() * receivers);
+    for &address in addresses {
+        // A socket on `::` also receives IPv4, unless another of the sockets does.
+        let only_v6 = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+        let sockets = UdpSockets { address, count: receivers, receive_buffer, share_port, only_v6 };
+        opened.extend(net::bind_udp(&sockets, &UDP_KEYS)?);
+    }
+    Ok(opened)
 }
 
 /// A socket that receives datagrams.

@@ -58,7 +58,7 @@ pub(crate) struct Listeners {
 /// The addresses on which tallyd listens, as the kernel granted them.
 #[derive(Debug, Default)]
 struct Addresses {
-    udp: Option<UdpAddress>,
+    udp: Vec<UdpAddress>,
     tcp: Option<SocketAddr>,
     unix_datagram: Option<PathBuf>,
     unix_stream: Option<PathBuf>,
@@ -106,16 +106,17 @@ impl OpenedSockets {
         let Self { options, udp, tcp, unix_datagram, unix_stream } = self;
         let mut addresses = Addresses::default();
         let (mut datagrams, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(options) = options.udp
-            && let Some(first) = udp.first()
-        {
-            addresses.udp = Some(UdpAddress {
-                address: first.local_addr()?,
-                receivers: options.receivers,
-                requested: options.receive_buffer as u64,
-                granted: socket_drops::register(telemetry, &udp)?,
-            });
+        if let Some(options) = options.udp {
+            let granted = socket_drops::register(telemetry, &udp)?;
             machine_errors::register(telemetry);
+            for socket in udp.iter().step_by(options.receivers) {
+                addresses.udp.push(UdpAddress {
+                    address: socket.local_addr()?,
+                    receivers: options.receivers,
+                    requested: options.receive_buffer as u64,
+                    granted,
+                });
+            }
             for (index, socket) in udp.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
                 let shard = new_shard();
@@ -166,7 +167,7 @@ impl Listeners {
     /// Logs where tallyd listens, one line per listener.
     pub(crate) fn log_addresses(&self) {
         let Addresses { udp, tcp, unix_datagram, unix_stream } = &self.addresses;
-        if let Some(UdpAddress { address, receivers, requested, granted }) = udp {
+        for UdpAddress { address, receivers, requested, granted } in udp {
             tracing::info!(%address, receivers, receive_buffer = granted, "listening on udp");
             if granted < requested {
                 tracing::warn!(

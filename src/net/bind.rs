@@ -8,6 +8,8 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::steering::steer_by_source_address;
+
 /// The number of connections that the kernel holds until tallyd accepts them. The kernel caps it at
 /// `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 1024;
@@ -42,9 +44,12 @@ pub(crate) struct UdpSockets {
     pub(crate) receive_buffer: usize,
     /// Whether other processes of the same user may open sockets on the address.
     pub(crate) share_port: bool,
+    /// Whether sockets on the IPv6 address `::` leave IPv4 to others. Otherwise, they receive it, too.
+    pub(crate) only_v6: bool,
 }
 
-/// Opens UDP sockets on one address, each with a receive buffer as large as the kernel allows up to the requested size.
+/// Opens UDP sockets on one address, each with a receive buffer as large as the kernel allows up to the requested size. All
+/// datagrams from one address reach the same socket, in the order in which they arrive.
 ///
 /// # Errors
 ///
@@ -59,6 +64,9 @@ pub(crate) fn bind_udp(sockets: &UdpSockets, keys: &BindKeys) -> Result<Vec<UdpS
         address = socket.local_addr().map_err(failed)?;
         opened.push(socket);
     }
+    if let [first, _, ..] = &opened[..] {
+        steer_by_source_address(first, opened.len()).map_err(failed)?;
+    }
     Ok(opened)
 }
 
@@ -70,6 +78,9 @@ fn open_udp(address: SocketAddr, sockets: &UdpSockets, is_first: bool) -> io::Re
     setsockopt(&socket, sockopt::RcvBufForce, &sockets.receive_buffer)
         .or_else(|_| socket.set_recv_buffer_size(sockets.receive_buffer))?;
     socket.set_reuse_port(!is_first || sockets.share_port)?;
+    if address.is_ipv6() && sockets.only_v6 {
+        socket.set_only_v6(true)?;
+    }
     socket.bind(&address.into())?;
     socket.set_reuse_port(true)?;
     Ok(socket.into())
@@ -161,7 +172,8 @@ mod tests {
 
     fn udp(address: &str, share_port: bool) -> Result<Vec<UdpSocket>, BindError> {
         let address = address.parse().unwrap();
-        bind_udp(&UdpSockets { address, count: 2, receive_buffer: 65_536, share_port }, &UDP_KEYS)
+        let only_v6 = false;
+        bind_udp(&UdpSockets { address, count: 2, receive_buffer: 65_536, share_port, only_v6 }, &UDP_KEYS)
     }
 
     #[test]

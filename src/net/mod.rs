@@ -3,6 +3,7 @@
 mod accept;
 mod bind;
 mod connections;
+mod steering;
 
 pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, ServeConnection, Stop, Stopped};
 pub(crate) use bind::{BACKLOG, UdpSockets, bind_tcp, bind_udp, receive_buffer};

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use tallyd_harness::Daemon;
-use tallyd_harness::process::{stderr, tallyd};
+use tallyd_harness::process::{stderr, stdout, tallyd};
 
 #[test]
 fn datagrams_dropped_by_the_kernel_are_counted_and_logged() {
@@ -74,7 +74,9 @@ fn all_whole_lines_of_the_largest_and_of_a_truncated_datagram_count() {
 #[test]
 fn many_receivers_give_the_totals_of_one() {
     let daemon = Daemon::start(&["listeners.udp.receivers=4"]);
-    let sockets: Vec<_> = (0..32).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    // The kernel chooses the receiver by the source address.
+    let sockets: Vec<_> =
+        (1..=32).map(|host| UdpSocket::bind(format!("127.0.0.{host}:0")).unwrap()).collect();
     for round in 0..50 {
         for (client, socket) in sockets.iter().enumerate() {
             let lines = format!("a:1|c\nb:{round}|ms\nc:{client}|s\nd:+1|g");
@@ -87,6 +89,77 @@ fn many_receivers_give_the_totals_of_one() {
     assert_eq!(finished.named("c").next().unwrap()["value"], 32.0);
     assert_eq!(finished.named("d").next().unwrap()["value"], 1600.0);
     assert_eq!(finished.named("tallyd.receive_buffer_bytes").count(), 4);
+}
+
+#[test]
+fn last_value_that_a_host_sent_wins_with_many_receivers() {
+    let daemon = Daemon::start(&["listeners.udp.receivers=4"]);
+    for round in 1..=20 {
+        for series in 0..100 {
+            // Like a shell script, this sends each line through a socket of its own.
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.send_to(format!("set.{series}:{round}|g").as_bytes(), daemon.address()).unwrap();
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let line = if round == 1 { format!("sum.{series}:0|g") } else { format!("sum.{series}:+1|g") };
+            socket.send_to(line.as_bytes(), daemon.address()).unwrap();
+        }
+    }
+    let finished = daemon.stop();
+    for series in 0..100 {
+        assert_eq!(finished.sum(&format!("set.{series}"), "value"), 20.0);
+        assert_eq!(finished.sum(&format!("sum.{series}"), "value"), 19.0);
+    }
+}
+
+#[test]
+fn by_default_one_receiver_serves_an_address() {
+    let check = tallyd(&["check"]);
+    assert!(stdout(&check).contains("receivers = 1\n"), "{}", stdout(&check));
+}
+
+#[test]
+fn udp_listens_on_several_addresses_at_once() {
+    for bind in [r#"["127.0.0.1:0", "[::1]:0"]"#, r#"["0.0.0.0:0", "[::]:0"]"#] {
+        let daemon = Daemon::start(&[&format!("listeners.udp.bind={bind}"), "listeners.udp.receivers=2"]);
+        let addresses = daemon.addresses_of("udp");
+        assert_eq!(addresses.len(), 2);
+        for (address, local) in addresses.into_iter().zip(["127.0.0.1", "::1"]) {
+            let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
+            UdpSocket::bind((local, 0)).unwrap().send_to(b"a:1|c", (local, port)).unwrap();
+        }
+        let finished = daemon.stop();
+        assert_eq!(finished.sum("a", "value"), 2.0);
+        let dropped = finished.named("tallyd.datagrams_dropped");
+        let receivers: Vec<_> = dropped.map(|row| row["tags"]["receiver"].as_str().unwrap()).collect();
+        assert_eq!(receivers, ["0", "1", "2", "3"]);
+    }
+}
+
+#[test]
+fn ipv4_and_ipv6_of_all_interfaces_can_share_a_port() {
+    let free = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let bind = format!(r#"listeners.udp.bind=["[::]:{free}", "0.0.0.0:{free}"]"#);
+    let daemon = Daemon::start(&[&bind]);
+    for local in ["127.0.0.1", "::1"] {
+        UdpSocket::bind((local, 0)).unwrap().send_to(b"a:1|c", (local, free)).unwrap();
+    }
+    assert_eq!(daemon.stop().sum("a", "value"), 2.0);
+}
+
+#[test]
+fn addresses_that_cannot_work_are_refused() {
+    for (settings, problem) in [
+        (&["listeners.udp.bind=[]"][..], "the list is empty"),
+        (&[r#"listeners.udp.bind=["127.0.0.1:1", "127.0.0.1:1"]"#], "appears twice"),
+        (&[r#"listeners.udp.bind=["localhost:1"]"#], "host names are not looked up"),
+        (&["listeners.udp.bind=7"], "is not an IP address"),
+        (&["listeners.udp.share_port=true", "listeners.udp.receivers=2"], "must be 1"),
+    ] {
+        let arguments: Vec<_> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
+        let refused = tallyd(&[&["check"], &arguments[..]].concat());
+        assert_eq!(refused.status.code(), Some(78), "{settings:?}");
+        assert!(stderr(&refused).contains(problem), "{}", stderr(&refused));
+    }
 }
 
 #[test]

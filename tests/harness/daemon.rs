@@ -106,7 +106,13 @@ impl Daemon {
         &found.unwrap_or_else(|| panic!("{listener} is disabled")).1
     }
 
-    /// Returns the address of the UDP listener.
+    /// Returns all addresses of a listener, in the order of the configuration.
+    pub fn addresses_of(&self, listener: &str) -> Vec<&str> {
+        let found = self.listening.iter().filter(|(name, _)| name == listener);
+        found.map(|(_, address)| address.as_str()).collect()
+    }
+
+    /// Returns the address of the UDP listener, or the first of several.
     pub fn address(&self) -> SocketAddr {
         self.address_of("udp").parse().unwrap()
     }
@@ -236,7 +242,14 @@ fn announcements(settings: &[&str]) -> Vec<(&'static str, String)> {
         set.map_or(*name == "udp", |value| value == "true")
     };
     let names = ["udp", "tcp", "unix_datagram", "unix_stream"].into_iter().filter(is_enabled);
-    let mut announcements: Vec<_> = names.map(|name| (name, format!("listening on {name} "))).collect();
+    let addresses = settings.iter().rev().find(|setting| setting.starts_with("listeners.udp.bind=["));
+    // A list has its addresses in quotes.
+    let udp_addresses = addresses.map_or(1, |list| (list.matches('"').count() / 2).max(1));
+    let mut announcements = Vec::new();
+    for name in names {
+        let addresses = if name == "udp" { udp_addresses } else { 1 };
+        announcements.extend(std::iter::repeat_n((name, format!("listening on {name} ")), addresses));
+    }
     if settings.contains(&HTTP[0]) {
         announcements.push(("http", "serving /metrics ".to_owned()));
     }

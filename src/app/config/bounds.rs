@@ -9,6 +9,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::values::Addresses;
 use crate::model::{Percentile, Statistics};
 
 /// The longest path of a Unix socket, in bytes.
@@ -35,6 +36,20 @@ pub(super) fn percentiles(percentiles: &Vec<f64>) -> Result<(), String> {
 /// Converts a quantile to a percentile. The product of 100 and 0.999 is not exactly 99.9, so it is rounded.
 pub(super) fn percent(quantile: f64) -> f64 {
     (quantile * 1e12).round() / 1e10
+}
+
+pub(super) fn addresses(addresses: &Addresses) -> Result<(), String> {
+    let addresses = addresses.get();
+    if addresses.is_empty() {
+        return Err("the list is empty; write an address, or set enabled = false".to_owned());
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        // With port 0, each socket gets a port of its own.
+        if address.port() != 0 && addresses[..index].contains(address) {
+            return Err(format!("\"{address}\" appears twice; keep one"));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn socket_path(path: &PathBuf) -> Result<(), String> {

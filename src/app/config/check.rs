@@ -37,6 +37,11 @@ fn check_listeners(listeners: &ListenersSection) -> Result<(), Problem> {
         let text = "every listener is turned off; set this one, or another, to true";
         return Err(Problem::new("listeners.udp.enabled", text));
     }
+    if udp.share_port && udp.receivers != 1 {
+        let text =
+            "must be 1 if share_port is set, because the receivers of one process would get all datagrams";
+        return Err(Problem::new("listeners.udp.receivers", text));
+    }
     check_line_memory("listeners.tcp", tcp.max_connections, tcp.max_line)?;
     check_line_memory("listeners.unix_stream", unix_stream.max_connections, unix_stream.max_line)?;
     if unix_datagram.enabled && unix_stream.enabled && unix_datagram.path == unix_stream.path {

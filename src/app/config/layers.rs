@@ -202,7 +202,8 @@ fn read_value(text: &str, default: Option<&Value>) -> Value {
     let toml: Option<Value> =
         toml::from_str(&format!("value = {text}")).ok().and_then(|mut table: Table| table.remove("value"));
     match toml {
-        Some(value) if value.is_str() || !default.is_some_and(Value::is_str) => value,
+        // An address can also be written as a list.
+        Some(value) if value.is_str() || value.is_array() || !default.is_some_and(Value::is_str) => value,
         _ => Value::String(text.to_owned()),
     }
 }

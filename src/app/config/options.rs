@@ -106,10 +106,11 @@ impl Config {
     /// Returns the options of the UDP listener.
     #[must_use]
     pub fn udp(&self) -> UdpOptions {
-        let UdpSection { bind, receivers, receive_buffer, max_datagram, share_port, .. } = self.listeners.udp;
+        let UdpSection { ref bind, receivers, receive_buffer, max_datagram, share_port, .. } =
+            self.listeners.udp;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         UdpOptions {
-            address: bind.get(),
+            addresses: bind.get(),
             receivers: if receivers == 0 { cores } else { receivers },
             receive_buffer: receive_buffer.get(),
             max_datagram: max_datagram.get(),
@@ -283,7 +284,7 @@ mod tests {
         let config = with(&[]);
         assert_eq!(config.flush.interval.get(), Duration::from_secs(10));
         assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
-        assert_eq!(config.listeners.udp.bind.get(), "127.0.0.1:8125".parse().unwrap());
+        assert_eq!(config.listeners.udp.bind.get(), ["127.0.0.1:8125".parse().unwrap()]);
         assert_eq!(config.aggregation.max_series, 1_000_000);
         let ExportersSection { console, prometheus, textfile } = &config.exporters;
         assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled);

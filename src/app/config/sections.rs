@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{
-    console_path, histogram_bounds, native_bucket_factor, own_tags, percentiles, socket_path, textfile_path,
+    addresses, console_path, histogram_bounds, native_bucket_factor, own_tags, percentiles, socket_path,
+    textfile_path,
 };
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Setting, sections, values};
-use super::values::{Address, FileMode, Host, HumanDuration, Lifetime, Size};
+use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Size};
 use crate::export::prometheus::Naming;
 use crate::export::{Format, OnExit};
 use crate::listen::{Framing, Owner};
@@ -49,7 +50,7 @@ sections! {
     }
     pub(in crate::app) UdpSection {
         enabled: bool;
-        bind: Address;
+        bind: Addresses, addresses;
         receivers: usize, (0..=256, "more than one per core does not help");
         receive_buffer: Size, "4KiB"..="1GiB";
         max_datagram: Size, ("512B"..="64KiB", "UDP carries no more");
@@ -169,7 +170,7 @@ sections! {
 }
 
 values! {
-    bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Host, FileMode,
+    bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Addresses, Host, FileMode,
     Framing, Owner, Defaults, Exposition, Format, Naming, OnExit,
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }

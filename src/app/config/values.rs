@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::de::{self, Visitor};
+use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::Policy;
@@ -95,6 +95,54 @@ written! {
     FileMode(u32): "a mode in octal", r#""0660""#,
         |text| u32::from_str_radix(text, 8).ok().filter(|&bits| bits <= 0o777),
         |bits| format!("{bits:04o}");
+}
+
+/// Addresses to listen on, written as one address or as a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::app) struct Addresses(Vec<Address>);
+
+impl Addresses {
+    pub(in crate::app) fn get(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|address| address.get()).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AddressesVisitor)
+    }
+}
+
+/// One address is written as text, so that the output of `tallyd check` looks like the usual input.
+impl Serialize for Addresses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0[..] {
+            [address] => address.serialize(serializer),
+            addresses => addresses.serialize(serializer),
+        }
+    }
+}
+
+struct AddressesVisitor;
+
+impl<'de> Visitor<'de> for AddressesVisitor {
+    type Value = Addresses;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in quotes, such as {}, or a list of them", Address::NAME, Address::EXAMPLE)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Addresses, E> {
+        WrittenVisitor(PhantomData).visit_str(text).map(|address| Addresses(vec![address]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Addresses, A::Error> {
+        let mut addresses = Vec::new();
+        while let Some(address) = items.next_element()? {
+            addresses.push(address);
+        }
+        Ok(Addresses(addresses))
+    }
 }
 
 /// Shows a size in the largest unit that divides it.

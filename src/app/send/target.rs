@@ -56,7 +56,8 @@ impl Target {
     /// Returns the reason in words if the configuration does not say where that listener is.
     pub(in crate::app) fn first_of(listening: &ListenOptions) -> Result<Self, String> {
         let ListenOptions { udp, tcp, unix_datagram, unix_stream } = listening;
-        let ip = udp.as_ref().map(|udp| (Self::Udp as fn(String) -> Self, udp.address));
+        let first = udp.as_ref().and_then(|udp| udp.addresses.first());
+        let ip = first.map(|address| (Self::Udp as fn(String) -> Self, *address));
         if let (None, Some((file, _))) = (&ip, unix_datagram) {
             return Ok(Self::UnixDatagram(file.path.clone()));
         }
