@@ -20,7 +20,7 @@ use crate::flush::{Aggregator, Deliver, Flusher, Reload, Schedule};
 use crate::http::Protection;
 use crate::listen::{self, Listeners};
 use crate::mapping::Mapping;
-use crate::model::{Counter, Gauge, Snapshot, Telemetry};
+use crate::model::{Counter, DrainRequests, Gauge, Snapshot, Telemetry};
 
 /// The reason why the daemon could not start, or ended unexpectedly.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -126,8 +126,9 @@ impl Pipeline {
         let mut aggregator = Aggregator::new(config.aggregation_options(), settings, telemetry.clone());
         let opened = listen::open(config.listening())?;
         let schedule = Schedule::new(config.flush.interval.get(), Instant::now(), SystemTime::now());
-        let listeners = opened.start(|| aggregator.add_shard(), &telemetry)?;
-        let flusher = Flusher::new(aggregator, schedule, &telemetry, Delivery(handles));
+        let drains = DrainRequests::default();
+        let listeners = opened.start(|| aggregator.add_shard(), &telemetry, &drains)?;
+        let flusher = Flusher::new(aggregator, schedule, drains, &telemetry, Delivery(handles));
         let (commands, received) = mpsc::channel();
         let (ending, flusher_ended) = oneshot::channel();
         let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {

@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
 use crate::aggregate::RefusedNames;
-use crate::model::{Counter, Gauge, Snapshot, Telemetry, WarnOnce};
+use crate::model::{Counter, DrainRequests, Gauge, Snapshot, Telemetry, WarnOnce};
+
+/// The longest wait of a late flush for receivers. Draining a full receive buffer takes less. A receiver that sleeps does not
+/// answer, and one whose senders never pause may not see its socket empty.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The time between two looks at the answers of receivers.
+const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
 /// A command to the flusher to use new settings.
 #[derive(Debug)]
@@ -29,6 +37,7 @@ pub(crate) struct Flusher<D> {
     aggregator: Aggregator,
     /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
+    drains: DrainRequests,
     sink: D,
     telemetry: FlushTelemetry,
     /// The series that were named in the log because they absorbed samples.
@@ -46,7 +55,13 @@ struct FlushTelemetry {
 impl<D: Deliver> Flusher<D> {
     /// Creates a flusher that hands each snapshot to `sink`.
     #[must_use]
-    pub(crate) fn new(aggregator: Aggregator, schedule: Schedule, telemetry: &Telemetry, sink: D) -> Self {
+    pub(crate) fn new(
+        aggregator: Aggregator,
+        schedule: Schedule,
+        drains: DrainRequests,
+        telemetry: &Telemetry,
+        sink: D,
+    ) -> Self {
         let duration = telemetry.gauge("flush_duration_seconds", &[]);
         duration.set(0.0);
         let telemetry = FlushTelemetry {
@@ -54,7 +69,7 @@ impl<D: Deliver> Flusher<D> {
             late: telemetry.counter("flush_late", &[]),
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
-        Self { aggregator, schedule, sink, telemetry, named: WarnOnce::default() }
+        Self { aggregator, schedule, drains, sink, telemetry, named: WarnOnce::default() }
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
@@ -72,6 +87,9 @@ impl<D: Deliver> Flusher<D> {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
+            if !is_stopping && let Some(lateness) = self.schedule.overdue(Instant::now()) {
+                self.wait_for_receivers(lateness.min(DRAIN_PATIENCE));
+            }
             let start = Instant::now();
             let ended = self.schedule.end(start, SystemTime::now());
             self.flush(begin.elapsed(), ended);
@@ -81,6 +99,17 @@ impl<D: Deliver> Flusher<D> {
             if is_stopping {
                 return self.sink;
             }
+        }
+    }
+
+    /// Waits until receivers have recorded what had arrived before this moment. If the process was suspended or had no CPU, much
+    /// may have arrived. It belongs to the interval that was open meanwhile, because the rates divide by that time. Returns after `patience` at
+    /// the latest.
+    fn wait_for_receivers(&self, patience: Duration) {
+        let begin = Instant::now();
+        self.drains.request();
+        while !self.drains.is_answered() && begin.elapsed() < patience {
+            thread::sleep(DRAIN_LOOK);
         }
     }
 

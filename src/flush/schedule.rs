@@ -40,6 +40,14 @@ impl Schedule {
         self.deadline
     }
 
+    /// Returns how long ago the open interval should have ended, if datagrams may have piled up since then. That takes a tenth of
+    /// the interval, or 100 ms.
+    #[must_use]
+    pub(crate) fn overdue(&self, now: Instant) -> Option<Duration> {
+        let lateness = now.saturating_duration_since(self.deadline);
+        (lateness > self.tolerance().min(Duration::from_millis(100))).then_some(lateness)
+    }
+
     /// Changes the length of intervals. The open interval ends at the next multiple of the new length.
     pub(crate) fn change_interval(&mut self, interval: Duration, now: Instant, wall: SystemTime) {
         if interval != self.interval {

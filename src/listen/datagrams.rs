@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
 
 use crate::aggregate::Shard;
+use crate::model::{DrainAnswers, DrainRequests};
 use crate::net::{self, BindError, BindKeys, UdpSockets};
 
 /// The largest number of datagrams that one call receives.
@@ -135,6 +136,7 @@ impl DatagramReceiver {
         socket: DatagramSocket,
         shard: Arc<Mutex<Shard>>,
         max_datagram: usize,
+        drains: &DrainRequests,
     ) -> io::Result<Self> {
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -142,6 +144,7 @@ impl DatagramReceiver {
             socket: Arc::clone(&socket),
             shard,
             stopping: Arc::clone(&stopping),
+            drains: drains.register(),
             max_datagram,
         };
         let thread = thread::Builder::new().name(name).spawn(move || receiver.run())?;
@@ -168,6 +171,7 @@ struct ReceiverThread {
     socket: Arc<DatagramSocket>,
     shard: Arc<Mutex<Shard>>,
     stopping: Arc<AtomicBool>,
+    drains: DrainAnswers,
     max_datagram: usize,
 }
 
@@ -177,13 +181,16 @@ impl ReceiverThread {
             std::array::from_fn(|_| vec![0; self.max_datagram].into_boxed_slice());
         let mut headers = MultiHeaders::preallocate(BATCH, None);
         loop {
+            let drain_request = self.drains.latest_request();
             // This sleeps until a datagram arrives, and then receives all that have arrived, up to a batch.
             let received = self.receive(&mut headers, &mut buffers, MsgFlags::MSG_WAITFORONE);
             if self.stopping.load(Ordering::Acquire) {
                 break;
             }
             match received {
-                Ok(()) | Err(Errno::EINTR) => {}
+                Ok(BATCH) | Err(Errno::EINTR) => {}
+                // There was no further datagram.
+                Ok(_) => self.drains.answer(drain_request),
                 Err(error) => {
                     tracing::error!(%error, "receiving failed");
                     thread::sleep(PAUSE);
@@ -193,21 +200,18 @@ impl ReceiverThread {
         // The thread may have seen the flag before `stop` shut the socket. A datagram that arrived after the drain
         // would be lost.
         self.socket.shut();
-        loop {
-            match self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT) {
-                Ok(()) | Err(Errno::EINTR) => {}
-                Err(_) => break,
-            }
+        while let Ok(_) | Err(Errno::EINTR) = self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT)
+        {
         }
     }
 
-    /// Receives up to a batch of datagrams and records them.
+    /// Receives up to a batch of datagrams and records them. Returns their number.
     fn receive(
         &self,
         headers: &mut MultiHeaders<()>,
         buffers: &mut [Box<[u8]>; BATCH],
         flags: MsgFlags,
-    ) -> Result<(), Errno> {
+    ) -> Result<usize, Errno> {
         // The lengths of the datagrams. As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
         let mut lengths = [0; BATCH];
         let mut count = 0;
@@ -230,7 +234,7 @@ impl ReceiverThread {
                 shard.record(&buffer[..length]);
             }
         }
-        Ok(())
+        Ok(count)
     }
 }
 
@@ -263,8 +267,14 @@ mod tests {
             let shard = shard();
             let blocked = shard.lock();
             let socket = DatagramSocket::Udp(socket);
-            let receiver =
-                DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 65_536).unwrap();
+            let receiver = DatagramReceiver::start(
+                "test".into(),
+                socket,
+                Arc::clone(&shard),
+                65_536,
+                &DrainRequests::default(),
+            )
+            .unwrap();
             receiver.stop();
             // The kernel reports the error of the first send with the second.
             sender.send(b"late:1|c").unwrap();
@@ -287,7 +297,14 @@ mod tests {
         ];
         for socket in sockets {
             let shard = shard();
-            let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
+            let receiver = DatagramReceiver::start(
+                "test".into(),
+                socket,
+                Arc::clone(&shard),
+                512,
+                &DrainRequests::default(),
+            )
+            .unwrap();
             receiver.stop();
             receiver.join();
             assert_eq!(shard.lock().counts().datagrams, 0);
@@ -308,7 +325,14 @@ mod tests {
         let shard = shard();
         let blocked = shard.lock();
         let socket = DatagramSocket::Unix(socket);
-        let receiver = DatagramReceiver::start("test".into(), socket, Arc::clone(&shard), 512).unwrap();
+        let receiver = DatagramReceiver::start(
+            "test".into(),
+            socket,
+            Arc::clone(&shard),
+            512,
+            &DrainRequests::default(),
+        )
+        .unwrap();
         receiver.stop();
         let late = later.send_to(b"late:1|c", &path);
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe);

@@ -14,7 +14,7 @@ use super::socket_file::{BoundFile, SocketFile, bind_datagram, bind_stream};
 use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
-use crate::model::Telemetry;
+use crate::model::{DrainRequests, Telemetry};
 use crate::net::{
     AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, bind_tcp,
 };
@@ -93,7 +93,8 @@ pub(crate) fn open(
 }
 
 impl OpenedSockets {
-    /// Starts the receivers, each with a shard from `new_shard`, and registers their telemetry.
+    /// Starts the receivers, each with a shard from `new_shard`, and registers their telemetry. The receivers answer the
+    /// requests of `drains`.
     ///
     /// # Errors
     ///
@@ -102,6 +103,7 @@ impl OpenedSockets {
         self,
         mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>,
         telemetry: &Telemetry,
+        drains: &DrainRequests,
     ) -> io::Result<Listeners> {
         let Self { options, udp, tcp, unix_datagram, unix_stream } = self;
         let mut addresses = Addresses::default();
@@ -120,25 +122,25 @@ impl OpenedSockets {
             for (index, socket) in udp.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
                 let shard = new_shard();
-                datagrams.push(DatagramReceiver::start(name, socket, shard, options.max_datagram)?);
+                datagrams.push(DatagramReceiver::start(name, socket, shard, options.max_datagram, drains)?);
             }
         }
         if let (Some((socket, file)), Some((_, max_datagram))) = (unix_datagram, options.unix_datagram) {
             let (name, socket) = ("unix_datagram".to_owned(), DatagramSocket::Unix(socket));
-            datagrams.push(DatagramReceiver::start(name, socket, new_shard(), max_datagram)?);
+            datagrams.push(DatagramReceiver::start(name, socket, new_shard(), max_datagram, drains)?);
             addresses.unix_datagram = Some(file.path().to_owned());
             files.push(file);
         }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
+            streams.push(start_streams(socket, names, &options, new_shard(), telemetry, drains)?);
         }
         if let (Some((socket, file)), Some((_, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(file.path().to_owned());
             files.push(file);
             let names = ("unix_stream", "listeners.unix_stream.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
+            streams.push(start_streams(socket, names, &options, new_shard(), telemetry, drains)?);
         }
         Ok(Listeners { datagrams, streams, files, addresses })
     }
@@ -151,6 +153,7 @@ fn start_streams<S: ByteStream, A: 'static>(
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
     telemetry: &Telemetry,
+    drains: &DrainRequests,
 ) -> io::Result<AcceptThread> {
     let log = |connections, key: &str| {
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
@@ -160,7 +163,7 @@ fn start_streams<S: ByteStream, A: 'static>(
         ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
     let max_connections = options.max_connections;
     let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
-    AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard))
+    AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard, drains))
 }
 
 impl Listeners {

@@ -1,6 +1,7 @@
 //! Holds the types that all stages share.
 
 mod arithmetic;
+mod drain;
 mod event;
 mod kind;
 mod named;
@@ -14,6 +15,7 @@ mod telemetry;
 mod warn_once;
 
 pub(crate) use arithmetic::{MILLISECONDS, absorbs, finite, nanoseconds};
+pub use drain::{DrainAnswers, DrainRequests};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use named::Named;

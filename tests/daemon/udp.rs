@@ -1,6 +1,8 @@
 //! Tests UDP: receivers, large and dropped datagrams, IPv6, and shared ports.
 
 use std::net::UdpSocket;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tallyd_harness::Daemon;
 use tallyd_harness::process::{stderr, stdout, tallyd};
@@ -115,6 +117,29 @@ fn last_value_that_a_host_sent_wins_with_many_receivers() {
 fn by_default_one_receiver_serves_an_address() {
     let check = tallyd(&["check"]);
     assert!(stdout(&check).contains("receivers = 1\n"), "{}", stdout(&check));
+}
+
+/// Rates divide by the length of the interval, so an interval must have the samples of all its time.
+#[test]
+fn samples_that_arrive_during_a_pause_belong_to_the_interval_of_the_pause() {
+    const PAUSE: Duration = Duration::from_millis(1500);
+    let mut daemon = Daemon::start(&["flush.interval=500ms"]);
+    let mut complete = 0;
+    for round in 0..4 {
+        daemon.signal("STOP");
+        let begin = Instant::now();
+        (0..400).for_each(|_| daemon.send(format!("a.{round}:1|c")));
+        thread::sleep(PAUSE.saturating_sub(begin.elapsed()));
+        daemon.signal("CONT");
+        let row = daemon.wait_for(|row| row["name"] == format!("a.{round}"));
+        if row["value"] == 400.0 {
+            complete += 1;
+            let rate = row["rate"].as_f64().unwrap();
+            assert!(rate <= 400.0 / PAUSE.as_secs_f64(), "{rate}");
+        }
+    }
+    // A flush does not wait for ever, and a busy machine may keep a receiver from running.
+    assert!(complete >= 3, "{complete} of 4 intervals");
 }
 
 #[test]
