@@ -159,6 +159,11 @@ impl DatagramReceiver {
         self.socket.shut();
     }
 
+    /// Returns true if the thread was told to stop and has ended.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) && self.thread.is_finished()
+    }
+
     /// Waits until the thread has drained its socket and ended.
     pub(super) fn join(self) {
         if self.thread.join().is_err() {

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::datagrams::{DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
-use super::socket_file::{BoundFile, SocketFile, bind_datagram, bind_stream};
+use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
+use super::socket_watch::WatchedFile;
 use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
@@ -48,10 +50,12 @@ pub(crate) struct OpenedSockets {
 /// The running receivers.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    datagrams: Vec<DatagramReceiver>,
+    udp: Vec<DatagramReceiver>,
+    /// The receivers of the Unix datagram listener: the latest one, and those whose socket file is gone.
+    unix_datagram: Arc<Mutex<Vec<DatagramReceiver>>>,
     streams: Vec<AcceptThread>,
     /// The files of the Unix sockets.
-    files: Vec<BoundFile>,
+    files: Vec<WatchedFile>,
     addresses: Addresses,
 }
 
@@ -74,6 +78,10 @@ struct UdpAddress {
     granted: u64,
 }
 
+/// The number of Unix datagram sockets that tallyd keeps reading after their file is gone, because connected clients may still
+/// send to them.
+const KEPT_SOCKETS: usize = 4;
+
 /// Opens all sockets. So a wrong address or path is reported before anything is received.
 ///
 /// # Errors
@@ -86,8 +94,11 @@ pub(crate) fn open(
     Ok(OpenedSockets {
         udp: udp.as_ref().map(bind_udp).transpose()?.unwrap_or_default(),
         tcp: tcp.as_ref().map(|(address, _)| bind_tcp(*address, &TCP_KEYS)).transpose()?,
-        unix_datagram: unix_datagram.as_ref().map(|(file, _)| bind_datagram(file)).transpose()?,
-        unix_stream: unix_stream.as_ref().map(|(file, _)| bind_stream(file)).transpose()?,
+        unix_datagram: unix_datagram
+            .as_ref()
+            .map(|(file, _)| bind_datagram(file, LOCK_PATIENCE))
+            .transpose()?,
+        unix_stream: unix_stream.as_ref().map(|(file, _)| bind_stream(file, LOCK_PATIENCE)).transpose()?,
         options,
     })
 }
@@ -105,13 +116,14 @@ impl OpenedSockets {
         telemetry: &Telemetry,
         drains: &DrainRequests,
     ) -> io::Result<Listeners> {
-        let Self { options, udp, tcp, unix_datagram, unix_stream } = self;
+        let Self { options, udp: udp_sockets, tcp, unix_datagram, unix_stream } = self;
         let mut addresses = Addresses::default();
-        let (mut datagrams, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut udp, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unix_receivers = Arc::default();
         if let Some(options) = options.udp {
-            let granted = socket_drops::register(telemetry, &udp)?;
+            let granted = socket_drops::register(telemetry, &udp_sockets)?;
             machine_errors::register(telemetry);
-            for socket in udp.iter().step_by(options.receivers) {
+            for socket in udp_sockets.iter().step_by(options.receivers) {
                 addresses.udp.push(UdpAddress {
                     address: socket.local_addr()?,
                     receivers: options.receivers,
@@ -119,42 +131,67 @@ impl OpenedSockets {
                     granted,
                 });
             }
-            for (index, socket) in udp.into_iter().enumerate() {
+            for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
                 let shard = new_shard();
-                datagrams.push(DatagramReceiver::start(name, socket, shard, options.max_datagram, drains)?);
+                udp.push(DatagramReceiver::start(name, socket, shard, options.max_datagram, drains)?);
             }
         }
-        if let (Some((socket, file)), Some((_, max_datagram))) = (unix_datagram, options.unix_datagram) {
-            let (name, socket) = ("unix_datagram".to_owned(), DatagramSocket::Unix(socket));
-            datagrams.push(DatagramReceiver::start(name, socket, new_shard(), max_datagram, drains)?);
-            addresses.unix_datagram = Some(file.path().to_owned());
-            files.push(file);
+        if let (Some((socket, bound)), Some((file, max_datagram))) = (unix_datagram, options.unix_datagram) {
+            addresses.unix_datagram = Some(bound.path().to_owned());
+            let (shard, drains) = (new_shard(), drains.clone());
+            let start = move |socket| {
+                let (name, socket) = ("unix_datagram".to_owned(), DatagramSocket::Unix(socket));
+                DatagramReceiver::start(name, socket, Arc::clone(&shard), max_datagram, &drains)
+            };
+            unix_receivers = Arc::new(Mutex::new(vec![start(socket)?]));
+            let receivers = Arc::clone(&unix_receivers);
+            files.push(WatchedFile::watch(telemetry, ("unix_datagram", file), bound, move |file| {
+                let (socket, bound) = bind_datagram(file, Duration::ZERO)?;
+                add_receiver(&mut receivers.lock(), start(socket)?);
+                Ok(bound)
+            }));
         }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), telemetry, drains)?);
+            streams.push(start_streams(socket, names, &options, new_shard(), telemetry, drains)?.0);
         }
-        if let (Some((socket, file)), Some((_, options))) = (unix_stream, options.unix_stream) {
-            addresses.unix_stream = Some(file.path().to_owned());
-            files.push(file);
+        if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
+            addresses.unix_stream = Some(bound.path().to_owned());
             let names = ("unix_stream", "listeners.unix_stream.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), telemetry, drains)?);
+            let (thread, replace) = start_streams(socket, names, &options, new_shard(), telemetry, drains)?;
+            streams.push(thread);
+            files.push(WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
+                let (socket, bound) = bind_stream(file, Duration::ZERO)?;
+                replace.send(socket)?;
+                Ok(bound)
+            }));
         }
-        Ok(Listeners { datagrams, streams, files, addresses })
+        Ok(Listeners { udp, unix_datagram: unix_receivers, streams, files, addresses })
     }
 }
 
+/// Adds a receiver for a new socket file. The receivers of older files keep reading, because clients that are connected do not
+/// notice that the file is gone. If there are too many, the oldest one ends, and its clients get an error.
+fn add_receiver(receivers: &mut Vec<DatagramReceiver>, latest: DatagramReceiver) {
+    receivers.push(latest);
+    for receiver in receivers.iter().rev().skip(1 + KEPT_SOCKETS) {
+        receiver.stop();
+    }
+    receivers.retain(|receiver| !receiver.has_stopped());
+}
+
 /// Starts the thread of a stream listener. `limit_key` is the configuration key that limits its connections.
-fn start_streams<S: ByteStream, A: 'static>(
-    socket: impl Listen<Connection = (S, A)>,
+/// Returns the thread, and a channel for a socket that replaces its own.
+fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
+    socket: L,
     (listener, limit_key): (&'static str, &'static str),
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
     telemetry: &Telemetry,
     drains: &DrainRequests,
-) -> io::Result<AcceptThread> {
+) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
     let log = |connections, key: &str| {
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
     };
@@ -163,7 +200,12 @@ fn start_streams<S: ByteStream, A: 'static>(
         ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
     let max_connections = options.max_connections;
     let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
-    AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard, drains))
+    AcceptThread::start_replaceable(
+        socket,
+        accept,
+        connections,
+        ConnectionReader::new(options, shard, drains),
+    )
 }
 
 impl Listeners {
@@ -193,9 +235,12 @@ impl Listeners {
 
     /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded.
     pub(crate) fn stop(self) {
-        // Removing the files tells later clients of a Unix socket that nothing listens.
-        drop(self.files);
-        self.datagrams.iter().for_each(DatagramReceiver::stop);
+        // Removing the files tells later clients of a Unix socket that nothing listens. It also keeps the last flush from
+        // binding a socket again.
+        self.files.iter().for_each(WatchedFile::close);
+        let mut datagrams = self.udp;
+        datagrams.append(&mut self.unix_datagram.lock());
+        datagrams.iter().for_each(DatagramReceiver::stop);
         // Draining reads only data that clients had already sent, so it needs no time limit.
         self.streams.iter().for_each(|thread| thread.stop(Duration::MAX));
         for thread in self.streams {
@@ -203,6 +248,6 @@ impl Listeners {
                 tracing::error!("a receiver panicked; the last lines of its connections may be lost");
             }
         }
-        self.datagrams.into_iter().for_each(DatagramReceiver::join);
+        datagrams.into_iter().for_each(DatagramReceiver::join);
     }
 }

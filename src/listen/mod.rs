@@ -16,6 +16,7 @@ mod machine_errors;
 mod owner;
 mod socket_drops;
 mod socket_file;
+mod socket_watch;
 mod streams;
 
 pub use datagrams::{UdpOptions, bind_udp};

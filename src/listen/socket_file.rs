@@ -18,7 +18,7 @@ use super::owner::Owner;
 use crate::net::BACKLOG;
 
 /// The longest wait for the lock of a directory. Another tallyd holds it for less than a millisecond while it starts.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The file of a Unix socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +48,18 @@ impl BoundFile {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Returns true if the path still names this file.
+    pub(super) fn is_in_place(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode))
+    }
 }
 
 impl Drop for BoundFile {
     fn drop(&mut self) {
         // If another process has replaced the file, the path belongs to that process.
-        let is_ours = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode);
-        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| is_ours(&metadata))
+        if self.is_in_place()
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(%error, path = %self.path.display(), "cannot remove the socket file; the next start will do so");
@@ -120,37 +125,45 @@ impl fmt::Display for SocketFileError {
 
 impl std::error::Error for SocketFileError {}
 
-/// Opens a socket that receives datagrams.
+/// Opens a socket that receives datagrams. Waits up to `patience` while another tallyd opens a socket in the same directory.
 ///
 /// # Errors
 ///
 /// Fails if the path cannot be used. A file that is in use or is not a socket stays unchanged.
-pub(super) fn bind_datagram(file: &SocketFile) -> Result<(UnixDatagram, BoundFile), SocketFileError> {
-    bind(file, Type::DGRAM, |_| Ok(())).map(|(socket, bound)| (socket.into(), bound))
+pub(super) fn bind_datagram(
+    file: &SocketFile,
+    patience: Duration,
+) -> Result<(UnixDatagram, BoundFile), SocketFileError> {
+    bind(file, patience, Type::DGRAM, |_| Ok(())).map(|(socket, bound)| (socket.into(), bound))
 }
 
-/// Opens a socket that accepts connections and does not block.
+/// Opens a socket that accepts connections and does not block. Waits up to `patience` while another tallyd opens a socket in
+/// the same directory.
 ///
 /// # Errors
 ///
 /// Fails if the path cannot be used. A file that is in use or is not a socket stays unchanged.
-pub(super) fn bind_stream(file: &SocketFile) -> Result<(UnixListener, BoundFile), SocketFileError> {
+pub(super) fn bind_stream(
+    file: &SocketFile,
+    patience: Duration,
+) -> Result<(UnixListener, BoundFile), SocketFileError> {
     let listen = |socket: &Socket| {
         socket.set_nonblocking(true)?;
         socket.listen(BACKLOG)
     };
-    bind(file, Type::STREAM, listen).map(|(socket, bound)| (socket.into(), bound))
+    bind(file, patience, Type::STREAM, listen).map(|(socket, bound)| (socket.into(), bound))
 }
 
 fn bind(
     file: &SocketFile,
+    patience: Duration,
     kind: Type,
     listen: impl FnOnce(&Socket) -> io::Result<()>,
 ) -> Result<(Socket, BoundFile), SocketFileError> {
     let failed = |cause| SocketFileError { path: file.path.clone(), cause };
     // The lock is held until this function returns. Otherwise one tallyd could remove the socket that another has just
     // created.
-    let _lock = lock_directory(&file.path).map_err(failed)?;
+    let _lock = lock_directory(&file.path, patience).map_err(failed)?;
     remove_stale(&file.path).map_err(failed)?;
     let (socket, bound) = create(&file.path, kind).map_err(|error| failed(Cause::Bind(error)))?;
     let (user, group) = file.owner.numbers().map_err(|problem| failed(Cause::Owner(problem)))?;
@@ -168,13 +181,13 @@ fn bind(
     Ok((socket, bound))
 }
 
-fn lock_directory(path: &Path) -> Result<Flock<File>, Cause> {
+fn lock_directory(path: &Path, patience: Duration) -> Result<Flock<File>, Cause> {
     let directory = match path.parent() {
         Some(directory) if directory != Path::new("") => directory,
         _ => Path::new("."),
     };
     let mut directory = File::open(directory).map_err(Cause::Directory)?;
-    let deadline = Instant::now() + LOCK_PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
@@ -220,6 +233,14 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+
+    fn bind_datagram(file: &SocketFile) -> Result<(UnixDatagram, BoundFile), SocketFileError> {
+        super::bind_datagram(file, LOCK_PATIENCE)
+    }
+
+    fn bind_stream(file: &SocketFile) -> Result<(UnixListener, BoundFile), SocketFileError> {
+        super::bind_stream(file, LOCK_PATIENCE)
+    }
 
     fn file(path: PathBuf) -> SocketFile {
         SocketFile { path, mode: 0o620, owner: Owner::default() }

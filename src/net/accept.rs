@@ -20,7 +20,7 @@ use std::{net as tcp, os::unix::net as unix};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
@@ -172,6 +172,25 @@ impl AcceptThread {
     where
         ConnectionCounts<S::CloseReason>: Send + 'static,
     {
+        Self::start_replaceable(socket, options, connections, service).map(|(thread, _)| thread)
+    }
+
+    /// Starts the thread. A socket that is sent through the returned channel replaces the one on which the thread accepts
+    /// connections. Open connections and those in the backlog stay.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system provides no thread, or no file for the runtime.
+    pub(crate) fn start_replaceable<L: Listen, S: ServeConnection<L::Connection>>(
+        socket: L,
+        options: AcceptOptions,
+        connections: ConnectionCounts<S::CloseReason>,
+        service: S,
+    ) -> io::Result<(Self, mpsc::UnboundedSender<L>)>
+    where
+        ConnectionCounts<S::CloseReason>: Send + 'static,
+    {
+        let (replace, replacements) = mpsc::unbounded_channel();
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -192,9 +211,9 @@ impl AcceptThread {
                 open: JoinSet::new(),
                 stopping,
             };
-            LocalSet::new().block_on(&runtime, accept_loop.run::<L>(socket))
+            LocalSet::new().block_on(&runtime, accept_loop.run::<L>(socket, replacements))
         })?;
-        Ok(Self { stop, thread })
+        Ok((Self { stop, thread }, replace))
     }
 
     /// Returns true while the thread runs. Until [`stop`](Self::stop), only a panic ends it.
@@ -222,7 +241,11 @@ struct AcceptLoop<C, S: ServeConnection<C>> {
 }
 
 impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
-    async fn run<L: Listen<Connection = C>>(mut self, socket: L::Polled) -> Stopped {
+    async fn run<L: Listen<Connection = C>>(
+        mut self,
+        mut socket: L::Polled,
+        mut replacements: mpsc::UnboundedReceiver<L>,
+    ) -> Stopped {
         let mut stop = Stop(self.stopping.clone());
         let mut back_off = BackOff { options: self.options, warned: None };
         loop {
@@ -231,6 +254,7 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
                 biased;
                 () = stop.requested() => break,
                 Some(ended) = self.open.join_next() => self.count_end(ended),
+                Some(replacement) = replacements.recv() => self.replace(&mut socket, replacement),
                 accepted = L::accept(&socket) => match accepted {
                     Ok(connection) => self.serve(connection),
                     Err(error) => back_off.wait(&error).await,
@@ -241,6 +265,19 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
         match timeout(patience, self.drain::<L>(socket)).await {
             Ok(()) => Stopped::Drained,
             Err(_) => Stopped::TimedOut,
+        }
+    }
+
+    /// Accepts connections on another socket from now on, after those in the backlog of the old one.
+    fn replace<L: Listen<Connection = C>>(&mut self, socket: &mut L::Polled, replacement: L) {
+        let listener = self.options.name;
+        let replaced = replacement.poll().and_then(|new| L::backlog(std::mem::replace(socket, new)));
+        match replaced {
+            Ok(backlog) => {
+                let accepted: Vec<_> = backlog.take(BACKLOG as usize).flatten().collect();
+                accepted.into_iter().for_each(|connection| self.serve(connection));
+            }
+            Err(error) => tracing::error!(%error, listener, "the socket cannot be replaced"),
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::SockRef;
 use tallyd_harness::process::{stderr, tallyd_command};
-use tallyd_harness::{Daemon, Finished};
+use tallyd_harness::{Daemon, Finished, wait_for, wait_until};
 
 const TCP: [&str; 2] = ["listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
 
@@ -143,6 +143,53 @@ fn unix_datagram_without_a_setting_is_never_truncated() {
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), sent as f64);
     assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 0.0);
+}
+
+#[test]
+fn removed_file_of_unix_datagrams_is_bound_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = with_unix("unix_datagram", directory.path(), &["flush.interval=100ms"]);
+    let path = daemon.address_of("unix_datagram").to_owned();
+    let connected = UnixDatagram::unbound().unwrap();
+    connected.connect(&path).unwrap();
+    // There are more rounds than sockets that tallyd keeps.
+    for round in 0..10 {
+        fs::remove_file(&path).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        wait_until(|| client.connect(&path).is_ok());
+        client.send(format!("new.{round}:1|c").as_bytes()).unwrap();
+        daemon.wait_for(|row| row["name"] == format!("new.{round}"));
+        if round == 0 {
+            connected.send(b"connected:1|c").unwrap();
+            daemon.wait_for(|row| row["name"] == "connected");
+        }
+    }
+    let refused = connected.send(b"late:1|c").unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::ConnectionRefused | ErrorKind::BrokenPipe), "{refused}");
+    let finished = daemon.stop();
+    assert!(finished.status.success());
+    assert_eq!(finished.log.matches("bound the socket again").count(), 10, "{}", finished.log);
+    assert!(!Path::new(&path).exists(), "removed at the stop");
+}
+
+#[test]
+fn removed_file_of_a_unix_stream_is_bound_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = ["flush.interval=100ms", "listeners.unix_stream.framing=lines"];
+    let mut daemon = with_unix("unix_stream", directory.path(), &settings);
+    let path = daemon.address_of("unix_stream").to_owned();
+    let mut connected = UnixStream::connect(&path).unwrap();
+    for round in 0..3 {
+        fs::remove_file(&path).unwrap();
+        let mut client = wait_for(|| UnixStream::connect(&path).ok());
+        client.write_all(format!("new.{round}:1|c\n").as_bytes()).unwrap();
+        connected.write_all(format!("connected.{round}:1|c\n").as_bytes()).unwrap();
+        daemon.wait_for(|row| row["name"] == format!("new.{round}"));
+        daemon.wait_for(|row| row["name"] == format!("connected.{round}"));
+    }
+    let finished = daemon.stop();
+    assert_eq!(finished.log.matches("bound the socket again").count(), 3, "{}", finished.log);
+    assert!(!Path::new(&path).exists(), "removed at the stop");
 }
 
 #[test]
