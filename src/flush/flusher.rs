@@ -60,8 +60,7 @@ impl<D: Deliver> Flusher<D> {
     pub(crate) fn run(mut self, commands: &Receiver<Reload>) -> D {
         let begin = Instant::now();
         loop {
-            let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
-            let is_stopping = match commands.recv_timeout(wait) {
+            let is_stopping = match self.next_command(commands) {
                 Ok(Reload { settings, interval }) => {
                     self.aggregator.reload(settings);
                     self.schedule.change_interval(interval, Instant::now(), SystemTime::now());
@@ -79,6 +78,15 @@ impl<D: Deliver> Flusher<D> {
             if is_stopping {
                 return self.sink;
             }
+        }
+    }
+
+    /// Waits for a command until the interval ends. A flush that is due comes before commands that wait, so commands
+    /// cannot delay it, however many arrive.
+    fn next_command(&self, commands: &Receiver<Reload>) -> Result<Reload, RecvTimeoutError> {
+        match self.schedule.deadline().checked_duration_since(Instant::now()) {
+            Some(wait) if !wait.is_zero() => commands.recv_timeout(wait),
+            _ => Err(RecvTimeoutError::Timeout),
         }
     }
 
@@ -114,5 +122,38 @@ fn log_refused_names(refused: &RefusedNames) {
             names,
             "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::aggregate::AggregationOptions;
+
+    struct Discard;
+
+    impl Deliver for Discard {
+        fn deliver(&self, _: &Arc<Snapshot>) {}
+    }
+
+    /// Returns a flusher whose open interval of a second has lasted for `age`.
+    fn flusher(age: Duration) -> Flusher<Discard> {
+        let telemetry = Telemetry::default();
+        let settings = ReloadableSettings::default();
+        let aggregator = Aggregator::new(AggregationOptions::default(), settings, telemetry.clone());
+        let (now, wall) = (Instant::now().checked_sub(age).unwrap(), SystemTime::UNIX_EPOCH);
+        Flusher::new(aggregator, Schedule::new(Duration::from_secs(1), now, wall), &telemetry, Discard)
+    }
+
+    #[test]
+    fn a_flush_that_is_due_comes_before_waiting_reloads() {
+        let (sender, commands) = mpsc::channel();
+        let settings = ReloadableSettings::default();
+        sender.send(Reload { settings, interval: Duration::from_secs(1) }).unwrap();
+        let due = flusher(Duration::from_secs(2)).next_command(&commands);
+        assert!(matches!(due, Err(RecvTimeoutError::Timeout)), "{due:?}");
+        assert!(flusher(Duration::ZERO).next_command(&commands).is_ok());
     }
 }
