@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
 use crate::aggregate::RefusedNames;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
+use crate::text::visible::shortened;
 
 /// A command to the flusher to use new settings.
 #[derive(Debug)]
@@ -115,7 +116,7 @@ fn log_losses(results: &IntervalResults) {
 }
 
 fn log_refused_names(refused: &RefusedNames) {
-    let mut names = refused.iter().take(5).map(|(name, samples)| format!("{name} ({samples})")).peekable();
+    let mut names = refused.iter().take(5).map(|(name, samples)| format!("{} ({samples})", shortened(name))).peekable();
     if names.peek().is_some() {
         let names = names.collect::<Vec<_>>().join(", ");
         tracing::error!(

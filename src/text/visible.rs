@@ -18,6 +18,18 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// The length in bytes to which text from clients is shortened in the log.
+const LOGGED: usize = 200;
+
+/// Returns text from a client as the log shows it: at most about 200 bytes, and then how long it is.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= LOGGED {
+        return text.into();
+    }
+    let start = &text[..text.floor_char_boundary(LOGGED)];
+    format!("{start}… ({} bytes)", text.len()).into()
+}
+
 /// Returns true for control characters, and for the characters that change the direction of text.
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
@@ -27,6 +39,15 @@ pub(crate) fn is_hidden(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_text_is_shortened_between_two_characters() {
+        let exact = "a".repeat(LOGGED);
+        assert_eq!(shortened(&exact), exact);
+        let long = format!("{}é", "a".repeat(LOGGED - 1));
+        assert_eq!(shortened(&long), format!("{}… (201 bytes)", "a".repeat(LOGGED - 1)));
+        assert!(shortened(&"é".repeat(30_000)).len() < 230);
+    }
 
     #[test]
     fn only_control_and_direction_characters_are_escaped() {

@@ -16,6 +16,7 @@ use crate::model::{
     Exposition, HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot,
     Statistics, Summary, Value, finite, nanoseconds,
 };
+use crate::text::visible::shortened;
 
 /// The running totals of all series, in families.
 #[derive(Debug)]
@@ -124,7 +125,9 @@ impl Totals {
         self.join_family(series, policy, &family).unwrap_or_else(|reason| {
             if self.warned.is_new((series, reason)) {
                 let reason = reason.name();
-                tracing::warn!(?series, family, reason, "a series is kept off the page");
+                let series = format!("{series:?}");
+                let [series, family] = [&*series, &*family].map(shortened);
+                tracing::warn!(%series, %family, reason, "a series is kept off the page");
             }
             Placement::Quarantined(reason)
         })
@@ -190,9 +193,10 @@ impl Totals {
         family.leaving = Some(QuarantineReason::NameTaken);
         self.has_leaving = true;
         if self.warned.is_new((&family.name, owner)) {
+            let [family, of] = [&*family.name, owner].map(shortened);
             tracing::warn!(
-                family = &*family.name,
-                of = owner,
+                %family,
+                %of,
                 "a family gives way to a line of a distribution"
             );
         }
