@@ -5,8 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
-use crate::aggregate::RefusedNames;
-use crate::model::{Counter, Gauge, Snapshot, Telemetry};
+use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned};
 use crate::text::visible::shortened;
 
 /// A command to the flusher to use new settings.
@@ -32,6 +31,7 @@ pub(crate) struct Flusher<D> {
     schedule: Schedule,
     sink: D,
     telemetry: FlushTelemetry,
+    messages: FlushMessages,
 }
 
 /// The telemetry of the flusher.
@@ -40,6 +40,14 @@ struct FlushTelemetry {
     duration: Gauge,
     late: Counter,
     last_flush: Gauge,
+}
+
+/// The messages of the flusher that can repeat in every interval.
+#[derive(Debug, Default)]
+struct FlushMessages {
+    late: Thinned,
+    events_dropped: Thinned,
+    refused: Thinned,
 }
 
 impl<D: Deliver> Flusher<D> {
@@ -53,7 +61,7 @@ impl<D: Deliver> Flusher<D> {
             late: telemetry.counter("flush_late", &[]),
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
-        Self { aggregator, schedule, sink, telemetry }
+        Self { aggregator, schedule, sink, telemetry, messages: FlushMessages::default() }
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
@@ -93,36 +101,46 @@ impl<D: Deliver> Flusher<D> {
 
     fn flush(&mut self, now: Duration, ended: Ended) {
         let Ended { time, length, late } = ended;
-        if late {
-            tracing::warn!(?length, "a flush was late; the interval is longer, and its rates are correct");
-            self.telemetry.late.increment();
-        }
+        self.telemetry.late.add(u64::from(late));
         let unix_time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.telemetry.last_flush.set(unix_time.as_secs_f64());
         let results = self.aggregator.end_interval(now);
-        log_losses(&results);
+        self.messages.log(&results, late, length);
         self.sink.deliver(&Arc::new(results.into_snapshot(time, length)));
     }
 }
 
-fn log_losses(results: &IntervalResults) {
-    log_refused_names(&results.refused);
-    if results.counts.events_dropped > 0 {
-        tracing::error!(
-            events = results.counts.events_dropped,
-            "events were dropped because their buffer was full; raise aggregation.event_buffer"
-        );
-    }
-}
-
-fn log_refused_names(refused: &RefusedNames) {
-    let mut names = refused.iter().take(5).map(|(name, samples)| format!("{} ({samples})", shortened(name))).peekable();
-    if names.peek().is_some() {
-        let names = names.collect::<Vec<_>>().join(", ");
-        tracing::error!(
-            names,
-            "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
-        );
+impl FlushMessages {
+    /// Logs what went wrong in an interval. Messages that repeat become ever fewer.
+    fn log(&mut self, results: &IntervalResults, late: bool, length: Duration) {
+        if let Some(Repeated { times, .. }) = self.late.round(u64::from(late)) {
+            tracing::warn!(
+                ?length,
+                times,
+                "flushes were late; their intervals are longer, and the rates are correct"
+            );
+        }
+        if let Some(Repeated { times, amount: events }) =
+            self.events_dropped.round(results.counts.events_dropped)
+        {
+            tracing::error!(
+                events,
+                intervals = times,
+                "events were dropped because their buffer was full; raise aggregation.event_buffer"
+            );
+        }
+        let refused = results.refused.iter().map(|(_, samples)| samples).sum();
+        if let Some(Repeated { times, amount: samples }) = self.refused.round(refused) {
+            let names = results.refused.iter().take(5);
+            let names: Vec<_> =
+                names.map(|(name, samples)| format!("{} ({samples})", shortened(name))).collect();
+            tracing::error!(
+                samples,
+                intervals = times,
+                names = names.join(", "),
+                "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
+            );
+        }
     }
 }
 

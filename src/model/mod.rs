@@ -11,6 +11,7 @@ mod series;
 mod snapshot;
 mod statistics;
 mod telemetry;
+mod thinned;
 
 pub(crate) use arithmetic::{MILLISECONDS, finite, nanoseconds};
 pub use event::{AlertType, Event, Priority};
@@ -27,3 +28,4 @@ pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary};
 pub use telemetry::{Counter, Gauge, Source, Telemetry};
+pub(crate) use thinned::{Repeated, Thinned};
