@@ -6,23 +6,24 @@ mod cli;
 pub mod config;
 mod daemon;
 pub mod explain;
+mod health;
 mod log;
 mod send;
+mod signals;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
 use crate::mapping::Mapping;
 use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
-use config::{Config, Environment, Loaded};
-
-/// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
-const EXIT_CONFIG: u8 = 78;
+use config::{Config, EXIT_CONFIG, Environment, Loaded, Occasion};
+use daemon::Load;
 
 /// Runs the command given on the command line, and returns its exit code.
 #[must_use]
@@ -36,8 +37,12 @@ pub fn run() -> ExitCode {
     let environment = Environment::pick(std::env::vars_os());
     // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
     let needs_web = matches!(command, Command::Run | Command::Check(_));
-    let load = || load(&sources, &environment, needs_web);
-    let (config, mapping) = match load() {
+    let load = move |occasion| load(&sources, &environment, needs_web, occasion);
+    if matches!(command, Command::Run) {
+        let load: Load = Arc::new(load);
+        return daemon::run(&load);
+    }
+    let (config, mapping) = match load(Occasion::Start) {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("tallyd: {error}");
@@ -45,43 +50,22 @@ pub fn run() -> ExitCode {
         }
     };
     match command {
-        Command::Check(CheckArgs { dry_run: None }) => {
+        Command::Check(CheckArgs { dry_run: Some(file) }) => dry_run(&config, mapping, &file),
+        Command::Explain(arguments) => explain(&config, mapping, &arguments),
+        Command::Check(CheckArgs { dry_run: None }) | Command::Run | Command::Send(_) => {
             print!("{}", config.to_toml());
             ExitCode::SUCCESS
         }
-        Command::Check(CheckArgs { dry_run: Some(file) }) => dry_run(&config, mapping, &file),
-        Command::Explain(arguments) => explain(&config, mapping, &arguments),
-        Command::Run | Command::Send(_) => run_daemon(&config, mapping, load),
     }
 }
 
-fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool) -> Loaded {
-    let config = config::load(sources.config.as_deref(), environment, &sources.set)?;
+fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasion: Occasion) -> Loaded {
+    let config = config::load_on(occasion, sources.config.as_deref(), environment, &sources.set)?;
     let mapping = config.mapping()?;
     if needs_web {
         config.check_web()?;
     }
     Ok((config, mapping))
-}
-
-fn run_daemon(config: &Config, mapping: Mapping, reload: impl Fn() -> Loaded) -> ExitCode {
-    let log = match log::start(&config.logging) {
-        Ok(log) => log,
-        Err(error) => {
-            let path = config.logging.file_path.display();
-            eprintln!(
-                "tallyd: cannot open the log file {path}: {error}; set logging.file_path or LOG_FILE_PATH"
-            );
-            return ExitCode::FAILURE;
-        }
-    };
-    match daemon::run(config, mapping, reload, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {

@@ -60,6 +60,8 @@ impl Textfile {
 }
 
 impl Exporter for Textfile {
+    const KEEPS_TOTALS: bool = true;
+
     fn name(&self) -> &'static str {
         "textfile"
     }

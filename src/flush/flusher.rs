@@ -20,7 +20,7 @@ pub(crate) struct Reload {
 /// Accepts the snapshots that the flusher makes.
 pub(crate) trait Deliver: Send {
     /// Accepts a snapshot. It must not block, because that would delay the next flush.
-    fn deliver(&self, snapshot: &Arc<Snapshot>);
+    fn deliver(&mut self, snapshot: &Arc<Snapshot>);
 }
 
 /// Flushes at the end of each interval.
@@ -65,8 +65,8 @@ impl<D: Deliver> Flusher<D> {
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
-    /// the open interval and returns the sink.
-    pub(crate) fn run(mut self, commands: &Receiver<Reload>) -> D {
+    /// the open interval.
+    pub(crate) fn run(mut self, commands: &Receiver<Reload>) {
         let begin = Instant::now();
         loop {
             let is_stopping = match self.next_command(commands) {
@@ -85,7 +85,7 @@ impl<D: Deliver> Flusher<D> {
             self.telemetry.duration.set(duration.as_secs_f64());
             tracing::debug!(?duration, late = ended.late, "flushed");
             if is_stopping {
-                return self.sink;
+                return;
             }
         }
     }
@@ -154,7 +154,7 @@ mod tests {
     struct Discard;
 
     impl Deliver for Discard {
-        fn deliver(&self, _: &Arc<Snapshot>) {}
+        fn deliver(&mut self, _: &Arc<Snapshot>) {}
     }
 
     /// Returns a flusher whose open interval of a second has lasted for `age`.

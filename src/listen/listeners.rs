@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::datagrams::{DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
+use super::datagrams::{DatagramOptions, DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
 use super::socket_drops;
 use super::socket_file::{BoundFile, SocketFile, bind_datagram, bind_stream};
 use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, Threads,
+    bind_tcp,
 };
 
 const TCP_KEYS: BindKeys =
@@ -108,9 +109,11 @@ impl OpenedSockets {
         self,
         mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>,
         telemetry: &Telemetry,
+        threads: &Threads,
     ) -> io::Result<Listeners> {
         let Self { options, udp, tcp, unix_datagram, unix_stream } = self;
         let mut addresses = Addresses::default();
+        let unread = telemetry.counter("datagrams_unread", &[]);
         let (mut datagrams, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(options) = options.udp
             && let Some(first) = udp.first()
@@ -123,25 +126,28 @@ impl OpenedSockets {
             });
             for (index, socket) in udp.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                datagrams.push(DatagramReceiver::start(name, socket, new_shard(), options.max_datagram)?);
+                let options =
+                    DatagramOptions { name, max_datagram: options.max_datagram, unread: unread.clone() };
+                datagrams.push(DatagramReceiver::start(socket, new_shard(), options, threads)?);
             }
         }
         if let (Some((socket, file)), Some((_, max_datagram))) = (unix_datagram, options.unix_datagram) {
             let (name, socket) = ("unix_datagram".to_owned(), DatagramSocket::Unix(socket));
-            datagrams.push(DatagramReceiver::start(name, socket, new_shard(), max_datagram)?);
+            let options = DatagramOptions { name, max_datagram, unread };
+            datagrams.push(DatagramReceiver::start(socket, new_shard(), options, threads)?);
             addresses.unix_datagram = Some(file.path().to_owned());
             files.push(file);
         }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
+            streams.push(start_streams(socket, names, &options, new_shard(), (telemetry, threads))?);
         }
         if let (Some((socket, file)), Some((_, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(file.path().to_owned());
             files.push(file);
             let names = ("unix_stream", "listeners.unix_stream.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), telemetry)?);
+            streams.push(start_streams(socket, names, &options, new_shard(), (telemetry, threads))?);
         }
         Ok(Listeners { datagrams, streams, files, addresses })
     }
@@ -153,7 +159,7 @@ fn start_streams<S: ByteStream, A: 'static>(
     (listener, limit_key): (&'static str, &'static str),
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
-    telemetry: &Telemetry,
+    (telemetry, threads): (&Telemetry, &Threads),
 ) -> io::Result<AcceptThread> {
     let log = |connections, key: &str| {
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
@@ -163,7 +169,7 @@ fn start_streams<S: ByteStream, A: 'static>(
         ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
     let max_connections = options.max_connections;
     let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
-    AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard))
+    AcceptThread::start(socket, accept, connections, ConnectionReader::new(options, shard), threads)
 }
 
 impl Listeners {

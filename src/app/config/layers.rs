@@ -32,6 +32,15 @@ impl Environment {
     }
 }
 
+/// The occasion on which the configuration is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::app) enum Occasion {
+    /// The start of a command.
+    Start,
+    /// A reload. It refuses an empty file, because a program that rewrites a file empties it first.
+    Reload,
+}
+
 /// Loads the configuration from the defaults, the file, the environment and `--set` arguments (`section.key=value`). Each
 /// source overrides the ones before it.
 ///
@@ -43,11 +52,25 @@ pub fn load(
     environment: &Environment,
     arguments: &[String],
 ) -> Result<Config, ConfigError> {
+    load_on(Occasion::Start, file, environment, arguments)
+}
+
+/// Loads the configuration like [`load`], on any occasion.
+///
+/// # Errors
+///
+/// Returns the first error.
+pub(in crate::app) fn load_on(
+    occasion: Occasion,
+    file: Option<&Path>,
+    environment: &Environment,
+    arguments: &[String],
+) -> Result<Config, ConfigError> {
     let defaults: Table =
         toml::from_str(DEFAULTS).map_err(|error| blame(&[], Problem::new("", error.message())))?;
     let mut layers = Vec::new();
     if let Some(path) = file {
-        layers.push(read_file(path)?);
+        layers.push(read_file(path, occasion)?);
     }
     for (name, value) in &environment.0 {
         layers.extend(from_variable(name, value, &defaults)?);
@@ -82,8 +105,12 @@ struct Layer {
     text: Option<String>,
 }
 
-fn read_file(path: &Path) -> Result<Layer, ConfigError> {
+fn read_file(path: &Path, occasion: Occasion) -> Result<Layer, ConfigError> {
     let text = file::read_text(path).map_err(|problem| ConfigError::in_file(path, None, problem))?;
+    if occasion == Occasion::Reload && text.trim().is_empty() {
+        let problem = "the file is empty; for the defaults, write a comment into it".to_owned();
+        return Err(ConfigError::in_file(path, None, problem));
+    }
     let table = toml::from_str(&text).map_err(|error| {
         let line = error.span().map(|span| line_of(&text, span.start));
         ConfigError::in_file(path, line, file::syntax_problem(&text, &error))

@@ -24,10 +24,14 @@ mod values;
 
 pub use error::ConfigError;
 pub use layers::{Environment, load};
+pub(in crate::app) use layers::{Occasion, load_on};
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
 
 use crate::mapping::Mapping;
+
+/// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
+pub(in crate::app) const EXIT_CONFIG: u8 = 78;
 
 /// A configuration and its mapping rules, or the reason why tallyd refuses them.
 pub(in crate::app) type Loaded = Result<(Config, Mapping), ConfigError>;

@@ -24,6 +24,7 @@ mod totals;
 mod warn_once;
 
 pub use encode::Format;
+pub(crate) use endpoint::Health;
 pub use endpoint::{Endpoint, ReloadRequest, check_web};
 pub use names::Naming;
 pub use totals::Totals;
