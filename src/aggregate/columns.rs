@@ -1,6 +1,7 @@
 //! Holds the values of one interval, as one shard recorded them.
 
 use super::AggregationOptions;
+use super::absorbed::Absorbed;
 use super::counters::Counters;
 use super::counts::{IngestCounts, RefusedNames};
 use super::distribution::Distribution;
@@ -21,6 +22,7 @@ pub(crate) struct Columns {
     pub(crate) events: Events,
     pub(crate) counts: IngestCounts,
     pub(crate) refused: RefusedNames,
+    pub(crate) absorbed: Absorbed,
 }
 
 /// Memory that the flush returns to the shard for reuse.
@@ -65,6 +67,7 @@ impl Columns {
             events: Events::new(options.event_buffer),
             counts: IngestCounts::default(),
             refused: RefusedNames::default(),
+            absorbed: Absorbed::default(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Columns {
     /// the values.
     pub(crate) fn clear(&mut self) -> Recycled {
         self.counts = IngestCounts::default();
+        self.absorbed.clear();
         Recycled { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
     }
 

@@ -38,6 +38,8 @@ pub struct IngestCounts {
     pub refused: EnumMap<RefuseReason, u64>,
     /// Values whose magnitude is outside the range of histograms.
     pub clamped: u64,
+    /// Samples that changed nothing, because a sum absorbed them. They also count in `samples`.
+    pub absorbed: EnumMap<Kind, u64>,
 }
 
 impl IngestCounts {
@@ -58,6 +60,7 @@ impl IngestCounts {
             noted,
             refused,
             clamped,
+            absorbed,
         } = other;
         self.datagrams += datagrams;
         self.bytes += bytes;
@@ -70,6 +73,7 @@ impl IngestCounts {
             add_all(own.as_mut_slice(), others.as_slice());
         }
         add_all(self.samples.as_mut_slice(), samples.as_slice());
+        add_all(self.absorbed.as_mut_slice(), absorbed.as_slice());
         add_all(self.service_checks.as_mut_slice(), service_checks.as_slice());
         add_all(self.rejected.as_mut_slice(), rejected.as_slice());
         add_all(self.noted.as_mut_slice(), noted.as_slice());

@@ -2,7 +2,7 @@
 
 use super::histogram::{BATCH, Histogram};
 use super::value_buffers::Fold;
-use crate::model::NativeHistogram;
+use crate::model::{NativeHistogram, absorbs};
 
 /// Moments of weighted values, and a histogram for percentiles.
 #[derive(Debug, Clone)]
@@ -92,11 +92,21 @@ pub(crate) struct Moments {
     pub(crate) mean: f64,
     /// The weighted sum of squared distances from the mean.
     squares: f64,
+    /// The number of additions to `sum` in which one of the two numbers was lost.
+    pub(crate) absorbed: u64,
 }
 
 impl Default for Moments {
     fn default() -> Self {
-        Self { count: 0.0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, mean: 0.0, squares: 0.0 }
+        Self {
+            count: 0.0,
+            sum: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            mean: 0.0,
+            squares: 0.0,
+            absorbed: 0,
+        }
     }
 }
 
@@ -110,6 +120,9 @@ impl Moments {
             moments.sum += value * weight;
             moments.min = moments.min.min(value);
             moments.max = moments.max.max(value);
+        }
+        if may_absorb(moments.min, moments.max, moments.count) {
+            moments.absorbed = pairs.clone().fold((0.0, 0), add_and_count).1;
         }
         if moments.count > 0.0 {
             moments.mean = moments.sum / moments.count;
@@ -144,13 +157,17 @@ impl Moments {
             (0..LANES).for_each(|lane| add(lane, run[lane]));
         }
         (0..rest.len()).for_each(|lane| add(lane, rest[lane]));
+        let min = least.into_iter().fold(f64::INFINITY, f64::min);
+        let max = most.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        let may_absorb = may_absorb(min, max, words.len() as f64);
         Self {
             count: words.len() as f64 * weight,
             sum: sum * weight,
-            min: least.into_iter().fold(f64::INFINITY, f64::min),
-            max: most.into_iter().fold(f64::NEG_INFINITY, f64::max),
+            min,
+            max,
             mean,
             squares: squares.iter().sum::<f64>() * weight,
+            absorbed: if may_absorb { absorbed_in_lanes(words) } else { 0 },
         }
     }
 
@@ -164,7 +181,7 @@ impl Moments {
         let distance = other.mean - self.mean;
         self.squares += other.squares + distance.powi(2) * (self.count / count) * other.count;
         self.count = count;
-        self.sum += other.sum;
+        self.absorbed += other.absorbed + u64::from(absorbs(&mut self.sum, other.sum));
         self.mean = self.sum / count;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -176,12 +193,62 @@ impl Moments {
     }
 }
 
+/// Returns false if no sum of values between these extremes can absorb one of the values. It takes the time of a few
+/// values, so most runs need no comparison per value.
+///
+/// All partial sums of `count` positive values are at most `count * max`. They absorb no value above 2^-53 of that. The
+/// factor here leaves room for rounding.
+fn may_absorb(min: f64, max: f64, count: f64) -> bool {
+    let (least, most) = if max < 0.0 { (-max, -min) } else { (min, max) };
+    !(least > 0.0 && most * count * 2.0 * f64::EPSILON < least)
+}
+
+/// Adds a weighted value to a sum, and counts the additions in which one of the two is lost.
+fn add_and_count((mut sum, count): (f64, u64), (value, weight): (f64, f64)) -> (f64, u64) {
+    let is_absorbed = absorbs(&mut sum, value * weight);
+    (sum, count + u64::from(is_absorbed))
+}
+
+/// Counts the additions of [`Moments::of_run`] in which a number is lost.
+#[cold]
+fn absorbed_in_lanes(words: &[u64]) -> u64 {
+    let mut lanes = [(0.0, 0); LANES];
+    for run in words.chunks(LANES) {
+        for (lane, &word) in lanes.iter_mut().zip(run) {
+            *lane = add_and_count(*lane, (f64::from_bits(word), 1.0));
+        }
+    }
+    let total = |total, (sum, count)| {
+        let (total, merged) = add_and_count(total, (sum, 1.0));
+        (total, merged + count)
+    };
+    lanes.into_iter().fold((0.0, 0), total).1
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::MILLISECONDS;
+
+    #[test]
+    fn values_that_change_no_sum_are_counted() {
+        const EXACT: f64 = (1_u64 << 53) as f64;
+        let absorbed = |values: &[f64]| {
+            let words: Vec<_> = values.iter().map(|value| value.to_bits()).collect();
+            let run = Moments::of_run(&words, 1.0).absorbed;
+            let mut merged = Moments::default();
+            values.iter().for_each(|&value| merged.merge(&Moments::of([(value, 1.0)].into_iter())));
+            [Moments::of(values.iter().map(|&value| (value, 1.0))).absorbed, merged.absorbed, run]
+        };
+        assert_eq!(absorbed(&[1.0, 2.0, 3.0]), [0; 3]);
+        assert_eq!(absorbed(&[0.0, -2.0, 0.0, 2.0]), [0; 3]);
+        assert_eq!(absorbed(&[EXACT, 1.0]), [1; 3]);
+        // Lanes add up small values first, so they lose fewer of them.
+        assert_eq!(absorbed(&[[EXACT; 1].as_slice(), &[1.0; 1000]].concat()), [1000, 1000, 125]);
+        assert_eq!(absorbed(&[1e300, -1.0, 1.0]), [2; 3]);
+    }
 
     #[test]
     fn the_standard_deviation_is_that_of_the_population() {

@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 
+use crate::model::absorbs;
 use crate::resolve::SeriesId;
 
 /// The number of locks that share the gauges, so that two receivers seldom compete for one.
@@ -42,15 +43,16 @@ impl Gauges {
     }
 
     pub(crate) fn set(&self, id: SeriesId, interval: u32, value: f64) {
-        self.update(id, interval, |_| value);
+        self.update(id, interval, |gauge| *gauge = value);
     }
 
-    pub(crate) fn add(&self, id: SeriesId, interval: u32, change: f64) {
-        self.update(id, interval, |value| crate::model::finite(value + change));
+    /// Changes a gauge. Returns true if the gauge absorbs the change, so that it is lost.
+    pub(crate) fn add(&self, id: SeriesId, interval: u32, change: f64) -> bool {
+        self.update(id, interval, |gauge| absorbs(gauge, change))
     }
 
     #[inline]
-    fn update(&self, id: SeriesId, interval: u32, change: impl FnOnce(f64) -> f64) {
+    fn update<T>(&self, id: SeriesId, interval: u32, change: impl FnOnce(&mut f64) -> T) -> T {
         let mut stripe = self.stripes[id.index() % STRIPES].lock();
         let index = id.index() / STRIPES;
         if index >= stripe.len() {
@@ -61,7 +63,7 @@ impl Gauges {
             (gauge.previous, gauge.previous_interval) = (gauge.value, gauge.interval);
             gauge.interval = interval;
         }
-        gauge.value = change(gauge.value);
+        change(&mut gauge.value)
     }
 
     /// Reads all gauges as they were at the end of `interval`, which must be the open interval or the previous one.
@@ -110,9 +112,9 @@ mod tests {
     #[test]
     fn a_gauge_keeps_its_value_and_changes_add_to_it() {
         let gauges = Gauges::new();
-        gauges.add(SeriesId(70), 1, -2.0);
+        assert!(!gauges.add(SeriesId(70), 1, -2.0));
         gauges.set(SeriesId(1), 1, 5.0);
-        gauges.add(SeriesId(1), 3, 1.5);
+        assert!(!gauges.add(SeriesId(1), 3, 1.5));
         assert_eq!(read(&gauges, 3), [(1, 6.5, 3), (70, -2.0, 1)]);
     }
 
@@ -133,7 +135,7 @@ mod tests {
         gauges.set(SeriesId(1), 1, 5.0);
         gauges.forget(SeriesId(1));
         assert_eq!(read(&gauges, 1), []);
-        gauges.add(SeriesId(1), 2, 1.0);
+        assert!(!gauges.add(SeriesId(1), 2, 1.0));
         assert_eq!(read(&gauges, 2), [(1, 1.0, 2)]);
     }
 }

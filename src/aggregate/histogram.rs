@@ -5,8 +5,11 @@ use crate::model::NativeHistogram;
 
 /// The smallest magnitude that histograms distinguish. Smaller magnitudes count as this one.
 pub const SMALLEST: f64 = 1e-9;
-/// The largest magnitude that histograms distinguish. Larger magnitudes count as this one.
-pub const LARGEST: f64 = 1e12;
+/// The largest magnitude that histograms distinguish: 2^64, about 1.8e19. So all unsigned 64-bit integers are in range, for
+/// example nanoseconds since 1970. Larger magnitudes share one bucket above it.
+pub const LARGEST: f64 = (1_u128 << 64) as f64;
+/// The magnitude that represents all larger ones. It is in a bucket of its own, because [`LARGEST`] is a bound.
+const BEYOND: f64 = LARGEST.next_up();
 
 /// A histogram of high dynamic range. It counts weights in buckets whose width is proportional to their value.
 ///
@@ -16,7 +19,7 @@ pub const LARGEST: f64 = 1e12;
 /// of a bound.
 ///
 /// The crate `hdrhistogram` counts integers in integers. It would need extra schemes for fractions, the range from 1e-9
-/// to 1e12, negative values, and weights such as 1/0.3.
+/// to 1.8e19, negative values, and weights such as 1/0.3.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     layout: &'static BucketLayout,
@@ -42,8 +45,8 @@ impl Histogram {
         Self { layout, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
     }
 
-    /// Counts a finite value. A magnitude outside [`SMALLEST`] to [`LARGEST`] counts as the nearer of the two. Returns
-    /// true if the magnitude was outside.
+    /// Counts a finite value. A magnitude below [`SMALLEST`] counts as this one, and magnitudes above [`LARGEST`] count in
+    /// one bucket. Returns true if the magnitude was outside this range.
     #[inline]
     pub fn add(&mut self, value: f64, weight: f64) -> bool {
         let magnitude = value.abs();
@@ -86,7 +89,7 @@ impl Histogram {
     /// Returns the bucket of a magnitude above 0, and true if the magnitude is outside the range.
     #[inline(always)]
     fn bucket(&self, magnitude: f64) -> (u32, bool) {
-        let clamped = magnitude.clamp(SMALLEST, LARGEST);
+        let clamped = magnitude.clamp(SMALLEST, BEYOND);
         (self.layout.bucket(clamped), clamped.to_bits() != magnitude.to_bits())
     }
 
@@ -112,12 +115,14 @@ impl Histogram {
         self.negative.clear();
     }
 
-    /// Returns the middle of each bucket that is not empty, and the weight in it, in ascending order.
+    /// Returns the middle of each bucket that is not empty, and the weight in it, in ascending order. The bucket of
+    /// magnitudes above [`LARGEST`] is reported as infinity.
     pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
-        let negative =
-            self.negative.iter().rev().map(|(bucket, weight)| (-self.layout.middle(bucket), weight));
+        let beyond = self.layout.bucket(BEYOND);
+        let middle = move |bucket| if bucket == beyond { f64::INFINITY } else { self.layout.middle(bucket) };
+        let negative = self.negative.iter().rev().map(move |(bucket, weight)| (-middle(bucket), weight));
         let zero = (self.zero > 0.0).then_some((0.0, self.zero));
-        let positive = self.positive.iter().map(|(bucket, weight)| (self.layout.middle(bucket), weight));
+        let positive = self.positive.iter().map(move |(bucket, weight)| (middle(bucket), weight));
         negative.chain(zero).chain(positive)
     }
 
@@ -220,7 +225,7 @@ mod tests {
 
     fn any_value() -> impl Strategy<Value = f64> {
         prop_oneof![
-            (-9.0..12.0, any::<bool>()).prop_map(|(exponent, negative)| {
+            (-9.0..19.3, any::<bool>()).prop_map(|(exponent, negative)| {
                 let magnitude = 10_f64.powf(exponent).clamp(SMALLEST, LARGEST);
                 if negative { -magnitude } else { magnitude }
             }),
@@ -275,12 +280,21 @@ mod tests {
 
     #[test]
     fn magnitudes_out_of_range_count_at_its_ends_and_are_reported() {
-        for (value, end) in [(1e-12, SMALLEST), (-1e-300, -SMALLEST), (1e15, LARGEST), (-f64::MAX, -LARGEST)]
-        {
+        let reported = |value| {
             let mut histogram = Histogram::new(2);
-            assert!(histogram.add(value, 1.0), "{value}");
-            let (reported, _) = histogram.iter().next().unwrap();
-            assert!((reported / end - 1.0).abs() < 0.01, "{value} as {reported}");
+            let is_outside = histogram.add(value, 1.0);
+            (is_outside, histogram.iter().next().unwrap().0)
+        };
+        for (value, end) in [(1e-12, SMALLEST), (-1e-300, -SMALLEST)] {
+            let (is_outside, reported) = reported(value);
+            assert!(is_outside && (reported / end - 1.0).abs() < 0.01, "{value} as {reported}");
+        }
+        for (value, end) in [(1e20, f64::INFINITY), (-f64::MAX, f64::NEG_INFINITY)] {
+            assert_eq!(reported(value), (true, end), "{value}");
+        }
+        for value in [u64::MAX as f64, 1.8e18, 7e16] {
+            let (is_outside, reported) = reported(value);
+            assert!(!is_outside && (reported / value - 1.0).abs() < 0.01, "{value} as {reported}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! This module reads no clock, socket or configuration. Time arrives as the number of the interval, and settings arrive
 //! as [`AggregationOptions`].
 
+mod absorbed;
 mod chunks;
 mod columns;
 mod counters;
@@ -28,6 +29,7 @@ pub use counts::{IngestCounts, RefusedNames};
 pub use histogram::{Histogram, LARGEST, SMALLEST};
 pub use shard::Shard;
 
+pub(crate) use absorbed::Absorbed;
 pub(crate) use columns::Columns;
 pub(crate) use members::Members;
 pub(crate) use shard::{ShardReset, SharedState};

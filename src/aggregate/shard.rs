@@ -247,13 +247,15 @@ impl Shard {
             SampleValue::Number(number) | SampleValue::Signed(number) => number.to_bits(),
             SampleValue::Member(member) => self.shared.member_hasher.hash_one(member),
         };
-        let Columns { counters, timings, values, members, counts, .. } = &mut self.columns;
+        let Columns { counters, timings, values, members, counts, absorbed, .. } = &mut self.columns;
         let Destination { target, slot, .. } = destination;
         let gauge = || (&self.shared.gauges, SeriesId(slot), self.interval);
         match target {
             Target::Counter => {
                 let weight = weight.unwrap_or_else(|| self.resolver.cache().weight(destination));
-                counters.add(slot, f64::from_bits(word) * weight);
+                if let Some(id) = counters.add(slot, f64::from_bits(word) * weight) {
+                    absorbed.note(Kind::Counter, id, 1);
+                }
             }
             // A single push serves both columns. With one push for each, a timing takes a nanosecond more.
             Target::Timing | Target::Histogram | Target::Distribution => {
@@ -263,7 +265,9 @@ impl Shard {
             Target::Set => members.push(slot, word),
             Target::Gauge if matches!(value, SampleValue::Signed(_)) => {
                 let (gauges, id, interval) = gauge();
-                gauges.add(id, interval, f64::from_bits(word));
+                if gauges.add(id, interval, f64::from_bits(word)) {
+                    absorbed.note(Kind::Gauge, id, 1);
+                }
             }
             Target::Gauge | Target::AbsoluteGauge => {
                 let (gauges, id, interval) = gauge();

@@ -28,7 +28,7 @@ impl Summarizer {
     }
 
     /// Summarizes a batch of series. `asked` holds the statistics to compute for each series. Calls `each` with the
-    /// number of the series, its summary, and the number of values outside the range of the histogram.
+    /// number of the series, its summary, and its [`Inexact`] values.
     ///
     /// Up to `exact_values` values, a summary is computed from the sorted values themselves. So it does not depend on
     /// how the values were spread over the parts. Beyond that, percentiles come from a histogram. Only the number of
@@ -37,7 +37,7 @@ impl Summarizer {
         &mut self,
         parts: &[Part<'_>],
         asked: &[&Statistics],
-        mut each: impl FnMut(usize, Summary, u64),
+        mut each: impl FnMut(usize, Summary, Inexact),
     ) {
         let Self { exact_values, unit, exact, whole } = self;
         exact.iter_mut().for_each(ExactValues::clear);
@@ -48,8 +48,8 @@ impl Summarizer {
             let query = SummaryQuery { statistics, unit: *unit };
             let contents = || parts.iter().filter(|part| part.0 == index).map(|part| &part.1);
             if exact.values.len() <= *exact_values && contents().all(|part| part.folded.is_none()) {
-                let (summary, clamped) = exact.summarize(&query, whole);
-                each(index, summary, clamped);
+                let (summary, inexact) = exact.summarize(&query, whole);
+                each(index, summary, inexact);
                 continue;
             }
             whole.clear();
@@ -63,8 +63,24 @@ impl Summarizer {
             }
             let mut summary = query.summarize_weighted(&whole.moments, whole.iter());
             summary.native = statistics.native.map(|asked| Box::new(asked.limit(whole.native(asked.schema))));
-            each(index, summary, whole.clamped);
+            each(index, summary, Inexact::new(&whole.moments, whole.clamped));
         }
+    }
+}
+
+/// Counts the values of a series that its summary does not show exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inexact {
+    /// The number of values outside the range of the histogram.
+    pub(crate) clamped: u64,
+    /// The number of values that changed no sum.
+    pub(crate) absorbed: u64,
+}
+
+impl Inexact {
+    fn new(moments: &Moments, clamped: u64) -> Self {
+        let overflows = !moments.sum.is_finite() && moments.absorbed == 0;
+        Self { clamped, absorbed: moments.absorbed + u64::from(overflows) }
     }
 }
 
@@ -100,22 +116,26 @@ impl ExactValues {
         }
     }
 
-    /// Summarizes the values. Also returns the number of values outside the range of a native histogram.
-    fn summarize(&mut self, query: &SummaryQuery<'_>, model: &Distribution) -> (Summary, u64) {
+    /// Summarizes the values. The summary is exact except for a native histogram and the sum.
+    fn summarize(&mut self, query: &SummaryQuery<'_>, model: &Distribution) -> (Summary, Inexact) {
         let Self { values, runs, pairs } = self;
         if let [(_, weight)] = **runs {
             values.sort_unstable();
-            let summary = query.summarize_sorted(values, weight);
+            let moments = Moments::of(values.iter().map(|&value| (from_ordered(value), weight)));
+            let summary = query.summarize_sorted(&moments, values, weight);
             let values = values.iter().map(|&value| (from_ordered(value), weight));
-            return query.with_native(summary, model, values);
+            let (summary, clamped) = query.with_native(summary, model, values);
+            return (summary, Inexact::new(&moments, clamped));
         }
         pairs.clear();
         for &(end, weight) in &*runs {
             pairs.extend(values[pairs.len()..end].iter().map(|&value| (from_ordered(value), weight)));
         }
         pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let summary = query.summarize_weighted(&Moments::of(pairs.iter().copied()), pairs.iter().copied());
-        query.with_native(summary, model, pairs.iter().copied())
+        let moments = Moments::of(pairs.iter().copied());
+        let summary = query.summarize_weighted(&moments, pairs.iter().copied());
+        let (summary, clamped) = query.with_native(summary, model, pairs.iter().copied());
+        (summary, Inexact::new(&moments, clamped))
     }
 }
 
@@ -138,11 +158,10 @@ struct SummaryQuery<'a> {
 }
 
 impl SummaryQuery<'_> {
-    /// Summarizes sorted values that share one weight. The result equals that of
+    /// Summarizes sorted values that share one weight. `moments` are theirs. The result equals that of
     /// [`summarize_weighted`](Self::summarize_weighted).
-    fn summarize_sorted(&self, sorted: &[i64], weight: f64) -> Summary {
+    fn summarize_sorted(&self, moments: &Moments, sorted: &[i64], weight: f64) -> Summary {
         let Statistics { percentiles, bounds, .. } = self.statistics;
-        let moments = Moments::of(sorted.iter().map(|&value| (from_ordered(value), weight)));
         let at_rank = |percentile: &Percentile| {
             let rank = (percentile.rank(moments.count) / weight).ceil() as usize;
             from_ordered(sorted[rank.clamp(1, sorted.len()) - 1])
@@ -150,7 +169,7 @@ impl SummaryQuery<'_> {
         // Zero has two signs, and a bound of either sign includes both.
         let is_within = |value, bound| from_ordered(value) / self.unit <= bound;
         let up_to = |bound: &f64| sorted.partition_point(|&value| is_within(value, *bound)) as f64 * weight;
-        summary(&moments, percentiles.iter().map(at_rank), bounds.iter().map(up_to))
+        summary(moments, percentiles.iter().map(at_rank), bounds.iter().map(up_to))
     }
 
     /// Summarizes ascending values and their weights. The values are exact, or the middles of buckets.
@@ -160,7 +179,8 @@ impl SummaryQuery<'_> {
         let mut buckets = Vec::with_capacity(bounds.len());
         let mut below = 0.0;
         for (value, weight) in ascending {
-            // The extremes are known exactly, so no middle of a bucket may lie outside them.
+            // The extremes are known exactly, so no middle of a bucket may lie outside them. Values beyond the range of
+            // the histogram, which it reports as infinity, become the extreme.
             let value = value.clamp(moments.min, moments.max);
             while let Some(&bound) = bounds.get(buckets.len())
                 && value / self.unit > bound
@@ -317,9 +337,9 @@ mod tests {
                 let mut sorted: Vec<_> = values.collect();
                 sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let keys: Vec<_> = sorted.iter().map(|pair| to_ordered(pair.0.to_bits())).collect();
-                let counted =
-                    query.summarize_weighted(&Moments::of(sorted.iter().copied()), sorted.iter().copied());
-                let mut from_sorted = query.summarize_sorted(&keys, weight);
+                let moments = Moments::of(sorted.iter().copied());
+                let counted = query.summarize_weighted(&moments, sorted.iter().copied());
+                let mut from_sorted = query.summarize_sorted(&moments, &keys, weight);
                 let distance = from_sorted.buckets.iter().zip(&counted.buckets).map(|(a, b)| (a - b).abs());
                 assert!(distance.fold(0.0, f64::max) <= 1e-9 * counted.count, "{count} of {weight}");
                 from_sorted.buckets.clone_from(&counted.buckets);
@@ -367,6 +387,11 @@ mod tests {
             (0..20_000).map(|n| (if n % 10 == 0 { 900.0 } else { 3.0 } + uniform(), 1.0)).collect(),
         ));
         shapes.push(("heavy tail", (0..20_000).map(|_| (uniform().powf(-1.2), 1.0)).collect()));
+        shapes.push((
+            "nanoseconds since 1970",
+            (0..20_000).map(|n| (1.8e18 + f64::from(n) * 1e12, 1.0)).collect(),
+        ));
+        shapes.push(("petabytes", (0..20_000).map(|n| (f64::from(n) * 1e12, 1.0)).collect()));
         shapes.push(("small", (0..20_000).map(|_| (uniform() * 1e-6, 1.0)).collect()));
         shapes.push((
             "weighted",
@@ -394,6 +419,15 @@ mod tests {
                 assert_eq!((summary.min, summary.max), (moments.min, moments.max), "{shape}");
             }
         }
+    }
+
+    #[test]
+    fn percentile_beyond_the_range_is_the_extreme() {
+        let values: Vec<_> = (1..=1024).map(|n| (f64::from(n) * 1e25, 1.0)).collect();
+        let largest = 1024.0 * 1e25;
+        assert_eq!(*summarize(&values, 10, 1).percentiles, [largest; 6]);
+        let values: Vec<_> = values.iter().map(|&(value, weight)| (-value, weight)).collect();
+        assert_eq!(*summarize(&values, 10, 1).percentiles, [-largest; 6]);
     }
 
     #[test]
@@ -426,7 +460,7 @@ mod tests {
                 zero += weight;
                 continue;
             }
-            let magnitude = value.abs().clamp(SMALLEST, LARGEST);
+            let magnitude = value.abs().clamp(SMALLEST, LARGEST.next_up());
             // The logarithm may be off by one bucket.
             let near = (magnitude.log2() * f64::from(schema).exp2()).ceil() as i32;
             let index = (near - 1..=near + 1).find(|&index| magnitude <= upper_bound(index)).unwrap();
@@ -438,7 +472,7 @@ mod tests {
 
     fn any_values() -> impl Strategy<Value = Vec<(f64, f64)>> {
         let value = prop_oneof![
-            (-11.0..15.0, any::<bool>()).prop_map(|(exponent, is_negative)| {
+            (-11.0..22.0, any::<bool>()).prop_map(|(exponent, is_negative)| {
                 let magnitude = 10_f64.powf(exponent);
                 if is_negative { -magnitude } else { magnitude }
             }),
@@ -514,12 +548,12 @@ mod tests {
         let mut buffers = ValueBuffers::new(Distribution::new(2, 1.0), 512);
         buffers.open(SeriesId(0), 1.0);
         let slot = 0;
-        [1e-12, -1e15, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(slot, value.to_bits()));
+        [1e-12, -1e20, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(slot, value.to_bits()));
         for (native, expected) in [(None, 0), (Some(NativeSettings { schema: 3, max_buckets: 0 }), 2)] {
             let asked = Statistics { native, ..Statistics::default() };
             let mut summarizer = Summarizer::new(2, 512, 1.0);
-            summarizer.summarize(&[(0, buffers.contents(slot))], &[&asked], |_, _, clamped| {
-                assert_eq!(clamped, expected);
+            summarizer.summarize(&[(0, buffers.contents(slot))], &[&asked], |_, _, inexact| {
+                assert_eq!(inexact, Inexact { clamped: expected, absorbed: 2 });
             });
         }
     }

@@ -11,21 +11,35 @@ use std::time::{Duration, SystemTime};
 
 use crate::aggregate::IngestCounts;
 use crate::app::config::Config;
-use crate::export::MergeReason;
 use crate::export::prometheus::Totals;
+use crate::export::{MergeReason, QuarantineReason};
 use crate::flush::{Aggregator, ReloadableSettings};
 use crate::mapping::Mapping;
-use crate::model::{Named, Telemetry};
+use crate::model::{Named, Telemetry, Value};
 use crate::protocol::{self, Dialects, Line};
 use crate::text::visible::visible;
 
-/// Returns a report on the lines of `input`: how often each rule was used, which names no rule matches, and which series
-/// are kept off the Prometheus page or changed on it.
+/// The most rejected lines that a report names. More would hide the rest of the report.
+const MOST_REJECTED: usize = 20;
+
+/// The most characters of a rejected line that a report shows.
+const SHOWN: usize = 100;
+
+/// A report on lines.
+pub(super) struct Report {
+    /// The report.
+    pub(super) text: String,
+    /// Whether tallyd would reject any of the lines.
+    pub(super) is_any_rejected: bool,
+}
+
+/// Returns a report on the lines of `input`: which are rejected, how often each rule was used, which names no rule matches,
+/// and which series are kept off the Prometheus page or changed on it.
 ///
 /// # Errors
 ///
 /// Returns an error if the input cannot be read.
-pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<String> {
+pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) -> io::Result<Report> {
     let mut lines = Vec::new();
     input.read_to_end(&mut lines)?;
     let settings = ReloadableSettings { telemetry: false, ..config.reloadable_settings(mapping) };
@@ -36,15 +50,25 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
     shard.lock().record_lines(&lines);
     let results = aggregator.end_interval(Duration::ZERO);
     let mut text = summary(&results.counts);
+    let is_any_rejected = push_rejected(&mut text, &lines, dialects);
     let mut totals = Totals::new(config.exporters.prometheus.naming);
-    totals.add(&results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(1)));
+    let snapshot = results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(1));
+    totals.add(&snapshot);
 
     let mapping = aggregator.mapping();
     let usage = RuleUsage::count(&lines, dialects, mapping);
     let patterns = mapping.rules().iter().map(|rule| &*rule.spec.pattern);
     push_table(&mut text, "rules", patterns.zip(usage.by_rule.iter().copied()));
     push_table(&mut text, "names without a rule", usage.unmatched());
-    let kept_out = totals.quarantined().map(|(series, reason)| (reason.name(), format!("{series:?}")));
+    let mut kept_out: Vec<_> = totals.quarantined().collect();
+    // A series with a negative increase has a place on the page. Only the increase is kept off it.
+    let placed = kept_out.len();
+    for row in snapshot.rows.iter().filter(|row| matches!(row.value, Value::Counter(sum) if *sum < 0.0)) {
+        if !kept_out[..placed].iter().any(|(series, _)| *series == row.series) {
+            kept_out.push((row.series, QuarantineReason::NegativeIncrease));
+        }
+    }
+    let kept_out = kept_out.into_iter().map(|(series, reason)| (reason.name(), format!("{series:?}")));
     push_conflicts(&mut text, "kept off the Prometheus page", kept_out);
     let naming = config.exporters.prometheus.naming;
     let merged = totals.merged().map(|(series, merge)| {
@@ -55,7 +79,7 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
         (what, format!("{series:?} in {}", naming.exposed(series)))
     });
     push_conflicts(&mut text, "changed on the Prometheus page", merged);
-    Ok(text)
+    Ok(Report { text, is_any_rejected })
 }
 
 /// The number of samples that each rule matches, and the number of samples of each name that no rule matches.
@@ -103,6 +127,37 @@ fn summary(counts: &IngestCounts) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Appends the rejected lines by number, counted from 1. Returns true if there are any.
+fn push_rejected(text: &mut String, lines: &[u8], dialects: Dialects) -> bool {
+    let mut rejected = 0;
+    for (index, line) in lines.split(|&byte| byte == b'\n').enumerate() {
+        // Each piece holds one line, or none if it is empty.
+        for line in protocol::lines(line) {
+            let Err(error) = protocol::parse(line, dialects) else { continue };
+            rejected += 1;
+            if rejected == 1 {
+                _ = writeln!(text, "\n{:>10}  rejected", "line");
+            }
+            if rejected <= MOST_REJECTED {
+                let (reason, column) = (error.reason().name(), error.offset() + 1);
+                let line = String::from_utf8_lossy(line);
+                let shown: String = line.chars().take(SHOWN).collect();
+                let end = if shown.len() < line.len() { "..." } else { "" };
+                _ = writeln!(
+                    text,
+                    "{:>10}  {reason} at column {column}: {}{end}",
+                    index + 1,
+                    visible(&shown)
+                );
+            }
+        }
+    }
+    if rejected > MOST_REJECTED {
+        _ = writeln!(text, "{:>10}  and {} more", "", rejected - MOST_REJECTED);
+    }
+    rejected > 0
 }
 
 fn push_table<'a>(text: &mut String, title: &str, rows: impl Iterator<Item = (&'a str, u64)>) {

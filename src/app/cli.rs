@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::explain::Format;
 use crate::app::send::{Request, Sample, SendError, Target, WIRE_TYPES};
-use crate::listen::Framing;
+use crate::listen::{Framing, ListenOptions};
 
 /// A StatsD and DogStatsD server that accounts for every sample.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ Examples:
 
   tallyd send page.views 1 --tag page:home   send a sample
   tallyd send queue.length -5 --type g       lower a gauge by 5
+  tallyd send hits 1 --config /etc/tallyd.toml
+                                             send to the first listener of a configuration file
   tallyd send - --to unix:///run/tallyd/tallyd.sock
                                              send lines from standard input
   echo 'page.views:1|c' | nc -u -w1 127.0.0.1 8125
@@ -44,9 +46,10 @@ Examples:
 pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.
     Run,
-    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration.
+    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration, with 1 if --strict
+    /// is given and there are warnings, and with 2 if --dry-run is given and tallyd would reject a line.
     Check(CheckArgs),
-    /// Explain what happens to lines.
+    /// Explain what happens to lines. Exits with 2 if tallyd would reject one.
     Explain(ExplainArgs),
     /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1 if
     /// sending fails.
@@ -60,6 +63,9 @@ pub(super) struct CheckArgs {
     /// each mapping rule, the names that no rule matches, and the series that are kept off the Prometheus page.
     #[arg(long, value_name = "FILE")]
     pub dry_run: Option<PathBuf>,
+    /// Fail if there are warnings about settings that are legal but probably mistakes.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// The arguments of `tallyd explain`.
@@ -72,7 +78,8 @@ pub(super) struct ExplainArgs {
     pub format: Format,
 }
 
-const TARGETS: &str = "udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH (datagrams) or unixstream:///PATH";
+const TARGETS: &str = "udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH (datagrams) or unixstream:///PATH [default: the first \
+                       listener of --config or --set, otherwise udp://127.0.0.1:8125]";
 
 /// The arguments of `tallyd send`.
 #[derive(Debug, Clone, Args)]
@@ -93,22 +100,28 @@ pub(super) struct SendArgs {
     #[arg(long)]
     pub rate: Option<String>,
     /// The listener to send to.
-    #[arg(long, value_name = "URL", default_value = "udp://127.0.0.1:8125", help = TARGETS)]
-    pub to: Target,
-    /// How lines are framed in a stream. The default is that of tallyd's listeners: "lines" over tcp, "length" over
-    /// unixstream.
+    #[arg(long, value_name = "URL", help = TARGETS)]
+    pub to: Option<Target>,
+    /// How lines are framed in a stream. The default is that of the configuration or, without one, of tallyd's listeners:
+    /// "lines" over tcp, "length" over unixstream.
     #[arg(long, value_enum)]
     pub framing: Option<Framing>,
 }
 
 impl SendArgs {
-    /// Returns the request that the arguments describe.
+    /// Returns the request that the arguments describe. `listening` has the listeners of a configuration, if one is given.
     ///
     /// # Errors
     ///
     /// Returns an error if arguments contradict each other, or if the value is missing.
-    pub(super) fn request(self) -> Result<Request, SendError> {
-        let Self { name, value, wire_type, tags, rate, to: target, framing } = self;
+    pub(super) fn request(self, listening: Option<&ListenOptions>) -> Result<Request, SendError> {
+        let Self { name, value, wire_type, tags, rate, to, framing } = self;
+        let target = match (to, listening) {
+            (Some(target), _) => target,
+            (None, Some(listening)) => Target::first_of(listening).map_err(SendError::Refused)?,
+            (None, None) => Target::default(),
+        };
+        let framing = framing.or_else(|| target.framing_in(listening?));
         if name == "-" {
             let is_alone = value.is_none() && wire_type.is_none() && tags.is_empty() && rate.is_none();
             return if is_alone {

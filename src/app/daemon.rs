@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc as channel, oneshot};
 
-use crate::app::config::{Config, EXIT_CONFIG, Loaded, Occasion};
+use crate::app::config::{Config, EXIT_CONFIG, Loaded, Occasion, Ready};
 use crate::app::health::FlushHealth;
 use crate::app::log::{self, Log};
 use crate::app::signals::Signals;
+use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
 use crate::flush::{Aggregator, Deliver, Flusher, Reload, Schedule};
@@ -30,8 +32,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Reads the configuration.
 pub(super) type Load = Arc<dyn Fn(Occasion) -> Loaded + Send + Sync>;
 
-/// Runs until SIGTERM or SIGINT, and then until the exporters have delivered the last interval. Returns the exit code.
-pub(super) fn run(load: &Load) -> ExitCode {
+/// Runs until SIGTERM, SIGINT, or the loss of the terminal or of the only output, and then until the exporters have
+/// delivered the last interval. Returns the exit code. `file` is the configuration file, for the log.
+pub(super) fn run(load: &Load, file: Option<&Path>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -55,7 +58,10 @@ pub(super) fn run(load: &Load) -> ExitCode {
             prepared = on_thread("start", move || Prepared::new(&first)) => prepared,
         };
         match prepared {
-            Some(Ok(prepared)) => prepared.run(load, &mut signals).await,
+            Some(Ok(prepared)) => {
+                prepared.log_start(file);
+                prepared.run(load, &mut signals).await
+            }
             Some(Err(code)) => code,
             None => ExitCode::FAILURE,
         }
@@ -75,22 +81,24 @@ async fn on_thread<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send
 
 /// Everything that the start reads from files.
 struct Prepared {
-    config: Config,
-    mapping: Mapping,
+    ready: Ready,
     telemetry: Telemetry,
     threads: Threads,
     ends: ThreadEnds,
     log: Log,
+    terminal: Terminal,
 }
 
 impl Prepared {
     /// Reads the configuration and starts the log. If this fails, prints the reason and returns the exit code.
     fn new(load: &Load) -> Result<Self, ExitCode> {
-        let (config, mapping) = load(Occasion::Start).map_err(|error| {
+        let terminal = Terminal::now();
+        let ready = load(Occasion::Start).map_err(|error| {
             eprintln!("tallyd: {error}");
             ExitCode::from(EXIT_CONFIG)
         })?;
-        let telemetry = Telemetry::default();
+        let config = &ready.config;
+        let telemetry = Telemetry::with_tags(config.own_tags());
         let (threads, ends) = Threads::new();
         let log = log::start(&config.logging, &telemetry, &threads).map_err(|error| {
             let path = config.logging.file_path.display();
@@ -99,12 +107,20 @@ impl Prepared {
             );
             ExitCode::FAILURE
         })?;
-        Ok(Self { config, mapping, telemetry, threads, ends, log })
+        Ok(Self { ready, telemetry, threads, ends, log, terminal })
+    }
+
+    fn log_start(&self, file: Option<&Path>) {
+        let version = env!("CARGO_PKG_VERSION");
+        let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+        tracing::info!(version, config = file, "tallyd starts");
+        self.ready.log_warnings();
     }
 
     /// Runs the pipeline. Logs the reason if this fails.
     async fn run(self, load: &Load, signals: &mut Signals) -> ExitCode {
-        let Self { config, mapping, telemetry, threads, mut ends, log } = self;
+        let Self { ready, telemetry, threads, mut ends, log, terminal } = self;
+        let Ready { config, mapping, .. } = ready;
         let mut pipeline = match Pipeline::start(&config, mapping, &telemetry, &threads) {
             Ok(pipeline) => pipeline,
             Err(error) => {
@@ -112,7 +128,7 @@ impl Prepared {
                 return ExitCode::FAILURE;
             }
         };
-        let outcome = pipeline.wait_for_stop(signals, &mut ends, &config, load, &log).await;
+        let outcome = pipeline.wait_for_stop(signals, terminal, &mut ends, &config, load, &log).await;
         match &outcome {
             Ok(()) => tracing::info!("stopping"),
             Err(failure) => tracing::error!("{failure}; tallyd delivers what it holds and exits"),
@@ -157,6 +173,8 @@ struct Pipeline {
     reopens: Arc<AtomicU64>,
     /// Requests from HTTP clients to reload the configuration.
     reload_requests: channel::Receiver<ReloadRequest>,
+    /// Receives a message if standard output was closed and no other exporter is enabled.
+    output_closed: channel::Receiver<()>,
     /// How long exporters may take to deliver the last snapshot.
     shutdown_timeout: Duration,
 }
@@ -174,7 +192,8 @@ impl Pipeline {
         let health = Arc::new(FlushHealth::new(interval));
         let mut exporters =
             Exporters { reopens: &reopens, telemetry, threads, handles: Vec::new(), queues: Vec::new() };
-        let endpoint = exporters.start(config, &health, reload_sender)?;
+        let (closed_sender, output_closed) = channel::channel(1);
+        let endpoint = exporters.start(config, &health, reload_sender, closed_sender)?;
         let Exporters { handles, queues, .. } = exporters;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
@@ -208,12 +227,14 @@ impl Pipeline {
             reload_telemetry,
             reopens,
             reload_requests,
+            output_closed,
             shutdown_timeout,
         })
     }
 
-    /// Waits for SIGTERM or SIGINT. Meanwhile, SIGHUP reopens files and reloads the configuration, and HTTP clients can
-    /// request a reload. The configuration is read on another thread, because files can be slow.
+    /// Waits for SIGTERM, SIGINT, or the loss of the terminal or of the only output. Meanwhile, SIGHUP reopens files and
+    /// reloads the configuration, and HTTP clients can request a reload. The configuration is read on another thread,
+    /// because files can be slow.
     ///
     /// # Errors
     ///
@@ -221,6 +242,7 @@ impl Pipeline {
     async fn wait_for_stop(
         &mut self,
         signals: &mut Signals,
+        terminal: Terminal,
         ends: &mut ThreadEnds,
         config: &Config,
         load: &Load,
@@ -230,6 +252,7 @@ impl Pipeline {
             let load = Arc::clone(load);
             Box::pin(on_thread("reload", move || load(Occasion::Reload)))
         };
+        let mut latest = config.clone();
         let mut reading = None;
         // A request that came while the configuration was being read.
         let mut is_read_again = false;
@@ -239,7 +262,15 @@ impl Pipeline {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
                 Some(end) = ends.recv() => return Err(end.sentence.into()),
+                Some(()) = self.output_closed.recv() => {
+                    tracing::error!("standard output was closed, and tallyd has no other exporter");
+                    return Ok(());
+                }
                 _ = signals.hang_up.recv() => {
+                    if terminal.is_gone() {
+                        tracing::info!("the terminal was closed");
+                        return Ok(());
+                    }
                     self.reopens.fetch_add(1, Ordering::Relaxed);
                     log.reopen();
                     tracing::info!("log and output files are opened again");
@@ -251,7 +282,7 @@ impl Pipeline {
                     reading = Some(read());
                 }
                 Some(loaded) = async { Some(reading.as_mut()?.await) } => {
-                    let outcome = self.apply_reload(loaded, config, log);
+                    let outcome = self.apply_reload(loaded, config, &mut latest, log);
                     if let Some(client) = client.take() {
                         // Sending fails if the client has disconnected.
                         _ = client.send(outcome);
@@ -263,11 +294,22 @@ impl Pipeline {
     }
 
     /// Applies a configuration, or refuses all of it and returns the reason. New rules take effect with the next interval.
-    /// `None` means that reading the configuration panicked.
-    fn apply_reload(&mut self, reloaded: Option<Loaded>, config: &Config, log: &Log) -> Result<(), String> {
+    /// `None` means that reading the configuration panicked. `latest` is the configuration that was accepted last.
+    fn apply_reload(
+        &mut self,
+        reloaded: Option<Loaded>,
+        config: &Config,
+        latest: &mut Config,
+        log: &Log,
+    ) -> Result<(), String> {
         let reloaded = reloaded.ok_or_else(|| "reading it panicked".to_owned());
         let outcome = reloaded.and_then(|loaded| loaded.map_err(|error| error.to_string()));
-        let outcome = outcome.map(|(new, mapping)| {
+        let outcome = outcome.map(|ready| {
+            ready.log_warnings();
+            let Ready { config: new, mapping, .. } = ready;
+            let changed = new.changed_keys(latest).at_reload;
+            let keys = if changed.is_empty() { "none".to_owned() } else { changed.join(", ") };
+            tracing::info!(keys, "the configuration was read; these changed keys take effect");
             let waiting = new.restart_keys(config);
             if !waiting.is_empty() {
                 let keys = waiting.join(", ");
@@ -282,6 +324,7 @@ impl Pipeline {
             let settings = new.reloadable_settings(mapping);
             // Sending fails only if the flusher has ended, and then the daemon ends, too.
             _ = self.commands.send(Reload { settings, interval });
+            *latest = new;
         });
         if let Err(error) = &outcome {
             tracing::error!("the configuration is refused; the previous one stays in force: {error}");
@@ -365,16 +408,27 @@ impl Exporters<'_> {
         config: &Config,
         health: &Arc<FlushHealth>,
         reload_sender: channel::Sender<ReloadRequest>,
+        closed_sender: channel::Sender<()>,
     ) -> Result<Option<(SocketAddr, Option<Protection>)>, Failure> {
         let console = &config.exporters.console;
+        let textfile = &config.exporters.textfile;
         if console.enabled {
-            self.add(Console::new(console.format, console.path.clone()))?;
+            let is_only = !textfile.enabled && !config.exporters.prometheus.start_http_server;
+            self.add(
+                Console::new(console.format, console.path.clone())
+                    .with_max_rows(console.max_rows)
+                    .with_closed_notice(is_only.then_some(closed_sender)),
+            )?;
         }
         let naming = config.exporters.prometheus.naming;
-        let textfile = &config.exporters.textfile;
         if textfile.enabled {
             let totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
-            self.add(Textfile::new(textfile.path.clone(), textfile.on_exit, totals))?;
+            self.add(Textfile::new(
+                textfile.path.clone(),
+                textfile.on_exit,
+                totals,
+                config.textfile_timestamp(),
+            ))?;
         }
         let Some(serving) = config.serving() else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);

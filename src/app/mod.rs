@@ -10,6 +10,7 @@ mod health;
 mod log;
 mod send;
 mod signals;
+mod terminal;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,51 +22,80 @@ use std::sync::Arc;
 use clap::Parser;
 
 use crate::mapping::Mapping;
+use check::Report;
 use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
-use config::{Config, EXIT_CONFIG, Environment, Loaded, Occasion};
+use config::{Config, ConfigError, EXIT_CONFIG, Environment, Loaded, Occasion, Ready, Warning};
 use daemon::Load;
+use explain::Explainer;
+
+/// The exit code if a line is rejected by `explain`, `check --dry-run` or `send`.
+const EXIT_REJECTED: u8 = 2;
 
 /// Runs the command given on the command line, and returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
     let Cli { command, config: sources } = Cli::parse();
-    let command = match command.unwrap_or(Command::Run) {
-        // `send` needs no configuration, so it works even if the configuration is broken.
-        Command::Send(arguments) => return send(arguments),
-        other => other,
-    };
     let environment = Environment::pick(std::env::vars_os());
-    // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
-    let needs_web = matches!(command, Command::Run | Command::Check(_));
-    let load = move |occasion| load(&sources, &environment, needs_web, occasion);
-    if matches!(command, Command::Run) {
-        let load: Load = Arc::new(load);
-        return daemon::run(&load);
+    match command.unwrap_or(Command::Run) {
+        Command::Run => {
+            let file = sources.config.clone();
+            let load: Load = Arc::new(move |occasion| load(&sources, &environment, true, occasion));
+            daemon::run(&load, file.as_deref())
+        }
+        Command::Check(arguments) => with_loaded(
+            load(&sources, &environment, true, Occasion::Start),
+            |Ready { config, mapping, warnings }| check(&config, mapping, &warnings, &arguments),
+        ),
+        // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
+        Command::Explain(arguments) => with_loaded(
+            load(&sources, &environment, false, Occasion::Start),
+            |Ready { config, mapping, .. }| explain(&config, mapping, &arguments),
+        ),
+        // Without sources, `send` needs no configuration, so it works even if variables are wrong.
+        Command::Send(arguments) => send(arguments, &sources, &environment),
     }
-    let (config, mapping) = match load(Occasion::Start) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("tallyd: {error}");
-            return ExitCode::from(EXIT_CONFIG);
-        }
-    };
-    match command {
-        Command::Check(CheckArgs { dry_run: Some(file) }) => dry_run(&config, mapping, &file),
-        Command::Explain(arguments) => explain(&config, mapping, &arguments),
-        Command::Check(CheckArgs { dry_run: None }) | Command::Run | Command::Send(_) => {
-            print!("{}", config.to_toml());
-            ExitCode::SUCCESS
-        }
+}
+
+/// Runs a command with a configuration, or says why tallyd refuses the configuration.
+fn with_loaded(loaded: Loaded, run: impl FnOnce(Ready) -> ExitCode) -> ExitCode {
+    match loaded {
+        Ok(ready) => run(ready),
+        Err(error) => refuse(&error),
     }
 }
 
 fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasion: Occasion) -> Loaded {
-    let config = config::load_on(occasion, sources.config.as_deref(), environment, &sources.set)?;
+    let (config, mut warnings) =
+        config::load_with_warnings(occasion, sources.config.as_deref(), environment, &sources.set)?;
     let mapping = config.mapping()?;
+    warnings.extend(config.mapping_warnings(&mapping));
     if needs_web {
         config.check_web()?;
     }
-    Ok((config, mapping))
+    Ok(Ready { config, mapping, warnings })
+}
+
+/// Reports a configuration that tallyd refuses.
+fn refuse(error: &ConfigError) -> ExitCode {
+    eprintln!("tallyd: {error}");
+    ExitCode::from(EXIT_CONFIG)
+}
+
+/// Prints the configuration or the report of a dry run to standard output, and the warnings to standard error.
+fn check(
+    config: &Config,
+    mapping: Mapping,
+    warnings: &[Warning],
+    CheckArgs { dry_run: lines, strict }: &CheckArgs,
+) -> ExitCode {
+    warnings.iter().for_each(|warning| eprintln!("tallyd: warning: {warning}"));
+    let code = if let Some(file) = lines {
+        dry_run(config, mapping, file)
+    } else {
+        print!("{}", config.to_toml());
+        ExitCode::SUCCESS
+    };
+    if code == ExitCode::SUCCESS && *strict && !warnings.is_empty() { ExitCode::FAILURE } else { code }
 }
 
 fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
@@ -75,9 +105,9 @@ fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
         File::open(file).and_then(|file| check::report(config, mapping, file))
     };
     match report {
-        Ok(report) => {
-            print!("{report}");
-            ExitCode::SUCCESS
+        Ok(Report { text, is_any_rejected }) => {
+            print!("{text}");
+            if is_any_rejected { ExitCode::from(EXIT_REJECTED) } else { ExitCode::SUCCESS }
         }
         Err(error) => {
             eprintln!("tallyd: {}: cannot be read: {error}", file.display());
@@ -88,7 +118,8 @@ fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
 
 /// Explains the given lines. Without arguments, or with `-`, it explains the lines of standard input.
 fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &ExplainArgs) -> ExitCode {
-    let explainer = config.explainer(mapping, *format);
+    let is_numbered = lines.len() != 1 || *lines == ["-"];
+    let explainer = Explainer { is_numbered, ..config.explainer(mapping, *format) };
     let outcome = if lines.is_empty() || *lines == ["-"] {
         if io::stdin().is_terminal() {
             eprintln!("tallyd: reading lines from standard input; press Ctrl-D to end");
@@ -99,7 +130,8 @@ fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &Ex
         explainer.explain_all(&*lines, io::stdout().lock())
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(rejected) if rejected > 0 => ExitCode::from(EXIT_REJECTED),
+        Ok(_) => ExitCode::SUCCESS,
         // A reader of the output, such as `head`, may close it early. This is not a failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
@@ -109,9 +141,19 @@ fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &Ex
     }
 }
 
-fn send(arguments: SendArgs) -> ExitCode {
+fn send(arguments: SendArgs, sources: &ConfigArgs, environment: &Environment) -> ExitCode {
+    let listening = if sources.config.is_some() || !sources.set.is_empty() {
+        match config::load(sources.config.as_deref(), environment, &sources.set) {
+            Ok(config) => Some(config.listening()),
+            Err(error) => return refuse(&error),
+        }
+    } else {
+        None
+    };
     let warn = |warning: &str| eprintln!("tallyd: {warning}");
-    let sent = arguments.request().and_then(|request| send::run(&request, BufReader::new(io::stdin()), warn));
+    let sent = arguments
+        .request(listening.as_ref())
+        .and_then(|request| send::run(&request, BufReader::new(io::stdin()), warn));
     match sent {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

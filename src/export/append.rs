@@ -51,9 +51,14 @@ impl Append {
         }
     }
 
+    /// Returns true if the text goes to standard output.
+    pub(super) fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+
     /// Returns true if the text goes to a terminal.
     pub(super) fn is_terminal(&self) -> bool {
-        matches!(self, Self::Stdout) && io::stdout().is_terminal()
+        self.is_stdout() && io::stdout().is_terminal()
     }
 
     /// Returns the name of the destination in messages.

@@ -115,6 +115,7 @@ impl ExporterHandle {
             waiting: Arc::clone(&waiting),
             quarantined: telemetry.counters("series_quarantined", &tags, "reason"),
             merged: telemetry.counters("series_merged", &tags, "by"),
+            absorbed: telemetry.counter("increases_absorbed", &tags),
         };
         threads.spawn(&format!("export-{name}"), move || {
             // Sending fails only if the stop has given up on the exporter.
@@ -172,6 +173,7 @@ struct ExporterThread<E> {
     waiting: Arc<AtomicU64>,
     quarantined: EnumMap<QuarantineReason, Counter>,
     merged: EnumMap<MergeReason, Counter>,
+    absorbed: Counter,
 }
 
 impl<E: Exporter> ExporterThread<E> {
@@ -226,7 +228,8 @@ impl<E: Exporter> ExporterThread<E> {
         last.and(finished.map_err(|error| error.to_string()))
     }
 
-    fn count(&self, ExportOutcome { quarantined, merged }: ExportOutcome) {
+    fn count(&self, ExportOutcome { quarantined, merged, absorbed }: ExportOutcome) {
+        self.absorbed.add(absorbed);
         quarantined.into_iter().for_each(|(reason, rows)| self.quarantined[reason].add(rows));
         merged.into_iter().for_each(|(reason, rows)| self.merged[reason].add(rows));
     }

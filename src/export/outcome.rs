@@ -10,6 +10,8 @@ pub struct ExportOutcome {
     pub quarantined: EnumMap<QuarantineReason, u64>,
     /// Rows that differ from what the client sent.
     pub merged: EnumMap<MergeReason, u64>,
+    /// Rows that changed no running total, because the total is too large.
+    pub absorbed: u64,
 }
 
 /// The reason why a row of a snapshot is not on the Prometheus page.

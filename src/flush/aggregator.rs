@@ -14,7 +14,7 @@ use crate::aggregate::{
     AggregationOptions, Columns, IngestCounts, RefusedNames, Shard, ShardReset, SharedState,
 };
 use crate::mapping::Mapping;
-use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Snapshot, Telemetry, Value};
+use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Series, Snapshot, Telemetry, Value};
 use crate::resolve::Limits;
 
 /// The number of slots that `rotate` prepares under one hold of a shard's lock, which takes a few microseconds.
@@ -111,6 +111,8 @@ pub struct IntervalResults {
     pub counts: IngestCounts,
     /// The metric names that lost the most samples to the limits on series.
     pub refused: RefusedNames,
+    /// Some of the series that absorbed samples: their sums are so large that the samples changed nothing.
+    pub absorbed: Vec<Series>,
     /// The summary of the interval.
     pub overview: Overview,
 }
@@ -200,12 +202,18 @@ impl Aggregator {
         if carried.is_none() {
             self.catalog.update(&self.shared.registry, end);
         }
-        let results = self.merge(&mut columns, end);
+        let (results, mut idle) = self.merge(&mut columns, end);
         if let (Some(rules), Some(carried)) = (next_rules, carried) {
             self.catalog.carry_policies_over(&carried);
             self.rules = rules;
         }
-        self.expiry.advance(&self.shared, &mut self.catalog, &self.rules.policies, now, is_reset);
+        let dropped =
+            self.expiry.advance(&self.shared, &mut self.catalog, &self.rules.policies, now, is_reset);
+        self.ingest.report_expired(&dropped.series);
+        // All dropped series were idle.
+        idle.series = idle.series.saturating_sub(dropped.series.values().sum::<u64>() as usize);
+        idle.bytes = idle.bytes.saturating_sub(dropped.bytes);
+        self.shared.registry.set_idle(idle);
         self.interval += 1;
         self.recycle(columns, is_reset);
         results
@@ -253,13 +261,14 @@ impl Aggregator {
         (resets.into_iter().map(ShardReset::into_columns).collect(), carried)
     }
 
-    fn merge(&mut self, columns: &mut [Columns], end: u32) -> IntervalResults {
+    /// Merges the columns. Also returns the number of series without samples, and the bytes of their identities.
+    fn merge(&mut self, columns: &mut [Columns], end: u32) -> (IntervalResults, Limits) {
         let policies = Arc::clone(&self.rules.policies);
         let interval =
             Interval { number: self.interval, end, policies: &policies, last_gauges: self.idle.last_gauges };
-        let Merged { mut values, events, counts, refused } =
+        let Merged { mut values, events, counts, refused, absorbed, idle_gauges: mut idle } =
             self.merger.merge(columns, &mut self.catalog, interval);
-        let alive = self.fill_idle(&mut values);
+        let alive = self.fill_idle(&mut values, &mut idle);
         self.ingest.report(&counts, &alive, self.shared.registry.limits().series);
         let no_series = OwnSeries::default();
         let own = self.own_series.as_ref().unwrap_or(&no_series);
@@ -273,20 +282,29 @@ impl Aggregator {
             datagrams_dropped,
         };
         let (series, ids) = (Arc::clone(self.catalog.series()), Arc::clone(self.catalog.policies()));
-        IntervalResults { rows: Rows::new(series, ids, values), policies, events, counts, refused, overview }
+        let absorbed = absorbed
+            .series
+            .iter()
+            .map(|&(kind, id)| series[self.catalog.position(kind, id)].clone())
+            .collect();
+        let rows = Rows::new(series, ids, values);
+        (IntervalResults { rows, policies, events, counts, refused, absorbed, overview }, idle)
     }
 
-    /// Fills in the values that are reported for series without samples. Returns the number of live series of clients,
-    /// per kind.
-    fn fill_idle(&self, values: &mut [Option<Value>]) -> EnumMap<Kind, u64> {
+    /// Fills in the values that are reported for series without samples, and adds these series to `idle`. Returns the
+    /// number of live series of clients, per kind.
+    fn fill_idle(&self, values: &mut [Option<Value>], idle: &mut Limits) -> EnumMap<Kind, u64> {
         let IdleReporting { zero_counters, zero_sets, .. } = self.idle;
         let mut alive = EnumMap::default();
-        for (entry, value) in self.catalog.entries().iter().zip(values) {
+        let series = self.catalog.series();
+        for ((entry, series), value) in self.catalog.entries().iter().zip(&**series).zip(values) {
             if entry.is_own {
                 continue;
             }
             alive[entry.kind] += 1;
             if value.is_none() {
+                idle.series += 1;
+                idle.bytes += series.identity_len();
                 *value = match entry.kind {
                     Kind::Counter if zero_counters => Some(Value::Counter(0.0)),
                     Kind::Set if zero_sets => Some(Value::Set(0.0)),

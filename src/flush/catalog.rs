@@ -37,6 +37,17 @@ impl Entry {
     }
 }
 
+/// A series without samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IdleSeries {
+    /// The time at which it last had samples, in seconds.
+    pub(super) seen: u32,
+    pub(super) aggregate: AggregateKind,
+    pub(super) id: SeriesId,
+    /// The length of its identity.
+    pub(super) bytes: usize,
+}
+
 /// A series to add.
 #[derive(Debug, Clone)]
 struct NewSeries {
@@ -93,16 +104,19 @@ impl Catalog {
         self.policies[self.position(kind, id)]
     }
 
-    /// Returns the numbers of the series of an aggregate kind that satisfy `condition`, in the order of the series.
-    pub(super) fn ids(
-        &self,
-        kind: AggregateKind,
-        condition: impl Fn(SeriesId, Kind, PolicyId) -> bool,
-    ) -> Vec<SeriesId> {
-        let of_kind =
-            self.entries.iter().zip(&**self.policies).filter(|(entry, _)| entry.aggregate() == kind);
-        let holds = of_kind.filter(|(entry, policy)| condition(entry.id, entry.kind, **policy));
-        holds.map(|(entry, _)| entry.id).collect()
+    /// Returns the series of clients without samples since `before`, in seconds. The series that has been idle longest
+    /// comes first.
+    pub(super) fn longest_idle(&self, before: u32) -> Vec<IdleSeries> {
+        let idle = self.entries.iter().zip(&**self.series).filter_map(|(entry, series)| {
+            let (aggregate, id) = (entry.aggregate(), entry.id);
+            let seen = self.seen(aggregate, id);
+            let bytes = series.identity_len();
+            (!entry.is_own && seen < before).then_some(IdleSeries { seen, aggregate, id, bytes })
+        });
+        let mut idle: Vec<_> = idle.collect();
+        // A stable sort keeps the order of the series, so the result does not depend on their numbers.
+        idle.sort_by_key(|series| series.seen);
+        idle
     }
 
     /// Brings the catalog up to date with the registry. New series count as seen at `now`, in seconds.
@@ -259,7 +273,8 @@ mod tests {
         assert_eq!(catalog.mark_seen(AggregateKind::Counter, SeriesId(0), 20), 0);
         let seen = |id| catalog.seen(AggregateKind::Counter, SeriesId(id));
         assert_eq!((seen(0), seen(1)), (20, 1));
-        assert_eq!(catalog.ids(AggregateKind::Counter, |id, _, _| seen(id.0) < 10), [SeriesId(1)]);
-        assert!(catalog.ids(AggregateKind::Set, |_, _, _| true).is_empty());
+        let longest_idle =
+            |before| catalog.longest_idle(before).iter().map(|idle| idle.id.0).collect::<Vec<_>>();
+        assert_eq!([longest_idle(1), longest_idle(10), longest_idle(21)], [vec![], vec![1], vec![1, 0]]);
     }
 }

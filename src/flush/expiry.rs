@@ -5,12 +5,13 @@ use std::time::Duration;
 use enum_map::EnumMap;
 use strum::VariantArray;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, IdleSeries};
 use crate::aggregate::SharedState;
 use crate::model::{Kind, Policies, PolicyId};
-use crate::resolve::{AggregateKind, SeriesId};
+use crate::resolve::{AggregateKind, Limits, SeriesId};
 
-/// Drops idle series, in two steps.
+/// Drops idle series, in two steps: those that have been idle for their whole lifetime, and those that give way to new
+/// series beyond a limit.
 ///
 /// A shard that knows a line pattern records without asking the registry. So the registry must not give a number to
 /// another series while a shard may still use it.
@@ -31,6 +32,19 @@ struct Announced {
     dying: usize,
     /// The number of all series when they were announced.
     of: usize,
+    /// The time of the announcement, in seconds.
+    at: u32,
+    /// The announced series that give way before the end of their lifetime, sorted.
+    giving_way: EnumMap<AggregateKind, Vec<SeriesId>>,
+}
+
+/// The series that were dropped.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    /// Their number, per kind.
+    pub(super) series: EnumMap<Kind, u64>,
+    /// The bytes of their identities.
+    pub(super) bytes: usize,
 }
 
 impl Expiry {
@@ -41,11 +55,11 @@ impl Expiry {
 
     /// Returns the share of all series that are likely to live on.
     pub(super) fn share_kept(&self) -> f64 {
-        self.announced.as_ref().map_or(1.0, |Announced { dying, of }| 1.0 - *dying as f64 / *of as f64)
+        self.announced.as_ref().map_or(1.0, |Announced { dying, of, .. }| 1.0 - *dying as f64 / *of as f64)
     }
 
     /// Takes the next step after a rotation at `now`. `was_reset` is true if the rotation made the shards forget their
-    /// line patterns.
+    /// line patterns. Returns what was dropped.
     pub(super) fn advance(
         &mut self,
         shared: &SharedState,
@@ -53,45 +67,72 @@ impl Expiry {
         policies: &Policies,
         now: Duration,
         was_reset: bool,
-    ) {
-        if was_reset && self.announced.take().is_some() {
-            drop_idle(shared, catalog, policies, now);
-        } else if self.announced.is_none() && now >= self.next_search {
+    ) -> Dropped {
+        if was_reset && let Some(announced) = self.announced.take() {
+            return drop_idle(&announced, shared, catalog, policies, now);
+        }
+        let excess = shared.registry.excess();
+        let is_due = now >= self.next_search || excess.series > 0 || excess.bytes > 0;
+        if self.announced.is_none() && is_due {
             let shortest = policies.iter().flat_map(|policy| policy.expire_after).min();
             self.next_search = now + shortest.unwrap_or_default() / 8;
-            self.announced = announce_idle(shared, catalog, policies, now);
+            self.announced = announce_idle(shared, catalog, policies, now, excess);
         }
+        Dropped::default()
     }
 }
 
-/// Announces the idle series to the registry. Returns `None` if no series is idle.
+/// Announces to the registry the series whose lifetime has ended, and as many others as exceed the limits. Returns `None`
+/// if there are none.
 fn announce_idle(
     shared: &SharedState,
     catalog: &Catalog,
     policies: &Policies,
     now: Duration,
+    mut excess: Limits,
 ) -> Option<Announced> {
-    let idle = EnumMap::<AggregateKind, _>::from_fn(|aggregate| {
-        catalog.ids(aggregate, |id, kind, policy| {
-            is_idle(catalog.seen(aggregate, id), kind, policies, policy, now)
-        })
-    });
-    let dying = idle.values().map(Vec::len).sum();
-    if dying == 0 {
+    let at = seconds(now);
+    let mut dying = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
+    let mut giving_way = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
+    for IdleSeries { seen, aggregate, id, bytes } in catalog.longest_idle(at) {
+        let (kind, policy) = (catalog.kind(aggregate, id), catalog.policy(aggregate, id));
+        let has_expired = is_idle(seen, kind, policies, policy, now);
+        if !has_expired && excess.series == 0 && excess.bytes == 0 {
+            continue;
+        }
+        // A series that has expired makes room, too.
+        excess.series = excess.series.saturating_sub(1);
+        excess.bytes = excess.bytes.saturating_sub(bytes);
+        dying[aggregate].push(id);
+        if !has_expired {
+            giving_way[aggregate].push(id);
+        }
+    }
+    let count = dying.values().map(Vec::len).sum();
+    if count == 0 {
         return None;
     }
-    for (kind, ids) in idle {
+    for (kind, ids) in dying {
         shared.registry.mark_dying(kind, ids);
     }
-    Some(Announced { dying, of: catalog.entries().len() })
+    giving_way.values_mut().for_each(|ids| ids.sort_unstable());
+    Some(Announced { dying: count, of: catalog.entries().len(), at, giving_way })
 }
 
-fn drop_idle(shared: &SharedState, catalog: &mut Catalog, policies: &Policies, now: Duration) {
+fn drop_idle(
+    announced: &Announced,
+    shared: &SharedState,
+    catalog: &mut Catalog,
+    policies: &Policies,
+    now: Duration,
+) -> Dropped {
     let SharedState { registry, gauges, .. } = shared;
     let dropped = EnumMap::<AggregateKind, _>::from_fn(|aggregate| {
         let is_idle = |id: SeriesId| {
+            let seen = catalog.seen(aggregate, id);
+            let gives_way = || announced.giving_way[aggregate].binary_search(&id).is_ok();
             let (kind, policy) = (catalog.kind(aggregate, id), catalog.policy(aggregate, id));
-            is_idle(catalog.seen(aggregate, id), kind, policies, policy, now)
+            is_idle(seen, kind, policies, policy, now) || seen < announced.at && gives_way()
         };
         match aggregate {
             // The store forgets the gauge at once. Otherwise a new gauge with this number could lose its first samples.
@@ -99,13 +140,21 @@ fn drop_idle(shared: &SharedState, catalog: &mut Catalog, policies: &Policies, n
             _ => registry.drop_dying(aggregate, is_idle, |_| ()),
         }
     });
+    let mut result = Dropped::default();
     if dropped.values().all(Vec::is_empty) {
-        return;
+        return result;
+    }
+    for (aggregate, ids) in &dropped {
+        for &id in ids {
+            result.series[catalog.kind(aggregate, id)] += 1;
+            result.bytes += catalog.series()[catalog.position(aggregate, id)].identity_len();
+        }
     }
     for &kind in AggregateKind::VARIANTS {
         let moved = registry.compact(kind);
         catalog.remove(kind, &dropped[kind], &moved);
     }
+    result
 }
 
 /// Returns true if a series that was last seen at `seen`, in seconds, is idle at `now`.

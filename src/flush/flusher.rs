@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
-use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned};
+use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
 use crate::text::visible::shortened;
 
 /// A command to the flusher to use new settings.
@@ -48,6 +48,8 @@ struct FlushMessages {
     late: Thinned,
     events_dropped: Thinned,
     refused: Thinned,
+    /// The series that were named because they absorbed samples.
+    absorbing: WarnOnce,
 }
 
 impl<D: Deliver> Flusher<D> {
@@ -113,6 +115,7 @@ impl<D: Deliver> Flusher<D> {
 impl FlushMessages {
     /// Logs what went wrong in an interval. Messages that repeat become ever fewer.
     fn log(&mut self, results: &IntervalResults, late: bool, length: Duration) {
+        self.log_absorbed(results);
         if let Some(Repeated { times, .. }) = self.late.round(u64::from(late)) {
             tracing::warn!(
                 ?length,
@@ -141,6 +144,21 @@ impl FlushMessages {
                 "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
             );
         }
+    }
+
+    /// Names each series once that absorbed samples.
+    fn log_absorbed(&mut self, results: &IntervalResults) {
+        for series in &results.absorbed {
+            if self.absorbing.is_new(series) {
+                let series = series.shortened();
+                tracing::error!(
+                    series,
+                    "samples changed nothing, because the sum is more than 2^53 times as large; look for a wrong value or rate"
+                );
+            }
+        }
+        // `tallyd.samples_absorbed` counts the others.
+        _ = self.absorbing.end_snapshot();
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::catalog::Catalog;
-use crate::aggregate::{Columns, IngestCounts, Members, RefusedNames, SharedState, Summarizer};
-use crate::model::{Event, MILLISECONDS, Policies, Value, finite};
-use crate::resolve::{AggregateKind, SeriesId};
+use crate::aggregate::{Absorbed, Columns, IngestCounts, Members, RefusedNames, SharedState, Summarizer};
+use crate::model::{Event, Kind, MILLISECONDS, Policies, Value, absorbs, finite};
+use crate::resolve::{AggregateKind, Limits, SeriesId};
 
 /// Merges columns in buffers that it reuses.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub(super) struct Merged {
     pub(super) events: Vec<Event>,
     pub(super) counts: IngestCounts,
     pub(super) refused: RefusedNames,
+    /// The additions that changed nothing.
+    pub(super) absorbed: Absorbed,
+    /// The number of gauges that keep a value without samples, and the bytes of their identities.
+    pub(super) idle_gauges: Limits,
 }
 
 /// The interval to merge.
@@ -62,34 +66,49 @@ impl Merger {
     ) -> Merged {
         let mut counts = IngestCounts::default();
         let mut refused = RefusedNames::default();
+        let mut absorbed = Absorbed::default();
         let mut events = Vec::new();
         for columns in columns.iter_mut() {
             counts.add(&columns.counts);
             refused.merge(&mut columns.refused);
+            absorbed.merge(&columns.absorbed);
             events.append(&mut columns.events.take());
         }
         // Without sorting, the order would depend on which receiver got which event.
         events.sort_unstable();
         let mut values: Vec<_> = std::iter::repeat_with(|| None).take(catalog.entries().len()).collect();
-        add_counters(columns, catalog, interval, &mut values);
-        self.read_gauges(catalog, interval, &mut values);
-        counts.clamped += self.summarize(columns, catalog, interval, &mut values);
+        add_counters(columns, catalog, interval, &mut values, &mut absorbed);
+        let idle_gauges = self.read_gauges(catalog, interval, &mut values);
+        counts.clamped += self.summarize(columns, catalog, interval, &mut values, &mut absorbed);
         self.unite_sets(columns, catalog, interval, &mut values);
-        Merged { values, events, counts, refused }
+        counts.absorbed = absorbed.counts;
+        Merged { values, events, counts, refused, absorbed, idle_gauges }
     }
 
-    fn read_gauges(&self, catalog: &mut Catalog, interval: Interval<'_>, values: &mut [Option<Value>]) {
+    /// Reads the gauges. Returns the number of those that keep a value without samples, and the bytes of their
+    /// identities.
+    fn read_gauges(
+        &self,
+        catalog: &mut Catalog,
+        interval: Interval<'_>,
+        values: &mut [Option<Value>],
+    ) -> Limits {
+        let mut idle = Limits { series: 0, bytes: 0 };
         self.shared.gauges.read(interval.number, |id, reading| {
             let has_samples = reading.interval == interval.number;
             if has_samples || interval.last_gauges {
                 let position = if has_samples {
                     catalog.mark_seen(AggregateKind::Gauge, id, interval.end)
                 } else {
-                    catalog.position(AggregateKind::Gauge, id)
+                    let position = catalog.position(AggregateKind::Gauge, id);
+                    idle.series += 1;
+                    idle.bytes += catalog.series()[position].identity_len();
+                    position
                 };
                 values[position] = Some(Value::Gauge(reading.value));
             }
         });
+        idle
     }
 
     /// Summarizes timings, histograms and distributions. Returns the number of values that were clamped.
@@ -99,6 +118,7 @@ impl Merger {
         catalog: &mut Catalog,
         interval: Interval<'_>,
         values: &mut [Option<Value>],
+        absorbed: &mut Absorbed,
     ) -> u64 {
         let mut clamped = 0;
         for (kind, summarizer) in &mut self.summarizers {
@@ -117,9 +137,13 @@ impl Merger {
                 let statistics =
                     |position: &usize| &interval.policies.get(catalog.policies()[*position]).statistics;
                 let statistics: Vec<_> = positions.iter().map(statistics).collect();
-                summarizer.summarize(&parts, &statistics, |number, summary, outside| {
+                summarizer.summarize(&parts, &statistics, |number, summary, inexact| {
                     values[positions[number]] = Some(Value::Summary(Box::new(summary)));
-                    clamped += outside;
+                    clamped += inexact.clamped;
+                    if inexact.absorbed > 0 {
+                        let id = batch[number][0].owner;
+                        absorbed.note(catalog.kind(kind, id), id, inexact.absorbed);
+                    }
                 });
             }
         }
@@ -148,15 +172,19 @@ fn add_counters(
     catalog: &mut Catalog,
     interval: Interval<'_>,
     values: &mut [Option<Value>],
+    absorbed: &mut Absorbed,
 ) {
     for columns in columns {
         columns.counters.drain(|id, sum| {
             let value = &mut values[catalog.mark_seen(AggregateKind::Counter, id, interval.end)];
-            let before = match value {
+            let mut total = match value {
                 Some(Value::Counter(before)) => *before,
                 _ => 0.0,
             };
-            *value = Some(Value::Counter(finite(before + finite(sum))));
+            if absorbs(&mut total, finite(sum)) || !sum.is_finite() {
+                absorbed.note(Kind::Counter, id, 1);
+            }
+            *value = Some(Value::Counter(total));
         });
     }
 }

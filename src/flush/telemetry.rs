@@ -19,6 +19,7 @@ pub(super) struct IngestTelemetry {
     lines_truncated: Counter,
     lines: Counter,
     clamped: Counter,
+    absorbed: EnumMap<Kind, Counter>,
     samples: EnumMap<Kind, Counter>,
     events: EnumMap<Priority, EnumMap<AlertType, Counter>>,
     events_dropped: Counter,
@@ -27,6 +28,7 @@ pub(super) struct IngestTelemetry {
     noted: EnumMap<Note, Counter>,
     refused: EnumMap<RefuseReason, Counter>,
     series: EnumMap<Kind, Gauge>,
+    series_expired: EnumMap<Kind, Counter>,
     series_limit: Gauge,
 }
 
@@ -40,6 +42,7 @@ impl IngestTelemetry {
             lines_truncated: counter("lines_cut"),
             lines: counter("lines"),
             clamped: counter("values_clamped"),
+            absorbed: telemetry.counters("samples_absorbed", &[], "type"),
             samples: telemetry.counters("samples", &[], "type"),
             events: EnumMap::from_fn(|priority: Priority| {
                 telemetry.counters("events", &[("priority", priority.name())], "alert_type")
@@ -50,6 +53,7 @@ impl IngestTelemetry {
             noted: telemetry.counters("lines_noted", &[], "note"),
             refused: telemetry.counters("series_refused", &[], "reason"),
             series: EnumMap::from_fn(|kind: Kind| telemetry.gauge("series", &[("type", kind.name())])),
+            series_expired: telemetry.counters("series_expired", &[], "type"),
             series_limit: telemetry.gauge("series_limit", &[]),
         }
     }
@@ -71,6 +75,7 @@ impl IngestTelemetry {
             noted,
             refused,
             clamped,
+            absorbed,
         } = counts;
         self.datagrams.add(*datagrams);
         self.bytes.add(*bytes);
@@ -83,6 +88,7 @@ impl IngestTelemetry {
             add_all(&self.events[priority], counts);
         }
         add_all(&self.samples, samples);
+        add_all(&self.absorbed, absorbed);
         add_all(&self.service_checks, service_checks);
         add_all(&self.rejected, rejected);
         add_all(&self.noted, noted);
@@ -91,6 +97,11 @@ impl IngestTelemetry {
             self.series[kind].set(*alive as f64);
         }
         self.series_limit.set(series_limit as f64);
+    }
+
+    /// Reports the number of series that were dropped, per kind. The next interval shows them.
+    pub(super) fn report_expired(&self, dropped: &EnumMap<Kind, u64>) {
+        add_all(&self.series_expired, dropped);
     }
 }
 

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use nix::unistd::{Group, User};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A user, a group, both or neither, as names or numbers: `"statsd"`, `":adm"`, `"0:0"`, `""`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Owner {
     user: Option<String>,
     group: Option<String>,
@@ -59,6 +59,26 @@ impl TryFrom<String> for Owner {
             ));
         }
         Ok(Self { user: user.map(str::to_owned), group: group.map(str::to_owned) })
+    }
+}
+
+impl<'de> Deserialize<'de> for Owner {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(OwnerVisitor)
+    }
+}
+
+struct OwnerVisitor;
+
+impl de::Visitor<'_> for OwnerVisitor {
+    type Value = Owner;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an owner in quotes, such as \"user\", \"user:group\" or \"0:0\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Owner, E> {
+        Owner::try_from(text.to_owned()).map_err(E::custom)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_saphyr::Spanned;
 
 use crate::text::duration::GoDuration;
@@ -14,8 +14,10 @@ use crate::text::yaml::{self, YamlError};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct MappingFile {
+    #[serde(deserialize_with = "or_default")]
     pub(super) defaults: Defaults,
     /// The rules in order, each with its position in the file.
+    #[serde(deserialize_with = "or_default")]
     pub(super) mappings: Vec<Spanned<RuleSpec>>,
 }
 
@@ -24,23 +26,41 @@ impl MappingFile {
     pub(super) fn from_yaml(text: &str) -> Result<Self, MappingError> {
         match yaml::parse(text) {
             Ok(file) => Ok(file.unwrap_or_default()),
-            Err(YamlError { line, problem }) => Err(MappingError { line, problem }),
+            Err(YamlError { line, problem }) => Err(MappingError { line, rule: None, problem }),
         }
     }
 }
+
+/// Reads a field. A field without a value has its default, as in `statsd_exporter`.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads labels. A label without a value is empty, as in `statsd_exporter`.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels: BTreeMap<String, Option<String>> = or_default(deserializer)?;
+    Ok(labels.into_iter().map(|(label, value)| (label, value.unwrap_or_default())).collect())
+}
+
+/// A warning about a rule that is legal but probably not what its author meant.
+pub type MappingWarning = MappingError;
 
 /// The reason why a mapping is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappingError {
     /// The line of the fault, from 1, if it is known.
     pub line: Option<u64>,
+    /// The position of the rule, from 0, if the fault is in a rule.
+    pub rule: Option<usize>,
     /// The rule, its fault and a remedy, in words.
     pub problem: String,
 }
 
 impl MappingError {
     pub(super) fn in_rule(index: usize, line: Option<u64>, pattern: &str, problem: &str) -> Self {
-        Self { line, problem: format!("rule {} ({pattern:?}): {problem}", index + 1) }
+        Self { line, rule: Some(index), problem: format!("rule {} ({pattern:?}): {problem}", index + 1) }
     }
 }
 
@@ -61,21 +81,29 @@ impl std::error::Error for MappingError {}
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
     /// How timings, histograms and distributions are exposed. The former name `timer_type` is also accepted.
-    #[serde(alias = "timer_type", skip_serializing_if = "is_unset")]
+    #[serde(alias = "timer_type", deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub observer_type: ObserverType,
     /// The syntax of `match`.
+    #[serde(deserialize_with = "or_default")]
     pub match_type: MatchType,
     /// True if the most specific matching glob wins instead of the first one.
+    #[serde(deserialize_with = "or_default")]
     pub glob_disable_ordering: bool,
     /// The time for which a series without samples is kept.
-    #[serde(skip_serializing_if = "is_unset")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub ttl: GoDuration,
     /// The options of summaries.
-    #[serde(skip_serializing_if = "is_unset")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub summary_options: SummaryOptions,
     /// The options of histograms.
-    #[serde(skip_serializing_if = "is_unset")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub histogram_options: HistogramOptions,
+    /// The former spelling of `histogram_options.buckets`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub buckets: Vec<f64>,
+    /// The former spelling of `summary_options.quantiles`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub quantiles: Vec<Quantile>,
 }
 
 impl Defaults {
@@ -97,31 +125,38 @@ fn is_unset<T: Default + PartialEq>(value: &T) -> bool {
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "docs/mapping.md documents each field")]
 pub struct RuleSpec {
-    #[serde(rename = "match")]
+    #[serde(rename = "match", deserialize_with = "or_default")]
     pub pattern: String,
+    #[serde(deserialize_with = "or_default")]
     pub name: String,
-    #[serde(skip_serializing_if = "is_unset")]
+    #[serde(deserialize_with = "labels", skip_serializing_if = "is_unset")]
     pub labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "is_unset")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub honor_labels: bool,
-    #[serde(alias = "timer_type", skip_serializing_if = "is_unset")]
+    #[serde(alias = "timer_type", deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub observer_type: ObserverType,
     #[serde(skip_serializing_if = "is_unset")]
     pub match_type: Option<MatchType>,
-    #[serde(skip_serializing_if = "is_unset")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub help: String,
-    #[serde(skip_serializing_if = "is_unset")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub action: Action,
     #[serde(skip_serializing_if = "is_unset")]
     pub match_metric_type: Option<MatchMetricType>,
     #[serde(skip_serializing_if = "is_unset")]
-    pub ttl: GoDuration,
+    pub ttl: Option<GoDuration>,
     #[serde(skip_serializing_if = "is_unset")]
     pub summary_options: Option<SummaryOptions>,
     #[serde(skip_serializing_if = "is_unset")]
     pub histogram_options: Option<HistogramOptions>,
     #[serde(skip_serializing_if = "is_unset")]
     pub scale: Option<f64>,
+    /// The former spelling of `histogram_options.buckets`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub buckets: Vec<f64>,
+    /// The former spelling of `summary_options.quantiles`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub quantiles: Vec<Quantile>,
 }
 
 /// How observers are exposed. Observers are timings, histograms and distributions.
@@ -183,12 +218,16 @@ pub enum MatchMetricType {
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryOptions {
     /// The quantiles. If the list is empty, the configured quantiles apply.
+    #[serde(deserialize_with = "or_default")]
     pub quantiles: Vec<Quantile>,
     /// The time that the percentiles of a summary cover. Zero selects the configured window.
+    #[serde(deserialize_with = "or_default")]
     pub max_age: GoDuration,
     /// This option has no effect, because tallyd always divides a window into five parts.
+    #[serde(deserialize_with = "or_default")]
     pub age_buckets: u32,
     /// This option has no effect, because tallyd buffers no values.
+    #[serde(deserialize_with = "or_default")]
     pub buf_cap: u32,
 }
 
@@ -208,11 +247,14 @@ pub struct Quantile {
 #[serde(default, deny_unknown_fields)]
 pub struct HistogramOptions {
     /// The upper bounds of buckets, ascending. If the list is empty, the configured buckets apply.
+    #[serde(deserialize_with = "or_default")]
     pub buckets: Vec<f64>,
     /// The largest factor by which a bucket of a native histogram may be wider than the previous one. 0 selects the
     /// default.
+    #[serde(deserialize_with = "or_default")]
     pub native_histogram_bucket_factor: f64,
     /// The largest number of buckets of a native histogram. 0 selects the default.
+    #[serde(deserialize_with = "or_default")]
     pub native_histogram_max_buckets: u32,
 }
 

@@ -11,17 +11,21 @@
 //! same name and labels form one series from the start. So the percentiles of the series cover all their values.
 
 mod check;
+mod expression;
 mod file;
 mod glob_tree;
+mod legacy;
 mod policies;
 mod rule;
 mod template;
 
 pub use file::{
-    Action, Defaults, HistogramOptions, MappingError, MatchMetricType, MatchType, ObserverType, Quantile,
-    RuleSpec, SummaryOptions,
+    Action, Defaults, HistogramOptions, MappingError, MappingWarning, MatchMetricType, MatchType,
+    ObserverType, Quantile, RuleSpec, SummaryOptions,
 };
 pub use rule::{Mapped, Rule};
+
+pub(crate) use check::milliseconds;
 
 use file::MappingFile;
 use glob_tree::GlobTree;
@@ -40,7 +44,12 @@ pub struct Mapping {
     defaults: Defaults,
     /// The index of the policy of series that no rule matches.
     unmatched: u32,
+    /// Warnings about rules that are legal but probably mistakes, in the order of the rules.
+    warnings: Vec<MappingWarning>,
 }
+
+/// The most memory that the regular expressions of all rules may take, in bytes.
+const EXPRESSION_MEMORY: usize = 64 << 20;
 
 /// Two mappings are equal if their texts are equal.
 impl PartialEq for Mapping {
@@ -72,27 +81,41 @@ impl Mapping {
         defaults: &Defaults,
         rules: impl IntoIterator<Item = (Option<u64>, &'a RuleSpec)>,
     ) -> Result<Self, MappingError> {
-        defaults
-            .check_options()
-            .map_err(|problem| MappingError { line: None, problem: format!("defaults: {problem}") })?;
-        let mut mapping = Self {
-            rules: Vec::new(),
-            globs: GlobTree::new(defaults.glob_disable_ordering),
-            expressions: Vec::new(),
-            defaults: defaults.clone(),
-            unmatched: 0,
+        let in_defaults = |problem: String| MappingError {
+            line: None,
+            rule: None,
+            problem: format!("defaults: {problem}"),
         };
+        let mut defaults = defaults.clone();
+        let mut warnings: Vec<_> = defaults.modernize().into_iter().map(in_defaults).collect();
+        defaults.check_options().map_err(in_defaults)?;
+        let mut mapping = Self { globs: GlobTree::new(defaults.glob_disable_ordering), ..Self::default() };
+        let mut memory = EXPRESSION_MEMORY;
         for (index, (line, spec)) in rules.into_iter().enumerate() {
-            let rule = Rule::compile(index, spec, defaults)
-                .map_err(|problem| MappingError::in_rule(index, line, &spec.pattern, &problem))?;
-            if rule.expression.is_some() {
+            let in_rule = |problem: String| MappingError::in_rule(index, line, &spec.pattern, &problem);
+            let mut remarks = Vec::new();
+            let rule =
+                Rule::compile(index, spec.clone(), &defaults, memory, &mut remarks).map_err(in_rule)?;
+            if let Some(expression) = &rule.expression {
+                memory -= expression.memory();
                 mapping.expressions.push(index);
             } else {
                 mapping.globs.add(&spec.pattern, index);
             }
+            remarks.extend(mapping.rules.iter().find(|earlier| earlier.shadows(&rule)).map(|earlier| {
+                let number = earlier.index + 1;
+                format!("no metric reaches this rule, because rule {number} has the same match")
+            }));
+            warnings.extend(remarks.into_iter().map(in_rule));
             mapping.rules.push(rule);
         }
-        Ok(mapping)
+        Ok(Self { defaults, warnings, ..mapping })
+    }
+
+    /// Returns warnings about rules that are legal but probably mistakes, in the order of the rules.
+    #[must_use]
+    pub fn warnings(&self) -> &[MappingWarning] {
+        &self.warnings
     }
 
     /// Returns the rules in the order of the file.
@@ -118,7 +141,7 @@ impl Mapping {
         self.expressions.iter().copied().filter(|&rule| applies_to_kind(rule)).find_map(|rule| {
             let rule = &self.rules[rule];
             let captures = rule.expression.as_ref()?.captures(name)?;
-            Some(rule.expand_templates(|group| captures.get(group).map_or("", |group| group.as_str())))
+            Some(rule.expand_templates(|group| captures[group]))
         })
     }
 }

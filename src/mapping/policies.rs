@@ -94,7 +94,6 @@ fn policy(
             _ => max_buckets.unwrap_or(histograms.native_histogram_max_buckets) as usize,
         },
     });
-    let ttl = rule.map(|rule| rule.ttl).filter(|ttl| *ttl != GoDuration::default()).unwrap_or(defaults.ttl);
     Policy {
         help: rule.map_or_else(Box::default, |rule| rule.help.as_str().into()),
         statistics: Statistics {
@@ -105,12 +104,19 @@ fn policy(
         },
         exposition,
         percentile_window,
-        expire_after: if ttl == GoDuration::default() {
-            fallback.expire_after
-        } else {
-            // Lifetimes are whole seconds, so this rounds up.
-            [Duration::from_secs(ttl.0.as_secs_f64().ceil() as u64); Kind::VARIANTS.len()]
-        },
+        expire_after: lifetime(rule.and_then(|rule| rule.ttl), defaults)
+            .map_or(fallback.expire_after, |lifetime| [lifetime; Kind::VARIANTS.len()]),
+    }
+}
+
+/// Returns the lifetime that a rule or the defaults of the rules set. As in `statsd_exporter`, a rule's 0 means never,
+/// unless the defaults have a lifetime.
+fn lifetime(ttl: Option<GoDuration>, defaults: &Defaults) -> Option<Duration> {
+    let is_given = |ttl: &GoDuration| *ttl != GoDuration::default();
+    match ttl.filter(is_given).or(Some(defaults.ttl).filter(is_given)) {
+        // Lifetimes are whole seconds, so this rounds up.
+        Some(GoDuration(time)) => Some(Duration::from_secs(time.as_secs_f64().ceil() as u64)),
+        None => ttl.map(|_| Policy::NEVER),
     }
 }
 

@@ -14,8 +14,13 @@ enum Piece {
 }
 
 impl Template {
-    /// Parses a text. `capture` returns the number of the capture with a name, if it exists.
-    pub(super) fn new(text: &str, capture: impl Fn(&str) -> Option<usize>) -> Self {
+    /// Parses a text. `capture` returns the number of the capture with a name, if it exists. The names of other references
+    /// are appended to `unknown`.
+    pub(super) fn new(
+        text: &str,
+        capture: impl Fn(&str) -> Option<usize>,
+        unknown: &mut Vec<String>,
+    ) -> Self {
         let mut pieces = vec![Piece::Text(String::new())];
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
@@ -24,7 +29,10 @@ impl Template {
                 push(&mut pieces, "$");
                 rest = after;
             } else if let Some((name, after)) = reference(after) {
-                pieces.extend(capture(name).map(Piece::Capture));
+                match capture(name) {
+                    Some(number) => pieces.push(Piece::Capture(number)),
+                    None => unknown.push(name.to_owned()),
+                }
                 rest = after;
             } else {
                 push(&mut pieces, "$");
@@ -89,8 +97,16 @@ mod tests {
             ("$10", ""),
         ];
         for (text, expected) in cases {
-            let expanded = Template::new(text, of_three).expand(|number| ["a", "b", "c"][number - 1]);
+            let template = Template::new(text, of_three, &mut Vec::new());
+            let expanded = template.expand(|number| ["a", "b", "c"][number - 1]);
             assert_eq!(expanded, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn references_to_unknown_captures_are_reported() {
+        let mut unknown = Vec::new();
+        Template::new("$1 ${9} $$2 $1_total $", |name| name.parse().ok().filter(|&n| n == 1), &mut unknown);
+        assert_eq!(unknown, ["9", "1_total"]);
     }
 }

@@ -18,19 +18,27 @@ pub struct Policy {
     pub exposition: Exposition,
     /// The time that the percentiles of a Prometheus summary cover. Zero means the latest interval.
     pub percentile_window: Duration,
-    /// The time after which tallyd drops a series without samples, in whole seconds, indexed by [`Kind`].
+    /// The time after which tallyd drops a series without samples, in whole seconds, indexed by [`Kind`]. It may be
+    /// [`NEVER`](Self::NEVER).
     pub expire_after: [Duration; Kind::VARIANTS.len()],
+}
+
+impl Policy {
+    /// The lifetime of series that tallyd drops only if another series needs their room.
+    pub const NEVER: Duration = Duration::MAX;
 }
 
 /// The defaults are those of the shipped configuration, without statistics.
 impl Default for Policy {
     fn default() -> Self {
+        let mut expire_after = [Duration::from_hours(1); Kind::VARIANTS.len()];
+        expire_after[Kind::Counter as usize] = Self::NEVER;
         Self {
             help: Box::default(),
             statistics: Statistics::default(),
             exposition: Exposition::default(),
             percentile_window: Duration::ZERO,
-            expire_after: [Duration::from_hours(1); Kind::VARIANTS.len()],
+            expire_after,
         }
     }
 }

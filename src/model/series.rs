@@ -9,12 +9,15 @@ use std::sync::Arc;
 use strum::VariantArray;
 
 use super::Kind;
+use crate::text::visible::shortened;
 
 /// A series: a name, sorted tags and a kind.
 ///
 /// Its identity is a slice of a shared text: `name LF (key LF value LF)* kind`. Lines contain no line feed, so names,
 /// keys and values contain none either. Names contain no byte that sorts before a line feed, so identities sort by name
 /// first and then by tags.
+///
+/// The value [`NO_VALUE`] marks a tag without a value, which differs from a tag with an empty value.
 ///
 /// Many series share one page of text. A separate allocation for each series would take more memory, and each read
 /// would miss the CPU cache.
@@ -26,10 +29,12 @@ pub struct Series {
 }
 
 impl Series {
-    /// Creates a series. The tags may be in any order.
+    /// Creates a series. The tags may be in any order. A tag with an empty value has no value.
     #[must_use]
     pub fn new(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Self {
-        let mut tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}\n{value}\n")).collect();
+        let value = |value| if value == "" { NO_VALUE } else { value };
+        let mut tags: Vec<_> =
+            tags.iter().map(|(key, given)| format!("{key}\n{}\n", value(*given))).collect();
         tags.sort_unstable();
         Self::from_identity(&format!("{name}\n{}{}", tags.concat(), code(kind)))
     }
@@ -48,6 +53,11 @@ impl Series {
         &self.page[self.at as usize..][..self.len as usize]
     }
 
+    /// Returns the length of the identity in bytes. It reads no shared text.
+    pub(crate) fn identity_len(&self) -> usize {
+        self.len as usize
+    }
+
     /// Returns the name that the client sent or that a rule gave.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -61,10 +71,23 @@ impl Series {
         Kind::VARIANTS.iter().copied().find(|&kind| last == Some(code(kind))).unwrap_or(Kind::Counter)
     }
 
+    /// Returns the series as text for a log message: without hidden characters, and at most about 200 bytes long.
+    pub(crate) fn shortened(&self) -> String {
+        shortened(&format!("{self:?}"))
+    }
+
     /// Returns keys and values in sorted order. A tag without a value has an empty value.
     pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.tags_as_sent().map(|(key, value)| (key, value.unwrap_or_default()))
+    }
+
+    /// Returns keys and values in sorted order. A tag without a value has none.
+    pub(crate) fn tags_as_sent(&self) -> impl Iterator<Item = (&str, Option<&str>)> + Clone {
         let mut parts = self.identity().split('\n').skip(1);
-        std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+        std::iter::from_fn(move || {
+            let (key, value) = (parts.next()?, parts.next()?);
+            Some((key, (value != NO_VALUE).then_some(value)))
+        })
     }
 }
 
@@ -97,8 +120,11 @@ impl Hash for Series {
 impl fmt::Debug for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}|{}", self.name(), self.kind().wire())?;
-        for (index, (key, value)) in self.tags().enumerate() {
-            write!(f, "{}{key}:{value}", if index == 0 { "|#" } else { "," })?;
+        for (index, (key, value)) in self.tags_as_sent().enumerate() {
+            write!(f, "{}{key}", if index == 0 { "|#" } else { "," })?;
+            if let Some(value) = value {
+                write!(f, ":{value}")?;
+            }
         }
         Ok(())
     }
@@ -115,6 +141,10 @@ pub(crate) fn code(kind: Kind) -> char {
         Kind::Set => 's',
     }
 }
+
+/// The value of a tag without a value in an identity. No client can send it, because `|` ends the tags of a line. Only a
+/// rule could give it to a label.
+pub(crate) const NO_VALUE: &str = "|";
 
 /// The name of the gauges that represent service checks. Their tags are the check's name, host and tags.
 pub(crate) const SERVICE_CHECK: &str = "service_check";

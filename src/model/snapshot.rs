@@ -1,9 +1,9 @@
 //! Snapshots: the immutable results of one interval, which exporters render.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Event, Policies, Policy, PolicyId, Series, Summary, finite};
+use super::{Event, Policies, Policy, PolicyId, RESERVED_PREFIX, Series, Summary, finite};
 
 /// The results of one interval.
 #[derive(Debug, Clone)]
@@ -31,6 +31,14 @@ pub struct Row<'a> {
     pub value: &'a Value,
     /// The policy of the series.
     pub policy: PolicyId,
+}
+
+impl Row<'_> {
+    /// Returns true for one of tallyd's own metrics with the value 0. The console leaves them out, because there are many.
+    pub(crate) fn is_own_zero(&self) -> bool {
+        matches!(self.value, Value::Counter(0.0) | Value::Gauge(0.0))
+            && self.series.name().starts_with(RESERVED_PREFIX)
+    }
 }
 
 /// The results of all series that have one.
@@ -61,6 +69,14 @@ impl Rows {
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter { rows: self, next: 0 }
+    }
+
+    /// Returns all live series in order, each with its row if it has one. A series that is missing has been dropped.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (&Series, Option<Row<'_>>)> {
+        let series = self.series.iter().zip(&*self.policies).zip(&self.values);
+        series.map(|((series, &policy), value)| {
+            (series, value.as_ref().map(|value| Row { series, value, policy }))
+        })
     }
 
     /// Counts the rows, in time proportional to the number of series.
@@ -149,6 +165,17 @@ pub struct Overview {
 }
 
 impl Snapshot {
+    /// Returns the end of the interval as RFC 3339 writes it, in UTC: `2026-11-29T16:29:50Z`. If it is not a whole second,
+    /// the text has milliseconds: `2026-11-29T16:29:50.250Z`.
+    pub(crate) fn time_text(&self) -> String {
+        let since_1970 = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if since_1970.subsec_millis() == 0 {
+            humantime::format_rfc3339_seconds(self.time).to_string()
+        } else {
+            humantime::format_rfc3339_millis(self.time).to_string()
+        }
+    }
+
     /// Returns the rate per second of a counter's increase.
     #[must_use]
     pub fn rate(&self, increase: f64) -> f64 {
@@ -166,16 +193,32 @@ impl Snapshot {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_rate_that_overflows_is_still_a_number() {
-        let snapshot = Snapshot {
-            time: SystemTime::UNIX_EPOCH,
+    fn snapshot_at(micros: u64) -> Snapshot {
+        Snapshot {
+            time: UNIX_EPOCH + Duration::from_micros(micros),
             interval: Duration::from_millis(100),
             policies: Arc::default(),
             rows: Rows::default(),
             events: Vec::new(),
             overview: Overview::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_time_has_milliseconds_only_if_there_are_some() {
+        for (micros, expected) in [
+            (1_795_969_790_000_000, "2026-11-29T16:29:50Z"),
+            (1_795_969_790_000_999, "2026-11-29T16:29:50Z"),
+            (1_795_969_790_250_000, "2026-11-29T16:29:50.250Z"),
+            (1_795_969_790_007_999, "2026-11-29T16:29:50.007Z"),
+        ] {
+            assert_eq!(snapshot_at(micros).time_text(), expected);
+        }
+    }
+
+    #[test]
+    fn a_rate_that_overflows_is_still_a_number() {
+        let snapshot = snapshot_at(0);
         assert_eq!(snapshot.rate(1e308), f64::MAX);
         assert_eq!(snapshot.rate(5.0), 50.0);
     }

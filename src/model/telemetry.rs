@@ -83,6 +83,8 @@ pub struct Telemetry(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// The tags of every series, which tell several tallyds apart.
+    tags: Vec<(String, String)>,
     series: Vec<(Series, Handle)>,
     sources: Vec<Box<dyn Source>>,
 }
@@ -94,6 +96,12 @@ enum Handle {
 }
 
 impl Telemetry {
+    /// Creates an empty list whose series all have these tags, which are keys and values.
+    #[must_use]
+    pub fn with_tags(tags: Vec<(String, String)>) -> Self {
+        Self(Arc::new(Mutex::new(Inner { tags, ..Inner::default() })))
+    }
+
     /// Registers a counter. `name` omits the prefix `tallyd.`; `tags` are keys and values.
     #[must_use]
     pub fn counter(&self, name: &str, tags: &[(&str, &str)]) -> Counter {
@@ -131,7 +139,7 @@ impl Telemetry {
     /// Updates all sources, then calls `each` with the position, the series and the value of each series that has a
     /// value. Counters restart from 0. A series keeps its position.
     pub(crate) fn read(&self, mut each: impl FnMut(usize, &Series, Value)) {
-        let Inner { series, sources } = &mut *self.0.lock();
+        let Inner { series, sources, .. } = &mut *self.0.lock();
         sources.iter_mut().for_each(|source| source.update());
         for (position, (series, handle)) in series.iter().enumerate() {
             match handle {
@@ -148,8 +156,10 @@ impl Telemetry {
     }
 
     fn register(&self, kind: Kind, name: &str, tags: &[(&str, &str)], handle: Handle) {
-        let series = Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), tags);
-        self.0.lock().series.push((series, handle));
+        let Inner { tags: common, series, .. } = &mut *self.0.lock();
+        let common = common.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let tags: Vec<_> = common.chain(tags.iter().copied()).collect();
+        series.push((Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), &tags), handle));
     }
 }
 
@@ -177,6 +187,13 @@ mod tests {
         assert_eq!(read(&telemetry), [zero.clone(), gauge.clone()]);
         open.set(f64::NAN);
         assert_eq!(read(&telemetry), [zero]);
+    }
+
+    #[test]
+    fn every_series_has_the_common_tags() {
+        let telemetry = Telemetry::with_tags(vec![("site".to_owned(), "a".to_owned())]);
+        telemetry.gauge("connections", &[("listener", "tcp")]).set(1.0);
+        assert_eq!(read(&telemetry)[0].1, "tallyd.connections|g|#listener:tcp,site:a");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum RejectReason {
     UnknownType,
     /// The value is not a finite decimal number or, for a set, is empty.
     BadValue,
-    /// The sample rate is not a number in `(0, 1]` with a finite inverse.
+    /// The sample rate is not a number from 1e-9 to 1.
     BadRate,
     /// The line mixes the tags of two dialects.
     MixedTags,

@@ -187,7 +187,7 @@ mod tests {
         );
         assert_eq!(event.hostname, Some(&b"y"[..]));
         assert_eq!((event.aggregation_key, event.source_type), (Some(&b"key"[..]), Some(&b"src"[..])));
-        assert_eq!(event.tags.iter().collect::<Vec<_>>(), [(&b"k"[..], &b"v"[..])]);
+        assert_eq!(event.tags.iter().collect::<Vec<_>>(), [(&b"k"[..], Some(&b"v"[..]))]);
         assert_eq!(event.origin.container_id, b"box");
         assert_eq!(event.notes.iter().collect::<Vec<_>>(), [Note::RepeatedSection]);
     }

@@ -68,6 +68,7 @@ pub(super) fn parse(line: &[u8], dialects: Dialects) -> Result<Metric<'_>, Rejec
             return reject(second, RejectReason::MixedTags);
         }
         metric.notes.add_if(!is_utf8(name.tags), Note::TagNotUtf8);
+        metric.notes.add_if(metric.tags.has_nameless_in_name(), Note::TagWithoutKey);
     }
     Ok(metric)
 }
@@ -113,7 +114,9 @@ impl<'a> Metric<'a> {
     /// same `name` and `rest` differ only in their values. A line with a timestamp has a note, so it is never cached.
     #[must_use]
     pub fn is_cacheable(&self) -> bool {
-        matches!(self.body, Body::Packed { .. }) && self.name.is_decided_at_colon && self.notes.is_empty()
+        matches!(self.body, Body::Packed { .. })
+            && self.name.is_decided_at_colon
+            && self.notes.concern_only_values()
     }
 
     /// Returns true if values with a sign are [`SampleValue::Signed`].
@@ -296,6 +299,7 @@ fn check_values<'a>(
     notes: &mut Notes,
 ) -> Result<(), Rejection<'a>> {
     let mut has_valid = false;
+    let is_scalar = matches!(wire_type.kind, Kind::Counter | Kind::Gauge);
     let mut left = Some(values);
     while let Some(values_left) = left {
         let (first, others) = split_first_value(values_left, wire_type.kind);
@@ -307,6 +311,7 @@ fn check_values<'a>(
             let offset = values.len() - values_left.len();
             return reject(&line_from[offset..], RejectReason::BadValue);
         }
+        notes.add_if(others.is_some() && is_scalar, Note::PackedCounter);
         left = others;
     }
     if has_valid { Ok(()) } else { reject(line_from, RejectReason::BadValue) }
@@ -363,7 +368,12 @@ mod tests {
 
     fn tags(line: &str) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        parsed(line.as_bytes()).unwrap().tags().iter().map(|(key, value)| (text(key), text(value))).collect()
+        parsed(line.as_bytes())
+            .unwrap()
+            .tags()
+            .iter()
+            .map(|(key, value)| (text(key), text(value.unwrap_or_default())))
+            .collect()
     }
 
     fn notes(line: &str) -> Vec<&'static str> {

@@ -10,6 +10,9 @@ use strum::{IntoStaticStr, VariantArray};
 pub enum Note {
     /// An empty value among several packed values is skipped.
     EmptyValue,
+    /// A counter or a gauge has several values. More often than several counts, this is a port in a name:
+    /// `svc.10_0_0_1:6800:1|c`.
+    PackedCounter,
     /// A section between two `|`, or after the last, is empty.
     EmptySection,
     /// The protocol does not know a section.
@@ -22,6 +25,8 @@ pub enum Note {
     Timestamp,
     /// A timestamp is not a positive number of seconds, or the type does not allow one.
     TimestampIgnored,
+    /// A tag has no key and is skipped.
+    TagWithoutKey,
     /// Bytes of a tag are not UTF-8 and are shown as U+FFFD.
     TagNotUtf8,
     /// Bytes of a text are not UTF-8 and are shown as U+FFFD: an event's title, text, host, key or source, or a service
@@ -48,6 +53,11 @@ impl Notes {
 
     pub(super) fn contains(self, note: Note) -> bool {
         self.0 & (1 << note as u16) != 0
+    }
+
+    /// Returns true if all notes are about the values of the line and not about its other bytes.
+    pub(super) fn concern_only_values(self) -> bool {
+        self.0 & !(1 << Note::PackedCounter as u16) == 0
     }
 
     /// Returns true if the line has no notes.

@@ -2,7 +2,7 @@
 
 use crate::model::Kind;
 
-/// The probability with which a client sends a sample: a number in `(0, 1]` whose inverse is finite.
+/// The probability with which a client sends a sample: a number from [`SMALLEST`](Self::SMALLEST) to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SampleRate(f64);
 
@@ -10,10 +10,13 @@ impl SampleRate {
     /// The client sends every sample.
     pub const ONE: SampleRate = SampleRate(1.0);
 
-    /// Creates a rate. Returns `None` if `rate` is outside `(0, 1]`, or so small that `1 / rate` is infinite.
+    /// The smallest rate. Without this limit, a single line could freeze a running total for its whole life.
+    pub const SMALLEST: f64 = 1e-9;
+
+    /// Creates a rate. Returns `None` if `rate` is not from [`SMALLEST`](Self::SMALLEST) to 1.
     #[must_use]
     pub fn new(rate: f64) -> Option<Self> {
-        (rate > 0.0 && rate <= 1.0 && (1.0 / rate).is_finite()).then_some(Self(rate))
+        ((Self::SMALLEST..=1.0).contains(&rate)).then_some(Self(rate))
     }
 
     /// Returns the rate itself.

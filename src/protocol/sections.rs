@@ -3,6 +3,7 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::tag_list::has_tag_without_key;
 use super::text::{is_utf8, split_at_byte};
 use super::{Note, Notes};
 use crate::model::Named;
@@ -51,6 +52,7 @@ impl<'a> CommonSections<'a> {
             [] => notes.add(Note::EmptySection),
             [b'#', tags @ ..] => {
                 notes.add_if(!is_utf8(tags), Note::TagNotUtf8);
+                notes.add_if(has_tag_without_key(tags), Note::TagWithoutKey);
             }
             [b'c', b':', id @ ..] => {
                 self.origin.container_id = id;

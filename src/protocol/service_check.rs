@@ -115,7 +115,7 @@ mod tests {
         assert_eq!((check.name, check.status, check.timestamp), ("a:b", Status::Unknown, Some(7)));
         assert_eq!(check.hostname, Some(&b"w"[..]));
         assert_eq!(check.message.map(|message| message.to_string()).as_deref(), Some("x\ny"));
-        assert_eq!(check.tags.iter().collect::<Vec<_>>(), [(&b"k"[..], &b"v"[..])]);
+        assert_eq!(check.tags.iter().collect::<Vec<_>>(), [(&b"k"[..], Some(&b"v"[..]))]);
         assert_eq!(check.notes.iter().collect::<Vec<_>>(), [Note::Timestamp, Note::Message]);
     }
 

@@ -4,6 +4,7 @@ use enum_map::{Enum, EnumMap};
 use strum::{IntoStaticStr, VariantArray};
 
 use super::sections::sections;
+use super::tag_list::{Tag, key_and_value, tags_of_section};
 
 /// A syntax for tags within the name. DogStatsD is not among them, because its tags have their own section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, IntoStaticStr, VariantArray)]
@@ -89,10 +90,15 @@ impl<'a> Tags<'a> {
         self.sections
     }
 
-    /// Iterates over the key and the value of each tag as sent, in the order of the line. They need not be UTF-8. A tag
-    /// without a value has an empty value.
-    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    /// Iterates over the key and the value of each tag as sent, in the order of the line. They need not be UTF-8. The tag
+    /// `k` has no value, and the value of `k:` is empty. Tags without a key are skipped.
+    pub fn iter(self) -> impl Iterator<Item = Tag<'a>> {
         self.in_name().chain(self.in_sections())
+    }
+
+    /// Returns true if a tag within the name has no key.
+    pub(super) fn has_nameless_in_name(self) -> bool {
+        self.all_in_name().any(|(key, _)| key.is_empty())
     }
 
     /// Returns the line from its first `#` section if tags occur both within the name and in sections. Such tags are of
@@ -105,26 +111,19 @@ impl<'a> Tags<'a> {
         Some(&self.sections[at..])
     }
 
-    fn in_name(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    fn in_name(self) -> impl Iterator<Item = Tag<'a>> {
+        self.all_in_name().filter(|(key, _)| !key.is_empty())
+    }
+
+    fn all_in_name(self) -> impl Iterator<Item = Tag<'a>> {
         self.in_name
             .split(move |&byte| byte == self.separator)
             .filter(|tag| !tag.is_empty())
             .map(|tag| key_and_value(tag, b'='))
     }
 
-    fn in_sections(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        sections(self.sections)
-            .filter_map(|(_, section)| section.strip_prefix(b"#"))
-            .flat_map(|list| list.split(|&byte| byte == b','))
-            .map(|tag| tag.strip_prefix(b"#").unwrap_or(tag))
-            .filter(|tag| !tag.is_empty())
-            .map(|tag| key_and_value(tag, b':'))
-    }
-}
-
-fn key_and_value(tag: &[u8], separator: u8) -> (&[u8], &[u8]) {
-    match memchr::memchr(separator, tag) {
-        Some(at) => (&tag[..at], &tag[at + 1..]),
-        None => (tag, &[]),
+    fn in_sections(self) -> impl Iterator<Item = Tag<'a>> {
+        let lists = sections(self.sections).filter_map(|(_, section)| section.strip_prefix(b"#"));
+        lists.flat_map(tags_of_section).filter(|(key, _)| !key.is_empty())
     }
 }

@@ -96,7 +96,10 @@ impl Tokens<'_> {
     fn add_tags(&mut self, tags: Tags<'_>) {
         for (key, value) in tags.iter() {
             let start = self.offset(key);
-            let end = if value.is_empty() { start + key.len() } else { self.offset(value) + value.len() };
+            let end = match value {
+                None | Some([]) => start + key.len(),
+                Some(value) => self.offset(value) + value.len(),
+            };
             self.found.push(Token { part: "tag", range: start..end });
         }
     }

@@ -28,9 +28,10 @@ pub fn event(event: &protocol::Event<'_>, container_id_tag: bool) -> Event {
     }
 }
 
-/// Returns the tags in sorted order, with U+FFFD for bytes that are not UTF-8.
+/// Returns the tags in sorted order, with U+FFFD for bytes that are not UTF-8. A tag without a value has an empty value.
 pub(crate) fn sorted(tags: Tags<'_>) -> Vec<(String, String)> {
-    let mut tags: Vec<_> = tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect();
+    let mut tags: Vec<_> =
+        tags.iter().map(|(key, value)| (lossy(key), lossy(value.unwrap_or_default()))).collect();
     tags.sort();
     tags
 }

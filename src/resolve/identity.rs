@@ -4,12 +4,9 @@ use std::ops::Range;
 
 use super::RefuseReason;
 use crate::mapping::{Action, Mapped, Mapping};
-use crate::model::{CONTAINER_ID, Kind, RESERVED_PREFIX, SERVICE_CHECK, code};
-use crate::protocol::{Metric, Name, Origin, ServiceCheck, Tags};
+use crate::model::{CONTAINER_ID, Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code};
+use crate::protocol::{Metric, Name, Origin, ServiceCheck, Tag, Tags};
 use crate::text::name;
-
-/// The key and the value of a tag.
-type Tag<'a> = (&'a [u8], &'a [u8]);
 
 /// Builds identities in reused buffers, so looking up a known series allocates nothing.
 #[derive(Debug, Default)]
@@ -80,7 +77,7 @@ impl IdentityBuilder {
         for ((label, value), is_sent) in labels.iter().zip(is_sent) {
             let is_replaced = is_sent && rule.spec.honor_labels;
             if !is_replaced && !value.is_empty() {
-                self.push_tag("", label.as_bytes(), value.as_bytes());
+                self.push_tag("", label.as_bytes(), Some(value.as_bytes()));
             }
         }
         self.join(kind, [name, ""]);
@@ -88,15 +85,15 @@ impl IdentityBuilder {
 
     /// Builds the identity of the gauge that represents a service check. The check's name and host become tags.
     pub(crate) fn build_check(&mut self, check: &ServiceCheck<'_>) {
-        let name = Some((&b"check"[..], check.name.as_bytes()));
-        let host = check.hostname.map(|hostname| (&b"host"[..], hostname));
+        let name = Some((&b"check"[..], Some(check.name.as_bytes())));
+        let host = check.hostname.map(|hostname| (&b"host"[..], Some(hostname)));
         let own = [self.container_tag(check.origin), name, host];
         self.assemble(Kind::Gauge, SERVICE_CHECK.into(), check.tags, own);
     }
 
     fn container_tag<'a>(&self, origin: Origin<'a>) -> Option<Tag<'a>> {
         let is_tag = self.container_id_tag && !origin.container_id.is_empty();
-        is_tag.then_some((CONTAINER_ID, origin.container_id))
+        is_tag.then_some((CONTAINER_ID, Some(origin.container_id)))
     }
 
     /// Assembles the identity from a name, the tags of a line, and tallyd's `own` tags.
@@ -120,10 +117,10 @@ impl IdentityBuilder {
     }
 
     /// Appends a tag. Bytes that are not UTF-8 become U+FFFD.
-    fn push_tag(&mut self, prefix: &str, key: &[u8], value: &[u8]) {
+    fn push_tag(&mut self, prefix: &str, key: &[u8], value: Option<&[u8]>) {
         let start = self.tags.len();
         self.tags.push_str(prefix);
-        for part in [key, value] {
+        for part in [key, value.unwrap_or(NO_VALUE.as_bytes())] {
             push_lossy(&mut self.tags, part);
             self.tags.push('\n');
         }
@@ -252,6 +249,27 @@ mod tests {
             assert_eq!((series.name(), series.tags().collect::<Vec<_>>()), (name, tags.to_vec()));
         }
         assert_eq!(series(b"a:1|c|c:box"), series(b"a:1|c"));
+    }
+
+    #[test]
+    fn tag_without_value_differs_from_tag_with_empty_value() {
+        let values = |line: &[u8]| {
+            let series = series(line);
+            series
+                .tags_as_sent()
+                .map(|(key, value)| (key.to_owned(), value.map(str::to_owned)))
+                .collect::<Vec<_>>()
+        };
+        let tag = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+        for line in [&b"a:1|c|#k"[..], b"a,k:1|c", b"a#k:1|c", b"a;k:1|c", b"a[k]:1|c"] {
+            assert_eq!(values(line), [tag("k", None)], "{}", line.escape_ascii());
+        }
+        for line in [&b"a:1|c|#k:"[..], b"a,k=:1|c", b"a#k=:1|c", b"a;k=:1|c", b"a[k=]:1|c"] {
+            assert_eq!(values(line), [tag("k", Some(""))], "{}", line.escape_ascii());
+        }
+        assert_eq!(values(b"_sc|up|0|h:"), [tag("check", Some("up")), tag("host", Some(""))]);
+        assert_eq!(values(b"a:1|c|#:b,,#:,k:1"), [tag("k", Some("1"))]);
+        assert_eq!(format!("{:?}", series(b"a:1|c|#k:,j,i:1")), "a|c|#i:1,j,k:");
     }
 
     #[test]

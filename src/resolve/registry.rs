@@ -81,6 +81,9 @@ pub(crate) struct Registry {
     hasher: RandomState,
     max_series: AtomicUsize,
     max_bytes: AtomicUsize,
+    /// The number of series without samples in the latest interval, and the bytes of their identities.
+    idle_series: AtomicUsize,
+    idle_bytes: AtomicUsize,
     inner: RwLock<Inner>,
 }
 
@@ -151,6 +154,8 @@ impl Registry {
             hasher: RandomState::default(),
             max_series: AtomicUsize::new(series),
             max_bytes: AtomicUsize::new(bytes),
+            idle_series: AtomicUsize::new(0),
+            idle_bytes: AtomicUsize::new(0),
             inner: RwLock::default(),
         }
     }
@@ -165,12 +170,38 @@ impl Registry {
         self.max_bytes.store(bytes, Relaxed);
     }
 
+    /// Tells the registry how many series had no samples in the latest interval, and how many bytes their identities
+    /// take. New series may take their room, and the flush then drops as many of them.
+    pub(crate) fn set_idle(&self, idle: Limits) {
+        self.idle_series.store(idle.series, Relaxed);
+        self.idle_bytes.store(idle.bytes, Relaxed);
+    }
+
+    /// Returns the limits on new series. Until idle series have given way, there may be up to twice as many series.
+    fn room(&self) -> Limits {
+        let Limits { series, bytes } = self.limits();
+        Limits {
+            series: series + self.idle_series.load(Relaxed).min(series),
+            bytes: bytes.saturating_add(self.idle_bytes.load(Relaxed).min(bytes)),
+        }
+    }
+
+    /// Returns the number of series, and of bytes of their identities, by which clients exceed the limits.
+    pub(crate) fn excess(&self) -> Limits {
+        let limits = self.limits();
+        let inner = self.inner.read();
+        Limits {
+            series: inner.series.saturating_sub(limits.series),
+            bytes: inner.bytes.saturating_sub(limits.bytes),
+        }
+    }
+
     /// Returns the number of the series with this identity, and registers the series if it is new. `policy` is the
     /// policy that the line assigns to it.
     ///
     /// # Errors
     ///
-    /// Returns an error if the series is new and would exceed a limit.
+    /// Returns an error if the series is new, would exceed a limit, and not enough idle series can give way to it.
     pub(crate) fn resolve(
         &self,
         kind: AggregateKind,
@@ -184,7 +215,7 @@ impl Registry {
                 Some(id) if inner.kinds[kind].is_settled(id, policy) => return Ok(id),
                 // Clients beyond a limit usually exceed it with every line, so the check first runs under the cheaper
                 // read lock.
-                None => inner.check_room(identity, self.limits())?,
+                None => inner.check_room(identity, self.room())?,
                 Some(_) => {}
             }
         }
@@ -193,7 +224,7 @@ impl Registry {
             inner.kinds[kind].settle(id, policy);
             return Ok(id);
         }
-        inner.check_room(identity, self.limits())?;
+        inner.check_room(identity, self.room())?;
         Ok(inner.register(kind, hash, identity, policy, &self.hasher))
     }
 

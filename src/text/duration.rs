@@ -1,5 +1,6 @@
 //! Reads durations in Go's notation, which the configuration files of `statsd_exporter` and exporter-toolkit use.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -10,12 +11,23 @@ pub struct GoDuration(pub Duration);
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse(&text).map(Self).ok_or_else(|| {
-            de::Error::custom(format_args!(
-                "{text:?} is not a duration; write \"90s\", \"1m30s\" or \"1.5h\""
-            ))
-        })
+        deserializer.deserialize_str(DurationVisitor)
+    }
+}
+
+struct DurationVisitor;
+
+impl de::Visitor<'_> for DurationVisitor {
+    type Value = GoDuration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration in quotes, such as \"90s\", \"1m30s\" or \"1.5h\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<GoDuration, E> {
+        let refuse =
+            || E::custom(format_args!("{text:?} is not a duration; write \"90s\", \"1m30s\" or \"1.5h\""));
+        parse(text).map(GoDuration).ok_or_else(refuse)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Makes text from clients safe to display: it can neither control a terminal nor change the direction of text.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 /// Returns the text with hidden characters escaped, for example as `\u{1b}`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
@@ -21,13 +22,34 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
 /// The length in bytes to which text from clients is shortened in the log.
 const LOGGED: usize = 200;
 
-/// Returns text from a client as the log shows it: at most about 200 bytes, and then how long it is.
-pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
-    if text.len() <= LOGGED {
-        return text.into();
+/// Returns JSON with hidden characters escaped, for example as `\u009b`. JSON has such characters only within strings, so
+/// it reads back as the same value.
+pub(crate) fn json_escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_hidden) {
+        return json.into();
     }
-    let start = &text[..text.floor_char_boundary(LOGGED)];
-    format!("{start}… ({} bytes)", text.len()).into()
+    let mut escaped = String::with_capacity(json.len() + 8);
+    for character in json.chars() {
+        if is_hidden(character) {
+            // Writing to a string cannot fail.
+            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped.into()
+}
+
+/// Returns text from a client as the log shows it: hidden characters are escaped, and long text is shortened to about 200
+/// bytes, followed by its length.
+pub(crate) fn shortened(text: &str) -> String {
+    let shown = visible(&text[..text.floor_char_boundary(LOGGED)]);
+    let end = shown.floor_char_boundary(LOGGED);
+    if end < shown.len() || text.len() > LOGGED {
+        format!("{}… ({} bytes)", &shown[..end], text.len())
+    } else {
+        shown.into_owned()
+    }
 }
 
 /// Returns true for control characters, and for the characters that change the direction of text.
@@ -46,7 +68,11 @@ mod tests {
         assert_eq!(shortened(&exact), exact);
         let long = format!("{}é", "a".repeat(LOGGED - 1));
         assert_eq!(shortened(&long), format!("{}… (201 bytes)", "a".repeat(LOGGED - 1)));
-        assert!(shortened(&"é".repeat(30_000)).len() < 230);
+        for text in ["é".repeat(30_000), "\u{1b}".repeat(200)] {
+            let shown = shortened(&text);
+            assert!(shown.len() < 230 && !shown.contains(is_hidden), "{shown}");
+        }
+        assert_eq!(shortened("a\u{85}b"), "a\\u{85}b");
     }
 
     #[test]

@@ -56,5 +56,5 @@ fn log_lines_in_json_format_are_json() {
     let mut line = String::new();
     BufReader::new(tallyd.0.stderr.take().unwrap()).read_line(&mut line).unwrap();
     let record: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(record["message"], "listening on udp");
+    assert_eq!(record["message"], "tallyd starts");
 }

@@ -1,8 +1,10 @@
 //! Tests the files that tallyd writes: console, log and text file.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
 
 use tallyd_harness::{Daemon, wait_for, wait_until};
 
@@ -108,6 +110,79 @@ fn every_user_can_read_the_text_file_despite_the_umask() {
     let file = wait_for(|| fs::metadata(&path).ok());
     let mode = file.permissions().mode();
     assert_eq!(mode & 0o777, 0o644, "{mode:o}");
+}
+
+/// Returns the settings of a text file at this path.
+fn textfile_at(path: &Path) -> [String; 3] {
+    let path = format!("exporters.textfile.path={}", path.display());
+    ["exporters.textfile.enabled=true".to_owned(), path, "flush.interval=100ms".to_owned()]
+}
+
+fn start_with(settings: &[String]) -> Daemon {
+    Daemon::start(&settings.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn links_and_pipes_at_guessed_names_are_neither_followed_nor_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("secret"), "secret").unwrap();
+    fs::set_permissions(path("secret"), Permissions::from_mode(0o600)).unwrap();
+    symlink(path("secret"), path("tallyd.prom.new")).unwrap();
+    // This would be the name of another tallyd's file.
+    assert!(Command::new("mkfifo").arg(path("other.prom.new")).status().unwrap().success());
+    for name in ["tallyd.prom", "other.prom"] {
+        let daemon = start_with(&textfile_at(&path(name)));
+        wait_until(|| path(name).exists());
+        assert!(daemon.stop().status.success());
+    }
+    assert_eq!(fs::read_to_string(path("secret")).unwrap(), "secret");
+    assert_eq!(fs::metadata(path("secret")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn text_file_behind_a_link_is_replaced_and_the_link_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::create_dir(path("folder")).unwrap();
+    symlink("folder/real.prom", path("tallyd.prom")).unwrap();
+    // A killed tallyd left this file behind.
+    fs::write(path("folder/.real.prom.abc.new"), "half").unwrap();
+    let daemon = start_with(&textfile_at(&path("tallyd.prom")));
+    wait_until(|| path("folder/real.prom").exists());
+    assert!(daemon.stop().status.success());
+    assert!(fs::symlink_metadata(path("tallyd.prom")).unwrap().is_symlink());
+    let names: Vec<_> =
+        fs::read_dir(path("folder")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["real.prom"]);
+
+    fs::write(path("passwd"), "root").unwrap();
+    symlink(path("passwd"), path("planted.prom")).unwrap();
+    let mut daemon = start_with(&textfile_at(&path("planted.prom")));
+    daemon.wait_for_count("tallyd.export_errors", ("exporter", "textfile"));
+    let finished = daemon.stop();
+    assert!(finished.log.contains("passwd, which does not end in .prom"), "{}", finished.log);
+    assert_eq!(fs::read_to_string(path("passwd")).unwrap(), "root");
+}
+
+#[test]
+fn own_series_of_two_tallyds_in_one_folder_differ_by_a_tag() {
+    let directory = tempfile::tempdir().unwrap();
+    let pages = ["a", "b"].map(|instance| {
+        let path = directory.path().join(format!("{instance}.prom"));
+        let tags = format!("telemetry.tags=[\"instance:{instance}\"]");
+        let daemon = start_with(&[&textfile_at(&path)[..], &[tags]].concat());
+        wait_until(|| path.exists());
+        assert!(daemon.stop().status.success());
+        fs::read_to_string(path).unwrap()
+    });
+    let series = |page: &String| -> BTreeSet<String> {
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+    };
+    let [a, b] = [series(&pages[0]), series(&pages[1])];
+    assert!(a.contains("tallyd_textfile_timestamp_seconds{instance=\"a\"}"), "{a:?}");
+    assert!(a.len() > 10 && a.is_disjoint(&b), "{:?}", a.intersection(&b).collect::<Vec<_>>());
 }
 
 #[test]

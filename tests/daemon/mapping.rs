@@ -27,7 +27,8 @@ fn rules_mean_the_same_in_a_file_and_in_the_configuration() {
     let reports = ["with_file.toml", "with_rules.toml"].map(|config| {
         let arguments = ["--config", config, "check", "--dry-run", "lines.txt"];
         let output = tallyd_in(directory.path(), &arguments);
-        assert!(output.status.success(), "{output:?}");
+        // One of the lines is rejected.
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
         stdout(&output).to_owned()
     });
     assert_eq!(reports[0], reports[1]);
@@ -96,17 +97,17 @@ fn sighup_applies_new_rules_and_refuses_an_invalid_file_entirely() {
             }
         }
     };
-    let reload = |daemon: &mut Daemon, successful: f64| {
+    let reload = |daemon: &mut Daemon, outcome: &str| {
         daemon.signal("HUP");
-        let is_outcome = |row: &Value| row["name"] == "tallyd.config_last_reload_successful";
-        daemon.wait_for_next(|row| is_outcome(row) && row["value"] == successful);
+        let is_reload = |row: &Value| row["name"] == "tallyd.config_reloads" && row["value"] == 1.0;
+        daemon.wait_for_next(|row| is_reload(row) && row["tags"]["outcome"] == outcome);
     };
     named(&mut daemon, "first");
     fs::write(&file, "mappings: [{match: a b, name: second}]").unwrap();
-    reload(&mut daemon, 0.0);
+    reload(&mut daemon, "refused");
     named(&mut daemon, "first");
     rules("second");
-    reload(&mut daemon, 1.0);
+    reload(&mut daemon, "taken");
     named(&mut daemon, "second");
     let finished = daemon.stop();
     let counted = finished.sum("first", "value") + finished.sum("second", "value");
@@ -134,6 +135,5 @@ fn http_client_can_reload_if_enabled_and_gets_the_outcome() {
     let failed = request(address, "PUT", "/-/reload", &[]);
     assert!(failed.code == 500 && failed.text().contains("rule 1 (\"a b\")"), "{failed:?}");
     let finished = open.stop();
-    let last = finished.named("tallyd.config_last_reload_successful").last().unwrap();
-    assert_eq!(last["value"], 0.0);
+    assert_eq!(finished.sum_of("tallyd.config_reloads", ("outcome", "refused")), 1.0);
 }

@@ -56,6 +56,10 @@ fn reload_changes_limits_interval_telemetry_and_log_level() {
     configuration.write("flush.interval = \"1h\"\ntelemetry.enabled = false\nlisteners.tcp.enabled = true\n");
     daemon.signal("HUP");
     wait_until(|| fs::read_to_string(&log).unwrap().contains("keys=\"listeners.tcp.enabled\""));
+    let text = fs::read_to_string(&log).unwrap();
+    let taken =
+        "take effect keys=\"flush.interval, aggregation.max_series, telemetry.enabled, logging.level\"";
+    assert!(text.contains(taken), "{text}");
     daemon.send("a:1|c");
     let finished = daemon.stop();
     let [a, c, refused] = ["a", "c", "tallyd.series_refused"].map(|name| finished.sum(name, "value"));

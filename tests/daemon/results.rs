@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tallyd_harness::Daemon;
+use tallyd_harness::http::get;
+use tallyd_harness::{Daemon, scraped, wait_until};
 
 #[test]
 fn each_type_is_aggregated_and_written_as_documented() {
@@ -135,6 +136,107 @@ fn events_beyond_the_buffer_are_counted_and_logged() {
 }
 
 #[test]
+fn samples_that_change_nothing_are_counted_and_their_series_named() {
+    let daemon = Daemon::start(&["aggregation.exact_values=10"]);
+    daemon.send("c:9007199254740992|c\ng:9007199254740992|g\nfew:1e300:1:1|ms");
+    (0..1000).for_each(|_| daemon.send("c:1|c\ng:+1|g"));
+    let many = ["many:1e300|h".to_owned(), vec!["many:1|h"; 1000].join("\n")].join("\n");
+    daemon.send(many);
+    daemon.send("poison:1|c|@1e-300\npoison:1|c|@1e-9\nlong:1e300|c");
+    daemon.send(format!("{}:1e300:1|c\nover:1e308:1e308|c\nfine:1e15:1|c", "x".repeat(10_000)));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("c", "value"), 9_007_199_254_740_992.0);
+    let poison = finished.sum("poison", "value");
+    assert!((poison / 1e9 - 1.0).abs() < 1e-9, "{poison}");
+    assert_eq!(finished.sum_of("tallyd.lines_rejected", ("reason", "bad_rate")), 1.0);
+    // The counter whose sum overflows loses a part of its second sample.
+    for (kind, expected) in [("counter", 1002.0), ("gauge", 1000.0), ("timing", 2.0)] {
+        assert_eq!(finished.sum_of("tallyd.samples_absorbed", ("type", kind)), expected, "{kind}");
+    }
+    // Sums of many values are added up in lanes, and only one of them is large.
+    let of_histogram = finished.sum_of("tallyd.samples_absorbed", ("type", "histogram"));
+    assert!((1.0..=1000.0).contains(&of_histogram), "{of_histogram}");
+    for series in ["c|c", "g|g", "few|ms", "many|h", "over|c"] {
+        assert_eq!(
+            finished.log.matches(&format!("series=\"{series}\"")).count(),
+            1,
+            "{series}: {}",
+            finished.log
+        );
+    }
+    assert!(!finished.log.contains("fine|c") && finished.log.len() < 10_000, "{}", finished.log);
+}
+
+#[test]
+fn percentiles_of_huge_values_are_within_the_error_of_digits() {
+    let daemon = Daemon::start(&["aggregation.exact_values=10"]);
+    let lines = |name: &str, scale: f64| {
+        let values = (1..=1000).map(|n| format!("{:e}", f64::from(n) * scale)).collect::<Vec<_>>();
+        format!("{name}:{}|d", values.join(":"))
+    };
+    for (name, scale) in [("bytes", 1e14), ("nanoseconds", 1.8e15), ("beyond", 1e30)] {
+        daemon.send(lines(name, scale));
+    }
+    let finished = daemon.stop();
+    let percentile = |name, key: &str| finished.named(name).next().unwrap()[key].as_f64().unwrap();
+    for (name, scale) in [("bytes", 1e14), ("nanoseconds", 1.8e15)] {
+        for (key, rank) in [("p50", 500.0), ("p99", 990.0)] {
+            let (found, exact) = (percentile(name, key), rank * scale);
+            assert!((found / exact - 1.0).abs() < 0.01, "{name} {key}: {found} for {exact}");
+        }
+    }
+    assert_eq!(percentile("beyond", "p50"), percentile("beyond", "max"), "it lies beyond the range");
+    assert_eq!(finished.sum("tallyd.values_clamped", "value"), 1000.0);
+}
+
+#[test]
+fn each_interval_of_a_series_has_its_own_time() {
+    let mut daemon = Daemon::start(&["flush.interval=250ms"]);
+    daemon.send("g:1|g");
+    daemon.wait_for(|row| row["name"] == "g");
+    (0..4).for_each(|_| _ = daemon.wait_for_next(|row| row["name"] == "g"));
+    let finished = daemon.stop();
+    let times: Vec<_> = finished.named("g").map(|row| row["time"].as_str().unwrap()).collect();
+    // The last one is the time of the stop.
+    assert!(times.len() > 5 && times.is_sorted_by(|a, b| a != b), "{times:?}");
+    assert!(times.iter().any(|time| time.len() == "2026-11-29T16:29:50.250Z".len()), "{times:?}");
+}
+
+#[test]
+fn own_metrics_that_are_zero_have_no_row() {
+    let daemon = Daemon::start(&[]);
+    daemon.send("a:0|c\nb:0|g");
+    let finished = daemon.stop();
+    let is_zero = |row: &&Value| row["value"] == 0.0;
+    let zeros: Vec<_> =
+        finished.rows.iter().filter(is_zero).map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(zeros, ["a", "b"]);
+}
+
+/// A raw escape sequence would control the terminal of whoever looks at the page.
+#[test]
+fn page_has_no_hidden_characters_and_what_came_first_stays_on_it() {
+    let (mut daemon, address) = scraped::start(&["flush.interval=100ms"]);
+    daemon.send("lat.count:7|g\ndown:-1|c\nseen:1|c|#k:\u{1b}[31m\u{9b}2J\u{202e},empty:,none,:v");
+    wait_until(|| get(address, "/metrics").text().contains("lat_count 7"));
+    daemon.send("lat:1|h");
+    daemon.wait_for_count("tallyd.series_quarantined", ("reason", "name_taken"));
+    let page = get(address, "/metrics").text().to_owned();
+    assert!(page.contains("lat_count 7\n") && !page.contains("TYPE lat "), "{page}");
+    let expected = r#"seen_total{k="\\u{1b}[31m\\u{9b}2J\\u{202e}",none="true"} 1"#;
+    assert!(page.contains(expected), "{page}");
+    assert!(!page.contains(|character: char| character.is_control() && character != '\n'), "{page}");
+    let finished = daemon.stop();
+    let kept_off = |series: &str, reason: &str| {
+        let is_line = |line: &&str| line.contains(&format!("series=\"{series}\"")) && line.contains(reason);
+        finished.log.lines().filter(is_line).count()
+    };
+    assert_eq!(kept_off("down|c", "negative_increase"), 1, "{}", finished.log);
+    assert_eq!(kept_off("lat|h", "name_taken"), 1, "{}", finished.log);
+    assert_eq!(finished.sum_of("tallyd.lines_noted", ("note", "tag_without_key")), 1.0);
+}
+
+#[test]
 fn settings_decide_which_tags_are_read() {
     let lines = "a,k=v:1|c|c:box\nb[k=v]:1|c\nd:1|c|#k:v\n_e{1,1}:e|f|c:box";
     let names_and_tags = |settings: &[&str]| {
@@ -194,7 +296,8 @@ fn each_sample_is_in_exactly_one_interval_and_intervals_leave_no_gap() {
     let finished = daemon.stop();
     let at_most = begin.elapsed().as_secs_f64();
     assert_eq!(finished.sum("a", "value"), 2.0);
-    let intervals = finished.sum("tallyd.lines", "interval_s");
+    // This row is in every interval, because its value is never 0.
+    let intervals = finished.sum("tallyd.build_info", "interval_s");
     // Each row rounds the length of its interval to milliseconds.
     assert!((at_least - 0.01..at_most + 0.01).contains(&intervals), "{at_least} {intervals} {at_most}");
 }

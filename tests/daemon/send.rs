@@ -71,6 +71,43 @@ fn framing_option_sends_to_a_listener_with_a_different_framing() {
 }
 
 #[test]
+fn send_with_a_configuration_sends_to_its_first_listener() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let file = path("tallyd.toml");
+    let sections = [
+        format!(
+            "[listeners.unix_stream]\nenabled = true\nframing = \"lines\"\npath = {:?}\n",
+            path("stream")
+        ),
+        format!("[listeners.unix_datagram]\nenabled = true\npath = {:?}\n", path("datagram")),
+    ];
+    for number in 1..=2 {
+        std::fs::write(&file, sections[..number].concat()).unwrap();
+        let daemon = Daemon::start_from(
+            file.as_ref(),
+            &[
+                "listeners.udp.enabled=false",
+                "listeners.unix_stream.enabled=true",
+                "listeners.unix_datagram.enabled=true",
+            ][..=number],
+        );
+        assert_sent(&["a", "2", "--config", &file, "--set", "listeners.udp.enabled=false"], "");
+        let stream = format!("unixstream://{}", path("stream"));
+        assert_sent(&["a", "3", "--config", &file, "--to", &stream], "");
+        let finished = daemon.stop();
+        assert_eq!(finished.sum("a", "value"), 5.0, "{number}");
+        assert_eq!(finished.sum("tallyd.datagrams", "value"), number as f64 - 1.0);
+        assert_eq!(finished.sum("tallyd.lines_rejected", "value"), 0.0);
+    }
+    let free_port = send(&["a", "1", "--set", "listeners.udp.bind=127.0.0.1:0"], "");
+    assert_eq!(free_port.status.code(), Some(2));
+    assert!(stderr(&free_port).contains("give the port with --to"), "{}", stderr(&free_port));
+    let wildcard = send(&["a", "1", "--set", "listeners.udp.bind=0.0.0.0:1"], "");
+    assert!(stderr(&wildcard).contains("cannot send to udp://127.0.0.1:1: "), "{}", stderr(&wildcard));
+}
+
+#[test]
 fn sample_of_each_type_arrives_over_each_transport() {
     let directory = tempfile::tempdir().unwrap();
     let (daemon, urls) = with_all_listeners(&directory);

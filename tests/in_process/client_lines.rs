@@ -18,7 +18,7 @@ const CLIENTS: usize = 78;
 const LINES: usize = 451;
 
 /// The lines that tallyd must reject, each with the reason and a remark.
-const WRONG: [(&str, RejectReason, &str); 20] = [
+const WRONG: [(&str, RejectReason, &str); 21] = [
     ("_e{0,0}:|", RejectReason::BadEvent, "an event without title"),
     ("_sc||0", RejectReason::BadServiceCheck, "a check without name"),
     (
@@ -33,6 +33,11 @@ const WRONG: [(&str, RejectReason, &str); 20] = [
     ("app.x:--1|c|@1.0", RejectReason::BadValue, "gunicorn puts a minus sign before a negative value"),
     ("Statsd: foobar:1|c", RejectReason::BadValue, "the client logs this and does not send it"),
     (":some string value|s", RejectReason::EmptyName, "the client does not check names"),
+    (
+        "prefix.some.key:44:45:46|d|@0.000000000000000000001",
+        RejectReason::BadRate,
+        "such a weight would hide all other samples of the sum",
+    ),
     ("counter:1|c|@1.1", RejectReason::BadRate, ABOVE_ONE),
     ("counter:1337|c|@12.2|#tag1:true,tag2", RejectReason::BadRate, ABOVE_ONE),
     ("decrement:-1|c|@1.1", RejectReason::BadRate, ABOVE_ONE),

@@ -13,12 +13,6 @@ use tallyd::model::{Percentile, Policy, Statistics};
 use crate::exporter::Exporter;
 use crate::pipeline::{line_of, settings};
 
-/// The rows in which tallyd differs on purpose, each with the reason.
-const DEVIATIONS: [(&str, &str); 3] =
-    [("exp-fact-050", GIVES_WAY), ("exp-fact-054", GIVES_WAY), ("exp-fact-055", GIVES_WAY)];
-const GIVES_WAY: &str = "a counter x_sum or x_count gives way to the timing x even if it came first; otherwise one line could \
-                         keep the timings of another client off the page";
-
 fn exporter(rules: &str) -> Exporter {
     let percentiles = vec![Percentile::new(50.0).unwrap()];
     let statistics = Statistics { percentiles, ..Statistics::default() };
@@ -85,8 +79,7 @@ fn page_equals_that_of_statsd_exporter_for_the_same_lines() {
             }
             other => panic!("{other}"),
         };
-        let deviates = DEVIATIONS.iter().any(|(deviating, _)| *deviating == id);
-        assert_eq!(got != expected, deviates, "{id}: got {got}, expected {expected}");
+        assert_eq!(got, expected, "{id}");
     }
     assert_eq!(checked, CHECKED);
 }

@@ -397,21 +397,59 @@ fn expired_series_makes_room_for_a_new_one() {
     assert_eq!(results.counts.refused[RefuseReason::MaxSeries], 1);
 }
 
-/// Only these four series fit, so a new series would fit only if one of them expired.
 #[test]
 fn series_that_gets_samples_in_time_never_expires() {
-    let mut pipeline = pipeline_of(4, seconds(10));
-    let mut refused = 0;
+    let mut pipeline = pipeline_of(10, seconds(10));
     for second in 0..60 {
         if second % 5 == 0 {
             pipeline.record(0, b"c:1|c\ng:+1|g\nt:1|ms\ns:x|s");
         }
         pipeline.record(0, b"new:1|c");
         let results = pipeline.end_interval_at(Duration::from_secs(second));
-        refused += results.counts.refused[RefuseReason::MaxSeries];
+        assert_eq!(results.overview.series, 5);
         assert_eq!(value(&results, "g"), Some(&Value::Gauge((second / 5 + 1) as f64)));
     }
-    assert_eq!(refused, 60);
+}
+
+#[test]
+fn counter_never_expires_by_default() {
+    let limits = Limits { series: 10, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..ReloadableSettings::default() };
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    pipeline.record(0, b"c:1|c\ng:1|g");
+    let alive = (0..1000).map(|day| pipeline.end_interval_at(Duration::from_hours(24 * day)).overview.series);
+    assert_eq!(alive.last(), Some(1));
+}
+
+#[test]
+fn series_idle_longest_give_way_before_a_new_one_is_refused() {
+    for limits in [
+        Limits { series: 3, ..Limits::default() },
+        // An identity takes 3 bytes: the name, a line feed and the type.
+        Limits { bytes: 9, ..Limits::default() },
+    ] {
+        let settings = ReloadableSettings { limits, ..settings([Policy::NEVER; 6]) };
+        let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+        let mut second = 0;
+        let mut end = |lines: &str| {
+            pipeline.record(0, lines);
+            let results = pipeline.end_interval_at(Duration::from_secs(second));
+            second += 1;
+            let refused: u64 = results.counts.refused.values().sum();
+            let names: Vec<_> = results.rows.iter().map(|row| row.series.name().to_owned()).collect();
+            (refused, results.overview.series, names.concat())
+        };
+        assert_eq!(end("a:1|c"), (0, 1, "a".to_owned()));
+        assert_eq!(end("b:1|g"), (0, 2, "b".to_owned()));
+        assert_eq!(end("c:1|ms"), (0, 3, "bc".to_owned()));
+        // Two series had no samples in the latest interval, so two new ones take their room.
+        assert_eq!(end("c:1|ms\nd:1|s\ne:1|c"), (0, 5, "bcde".to_owned()));
+        // The gauge is announced, but it has samples again. So only the counter gives way.
+        assert_eq!(end("b:+1|g\nc:1|ms\nd:1|s\ne:1|c\nf:1|c"), (1, 5, "bcde".to_owned()));
+        assert_eq!(end("c:1|ms\nd:1|s\ne:1|c\nf:1|c"), (1, 4, "bcde".to_owned()));
+        assert_eq!(end("c:1|ms\nd:1|s\ne:1|c"), (0, 4, "bcde".to_owned()));
+        assert_eq!(end("a:7|c\nc:1|ms\nd:1|s\ne:1|c"), (1, 3, "cde".to_owned()));
+    }
 }
 
 /// The series expires at second 2, which resets the shard.
@@ -433,14 +471,12 @@ fn series_with_a_reused_number_expires_by_its_own_kind() {
     let mut expire_after = seconds(3600);
     expire_after[Kind::Timing as usize] = Duration::from_secs(1);
     let mut pipeline = pipeline_of(1, expire_after);
-    let mut refused = |line: &[u8], seconds: std::ops::Range<u64>| {
+    let mut alive = |line: &[u8], seconds: std::ops::Range<u64>| {
         pipeline.record(0, line);
-        let results = seconds.map(|second| pipeline.end_interval_at(Duration::from_secs(second)));
-        results.map(|results| results.counts.refused[RefuseReason::MaxSeries]).sum::<u64>()
+        seconds.map(|second| pipeline.end_interval_at(Duration::from_secs(second)).overview.series).last()
     };
-    assert_eq!(refused(b"a:1|ms", 0..3), 0);
-    assert_eq!(refused(b"b:1|h", 3..7), 0);
-    assert_eq!(refused(b"c:1|c", 7..8), 1);
+    assert_eq!(alive(b"a:1|ms", 0..3), Some(1));
+    assert_eq!(alive(b"b:1|h", 3..9), Some(1));
 }
 
 #[test]

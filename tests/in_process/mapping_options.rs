@@ -86,9 +86,10 @@ fn defaults_of_the_rules_apply_to_series_without_a_rule() {
 #[test]
 fn series_expires_after_the_time_to_live_of_its_rule() {
     let mut exporter = exporter(
-        "mappings: [{ match: short.*, name: short_$1, ttl: 20s }, { match: long.*, name: long_$1, ttl: 5m }]",
+        "mappings: [{ match: short.*, name: short_$1, ttl: 20s }, { match: long.*, name: long_$1, ttl: 5m }, \
+         { match: never.*, name: never_$1, ttl: 0 }]",
     );
-    exporter.add("short.c:1|c\nlong.c:1|c\nplain:1|c\nshort.g:1|g\nlong.g:1|g\nplain.g:1|g");
+    exporter.add("never.c:1|c\nshort.c:1|c\nlong.c:1|c\nplain:1|c\nshort.g:1|g\nlong.g:1|g\nplain.g:1|g");
     let mut alive = Vec::new();
     for _ in 0..40 {
         exporter.add("");
@@ -97,10 +98,10 @@ fn series_expires_after_the_time_to_live_of_its_rule() {
         alive.push(names.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>());
     }
     // An idle gauge may expire up to two intervals late.
-    assert_eq!(alive[0], ["long_c", "long_g", "plain", "plain_g", "short_c", "short_g"]);
-    assert_eq!(alive[4], ["long_c", "long_g", "plain", "plain_g"]);
-    assert_eq!(alive[9], ["long_c", "long_g"]);
-    assert_eq!(alive[39], [""; 0]);
+    assert_eq!(alive[0], ["long_c", "long_g", "never_c", "plain", "plain_g", "short_c", "short_g"]);
+    assert_eq!(alive[4], ["long_c", "long_g", "never_c", "plain", "plain_g"]);
+    assert_eq!(alive[9], ["long_c", "long_g", "never_c"]);
+    assert_eq!(alive[39], ["never_c"]);
 }
 
 #[test]

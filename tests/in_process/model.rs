@@ -105,7 +105,7 @@ fn series(kind: Kind, name: &str, tags: &[(String, String)]) -> Series {
 }
 
 fn owned(tags: Tags<'_>) -> Vec<(String, String)> {
-    tags.iter().map(|(key, value)| (lossy(key), lossy(value))).collect()
+    tags.iter().map(|(key, value)| (lossy(key), lossy(value.unwrap_or_default()))).collect()
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -462,7 +462,9 @@ fn tags(text: &[u8], separator: u8, equals: u8) -> Vec<Tag> {
             continue;
         }
         let (key, value) = split_once(&tag, equals).unwrap_or((tag, Vec::new()));
-        tags.push((lossy(&key), lossy(&value)));
+        if !key.is_empty() {
+            tags.push((lossy(&key), lossy(&value)));
+        }
     }
     tags
 }
@@ -486,9 +488,9 @@ fn number(text: &[u8]) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// Reads a number above 0 and at most 1 whose inverse is finite.
+/// Reads a number from 1e-9 to 1.
 fn rate(text: &[u8]) -> Option<f64> {
-    number(text).filter(|rate| *rate > 0.0 && *rate <= 1.0 && (1.0 / *rate).is_finite())
+    number(text).filter(|rate| *rate >= 1e-9 && *rate <= 1.0)
 }
 
 /// Reads digits that fit into a `u64`.

@@ -201,6 +201,39 @@ fn expired_series_are_stale_at_once_and_restart_when_they_return() {
     assert_eq!(prometheus.ask("resets(brief_total[5m])"), Some(1.0));
 }
 
+/// Each increment comes after all other series have expired. A counter that expired, too, would be at 1 each time.
+#[test]
+#[ignore = "needs prometheus; run make test"]
+fn increase_of_a_rare_counter_is_right() {
+    let folder = TempDir::new().unwrap();
+    let rules = folder.path().join("mapping.yml");
+    fs::write(
+        &rules,
+        "mappings:\n- {match: other.*, name: other, ttl: 1s}\n- {match: ruled, name: ruled, ttl: 0}\n",
+    )
+    .unwrap();
+    let rules = format!("mapping.mapping_file={}", rules.display());
+    let (daemon, address) = start(&["flush.interval=500ms", &rules]);
+    let (short_lived, ruled_address) =
+        start(&["flush.interval=500ms", "aggregation.expire_after.counter=1s", &rules]);
+    let prometheus = Server::prometheus(&[("openmetrics", address), ("openmetrics", ruled_address)]);
+    prometheus.wait_for("sum(up)", |all| all == 2.0);
+    for count in 1..=6 {
+        daemon.send("rare:1|c\nother.visit:1|c");
+        short_lived.send("ruled:1|c");
+        for counter in ["rare_total", "ruled_total"] {
+            prometheus.wait_for(counter, |total| total == f64::from(count));
+        }
+        prometheus.wait_for_none("other_total");
+    }
+    for counter in ["rare_total", "ruled_total"] {
+        assert_eq!(prometheus.ask(&format!("resets({counter}[10m])")), Some(0.0));
+        // Prometheus extrapolates the increase from the first sample on, at most to 0.
+        let increase = prometheus.ask(&format!("increase({counter}[10m])")).unwrap();
+        assert!((5.0..=6.0).contains(&increase), "{counter}: {increase}");
+    }
+}
+
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn percentiles_without_samples_are_stale_and_counts_stay() {

@@ -15,6 +15,12 @@ use crate::model::{Percentile, Statistics};
 const LONGEST_SOCKET_PATH: usize = 107;
 
 pub(super) fn percentiles(percentiles: &Vec<f64>) -> Result<(), String> {
+    // 0.5 is a percentile, but a list without any number above 1 is a list of quantiles.
+    let are_quantiles = percentiles.iter().all(|&percent| percent > 0.0 && percent <= 1.0);
+    if are_quantiles && percentiles.iter().any(|&percent| percent < 1.0) {
+        let percents: Vec<_> = percentiles.iter().map(|&quantile| percent(quantile).to_string()).collect();
+        return Err(format!("these are quantiles, not percentiles; write [{}]", percents.join(", ")));
+    }
     for (index, &percent) in percentiles.iter().enumerate() {
         if Percentile::new(percent).is_none() {
             return Err(format!("{percent} must be above 0 and at most 100"));
@@ -24,6 +30,11 @@ pub(super) fn percentiles(percentiles: &Vec<f64>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Converts a quantile to a percentile. The product of 100 and 0.999 is not exactly 99.9, so it is rounded.
+pub(super) fn percent(quantile: f64) -> f64 {
+    (quantile * 1e12).round() / 1e10
 }
 
 pub(super) fn socket_path(path: &PathBuf) -> Result<(), String> {
@@ -54,6 +65,17 @@ pub(super) fn histogram_bounds(bounds: &Vec<f64>) -> Result<(), String> {
 
 pub(super) fn native_bucket_factor(factor: &f64) -> Result<(), String> {
     refuse_if(!(*factor > 1.0 && *factor <= 65_536.0), "must be above 1 and at most 65536")
+}
+
+pub(super) fn own_tags(tags: &Vec<String>) -> Result<(), String> {
+    let is_tag = |tag: &&String| {
+        tag.split(':').next().is_some_and(|key| !key.is_empty())
+            && !tag.contains(|character: char| character.is_control() || matches!(character, ',' | '|'))
+    };
+    match tags.iter().find(|tag| !is_tag(tag)) {
+        None => Ok(()),
+        Some(wrong) => Err(format!("{wrong:?} is not a tag; write \"key:value\" without commas and bars")),
+    }
 }
 
 fn refuse_if(is_wrong: bool, problem: &str) -> Result<(), String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::read::Problem;
 use super::sections::{Config, ExportersSection, ListenersSection, LogOutput, MappingSection};
 use super::values::Size;
+use crate::mapping::MappingError;
 
 /// The most memory that the lines of all connections of one listener may take, in bytes.
 const MOST_LINE_BYTES: usize = 1 << 30;
@@ -16,7 +17,7 @@ pub(super) fn check_together(config: &Config) -> Result<(), Problem> {
     check_mapping(&config.mapping)?;
     let interval = config.flush.interval;
     for (kind, expire_after) in config.aggregation.expire_after.by_name() {
-        if expire_after < interval || expire_after.get() < Duration::from_secs(1) {
+        if expire_after.get() < interval.get().max(Duration::from_secs(1)) {
             let key = format!("aggregation.expire_after.{kind}");
             let text = format!("{expire_after:?} is shorter than flush.interval ({interval:?}) or \"1s\"");
             return Err(Problem::new(&key, text));
@@ -62,7 +63,11 @@ fn check_mapping(mapping: &MappingSection) -> Result<(), Problem> {
     }
     match mapping.own_rules() {
         Ok(_) => Ok(()),
-        Err(error) => Err(Problem::new("mapping.mappings", error.problem)),
+        // The index of the rule gives its line.
+        Err(MappingError { rule, problem, .. }) => {
+            let key = rule.map(|rule| format!("mapping.mappings[{rule}]"));
+            Err(Problem::new(key.as_deref().unwrap_or("mapping.mappings"), problem))
+        }
     }
 }
 

@@ -6,27 +6,29 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::error::{ConfigError, Source};
+use super::error::{ConfigError, Source, Warning};
 use super::read::{Problem, Reader};
 use super::sections::{Config, DEFAULTS};
-use super::setting::Setting;
-use super::{check, file};
+use super::setting::{Setting, join};
+use super::{check, file, suspects};
 
 /// The environment variables that configure tallyd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment(Vec<(String, OsString)>);
 
 impl Environment {
-    /// Picks `TALLYD_SECTION__KEY`, `LOG_LEVEL` and `LOG_FILE_PATH` out of all variables. Ignores other names without `__`,
-    /// because Kubernetes sets `TALLYD_PORT` and others for a service named tallyd.
+    /// Picks `LOG_LEVEL`, `LOG_FILE_PATH` and the names that begin with `TALLYD_` out of all variables. Ignores empty
+    /// variables, those of the client crate, and those that Kubernetes sets for a service named tallyd.
     pub(in crate::app) fn pick(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let configures = |name: &str| {
             name == "LOG_LEVEL"
                 || name == "LOG_FILE_PATH"
-                || (name.starts_with("TALLYD_") && name.contains("__"))
+                || (name.starts_with("TALLYD_") && !name.starts_with("TALLYD_CLIENT_"))
         };
         let variables = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        let mut picked: Vec<_> = variables.filter(|(name, _)| configures(name)).collect();
+        let mut picked: Vec<_> = variables
+            .filter(|(name, value)| configures(name) && !value.is_empty() && !is_of_kubernetes(name, value))
+            .collect();
         picked.sort();
         Self(picked)
     }
@@ -41,6 +43,22 @@ pub(in crate::app) enum Occasion {
     Reload,
 }
 
+/// Returns true for the variables that tell the containers of a pod where a service is, such as `TALLYD_SERVICE_HOST`,
+/// `TALLYD_PORT=tcp://10.0.0.1:8125` and `TALLYD_PORT_8125_UDP_ADDR`.
+fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
+    const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+    let has_port = name.split("_PORT_").skip(1).any(|rest| {
+        let mut words = rest.split('_');
+        words.next().is_some_and(|port| port.parse::<u16>().is_ok())
+            && words.next().is_some_and(|word| PROTOCOLS.contains(&&*word.to_lowercase()))
+    });
+    let scheme = value.to_str().and_then(|value| value.split_once("://"));
+    has_port
+        || name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || scheme.is_some_and(|(scheme, _)| PROTOCOLS.contains(&scheme))
+}
+
 /// Loads the configuration from the defaults, the file, the environment and `--set` arguments (`section.key=value`). Each
 /// source overrides the ones before it.
 ///
@@ -52,20 +70,21 @@ pub fn load(
     environment: &Environment,
     arguments: &[String],
 ) -> Result<Config, ConfigError> {
-    load_on(Occasion::Start, file, environment, arguments)
+    load_with_warnings(Occasion::Start, file, environment, arguments).map(|(config, _)| config)
 }
 
-/// Loads the configuration like [`load`], on any occasion.
+/// Loads the configuration like [`load`], on any occasion. Also returns warnings about settings that are legal but probably
+/// mistakes.
 ///
 /// # Errors
 ///
 /// Returns the first error.
-pub(in crate::app) fn load_on(
+pub(in crate::app) fn load_with_warnings(
     occasion: Occasion,
     file: Option<&Path>,
     environment: &Environment,
     arguments: &[String],
-) -> Result<Config, ConfigError> {
+) -> Result<(Config, Vec<Warning>), ConfigError> {
     let defaults: Table =
         toml::from_str(DEFAULTS).map_err(|error| blame(&[], Problem::new("", error.message())))?;
     let mut layers = Vec::new();
@@ -82,7 +101,10 @@ pub(in crate::app) fn load_on(
     for layer in &layers {
         merge(&mut merged, &layer.table);
     }
-    read(merged).map_err(|problem| blame(&layers, problem))
+    let config = read(merged).map_err(|problem| blame(&layers, problem))?;
+    let is_set = |key: &str| layers.iter().any(|layer| find(&layer.table, key).is_some());
+    let warnings = suspects::settings(&config, is_set);
+    Ok((config, warnings.into_iter().map(|problem| blame(&layers, problem)).collect()))
 }
 
 /// Reads and checks the merged layers.
@@ -125,7 +147,12 @@ fn from_variable(name: &str, value: &OsStr, defaults: &Table) -> Result<Vec<Laye
         return Err(ConfigError { source: source(), key: String::new(), problem: "not UTF-8".to_owned() });
     };
     Ok(match name {
-        "LOG_LEVEL" => vec![layer("logging.level", Value::String(value.to_lowercase()))],
+        "LOG_LEVEL" => {
+            let level = value.to_lowercase();
+            // Python, journald and others write the word in full.
+            let level = if level == "warning" { "warn".to_owned() } else { level };
+            vec![layer("logging.level", Value::String(level))]
+        }
         "LOG_FILE_PATH" => {
             let output = ["console", "file"].map(|output| Value::String(output.to_owned()));
             vec![
@@ -135,9 +162,43 @@ fn from_variable(name: &str, value: &OsStr, defaults: &Table) -> Result<Vec<Laye
         }
         _ => {
             let key = name.strip_prefix("TALLYD_").unwrap_or(name).to_lowercase().replace("__", ".");
-            vec![layer(&key, read_value(value, find(defaults, &key)))]
+            let is_known = find(defaults, &key).is_some();
+            match resembling_key(&key, defaults).filter(|_| !is_known) {
+                Some(known) => {
+                    let right = known.replace('.', "__").to_uppercase();
+                    let problem = format!("unknown; did you mean TALLYD_{right}?");
+                    return Err(ConfigError { source: source(), key: String::new(), problem });
+                }
+                None if is_known || name.contains("__") => {
+                    vec![layer(&key, read_value(value, find(defaults, &key)))]
+                }
+                // The name may belong to another program, such as a start script.
+                None => Vec::new(),
+            }
         }
     })
+}
+
+/// Returns the key that differs from `name` only in its underscores, its dots, and at most one letter in eight.
+fn resembling_key(name: &str, defaults: &Table) -> Option<String> {
+    let letters = |text: &str| text.replace(['_', '.'], "");
+    let wanted = letters(name);
+    let mut keys = Vec::new();
+    push_keys("", defaults, &mut keys);
+    let distance = |key: &String| strsim::osa_distance(&letters(key), &wanted);
+    let nearest = keys.into_iter().min_by_key(distance)?;
+    (distance(&nearest) * 8 <= wanted.len()).then_some(nearest)
+}
+
+/// Appends the dotted keys of all values in a table.
+fn push_keys(section: &str, table: &Table, keys: &mut Vec<String>) {
+    for (key, value) in table {
+        let key = join(section, key);
+        match value {
+            Value::Table(table) => push_keys(&key, table, keys),
+            _ => keys.push(key),
+        }
+    }
 }
 
 fn from_argument(argument: &str, defaults: &Table) -> Result<Layer, ConfigError> {
@@ -255,7 +316,6 @@ mod tests {
         let environment = environment(&[
             ("TALLYD_FLUSH__INTERVAL", "2s"),
             ("TALLYD_EXPORTERS__CONSOLE__PATH", "7"),
-            ("TALLYD_PORT", "tcp://10.0.0.1:8125"),
             ("LOG_LEVEL", "DEBUG"),
         ]);
         let arguments = ["flush.interval=3s".to_owned(), "listeners.udp.share_port=true".to_owned()];
@@ -274,6 +334,36 @@ mod tests {
         let config = load(None, &environment(&[("LOG_FILE_PATH", "/tmp/x.log")]), &[]).unwrap();
         assert_eq!(config.logging.file_path.to_str(), Some("/tmp/x.log"));
         assert!(config.logging.output.contains(&LogOutput::File));
+    }
+
+    #[test]
+    fn variables_of_other_programs_and_empty_ones_are_ignored() {
+        let others = [
+            ("TALLYD_PORT", "udp://10.0.0.1:8125"),
+            ("TALLYD_EXPORTERS_PROMETHEUS_PORT", "tcp://10.0.0.1:9102"),
+            ("TALLYD_SERVICE_HOST", "10.0.0.1"),
+            ("TALLYD_SERVICE_PORT", "8125"),
+            ("TALLYD_SERVICE_PORT_STATSD", "8125"),
+            ("TALLYD_PORT_8125_UDP", "udp://10.0.0.1:8125"),
+            ("TALLYD_PORT_8125_UDP_PORT", "8125"),
+            ("TALLYD_PORT_8125_UDP_ADDR", "10.0.0.1"),
+            ("TALLYD_CLIENT_STATSD__ADDRESS", "127.0.0.1:8125"),
+            ("TALLYD_VERSION", "1.0"),
+            ("TALLYD_FLUSH__INTERVAL", ""),
+            ("LOG_LEVEL", ""),
+            ("LOG_FILE_PATH", ""),
+            ("LOG_LEVELS", "x"),
+        ];
+        let config = load(None, &environment(&others), &[]).unwrap();
+        assert_eq!(config, load(None, &Environment::default(), &[]).unwrap());
+    }
+
+    #[test]
+    fn log_level_can_be_written_warning() {
+        for level in ["warning", "WARNING", "warn"] {
+            let config = load(None, &environment(&[("LOG_LEVEL", level)]), &[]).unwrap();
+            assert_eq!(config.logging.level, LogLevel::Warn);
+        }
     }
 
     /// Each row has a file, the line of the error, and the error without its place.
@@ -318,6 +408,8 @@ mod tests {
             // Values out of bounds.
             ("[flush]\ninterval = \"0s\"\n", 2, "flush.interval: \"0s\" is not between \"100ms\" and \"1h\""),
             ("[flush]\npercentiles = [50, 101]\n", 2, "flush.percentiles: 101 must be above 0 and at most 100"),
+            ("[flush]\npercentiles = [0.5, 0.99, 0.999]\n", 2, "flush.percentiles: these are quantiles, not percentiles; write [50, 99, 99.9]"),
+            ("[flush]\npercentiles = [0.5, 1]\n", 2, "flush.percentiles: these are quantiles, not percentiles; write [50, 100]"),
             ("[flush]\npercentiles = [50, 50]\n", 2, "flush.percentiles: 50 appears twice; keep one"),
             ("[shutdown]\ntimeout = \"1h\"\n", 2, "shutdown.timeout: \"1h\" is not between \"0s\" and \"10m\"; a stop may not take longer"),
             ("[listeners.udp]\nreceivers = 1000\n", 2, "listeners.udp.receivers: 1000 is not between 0 and 256; more than one per core does not help"),
@@ -348,6 +440,7 @@ mod tests {
             ("[listeners.unix_datagram]\nowner = \"a:b:c\"\n", 2, "listeners.unix_datagram.owner: \"a:b:c\" is not an owner; write \"user\", \"user:group\" or \":group\", or \"\" for tallyd's own"),
             ("[exporters.console]\npath = \"\"\n", 2, "exporters.console.path: empty; give the path of a file, or \"-\" for standard output"),
             ("[exporters.textfile]\npath = \"/x/y.txt\"\n", 2, "exporters.textfile.path: must end in \".prom\"; node_exporter reads no other files"),
+            ("[telemetry]\ntags = [\"a:b\", \":c\"]\n", 2, "telemetry.tags: \":c\" is not a tag; write \"key:value\" without commas and bars"),
             // Keys that contradict each other.
             ("[listeners.udp]\nenabled = false\n", 2, "listeners.udp.enabled: every listener is turned off; set this one, or another, to true"),
             (same_path, 6, "listeners.unix_stream.path: the same as listeners.unix_datagram.path; each needs a path of its own"),
@@ -356,13 +449,17 @@ mod tests {
             ("[logging]\noutput = [\"file\"]\nfile_path = \"\"\n", 3, "logging.file_path: empty, although logging.output has \"file\""),
             ("[mapping]\nmapping_file = \"x.yml\"\n[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\n", 3, "mapping.mappings: mapping.mapping_file is set, too; put all rules in one place"),
             // Mapping rules.
-            ("[mapping.defaults.summary_options]\nquantiles = [{ quantile = 2 }]\n", 1, "mapping.defaults: quantile 2 must be above 0 and at most 1"),
+            ("[mapping.defaults.summary_options]\nquantiles = [{ quantile = 2 }]\n", 1, "mapping.defaults: quantile 2 must be above 0 and at most 1; write 0.02"),
             ("[mapping.defaults.summary_options]\nquantiles = [{ error = 2 }]\n", 2, "mapping.defaults.summary_options.quantiles: `quantile` is missing"),
             ("[mapping.defaults]\nobserver_type = \"x\"\n", 2, "mapping.defaults.observer_type: \"x\" is unknown; write \"summary\", \"histogram\" or \"native\""),
             ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\n[[mapping.mappings]]\nmatch = \"a\"\nnme = \"b\"\n", 6, "mapping.mappings.nme: unknown; did you mean `name`?"),
             ("[[mapping.mappings]]\nmatch = \"a\"\nname = 5\n", 3, "mapping.mappings.name: 5 is a number; write text in quotes"),
             ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\nhonor_labels = 1\n", 4, "mapping.mappings.honor_labels: 1 is a number; write true or false"),
             ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\nlabels = { x = 1 }\n", 4, "mapping.mappings.labels.x: 1 is a number; write text in quotes"),
+            ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"a\"\n\n[[mapping.mappings]]\nmatch = \"a\"\nname = \"\"\n", 5, "mapping.mappings: rule 2 (\"a\"): the rule has no name; add one, even with action: drop"),
+            ("[mapping.defaults]\nttl = 5\n", 2, "mapping.defaults.ttl: 5 is a number; write a duration in quotes, such as \"90s\", \"1m30s\" or \"1.5h\""),
+            ("[[mapping.mappings]]\nmatch = \"a\"\nname = \"b\"\nttl = true\n", 4, "mapping.mappings.ttl: true is a boolean; write a duration in quotes, such as \"90s\", \"1m30s\" or \"1.5h\""),
+            ("[listeners.unix_datagram]\nowner = 0\n", 2, "listeners.unix_datagram.owner: 0 is a number; write an owner in quotes, such as \"user\", \"user:group\" or \"0:0\""),
             ("[[mapping.mappings]]\nmatch = \"a b\"\nname = \"b\"\n", 1, "mapping.mappings: rule 1 (\"a b\"): match \"a b\" is not a glob: segments of letters, digits, \"_\" and \"-\", or \"*\", with dots between them, and no digit first; for a regular expression, add match_type: regex"),
             // Text that is not TOML.
             ("[flush]\ninterval = \n", 2, "a value is missing after \"=\""),
@@ -418,6 +515,14 @@ mod tests {
     #[test]
     fn errors_outside_of_a_file_name_the_variable_or_the_argument() {
         let variables = [
+            ("TALLYD_FLUSH_INTERVAL", "1s", "unknown; did you mean TALLYD_FLUSH__INTERVAL?"),
+            ("TALLYD_FLUSH__INTERVALL", "1s", "unknown; did you mean TALLYD_FLUSH__INTERVAL?"),
+            ("TALLYD_LISTENERS_UDP__BIND", "x", "unknown; did you mean TALLYD_LISTENERS__UDP__BIND?"),
+            (
+                "TALLYD_LISTENERS__UNIX__DATAGRAM__PATH",
+                "/x",
+                "unknown; did you mean TALLYD_LISTENERS__UNIX_DATAGRAM__PATH?",
+            ),
             ("TALLYD_FLUSH__NOPE", "1", "flush.nope: unknown; known here: interval, percentiles"),
             (
                 "TALLYD_FLUSH__INTERVAL",

@@ -7,6 +7,7 @@
 //!       v
 //!    sections         one line per key: its type, its bounds, whether a reload changes it
 //!       |  check      refuses keys that contradict each other
+//!       |  suspects   warns of legal settings that are probably mistakes
 //!       v
 //!    options          for listeners, aggregation, flush and exporters
 //! ```
@@ -20,11 +21,13 @@ mod options;
 mod read;
 mod sections;
 mod setting;
+mod suspects;
 mod values;
 
 pub use error::ConfigError;
+pub(in crate::app) use error::Warning;
 pub use layers::{Environment, load};
-pub(in crate::app) use layers::{Occasion, load_on};
+pub(in crate::app) use layers::{Occasion, load_with_warnings};
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
 
@@ -33,5 +36,20 @@ use crate::mapping::Mapping;
 /// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
 pub(in crate::app) const EXIT_CONFIG: u8 = 78;
 
-/// A configuration and its mapping rules, or the reason why tallyd refuses them.
-pub(in crate::app) type Loaded = Result<(Config, Mapping), ConfigError>;
+/// A configuration that tallyd can run with.
+pub(in crate::app) struct Ready {
+    pub(in crate::app) config: Config,
+    pub(in crate::app) mapping: Mapping,
+    /// Settings that are legal but probably mistakes.
+    pub(in crate::app) warnings: Vec<Warning>,
+}
+
+impl Ready {
+    /// Logs the settings that are probably mistakes.
+    pub(in crate::app) fn log_warnings(&self) {
+        self.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+}
+
+/// A configuration, or the reason why tallyd refuses it.
+pub(in crate::app) type Loaded = Result<Ready, ConfigError>;

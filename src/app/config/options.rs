@@ -5,13 +5,13 @@ use std::thread;
 
 use strum::VariantArray;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Warning};
 use super::file::read_text;
 use super::sections::{
     AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection, IdleSum,
     ListenersSection, PrometheusSection, Signed, TcpSection, UdpSection, UnixStreamSection,
 };
-use super::setting::Setting;
+use super::setting::{ChangedKeys, Setting};
 use super::values::FileMode;
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
@@ -19,8 +19,8 @@ use crate::export;
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError};
 use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions};
-use crate::mapping::{HistogramOptions, Mapping, MappingError};
-use crate::model::{Percentile, Policies, Policy, Statistics};
+use crate::mapping::{HistogramOptions, Mapping, MappingError, MappingWarning};
+use crate::model::{Kind, Percentile, Policies, Policy, Series, Statistics};
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
 
@@ -33,9 +33,14 @@ impl Config {
 
     /// Returns the keys whose values differ from those in force and take effect only after a restart.
     pub(in crate::app) fn restart_keys(&self, in_force: &Self) -> Vec<String> {
-        let mut keys = Vec::new();
-        self.push_restart_keys(in_force, "", &mut keys);
-        keys
+        self.changed_keys(in_force).at_restart
+    }
+
+    /// Returns the keys whose values differ from those of another configuration.
+    pub(in crate::app) fn changed_keys(&self, other: &Self) -> ChangedKeys {
+        let mut changed = ChangedKeys::default();
+        self.push_changed_keys(other, "", false, &mut changed);
+        changed
     }
 
     /// Reads the mapping rules from the mapping file or, if none is set, from the configuration itself.
@@ -52,9 +57,20 @@ impl Config {
         let text = read_text(path).map_err(|problem| {
             ConfigError::in_file(path, None, format!("{problem}; see mapping.mapping_file"))
         })?;
-        Mapping::from_yaml(&text).map_err(|MappingError { line, problem }| {
+        Mapping::from_yaml(&text).map_err(|MappingError { line, problem, .. }| {
             ConfigError::in_file(path, line.map(|line| line as usize), problem)
         })
+    }
+
+    /// Returns the warnings about the rules of the mapping file. `load_with_warnings` has those of other rules.
+    pub(in crate::app) fn mapping_warnings(&self, mapping: &Mapping) -> Vec<Warning> {
+        let path = &self.mapping.mapping_file;
+        let warnings = mapping.warnings().iter().filter(|_| !path.as_os_str().is_empty());
+        let warning = |warning: &MappingWarning| {
+            let line = warning.line.map(|line| line as usize);
+            ConfigError::in_file(path, line, warning.problem.clone())
+        };
+        warnings.map(warning).collect()
     }
 
     /// Checks the web configuration file, if there is one, and the certificates that it names.
@@ -155,6 +171,23 @@ impl Config {
         }
     }
 
+    /// Returns the tags of all of tallyd's own series, as keys and values.
+    pub(in crate::app) fn own_tags(&self) -> Vec<(String, String)> {
+        let split = |tag: &String| {
+            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        self.telemetry.tags.iter().map(split).collect()
+    }
+
+    /// Returns the name and the labels of the text file's timestamp.
+    pub(in crate::app) fn textfile_timestamp(&self) -> String {
+        let tags = self.own_tags();
+        let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let series = Series::new(Kind::Gauge, "tallyd.textfile_timestamp_seconds", &tags);
+        self.exporters.prometheus.naming.exposed(&series)
+    }
+
     /// Returns the options of the Prometheus endpoint, if it is enabled.
     pub(in crate::app) fn serving(&self) -> Option<ServerOptions> {
         let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
@@ -175,6 +208,7 @@ impl Config {
             naming: self.exporters.prometheus.naming,
             max_line: self.listeners.tcp.max_line.get(),
             format,
+            is_numbered: false,
         }
     }
 }
@@ -287,7 +321,9 @@ mod tests {
             "telemetry.enabled=false",
             "logging.level=debug",
         ];
-        assert_eq!(with(&reloaded).restart_keys(&in_force), [""; 0]);
+        let ChangedKeys { at_reload, at_restart } = with(&reloaded).changed_keys(&in_force);
+        assert_eq!(at_restart, [""; 0]);
+        assert_eq!((at_reload.len(), &*at_reload[0]), (reloaded.len(), "flush.interval"));
         let changed =
             ["aggregation.digits=3", "listeners.tcp.enabled=true", "logging.format=json", reloaded[0]];
         let waiting = ["listeners.tcp.enabled", "aggregation.digits", "logging.format"];

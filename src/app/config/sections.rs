@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{
-    console_path, histogram_bounds, native_bucket_factor, percentiles, socket_path, textfile_path,
+    console_path, histogram_bounds, native_bucket_factor, own_tags, percentiles, socket_path, textfile_path,
 };
 use super::read::Problem;
-use super::setting::{Check, Setting, sections, values};
-use super::values::{Address, FileMode, Host, HumanDuration, Size};
+use super::setting::{ChangedKeys, Check, Setting, sections, values};
+use super::values::{Address, FileMode, Host, HumanDuration, Lifetime, Size};
 use crate::export::prometheus::Naming;
 use crate::export::{Format, OnExit};
 use crate::listen::{Framing, Owner};
@@ -31,7 +31,7 @@ sections! {
         #[reload] mapping: MappingSection;
         aggregation: AggregationSection;
         exporters: ExportersSection;
-        #[reload] telemetry: TelemetrySection;
+        telemetry: TelemetrySection;
         logging: LoggingSection;
     }
     pub(in crate::app) FlushSection {
@@ -116,12 +116,12 @@ sections! {
         gauges: IdleGauge;
     }
     pub(in crate::app) ExpireSection {
-        counter: HumanDuration;
-        gauge: HumanDuration;
-        timing: HumanDuration;
-        histogram: HumanDuration;
-        distribution: HumanDuration;
-        set: HumanDuration;
+        counter: Lifetime;
+        gauge: Lifetime;
+        timing: Lifetime;
+        histogram: Lifetime;
+        distribution: Lifetime;
+        set: Lifetime;
     }
     pub(in crate::app) ExportersSection {
         console: ConsoleSection;
@@ -132,6 +132,7 @@ sections! {
         enabled: bool;
         format: Format;
         path: PathBuf, console_path;
+        max_rows: usize;
     }
     pub(in crate::app) PrometheusSection {
         start_http_server: bool;
@@ -156,7 +157,8 @@ sections! {
         reserved_prefixes: Vec<String>;
     }
     pub(in crate::app) TelemetrySection {
-        enabled: bool;
+        #[reload] enabled: bool;
+        tags: Vec<String>, own_tags;
     }
     pub(in crate::app) LoggingSection {
         #[reload] level: LogLevel;
@@ -167,7 +169,7 @@ sections! {
 }
 
 values! {
-    bool, u16, f64, usize, PathBuf, HumanDuration, Size, Address, Host, FileMode,
+    bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Host, FileMode,
     Framing, Owner, Defaults, Exposition, Format, Naming, OnExit,
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }
@@ -206,7 +208,7 @@ impl MappingSection {
 
 impl ExpireSection {
     /// Returns each key with its value, in the order of the variants of [`Kind`](crate::model::Kind).
-    pub(super) fn by_name(&self) -> [(&'static str, HumanDuration); 6] {
+    pub(super) fn by_name(&self) -> [(&'static str, Lifetime); 6] {
         let Self { counter, gauge, timing, histogram, distribution, set } = *self;
         [
             ("counter", counter),

@@ -13,10 +13,11 @@ pub(super) trait Setting: PartialEq {
         Ok(())
     }
 
-    /// Appends the keys whose values differ from those in force and take effect only after a restart. `key` is the key of
-    /// this setting.
-    fn push_restart_keys(&self, in_force: &Self, key: &str, keys: &mut Vec<String>) {
-        if self != in_force {
+    /// Appends the keys whose values differ from those of `other`. `key` is the key of this setting, and `at_reload` says
+    /// whether a reload changes it.
+    fn push_changed_keys(&self, other: &Self, key: &str, at_reload: bool, changed: &mut ChangedKeys) {
+        if self != other {
+            let keys = if at_reload { &mut changed.at_reload } else { &mut changed.at_restart };
             keys.push(key.to_owned());
         }
     }
@@ -24,6 +25,15 @@ pub(super) trait Setting: PartialEq {
     /// Appends each key below `key` that has bounds, with the bounds as `config.toml` writes them.
     #[cfg(test)]
     fn push_bounds(_key: &str, _bounds: &mut Vec<(String, [String; 2])>) {}
+}
+
+/// The keys whose values differ between two configurations, in the order of `config.toml`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::app) struct ChangedKeys {
+    /// The keys that take effect at a reload.
+    pub(in crate::app) at_reload: Vec<String>,
+    /// The keys that take effect only after a restart.
+    pub(in crate::app) at_restart: Vec<String>,
 }
 
 /// A check of a value: a range or a function, alone or in a pair with a reason.
@@ -112,13 +122,11 @@ macro_rules! sections {
                 Ok(())
             }
 
-            fn push_restart_keys(&self, in_force: &Self, key: &str, keys: &mut Vec<String>) {
+            fn push_changed_keys(&self, other: &Self, key: &str, at_reload: bool, changed: &mut ChangedKeys) {
                 $(
-                    let takes_effect_at_reload = [$(stringify!($reload))?].contains(&"reload");
-                    if !takes_effect_at_reload {
-                        let key = $crate::app::config::setting::join(key, stringify!($key));
-                        self.$key.push_restart_keys(&in_force.$key, &key, keys);
-                    }
+                    let at_reload_too = at_reload || [$(stringify!($reload))?].contains(&"reload");
+                    let key_of_field = $crate::app::config::setting::join(key, stringify!($key));
+                    self.$key.push_changed_keys(&other.$key, &key_of_field, at_reload_too, changed);
                 )*
             }
 

@@ -9,6 +9,8 @@ use bytesize::ByteSize;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::model::Policy;
+
 /// A value that the configuration writes as text in quotes.
 pub(super) trait Written: Sized {
     /// The name of the type with an article, for error messages.
@@ -71,6 +73,13 @@ written! {
     HumanDuration(Duration): "a duration", r#""10s""#,
         |text| humantime::parse_duration(text).ok(),
         |duration| humantime::format_duration(duration).to_string();
+    /// A duration, or `"never"`.
+    Lifetime(Duration): "a duration or \"never\"", r#""1h" or "never""#,
+        |text| if text == "never" { Some(Policy::NEVER) } else { humantime::parse_duration(text).ok() },
+        |lifetime| match lifetime {
+            Policy::NEVER => "never".to_owned(),
+            duration => humantime::format_duration(duration).to_string(),
+        };
     /// A number of bytes, written `"4KiB"`, `"8MiB"` or `"1500B"`.
     Size(usize): "a size", r#""8MiB""#,
         |text| text.parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok()),

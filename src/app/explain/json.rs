@@ -7,6 +7,7 @@ use crate::mapping::{Mapping, Rule};
 use crate::model::{Kind, Named, Series};
 use crate::protocol::{Event, Line, Metric, Origin, RejectReason, SampleValue, ServiceCheck};
 use crate::resolve::{IdentityBuilder, lossy, map, sorted};
+use crate::text::visible::json_escaped;
 
 /// The meaning of a line.
 #[derive(Debug, Serialize)]
@@ -31,6 +32,9 @@ pub(super) enum Meaning {
         reason: &'static str,
         /// The byte at which the error is, counted from 1.
         column: usize,
+        /// The number of the line in the input, counted from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<u64>,
     },
 }
 
@@ -122,14 +126,15 @@ impl Meaning {
     }
 
     /// Returns the meaning of a rejected line.
-    pub(super) fn rejected(reason: RejectReason, offset: usize) -> Self {
-        Meaning::Rejected { ok: false, reason: reason.name(), column: offset + 1 }
+    pub(super) fn rejected(reason: RejectReason, offset: usize, line: Option<u64>) -> Self {
+        Meaning::Rejected { ok: false, reason: reason.name(), column: offset + 1, line }
     }
 
-    /// Returns the object on a row of its own, with the line feed.
+    /// Returns the object on a row of its own, with the line feed. Hidden characters are escaped.
     pub(super) fn to_json(&self) -> String {
         // All keys are text and all numbers are finite, so this cannot fail.
-        serde_json::to_string(self).unwrap_or_default() + "\n"
+        let json = serde_json::to_string(self).unwrap_or_default();
+        json_escaped(&json).into_owned() + "\n"
     }
 }
 

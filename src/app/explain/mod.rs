@@ -38,6 +38,8 @@ pub struct Explainer {
     pub max_line: usize,
     /// The format of the explanations.
     pub format: Format,
+    /// Whether the text for a rejected line has the number of the line.
+    pub is_numbered: bool,
 }
 
 /// The default explains lines for people, as the shipped configuration reads them.
@@ -49,33 +51,49 @@ impl Default for Explainer {
             naming: Naming::Prometheus,
             max_line: 64 << 10,
             format: Format::Text,
+            is_numbered: false,
         }
     }
 }
 
 impl Explainer {
-    /// Explains the lines of `input`, each as soon as it is read.
+    /// Explains the lines of `input`, each as soon as it is read. Returns the number of rejected lines.
     ///
     /// # Errors
     ///
     /// Returns an error if the input cannot be read or the output cannot be written.
-    pub fn explain_all(&self, mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+    pub fn explain_all(&self, mut input: impl Read, mut output: impl Write) -> io::Result<u64> {
         let mut deframer = Deframer::new(Framing::Lines, self.max_line);
         let mut buffer = vec![0; 64 << 10];
         let mut explanations = String::new();
-        let push = |explanations: &mut String, frame: Frame<'_>| match frame {
-            Frame::Lines(lines) => explanations.extend(protocol::lines(lines).map(|line| self.explain(line))),
-            Frame::TooLong => {
-                explanations.push_str(&self.reject(&[], RejectReason::LineTooLong, self.max_line));
+        let (mut number, mut rejected) = (0_u64, 0_u64);
+        let mut push = |explanations: &mut String, frame: Frame<'_>| {
+            let mut push_one = |Explanation { text, is_rejected }| {
+                rejected += u64::from(is_rejected);
+                explanations.push_str(&text);
+            };
+            match frame {
+                Frame::Lines(lines) => {
+                    // Empty lines count, so that the numbers are those of an editor.
+                    for line in lines.strip_suffix(b"\n").unwrap_or(lines).split(|&byte| byte == b'\n') {
+                        number += 1;
+                        protocol::lines(line).for_each(|line| push_one(self.explanation(line, Some(number))));
+                    }
+                }
+                Frame::TooLong => {
+                    number += 1;
+                    push_one(self.reject(&[], RejectReason::LineTooLong, self.max_line, Some(number)));
+                }
+                Frame::Truncated => {}
             }
-            Frame::Truncated => {}
         };
         loop {
             let read = input.read(&mut buffer)?;
             if read == 0 {
                 deframer.end(End::Whole, |frame| push(&mut explanations, frame));
                 output.write_all(explanations.as_bytes())?;
-                return output.flush();
+                output.flush()?;
+                return Ok(rejected);
             }
             let pushed = deframer.push(&buffer[..read], |frame| push(&mut explanations, frame));
             pushed.map_err(io::Error::other)?;
@@ -88,25 +106,37 @@ impl Explainer {
     /// Returns the explanation of one line, as rows that each end in a line feed.
     #[must_use]
     pub fn explain(&self, line: &[u8]) -> String {
+        self.explanation(line, None).text
+    }
+
+    fn explanation(&self, line: &[u8], number: Option<u64>) -> Explanation {
         if line.len() > self.max_line {
-            return self.reject(line, RejectReason::LineTooLong, self.max_line);
+            return self.reject(line, RejectReason::LineTooLong, self.max_line, number);
         }
         match protocol::parse(line, self.options.dialects) {
-            Err(error) => self.reject(line, error.reason(), error.offset()),
+            Err(error) => self.reject(line, error.reason(), error.offset(), number),
             Ok(parsed) => {
                 let Self { options, mapping, naming, format, .. } = self;
-                match format {
+                let text = match format {
                     Format::Json => Meaning::new(&parsed, options, mapping).to_json(),
                     Format::Text => Describer { options, mapping, naming: *naming }.describe(line, &parsed),
-                }
+                };
+                Explanation { text, is_rejected: false }
             }
         }
     }
 
-    fn reject(&self, line: &[u8], reason: RejectReason, offset: usize) -> String {
-        match self.format {
-            Format::Json => Meaning::rejected(reason, offset).to_json(),
-            Format::Text => text::rejection(line, reason, offset),
-        }
+    fn reject(&self, line: &[u8], reason: RejectReason, offset: usize, number: Option<u64>) -> Explanation {
+        let text = match self.format {
+            Format::Json => Meaning::rejected(reason, offset, number).to_json(),
+            Format::Text => text::rejection(line, reason, offset, number.filter(|_| self.is_numbered)),
+        };
+        Explanation { text, is_rejected: true }
     }
+}
+
+/// The explanation of one line.
+struct Explanation {
+    text: String,
+    is_rejected: bool,
 }

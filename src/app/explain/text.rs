@@ -17,8 +17,8 @@ use crate::resolve::{IdentityBuilder, RefuseReason, lossy, map};
 use crate::text::number::push_number;
 use crate::text::visible::visible;
 
-/// Returns the explanation of a rejected line.
-pub(super) fn rejection(line: &[u8], reason: RejectReason, offset: usize) -> String {
+/// Returns the explanation of a rejected line. `number` is its position in the input, counted from 1.
+pub(super) fn rejection(line: &[u8], reason: RejectReason, offset: usize, number: Option<u64>) -> String {
     let mut text = String::new();
     // A line that is too long would fill the screen.
     if reason != RejectReason::LineTooLong {
@@ -26,7 +26,11 @@ pub(super) fn rejection(line: &[u8], reason: RejectReason, offset: usize) -> Str
         text = format!("{}\n{}\n", drawing.text(), drawing.pointer(offset));
     }
     let (name, words, column) = (reason.name(), words::rejected(reason), offset + 1);
-    push_field(&mut text, "rejected", &format!("{name} at column {column}: {words}"));
+    let place = match number {
+        Some(number) => format!("line {number}, column {column}"),
+        None => format!("column {column}"),
+    };
+    push_field(&mut text, "rejected", &format!("{name} at {place}: {words}"));
     text
 }
 

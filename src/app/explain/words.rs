@@ -11,7 +11,7 @@ pub(super) fn rejected(reason: RejectReason) -> &'static str {
         RejectReason::MissingType => "the type is missing; a line is name:value|type",
         RejectReason::UnknownType => "a type is c, g, ms, h, d or s (or m for c, kv for g)",
         RejectReason::BadValue => "a value is a finite decimal number after a colon, such as 5, -0.5 or 1e3",
-        RejectReason::BadRate => "a sample rate is a number above 0 and at most 1",
+        RejectReason::BadRate => "a sample rate is a number from 1e-9 to 1",
         RejectReason::MixedTags => {
             "the name has tags in two dialects, or in addition to a tag section; use one"
         }
@@ -29,6 +29,9 @@ pub(super) fn rejected(reason: RejectReason) -> &'static str {
 pub(super) fn noted(note: Note) -> &'static str {
     match note {
         Note::EmptyValue => "an empty value among several is skipped",
+        Note::PackedCounter => {
+            "several values of a counter or gauge; if the first is a port, the name ends before it"
+        }
         Note::EmptySection => "an empty section is skipped",
         Note::UnknownSection => "an unknown section is skipped",
         Note::RepeatedSection => "a section appears twice; the later one counts",
@@ -37,6 +40,7 @@ pub(super) fn noted(note: Note) -> &'static str {
         Note::TimestampIgnored => {
             "a timestamp is skipped, because it is not a number of seconds above 0 or the type takes none"
         }
+        Note::TagWithoutKey => "a tag without a key is skipped",
         Note::TagNotUtf8 => "a tag has bytes that are not UTF-8, which are replaced by U+FFFD",
         Note::TextNotUtf8 => "the text has bytes that are not UTF-8, which are replaced by U+FFFD",
         Note::FieldIgnored => {

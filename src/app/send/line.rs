@@ -105,7 +105,8 @@ fn difference(parts: &Parts<'_>, metric: &Metric<'_>) -> Option<String> {
         (key.as_bytes().to_vec(), value.as_bytes().to_vec())
     };
     let given: Vec<_> = parts.tags.iter().map(split).collect();
-    let tags: Vec<_> = metric.tags().iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+    let tags: Vec<_> =
+        metric.tags().iter().map(|(key, value)| (key.to_vec(), value.unwrap_or_default().to_vec())).collect();
     if tags != given {
         return Some(format!("the tags would be {}", shown(&tags)));
     }

@@ -1,10 +1,11 @@
 //! Parses the URL of the listener that receives the lines.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::listen::Framing;
+use crate::listen::{Framing, ListenOptions};
 
 /// A listener of tallyd, or of another server with the same protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,57 @@ impl Target {
             Self::UnixStream(_) => Some(Framing::Length),
         }
     }
+}
+
+/// The default is tallyd's own default listener.
+impl Default for Target {
+    fn default() -> Self {
+        Self::Udp("127.0.0.1:8125".to_owned())
+    }
+}
+
+impl Target {
+    /// Returns the first listener of a configuration: UDP, a Unix socket for datagrams, TCP, or a Unix stream.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason in words if the configuration does not say where that listener is.
+    pub(in crate::app) fn first_of(listening: &ListenOptions) -> Result<Self, String> {
+        let ListenOptions { udp, tcp, unix_datagram, unix_stream } = listening;
+        let ip = udp.as_ref().map(|udp| (Self::Udp as fn(String) -> Self, udp.address));
+        if let (None, Some((file, _))) = (&ip, unix_datagram) {
+            return Ok(Self::UnixDatagram(file.path.clone()));
+        }
+        let ip = ip.or_else(|| tcp.as_ref().map(|(address, _)| (Self::Tcp as fn(String) -> Self, *address)));
+        match (ip, unix_stream) {
+            (Some((_, address)), _) if address.port() == 0 => {
+                Err("the configuration chooses a free port (0); give the port with --to".to_owned())
+            }
+            (Some((make, address)), _) => Ok(make(reachable(address).to_string())),
+            (None, Some((file, _))) => Ok(Self::UnixStream(file.path.clone())),
+            (None, None) => Err("the configuration has no listener; give one with --to".to_owned()),
+        }
+    }
+
+    /// Returns the framing of the listener of this kind in a configuration.
+    pub(in crate::app) fn framing_in(&self, listening: &ListenOptions) -> Option<Framing> {
+        match self {
+            Self::Udp(_) | Self::UnixDatagram(_) => None,
+            Self::Tcp(_) => listening.tcp.as_ref().map(|(_, options)| options.framing),
+            Self::UnixStream(_) => listening.unix_stream.as_ref().map(|(_, options)| options.framing),
+        }
+    }
+}
+
+/// Returns an address at which a listener of this machine can be reached. A wildcard address is not one.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 impl FromStr for Target {

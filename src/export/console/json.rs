@@ -5,6 +5,7 @@ use std::iter;
 
 use crate::model::{Event, Named, Percentile, Policy, Row, Snapshot, Value};
 use crate::text::number::push_float;
+use crate::text::visible::json_escaped;
 
 /// Writes the lines of one snapshot.
 pub(super) struct JsonLines<'a> {
@@ -17,7 +18,7 @@ pub(super) struct JsonLines<'a> {
 
 impl<'a> JsonLines<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
-        let time = humantime::format_rfc3339_seconds(snapshot.time);
+        let time = snapshot.time_text();
         let mut head = format!("{{\"time\":\"{time}\",\"interval_s\":");
         // This is never zero, because readers divide by it.
         push_float(&mut head, (snapshot.interval.as_secs_f64() * 1e3).round().max(1.0) / 1e3);
@@ -26,8 +27,12 @@ impl<'a> JsonLines<'a> {
         Self { head, percentile_keys: snapshot.policies.iter().map(keys).collect(), snapshot }
     }
 
-    /// Appends the line of a row.
-    pub(super) fn push(&self, text: &mut String, Row { series, value, policy }: Row<'_>) {
+    /// Appends the line of a row, unless it is one of tallyd's own metrics with the value 0.
+    pub(super) fn push(&self, text: &mut String, row: Row<'_>) {
+        if row.is_own_zero() {
+            return;
+        }
+        let Row { series, value, policy } = row;
         text.push_str(&self.head);
         text.push_str(",\"name\":");
         push_string(text, series.name());
@@ -119,17 +124,18 @@ fn push_field(text: &mut String, key: &str, value: f64) {
     push_float(text, value);
 }
 
-/// Appends a string as `serde_json` writes it. Most strings need no escape, and copying them avoids an allocation.
+/// Appends a string as `serde_json` writes it, but escapes all hidden characters. Most strings need no escape, and copying
+/// them avoids an allocation.
 fn push_string(text: &mut String, string: &str) {
     // Without an early exit, the compiler can compare many bytes at a time.
-    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     if string.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         text.push('"');
         text.push_str(string);
         text.push('"');
     } else {
         // This cannot fail, because every string has a JSON form.
-        text.push_str(&serde_json::to_string(string).unwrap_or_default());
+        text.push_str(&json_escaped(&serde_json::to_string(string).unwrap_or_default()));
     }
 }
 
@@ -205,6 +211,30 @@ mod tests {
     }
 
     #[test]
+    fn own_metrics_that_are_zero_have_no_line() {
+        let own = |value| render_one(Series::new(Kind::Counter, "tallyd.lines", &[]), Value::Counter(value));
+        assert_eq!((own(0.0).as_str(), own(1.0).lines().count()), ("", 1));
+        let client = render_one(Series::new(Kind::Gauge, "queue", &[]), Value::Gauge(0.0));
+        assert!(client.ends_with("\"value\":0.0}\n"), "{client}");
+    }
+
+    #[test]
+    fn hidden_characters_are_escaped_and_read_back() {
+        let tag = "a\u{1b}[31m\u{9b}2J\u{202e}\u{7f}é🦀";
+        let line = render_one(Series::new(Kind::Gauge, "queue", &[("k", tag)]), Value::Gauge(1.0));
+        assert!(line.contains(r#"{"k":"a\u001b[31m\u009b2J\u202e\u007fé🦀"}"#), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["tags"]["k"], tag);
+    }
+
+    #[test]
+    fn time_has_milliseconds_if_there_are_some() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_348_810_250);
+        let snapshot = Snapshot { time, ..snapshot(Rows::default()) };
+        assert!(JsonLines::new(&snapshot).head.starts_with("{\"time\":\"2026-11-22T12:00:10.250Z\""));
+    }
+
+    #[test]
     fn shortest_interval_is_not_written_as_zero() {
         let snapshot = Snapshot { interval: Duration::from_nanos(1), ..snapshot(Rows::default()) };
         assert!(JsonLines::new(&snapshot).head.ends_with("\"interval_s\":0.001"));
@@ -239,7 +269,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn strings_and_tags_are_written_as_serde_json_writes_them(
+        fn strings_and_tags_are_written_as_serde_json_escapes_them(
             tags in prop::collection::vec(("[a-c\"\n]{0,2}", any::<String>()), 0..8),
         ) {
             let mut tags = tags;
@@ -249,13 +279,13 @@ mod tests {
             let members: Vec<_> = tags
                 .chunk_by(|a, b| a.0 == b.0)
                 .map(|same_key| {
-                    let key = serde_json::to_string(&same_key[0].0).unwrap();
+                    let key = json_escaped(&serde_json::to_string(&same_key[0].0).unwrap()).into_owned();
                     let values: Vec<_> = same_key.iter().map(|(_, value)| value).collect();
                     let value = match values[..] {
                         [value] => serde_json::to_string(value),
                         _ => serde_json::to_string(&values),
                     };
-                    format!("{key}:{}", value.unwrap())
+                    format!("{key}:{}", json_escaped(&value.unwrap()))
                 })
                 .collect();
             prop_assert_eq!(text, format!(",\"tags\":{{{}}}", members.join(",")));

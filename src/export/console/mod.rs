@@ -2,15 +2,19 @@
 
 mod brief;
 mod json;
+mod screen;
 mod text;
 
 use std::io;
 use std::path::PathBuf;
 
+use tokio::sync::mpsc::Sender;
+
 use super::append::Append;
 use super::exporter::{ExportError, Exporter, PIECE};
 use super::outcome::ExportOutcome;
 use crate::model::{Event, Row, Snapshot};
+use screen::Screen;
 
 /// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -27,13 +31,29 @@ pub enum Format {
 pub struct Console {
     format: Format,
     append: Append,
+    /// The most rows per interval on a terminal. 0 means no limit.
+    max_rows: usize,
+    /// Gets a message if the reader of standard output is gone.
+    closed: Option<Sender<()>>,
 }
 
 impl Console {
     /// Creates an exporter that appends to the file at `path`. The path `-` means standard output.
     #[must_use]
     pub fn new(format: Format, path: PathBuf) -> Self {
-        Self { format, append: Append::new(path) }
+        Self { format, append: Append::new(path), max_rows: 0, closed: None }
+    }
+
+    /// Limits the rows per interval on a terminal. 0 means no limit.
+    #[must_use]
+    pub fn with_max_rows(self, max_rows: usize) -> Self {
+        Self { max_rows, ..self }
+    }
+
+    /// Sends a message to `closed` if the reader of standard output is gone.
+    #[must_use]
+    pub(crate) fn with_closed_notice(self, closed: Option<Sender<()>>) -> Self {
+        Self { closed, ..self }
     }
 
     /// Writes a snapshot in pieces, because the text of a million rows takes more memory than the rows.
@@ -43,6 +63,7 @@ impl Console {
         mut text: String,
         push_row: impl Fn(&mut String, Row<'_>),
         push_event: impl Fn(&mut String, &Event),
+        footer: impl FnOnce() -> String,
     ) -> io::Result<()> {
         for row in rows {
             push_row(&mut text, row);
@@ -52,6 +73,7 @@ impl Console {
             push_event(&mut text, event);
             self.write_piece(&mut text)?;
         }
+        text.push_str(&footer());
         self.append.append(&text)
     }
 
@@ -72,19 +94,36 @@ impl Exporter for Console {
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         let written = match self.format {
             Format::Text => {
-                let table = text::Table::new(snapshot, self.append.is_terminal());
+                let screen = self.append.is_terminal().then(|| Screen::now(self.max_rows));
+                let table = text::Table::new(snapshot, screen);
                 let row = |text: &mut String, row: Row<'_>| table.push(text, row);
-                self.write(snapshot, table.header(), row, text::push_event)
+                let event = |text: &mut String, event: &Event| table.push_event(text, event);
+                self.write(snapshot, table.header(), row, event, || table.footer())
             }
             Format::Json => {
                 let lines = json::JsonLines::new(snapshot);
                 let row = |text: &mut String, row: Row<'_>| lines.push(text, row);
-                self.write(snapshot, String::new(), row, |text, event| lines.push_event(text, event))
+                self.write(
+                    snapshot,
+                    String::new(),
+                    row,
+                    |text, event| lines.push_event(text, event),
+                    String::new,
+                )
             }
         };
         match written {
             Ok(()) => Ok(ExportOutcome::default()),
-            Err(error) => Err(ExportError::new(format!("cannot write to {}", self.append.describe()), error)),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::BrokenPipe
+                    && self.append.is_stdout()
+                    && let Some(closed) = &self.closed
+                {
+                    // The daemon stops after the first message, so a full channel is no loss.
+                    _ = closed.try_send(());
+                }
+                Err(ExportError::new(format!("cannot write to {}", self.append.describe()), error))
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! Writes aligned columns for people.
 
+use std::cell::Cell;
 use std::fmt::Write;
 
 use super::brief::push_brief;
+use super::screen::Screen;
 use crate::model::{
     Event, Named, Percentile, Policy, Priority, RESERVED_PREFIX, Row, Series, Snapshot, Summary, Value,
 };
@@ -18,7 +20,7 @@ const NUMBER_WIDTH: usize = 12;
 const STATISTIC_WIDTH: usize = 8;
 
 /// tallyd's own counters of losses, sorted and without their prefix.
-const LOSSES: [&str; 12] = [
+const LOSSES: [&str; 14] = [
     "connections_refused",
     "datagrams_dropped",
     "datagrams_truncated",
@@ -26,8 +28,10 @@ const LOSSES: [&str; 12] = [
     "export_errors",
     "flush_late",
     "http_connections_refused",
+    "increases_absorbed",
     "lines_cut",
     "lines_rejected",
+    "samples_absorbed",
     "series_quarantined",
     "series_refused",
     "snapshots_dropped",
@@ -36,65 +40,122 @@ const LOSSES: [&str; 12] = [
 /// Writes the lines of one snapshot.
 pub(super) struct Table<'a> {
     snapshot: &'a Snapshot,
-    /// Whether the header replaces tallyd's own metrics. If so, only their counters of losses have rows.
-    is_folded: bool,
+    /// The terminal, if the output is one. If so, the header replaces tallyd's own metrics, and only their counters of losses
+    /// have rows.
+    screen: Option<Screen>,
     /// The width of the name column.
     name_width: usize,
-    /// The labels before the percentiles, by policy.
-    percentile_labels: Vec<Vec<String>>,
+    /// The labels before the statistics, by policy. `None` stands for a statistic that does not fit the width.
+    labels: Vec<Vec<Option<String>>>,
+    /// The rows and events so far that count towards the limit of the terminal.
+    counted: Cell<usize>,
 }
 
 impl<'a> Table<'a> {
     /// Prepares the lines of a snapshot. On a terminal, the header replaces most of tallyd's own metrics, so people
     /// find the metrics of their applications.
-    pub(super) fn new(snapshot: &'a Snapshot, is_terminal: bool) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot, screen: Option<Screen>) -> Self {
+        let widest = screen.map_or(NAME_WIDTH, |screen| screen.width.saturating_mul(2) / 5).min(NAME_WIDTH);
+        let mut counted = 0;
         let mut width = 0;
         let mut name = String::new();
-        for row in snapshot.rows.iter().filter(|row| is_shown(*row, is_terminal)) {
+        for row in snapshot.rows.iter().filter(|row| is_shown(*row, screen.is_some())) {
+            counted += usize::from(!is_loss(row.series, screen));
+            if screen.is_some_and(|screen| counted > screen.max_rows) && !is_loss(row.series, screen) {
+                continue;
+            }
             name.clear();
             width = width.max(push_name(&mut name, row.series));
-            if width >= NAME_WIDTH {
-                width = NAME_WIDTH;
+            if width >= widest {
+                width = widest;
                 break;
             }
         }
-        let label = |percentile: &Percentile| format!("  p{} ", percentile.percent());
-        let labels = |policy: &Policy| policy.statistics.percentiles.iter().map(label).collect();
+        let space = screen.map_or(usize::MAX, |screen| screen.width).saturating_sub(TYPE_WIDTH + 4 + width);
+        let labels = |policy: &Policy| labels(&policy.statistics.percentiles, space);
         Self {
             name_width: width,
-            percentile_labels: snapshot.policies.iter().map(labels).collect(),
+            labels: snapshot.policies.iter().map(labels).collect(),
             snapshot,
-            is_folded: is_terminal,
+            screen,
+            counted: Cell::new(0),
         }
     }
 
     /// Returns the header, which is the line above the rows.
     pub(super) fn header(&self) -> String {
-        let Snapshot { time, interval, overview, .. } = self.snapshot;
-        format!(
-            "{}  {:.1} s  {} series  {} lines  {} samples  {} rejected  {} refused  {} datagrams dropped\n",
-            humantime::format_rfc3339_seconds(*time),
-            interval.as_secs_f64(),
-            overview.series,
-            overview.lines,
-            overview.samples,
-            overview.rejected,
-            overview.refused,
-            overview.datagrams_dropped,
-        )
+        let Snapshot { interval, overview, .. } = self.snapshot;
+        let mut header = HeaderLine::new(self.snapshot.time_text(), self.screen);
+        header.push(&format!("{:.1} s", interval.as_secs_f64()), false);
+        header.push(&format!("{} series", overview.series), false);
+        header.push(&format!("{} lines", overview.lines), false);
+        header.push(&format!("{} samples", overview.samples), false);
+        header.push(&format!("{} rejected", overview.rejected), overview.rejected > 0);
+        header.push(&format!("{} refused", overview.refused), overview.refused > 0);
+        let dropped = overview.datagrams_dropped;
+        header.push(&format!("{dropped} datagrams dropped"), dropped > 0);
+        header.text + "\n"
+    }
+
+    /// Returns the line below the rows, if a terminal shows only some of them.
+    pub(super) fn footer(&self) -> String {
+        let hidden = self.screen.map_or(0, |screen| self.counted.get().saturating_sub(screen.max_rows));
+        if hidden == 0 {
+            return String::new();
+        }
+        format!("  and {} more (exporters.console.max_rows)\n", grouped(hidden))
+    }
+
+    /// Counts a row or an event. Returns false if it is beyond the limit.
+    fn is_within_limit(&self) -> bool {
+        self.counted.set(self.counted.get() + 1);
+        self.screen.is_none_or(|screen| self.counted.get() <= screen.max_rows)
+    }
+
+    /// Appends the line of an event, unless it is beyond the limit.
+    pub(super) fn push_event(&self, text: &mut String, event: &Event) {
+        if self.is_within_limit() {
+            let start = text.len();
+            push_event(text, event);
+            self.fit(text, start);
+        }
+    }
+
+    /// Cuts the line that begins at `start` to the width of the terminal.
+    fn fit(&self, text: &mut String, start: usize) {
+        let Some(Screen { width, .. }) = self.screen else { return };
+        let line = text[start..].trim_end_matches('\n');
+        if let Some((cut, _)) = line.char_indices().nth(width.saturating_sub(1))
+            && line[cut..].chars().nth(1).is_some()
+        {
+            text.truncate(start + cut);
+            text.push_str("…\n");
+        }
     }
 
     /// Appends the line of a row, unless the row is hidden.
     pub(super) fn push(&self, text: &mut String, row: Row<'_>) {
-        if !is_shown(row, self.is_folded) {
+        if !is_shown(row, self.screen.is_some()) {
             return;
         }
         let Row { series, value, policy } = row;
+        let is_loss = is_loss(series, self.screen);
+        if !is_loss && !self.is_within_limit() {
+            return;
+        }
+        let start = text.len();
         let kind = series.kind().name();
         text.push_str("  ");
         text.push_str(kind);
         push_spaces(text, TYPE_WIDTH - kind.len() + 2);
-        let columns = push_name(text, series);
+        let name = text.len();
+        let mut columns = push_name(text, series);
+        if self.screen.is_some() && columns > self.name_width {
+            let end = text[name..].char_indices().nth(self.name_width.saturating_sub(1));
+            text.truncate(name + end.map_or(0, |(end, _)| end));
+            text.push('…');
+            columns = self.name_width;
+        }
         push_spaces(text, self.name_width.saturating_sub(columns));
         match value {
             Value::Counter(value) => {
@@ -104,32 +165,103 @@ impl<'a> Table<'a> {
             }
             Value::Gauge(value) | Value::Set(value) => push_right(text, *value),
             Value::Summary(summary) => {
-                push_summary(text, summary, &self.percentile_labels[policy.index()]);
+                push_summary(text, summary, &self.labels[policy.index()]);
             }
         }
         text.push('\n');
+        self.fit(text, start);
+        if is_loss && self.screen.is_some_and(|screen| screen.has_color) {
+            text.insert_str(start, RED);
+            text.insert_str(text.len() - 1, PLAIN);
+        }
     }
 }
 
-fn push_summary(text: &mut String, summary: &Summary, percentile_labels: &[String]) {
+/// Appends the statistics that have a label.
+fn push_summary(text: &mut String, summary: &Summary, labels: &[Option<String>]) {
     let Summary { count, sum, min, max, mean, stddev, percentiles, .. } = summary;
-    push_left(text, "  count ", *count);
-    push_left(text, "  sum ", *sum);
-    push_left(text, "  min ", *min);
-    push_left(text, "  max ", *max);
-    push_left(text, "  mean ", *mean);
-    push_left(text, "  stddev ", *stddev);
-    for (label, value) in percentile_labels.iter().zip(percentiles) {
-        push_left(text, label, *value);
+    let values = [*count, *sum, *min, *max, *mean, *stddev].into_iter().chain(percentiles.iter().copied());
+    for (label, value) in labels.iter().zip(values) {
+        if let Some(label) = label {
+            push_left(text, label, value);
+        }
     }
     text.truncate(text.trim_end_matches(' ').len());
 }
 
+/// Returns the labels of the statistics that fit into `space` columns: the more important ones first. All rows of a policy
+/// have the same ones, so they are aligned.
+fn labels(percentiles: &[Percentile], space: usize) -> Vec<Option<String>> {
+    const COUNT: usize = 0;
+    const SUM: usize = 1;
+    const MIN: usize = 2;
+    const MAX: usize = 3;
+    const MEAN: usize = 4;
+    const STDDEV: usize = 5;
+    let names = ["count", "sum", "min", "max", "mean", "stddev"].map(str::to_owned);
+    let percents = percentiles.iter().map(|percentile| format!("p{}", percentile.percent()));
+    let mut labels: Vec<_> =
+        names.into_iter().chain(percents).map(|name| Some(format!("  {name} "))).collect();
+    let first = STDDEV + 1;
+    let last = labels.len() - 1;
+    let order = [COUNT, last, first, MAX, MEAN].into_iter().chain(first..=last).chain([MIN, SUM, STDDEV]);
+    let mut fits = vec![false; labels.len()];
+    let mut left = space;
+    for index in order.filter(|&index| index <= last) {
+        let width = labels[index].as_ref().map_or(0, |label| label.len() + STATISTIC_WIDTH);
+        if !fits[index] && width <= left {
+            fits[index] = true;
+            left -= width;
+        }
+    }
+    for (label, fits) in labels.iter_mut().zip(fits) {
+        label.take_if(|_| !fits);
+    }
+    labels
+}
+
+/// The escape sequences that begin and end red text.
+const RED: &str = "\u{1b}[31m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// A line of fields, which a terminal breaks between two fields.
+struct HeaderLine {
+    text: String,
+    column: usize,
+    screen: Option<Screen>,
+}
+
+impl HeaderLine {
+    fn new(first: String, screen: Option<Screen>) -> Self {
+        Self { column: first.len(), text: first, screen }
+    }
+
+    /// Appends a field. On a terminal, an alarming one is red.
+    fn push(&mut self, field: &str, is_alarming: bool) {
+        self.column += 2 + field.len();
+        if self.screen.is_some_and(|screen| self.column > screen.width) {
+            self.text.push('\n');
+            self.column = 2 + field.len();
+        }
+        let is_red = is_alarming && self.screen.is_some_and(|screen| screen.has_color);
+        let (begin, end) = if is_red { (RED, PLAIN) } else { ("", "") };
+        self.text.extend(["  ", begin, field, end]);
+    }
+}
+
+/// Writes a number with a comma between thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
 /// Appends the line of an event.
-pub(super) fn push_event(text: &mut String, event: &Event) {
+fn push_event(text: &mut String, event: &Event) {
     let Event { title, text: words, alert_type, priority, hostname, tags, .. } = event;
     let mut line = title.clone();
-    push_tags(&mut line, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let given = tags.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
+    push_tags(&mut line, given.map(|(key, value)| (key, value.filter(|value| !value.is_empty()))));
     if !words.is_empty() {
         line.extend([": ", words]);
     }
@@ -147,13 +279,17 @@ pub(super) fn push_event(text: &mut String, event: &Event) {
 
 /// Returns false for tallyd's own metrics that are 0 or that the header replaces.
 fn is_shown(row: Row<'_>, is_folded: bool) -> bool {
-    let is_zero = matches!(row.value, Value::Counter(0.0) | Value::Gauge(0.0));
-    // The name matters only for zeros and on a terminal.
-    if !is_zero && !is_folded {
-        return true;
+    if row.is_own_zero() {
+        return false;
     }
-    let own = row.series.name().strip_prefix(RESERVED_PREFIX);
-    own.is_none_or(|own| !is_zero && LOSSES.binary_search(&own).is_ok())
+    // The name matters only on a terminal.
+    let own = is_folded.then(|| row.series.name().strip_prefix(RESERVED_PREFIX)).flatten();
+    own.is_none_or(|own| LOSSES.binary_search(&own).is_ok())
+}
+
+/// Returns true for the shown rows of tallyd's own metrics on a terminal. They are losses, which no limit hides.
+fn is_loss(series: &Series, screen: Option<Screen>) -> bool {
+    screen.is_some() && series.name().starts_with(RESERVED_PREFIX)
 }
 
 /// Appends two spaces and a number, aligned to the right of its column.
@@ -186,7 +322,7 @@ const SPACES: &str = match str::from_utf8(&[b' '; NAME_WIDTH]) {
 fn push_name(text: &mut String, series: &Series) -> usize {
     let start = text.len();
     text.push_str(series.name());
-    push_tags(text, series.tags());
+    push_tags(text, series.tags_as_sent());
     let name = &text[start..];
     // Without an early exit, the compiler can compare many bytes at a time.
     if name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
@@ -198,12 +334,12 @@ fn push_name(text: &mut String, series: &Series) -> usize {
     shown.chars().count()
 }
 
-fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, &'a str)>) {
+fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
     let bare = name.len();
     for (index, (key, value)) in tags.enumerate() {
         name.push(if index == 0 { '{' } else { ',' });
         name.push_str(key);
-        if !value.is_empty() {
+        if let Some(value) = value {
             name.push(':');
             name.push_str(value);
         }
@@ -234,6 +370,95 @@ mod tests {
         }
     }
 
+    fn screen(width: usize, max_rows: usize) -> Screen {
+        Screen::new(width, max_rows, false)
+    }
+
+    /// Returns the header and all rows.
+    fn render(snapshot: &Snapshot, screen: Option<Screen>) -> String {
+        let table = Table::new(snapshot, screen);
+        let mut text = table.header();
+        snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
+        snapshot.events.iter().for_each(|event| table.push_event(&mut text, event));
+        text + &table.footer()
+    }
+
+    fn timing(name: &str) -> (Series, Value) {
+        let summary = Summary {
+            count: 123_456_789.0,
+            sum: 123_456_789_012.0,
+            min: 1.5e-9,
+            max: 3e300,
+            mean: 2.0,
+            stddev: 0.816,
+            percentiles: [2.0, 2.5, 3.0].into(),
+            buckets: [].into(),
+            native: None,
+        };
+        (Series::new(Kind::Timing, name, &[("env", "prod")]), Value::Summary(Box::new(summary)))
+    }
+
+    #[test]
+    fn rows_and_header_fit_the_width_of_a_terminal() {
+        let percentiles = [50.0, 95.0, 99.9].into_iter().filter_map(Percentile::new).collect();
+        let long = "ü".repeat(300);
+        let rows = vec![
+            timing("api.latency"),
+            timing(&long),
+            (Series::new(Kind::Counter, &long, &[]), Value::Counter(1e12)),
+            (Series::new(Kind::Gauge, "x", &[]), Value::Gauge(1.0)),
+        ];
+        let mut snapshot = snapshot(rows, percentiles);
+        snapshot.overview.rejected = u64::MAX;
+        for width in [20, 40, 80, 132, 200, 1000] {
+            let text = render(&snapshot, Some(screen(width, 0)));
+            for line in text.lines() {
+                // A field of the header is not broken.
+                assert!(line.chars().count() <= width.max(31), "{width}: {line}");
+            }
+            assert!(text.contains("rejected"), "{text}");
+        }
+        let text = render(&snapshot, Some(screen(80, 0)));
+        let row = text.lines().find(|line| line.contains("api.latency")).unwrap();
+        assert!(row.contains("count 123456789") && row.contains("p99.9 3"), "{row}");
+        let whole = render(&snapshot, None);
+        assert!(whole.contains(&long) && whole.lines().count() == 5, "{whole}");
+    }
+
+    #[test]
+    fn a_terminal_shows_a_limited_number_of_rows_and_every_loss() {
+        let row =
+            |number: usize| (Series::new(Kind::Gauge, &format!("a.{number:04}"), &[]), Value::Gauge(1.0));
+        let loss = (Series::new(Kind::Counter, "tallyd.lines_rejected", &[]), Value::Counter(1.0));
+        let snapshot = snapshot((0..5000).map(row).chain([loss]).collect(), Vec::new());
+        let limited = render(&snapshot, Some(screen(80, 3)));
+        let lines: Vec<_> = limited.lines().skip(2).map(str::trim).collect();
+        assert!(lines[2].starts_with("gauge         a.0002"), "{limited}");
+        assert!(lines[3].starts_with("counter       tallyd.lines_rejected"), "{limited}");
+        assert_eq!(lines[4..], ["and 4,997 more (exporters.console.max_rows)"]);
+        assert_eq!(render(&snapshot, Some(screen(80, 0))).lines().count(), 2 + 5001);
+        assert_eq!(render(&snapshot, None).lines().count(), 1 + 5001);
+    }
+
+    #[test]
+    fn a_terminal_shows_losses_in_red_if_it_has_colors() {
+        let rows = vec![
+            (Series::new(Kind::Gauge, "a", &[]), Value::Gauge(1.0)),
+            (Series::new(Kind::Counter, "tallyd.lines_rejected", &[]), Value::Counter(7.0)),
+        ];
+        let mut snapshot = snapshot(rows, Vec::new());
+        snapshot.overview.rejected = 7;
+        let text = render(&snapshot, Some(Screen::new(200, 0, true)));
+        let red: Vec<_> =
+            text.split("\u{1b}[31m").skip(1).map(|rest| rest.split("\u{1b}[0m").next().unwrap()).collect();
+        assert_eq!(red.len(), 2, "{text:?}");
+        assert_eq!(red[0], "7 rejected");
+        assert!(red[1].contains("tallyd.lines_rejected") && red[1].ends_with("/s"), "{text:?}");
+        for screen in [None, Some(screen(200, 0))] {
+            assert!(!render(&snapshot, screen).contains('\u{1b}'));
+        }
+    }
+
     #[test]
     fn a_terminal_shows_telemetry_only_if_it_counts_a_loss() {
         let row = |kind, name: &str, value| (Series::new(kind, name, &[]), value);
@@ -247,8 +472,8 @@ mod tests {
             ],
             Vec::new(),
         );
-        let shown = |is_terminal| {
-            let table = Table::new(&snapshot, is_terminal);
+        let shown = |is_terminal: bool| {
+            let table = Table::new(&snapshot, is_terminal.then(|| screen(200, 0)));
             let mut text = String::new();
             snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
             let name = |line: &str| line.split_whitespace().nth(1).unwrap().to_owned();
@@ -272,7 +497,7 @@ mod tests {
         let mut snapshot = snapshot(rows, Vec::new());
         snapshot.overview =
             Overview { series: 3, lines: 7, samples: 3, rejected: 4, refused: 2, datagrams_dropped: 5 };
-        let table = Table::new(&snapshot, false);
+        let table = Table::new(&snapshot, None);
         let mut text = table.header();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         assert_eq!(
@@ -302,7 +527,7 @@ mod tests {
         let long = "x".repeat(NAME_WIDTH + 5);
         let gauge = (Series::new(Kind::Gauge, &long, &[]), Value::Gauge(1.0));
         let snapshot = snapshot(vec![timing, gauge], percentiles);
-        let table = Table::new(&snapshot, false);
+        let table = Table::new(&snapshot, None);
         let mut text = String::new();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
         let name = format!("{:<NAME_WIDTH$}", "t");
@@ -327,7 +552,7 @@ mod tests {
             };
             let snapshot = snapshot(rows.iter().map(row).collect(), Vec::new());
             let mut text = String::new();
-            let table = Table::new(&snapshot, false);
+            let table = Table::new(&snapshot, None);
             snapshot.rows.iter().for_each(|row| table.push(&mut text, row));
 
             let brief = |value| {

@@ -8,12 +8,12 @@ use crate::export::outcome::QuarantineReason;
 use crate::model::Series;
 
 /// The family of an admitted series.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     /// The family is already on the page and has this number.
     Known(u32),
-    /// The family is new. The families with these numbers give way to its lines.
-    New { gives_way: Vec<u32> },
+    /// The family is new.
+    New,
 }
 
 /// Decides whether a new series may be on the page, in the family of this name and type.
@@ -28,32 +28,22 @@ pub(super) fn admit(
         return Err(QuarantineReason::ReservedName);
     }
     let known = families.find(name).map(|number| (number, families.family(number)));
-    match known.filter(|(_, family)| family.leaving != Some(QuarantineReason::NameTaken)) {
-        Some((number, family)) if family.metric_type == family_type && family.leaving.is_none() => {
+    match known {
+        Some((number, family)) if family.metric_type == family_type && !family.is_leaving => {
             Ok(Admission::Known(number))
         }
         Some(_) => Err(QuarantineReason::TypeConflict),
-        None => Ok(Admission::New { gives_way: claim(families, name, family_type)? }),
+        None if is_taken(families, name, family_type) => Err(QuarantineReason::NameTaken),
+        None => Ok(Admission::New),
     }
 }
 
-/// Claims the names of all lines of a new family, and returns the families that give way. A distribution keeps its
-/// names. A counter or gauge gives way if a distribution needs its name, such as `x_count`.
-fn claim(families: &Families, name: &str, family_type: FamilyType) -> Result<Vec<u32>, QuarantineReason> {
-    if families.is_line_of_distribution(name) {
-        return Err(QuarantineReason::NameTaken);
-    }
-    let mut gives_way = Vec::new();
-    for suffix in family_type.suffixes() {
-        let line = format!("{name}{suffix}");
-        let holder = families.find(&line);
-        let is_distribution = |number| families.family(number).metric_type.is_distribution();
-        if families.is_line_of_distribution(&line) || holder.is_some_and(is_distribution) {
-            return Err(QuarantineReason::NameTaken);
-        }
-        gives_way.extend(holder);
-    }
-    Ok(gives_way)
+/// Returns true if another family has the name of a line that the new family would have. The family that came first
+/// keeps its names: a stray histogram `x` does not take `x_count` from a gauge.
+fn is_taken(families: &Families, name: &str, family_type: FamilyType) -> bool {
+    let is_taken = |line: &str| families.find(line).is_some() || families.is_line_of_distribution(line);
+    families.is_line_of_distribution(name)
+        || family_type.suffixes().any(|suffix| is_taken(&format!("{name}{suffix}")))
 }
 
 #[cfg(test)]
@@ -70,7 +60,7 @@ mod tests {
                 metric_type: *family_type,
                 kind: Kind::Gauge,
                 policy: HeldPolicy::assigned(PolicyId::default()),
-                leaving: None,
+                is_leaving: false,
             });
         }
         families
@@ -81,20 +71,20 @@ mod tests {
         use Admission::{Known, New};
         use FamilyType::{Counter, Gauge, Histogram, NativeHistogram, Summary};
         use QuarantineReason::{NameTaken, ReservedName, TypeConflict};
-        let new = || Ok(New { gives_way: Vec::new() });
         let present = families(&[("c", Counter), ("s", Summary), ("x_count", Gauge), ("h", Histogram)]);
         let cases = [
-            ("new", Gauge, new()),
+            ("new", Gauge, Ok(New)),
             ("c", Counter, Ok(Known(0))),
             ("c", Gauge, Err(TypeConflict)),
             ("h", NativeHistogram, Err(TypeConflict)),
             ("s_sum", Counter, Err(NameTaken)),
             ("h_bucket", Gauge, Err(NameTaken)),
             // A summary has no buckets.
-            ("s_bucket", Gauge, new()),
+            ("s_bucket", Gauge, Ok(New)),
             // A gauge needs no name except its own, so `x_count` stays.
-            ("x", Gauge, new()),
-            ("x", Summary, Ok(New { gives_way: vec![2] })),
+            ("x", Gauge, Ok(New)),
+            // The gauge came first.
+            ("x", Summary, Err(NameTaken)),
             ("up", Gauge, Err(ReservedName)),
         ];
         for (name, family_type, expected) in cases {
@@ -106,15 +96,11 @@ mod tests {
 
     #[test]
     fn family_that_leaves_admits_no_series() {
-        let mut present = families(&[("x_count", FamilyType::Gauge), ("y", FamilyType::Summary)]);
-        present.family_mut(0).leaving = Some(QuarantineReason::NameTaken);
-        present.family_mut(1).leaving = Some(QuarantineReason::TypeConflict);
-        let admit = |name, family_type| {
-            let series = Series::new(Kind::Histogram, name, &[]);
-            super::admit(&present, &ReservedNames::default(), &series, name, family_type)
-        };
-        assert_eq!(admit("x_count", FamilyType::Gauge), Ok(Admission::New { gives_way: Vec::new() }));
-        assert_eq!(admit("y", FamilyType::Summary), Err(QuarantineReason::TypeConflict));
+        let mut present = families(&[("y", FamilyType::Summary)]);
+        present.family_mut(0).is_leaving = true;
+        let series = Series::new(Kind::Histogram, "y", &[]);
+        let admission = admit(&present, &ReservedNames::default(), &series, "y", FamilyType::Summary);
+        assert_eq!(admission, Err(QuarantineReason::TypeConflict));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use hashbrown::hash_table::Entry;
 
 use super::family_type::FamilyType;
 use super::percentile_window::PercentileWindow;
-use crate::export::outcome::QuarantineReason;
 use crate::model::{Exposition, HeldPolicy, Kind, NativeHistogram, NativeSettings, Policy, Statistics};
 
 /// A family: one metric of the page.
@@ -20,10 +19,9 @@ pub(super) struct Family {
     pub(super) kind: Kind,
     /// The policy of the HELP text: the policy that takes precedence among those of the members.
     pub(super) policy: HeldPolicy,
-    /// The reason for which the family leaves the page at the end of the interval, and its rows are quarantined.
-    /// `NameTaken` means that it gave way to a line of a distribution. `TypeConflict` means that the rules in force
-    /// want another type for it.
-    pub(super) leaving: Option<QuarantineReason>,
+    /// True if the rules in force want another type for the family. It leaves the page at the end of the interval, and
+    /// its rows are quarantined.
+    pub(super) is_leaving: bool,
 }
 
 /// A member of a family: one series of the page.
@@ -38,6 +36,8 @@ pub(super) struct Member {
     pub(super) total: Total,
     /// The time of the latest snapshot with this member, on the clock of [`Totals`](super::Totals).
     pub(super) seen: u64,
+    /// True if tallyd has dropped all of the member's series.
+    pub(super) is_gone: bool,
     /// The start of the member's first interval, in seconds since 1970.
     pub(super) began: f64,
 }

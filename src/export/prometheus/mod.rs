@@ -21,7 +21,6 @@ mod scrape_interval;
 #[cfg(test)]
 mod tests;
 mod totals;
-mod warn_once;
 
 pub use encode::Format;
 pub(crate) use endpoint::Health;

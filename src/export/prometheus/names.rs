@@ -7,6 +7,7 @@ use memchr::memchr2;
 
 use crate::model::{Kind, RESERVED_PREFIX, Series};
 use crate::text::name::{label, push_legal};
+use crate::text::visible::visible;
 
 /// The rules for naming families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -69,19 +70,20 @@ fn label_name(key: &str, is_distribution: bool) -> String {
 }
 
 /// Returns the labels of a series, sorted, as text without the braces. Also returns true if two tags became one label,
-/// which then has the last value.
+/// which then has the last value. Hidden characters become visible, because people look at pages in a terminal.
 pub(super) fn labels(series: &Series) -> (String, bool) {
     let is_distribution = matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution);
-    let mut labels: Vec<(String, &str)> =
-        series.tags().map(|(key, value)| (label_name(key, is_distribution), value)).collect();
-    labels.sort_by(|a, b| a.0.cmp(&b.0));
+    // Prometheus ignores a label without a value, so a tag with an empty value makes no label.
+    let tags = series.tags_as_sent().filter(|(_, value)| *value != Some(""));
+    let mut labels: Vec<_> = tags.map(|(key, value)| (label_name(key, is_distribution), value)).collect();
+    // A tag without a value comes before others of its name, whatever the order of the identity.
+    labels.sort_by(|a, b| (&a.0, a.1.is_some()).cmp(&(&b.0, b.1.is_some())));
     let mut text = String::new();
     let mut merged = false;
     for same_name in labels.chunk_by(|a, b| a.0 == b.0) {
         merged |= same_name.len() > 1;
         let (name, value) = &same_name[same_name.len() - 1];
-        // Prometheus ignores a label without a value.
-        push_label(&mut text, name, if value.is_empty() { "true" } else { value });
+        push_label(&mut text, name, &visible(value.unwrap_or("true")));
     }
     (text, merged)
 }
@@ -208,7 +210,7 @@ mod tests {
     #[test]
     fn labels_are_legal_sorted_and_escaped() {
         let of = |kind, tags: &[(&str, &str)]| labels(&series(kind, "a", tags));
-        let cases: [(Kind, &[(&str, &str)], &str, bool); 8] = [
+        let cases: [(Kind, &[(&str, &str)], &str, bool); 10] = [
             (Kind::Counter, &[], "", false),
             (Kind::Counter, &[("b", "2"), ("a", "1")], r#"a="1",b="2""#, false),
             (
@@ -224,13 +226,28 @@ mod tests {
                 r#"exported_le="1",exported_quantile="2""#,
                 false,
             ),
-            (Kind::Gauge, &[("__name__", "x"), ("", "y")], r#"_="y",exported___name__="x""#, false),
+            (Kind::Gauge, &[("__name__", "x"), ("é", "y")], r#"_="y",exported___name__="x""#, false),
+            (Kind::Gauge, &[("k", ""), ("k", "1")], r#"k="1""#, true),
             (Kind::Gauge, &[("a.b", "1"), ("a_b", "2")], r#"a_b="2""#, true),
-            (Kind::Gauge, &[("k", "a\"b\\c\r")], "k=\"a\\\"b\\\\c\r\"", false),
+            (Kind::Gauge, &[("k", "a\"b\\c\r")], r#"k="a\"b\\c\\r""#, false),
+            (
+                Kind::Gauge,
+                &[("k", "\u{1b}[31m\u{9b}2J\u{202e}é")],
+                r#"k="\\u{1b}[31m\\u{9b}2J\\u{202e}é""#,
+                false,
+            ),
         ];
         for (kind, tags, expected, merged) in cases {
             assert_eq!(of(kind, tags), (expected.to_owned(), merged), "{tags:?}");
         }
+    }
+
+    #[test]
+    fn tag_with_an_empty_value_makes_no_label() {
+        let of = |identity: &str| labels(&Series::from_identity(identity));
+        assert_eq!(of("a\nk\n\nc"), (String::new(), false));
+        assert_eq!(of("a\nk\n|\nl\n\nc"), (r#"k="true""#.to_owned(), false));
+        assert_eq!(of("a\nk.\n1\nk_\n\nc"), (r#"k_="1""#.to_owned(), false));
     }
 
     #[test]

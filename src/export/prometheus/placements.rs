@@ -36,11 +36,21 @@ pub(super) struct Placements(Vec<Placed>);
 impl Placements {
     /// Starts a walk that finds series in sorted order.
     pub(super) fn walk(&self) -> Walk<'_> {
-        Walk(&self.0)
+        Walk { left: &self.0, gone: Gone::default() }
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Placement> {
-        self.0.iter_mut().map(|placed| &mut placed.placement)
+    /// Returns the series that have a placement, with it.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Series, Placement)> {
+        self.0.iter().map(|placed| (&placed.series, placed.placement))
+    }
+
+    /// Forgets the series that are not in a sorted list.
+    pub(super) fn retain_in<'a>(&mut self, live: impl Iterator<Item = &'a Series>) {
+        let mut live = live.peekable();
+        self.0.retain(|placed| {
+            while live.next_if(|series| **series < placed.series).is_some() {}
+            live.peek().is_some_and(|series| **series == placed.series)
+        });
     }
 
     /// Adds the placements of new series, which are sorted.
@@ -48,12 +58,11 @@ impl Placements {
         merge_sorted(&mut self.0, new, |known, new| known.series < new.series);
     }
 
-    /// Forgets the series whose members are gone, and renumbers the others. It also forgets quarantined series, unless
-    /// `keeps_quarantined`.
-    pub(super) fn renumber(&mut self, members: &Renumbering, keeps_quarantined: bool) {
+    /// Forgets the quarantined series and those whose members are gone, and renumbers the others.
+    pub(super) fn renumber(&mut self, members: &Renumbering) {
         self.0.retain_mut(|placed| match &mut placed.placement {
             Placement::Member { number, .. } => members.renumber(number),
-            Placement::Quarantined(_) => keeps_quarantined,
+            Placement::Quarantined(_) => false,
         });
         self.0.shrink_to(2 * self.0.len());
     }
@@ -80,28 +89,48 @@ impl Placements {
     }
 }
 
-/// The placements that a walk has not passed yet.
-pub(super) struct Walk<'a>(&'a [Placed]);
+/// A walk over the placements along all live series.
+pub(super) struct Walk<'a> {
+    /// The placements that the walk has not passed yet.
+    left: &'a [Placed],
+    gone: Gone,
+}
+
+/// The series that a walk skipped: they are not alive any more.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    pub(super) series: usize,
+    /// The members that they were added to.
+    pub(super) members: Vec<u32>,
+}
+
+impl Gone {
+    fn add(&mut self, placed: &Placed) {
+        self.series += 1;
+        self.members.extend(placed.placement.member());
+    }
+}
 
 impl Walk<'_> {
-    /// Finds the placement of a series and passes it. Adds the members of the series that it skips to `skipped`.
-    pub(super) fn find(&mut self, series: &Series, skipped: &mut Vec<u32>) -> Option<Placement> {
-        while let [first, rest @ ..] = self.0 {
+    /// Finds the placement of a series and passes it.
+    pub(super) fn find(&mut self, series: &Series) -> Option<Placement> {
+        while let [first, rest @ ..] = self.left {
             if first.series == *series {
-                self.0 = rest;
+                self.left = rest;
                 return Some(first.placement);
             }
             if first.series > *series {
                 break;
             }
-            self.0 = rest;
-            skipped.extend(first.placement.member());
+            self.left = rest;
+            self.gone.add(first);
         }
         None
     }
 
-    /// Ends the walk. Adds the members of the series that remain to `skipped`.
-    pub(super) fn end(self, skipped: &mut Vec<u32>) {
-        skipped.extend(self.0.iter().filter_map(|placed| placed.placement.member()));
+    /// Ends the walk. Returns the series that it did not find.
+    pub(super) fn end(mut self) -> Gone {
+        self.left.iter().for_each(|placed| self.gone.add(placed));
+        self.gone
     }
 }

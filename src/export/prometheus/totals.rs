@@ -10,11 +10,10 @@ use super::families::{Distribution, Families, Family, Member, Total};
 use super::family_type::FamilyType;
 use super::names::{Naming, ReservedNames, labels};
 use super::placements::{Placed, Placement, Placements};
-use super::warn_once::WarnOnce;
 use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
     Exposition, HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot,
-    Statistics, Summary, Value, finite, nanoseconds,
+    Statistics, Summary, Value, WarnOnce, absorbs, nanoseconds,
 };
 use crate::text::visible::shortened;
 
@@ -26,7 +25,7 @@ pub struct Totals {
     /// Whether OpenMetrics has `_created` lines, with the times when series began.
     pub(super) shows_created: bool,
     pub(super) families: Families,
-    placements: Placements,
+    pub(super) placements: Placements,
     /// The policies of the latest snapshot.
     pub(super) policies: Arc<Policies>,
     /// The sum of all intervals, in nanoseconds.
@@ -70,7 +69,7 @@ impl Totals {
 
     /// Adds the rows of an interval, and counts the rows that are quarantined or merged.
     ///
-    /// The rows and the placed series are both sorted, so one walk over both finds the placements of all rows.
+    /// The live series and the placed series are both sorted, so one walk over both finds the placements of all rows.
     pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
         self.interval_began = interval_start(snapshot);
@@ -83,8 +82,13 @@ impl Totals {
         let mut new = Vec::new();
         // These members have a series that added nothing.
         let mut idle = Vec::new();
-        for row in &snapshot.rows {
-            let placement = walk.find(row.series, &mut idle).unwrap_or_else(|| {
+        for (series, row) in snapshot.rows.live() {
+            let placement = walk.find(series);
+            let Some(row) = row else {
+                idle.extend(placement.and_then(Placement::member));
+                continue;
+            };
+            let placement = placement.unwrap_or_else(|| {
                 let placement = self.place(row.series, row.policy);
                 new.push(Placed { series: row.series.clone(), placement });
                 placement
@@ -92,10 +96,17 @@ impl Totals {
             if let Err(reason) = self.add_row(placement, row, &mut outcome) {
                 outcome.quarantined[reason] += 1;
                 idle.extend(placement.member());
+                if reason == QuarantineReason::NegativeIncrease {
+                    self.warn_kept_off(row.series, reason);
+                }
             }
         }
-        walk.end(&mut idle);
+        let gone = walk.end();
         self.placements = placements;
+        if gone.series > 0 {
+            self.forget(&gone.members, snapshot);
+            idle.extend(gone.members);
+        }
         self.placements.add(new);
         self.families.sort();
         self.expire(&idle);
@@ -107,6 +118,19 @@ impl Totals {
             );
         }
         outcome
+    }
+
+    /// Forgets the series that tallyd has dropped. Their members leave the page if no other series is added to them.
+    fn forget(&mut self, members: &[u32], snapshot: &Snapshot) {
+        self.placements.retain_in(snapshot.rows.live().map(|(series, _)| series));
+        for &number in members {
+            let member = self.families.member_mut(number);
+            // Another series may have joined the member in this interval.
+            member.is_gone = member.seen < self.clock;
+        }
+        for number in self.placements.iter().filter_map(|(_, placement)| placement.member()) {
+            self.families.member_mut(number).is_gone = false;
+        }
     }
 
     /// Returns the quarantined series and the reasons.
@@ -123,14 +147,18 @@ impl Totals {
     fn place(&mut self, series: &Series, policy: PolicyId) -> Placement {
         let family = self.naming.family(series);
         self.join_family(series, policy, &family).unwrap_or_else(|reason| {
-            if self.warned.is_new((series, reason)) {
-                let reason = reason.name();
-                let series = format!("{series:?}");
-                let [series, family] = [&*series, &*family].map(shortened);
-                tracing::warn!(%series, %family, reason, "a series is kept off the page");
-            }
+            self.warn_kept_off(series, reason);
             Placement::Quarantined(reason)
         })
+    }
+
+    /// Logs once that a series is kept off the page, or an interval of it.
+    fn warn_kept_off(&mut self, series: &Series, reason: QuarantineReason) {
+        if self.warned.is_new((series, reason)) {
+            let (series, family, reason) =
+                (series.shortened(), shortened(&self.naming.family(series)), reason.name());
+            tracing::warn!(series, family, reason, "a series is kept off the page");
+        }
     }
 
     /// Makes a new series a member of the family of this name, or finds the member to which it is added.
@@ -144,15 +172,14 @@ impl Totals {
         let family_type = FamilyType::of(kind, self.policies.get(policy));
         let family = match admission::admit(&self.families, &self.reserved, series, name, family_type) {
             Ok(Admission::Known(number)) => number,
-            Ok(Admission::New { gives_way }) => {
-                gives_way.into_iter().for_each(|number| self.give_way(number, name));
+            Ok(Admission::New) => {
                 let name = name.into();
                 self.families.open(Family {
                     name,
                     metric_type: family_type,
                     kind,
                     policy: HeldPolicy::assigned(policy),
-                    leaving: None,
+                    is_leaving: false,
                 })
             }
             Err(reason) => {
@@ -172,6 +199,7 @@ impl Totals {
             policy: HeldPolicy::assigned(policy),
             total: Total::new(family_type, self.policies.get(policy)),
             seen: self.clock,
+            is_gone: false,
             began: self.interval_began,
         };
         match self.families.join(member) {
@@ -187,21 +215,6 @@ impl Totals {
         }
     }
 
-    /// Makes a family give way to a line of the distribution `owner`.
-    fn give_way(&mut self, number: u32, owner: &str) {
-        let family = self.families.family_mut(number);
-        family.leaving = Some(QuarantineReason::NameTaken);
-        self.has_leaving = true;
-        if self.warned.is_new((&family.name, owner)) {
-            let [family, of] = [&*family.name, owner].map(shortened);
-            tracing::warn!(
-                %family,
-                %of,
-                "a family gives way to a line of a distribution"
-            );
-        }
-    }
-
     /// Adds a row to its member.
     fn add_row(
         &mut self,
@@ -213,10 +226,8 @@ impl Totals {
             Placement::Member { number, by_labels, by_series } => (number, by_labels, by_series),
             Placement::Quarantined(reason) => return Err(reason),
         };
-        if self.has_leaving
-            && let Some(reason) = self.families.family_of(number).leaving
-        {
-            return Err(reason);
+        if self.has_leaving && self.families.family_of(number).is_leaving {
+            return Err(QuarantineReason::TypeConflict);
         }
         if self.families.member(number).policy != HeldPolicy::assigned(row.policy) {
             self.change_policy(number, row.policy)?;
@@ -227,19 +238,19 @@ impl Totals {
         let policy = self.policies.get(member.policy.id());
         // This divides, because no f64 is exactly 0.001: 13 ms are 0.013 s.
         let divisor = if member.kind == Kind::Timing { MILLISECONDS } else { 1.0 };
+        let mut is_absorbed = false;
         match (&mut member.total, row.value) {
             (Total::Counter(total), Value::Counter(increase)) => {
                 if *increase < 0.0 {
                     return Err(QuarantineReason::NegativeIncrease);
                 }
-                *total = finite(*total + increase);
+                is_absorbed = absorbs(total, *increase);
             }
             (Total::Gauge(present), Value::Gauge(value) | Value::Set(value)) => *present = *value,
             (Total::Distribution(total), Value::Summary(summary)) => {
                 let Distribution { count, sum, quantiles, window, buckets, native } = &mut **total;
                 let Summary { percentiles, buckets: new, native: new_native, .. } = &**summary;
-                *count = finite(*count + summary.count);
-                *sum = finite(*sum + summary.sum / divisor);
+                is_absorbed = absorbs(count, summary.count) | absorbs(sum, summary.sum / divisor);
                 match new_native {
                     Some(values) if !policy.percentile_window.is_zero() => {
                         let window = window.get_or_insert_default();
@@ -253,7 +264,7 @@ impl Totals {
                         quantiles.extend(percentiles.iter().map(|value| value / divisor));
                     }
                 }
-                buckets.iter_mut().zip(new).for_each(|(total, new)| *total = finite(*total + new));
+                buckets.iter_mut().zip(new).for_each(|(total, new)| is_absorbed |= absorbs(total, *new));
                 if let (Some(total), Some(new)) = (native, new_native) {
                     total.add(new);
                     total.limit(policy.statistics.native.map_or(0, |settings| settings.max_buckets));
@@ -262,6 +273,16 @@ impl Totals {
             _ => {}
         }
         member.seen = self.clock;
+        if is_absorbed {
+            outcome.absorbed += 1;
+            if self.warned.is_new((row.series, "absorbed")) {
+                let series = row.series.shortened();
+                tracing::error!(
+                    series,
+                    "a running total is so large that it stands still; restart tallyd to begin again"
+                );
+            }
+        }
         Ok(())
     }
 
@@ -304,8 +325,8 @@ impl Totals {
     fn mark_outdated(&mut self, number: u32, wanted: FamilyType) {
         let family = self.families.family_mut(number);
         let are_distributions = family.metric_type.is_distribution() && wanted.is_distribution();
-        if family.leaving.is_none() && family.policy.is_carried() && are_distributions {
-            family.leaving = Some(QuarantineReason::TypeConflict);
+        if !family.is_leaving && family.policy.is_carried() && are_distributions {
+            family.is_leaving = true;
             self.has_leaving = true;
         }
     }
@@ -325,7 +346,7 @@ impl Totals {
         let mut walk = placements.walk();
         let mut outdated = HashSet::new();
         for row in &snapshot.rows {
-            let placement = walk.find(row.series, &mut Vec::new());
+            let placement = walk.find(row.series);
             if let Some(number) = placement.and_then(Placement::member) {
                 let member = self.families.member(number);
                 if continues(member, earlier.get(member.policy.id()), snapshot.policy(&row)) {
@@ -345,19 +366,16 @@ impl Totals {
         };
         let alike: Vec<_> = earlier.iter().zip(&carried).map(alike).collect();
         let ids = |member: &Member| if member.is_distribution() { &alike } else { &carried };
-        self.drop_members(
-            |_, member| {
-                let old = member.policy.id();
-                let new = ids(member)[old.index()];
-                !outdated.contains(&member.family) && continues(member, earlier.get(old), policies.get(new))
-            },
-            false,
-        );
+        self.drop_members(|_, member| {
+            let old = member.policy.id();
+            let new = ids(member)[old.index()];
+            !outdated.contains(&member.family) && continues(member, earlier.get(old), policies.get(new))
+        });
         self.families.members_mut().for_each(|member| member.policy = member.policy.carry_over(ids(member)));
     }
 
-    /// Drops the families that leave and the members that expired. Live gauges and sets are in every snapshot. All
-    /// other members stay for the lifetime in their policy.
+    /// Drops the families that leave, and the members whose lifetime has ended or whose series tallyd has dropped. Live
+    /// gauges and sets have a row in every snapshot.
     fn expire(&mut self, idle: &[u32]) {
         let clock = self.clock;
         let policies = Arc::clone(&self.policies);
@@ -367,7 +385,7 @@ impl Totals {
             Total::Gauge(_) => 1,
             _ => nanoseconds(policies.get(member.policy.id()).expire_after[member.kind as usize]),
         };
-        let is_alive = |member: &Member| unseen(member) < lifetime(member);
+        let is_alive = |member: &Member| !member.is_gone && unseen(member) < lifetime(member);
         let mut frees_names = false;
         for &number in idle {
             let member = self.families.member_mut(number);
@@ -381,29 +399,20 @@ impl Totals {
                     total.quantiles = window.percentiles(&policy.statistics.percentiles);
                 }
             }
-            frees_names |= !is_alive(member) && self.families.family_of(number).leaving.is_none();
+            frees_names |= !is_alive(member);
         }
         if !frees_names && !self.has_leaving {
             return;
         }
         self.has_leaving = false;
-        for placement in self.placements.iter_mut() {
-            match placement.member().and_then(|number| self.families.family_of(number).leaving) {
-                // A family that gave way does not come back.
-                Some(reason @ QuarantineReason::NameTaken) => *placement = Placement::Quarantined(reason),
-                Some(_) => frees_names = true,
-                None => {}
-            }
-        }
-        // If names become free, quarantined series are placed again when they have samples.
-        self.drop_members(|family, member| family.leaving.is_none() && is_alive(member), !frees_names);
+        // Names become free, so quarantined series are placed again when they have samples.
+        self.drop_members(|family, member| !family.is_leaving && is_alive(member));
     }
 
-    /// Drops the members that `stays` rejects, and forgets their series. It also forgets quarantined series, unless
-    /// `keeps_quarantined`.
-    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool, keeps_quarantined: bool) {
+    /// Drops the members that `stays` rejects. Forgets their series and the quarantined ones.
+    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool) {
         let members = self.families.retain(stays);
-        self.placements.renumber(&members, keeps_quarantined);
+        self.placements.renumber(&members);
     }
 }
 
@@ -430,7 +439,7 @@ fn interval_start(snapshot: &Snapshot) -> f64 {
 mod tests {
     use std::sync::Arc;
 
-    use crate::export::prometheus::tests::{add, add_under, policies, row, text, totals};
+    use crate::export::prometheus::tests::{add, add_live, add_under, policies, row, text, totals};
     use crate::export::prometheus::{Format, Naming};
     use crate::model::{Exposition, Kind, Policies, Policy, Statistics};
 
@@ -518,20 +527,21 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_distribution_displace_families_of_their_names() {
+    fn what_came_first_keeps_its_name() {
         for exposition in [Exposition::Summary, Exposition::Histogram] {
             let mut totals = totals(Naming::StatsdExporter, exposition);
-            assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "x_count", &[], 1.0)]), []);
-            let rows = vec![
-                row(Kind::Timing, "x", &[], 5.0),
-                row(Kind::Gauge, "x_count", &[], 1.0),
-                row(Kind::Counter, "x_sum", &[], 1.0),
-            ];
-            add(&mut totals, rows.clone());
-            assert_eq!(add(&mut totals, rows), [("name_taken", 2)]);
+            assert_eq!(add(&mut totals, vec![row(Kind::Gauge, "lat.count", &[], 7.0)]), []);
+            let stray = vec![row(Kind::Histogram, "lat", &[], 1.0), row(Kind::Gauge, "lat.count", &[], 8.0)];
+            for _ in 0..2 {
+                assert_eq!(add(&mut totals, stray.clone()), [("name_taken", 1)]);
+                assert!(text(&totals, Format::Text).contains("lat_count 8\n"));
+            }
+            let lines_of_timing =
+                vec![row(Kind::Gauge, "x_count", &[], 1.0), row(Kind::Counter, "x_sum", &[], 1.0)];
+            assert_eq!(add(&mut totals, vec![row(Kind::Timing, "x", &[], 5.0)]), []);
+            assert_eq!(add(&mut totals, lines_of_timing), [("name_taken", 2)]);
             let page = text(&totals, Format::Text);
-            assert!(!page.contains("# TYPE x_count") && !page.contains("# TYPE x_sum"), "{page}");
-            assert_eq!(page.matches("\nx_count ").count(), 1, "{page}");
+            assert!(!page.contains("# TYPE x_count") && page.contains("\nx_count 2\n"), "{page}");
         }
     }
 
@@ -546,14 +556,24 @@ mod tests {
     #[test]
     fn totals_stay_finite() {
         let mut totals = totals(Naming::Prometheus, Exposition::Summary);
-        for _ in 0..3 {
-            add(
-                &mut totals,
-                vec![row(Kind::Counter, "c", &[], 1e308), row(Kind::Histogram, "h", &[], 8e307)],
-            );
+        for expected in [&[][..], &[("absorbed", 2)], &[("absorbed", 2)]] {
+            let rows = vec![row(Kind::Counter, "c", &[], 1e308), row(Kind::Histogram, "h", &[], 8e307)];
+            assert_eq!(add(&mut totals, rows), expected);
         }
         let page = text(&totals, Format::Text);
         assert!(page.contains("c_total 1.7976931348623157e308\n") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn increase_that_changes_no_total_is_counted() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let row = |value| vec![row(Kind::Counter, "c", &[], value)];
+        let exact = (1_u64 << 53) as f64;
+        assert_eq!(add(&mut totals, row(exact)), []);
+        assert_eq!(add(&mut totals, row(1.0)), [("absorbed", 1)]);
+        assert_eq!(add(&mut totals, row(0.0)), []);
+        assert_eq!(add(&mut totals, row(2.0)), []);
+        assert!(text(&totals, Format::Text).contains("c_total 9007199254740994.0\n"));
     }
 
     #[test]
@@ -563,6 +583,22 @@ mod tests {
             vec![row(Kind::Counter, "tallyd.lines", &[], 1.0), row(Kind::Counter, "tallyd_lines", &[], 9.0)];
         assert_eq!(add(&mut totals, rows), [("reserved_name", 1)]);
         assert!(text(&totals, Format::Text).contains("tallyd_lines_total 1\n"));
+    }
+
+    #[test]
+    fn member_leaves_the_page_when_all_of_its_series_are_dropped() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        let [one, other] = ["a.b", "a-b"].map(|name| row(Kind::Counter, name, &[], 1.0));
+        let conflict = row(Kind::Gauge, "a.b_total", &[], 1.0);
+        add(&mut totals, vec![one, other.clone(), conflict.clone()]);
+        assert_eq!(totals.quarantined().count(), 1);
+        let policies = Arc::clone(&totals.policies);
+        add_live(&mut totals, Arc::clone(&policies), vec![other], &[]);
+        assert!(text(&totals, Format::Text).contains("a_b_total 3\n"));
+        assert_eq!(totals.quarantined().count(), 0, "the dropped gauge is forgotten");
+        add_live(&mut totals, policies, Vec::new(), &[]);
+        assert_eq!(text(&totals, Format::Text), "");
+        assert_eq!(add(&mut totals, vec![conflict]), []);
     }
 
     #[test]

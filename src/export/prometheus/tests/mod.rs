@@ -3,6 +3,7 @@
 mod naive;
 mod property;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use super::{Format, Naming, Totals};
 use crate::export::outcome::ExportOutcome;
 use crate::model::{
-    Exposition, Kind, Named, Overview, Percentile, Policies, Policy, Series, Snapshot, Statistics, Summary,
-    Value,
+    Exposition, Kind, Named, Overview, Percentile, Policies, Policy, PolicyId, Rows, Series, Snapshot,
+    Statistics, Summary, Value,
 };
 
 /// Creates totals with the policies of [`policies`].
@@ -44,21 +45,35 @@ pub(super) fn add(totals: &mut Totals, rows: Vec<(Series, Value)>) -> Vec<(&'sta
 pub(super) fn add_under(
     totals: &mut Totals,
     policies: Arc<Policies>,
-    mut rows: Vec<(Series, Value)>,
+    rows: Vec<(Series, Value)>,
 ) -> Vec<(&'static str, u64)> {
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let idle: Vec<_> = totals.placements.iter().map(|(series, _)| series.clone()).collect();
+    add_live(totals, policies, rows, &idle)
+}
+
+/// Adds an interval with these policies. Only the series of the rows and the idle ones are alive.
+pub(super) fn add_live(
+    totals: &mut Totals,
+    policies: Arc<Policies>,
+    rows: Vec<(Series, Value)>,
+    idle: &[Series],
+) -> Vec<(&'static str, u64)> {
+    let mut live: BTreeMap<_, _> = idle.iter().map(|series| (series.clone(), None)).collect();
+    live.extend(rows.into_iter().map(|(series, value)| (series, Some(value))));
+    let ids = vec![PolicyId::default(); live.len()];
+    let (series, values) = live.into_iter().unzip();
     let snapshot = Snapshot {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_010_250) + Duration::from_nanos(totals.clock),
         interval: Duration::from_secs(10),
         policies,
-        rows: rows.into_iter().collect(),
+        rows: Rows::new(Arc::new(series), Arc::new(ids), values),
         events: Vec::new(),
         overview: Overview::default(),
     };
-    let ExportOutcome { quarantined, merged } = totals.add(&snapshot);
+    let ExportOutcome { quarantined, merged, absorbed } = totals.add(&snapshot);
     let quarantined = quarantined.into_iter().map(|(reason, count)| (reason.name(), count));
     let merged = merged.into_iter().map(|(reason, count)| (reason.name(), count));
-    quarantined.chain(merged).filter(|&(_, count)| count > 0).collect()
+    quarantined.chain(merged).chain([("absorbed", absorbed)]).filter(|&(_, count)| count > 0).collect()
 }
 
 /// Creates a row. A distribution has two samples of this value.

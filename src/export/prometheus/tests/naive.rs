@@ -10,7 +10,7 @@ use crate::export::prometheus::Naming;
 use crate::export::prometheus::names::labels;
 use crate::model::{
     Exposition, HeldPolicy, Kind, Policies, Policy, PolicyId, RESERVED_PREFIX, Row, Series, Snapshot,
-    Statistics, Value, finite,
+    Statistics, Value, absorbs,
 };
 use crate::text::number::push_number;
 
@@ -111,13 +111,15 @@ impl NaiveTotals {
                 family.use_help(row.policy);
                 let member = family.members.get_mut(&labels).unwrap();
                 member.change_policy(row.policy, policies, began);
-                member.add(row.value).map(|()| member.seen = self.clock)
+                outcome.absorbed += u64::from(member.add(row.value)?);
+                member.seen = self.clock;
+                Ok(())
             });
             if let Err(reason) = added {
                 outcome.quarantined[reason] += 1;
             }
         }
-        self.expire(policies);
+        self.expire(policies, &snapshot.rows.live().map(|(series, _)| series).collect());
         outcome
     }
 
@@ -201,9 +203,8 @@ impl NaiveTotals {
         Ok(Placement { family: name, labels, merges: [labels_merge, series_merge] })
     }
 
-    /// Claims the names of all lines of a new family. A distribution takes them from other families, but not from
-    /// distributions.
-    fn claim(&mut self, name: &str, shape: &str) -> Result<(), QuarantineReason> {
+    /// Claims the names of all lines of a new family.
+    fn claim(&self, name: &str, shape: &str) -> Result<(), QuarantineReason> {
         let lines = |name: &str, shape: &str| match shape {
             "summary" => vec![format!("{name}_sum"), format!("{name}_count")],
             "histogram" => {
@@ -214,29 +215,24 @@ impl NaiveTotals {
         let own = lines(name, shape);
         for (other, family) in &self.families {
             let theirs = lines(other, family.metric_type.0);
-            let is_distribution = !theirs.is_empty();
-            if theirs.iter().any(|line| line == name || own.contains(line))
-                || is_distribution && own.contains(other)
-            {
+            if theirs.iter().any(|line| line == name || own.contains(line)) || own.contains(other) {
                 return Err(QuarantineReason::NameTaken);
-            }
-        }
-        for line in own {
-            if self.families.remove(&line).is_some() {
-                for placement in self.placed.values_mut() {
-                    if matches!(placement, Ok(placement) if placement.family == line) {
-                        *placement = Err(QuarantineReason::NameTaken);
-                    }
-                }
             }
         }
         Ok(())
     }
 
-    fn expire(&mut self, policies: &Policies) {
+    /// Drops the families that are outdated, and the members whose lifetime has ended or whose series are not alive.
+    fn expire(&mut self, policies: &Policies, live: &BTreeSet<&Series>) {
         let mut dropped = false;
-        for family in self.families.values_mut() {
-            family.members.retain(|_, member| {
+        let is_live = |series: &Series| live.contains(series);
+        let of_live = self.placed.iter().filter(|(series, _)| is_live(series));
+        let members = of_live.filter_map(|(_, placement)| placement.as_ref().ok());
+        let live_members: BTreeSet<_> =
+            members.map(|placement| (placement.family.clone(), placement.labels.clone())).collect();
+        self.placed.retain(|series, _| is_live(series));
+        for (name, family) in &mut self.families {
+            family.members.retain(|labels, member| {
                 let unseen = self.clock.saturating_sub(member.seen);
                 if unseen > Duration::ZERO {
                     member.quantiles.clear();
@@ -245,6 +241,8 @@ impl NaiveTotals {
                     Kind::Gauge | Kind::Set => unseen == Duration::ZERO,
                     kind => unseen < policies.get(member.policy.id()).expire_after[kind as usize],
                 };
+                let is_live = live_members.contains(&(name.clone(), labels.clone()));
+                let is_alive = is_alive && (is_live || unseen == Duration::ZERO);
                 dropped |= !is_alive;
                 is_alive
             });
@@ -373,20 +371,23 @@ impl Member {
         self.policy = HeldPolicy::assigned(policy);
     }
 
-    fn add(&mut self, value: &Value) -> Result<(), QuarantineReason> {
+    /// Adds a value. Returns true if it changes one of the totals too little to be kept.
+    fn add(&mut self, value: &Value) -> Result<bool, QuarantineReason> {
+        let mut is_absorbed = false;
         match value {
             Value::Counter(increase) if *increase < 0.0 => return Err(QuarantineReason::NegativeIncrease),
-            Value::Counter(increase) => self.value = finite(self.value + increase),
+            Value::Counter(increase) => is_absorbed = absorbs(&mut self.value, *increase),
             Value::Gauge(value) | Value::Set(value) => self.value = *value,
             Value::Summary(summary) => {
                 let divisor = if self.kind == Kind::Timing { 1e3 } else { 1.0 };
-                self.count = finite(self.count + summary.count);
-                self.sum = finite(self.sum + summary.sum / divisor);
+                is_absorbed = absorbs(&mut self.count, summary.count);
+                is_absorbed |= absorbs(&mut self.sum, summary.sum / divisor);
                 self.quantiles = summary.percentiles.iter().map(|value| value / divisor).collect();
-                self.buckets =
-                    self.buckets.iter().zip(&summary.buckets).map(|(a, b)| finite(a + b)).collect();
+                for (total, new) in self.buckets.iter_mut().zip(&summary.buckets) {
+                    is_absorbed |= absorbs(total, *new);
+                }
             }
         }
-        Ok(())
+        Ok(is_absorbed)
     }
 }

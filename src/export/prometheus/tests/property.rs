@@ -85,8 +85,8 @@ struct Sent {
     number: f64,
     /// The rule that matched a line. `None` means that there was no line, and the series is still reported.
     rule: Option<usize>,
-    /// True if the flush dropped the series, which comes back as a new one. The exporter may not know, because its
-    /// clock lacks the intervals of lost snapshots.
+    /// True if the flush dropped the series. With a line, it comes back as a new one, and the exporter does not know that
+    /// it was away.
     was_dropped: bool,
 }
 
@@ -120,23 +120,26 @@ impl Flush {
     ) -> Snapshot {
         let mut rows = Vec::new();
         for (series, sent) in pool.iter().zip(sent) {
-            let Some(Sent { number, rule, was_dropped }) = sent else { continue };
-            if was_dropped {
-                self.known.remove(series);
-            }
-            let known = self.known.get(series).copied();
-            let policy = match (rule, known) {
-                (Some(rule), _) => {
+            let mut reported = None;
+            if let Some(Sent { number, rule, was_dropped }) = sent {
+                if was_dropped {
+                    self.known.remove(series);
+                }
+                let known = self.known.get(series).copied();
+                if let Some(rule) = rule {
                     let policy = PolicyId::new((rule % self.policies.iter().count()) as u32);
                     let present = known.filter(|known| !known.gives_way_to(policy));
-                    present.unwrap_or(HeldPolicy::assigned(policy))
+                    self.known.insert(series.clone(), present.unwrap_or(HeldPolicy::assigned(policy)));
                 }
-                (None, Some(known)) if !has_summary(series) => known,
-                _ => continue,
-            };
-            self.known.insert(series.clone(), policy);
-            let policy = policy.id();
-            rows.push((series.clone(), value(series, number, self.policies.get(policy)), policy));
+                if rule.is_some() || !has_summary(series) {
+                    reported = Some(number);
+                }
+            }
+            // A series that is alive is in the snapshot, even without a row.
+            if let Some(policy) = self.known.get(series).map(|policy| policy.id()) {
+                let value = reported.map(|number| value(series, number, self.policies.get(policy)));
+                rows.push((series.clone(), value, policy));
+            }
         }
         let policies = Arc::clone(&self.policies);
         // Rules that were read in this interval take effect in the next one.
@@ -150,7 +153,7 @@ impl Flush {
         let rows = Rows::new(
             Arc::new(rows.iter().map(|(series, ..)| series.clone()).collect()),
             Arc::new(rows.iter().map(|(.., policy)| *policy).collect()),
-            rows.into_iter().map(|(_, value, _)| Some(value)).collect(),
+            rows.into_iter().map(|(_, value, _)| value).collect(),
         );
         Snapshot {
             time: SystemTime::UNIX_EPOCH + self.time,

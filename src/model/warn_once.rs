@@ -13,7 +13,7 @@ const REMEMBERED: usize = 10_000;
 
 /// Remembers the conflicts that were logged.
 #[derive(Debug, Default)]
-pub(super) struct WarnOnce {
+pub(crate) struct WarnOnce {
     /// The hashes of the conflicts.
     known: HashSet<u64>,
     /// Each process has a random key.
@@ -24,7 +24,7 @@ pub(super) struct WarnOnce {
 
 impl WarnOnce {
     /// Returns true if this conflict should be logged.
-    pub(super) fn is_new(&mut self, conflict: impl Hash) -> bool {
+    pub(crate) fn is_new(&mut self, conflict: impl Hash) -> bool {
         if self.known.len() >= REMEMBERED {
             // A lasting conflict is logged again, once per ten thousand new ones.
             self.known.clear();
@@ -35,7 +35,7 @@ impl WarnOnce {
     }
 
     /// Ends a snapshot. Returns the number of its new conflicts that were not logged.
-    pub(super) fn end_snapshot(&mut self) -> u64 {
+    pub(crate) fn end_snapshot(&mut self) -> u64 {
         mem::take(&mut self.new).saturating_sub(PER_SNAPSHOT)
     }
 }

@@ -1,0 +1,126 @@
+//! Finds settings that are legal but probably mistakes. `tallyd check` prints them, and the daemon logs them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
+use super::read::Problem;
+use super::sections::{Config, LogOutput};
+
+/// The keys that have an effect only if a switch is on, with the switch.
+const SWITCHED: [(&str, &str, &[&str]); 5] = [
+    ("listeners.tcp", "enabled", &["bind", "framing", "max_connections", "max_line", "idle_timeout"]),
+    ("listeners.unix_datagram", "enabled", &["path", "mode", "owner", "max_datagram"]),
+    (
+        "listeners.unix_stream",
+        "enabled",
+        &["path", "mode", "owner", "framing", "max_connections", "max_line", "idle_timeout"],
+    ),
+    (
+        "exporters.prometheus",
+        "start_http_server",
+        &["address", "port", "max_connections", "timeout", "enable_reload", "web_config_file"],
+    ),
+    ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
+];
+
+/// Returns the settings that are probably mistakes. `is_set` returns true if a source other than the defaults sets a key.
+pub(super) fn settings(config: &Config, is_set: impl Fn(&str) -> bool) -> Vec<Problem> {
+    let mut suspects = Vec::new();
+    let percentiles = config.flush.percentiles.iter().enumerate().filter(|&(_, &percent)| percent < 1.0);
+    for (index, percent) in percentiles {
+        let text = format!(
+            "{percent} means that {percent} % of the values are lower; for the quantile {percent} write {}",
+            super::bounds::percent(*percent)
+        );
+        suspects.push(Problem::new(&format!("flush.percentiles[{index}]"), text));
+    }
+    let mapping = &config.mapping;
+    for (key, buckets) in [
+        ("exporters.prometheus.buckets", &config.exporters.prometheus.buckets),
+        ("mapping.defaults.histogram_options.buckets", &mapping.defaults.histogram_options.buckets),
+    ] {
+        suspects.extend(crate::mapping::milliseconds(buckets).map(|text| Problem::new(key, text)));
+    }
+    // `check_together` has compiled these rules before.
+    for warning in mapping.own_rules().unwrap_or_default().warnings() {
+        let key = warning.rule.map(|rule| format!("mapping.mappings[{rule}]"));
+        suspects.push(Problem::new(key.as_deref().unwrap_or("mapping.defaults"), warning.problem.as_str()));
+    }
+    let is_on = |section: &str| match section {
+        "listeners.tcp" => config.listeners.tcp.enabled,
+        "listeners.unix_datagram" => config.listeners.unix_datagram.enabled,
+        "listeners.unix_stream" => config.listeners.unix_stream.enabled,
+        "exporters.prometheus" => config.exporters.prometheus.start_http_server,
+        _ => config.exporters.textfile.enabled,
+    };
+    for (section, switch, keys) in SWITCHED {
+        // Whoever turns a section off on purpose may keep its keys.
+        if is_on(section) || is_set(&format!("{section}.{switch}")) {
+            continue;
+        }
+        if let Some(key) = keys.iter().map(|key| format!("{section}.{key}")).find(|key| is_set(key)) {
+            let text = format!("has no effect, because {section}.{switch} is not set; set it to true");
+            suspects.push(Problem::new(&key, text));
+        }
+    }
+    let has_file = config.logging.output.contains(&LogOutput::File);
+    if !has_file && is_set("logging.file_path") && !is_set("logging.output") {
+        let text = "has no effect, because logging.output is not set; set it to [\"console\", \"file\"]";
+        suspects.push(Problem::new("logging.file_path", text));
+    }
+    suspects.extend(paths(config));
+    suspects
+}
+
+/// Returns the paths that this user cannot write.
+fn paths(config: &Config) -> Vec<Problem> {
+    let (listeners, exporters) = (&config.listeners, &config.exporters);
+    let console = &exporters.console;
+    // tallyd appends to existing files of the first two kinds. It replaces files of the others.
+    let paths = [
+        ("exporters.console.path", console.enabled && console.path != Path::new("-"), &console.path, false),
+        (
+            "logging.file_path",
+            config.logging.output.contains(&LogOutput::File),
+            &config.logging.file_path,
+            false,
+        ),
+        ("exporters.textfile.path", exporters.textfile.enabled, &exporters.textfile.path, true),
+        (
+            "listeners.unix_datagram.path",
+            listeners.unix_datagram.enabled,
+            &listeners.unix_datagram.path,
+            true,
+        ),
+        ("listeners.unix_stream.path", listeners.unix_stream.enabled, &listeners.unix_stream.path, true),
+    ];
+    let used = paths.into_iter().filter(|&(_, is_used, ..)| is_used);
+    used.filter_map(|(key, _, path, is_replaced)| Some(Problem::new(key, unwritable(path, is_replaced)?)))
+        .collect()
+}
+
+/// Returns the reason why this user cannot write a file. tallyd creates a missing file, and its directory holds a file that
+/// is replaced.
+fn unwritable(path: &Path, is_replaced: bool) -> Option<String> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if path.is_dir() {
+        return Some(format!("{} is a directory; give the path of a file", path.display()));
+    }
+    let (checked, flags) = if path.exists() && !is_replaced {
+        (&*path, AccessFlags::W_OK)
+    } else {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        (folder.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)
+    };
+    let shown = checked.display();
+    match access(checked, flags) {
+        Ok(()) => None,
+        Err(Errno::ENOENT) => Some(format!("the directory {shown} does not exist; create it")),
+        Err(Errno::EACCES) => Some(format!("this user may not write to {shown}; give it the permission")),
+        Err(error) => Some(format!("{shown} cannot be written: {}", io::Error::from(error))),
+    }
+}
