@@ -27,7 +27,10 @@ pub(super) fn sorted_tags(sample: &Sample<'_>) -> Vec<(String, String)> {
         let (mut legal_key, mut legal_value) = (String::new(), String::new());
         push(&mut legal_key, key, Part::Key);
         push(&mut legal_value, value, Part::Value);
-        tags.push((legal_key, legal_value));
+        // A label needs a name. tallyd skips such tags, too.
+        if !legal_key.is_empty() {
+            tags.push((legal_key, legal_value));
+        }
     });
     tags.sort();
     tags
