@@ -18,12 +18,12 @@ fn files_are_opened_again_on_sighup() {
         Daemon::start(&[&console, &log, r#"logging.output=["console","file"]"#, "flush.interval=100ms"]);
     let holds =
         |file: &str, text: &str| fs::read_to_string(path(file)).is_ok_and(|content| content.contains(text));
-    wait_until(|| holds("out.json", "tallyd.lines") && holds("log", "listening"));
+    wait_until(|| holds("out.json", "tallyd.build_info") && holds("log", "listening"));
     for name in ["out.json", "log"] {
         fs::rename(path(name), path(&format!("{name}.1"))).unwrap();
     }
     daemon.signal("HUP");
-    wait_until(|| holds("out.json", "tallyd.lines") && holds("log", "opened again"));
+    wait_until(|| holds("out.json", "tallyd.build_info") && holds("log", "opened again"));
     assert!(daemon.stop().status.success());
 }
 
