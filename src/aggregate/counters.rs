@@ -30,10 +30,11 @@ impl Counters {
 
     /// Adds a value. Returns the series of the slot if the sum absorbs the value, so that it is lost.
     ///
-    /// The simple version adds 0.0 to the value and compares the sums for equality. This version takes one instruction
-    /// more than an addition without the comparison, because it treats zeros where the sum has not changed. The two
-    /// comparisons become one instruction, which also finds NaN: the sum of opposite overflows.
+    /// The simple version adds 0.0 to each value, so that -0.0 touches the counter, and then compares the sums. This
+    /// version handles zeros where the sum has not changed, so the comparison replaces that addition. An ordered
+    /// comparison is a single branch, and it also finds NaN: the sum of opposite overflows.
     #[inline(always)]
+    #[expect(clippy::double_comparisons, reason = "`!=` is true for NaN, and takes two branches")]
     pub(crate) fn add(&mut self, slot: u32, value: f64) -> Option<SeriesId> {
         let sum = &mut self.sums[slot as usize];
         let before = *sum;

@@ -2,94 +2,161 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc as channel, oneshot};
 
-use crate::app::config::{Config, Loaded};
-use crate::app::log::Log;
+use crate::app::config::{Config, EXIT_CONFIG, Loaded, Occasion, Ready};
+use crate::app::health::FlushHealth;
+use crate::app::log::{self, Log};
+use crate::app::signals::Signals;
 use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
-use crate::export::{Console, Endpoint, ExporterHandle, ReloadRequest, Textfile};
+use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
 use crate::flush::{Aggregator, Deliver, Flusher, Reload, Schedule};
 use crate::http::Protection;
 use crate::listen::{self, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, DrainRequests, Gauge, Snapshot, Telemetry};
+use crate::net::{ThreadEnd, ThreadEnds, Threads};
 
 /// The reason why the daemon could not start, or ended unexpectedly.
-pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A second signal within this time only repeats the first. For example, `timeout` of coreutils signals the process and then
-/// its group.
-const REPEATED_SIGNAL: Duration = Duration::from_millis(500);
+/// Reads the configuration.
+pub(super) type Load = Arc<dyn Fn(Occasion) -> Loaded + Send + Sync>;
 
-/// Runs until SIGTERM, SIGINT, or the loss of the terminal or of the only output, and then until the exporters have delivered the last interval.
-///
-/// # Errors
-///
-/// Returns an error if the daemon cannot start, or if it ends unexpectedly.
-pub(super) fn run(
-    config: &Config,
-    mapping: Mapping,
-    reload: impl Fn() -> Loaded,
-    log: &Log,
-) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        // This comes first, so that no early signal is lost.
-        let mut signals = Signals::new()?;
+/// Runs until SIGTERM, SIGINT, or the loss of the terminal or of the only output, and then until the exporters have
+/// delivered the last interval. Returns the exit code. `file` is the configuration file, for the log.
+pub(super) fn run(load: &Load, file: Option<&Path>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tallyd: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        // This comes before anything slow, so no signal ends tallyd without a flush.
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("tallyd: cannot handle signals: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let first = Arc::clone(load);
+        let prepared = tokio::select! {
+            // There is nothing to deliver yet.
+            _ = signals.stop() => return ExitCode::SUCCESS,
+            prepared = on_thread("start", move || Prepared::new(&first)) => prepared,
+        };
+        match prepared {
+            Some(Ok(prepared)) => {
+                prepared.log_start(file);
+                prepared.run(load, &mut signals).await
+            }
+            Some(Err(code)) => code,
+            None => ExitCode::FAILURE,
+        }
+    });
+    // A thread may still wait for a file. The end of the process ends it.
+    runtime.shutdown_background();
+    code
+}
+
+/// Runs a function on a thread of its own, so that it may block. Returns `None` if it panicked.
+async fn on_thread<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (result, received) = oneshot::channel();
+    // If the system provides no thread, the sender is dropped, as by a panic.
+    _ = thread::Builder::new().name(name.to_owned()).spawn(move || _ = result.send(run()));
+    received.await.ok()
+}
+
+/// Everything that the start reads from files.
+struct Prepared {
+    ready: Ready,
+    telemetry: Telemetry,
+    threads: Threads,
+    ends: ThreadEnds,
+    log: Log,
+    terminal: Terminal,
+}
+
+impl Prepared {
+    /// Reads the configuration and starts the log. If this fails, prints the reason and returns the exit code.
+    fn new(load: &Load) -> Result<Self, ExitCode> {
         let terminal = Terminal::now();
-        let mut pipeline = Pipeline::start(config, mapping)?;
-        pipeline.wait_for_stop(&mut signals, terminal, config, reload, log).await?;
-        tracing::info!("stopping");
-        let stopping = tokio::task::spawn_blocking(move || pipeline.stop());
-        tokio::select! {
-            done = stopping => done?,
+        let ready = load(Occasion::Start).map_err(|error| {
+            eprintln!("tallyd: {error}");
+            ExitCode::from(EXIT_CONFIG)
+        })?;
+        let config = &ready.config;
+        let telemetry = Telemetry::with_tags(config.own_tags());
+        let (threads, ends) = Threads::new();
+        let log = log::start(&config.logging, &telemetry, &threads).map_err(|error| {
+            let path = config.logging.file_path.display();
+            eprintln!(
+                "tallyd: cannot open the log file {path}: {error}; set logging.file_path or LOG_FILE_PATH"
+            );
+            ExitCode::FAILURE
+        })?;
+        Ok(Self { ready, telemetry, threads, ends, log, terminal })
+    }
+
+    fn log_start(&self, file: Option<&Path>) {
+        let version = env!("CARGO_PKG_VERSION");
+        let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+        tracing::info!(version, config = file, "tallyd starts");
+        self.ready.log_warnings();
+    }
+
+    /// Runs the pipeline. Logs the reason if this fails.
+    async fn run(self, load: &Load, signals: &mut Signals) -> ExitCode {
+        let Self { ready, telemetry, threads, mut ends, log, terminal } = self;
+        let Ready { config, mapping, .. } = ready;
+        let mut pipeline = match Pipeline::start(&config, mapping, &telemetry, &threads) {
+            Ok(pipeline) => pipeline,
+            Err(error) => {
+                tracing::error!("{error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let outcome = pipeline.wait_for_stop(signals, terminal, &mut ends, &config, load, &log).await;
+        match &outcome {
+            Ok(()) => tracing::info!("stopping"),
+            Err(failure) => tracing::error!("{failure}; tallyd delivers what it holds and exits"),
+        }
+        let stopped = tokio::select! {
+            stopped = on_thread("stop", move || pipeline.stop()) => stopped,
             signal = signals.second_stop() => {
                 tracing::error!("a second signal: tallyd exits at once, and snapshots that were not delivered are lost");
+                log.finish();
                 std::process::exit(128 + signal);
             }
-        }
-    })
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a further signal, which ends a slow stop, and returns its number. Ignores repetitions of the first signal.
-    async fn second_stop(&mut self) -> i32 {
-        let begin = Instant::now();
-        loop {
-            let signal = self.stop().await;
-            if begin.elapsed() >= REPEATED_SIGNAL {
-                return signal;
+        };
+        let mut is_whole = outcome.is_ok();
+        match stopped.unwrap_or_else(|| Err("the stop panicked".into())) {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!("{error}");
+                is_whole = false;
             }
         }
-    }
-
-    /// Waits for SIGTERM or SIGINT, and returns its number.
-    async fn stop(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        // A thread may also panic during the stop.
+        while let Ok(ThreadEnd { sentence, is_failure }) = ends.try_recv() {
+            if is_failure {
+                tracing::error!("{sentence}");
+                is_whole = false;
+            }
         }
+        if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -98,10 +165,10 @@ struct Pipeline {
     listeners: Listeners,
     /// Dropping this sender stops the flusher.
     commands: mpsc::Sender<Reload>,
-    flusher: JoinHandle<Delivery>,
+    flusher: JoinHandle<()>,
+    exporters: Vec<ExporterHandle>,
+    health: Arc<FlushHealth>,
     reload_telemetry: ReloadTelemetry,
-    /// Resolves when the flush thread ends, even by a panic.
-    flusher_ended: oneshot::Receiver<()>,
     /// Counts the requests to reopen files. Each exporter compares it with the count that it saw last.
     reopens: Arc<AtomicU64>,
     /// Requests from HTTP clients to reload the configuration.
@@ -113,31 +180,36 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn start(config: &Config, mapping: Mapping) -> Result<Self, Failure> {
+    fn start(
+        config: &Config,
+        mapping: Mapping,
+        telemetry: &Telemetry,
+        threads: &Threads,
+    ) -> Result<Self, Failure> {
         let reopens = Arc::new(AtomicU64::new(0));
         let (reload_sender, reload_requests) = channel::channel(1);
-        let telemetry = Telemetry::with_tags(config.own_tags());
-        let Exporters { handles, endpoint, output_closed } =
-            start_exporters(config, &reopens, reload_sender, &telemetry)?;
+        let interval = config.flush.interval.get();
+        let health = Arc::new(FlushHealth::new(interval));
+        let mut exporters =
+            Exporters { reopens: &reopens, telemetry, threads, handles: Vec::new(), queues: Vec::new() };
+        let (closed_sender, output_closed) = channel::channel(1);
+        let endpoint = exporters.start(config, &health, reload_sender, closed_sender)?;
+        let Exporters { handles, queues, .. } = exporters;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
         let settings = config.reloadable_settings(mapping);
         let mut aggregator = Aggregator::new(config.aggregation_options(), settings, telemetry.clone());
         let opened = listen::open(config.listening())?;
-        let schedule = Schedule::new(config.flush.interval.get(), Instant::now(), SystemTime::now());
+        let schedule = Schedule::new(interval, Instant::now(), SystemTime::now());
         let drains = DrainRequests::default();
-        let listeners = opened.start(|| aggregator.add_shard(), &telemetry, &drains)?;
-        let flusher = Flusher::new(aggregator, schedule, drains, &telemetry, Delivery(handles));
+        let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains)?;
+        let delivery = Delivery { queues, health: Arc::clone(&health) };
+        let flusher = Flusher::new(aggregator, schedule, drains, telemetry, delivery);
         let (commands, received) = mpsc::channel();
-        let (ending, flusher_ended) = oneshot::channel();
-        let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
-            // The thread drops this sender when it ends, even by a panic.
-            let _ending: oneshot::Sender<()> = ending;
-            flusher.run(&received)
-        })?;
+        let flusher = threads.spawn("flush", move || flusher.run(&received))?;
         telemetry.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
-        let reload_telemetry = ReloadTelemetry::new(&telemetry);
+        let reload_telemetry = ReloadTelemetry::new(telemetry);
         listeners.log_addresses();
         match endpoint {
             Some((address, Some(Protection { tls, users }))) => {
@@ -151,8 +223,9 @@ impl Pipeline {
             listeners,
             commands,
             flusher,
+            exporters: handles,
+            health,
             reload_telemetry,
-            flusher_ended,
             reopens,
             reload_requests,
             output_closed,
@@ -160,21 +233,36 @@ impl Pipeline {
         })
     }
 
-    /// Waits for SIGTERM, SIGINT, or the loss of the terminal or of the only output. Meanwhile, SIGHUP reopens files and reloads the configuration, and HTTP clients can
-    /// request a reload.
+    /// Waits for SIGTERM, SIGINT, or the loss of the terminal or of the only output. Meanwhile, SIGHUP reopens files and
+    /// reloads the configuration, and HTTP clients can request a reload. The configuration is read on another thread,
+    /// because files can be slow.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failure of the first thread that can no longer do its work.
     async fn wait_for_stop(
         &mut self,
         signals: &mut Signals,
         terminal: Terminal,
+        ends: &mut ThreadEnds,
         config: &Config,
-        reload: impl Fn() -> Loaded,
+        load: &Load,
         log: &Log,
     ) -> Result<(), Failure> {
+        let read = || {
+            let load = Arc::clone(load);
+            Box::pin(on_thread("reload", move || load(Occasion::Reload)))
+        };
+        let mut latest = config.clone();
+        let mut reading = None;
+        // A request that came while the configuration was being read.
+        let mut is_read_again = false;
+        let mut client: Option<ReloadRequest> = None;
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
-                _ = &mut self.flusher_ended => return Err("the flush thread panicked; the log above has its message".into()),
+                Some(end) = ends.recv() => return Err(end.sentence.into()),
                 Some(()) = self.output_closed.recv() => {
                     tracing::error!("standard output was closed, and tallyd has no other exporter");
                     return Ok(());
@@ -185,80 +273,100 @@ impl Pipeline {
                         return Ok(());
                     }
                     self.reopens.fetch_add(1, Ordering::Relaxed);
-                    if let Err(error) = log.reopen() {
-                        tracing::warn!(%error, "the log file cannot be opened again; tallyd keeps writing to the old one");
-                    }
+                    log.reopen();
                     tracing::info!("log and output files are opened again");
-                    // `apply_reload` logs the outcome.
-                    _ = self.apply_reload(reload(), config, log);
+                    is_read_again = reading.is_some();
+                    reading.get_or_insert_with(read);
                 }
-                Some(request) = self.reload_requests.recv() => {
-                    // Sending fails if the client has disconnected.
-                    _ = request.send(self.apply_reload(reload(), config, log));
+                Some(request) = self.reload_requests.recv(), if reading.is_none() => {
+                    client = Some(request);
+                    reading = Some(read());
+                }
+                Some(loaded) = async { Some(reading.as_mut()?.await) } => {
+                    let outcome = self.apply_reload(loaded, config, &mut latest, log);
+                    if let Some(client) = client.take() {
+                        // Sending fails if the client has disconnected.
+                        _ = client.send(outcome);
+                    }
+                    reading = std::mem::take(&mut is_read_again).then(read);
                 }
             }
         }
     }
 
     /// Applies a configuration, or refuses all of it and returns the reason. New rules take effect with the next interval.
-    fn apply_reload(&mut self, reloaded: Loaded, config: &Config, log: &Log) -> Result<(), String> {
-        let outcome = match reloaded {
-            Ok((new, mapping)) => {
-                let waiting = new.restart_keys(config);
-                if !waiting.is_empty() {
-                    let keys = waiting.join(", ");
-                    tracing::warn!(keys, "these changed keys take effect only after a restart");
-                }
-                let rules = mapping.rules().len();
-                tracing::info!(rules, "mapping rules were read; they take effect with the next interval");
-                log.set_level(new.logging.level);
-                self.shutdown_timeout = new.shutdown.timeout.get();
-                let settings = new.reloadable_settings(mapping);
-                // Sending fails only if the flusher has ended, and then the daemon ends, too.
-                _ = self.commands.send(Reload { settings, interval: new.flush.interval.get() });
-                Ok(())
+    /// `None` means that reading the configuration panicked. `latest` is the configuration that was accepted last.
+    fn apply_reload(
+        &mut self,
+        reloaded: Option<Loaded>,
+        config: &Config,
+        latest: &mut Config,
+        log: &Log,
+    ) -> Result<(), String> {
+        let reloaded = reloaded.ok_or_else(|| "reading it panicked".to_owned());
+        let outcome = reloaded.and_then(|loaded| loaded.map_err(|error| error.to_string()));
+        let outcome = outcome.map(|ready| {
+            ready.log_warnings();
+            let Ready { config: new, mapping, .. } = ready;
+            let changed = new.changed_keys(latest).at_reload;
+            let keys = if changed.is_empty() { "none".to_owned() } else { changed.join(", ") };
+            tracing::info!(keys, "the configuration was read; these changed keys take effect");
+            let waiting = new.restart_keys(config);
+            if !waiting.is_empty() {
+                let keys = waiting.join(", ");
+                tracing::warn!(keys, "these changed keys take effect only after a restart");
             }
-            Err(error) => {
-                tracing::error!("the configuration is refused; the previous one stays in force: {error}");
-                Err(error.to_string())
-            }
-        };
+            let rules = mapping.rules().len();
+            tracing::info!(rules, "mapping rules were read; they take effect with the next interval");
+            log.set_level(new.logging.level);
+            self.shutdown_timeout = new.shutdown.timeout.get();
+            let interval = new.flush.interval.get();
+            self.health.change_interval(interval);
+            let settings = new.reloadable_settings(mapping);
+            // Sending fails only if the flusher has ended, and then the daemon ends, too.
+            _ = self.commands.send(Reload { settings, interval });
+            *latest = new;
+        });
+        if let Err(error) = &outcome {
+            tracing::error!("the configuration is refused; the previous one stays in force: {error}");
+        }
         self.reload_telemetry.count(outcome.is_ok());
         outcome
     }
 
     /// Stops the stages in order, so that each can pass on its data.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a part of the last interval may be lost. The error names the exporters that may not have delivered it.
     fn stop(self) -> Result<(), Failure> {
         self.listeners.stop();
         drop(self.commands);
         // This answers a client that still waits for a reload.
         drop(self.reload_requests);
-        let Delivery(exporters) =
-            self.flusher.join().map_err(|_| "the flush thread panicked during the last flush")?;
+        let flushed = self.flusher.join();
+        // Every exporter gets the whole time, however long another one takes.
         let deadline = Instant::now() + self.shutdown_timeout;
-        let mut late = Vec::new();
-        for exporter in exporters {
-            let name = exporter.name();
-            if !exporter.finish(deadline.saturating_duration_since(Instant::now())) {
-                late.push(name);
-            }
+        self.exporters.iter().for_each(|exporter| exporter.close(deadline));
+        let finished = self.exporters.into_iter().map(|exporter| exporter.finish(deadline));
+        let undelivered: Vec<_> = finished.filter_map(Result::err).map(|error| error.to_string()).collect();
+        if !undelivered.is_empty() {
+            return Err(format!("the last interval may be lost: {}", undelivered.join(", ")).into());
         }
-        if late.is_empty() {
-            Ok(())
-        } else {
-            let late = late.join(", ");
-            Err(format!("not finished within shutdown.timeout, so the last interval may be lost: {late}")
-                .into())
-        }
+        flushed.map_err(|_| "the flush panicked; the open interval is lost".into())
     }
 }
 
 /// Hands snapshots to all exporters.
-struct Delivery(Vec<ExporterHandle>);
+struct Delivery {
+    queues: Vec<ExporterQueue>,
+    health: Arc<FlushHealth>,
+}
 
 impl Deliver for Delivery {
-    fn deliver(&self, snapshot: &Arc<Snapshot>) {
-        self.0.iter().for_each(|exporter| exporter.deliver(snapshot));
+    fn deliver(&mut self, snapshot: &Arc<Snapshot>) {
+        self.queues.iter_mut().for_each(|exporter| exporter.deliver(snapshot));
+        self.health.flushed();
     }
 }
 
@@ -284,45 +392,58 @@ impl ReloadTelemetry {
     }
 }
 
-/// The running exporters.
-struct Exporters {
+/// Starts the exporters.
+struct Exporters<'a> {
+    reopens: &'a Arc<AtomicU64>,
+    telemetry: &'a Telemetry,
+    threads: &'a Threads,
     handles: Vec<ExporterHandle>,
-    /// The address of the endpoint, and its protection by TLS and passwords.
-    endpoint: Option<(SocketAddr, Option<Protection>)>,
-    output_closed: channel::Receiver<()>,
+    queues: Vec<ExporterQueue>,
 }
 
-fn start_exporters(
-    config: &Config,
-    reopens: &Arc<AtomicU64>,
-    reload_sender: channel::Sender<ReloadRequest>,
-    telemetry: &Telemetry,
-) -> Result<Exporters, Failure> {
-    let mut handles = Vec::new();
-    let (closed_sender, output_closed) = channel::channel(1);
-    let console = &config.exporters.console;
-    if console.enabled {
-        let is_only = !config.exporters.textfile.enabled && !config.exporters.prometheus.start_http_server;
-        let exporter = Console::new(console.format, console.path.clone())
-            .with_max_rows(console.max_rows)
-            .with_closed_notice(is_only.then_some(closed_sender));
-        handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
-    }
-    let naming = config.exporters.prometheus.naming;
-    let textfile = &config.exporters.textfile;
-    if textfile.enabled {
-        let totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
-        let exporter =
-            Textfile::new(textfile.path.clone(), textfile.on_exit, totals, config.textfile_timestamp());
-        handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
-    }
-    let mut endpoint = None;
-    if let Some(serving) = config.serving() {
+impl Exporters<'_> {
+    /// Starts the exporters that are enabled. Returns the address of the endpoint, and its protection by TLS and passwords.
+    fn start(
+        &mut self,
+        config: &Config,
+        health: &Arc<FlushHealth>,
+        reload_sender: channel::Sender<ReloadRequest>,
+        closed_sender: channel::Sender<()>,
+    ) -> Result<Option<(SocketAddr, Option<Protection>)>, Failure> {
+        let console = &config.exporters.console;
+        let textfile = &config.exporters.textfile;
+        if console.enabled {
+            let is_only = !textfile.enabled && !config.exporters.prometheus.start_http_server;
+            self.add(
+                Console::new(console.format, console.path.clone())
+                    .with_max_rows(console.max_rows)
+                    .with_closed_notice(is_only.then_some(closed_sender)),
+            )?;
+        }
+        let naming = config.exporters.prometheus.naming;
+        if textfile.enabled {
+            let totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
+            self.add(Textfile::new(
+                textfile.path.clone(),
+                textfile.on_exit,
+                totals,
+                config.textfile_timestamp(),
+            ))?;
+        }
+        let Some(serving) = config.serving() else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
         let totals = Totals::new(naming).with_created_lines(config.exporters.prometheus.openmetrics_created);
-        let exporter = Endpoint::start(&serving, totals, reloads, telemetry)?;
-        endpoint = Some((exporter.address(), exporter.protection()));
-        handles.push(ExporterHandle::start(exporter, reopens, telemetry)?);
+        let health = Arc::clone(health);
+        let endpoint = Endpoint::start(&serving, totals, health, reloads, (self.telemetry, self.threads))?;
+        let started = (endpoint.address(), endpoint.protection());
+        self.add(endpoint)?;
+        Ok(Some(started))
     }
-    Ok(Exporters { handles, endpoint, output_closed })
+
+    fn add(&mut self, exporter: impl Exporter) -> io::Result<()> {
+        let (handle, queue) = ExporterHandle::start(exporter, self.reopens, self.telemetry, self.threads)?;
+        self.handles.push(handle);
+        self.queues.push(queue);
+        Ok(())
+    }
 }

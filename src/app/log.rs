@@ -1,10 +1,23 @@
 //! Writes the log to standard error, to a file, or to both.
+//!
+//! Each output has a thread and a bounded queue, so an output that blocks delays nothing else:
+//!
+//! ```text
+//!  any thread --> within the budget of bytes? --> queue --> thread of the output --> standard error or file
+//!                          |                        |
+//!                          +----- no ---------------+--> full: the line is dropped and counted
+//! ```
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing_subscriber::filter::LevelFilter;
@@ -14,26 +27,46 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::app::config::{LogFormat, LogLevel, LogOutput, LoggingSection};
+use crate::model::{Counter, Repeated, Source, Telemetry, Thinned};
+use crate::net::Threads;
+
+/// The number of lines that wait for a slow output.
+const QUEUE: usize = 1024;
+
+/// The bytes that an output may write at once, and again during each minute. So no minute has more than twice as many.
+const BUDGET: usize = 480_000;
+
+/// The bytes that a message about dropped lines may exceed the budget.
+const REPORT: usize = 300;
+
+/// How long a stop waits for the last lines.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The outputs of the log. One filter by level applies to all of them.
 type Outputs = Layered<Vec<Box<dyn Layer<Registry> + Send + Sync>>, Registry>;
 
-/// The running log. Its file can be reopened, and its level can be changed.
+/// The running log. Its file can be reopened, and its level can be changed. Dropping it writes the last lines.
 pub(super) struct Log {
-    file: Option<LogFile>,
+    outputs: Vec<Output>,
+    /// Counts the requests to reopen the file.
+    reopens: Arc<AtomicU64>,
     level: reload::Handle<LevelFilter, Outputs>,
 }
 
+/// The queue of an output, and the end of its thread.
+#[derive(Debug)]
+struct Output {
+    lines: async_channel::Sender<Box<[u8]>>,
+    /// Disconnected once the thread has ended.
+    ended: mpsc::Receiver<()>,
+}
+
 impl Log {
-    /// Reopens the log file, if the log has one, because logrotate may have renamed it.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the file cannot be opened. The log then continues in the old file.
-    pub(super) fn reopen(&self) -> io::Result<()> {
-        let Some(LogFile { path, file }) = &self.file else { return Ok(()) };
-        *file.lock() = open(path)?;
-        Ok(())
+    /// Makes the log reopen its file, if it has one, because logrotate may have renamed it.
+    pub(super) fn reopen(&self) {
+        self.reopens.fetch_add(1, Ordering::Relaxed);
+        // An empty line wakes a thread that waits. If the queue is full, the thread is awake.
+        self.outputs.iter().for_each(|output| _ = output.lines.try_send(Box::default()));
     }
 
     /// Sets the least severe level that is logged.
@@ -41,22 +74,40 @@ impl Log {
         // This fails only if another log was started first, which tallyd never does.
         _ = self.level.reload(filter(level));
     }
+
+    /// Writes the lines that wait, and ends the log. Gives up after half a second, because an output may block for ever.
+    pub(super) fn finish(&self) {
+        let deadline = Instant::now() + LAST_LINES;
+        self.outputs.iter().for_each(|output| _ = output.lines.close());
+        for output in &self.outputs {
+            // Both results mean that there is nothing left to wait for.
+            _ = output.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.finish();
+    }
 }
 
 /// Omits the handle of the level, which does not implement `Debug`.
 impl fmt::Debug for Log {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Log").field("file", &self.file).finish_non_exhaustive()
+        formatter.debug_struct("Log").field("outputs", &self.outputs).finish_non_exhaustive()
     }
 }
 
+/// Puts lines into the queue of an output. It never waits.
 #[derive(Debug, Clone)]
-struct LogFile {
-    path: PathBuf,
-    file: Arc<Mutex<File>>,
+struct QueueWriter {
+    lines: async_channel::Sender<Box<[u8]>>,
+    budget: Arc<Mutex<Budget>>,
+    dropped: Counter,
 }
 
-impl<'a> MakeWriter<'a> for LogFile {
+impl<'a> MakeWriter<'a> for QueueWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -64,35 +115,161 @@ impl<'a> MakeWriter<'a> for LogFile {
     }
 }
 
-impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.lock().write(bytes)
+impl Write for QueueWriter {
+    /// Takes a whole line, because the log formats a line before it writes.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let is_kept =
+            self.budget.lock().take(line.len(), Instant::now()) && self.lines.try_send(line.into()).is_ok();
+        if !is_kept {
+            self.dropped.increment();
+        }
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.lock().flush()
+        Ok(())
     }
 }
 
-/// Starts the log.
+/// The bytes that an output may still write.
+#[derive(Debug)]
+struct Budget {
+    left: usize,
+    /// The time until which `left` is up to date.
+    at: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { left: BUDGET, at: now }
+    }
+
+    /// Takes the bytes of a line. Returns false if too few are left.
+    fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.at);
+        let earned = (elapsed.as_secs_f64() / 60.0 * BUDGET as f64) as usize;
+        if earned > 0 {
+            self.left = (self.left + earned).min(BUDGET);
+            self.at = now;
+        }
+        let is_enough = bytes <= self.left;
+        if is_enough {
+            self.left -= bytes;
+        }
+        is_enough
+    }
+}
+
+/// Logs how many lines an output has dropped.
+#[derive(Debug)]
+struct WarnOfDropped {
+    output: &'static str,
+    writer: QueueWriter,
+    repeated: Thinned,
+}
+
+impl Source for WarnOfDropped {
+    fn update(&mut self) {
+        if let Some(Repeated { amount: lines, .. }) = self.repeated.round(self.writer.dropped.pending()) {
+            self.writer.budget.lock().left += REPORT;
+            let output = self.output;
+            tracing::warn!(
+                lines,
+                output,
+                "log lines were dropped: there were too many, or the output was too slow"
+            );
+        }
+    }
+}
+
+/// The place to which the thread of an output writes.
+#[derive(Debug)]
+enum Destination {
+    Stderr,
+    File { path: PathBuf, file: File, reopens: Arc<AtomicU64>, seen: u64 },
+}
+
+impl Destination {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stderr => io::stderr().lock().write_all(line),
+            Self::File { path, file, reopens, seen } => {
+                let latest = reopens.load(Ordering::Relaxed);
+                if latest != *seen {
+                    *seen = latest;
+                    match open(path) {
+                        Ok(opened) => *file = opened,
+                        Err(error) => tracing::warn!(
+                            %error,
+                            "the log file cannot be opened again; tallyd keeps writing to the old one"
+                        ),
+                    }
+                }
+                file.write_all(line)
+            }
+        }
+    }
+}
+
+/// Starts the log. Until it is dropped, it also has the messages of panics.
 ///
 /// # Errors
 ///
-/// Returns an error if the log file cannot be opened.
-pub(super) fn start(logging: &LoggingSection) -> io::Result<Log> {
+/// Returns an error if the log file cannot be opened, or the system provides no thread.
+pub(super) fn start(logging: &LoggingSection, telemetry: &Telemetry, threads: &Threads) -> io::Result<Log> {
     let LoggingSection { level, format, output, file_path } = logging;
-    let file = if output.contains(&LogOutput::File) {
-        Some(LogFile { path: file_path.clone(), file: Arc::new(Mutex::new(open(file_path)?)) })
-    } else {
-        None
+    let reopens = Arc::new(AtomicU64::new(0));
+    let (mut outputs, mut layers) = (Vec::new(), Vec::new());
+    let mut add = |name, destination| -> io::Result<()> {
+        let (output, writer) = start_output(name, destination, telemetry, threads)?;
+        outputs.push(output);
+        layers.push(layer(*format, writer));
+        Ok(())
     };
-    let console = output.contains(&LogOutput::Console).then(|| layer(*format, io::stderr));
-    let to_file = file.clone().map(|file| layer(*format, file));
-    let layers: Vec<_> = console.into_iter().chain(to_file).collect();
+    if output.contains(&LogOutput::Console) {
+        add("console", Destination::Stderr)?;
+    }
+    if output.contains(&LogOutput::File) {
+        let (path, file) = (file_path.clone(), open(file_path)?);
+        add("file", Destination::File { path, file, reopens: Arc::clone(&reopens), seen: 0 })?;
+    }
     let (filter, level) = reload::Layer::new(filter(*level));
     // This fails only if another log was started first, which tallyd never does.
     _ = Registry::default().with(layers).with(filter).try_init();
-    Ok(Log { file, level })
+    // By default, a panic writes to standard error, and would wait for its reader.
+    panic::set_hook(Box::new(|panic| {
+        let current = thread::current();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(thread = current.name(), message, place, "a thread panicked");
+    }));
+    Ok(Log { outputs, reopens, level })
+}
+
+/// Starts the thread of an output.
+fn start_output(
+    name: &'static str,
+    mut destination: Destination,
+    telemetry: &Telemetry,
+    threads: &Threads,
+) -> io::Result<(Output, QueueWriter)> {
+    let (lines, queue) = async_channel::bounded::<Box<[u8]>>(QUEUE);
+    let (end, ended) = mpsc::channel();
+    let dropped = telemetry.counter("log_lines_dropped", &[("output", name)]);
+    let failed = dropped.clone();
+    threads.spawn(&format!("log-{name}"), move || {
+        let _end: mpsc::Sender<()> = end;
+        while let Ok(line) = queue.recv_blocking() {
+            if destination.write(&line).is_err() {
+                failed.increment();
+            }
+        }
+    })?;
+    let budget = Arc::new(Mutex::new(Budget::new(Instant::now())));
+    let writer = QueueWriter { lines: lines.clone(), budget, dropped };
+    let repeated = Thinned::default();
+    telemetry.add_source(WarnOfDropped { output: name, writer: writer.clone(), repeated });
+    Ok((Output { lines, ended }, writer))
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -118,4 +295,49 @@ where
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_writes_less_than_a_megabyte_in_any_minute() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let line = 1000;
+        let written: Vec<_> = (0..300_000_u64)
+            .map(|milli| budget.take(line, start + Duration::from_millis(milli)))
+            .map(|is_kept| if is_kept { line } else { 0 })
+            .collect();
+        let most = written.windows(60_000).step_by(1000).map(|minute| minute.iter().sum::<usize>()).max();
+        assert!(most > Some(900_000) && most < Some(1_000_000), "{most:?}");
+    }
+
+    #[test]
+    fn an_output_that_blocks_drops_lines_and_delays_nobody() {
+        let (mut reader, pipe) = io::pipe().unwrap();
+        let telemetry = Telemetry::default();
+        let (path, reopens) = (PathBuf::new(), Arc::default());
+        let file = File::from(std::os::fd::OwnedFd::from(pipe));
+        let destination = Destination::File { path, file, reopens, seen: 0 };
+        let (output, mut writer) = start_output("test", destination, &telemetry, &Threads::new().0).unwrap();
+        // A pipe holds 64 KiB, and nothing reads it.
+        let line = [&[b'a'; 199][..], b"\n"].concat();
+        for _ in 0..2000 {
+            writer.write_all(&line).unwrap();
+        }
+        let dropped = writer.dropped.pending();
+        assert!(dropped > 500, "{dropped}");
+        drop(writer);
+        output.lines.close();
+        let mut text = Vec::new();
+        while output.ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            let mut piece = [0; 4096];
+            let length = io::Read::read(&mut reader, &mut piece).unwrap();
+            text.extend_from_slice(&piece[..length]);
+        }
+        io::Read::read_to_end(&mut reader, &mut text).unwrap();
+        assert_eq!(text.len() as u64, (2000 - dropped) * 200, "every line is written or counted");
+    }
 }

@@ -6,8 +6,10 @@ mod cli;
 pub mod config;
 mod daemon;
 pub mod explain;
+mod health;
 mod log;
 mod send;
+mod signals;
 mod terminal;
 
 use std::ffi::OsStr;
@@ -15,18 +17,16 @@ use std::fs::File;
 use std::io::{self, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
-use parking_lot::Mutex;
 
 use crate::mapping::Mapping;
 use check::Report;
 use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
-use config::{ChangedKeys, Config, ConfigError, Environment, Loaded, Warning};
+use config::{Config, ConfigError, EXIT_CONFIG, Environment, Loaded, Occasion, Ready, Warning};
+use daemon::Load;
 use explain::Explainer;
-
-/// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
-const EXIT_CONFIG: u8 = 78;
 
 /// The exit code if a line is rejected by `explain`, `check --dry-run` or `send`.
 const EXIT_REJECTED: u8 = 2;
@@ -36,37 +36,37 @@ const EXIT_REJECTED: u8 = 2;
 pub fn run() -> ExitCode {
     let Cli { command, config: sources } = Cli::parse();
     let environment = Environment::pick(std::env::vars_os());
-    let command = match command.unwrap_or(Command::Run) {
-        // Without sources, `send` needs no configuration, so it works even if variables are wrong.
-        Command::Send(arguments) => return send(arguments, &sources, &environment),
-        other => other,
-    };
-    // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
-    let needs_web = matches!(command, Command::Run | Command::Check(_));
-    let load = || load(&sources, &environment, needs_web);
-    let Ready { config, mapping, warnings } = match load() {
-        Ok(ready) => ready,
-        Err(error) => return refuse(&error),
-    };
-    match command {
-        Command::Check(arguments) => check(&config, mapping, &warnings, &arguments),
-        Command::Explain(arguments) => explain(&config, mapping, &arguments),
-        Command::Run | Command::Send(_) => {
-            run_daemon(&config, mapping, &warnings, sources.config.as_deref(), load)
+    match command.unwrap_or(Command::Run) {
+        Command::Run => {
+            let file = sources.config.clone();
+            let load: Load = Arc::new(move |occasion| load(&sources, &environment, true, occasion));
+            daemon::run(&load, file.as_deref())
         }
+        Command::Check(arguments) => with_loaded(
+            load(&sources, &environment, true, Occasion::Start),
+            |Ready { config, mapping, warnings }| check(&config, mapping, &warnings, &arguments),
+        ),
+        // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
+        Command::Explain(arguments) => with_loaded(
+            load(&sources, &environment, false, Occasion::Start),
+            |Ready { config, mapping, .. }| explain(&config, mapping, &arguments),
+        ),
+        // Without sources, `send` needs no configuration, so it works even if variables are wrong.
+        Command::Send(arguments) => send(arguments, &sources, &environment),
     }
 }
 
-/// A configuration that tallyd can run with.
-struct Ready {
-    config: Config,
-    mapping: Mapping,
-    warnings: Vec<Warning>,
+/// Runs a command with a configuration, or says why tallyd refuses the configuration.
+fn with_loaded(loaded: Loaded, run: impl FnOnce(Ready) -> ExitCode) -> ExitCode {
+    match loaded {
+        Ok(ready) => run(ready),
+        Err(error) => refuse(&error),
+    }
 }
 
-fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool) -> Result<Ready, ConfigError> {
+fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasion: Occasion) -> Loaded {
     let (config, mut warnings) =
-        config::load_with_warnings(sources.config.as_deref(), environment, &sources.set)?;
+        config::load_with_warnings(occasion, sources.config.as_deref(), environment, &sources.set)?;
     let mapping = config.mapping()?;
     warnings.extend(config.mapping_warnings(&mapping));
     if needs_web {
@@ -79,46 +79,6 @@ fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool) -> Res
 fn refuse(error: &ConfigError) -> ExitCode {
     eprintln!("tallyd: {error}");
     ExitCode::from(EXIT_CONFIG)
-}
-
-fn run_daemon(
-    config: &Config,
-    mapping: Mapping,
-    warnings: &[Warning],
-    file: Option<&Path>,
-    load: impl Fn() -> Result<Ready, ConfigError>,
-) -> ExitCode {
-    let log = match log::start(&config.logging) {
-        Ok(log) => log,
-        Err(error) => {
-            let path = config.logging.file_path.display();
-            eprintln!(
-                "tallyd: cannot open the log file {path}: {error}; set logging.file_path or LOG_FILE_PATH"
-            );
-            return ExitCode::FAILURE;
-        }
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    let file = file.map_or_else(|| "none".to_owned(), |file| file.display().to_string());
-    tracing::info!(version, config = file, "tallyd starts");
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let latest = Mutex::new(config.clone());
-    let reload = || -> Loaded {
-        let Ready { config, mapping, warnings } = load()?;
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let ChangedKeys { at_reload, .. } = config.changed_keys(&latest.lock());
-        let keys = if at_reload.is_empty() { "none".to_owned() } else { at_reload.join(", ") };
-        tracing::info!(keys, "the configuration was read; these changed keys take effect");
-        *latest.lock() = config.clone();
-        Ok((config, mapping))
-    };
-    match daemon::run(config, mapping, reload, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// Prints the configuration or the report of a dry run to standard output, and the warnings to standard error.

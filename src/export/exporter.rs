@@ -12,6 +12,9 @@ pub(super) const PIECE: usize = 64 << 10;
 
 /// Renders snapshots and delivers them.
 pub trait Exporter: Send + 'static {
+    /// Whether a later snapshot also delivers the samples of one that failed, because the exporter adds them up.
+    const KEEPS_TOTALS: bool = false;
+
     /// Returns the exporter's name in the configuration, for example `console`.
     fn name(&self) -> &'static str;
 

@@ -1,32 +1,89 @@
 //! Runs an exporter on a thread of its own, behind a queue.
 
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use enum_map::EnumMap;
-use parking_lot::Mutex;
 
 use super::exporter::Exporter;
 use super::outcome::{ExportOutcome, MergeReason, QuarantineReason};
-use crate::model::{Counter, Snapshot, Telemetry};
+use crate::model::{Counter, Repeated, Snapshot, Telemetry, Thinned};
+use crate::net::Threads;
 
 /// The number of snapshots that wait for a slow exporter. If one more arrives, the oldest is dropped.
 const QUEUE: usize = 4;
 
-/// The flush's handle of an exporter. It fills the queue and notices the end of the thread.
+/// The flush's end of an exporter's queue.
+#[derive(Debug)]
+pub(crate) struct ExporterQueue {
+    name: &'static str,
+    snapshots: async_channel::Sender<Arc<Snapshot>>,
+    snapshots_dropped: Counter,
+    samples_undelivered: Counter,
+    /// The samples of the snapshots that the exporter has not handled yet.
+    waiting: Arc<AtomicU64>,
+    dropped: Thinned,
+}
+
+impl ExporterQueue {
+    /// Puts a snapshot into the exporter's queue without waiting. If the queue is full, the oldest snapshot is dropped.
+    pub(crate) fn deliver(&mut self, snapshot: &Arc<Snapshot>) {
+        self.waiting.fetch_add(snapshot.overview.samples, Relaxed);
+        let (dropped, reason) = match self.snapshots.force_send(Arc::clone(snapshot)) {
+            Ok(None) => (None, "its queue was full"),
+            Ok(oldest) => (oldest, "it is too slow, and loses the oldest snapshot of its queue"),
+            Err(closed) => (Some(closed.into_inner()), "its thread has ended"),
+        };
+        if let Some(snapshot) = &dropped {
+            self.snapshots_dropped.increment();
+            self.samples_undelivered.add(snapshot.overview.samples);
+            self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
+        }
+        let logged = match dropped {
+            Some(snapshot) => self.dropped.add(snapshot.overview.samples),
+            None => self.dropped.rest(),
+        };
+        if let Some(Repeated { times, amount }) = logged {
+            let exporter = self.name;
+            tracing::error!(
+                exporter,
+                snapshots = times,
+                samples = amount,
+                "an exporter lost snapshots: {reason}"
+            );
+        }
+    }
+}
+
+/// A running exporter.
 #[derive(Debug)]
 pub(crate) struct ExporterHandle {
     name: &'static str,
-    queue: async_channel::Sender<Arc<Snapshot>>,
-    snapshots_dropped: Counter,
+    /// Closes the queue at the stop, even if the flush has panicked.
+    snapshots: async_channel::Sender<Arc<Snapshot>>,
     /// The time by which the exporter must finish. It is set when no more snapshots come.
     deadline: Arc<OnceLock<Instant>>,
-    /// Disconnected once the thread has ended. The lock lets threads share the handle.
-    ended: Mutex<mpsc::Receiver<()>>,
+    waiting: Arc<AtomicU64>,
+    /// Receives the outcome of the last delivery when the thread ends. Disconnected without one if the thread panicked.
+    ended: mpsc::Receiver<Result<(), String>>,
+}
+
+/// The reason why an exporter may not have delivered the last interval.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    exporter: &'static str,
+    reason: String,
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { exporter, reason } = self;
+        write!(f, "{exporter} ({reason})")
+    }
 }
 
 impl ExporterHandle {
@@ -40,67 +97,67 @@ impl ExporterHandle {
         exporter: impl Exporter,
         reopens: &Arc<AtomicU64>,
         telemetry: &Telemetry,
-    ) -> io::Result<Self> {
+        threads: &Threads,
+    ) -> io::Result<(Self, ExporterQueue)> {
         let name = exporter.name();
         let tags = [("exporter", name)];
-        let (queue, snapshots) = async_channel::bounded(QUEUE);
+        let (snapshots, queue) = async_channel::bounded(QUEUE);
         let (end, ended) = mpsc::channel();
-        let deadline = Arc::default();
+        let (deadline, waiting) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+        let samples_undelivered = telemetry.counter("samples_undelivered", &tags);
         let thread = ExporterThread {
             exporter,
-            snapshots,
+            snapshots: queue,
             reopens: Arc::clone(reopens),
             deadline: Arc::clone(&deadline),
             errors: telemetry.counter("export_errors", &tags),
+            samples_undelivered: samples_undelivered.clone(),
+            waiting: Arc::clone(&waiting),
             quarantined: telemetry.counters("series_quarantined", &tags, "reason"),
             merged: telemetry.counters("series_merged", &tags, "by"),
             absorbed: telemetry.counter("increases_absorbed", &tags),
         };
-        thread::Builder::new().name(format!("export-{name}")).spawn(move || {
-            thread.run();
-            drop(end);
+        threads.spawn(&format!("export-{name}"), move || {
+            // Sending fails only if the stop has given up on the exporter.
+            _ = end.send(thread.run());
         })?;
-        let snapshots_dropped = telemetry.counter("snapshots_dropped", &tags);
-        Ok(Self { name, queue, snapshots_dropped, deadline, ended: Mutex::new(ended) })
-    }
-
-    /// Returns the exporter's name in the configuration.
-    #[must_use]
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Puts a snapshot into the exporter's queue without waiting. If the queue is full, the oldest snapshot is dropped.
-    pub(crate) fn deliver(&self, snapshot: &Arc<Snapshot>) {
-        let sent = self.queue.force_send(Arc::clone(snapshot));
-        if matches!(sent, Ok(None)) {
-            return;
-        }
-        self.snapshots_dropped.increment();
-        let dropped = self.snapshots_dropped.pending();
-        let reason = if sent.is_ok() {
-            "the exporter is too slow, and its oldest snapshot was dropped"
-        } else {
-            "the exporter panicked; all of its snapshots are dropped until tallyd is restarted"
+        let queue = ExporterQueue {
+            name,
+            snapshots: snapshots.clone(),
+            snapshots_dropped: telemetry.counter("snapshots_dropped", &tags),
+            samples_undelivered,
+            waiting: Arc::clone(&waiting),
+            dropped: Thinned::default(),
         };
-        tracing::error!(exporter = self.name, dropped, "{reason}");
+        Ok((Self { name, snapshots, deadline, waiting, ended }, queue))
     }
 
-    /// Lets the exporter deliver the rest of its queue, and waits at most `patience`. Returns true if it has finished.
-    pub(crate) fn finish(&self, patience: Duration) -> bool {
+    /// Tells the exporter that no more snapshots come, and by when it must have delivered the rest of its queue.
+    pub(crate) fn close(&self, deadline: Instant) {
         // If this is called again, the first deadline stays in force.
-        _ = self.deadline.set(Instant::now() + patience);
-        self.queue.close();
-        let has_finished =
-            self.ended.lock().recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected);
-        if !has_finished {
-            tracing::error!(
-                exporter = self.name,
-                ?patience,
-                "the exporter did not finish in time; its last snapshots may be lost"
-            );
-        }
-        has_finished
+        _ = self.deadline.set(deadline);
+        self.snapshots.close();
+    }
+
+    /// Waits until the exporter has finished, but not longer than the deadline.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the exporter may not have delivered the last interval.
+    pub(crate) fn finish(self, deadline: Instant) -> Result<(), Undelivered> {
+        self.close(deadline);
+        let waiting = || self.waiting.load(Relaxed);
+        let reason = match self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                format!("not finished within shutdown.timeout, with {} samples left", waiting())
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                format!("it panicked, with {} samples left", waiting())
+            }
+        };
+        Err(Undelivered { exporter: self.name, reason })
     }
 }
 
@@ -112,44 +169,63 @@ struct ExporterThread<E> {
     reopens: Arc<AtomicU64>,
     deadline: Arc<OnceLock<Instant>>,
     errors: Counter,
+    samples_undelivered: Counter,
+    waiting: Arc<AtomicU64>,
     quarantined: EnumMap<QuarantineReason, Counter>,
     merged: EnumMap<MergeReason, Counter>,
     absorbed: Counter,
 }
 
 impl<E: Exporter> ExporterThread<E> {
-    fn run(mut self) {
+    /// Delivers snapshots until the queue is closed and empty.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the last delivery, or of the end.
+    fn run(mut self) -> Result<(), String> {
         let name = self.exporter.name();
         let mut reopens = self.reopens.load(Relaxed);
         let mut failures = 0_u64;
+        let mut last = Ok(());
         while let Ok(snapshot) = self.snapshots.recv_blocking() {
             let latest = self.reopens.load(Relaxed);
             if latest != reopens {
                 reopens = latest;
                 self.exporter.reopen();
             }
-            match self.exporter.export(&snapshot) {
+            last = match self.exporter.export(&snapshot) {
                 Ok(outcome) => {
                     self.count(outcome);
                     if failures > 0 {
                         tracing::info!(exporter = name, failures, "exporting works again");
                     }
                     failures = 0;
+                    Ok(())
                 }
                 Err(error) => {
                     self.errors.increment();
+                    if !E::KEEPS_TOTALS {
+                        self.samples_undelivered.add(snapshot.overview.samples);
+                    }
                     failures += 1;
                     // The log gets failures 1, 2, 4, 8 and so on. The counter has all of them.
                     if failures.is_power_of_two() {
-                        tracing::error!(exporter = name, failures, "a snapshot was not delivered: {error}");
+                        let samples = snapshot.overview.samples;
+                        tracing::error!(
+                            exporter = name,
+                            failures,
+                            samples,
+                            "a snapshot was not delivered: {error}"
+                        );
                     }
+                    Err(error.to_string())
                 }
-            }
+            };
+            self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
         }
         let deadline = self.deadline.get().copied().unwrap_or_else(Instant::now);
-        if let Err(error) = self.exporter.finish(deadline.saturating_duration_since(Instant::now())) {
-            tracing::error!(exporter = name, "{error}");
-        }
+        let finished = self.exporter.finish(deadline.saturating_duration_since(Instant::now()));
+        last.and(finished.map_err(|error| error.to_string()))
     }
 
     fn count(&self, ExportOutcome { quarantined, merged, absorbed }: ExportOutcome) {
@@ -162,12 +238,13 @@ impl<E: Exporter> ExporterThread<E> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::export::exporter::ExportError;
     use crate::model::{Overview, Rows, Value};
 
+    /// Returns a snapshot of ten samples.
     fn snapshot(number: u64) -> Arc<Snapshot> {
         Arc::new(Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
@@ -175,7 +252,7 @@ mod tests {
             policies: Arc::default(),
             rows: Rows::default(),
             events: Vec::new(),
-            overview: Overview::default(),
+            overview: Overview { samples: 10, ..Overview::default() },
         })
     }
 
@@ -203,6 +280,7 @@ mod tests {
     /// A running fake exporter, and the channels that control it.
     struct Fixture {
         handle: ExporterHandle,
+        queue: ExporterQueue,
         taken: Receiver<u64>,
         outcomes: Sender<Result<ExportOutcome, ()>>,
         telemetry: Telemetry,
@@ -214,8 +292,9 @@ mod tests {
             let (outcomes, commands) = channel();
             let telemetry = Telemetry::default();
             let fake = FakeExporter { taken, outcomes: commands };
-            let handle = ExporterHandle::start(fake, &Arc::default(), &telemetry).unwrap();
-            Self { handle, taken: takes, outcomes, telemetry }
+            let threads = Threads::new().0;
+            let (handle, queue) = ExporterHandle::start(fake, &Arc::default(), &telemetry, &threads).unwrap();
+            Self { handle, queue, taken: takes, outcomes, telemetry }
         }
 
         /// Returns the counters that are not zero.
@@ -233,43 +312,57 @@ mod tests {
         (format!("tallyd.{series}"), count)
     }
 
+    /// Returns a deadline that is never reached.
+    fn later() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
+
     #[test]
     fn exporter_that_hangs_loses_its_oldest_snapshots_which_are_counted() {
-        let fixture = Fixture::new();
-        fixture.handle.deliver(&snapshot(0));
+        let mut fixture = Fixture::new();
+        fixture.queue.deliver(&snapshot(0));
         assert_eq!(fixture.taken.recv(), Ok(0));
-        (1..=6).for_each(|number| fixture.handle.deliver(&snapshot(number)));
-        assert_eq!(fixture.counts(), [count("snapshots_dropped|c|#exporter:fake", 2.0)]);
+        (1..=6).for_each(|number| fixture.queue.deliver(&snapshot(number)));
+        let lost = [
+            count("samples_undelivered|c|#exporter:fake", 20.0),
+            count("snapshots_dropped|c|#exporter:fake", 2.0),
+        ];
+        assert_eq!(fixture.counts(), lost);
         assert_eq!(fixture.counts(), []);
         (0..5).for_each(|_| fixture.outcomes.send(Ok(ExportOutcome::default())).unwrap());
-        assert!(fixture.handle.finish(Duration::from_mins(1)));
+        assert_eq!(fixture.handle.finish(later()), Ok(()));
         assert_eq!(fixture.taken.try_iter().collect::<Vec<_>>(), [3, 4, 5, 6]);
     }
 
     #[test]
     fn failures_are_counted_and_the_exporter_gets_the_next_snapshot() {
-        let fixture = Fixture::new();
+        let mut fixture = Fixture::new();
         for (number, outcome) in [Err(()), Ok(ExportOutcome::default()), Err(())].into_iter().enumerate() {
-            fixture.handle.deliver(&snapshot(number as u64));
+            fixture.queue.deliver(&snapshot(number as u64));
             assert_eq!(fixture.taken.recv(), Ok(number as u64));
             fixture.outcomes.send(outcome).unwrap();
         }
-        fixture.handle.deliver(&snapshot(3));
+        fixture.queue.deliver(&snapshot(3));
         assert_eq!(fixture.taken.recv(), Ok(3));
-        assert_eq!(fixture.counts(), [count("export_errors|c|#exporter:fake", 2.0)]);
+        let lost = [
+            count("samples_undelivered|c|#exporter:fake", 20.0),
+            count("export_errors|c|#exporter:fake", 2.0),
+        ];
+        assert_eq!(fixture.counts(), lost);
     }
 
     #[test]
     fn rows_that_were_quarantined_or_merged_are_counted_by_reason() {
-        let fixture = Fixture::new();
+        let mut fixture = Fixture::new();
         let mut outcome = ExportOutcome::default();
         outcome.quarantined[QuarantineReason::NameTaken] = 2;
         outcome.merged[MergeReason::Labels] = 3;
         for _ in 0..2 {
-            fixture.handle.deliver(&snapshot(0));
+            fixture.queue.deliver(&snapshot(0));
             fixture.outcomes.send(Ok(outcome)).unwrap();
         }
-        assert!(fixture.handle.finish(Duration::from_mins(1)));
+        fixture.handle.close(later());
+        assert_eq!(fixture.handle.ended.recv(), Ok(Ok(())));
         let expected = [
             count("series_quarantined|c|#exporter:fake,reason:name_taken", 4.0),
             count("series_merged|c|#by:labels,exporter:fake", 6.0),
@@ -279,26 +372,44 @@ mod tests {
 
     #[test]
     fn snapshots_for_an_exporter_that_panicked_are_counted_as_dropped() {
-        let Fixture { handle, taken, outcomes, telemetry } = Fixture::new();
+        let Fixture { handle, mut queue, taken, outcomes, telemetry } = Fixture::new();
         drop((taken, outcomes));
         // The fake exporter panics, because it cannot report this snapshot.
-        handle.deliver(&snapshot(0));
-        assert_eq!(handle.ended.lock().recv(), Err(mpsc::RecvError));
-        (1..=3).for_each(|number| handle.deliver(&snapshot(number)));
+        queue.deliver(&snapshot(0));
+        assert_eq!(handle.ended.recv(), Err(mpsc::RecvError));
+        (1..=3).for_each(|number| queue.deliver(&snapshot(number)));
         let mut dropped = Vec::new();
         telemetry.read(|_, series, value| {
-            if series.name() == "tallyd.snapshots_dropped" {
+            if ["tallyd.snapshots_dropped", "tallyd.samples_undelivered"].contains(&series.name()) {
                 dropped.push(value);
             }
         });
-        assert_eq!(dropped, [Value::Counter(3.0)]);
+        assert_eq!(dropped, [Value::Counter(30.0), Value::Counter(3.0)]);
+        let undelivered = handle.finish(later()).unwrap_err();
+        assert_eq!(undelivered.to_string(), "fake (it panicked, with 10 samples left)");
     }
 
     #[test]
     fn finish_stops_waiting_for_an_exporter_that_hangs() {
-        let fixture = Fixture::new();
-        fixture.handle.deliver(&snapshot(0));
+        let mut fixture = Fixture::new();
+        fixture.queue.deliver(&snapshot(0));
         assert_eq!(fixture.taken.recv(), Ok(0));
-        assert!(!fixture.handle.finish(Duration::from_millis(1)));
+        let undelivered = fixture.handle.finish(Instant::now()).unwrap_err();
+        assert_eq!(
+            undelivered.to_string(),
+            "fake (not finished within shutdown.timeout, with 10 samples left)"
+        );
+    }
+
+    #[test]
+    fn finish_returns_the_error_of_the_last_delivery() {
+        for (outcomes, is_delivered) in [([Err(()), Ok(())], true), ([Ok(()), Err(())], false)] {
+            let mut fixture = Fixture::new();
+            for outcome in outcomes {
+                fixture.queue.deliver(&snapshot(0));
+                fixture.outcomes.send(outcome.map(|()| ExportOutcome::default())).unwrap();
+            }
+            assert_eq!(fixture.handle.finish(later()).is_ok(), is_delivered);
+        }
     }
 }

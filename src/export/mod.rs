@@ -10,7 +10,7 @@ mod textfile;
 
 pub use console::{Console, Format};
 pub use exporter::{ExportError, Exporter};
-pub(crate) use handle::ExporterHandle;
+pub(crate) use handle::{ExporterHandle, ExporterQueue};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
-pub(crate) use prometheus::{Endpoint, ReloadRequest, check_web};
+pub(crate) use prometheus::{Endpoint, Health, ReloadRequest, check_web};
 pub(crate) use textfile::{OnExit, Textfile};

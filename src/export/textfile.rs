@@ -105,6 +105,8 @@ fn remove_leftovers(folder: &Path, prefix: &str) -> io::Result<()> {
 }
 
 impl Exporter for Textfile {
+    const KEEPS_TOTALS: bool = true;
+
     fn name(&self) -> &'static str {
         "textfile"
     }

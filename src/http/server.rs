@@ -11,20 +11,20 @@ use super::response::ResponseCounts;
 use super::web::{AccessControl, Protection};
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, RefusedWarning, Stopped, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, RefusedWarning, Stopped, Threads, bind_tcp,
 };
 
 /// The address of a server, and the limits for its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerOptions {
+pub(crate) struct ServerOptions {
     /// The address on which the server listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The number of connections that may be open at a time.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// The time that a client has to send the header of a request, and again to receive the response.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// The web configuration file, in the format of exporter-toolkit. It sets TLS, users, headers and a rate limit.
-    pub web_config_file: Option<PathBuf>,
+    pub(crate) web_config_file: Option<PathBuf>,
 }
 
 /// The configuration keys of a server, for errors and warnings.
@@ -54,15 +54,17 @@ impl Server {
         keys: &ServerKeys,
         service: impl Service,
         telemetry: &Telemetry,
+        threads: &Threads,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let open = |path| AccessControl::open(path, keys.web_config_file, telemetry);
+        let open = |path| AccessControl::open(path, keys.web_config_file, telemetry, threads);
         let access = options.web_config_file.clone().map(open).transpose()?;
         let protection = access.as_ref().map(AccessControl::protection);
         let socket = bind_tcp(options.address, &keys.bind)?;
         let address = socket.local_addr()?;
         let responses = ResponseCounts::register(telemetry);
         let service = HttpService { service, timeout: options.timeout, access, responses };
-        let accepting = Self::start_thread(socket, options.max_connections, keys, service, telemetry)?;
+        let accepting =
+            Self::start_thread(socket, options.max_connections, keys, service, telemetry, threads)?;
         Ok(Self { address, protection, accepting })
     }
 
@@ -72,6 +74,7 @@ impl Server {
         keys: &ServerKeys,
         service: HttpService<impl Service>,
         telemetry: &Telemetry,
+        threads: &Threads,
     ) -> io::Result<AcceptThread> {
         let key = keys.max_connections;
         let log = |connections, key: &str| {
@@ -83,7 +86,7 @@ impl Server {
         let connections =
             ConnectionCounts::register(telemetry, "http_connections", &[], RefusedWarning { key, log });
         let options = AcceptOptions { name: "http", max_connections, max_connections_key: key };
-        AcceptThread::start(socket, options, connections, service)
+        AcceptThread::start(socket, options, connections, service, threads)
     }
 
     /// Returns the address on which the server listens.

@@ -7,22 +7,26 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, recv, recvmmsg};
 use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
 
 use crate::aggregate::Shard;
-use crate::model::{DrainAnswers, DrainRequests};
-use crate::net::{self, BindError, BindKeys, UdpSockets};
+use crate::model::{Counter, DrainAnswers, DrainRequests};
+use crate::net::{self, BindError, BindKeys, Threads, UdpSockets, is_lasting};
 
 /// The largest number of datagrams that one call receives.
 const BATCH: usize = 32;
 
-/// The pause of a receiver after an error. No lasting error is known here, but one would otherwise keep a core busy.
+/// The pause of a receiver after an error that may pass, such as a lack of memory. Without it, a lasting error would keep a
+/// core busy.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The time after which a receiver gives up if every call fails.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The classic BPF program `ret #0`, which drops every datagram.
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
@@ -116,28 +120,40 @@ impl AsFd for DatagramSocket {
     }
 }
 
+/// The options of a receiver.
+#[derive(Debug)]
+pub(super) struct DatagramOptions {
+    /// The name of its thread.
+    pub(super) name: String,
+    /// The length in bytes beyond which a datagram is truncated.
+    pub(super) max_datagram: usize,
+    /// Counts the datagrams that nothing read because the receiver failed.
+    pub(super) unread: Counter,
+}
+
 /// A running receiver of datagrams.
 #[derive(Debug)]
 pub(super) struct DatagramReceiver {
     socket: Arc<DatagramSocket>,
     stopping: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    unread: Counter,
+    thread: JoinHandle<Result<(), Errno>>,
 }
 
 impl DatagramReceiver {
-    /// Starts a thread named `name` that records the datagrams of `socket` in `shard`. It truncates datagrams that are
-    /// longer than `max_datagram` bytes.
+    /// Starts a thread that records the datagrams of `socket` in `shard`.
     ///
     /// # Errors
     ///
     /// Fails if the system provides no thread.
     pub(super) fn start(
-        name: String,
         socket: DatagramSocket,
         shard: Arc<Mutex<Shard>>,
-        max_datagram: usize,
+        options: DatagramOptions,
+        threads: &Threads,
         drains: &DrainRequests,
     ) -> io::Result<Self> {
+        let DatagramOptions { name, max_datagram, unread } = options;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
         let receiver = ReceiverThread {
@@ -146,9 +162,15 @@ impl DatagramReceiver {
             stopping: Arc::clone(&stopping),
             drains: drains.register(),
             max_datagram,
+            unread: unread.clone(),
         };
-        let thread = thread::Builder::new().name(name).spawn(move || receiver.run())?;
-        Ok(Self { socket, stopping, thread })
+        let (reporter, listener) = (threads.clone(), name.clone());
+        let thread = threads.spawn_until(&stopping, &name, move || {
+            receiver.run().inspect_err(|error| {
+                reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
+            })
+        })?;
+        Ok(Self { socket, stopping, unread, thread })
     }
 
     /// Refuses new datagrams and makes the thread end. Before it ends, the thread records the datagrams that the kernel
@@ -164,12 +186,25 @@ impl DatagramReceiver {
         self.stopping.load(Ordering::Acquire) && self.thread.is_finished()
     }
 
-    /// Waits until the thread has drained its socket and ended.
+    /// Waits until the thread has drained its socket and ended. If it has failed, counts the datagrams that it left
+    /// behind.
     pub(super) fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("a receiver panicked; its last datagrams may be lost");
+        let Self { socket, unread, thread, .. } = self;
+        if !matches!(thread.join(), Ok(Ok(()))) {
+            unread.add(count_waiting(&socket));
+            tracing::error!(
+                datagrams = unread.pending(),
+                "a receiver failed; the datagrams that it held or that waited for it are lost"
+            );
         }
     }
+}
+
+/// Takes the datagrams that wait in a socket, and returns their number. The socket is shut, so none are added.
+fn count_waiting(socket: &DatagramSocket) -> u64 {
+    let receive = || recv(socket.as_fd().as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC);
+    // A socket that was shut returns empty datagrams for ever.
+    std::iter::repeat_with(receive).take_while(|length| length.is_ok_and(|length| length > 0)).count() as u64
 }
 
 struct ReceiverThread {
@@ -178,13 +213,34 @@ struct ReceiverThread {
     stopping: Arc<AtomicBool>,
     drains: DrainAnswers,
     max_datagram: usize,
+    unread: Counter,
+}
+
+/// Counts the datagrams of a batch that were not recorded because the receiver panicked.
+struct Unrecorded<'a> {
+    left: usize,
+    unread: &'a Counter,
+}
+
+impl Drop for Unrecorded<'_> {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.unread.add(self.left as u64);
+        }
+    }
 }
 
 impl ReceiverThread {
-    fn run(self) {
+    /// Receives until the stop.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the socket cannot be read: at once if the error will last, otherwise after a second of failures.
+    fn run(self) -> Result<(), Errno> {
         let mut buffers: [Box<[u8]>; BATCH] =
             std::array::from_fn(|_| vec![0; self.max_datagram].into_boxed_slice());
         let mut headers = MultiHeaders::preallocate(BATCH, None);
+        let mut failing_since = None;
         loop {
             let drain_request = self.drains.latest_request();
             // This sleeps until a datagram arrives, and then receives all that have arrived, up to a batch.
@@ -192,15 +248,26 @@ impl ReceiverThread {
             if self.stopping.load(Ordering::Acquire) {
                 break;
             }
-            match received {
-                Ok(BATCH) | Err(Errno::EINTR) => {}
-                // There was no further datagram.
-                Ok(_) => self.drains.answer(drain_request),
-                Err(error) => {
-                    tracing::error!(%error, "receiving failed");
-                    thread::sleep(PAUSE);
+            let error = match received {
+                Ok(count) => {
+                    if count < BATCH {
+                        // There was no further datagram.
+                        self.drains.answer(drain_request);
+                    }
+                    failing_since = None;
+                    continue;
                 }
+                Err(Errno::EINTR) => continue,
+                Err(error) => error,
+            };
+            let since = *failing_since.get_or_insert_with(|| {
+                tracing::error!(%error, "receiving failed; tallyd tries again for a second");
+                Instant::now()
+            });
+            if is_lasting(error) || since.elapsed() > PATIENCE {
+                return Err(error);
             }
+            thread::sleep(PAUSE);
         }
         // The thread may have seen the flag before `stop` shut the socket. A datagram that arrived after the drain
         // would be lost.
@@ -208,6 +275,7 @@ impl ReceiverThread {
         while let Ok(_) | Err(Errno::EINTR) = self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT)
         {
         }
+        Ok(())
     }
 
     /// Receives up to a batch of datagrams and records them. Returns their number.
@@ -231,6 +299,7 @@ impl ReceiverThread {
         }
         // A socket that was shut also returns empty datagrams that nothing sent.
         let has_phantoms = self.stopping.load(Ordering::Acquire);
+        let mut unrecorded = Unrecorded { left: count, unread: &self.unread };
         let mut shard = self.shard.lock();
         for (buffer, &length) in buffers.iter().zip(&lengths[..count]) {
             if length > buffer.len() {
@@ -238,6 +307,7 @@ impl ReceiverThread {
             } else if length > 0 || !has_phantoms {
                 shard.record(&buffer[..length]);
             }
+            unrecorded.left -= 1;
         }
         Ok(count)
     }
@@ -256,6 +326,18 @@ mod tests {
         Arc::new(Mutex::new(Shard::new(Arc::new(shared), Arc::default())))
     }
 
+    fn start(socket: DatagramSocket, shard: &Arc<Mutex<Shard>>, max_datagram: usize) -> DatagramReceiver {
+        let options = DatagramOptions { name: "test".into(), max_datagram, unread: Counter::default() };
+        DatagramReceiver::start(
+            socket,
+            Arc::clone(shard),
+            options,
+            &Threads::new().0,
+            &DrainRequests::default(),
+        )
+        .unwrap()
+    }
+
     #[test]
     fn a_stop_records_what_the_kernel_holds_and_refuses_later_senders() {
         for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
@@ -272,14 +354,7 @@ mod tests {
             let shard = shard();
             let blocked = shard.lock();
             let socket = DatagramSocket::Udp(socket);
-            let receiver = DatagramReceiver::start(
-                "test".into(),
-                socket,
-                Arc::clone(&shard),
-                65_536,
-                &DrainRequests::default(),
-            )
-            .unwrap();
+            let receiver = start(socket, &shard, 65_536);
             receiver.stop();
             // The kernel reports the error of the first send with the second.
             sender.send(b"late:1|c").unwrap();
@@ -302,14 +377,7 @@ mod tests {
         ];
         for socket in sockets {
             let shard = shard();
-            let receiver = DatagramReceiver::start(
-                "test".into(),
-                socket,
-                Arc::clone(&shard),
-                512,
-                &DrainRequests::default(),
-            )
-            .unwrap();
+            let receiver = start(socket, &shard, 512);
             receiver.stop();
             receiver.join();
             assert_eq!(shard.lock().counts().datagrams, 0);
@@ -330,14 +398,7 @@ mod tests {
         let shard = shard();
         let blocked = shard.lock();
         let socket = DatagramSocket::Unix(socket);
-        let receiver = DatagramReceiver::start(
-            "test".into(),
-            socket,
-            Arc::clone(&shard),
-            512,
-            &DrainRequests::default(),
-        )
-        .unwrap();
+        let receiver = start(socket, &shard, 512);
         receiver.stop();
         let late = later.send_to(b"late:1|c", &path);
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::datagrams::{DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
+use super::datagrams::{DatagramOptions, DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
 use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
 use super::streams::{ByteStream, ConnectionReader, StreamOptions};
@@ -18,7 +18,8 @@ use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
 use crate::model::{DrainRequests, Telemetry};
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, Threads,
+    bind_tcp,
 };
 
 const TCP_KEYS: BindKeys =
@@ -114,10 +115,12 @@ impl OpenedSockets {
         self,
         mut new_shard: impl FnMut() -> Arc<Mutex<Shard>>,
         telemetry: &Telemetry,
+        threads: &Threads,
         drains: &DrainRequests,
     ) -> io::Result<Listeners> {
         let Self { options, udp: udp_sockets, tcp, unix_datagram, unix_stream } = self;
         let mut addresses = Addresses::default();
+        let unread = telemetry.counter("datagrams_unread", &[]);
         let (mut udp, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let mut unix_receivers = Arc::default();
         if let Some(options) = options.udp {
@@ -133,16 +136,19 @@ impl OpenedSockets {
             }
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                let shard = new_shard();
-                udp.push(DatagramReceiver::start(name, socket, shard, options.max_datagram, drains)?);
+                let options =
+                    DatagramOptions { name, max_datagram: options.max_datagram, unread: unread.clone() };
+                udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
         if let (Some((socket, bound)), Some((file, max_datagram))) = (unix_datagram, options.unix_datagram) {
             addresses.unix_datagram = Some(bound.path().to_owned());
-            let (shard, drains) = (new_shard(), drains.clone());
+            let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
-                let (name, socket) = ("unix_datagram".to_owned(), DatagramSocket::Unix(socket));
-                DatagramReceiver::start(name, socket, Arc::clone(&shard), max_datagram, &drains)
+                let name = "unix_datagram".to_owned();
+                let options = DatagramOptions { name, max_datagram, unread: unread.clone() };
+                let socket = DatagramSocket::Unix(socket);
+                DatagramReceiver::start(socket, Arc::clone(&shard), options, &threads, &drains)
             };
             unix_receivers = Arc::new(Mutex::new(vec![start(socket)?]));
             let receivers = Arc::clone(&unix_receivers);
@@ -155,12 +161,14 @@ impl OpenedSockets {
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), telemetry, drains)?.0);
+            streams
+                .push(start_streams(socket, names, &options, new_shard(), (telemetry, threads), drains)?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(bound.path().to_owned());
             let names = ("unix_stream", "listeners.unix_stream.max_connections");
-            let (thread, replace) = start_streams(socket, names, &options, new_shard(), telemetry, drains)?;
+            let (thread, replace) =
+                start_streams(socket, names, &options, new_shard(), (telemetry, threads), drains)?;
             streams.push(thread);
             files.push(WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
                 let (socket, bound) = bind_stream(file, Duration::ZERO)?;
@@ -189,7 +197,7 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
     (listener, limit_key): (&'static str, &'static str),
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
-    telemetry: &Telemetry,
+    (telemetry, threads): (&Telemetry, &Threads),
     drains: &DrainRequests,
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
     let log = |connections, key: &str| {
@@ -205,6 +213,7 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
         accept,
         connections,
         ConnectionReader::new(options, shard, drains),
+        threads,
     )
 }
 

@@ -12,6 +12,7 @@ mod series;
 mod snapshot;
 mod statistics;
 mod telemetry;
+mod thinned;
 mod warn_once;
 
 pub(crate) use arithmetic::{MILLISECONDS, absorbs, finite, nanoseconds};
@@ -30,4 +31,5 @@ pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary};
 pub use telemetry::{Counter, FetchedCounter, Gauge, Source, Telemetry};
+pub(crate) use thinned::{Repeated, Thinned};
 pub(crate) use warn_once::WarnOnce;

@@ -32,9 +32,8 @@ impl Series {
     /// Creates a series. The tags may be in any order. A tag with an empty value has no value.
     #[must_use]
     pub fn new(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Self {
-        let value = |value| if value == "" { NO_VALUE } else { value };
-        let mut tags: Vec<_> =
-            tags.iter().map(|(key, given)| format!("{key}\n{}\n", value(*given))).collect();
+        let value = |given: &str| if given.is_empty() { NO_VALUE.to_owned() } else { given.to_owned() };
+        let mut tags: Vec<_> = tags.iter().map(|(key, given)| format!("{key}\n{}\n", value(given))).collect();
         tags.sort_unstable();
         Self::from_identity(&format!("{name}\n{}{}", tags.concat(), code(kind)))
     }

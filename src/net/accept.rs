@@ -6,6 +6,8 @@
 //!    |  +---> as many open as allowed --> close at once, count as refused
 //!    |  |
 //!    +--+---> accepting failed --> wait; connections stay in the kernel's backlog
+//!       |
+//!       +---> accepting will always fail --> report it, so that tallyd stops
 //!
 //!  stop --> wait for open connections --> serve the backlog, if the service accepts it --> end
 //! ```
@@ -14,10 +16,11 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{net as tcp, os::unix::net as unix};
 
+use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +29,7 @@ use tokio::time::{sleep, timeout};
 
 use super::bind::BACKLOG;
 use super::connections::ConnectionCounts;
+use super::threads::{Threads, is_lasting};
 use crate::model::Named;
 
 /// The pause after a failure to accept. The failure will probably repeat, and must not keep the thread busy.
@@ -168,11 +172,12 @@ impl AcceptThread {
         options: AcceptOptions,
         connections: ConnectionCounts<S::CloseReason>,
         service: S,
+        threads: &Threads,
     ) -> io::Result<Self>
     where
         ConnectionCounts<S::CloseReason>: Send + 'static,
     {
-        Self::start_replaceable(socket, options, connections, service).map(|(thread, _)| thread)
+        Self::start_replaceable(socket, options, connections, service, threads).map(|(thread, _)| thread)
     }
 
     /// Starts the thread. A socket that is sent through the returned channel replaces the one on which the thread accepts
@@ -186,6 +191,7 @@ impl AcceptThread {
         options: AcceptOptions,
         connections: ConnectionCounts<S::CloseReason>,
         service: S,
+        threads: &Threads,
     ) -> io::Result<(Self, mpsc::UnboundedSender<L>)>
     where
         ConnectionCounts<S::CloseReason>: Send + 'static,
@@ -203,13 +209,15 @@ impl AcceptThread {
             socket.poll()?
         };
         let (stop, stopping) = watch::channel(None);
-        let thread = thread::Builder::new().name(options.name.to_owned()).spawn(move || {
+        let reporter = threads.clone();
+        let thread = threads.spawn(options.name, move || {
             let accept_loop = AcceptLoop {
                 options,
                 connections,
                 service: Rc::new(service),
                 open: JoinSet::new(),
                 stopping,
+                threads: reporter,
             };
             LocalSet::new().block_on(&runtime, accept_loop.run::<L>(socket, replacements))
         })?;
@@ -238,6 +246,7 @@ struct AcceptLoop<C, S: ServeConnection<C>> {
     service: Rc<S>,
     open: JoinSet<S::CloseReason>,
     stopping: watch::Receiver<Option<Duration>>,
+    threads: Threads,
 }
 
 impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
@@ -257,6 +266,12 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
                 Some(replacement) = replacements.recv() => self.replace(&mut socket, replacement),
                 accepted = L::accept(&socket) => match accepted {
                     Ok(connection) => self.serve(connection),
+                    Err(error) if error.raw_os_error().is_some_and(|code| is_lasting(Errno::from_raw(code))) => {
+                        let listener = self.options.name;
+                        self.threads.report(format!("the listener {listener} cannot accept connections: {error}"));
+                        stop.requested().await;
+                        break;
+                    }
                     Err(error) => back_off.wait(&error).await,
                 },
             }
@@ -417,7 +432,8 @@ mod tests {
             RefusedWarning { key: "the.key", log: |refused, key| assert_eq!((refused, key), (1, "the.key")) };
         let connections = ConnectionCounts::register(&telemetry, "connections", &[], warning);
         let options = AcceptOptions { name: "test", max_connections: 1, max_connections_key: "the.key" };
-        let server = AcceptThread::start(socket, options, connections, PanicAtByte).unwrap();
+        let server =
+            AcceptThread::start(socket, options, connections, PanicAtByte, &Threads::new().0).unwrap();
         let connect = || tcp::TcpStream::connect(address).unwrap();
         let assert_ends =
             |mut client: tcp::TcpStream| assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));

@@ -2,7 +2,7 @@
 
 use enum_map::EnumMap;
 
-use crate::model::{Counter, Gauge, Named, Source, Telemetry};
+use crate::model::{Counter, Gauge, Named, Repeated, Source, Telemetry, Thinned};
 
 /// The telemetry of the connections of one listening socket. `R` names the reasons for closing a connection.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct RefusedWarning {
 
 impl<R: Named> ConnectionCounts<R> {
     /// Registers the gauge `name`, which counts open connections, and the counters `name_opened`, `name_refused` and
-    /// `name_closed`. The last one is counted by reason. Refused connections are logged once per interval.
+    /// `name_closed`. The last one is counted by reason. Refused connections are logged.
     pub(crate) fn register(
         telemetry: &Telemetry,
         name: &str,
@@ -34,7 +34,8 @@ impl<R: Named> ConnectionCounts<R> {
         let open = telemetry.gauge(name, tags);
         open.set(0.0);
         let refused = telemetry.counter(&format!("{name}_refused"), tags);
-        telemetry.add_source(WarnOfRefused { refused: refused.clone(), warning });
+        let repeated = Thinned::default();
+        telemetry.add_source(WarnOfRefused { refused: refused.clone(), warning, repeated });
         Self {
             open,
             opened: telemetry.counter(&format!("{name}_opened"), tags),
@@ -62,13 +63,13 @@ impl<R: Named> ConnectionCounts<R> {
 struct WarnOfRefused {
     refused: Counter,
     warning: RefusedWarning,
+    repeated: Thinned,
 }
 
 impl Source for WarnOfRefused {
     fn update(&mut self) {
-        let refused = self.refused.pending();
-        if refused > 0 {
-            (self.warning.log)(refused, self.warning.key);
+        if let Some(Repeated { amount, .. }) = self.repeated.round(self.refused.pending()) {
+            (self.warning.log)(amount, self.warning.key);
         }
     }
 }

@@ -19,6 +19,9 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// The length in bytes to which text from clients is shortened in the log.
+const LOGGED: usize = 200;
+
 /// Returns JSON with hidden characters escaped, for example as `\u009b`. JSON has such characters only within strings, so
 /// it reads back as the same value.
 pub(crate) fn json_escaped(json: &str) -> Cow<'_, str> {
@@ -37,15 +40,13 @@ pub(crate) fn json_escaped(json: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// The longest name in a log message, in bytes.
-const LONGEST: usize = 200;
-
-/// Returns a name for a log message: hidden characters are escaped, and the end of a long name is left out.
-pub(crate) fn shortened(name: &str) -> String {
-    let shown = visible(&name[..name.floor_char_boundary(LONGEST)]);
-    let end = shown.floor_char_boundary(LONGEST);
-    if end < shown.len() || name.len() > LONGEST {
-        format!("{}…", &shown[..end])
+/// Returns text from a client as the log shows it: hidden characters are escaped, and long text is shortened to about 200
+/// bytes, followed by its length.
+pub(crate) fn shortened(text: &str) -> String {
+    let shown = visible(&text[..text.floor_char_boundary(LOGGED)]);
+    let end = shown.floor_char_boundary(LOGGED);
+    if end < shown.len() || text.len() > LOGGED {
+        format!("{}… ({} bytes)", &shown[..end], text.len())
     } else {
         shown.into_owned()
     }
@@ -62,12 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_log_messages_are_short() {
-        let ends = ["é".repeat(100), "é".repeat(101), "\u{1b}".repeat(200), "x".repeat(60_000)];
-        for name in ends {
-            let shown = shortened(&name);
-            assert_eq!(shown.ends_with('…'), visible(&name).len() > LONGEST, "{shown}");
-            assert!(shown.len() <= LONGEST + '…'.len_utf8() && !shown.contains(is_hidden));
+    fn long_text_is_shortened_between_two_characters() {
+        let exact = "a".repeat(LOGGED);
+        assert_eq!(shortened(&exact), exact);
+        let long = format!("{}é", "a".repeat(LOGGED - 1));
+        assert_eq!(shortened(&long), format!("{}… (201 bytes)", "a".repeat(LOGGED - 1)));
+        for text in ["é".repeat(30_000), "\u{1b}".repeat(200)] {
+            let shown = shortened(&text);
+            assert!(shown.len() < 230 && !shown.contains(is_hidden), "{shown}");
         }
         assert_eq!(shortened("a\u{85}b"), "a\\u{85}b");
     }

@@ -57,7 +57,7 @@ fn configuration_page_lists_every_key_with_its_default() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 24] = [
+const OTHER_WORDS: [(&str, &str); 25] = [
     ("", "native"),
     ("0666", "0660"),
     ("0s", "90s"),
@@ -78,6 +78,7 @@ const OTHER_WORDS: [(&str, &str); 24] = [
     ("last", "nothing"),
     ("length", "lines"),
     ("lines", "length"),
+    ("never", "2h"),
     ("nothing", "zero"),
     ("prometheus", "statsd_exporter"),
     ("summary", "histogram"),

@@ -95,6 +95,19 @@ fn reload_changes_the_exposition_and_counters_continue() {
 }
 
 #[test]
+fn reload_refuses_an_empty_file() {
+    let configuration = Configuration::new("flush.interval = \"100ms\"\n");
+    let mut daemon = Daemon::start_from(&configuration.file(), &[]);
+    for empty in ["", "\n \n"] {
+        configuration.change(&mut daemon, empty, false);
+    }
+    // The interval of 100 ms is still in force, so this row comes soon.
+    configuration.change(&mut daemon, "flush.interval = \"100ms\"\n# A comment.\n", true);
+    let finished = daemon.stop();
+    assert!(finished.log.contains("tallyd.toml: the file is empty"), "{}", finished.log);
+}
+
+#[test]
 fn repeated_reloads_lose_no_sample() {
     let text = |times: usize| {
         let [interval, limit] = if times.is_multiple_of(2) { ["100ms", "1000"] } else { ["250ms", "2000"] };

@@ -34,6 +34,15 @@ impl Environment {
     }
 }
 
+/// The occasion on which the configuration is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::app) enum Occasion {
+    /// The start of a command.
+    Start,
+    /// A reload. It refuses an empty file, because a program that rewrites a file empties it first.
+    Reload,
+}
+
 /// Returns true for the variables that tell the containers of a pod where a service is, such as `TALLYD_SERVICE_HOST`,
 /// `TALLYD_PORT=tcp://10.0.0.1:8125` and `TALLYD_PORT_8125_UDP_ADDR`.
 fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
@@ -61,15 +70,17 @@ pub fn load(
     environment: &Environment,
     arguments: &[String],
 ) -> Result<Config, ConfigError> {
-    load_with_warnings(file, environment, arguments).map(|(config, _)| config)
+    load_with_warnings(Occasion::Start, file, environment, arguments).map(|(config, _)| config)
 }
 
-/// Loads the configuration as [`load`] does. Also returns warnings about settings that are legal but probably mistakes.
+/// Loads the configuration like [`load`], on any occasion. Also returns warnings about settings that are legal but probably
+/// mistakes.
 ///
 /// # Errors
 ///
-/// Returns the errors of [`load`].
+/// Returns the first error.
 pub(in crate::app) fn load_with_warnings(
+    occasion: Occasion,
     file: Option<&Path>,
     environment: &Environment,
     arguments: &[String],
@@ -78,7 +89,7 @@ pub(in crate::app) fn load_with_warnings(
         toml::from_str(DEFAULTS).map_err(|error| blame(&[], Problem::new("", error.message())))?;
     let mut layers = Vec::new();
     if let Some(path) = file {
-        layers.push(read_file(path)?);
+        layers.push(read_file(path, occasion)?);
     }
     for (name, value) in &environment.0 {
         layers.extend(from_variable(name, value, &defaults)?);
@@ -116,8 +127,12 @@ struct Layer {
     text: Option<String>,
 }
 
-fn read_file(path: &Path) -> Result<Layer, ConfigError> {
+fn read_file(path: &Path, occasion: Occasion) -> Result<Layer, ConfigError> {
     let text = file::read_text(path).map_err(|problem| ConfigError::in_file(path, None, problem))?;
+    if occasion == Occasion::Reload && text.trim().is_empty() {
+        let problem = "the file is empty; for the defaults, write a comment into it".to_owned();
+        return Err(ConfigError::in_file(path, None, problem));
+    }
     let table = toml::from_str(&text).map_err(|error| {
         let line = error.span().map(|span| line_of(&text, span.start));
         ConfigError::in_file(path, line, file::syntax_problem(&text, &error))

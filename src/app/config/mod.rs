@@ -26,13 +26,30 @@ mod values;
 
 pub use error::ConfigError;
 pub(in crate::app) use error::Warning;
-pub(in crate::app) use layers::load_with_warnings;
 pub use layers::{Environment, load};
+pub(in crate::app) use layers::{Occasion, load_with_warnings};
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
-pub(in crate::app) use setting::ChangedKeys;
 
 use crate::mapping::Mapping;
 
-/// A configuration and its mapping rules, or the reason why tallyd refuses them.
-pub(in crate::app) type Loaded = Result<(Config, Mapping), ConfigError>;
+/// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
+pub(in crate::app) const EXIT_CONFIG: u8 = 78;
+
+/// A configuration that tallyd can run with.
+pub(in crate::app) struct Ready {
+    pub(in crate::app) config: Config,
+    pub(in crate::app) mapping: Mapping,
+    /// Settings that are legal but probably mistakes.
+    pub(in crate::app) warnings: Vec<Warning>,
+}
+
+impl Ready {
+    /// Logs the settings that are probably mistakes.
+    pub(in crate::app) fn log_warnings(&self) {
+        self.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+}
+
+/// A configuration, or the reason why tallyd refuses it.
+pub(in crate::app) type Loaded = Result<Ready, ConfigError>;

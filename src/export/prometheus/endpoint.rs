@@ -10,6 +10,7 @@
 //! one for rendering.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,7 +32,7 @@ use crate::http::negotiation::{self, Encoding, Offer, Precision};
 use crate::http::response::{Response, landing_page, method_not_allowed, text};
 use crate::http::{self, Protection, Request, Server, ServerKeys, ServerOptions, Service, WebError};
 use crate::model::{Counter, Snapshot, Telemetry};
-use crate::net::{BindKeys, Stopped};
+use crate::net::{BindKeys, Stopped, Threads};
 
 const KEYS: ServerKeys = ServerKeys {
     bind: BindKeys {
@@ -67,6 +68,12 @@ const OFFERS: [Offer<Format>; 3] = [
     },
 ];
 
+/// Says whether tallyd works.
+pub(crate) trait Health: fmt::Debug + Send + Sync + 'static {
+    /// Returns the reason if tallyd does not work.
+    fn check(&self) -> Result<(), String>;
+}
+
 /// A request to read the configuration again. The client that sent it gets the outcome.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
@@ -97,22 +104,24 @@ impl Endpoint {
     /// # Errors
     ///
     /// Fails if the web configuration file is invalid, the address cannot be used, or the system provides no thread.
-    pub fn start(
+    pub(crate) fn start(
         options: &ServerOptions,
         totals: Totals,
+        health: Arc<dyn Health>,
         reload_requests: Option<mpsc::Sender<ReloadRequest>>,
-        telemetry: &Telemetry,
+        (telemetry, threads): (&Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let cache = Arc::new(RenderCache::new(totals));
         let scrapes = telemetry.counters("scrapes", &[], "format");
         let scrape_interval = Arc::new(ScrapeInterval::register(telemetry));
         let service = ScrapeService {
             cache: Arc::clone(&cache),
+            health,
             scrapes,
             scrape_interval: Arc::clone(&scrape_interval),
             reload_requests,
         };
-        let server = Server::start(options, &KEYS, service, telemetry)?;
+        let server = Server::start(options, &KEYS, service, telemetry, threads)?;
         Ok(Self {
             address: server.address(),
             protection: server.protection(),
@@ -136,6 +145,8 @@ impl Endpoint {
 }
 
 impl Exporter for Endpoint {
+    const KEEPS_TOTALS: bool = true;
+
     fn name(&self) -> &'static str {
         "prometheus"
     }
@@ -168,6 +179,7 @@ fn panicked() -> ExportError {
 #[derive(Debug)]
 struct ScrapeService {
     cache: Arc<RenderCache>,
+    health: Arc<dyn Health>,
     scrapes: EnumMap<Format, Counter>,
     scrape_interval: Arc<ScrapeInterval>,
     /// `None` if clients may not request a reload.
@@ -191,8 +203,8 @@ impl Service for ScrapeService {
                 ],
             ),
             "/metrics" => self.scrape(request.headers()).await,
-            "/-/healthy" => text(StatusCode::OK, "healthy\n"),
-            "/-/ready" if self.cache.is_ready() => text(StatusCode::OK, "ready\n"),
+            "/-/healthy" => self.report("healthy"),
+            "/-/ready" if self.cache.is_ready() => self.report("ready"),
             "/-/ready" => {
                 let why = "not ready: the first interval has not ended yet\n";
                 text(StatusCode::SERVICE_UNAVAILABLE, why)
@@ -203,6 +215,14 @@ impl Service for ScrapeService {
 }
 
 impl ScrapeService {
+    /// Answers with `state`, or with the reason why tallyd does not work.
+    fn report(&self, state: &str) -> Response {
+        match self.health.check() {
+            Ok(()) => text(StatusCode::OK, format!("{state}\n")),
+            Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not {state}: {reason}\n")),
+        }
+    }
+
     async fn scrape(&self, headers: &HeaderMap) -> Response {
         let format = negotiation::content_type(headers, &OFFERS);
         let encoding = negotiation::encoding(headers);
@@ -257,9 +277,54 @@ impl ScrapeService {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::SystemTime;
+
     use hyper::header::ACCEPT;
 
     use super::*;
+    use crate::export::prometheus::Naming;
+    use crate::model::{Overview, Rows};
+
+    #[derive(Debug)]
+    struct Unhealthy;
+
+    impl Health for Unhealthy {
+        fn check(&self) -> Result<(), String> {
+            Err("the reason".to_owned())
+        }
+    }
+
+    #[test]
+    fn health_checks_fail_with_the_reason_while_tallyd_does_not_work() {
+        let options = ServerOptions {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            max_connections: 10,
+            timeout: Duration::from_mins(1),
+            web_config_file: None,
+        };
+        let (telemetry, threads) = (Telemetry::default(), Threads::new().0);
+        let totals = Totals::new(Naming::Prometheus);
+        let endpoint =
+            Endpoint::start(&options, totals, Arc::new(Unhealthy), None, (&telemetry, &threads)).unwrap();
+        endpoint.cache.add(&Snapshot {
+            time: SystemTime::UNIX_EPOCH,
+            interval: Duration::from_secs(1),
+            policies: Arc::default(),
+            rows: Rows::default(),
+            events: Vec::new(),
+            overview: Overview::default(),
+        });
+        for path in ["healthy", "ready"] {
+            let mut client = TcpStream::connect(endpoint.address()).unwrap();
+            write!(client, "GET /-/{path} HTTP/1.0\r\n\r\n").unwrap();
+            let mut response = String::new();
+            client.read_to_string(&mut response).unwrap();
+            assert!(response.starts_with("HTTP/1.0 503"), "{response}");
+            assert!(response.ends_with(&format!("not {path}: the reason\n")), "{response}");
+        }
+    }
 
     #[test]
     fn a_scraper_gets_the_format_that_it_names_and_prefers() {

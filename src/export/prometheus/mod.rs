@@ -23,6 +23,7 @@ mod tests;
 mod totals;
 
 pub use encode::Format;
+pub(crate) use endpoint::Health;
 pub use endpoint::{Endpoint, ReloadRequest, check_web};
 pub use names::Naming;
 pub use totals::Totals;

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -13,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::file::{RateSection, WebProblem};
 use super::users::{Credentials, Users};
+use crate::net::Threads;
 
 /// The niceness of the thread that checks passwords. When other threads want the processor, this thread gets a tenth of
 /// the share of each.
@@ -83,11 +83,11 @@ struct Check {
 }
 
 impl PasswordChecker {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(threads: &Threads) -> io::Result<Self> {
         let state = Mutex::new(QueueState { waiting: FairQueue::new(), has_ended: false });
         let queue = Arc::new(Queue { state, changed: Condvar::new() });
         let own = Arc::clone(&queue);
-        thread::Builder::new().name("passwords".to_owned()).spawn(move || {
+        threads.spawn("passwords", move || {
             // On Linux, this sets the niceness of the thread alone. A thread may always raise its niceness.
             if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                 tracing::debug!(%error, "passwords are checked at normal priority");

@@ -27,6 +27,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
 
 use crate::model::{Gauge, Telemetry};
+use crate::net::Threads;
 use access::{PasswordChecker, RateLimit};
 use file::WebProblem;
 use tls::Tls;
@@ -82,6 +83,7 @@ impl AccessControl {
         path: PathBuf,
         key: &'static str,
         telemetry: &Telemetry,
+        threads: &Threads,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let mut files = WatchedFiles::default();
         let in_force = Arc::new(WebConfig::read(&path, key, &mut files)?);
@@ -90,7 +92,7 @@ impl AccessControl {
             path,
             key,
             state: RefCell::new(State { in_force: Arc::clone(&in_force), files, checked_at: Instant::now() }),
-            passwords: PasswordChecker::start()?,
+            passwords: PasswordChecker::start(threads)?,
             last_reload_successful: telemetry.gauge("web_config_last_reload_successful", &[]),
             certificate_expiry: telemetry.gauge("tls_certificate_expiry_timestamp_seconds", &[]),
         };

@@ -29,7 +29,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("http", &["net", "model", "text"]),
     ("listen", &["net", "aggregate", "protocol", "model"]),
     ("net", &["model", "text"]),
-    ("flush", &["aggregate", "resolve", "mapping", "protocol", "model"]),
+    ("flush", &["aggregate", "resolve", "mapping", "protocol", "model", "text"]),
     ("aggregate", &["resolve", "mapping", "protocol", "model", "text"]),
     ("resolve", &["mapping", "protocol", "model", "text"]),
     ("mapping", &["model", "text"]),

@@ -27,7 +27,10 @@ pub(super) fn sorted_tags(sample: &Sample<'_>) -> Vec<(String, String)> {
         let (mut legal_key, mut legal_value) = (String::new(), String::new());
         push(&mut legal_key, key, Part::Key);
         push(&mut legal_value, value, Part::Value);
-        tags.push((legal_key, legal_value));
+        // A label needs a name. tallyd skips such tags, too.
+        if !legal_key.is_empty() {
+            tags.push((legal_key, legal_value));
+        }
     });
     tags.sort();
     tags
@@ -36,13 +39,12 @@ pub(super) fn sorted_tags(sample: &Sample<'_>) -> Vec<(String, String)> {
 /// Returns the labels of sorted tags, sorted by name. If several tags become the same label, the last tag counts.
 pub(super) fn labels(sorted_tags: Vec<(String, String)>, value: Value<'_>) -> Vec<Label> {
     let has_quantiles = matches!(value, Value::Timing(_) | Value::Histogram(_) | Value::Distribution(_));
-    let mut labels: Vec<_> =
-        sorted_tags.into_iter().map(|(key, value)| (label_name(&key, has_quantiles), value)).collect();
+    // Prometheus treats a label with an empty value as absent.
+    let tags = sorted_tags.into_iter().filter(|(_, value)| !value.is_empty());
+    let mut labels: Vec<_> = tags.map(|(key, value)| (label_name(&key, has_quantiles), value)).collect();
     labels.sort_by(|a, b| a.0.cmp(&b.0));
     let last_of_each = labels.chunk_by(|a, b| a.0 == b.0).filter_map(<[_]>::last);
-    // Prometheus treats a label with an empty value as absent.
-    let visible = |value: &String| if value.is_empty() { "true".to_owned() } else { value.clone() };
-    last_of_each.map(|(name, value)| Label::new(name.clone(), visible(value))).collect()
+    last_of_each.map(|(name, value)| Label::new(name.clone(), value.clone())).collect()
 }
 
 /// Replaces each illegal character with `_`, and puts `_` before a leading digit.

@@ -1,0 +1,75 @@
+//! Decides whether the flush still works, for the health checks of the endpoint.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::export::Health;
+
+/// The shortest silence of the flush that counts as a failure.
+const SHORTEST: Duration = Duration::from_secs(15);
+
+/// The number of intervals without a flush that count as a failure.
+const INTERVALS: u32 = 3;
+
+/// Remembers the latest flush.
+#[derive(Debug)]
+pub(super) struct FlushHealth(Mutex<Latest>);
+
+#[derive(Debug, Clone, Copy)]
+struct Latest {
+    /// The time of the latest flush, of the start, or of the latest change of the interval.
+    at: Instant,
+    interval: Duration,
+}
+
+impl FlushHealth {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self(Mutex::new(Latest { at: Instant::now(), interval }))
+    }
+
+    /// Notes that the flush has ended an interval.
+    pub(super) fn flushed(&self) {
+        self.0.lock().at = Instant::now();
+    }
+
+    /// Changes the length of intervals. The time until the next flush counts from now.
+    pub(super) fn change_interval(&self, interval: Duration) {
+        let mut latest = self.0.lock();
+        if latest.interval != interval {
+            *latest = Latest { at: Instant::now(), interval };
+        }
+    }
+}
+
+impl Health for FlushHealth {
+    fn check(&self) -> Result<(), String> {
+        let Latest { at, interval } = *self.0.lock();
+        check(at.elapsed(), interval)
+    }
+}
+
+fn check(silence: Duration, interval: Duration) -> Result<(), String> {
+    let allowed = (interval * INTERVALS).max(SHORTEST);
+    if silence <= allowed {
+        return Ok(());
+    }
+    let [silence, allowed] = [silence, allowed].map(|time| time.as_secs_f64());
+    Err(format!("the last flush was {silence:.0} s ago, and {allowed:.0} s are allowed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_is_overdue_after_three_intervals_or_fifteen_seconds() {
+        let rows = [(1, 15_000, true), (1, 15_001, false), (10, 30_000, true), (10, 30_001, false)];
+        for (interval, silence, is_healthy) in rows {
+            let checked = check(Duration::from_millis(silence), Duration::from_secs(interval));
+            assert_eq!(checked.is_ok(), is_healthy, "{interval} s: {checked:?}");
+        }
+        let error = check(Duration::from_mins(1), Duration::from_secs(10)).unwrap_err();
+        assert_eq!(error, "the last flush was 60 s ago, and 30 s are allowed");
+    }
+}

@@ -1,0 +1,77 @@
+//! Receives the signals of the process.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::model::Thinned;
+
+/// A second signal within this time only repeats the first. For example, `timeout` of coreutils signals the process and then
+/// its group.
+const REPEATED_SIGNAL: Duration = Duration::from_millis(500);
+
+/// The signals that would end the process without a flush, although most of them reach it by mistake. The kernel sends
+/// SIGXFSZ when a file reaches its size limit, and then writing fails, too.
+const IGNORED: [Number; 10] = [
+    Number::SIGUSR1,
+    Number::SIGUSR2,
+    Number::SIGALRM,
+    Number::SIGVTALRM,
+    Number::SIGPROF,
+    Number::SIGIO,
+    Number::SIGPWR,
+    Number::SIGSTKFLT,
+    Number::SIGXCPU,
+    Number::SIGXFSZ,
+];
+
+/// The signals that have an effect.
+pub(super) struct Signals {
+    pub(super) terminate: Signal,
+    pub(super) interrupt: Signal,
+    pub(super) hang_up: Signal,
+}
+
+impl Signals {
+    /// Handles all signals from now on. A signal that arrives before anything waits for it is kept.
+    pub(super) fn new() -> io::Result<Self> {
+        for number in IGNORED {
+            tokio::spawn(log_ignored(signal(SignalKind::from_raw(number as i32))?, number));
+        }
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a further signal, which ends a slow stop, and returns its number. Ignores repetitions of the first signal.
+    pub(super) async fn second_stop(&mut self) -> i32 {
+        let begin = Instant::now();
+        loop {
+            let signal = self.stop().await;
+            if begin.elapsed() >= REPEATED_SIGNAL {
+                return signal;
+            }
+        }
+    }
+
+    /// Waits for SIGTERM or SIGINT, and returns its number.
+    pub(super) async fn stop(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+async fn log_ignored(mut signal: Signal, number: Number) {
+    let mut repeated = Thinned::default();
+    while signal.recv().await.is_some() {
+        if let Some(repeated) = repeated.add(1) {
+            tracing::warn!(signal = number.as_str(), times = repeated.times, "a signal was ignored");
+        }
+    }
+}

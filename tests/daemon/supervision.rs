@@ -1,0 +1,131 @@
+//! Tests that tallyd runs whole or not at all: a thread that dies, or a socket that cannot be read, ends it with an error
+//! after a last flush.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tallyd_harness::process::ROOT;
+use tallyd_harness::{Daemon, Finished, wait_until};
+use tempfile::TempDir;
+
+/// A tallyd that listens on UDP, TCP and a Unix socket, and that a test makes fail in one thread.
+struct Faulty {
+    daemon: Daemon,
+    folder: TempDir,
+}
+
+impl Faulty {
+    /// Starts tallyd. `fault` is one of `fault.c`, and hits the thread named `thread`.
+    fn start(fault: &str, thread: &str, settings: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let library = path("fault.so");
+        let source = format!("{ROOT}/tests/daemon/fault.c");
+        let compiled =
+            Command::new("cc").args(["-shared", "-fPIC", "-o", &library, &source, "-ldl"]).status();
+        assert!(compiled.unwrap().success());
+        let variables = [
+            format!("LD_PRELOAD={library}"),
+            format!("FAULT={fault}"),
+            format!("FAULT_THREAD={thread}"),
+            format!("FAULT_FILE={}", path("fault")),
+        ];
+        let wrapper: Vec<_> = ["env"].into_iter().chain(variables.iter().map(String::as_str)).collect();
+        let socket = format!("listeners.unix_datagram.path={}", path("socket"));
+        let listeners = [
+            "listeners.tcp.enabled=true",
+            "listeners.tcp.bind=127.0.0.1:0",
+            "listeners.unix_datagram.enabled=true",
+            &socket,
+        ];
+        let daemon = Daemon::start_in(&wrapper, &[&listeners, settings].concat());
+        Self { daemon, folder }
+    }
+
+    /// Turns the fault on.
+    fn fail(&self) {
+        fs::write(self.folder.path().join("fault"), "").unwrap();
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// Waits until tallyd has ended by itself, and checks that it says why.
+    fn wait(self, reason: &str) -> Finished {
+        let finished = self.daemon.wait();
+        assert_eq!(finished.status.code(), Some(1), "{}", finished.log);
+        assert!(finished.log.contains(reason), "{reason}: {}", finished.log);
+        finished
+    }
+}
+
+#[test]
+fn receiver_that_dies_ends_tallyd_and_the_others_deliver() {
+    let cases = [
+        ("panic", "udp-0", "the thread udp-0 panicked"),
+        ("ENOSYS", "udp-0", "the receiver udp-0 cannot read its socket: ENOSYS"),
+        ("ENOMEM", "udp-0", "the receiver udp-0 cannot read its socket: ENOMEM"),
+        ("panic", "unix_datagram", "the thread unix_datagram panicked"),
+        ("ENOSYS", "unix_datagram", "the receiver unix_datagram cannot read its socket: ENOSYS"),
+    ];
+    for (fault, thread, reason) in cases {
+        let faulty = Faulty::start(fault, thread, &[]);
+        let mut tcp = TcpStream::connect(faulty.daemon.address_of("tcp")).unwrap();
+        let unix = UnixDatagram::unbound().unwrap();
+        let mut send = |line: &str| {
+            faulty.daemon.send(line);
+            unix.send_to(line.as_bytes(), faulty.socket()).unwrap();
+            tcp.write_all(format!("{line}\n").as_bytes()).unwrap();
+        };
+        send("before:1|c");
+        // The receiver waits in the kernel. This datagram wakes it.
+        faulty.fail();
+        send("after:1|c");
+        let finished = faulty.wait(reason);
+        let sum = |name| finished.sum(name, "value");
+        let unread = sum("tallyd.datagrams_unread");
+        // The datagram that woke the receiver is recorded, unless it is the one that made the receiver panic.
+        assert!(sum("before") + sum("after") + unread >= 6.0, "{fault} in {thread}: {:#?}", finished.rows);
+        assert!(fault != "panic" || unread > 0.0, "{:#?}", finished.rows);
+    }
+}
+
+#[test]
+fn listener_that_cannot_accept_ends_tallyd() {
+    let faulty = Faulty::start("EINVAL", "tcp", &[]);
+    faulty.daemon.send("a:1|c");
+    faulty.fail();
+    let client = TcpStream::connect(faulty.daemon.address_of("tcp")).unwrap();
+    let finished = faulty.wait("the listener tcp cannot accept connections: Invalid argument");
+    assert_eq!(finished.sum("a", "value"), 1.0);
+    drop(client);
+}
+
+#[test]
+fn exporter_that_panics_ends_tallyd_and_the_others_deliver() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let settings = [
+        &format!("exporters.console.path={}", path("console")),
+        "exporters.textfile.enabled=true",
+        &format!("exporters.textfile.path={}", path("page.prom")),
+        "flush.interval=100ms",
+    ];
+    let faulty = Faulty::start("written", "export-console", &settings);
+    wait_until(|| fs::metadata(path("page.prom")).is_ok());
+    faulty.daemon.send("a:1|c");
+    faulty.fail();
+    let finished = faulty.wait("the thread export-console panicked");
+    assert!(
+        finished.log.contains("the last interval may be lost: console (it panicked, with "),
+        "{}",
+        finished.log
+    );
+    let page = fs::read_to_string(path("page.prom")).unwrap();
+    assert!(page.contains("\na_total 1\n"), "{page}");
+}
