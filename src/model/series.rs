@@ -17,7 +17,7 @@ use crate::text::visible::shortened;
 /// keys and values contain none either. Names contain no byte that sorts before a line feed, so identities sort by name
 /// first and then by tags.
 ///
-/// The value [`NO_VALUE`] marks a tag without a value, which differs from a tag with an empty value.
+/// A tag without a value differs from a tag with an empty value. Internally, its value is `NO_VALUE`.
 ///
 /// Many series share one page of text. A separate allocation for each series would take more memory, and each read
 /// would miss the CPU cache.
