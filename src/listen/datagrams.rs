@@ -285,15 +285,16 @@ impl ReceiverThread {
         buffers: &mut [Box<[u8]>; BATCH],
         flags: MsgFlags,
     ) -> Result<usize, Errno> {
-        // The lengths of the datagrams. As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
-        let mut lengths = [0; BATCH];
+        // The length of each datagram, and whether it was truncated. As an argument, MSG_TRUNC asks for the full length of a
+        // truncated datagram.
+        let mut lengths = [(0, false); BATCH];
         let mut count = 0;
         {
             let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
             let socket = self.socket.as_fd().as_raw_fd();
             let datagrams = recvmmsg(socket, headers, slices.iter_mut(), flags | MsgFlags::MSG_TRUNC, None)?;
             for (length, datagram) in lengths.iter_mut().zip(datagrams) {
-                *length = datagram.bytes;
+                *length = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
                 count += 1;
             }
         }
@@ -301,8 +302,8 @@ impl ReceiverThread {
         let has_phantoms = self.stopping.load(Ordering::Acquire);
         let mut unrecorded = Unrecorded { left: count, unread: &self.unread };
         let mut shard = self.shard.lock();
-        for (buffer, &length) in buffers.iter().zip(&lengths[..count]) {
-            if length > buffer.len() {
+        for (buffer, &(length, truncated)) in buffers.iter().zip(&lengths[..count]) {
+            if truncated {
                 shard.record_truncated(buffer, length);
             } else if length > 0 || !has_phantoms {
                 shard.record(&buffer[..length]);
