@@ -64,7 +64,7 @@ pub(super) fn register(telemetry: &Telemetry, sockets: &[UdpSocket]) -> io::Resu
         let dropped = telemetry.fetched_counter("datagrams_dropped", &tags);
         watched.push(WatchedSocket { socket: socket.try_clone()?, latest: 0, dropped });
     }
-    let blind = telemetry.gauge("drop_counter_blind", &[]);
+    let blind = telemetry.gauge("drops_unreadable", &[]);
     blind.set(0.0);
     telemetry.add_source(SocketDrops { sockets: watched, blind });
     Ok(smallest_buffer)
@@ -174,7 +174,7 @@ mod tests {
         let tags = "|#listener:udp,receiver:0";
         let dropped = Value::Counter(100.0 - received as f64);
         assert!(rows.contains(&(format!("tallyd.datagrams_dropped|c{tags}"), dropped)), "{rows:?}");
-        assert!(rows.contains(&("tallyd.drop_counter_blind|g".to_owned(), Value::Gauge(0.0))), "{rows:?}");
+        assert!(rows.contains(&("tallyd.drops_unreadable|g".to_owned(), Value::Gauge(0.0))), "{rows:?}");
         assert!(rows.iter().any(|(name, _)| *name == format!("tallyd.receive_buffer_bytes|g{tags}")));
     }
 }

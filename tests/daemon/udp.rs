@@ -37,7 +37,7 @@ fn drops_are_counted_without_proc() {
     ];
     let settings = ["listeners.udp.receive_buffer=16KiB", "flush.interval=200ms"];
     let daemon = Daemon::start_in(&hide_proc, &[&HTTP, &settings[..]].concat());
-    wait_for_value(daemon.http_address(), "tallyd_drop_counter_blind", 0.0);
+    wait_for_value(daemon.http_address(), "tallyd_drops_unreadable", 0.0);
     assert_eq!(machine_errors(daemon.http_address()), [""; 0], "unknown counts are absent");
     daemon.signal("STOP");
     (0..2000).for_each(|_| daemon.send("a:1|c"));
@@ -59,7 +59,7 @@ fn machine_errors(address: SocketAddr) -> Vec<String> {
 #[test]
 fn errors_of_the_machine_are_counted_by_reason() {
     let (_daemon, address) = start(&["flush.interval=200ms"]);
-    wait_for_value(address, "tallyd_drop_counter_blind", 0.0);
+    wait_for_value(address, "tallyd_drops_unreadable", 0.0);
     assert_eq!(machine_errors(address), ["checksum", "memory", "other", "receive_buffer"]);
 }
 

@@ -25,7 +25,7 @@ const LOSSES: [&str; 16] = [
     "datagram_bytes_truncated",
     "datagrams_dropped",
     "datagrams_truncated",
-    "drop_counter_blind",
+    "drops_unreadable",
     "events_dropped",
     "export_errors",
     "flush_late",
