@@ -177,14 +177,15 @@ fn add_counters(
     for columns in columns {
         columns.counters.drain(|id, sum| {
             let value = &mut values[catalog.mark_seen(AggregateKind::Counter, id, interval.end)];
-            let mut total = match value {
-                Some(Value::Counter(before)) => *before,
-                _ => 0.0,
+            let is_lost = if let Some(Value::Counter(total)) = value {
+                absorbs(total, finite(sum))
+            } else {
+                *value = Some(Value::Counter(finite(sum)));
+                false
             };
-            if absorbs(&mut total, finite(sum)) || !sum.is_finite() {
+            if is_lost || !sum.is_finite() {
                 absorbed.note(Kind::Counter, id, 1);
             }
-            *value = Some(Value::Counter(total));
         });
     }
 }
