@@ -14,8 +14,8 @@ use crate::traffic::BATCH;
 /// The time between two bursts. The kernel's timers are 50 us late, so a much shorter time would be inaccurate.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Sends a stream to one receiver, a batch per system call. With one datagram per call, the null sink would sleep between
-/// two datagrams. That doubles its CPU time and halves the speed of flat-out streams.
+/// Sends a stream to one receiver, a batch per system call. With one datagram per call, the null sink would sleep
+/// between two datagrams. That doubles its CPU time and halves the speed of flat-out streams.
 pub(crate) struct Client<'a> {
     socket: UdpSocket,
     headers: MultiHeaders<()>,

@@ -30,7 +30,8 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// Pins this thread and its future children to the first available core, and reserves the last one for the receivers.
+    /// Pins this thread and its future children to the first available core, and reserves the last one for the
+    /// receivers.
     pub(crate) fn assign() -> Result<Self, Error> {
         let allowed = sched_getaffinity(SELF)?;
         let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core) == Ok(true));

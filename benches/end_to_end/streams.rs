@@ -1,4 +1,5 @@
-//! The streams that the generator sends. They are rendered in advance, so sending costs little more than the system call.
+//! The streams that the generator sends. They are rendered in advance, so sending costs little more than the system
+//! call.
 
 use crate::traffic::{LINES_PER_DATAGRAM, Random, shuffled_passes};
 

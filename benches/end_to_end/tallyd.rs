@@ -128,7 +128,8 @@ impl Telemetry {
     }
 }
 
-/// Reads the log up to the line with the address. Then another thread copies later warnings and errors to standard error.
+/// Reads the log up to the line with the address. Then another thread copies later warnings and errors to standard
+/// error.
 fn wait_for_address(log: ChildStderr) -> Result<SocketAddr, &'static str> {
     let mut log = BufReader::new(log);
     let mut line = String::new();

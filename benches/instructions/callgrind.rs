@@ -44,7 +44,8 @@ impl Case {
     }
 }
 
-/// Runs the counted work. Callgrind finds this function by its name, and counts on each thread from its start to its end.
+/// Runs the counted work. Callgrind finds this function by its name, and counts on each thread from its start to its
+/// end.
 #[inline(never)]
 pub(crate) fn counted_region(work: impl FnOnce()) {
     work();

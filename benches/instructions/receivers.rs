@@ -1,8 +1,8 @@
 //! Cases that count the atomic operations of receivers. Each receiver runs on its own thread, and all receivers record
 //! the same series.
 //!
-//! Data that receivers share by design takes atomic operations, even on a machine with few cores. These cases cannot show
-//! accidental sharing, such as a cache line with values of two receivers.
+//! Data that receivers share by design takes atomic operations, even on a machine with few cores. These cases cannot
+//! show accidental sharing, such as a cache line with values of two receivers.
 
 use std::ops::RangeInclusive;
 use std::sync::Barrier;

@@ -72,7 +72,8 @@ pub(crate) fn counters(shard: &Mutex<Shard>, series: usize) {
     }
 }
 
-/// Records the given number of values of each timing series. Each pass has one value per series, in its own random order.
+/// Records the given number of values of each timing series. Each pass has one value per series, in its own random
+/// order.
 pub(crate) fn timings(shard: &Mutex<Shard>, series: usize, values: usize) {
     for (n, id) in shuffled_passes(series, values).enumerate() {
         let value = (id + n / series) * 7919 % 1000;

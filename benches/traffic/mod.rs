@@ -6,7 +6,8 @@ pub(crate) const LINES_PER_DATAGRAM: usize = 20;
 /// The largest number of datagrams that a receiver receives and records at once, as in `src/listen/datagrams.rs`.
 pub(crate) const BATCH: usize = 32;
 
-/// Returns the numbers of the series, `passes` times. Each pass has its own random order, which is the same in every run.
+/// Returns the numbers of the series, `passes` times. Each pass has its own random order, which is the same in every
+/// run.
 ///
 /// A regular order, such as the order of first samples, would give a receiver memory accesses that the processor can
 /// predict. Real streams do not.

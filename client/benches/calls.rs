@@ -85,7 +85,8 @@ fn cadence(criterion: &mut Criterion) {
     });
 }
 
-/// Measures several threads at once. If threads outnumber processors, the time of a call includes the wait for a processor.
+/// Measures several threads at once. If threads outnumber processors, the time of a call includes the wait for a
+/// processor.
 fn threads(criterion: &mut Criterion) {
     let (metrics, _socket) = sending(Config::new());
     let collector = metrics.collector("Parser");

@@ -9,8 +9,8 @@ use crate::metrics::Metrics;
 use crate::number::Number;
 use crate::sample::{Rate, Sample, Tag, Tags, Value};
 
-/// Records values for one component of an application. The names of its metrics begin with the name of the component, as in
-/// `ResumeParser.resumes`.
+/// Records values for one component of an application. The names of its metrics begin with the name of the component,
+/// as in `ResumeParser.resumes`.
 ///
 /// Until the application calls [`configure`](crate::configure), every method returns at once.
 ///
@@ -114,7 +114,8 @@ impl MetricsCollector {
         self.record(name, Value::Set(member), tags);
     }
 
-    /// Decides whether a timing that starts now is recorded. Returns the rate of its sample, or `None` if no exporter wants it.
+    /// Decides whether a timing that starts now is recorded. Returns the rate of its sample, or `None` if no exporter
+    /// wants it.
     #[inline]
     pub(crate) fn sample_call(&self) -> Option<Rate> {
         self.metrics()?.sample_call(self.sample_rate)

@@ -25,7 +25,8 @@
 //! # }
 //! ```
 //!
-//! A call never fails and never waits for a socket. The client drops a sample that it cannot send, and [`lost`] counts it.
+//! A call never fails and never waits for a socket. The client drops a sample that it cannot send, and [`lost`] counts
+//! it.
 //!
 //! ```text
 //!  call --> sample --+--> statsd: lines --> buffer --> socket --> tallyd

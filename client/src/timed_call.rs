@@ -91,8 +91,8 @@ impl Drop for TimedCall {
     }
 }
 
-/// Returns the name of a type or a module without its path, its generic arguments and its bounds. `resume::Parser<u8>` becomes
-/// `Parser`, and `dyn resume::Parse + core::marker::Send` becomes `Parse`.
+/// Returns the name of a type or a module without its path, its generic arguments and its bounds. `resume::Parser<u8>`
+/// becomes `Parser`, and `dyn resume::Parse + core::marker::Send` becomes `Parse`.
 fn last_part(path: &'static str) -> &'static str {
     let path = path.split_once(" + ").map_or(path, |(path, _)| path);
     let parts = without_generic_arguments(path).rsplit(|c: char| !(c.is_alphanumeric() || c == '_'));

@@ -30,7 +30,8 @@ pub struct Timer<'a> {
 impl MetricsCollector {
     /// Starts a timer. It records the elapsed time when it is dropped or [stopped](Timer::stop).
     ///
-    /// Tags that are built at run time must outlive the timer. Bind them first, as in `let tags = [("source", source)];`.
+    /// Tags that are built at run time must outlive the timer. Bind them first, as in `let tags = [("source",
+    /// source)];`.
     #[inline]
     pub fn start_timer<'a>(&'a self, name: &'a str, tags: &'a [Tag<'a>]) -> Timer<'a> {
         let started = self.sample_call().map(|rate| (Instant::now(), rate));

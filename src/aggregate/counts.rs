@@ -20,8 +20,8 @@ pub struct IngestCounts {
     pub datagrams_truncated: u64,
     /// Bytes of truncated datagrams that were not read. They do not count in `bytes`.
     pub datagram_bytes_truncated: u64,
-    /// Lines that lost their end because their stream broke, or because their datagram was truncated. They do not count in
-    /// `lines`. A truncated datagram counts as one, although it can lose many.
+    /// Lines that lost their end because their stream broke, or because their datagram was truncated. They do not count
+    /// in `lines`. A truncated datagram counts as one, although it can lose many.
     pub lines_truncated: u64,
     /// Non-empty lines received.
     pub lines: u64,

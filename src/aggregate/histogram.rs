@@ -5,8 +5,8 @@ use crate::model::NativeHistogram;
 
 /// The smallest magnitude that histograms distinguish. Smaller magnitudes count as this one.
 pub const SMALLEST: f64 = 1e-9;
-/// The largest magnitude that histograms distinguish: 2^64, about 1.8e19. So all unsigned 64-bit integers are in range, for
-/// example nanoseconds since 1970. Larger magnitudes share one bucket above it.
+/// The largest magnitude that histograms distinguish: 2^64, about 1.8e19. So all unsigned 64-bit integers are in range,
+/// for example nanoseconds since 1970. Larger magnitudes share one bucket above it.
 pub const LARGEST: f64 = (1_u128 << 64) as f64;
 /// The magnitude that represents all larger ones. It is in a bucket of its own, because [`LARGEST`] is a bound.
 const BEYOND: f64 = LARGEST.next_up();
@@ -45,8 +45,8 @@ impl Histogram {
         Self { layout, positive: Buckets::default(), negative: Buckets::default(), zero: 0.0 }
     }
 
-    /// Counts a finite value. A magnitude below [`SMALLEST`] counts as this one, and magnitudes above [`LARGEST`] count in
-    /// one bucket. Returns true if the magnitude was outside this range.
+    /// Counts a finite value. A magnitude below [`SMALLEST`] counts as this one, and magnitudes above [`LARGEST`] count
+    /// in one bucket. Returns true if the magnitude was outside this range.
     #[inline]
     pub fn add(&mut self, value: f64, weight: f64) -> bool {
         let magnitude = value.abs();

@@ -12,8 +12,8 @@ const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
 /// The biased exponent of 1.0.
 const BIAS: u32 = 1023;
 
-/// The buckets of a schema: bucket `i` of schema `S` holds magnitudes above 2^((i-1)/2^S), up to and including 2^(i/2^S). So
-/// every power of two is divided into 2^S buckets.
+/// The buckets of a schema: bucket `i` of schema `S` holds magnitudes above 2^((i-1)/2^S), up to and including
+/// 2^(i/2^S). So every power of two is divided into 2^S buckets.
 ///
 /// Prometheus defines native histograms in this way. A bucket of a coarser schema is a whole number of these buckets.
 ///

@@ -110,8 +110,8 @@ impl Shard {
         self.record_lines(datagram);
     }
 
-    /// Records the complete lines of a truncated datagram that was `length` bytes long. Drops the last line, which may be
-    /// incomplete, and counts what is lost: the bytes, and a line, because the number of lost lines is unknown.
+    /// Records the complete lines of a truncated datagram that was `length` bytes long. Drops the last line, which may
+    /// be incomplete, and counts what is lost: the bytes, and a line, because the number of lost lines is unknown.
     pub fn record_truncated(&mut self, beginning: &[u8], length: usize) {
         let end = memchr::memrchr(b'\n', beginning).map_or(0, |line_feed| line_feed + 1);
         let counts = &mut self.columns.counts;

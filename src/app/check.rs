@@ -1,7 +1,7 @@
 //! `tallyd check --dry-run`: reports what would happen to lines, without receiving them.
 //!
-//! The daemon's own code parses and records the lines, ends the interval, and admits the series to a Prometheus page. The
-//! report is the only output.
+//! The daemon's own code parses and records the lines, ends the interval, and admits the series to a Prometheus page.
+//! The report is the only output.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -33,8 +33,8 @@ pub(super) struct Report {
     pub(super) is_any_rejected: bool,
 }
 
-/// Returns a report on the lines of `input`: which are rejected, how often each rule was used, which names no rule matches,
-/// and which series are kept off the Prometheus page or changed on it.
+/// Returns a report on the lines of `input`: which are rejected, how often each rule was used, which names no rule
+/// matches, and which series are kept off the Prometheus page or changed on it.
 ///
 /// # Errors
 ///

@@ -46,8 +46,8 @@ Examples:
 pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.
     Run,
-    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration, with 1 if --strict
-    /// is given and there are warnings, and with 2 if --dry-run is given and tallyd would reject a line.
+    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration, with 1 if
+    /// --strict is given and there are warnings, and with 2 if --dry-run is given and tallyd would reject a line.
     Check(CheckArgs),
     /// Explain what happens to lines. Exits with 2 if tallyd would reject one.
     Explain(ExplainArgs),
@@ -59,8 +59,9 @@ pub(super) enum Command {
 /// The arguments of `tallyd check`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct CheckArgs {
-    /// Report what would happen to the lines of this file instead ("-" for standard input). The report lists the samples of
-    /// each mapping rule, the names that no rule matches, and the series that are kept off the Prometheus page.
+    /// Report what would happen to the lines of this file instead ("-" for standard input). The report lists the
+    /// samples of each mapping rule, the names that no rule matches, and the series that are kept off the Prometheus
+    /// page.
     #[arg(long, value_name = "FILE")]
     pub dry_run: Option<PathBuf>,
     /// Fail if there are warnings about settings that are legal but probably mistakes.
@@ -89,8 +90,8 @@ pub(super) struct SendArgs {
     /// The value. For a gauge, +5 and -5 are changes.
     #[arg(allow_hyphen_values = true)]
     pub value: Option<String>,
-    /// The type: c (counter), g (gauge), ms (timing), h (histogram), d (distribution) or s (set). m means c, and kv means g.
-    /// [default: c]
+    /// The type: c (counter), g (gauge), ms (timing), h (histogram), d (distribution) or s (set). m means c, and kv
+    /// means g. [default: c]
     #[arg(long = "type", value_name = "TYPE", value_parser = WIRE_TYPES)]
     pub wire_type: Option<String>,
     /// A tag. May be repeated.
@@ -102,14 +103,15 @@ pub(super) struct SendArgs {
     /// The listener to send to.
     #[arg(long, value_name = "URL", help = TARGETS)]
     pub to: Option<Target>,
-    /// How lines are framed in a stream. The default is that of the configuration or, without one, of tallyd's listeners:
-    /// "lines" over tcp, "length" over unixstream.
+    /// How lines are framed in a stream. The default is that of the configuration or, without one, of tallyd's
+    /// listeners: "lines" over tcp, "length" over unixstream.
     #[arg(long, value_enum)]
     pub framing: Option<Framing>,
 }
 
 impl SendArgs {
-    /// Returns the request that the arguments describe. `listening` has the listeners of a configuration, if one is given.
+    /// Returns the request that the arguments describe. `listening` has the listeners of a configuration, if one is
+    /// given.
     ///
     /// # Errors
     ///

@@ -294,8 +294,9 @@ impl Pipeline {
         }
     }
 
-    /// Applies a configuration, or refuses all of it and returns the reason. New rules take effect with the next interval.
-    /// `None` means that reading the configuration panicked. `latest` is the configuration that was accepted last.
+    /// Applies a configuration, or refuses all of it and returns the reason. New rules take effect with the next
+    /// interval. `None` means that reading the configuration panicked. `latest` is the configuration that was accepted
+    /// last.
     fn apply_reload(
         &mut self,
         reloaded: Option<Loaded>,
@@ -402,7 +403,8 @@ struct Exporters<'a> {
 }
 
 impl Exporters<'_> {
-    /// Starts the exporters that are enabled. Returns the address of the endpoint, and its protection by TLS and passwords.
+    /// Starts the exporters that are enabled. Returns the address of the endpoint, and its protection by TLS and
+    /// passwords.
     fn start(
         &mut self,
         config: &Config,

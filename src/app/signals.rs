@@ -8,8 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::model::Thinned;
 
-/// A second signal within this time only repeats the first. For example, `timeout` of coreutils signals the process and then
-/// its group.
+/// A second signal within this time only repeats the first. For example, `timeout` of coreutils signals the process and
+/// then its group.
 const REPEATED_SIGNAL: Duration = Duration::from_millis(500);
 
 /// The signals that would end the process without a flush, although most of them reach it by mistake. The kernel sends
@@ -47,7 +47,8 @@ impl Signals {
         })
     }
 
-    /// Waits for a further signal, which ends a slow stop, and returns its number. Ignores repetitions of the first signal.
+    /// Waits for a further signal, which ends a slow stop, and returns its number. Ignores repetitions of the first
+    /// signal.
     pub(super) async fn second_stop(&mut self) -> i32 {
         let begin = Instant::now();
         loop {

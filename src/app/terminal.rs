@@ -12,8 +12,9 @@ impl Terminal {
         Self([io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()])
     }
 
-    /// Returns true if a terminal from the start is gone, for example after an SSH connection was lost. The kernel then sends
-    /// SIGHUP. If a person or a service manager sends SIGHUP, the terminal is still there, or there never was one.
+    /// Returns true if a terminal from the start is gone, for example after an SSH connection was lost. The kernel then
+    /// sends SIGHUP. If a person or a service manager sends SIGHUP, the terminal is still there, or there never was
+    /// one.
     pub(super) fn is_gone(self) -> bool {
         self.0.iter().zip(Self::now().0).any(|(&was_terminal, is_terminal)| was_terminal && !is_terminal)
     }

@@ -57,8 +57,8 @@ impl Append {
         matches!(self, Self::Stdout)
     }
 
-    /// Closes the file if its path no longer leads to it, because it was moved or deleted. Otherwise, nobody would find the text of
-    /// later calls. Returns true if it closed the file.
+    /// Closes the file if its path no longer leads to it, because it was moved or deleted. Later text would be lost
+    /// otherwise. Returns true if it closed the file.
     pub(super) fn close_if_moved(&mut self) -> bool {
         match self {
             Self::File { path, open: Some(file), .. } if has_moved(file, path) => {

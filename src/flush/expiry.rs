@@ -82,8 +82,8 @@ impl Expiry {
     }
 }
 
-/// Announces to the registry the series whose lifetime has ended, and as many others as exceed the limits. Returns `None`
-/// if there are none.
+/// Announces to the registry the series whose lifetime has ended, and as many others as exceed the limits. Returns
+/// `None` if there are none.
 fn announce_idle(
     shared: &SharedState,
     catalog: &Catalog,

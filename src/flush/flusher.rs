@@ -9,8 +9,8 @@ use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
 use crate::model::{Counter, DrainRequests, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
 use crate::text::visible::shortened;
 
-/// The longest wait of a late flush for receivers. Draining a full receive buffer takes less. A receiver that sleeps does not
-/// answer, and one whose senders never pause may not see its socket empty.
+/// The longest wait of a late flush for receivers. Draining a full receive buffer takes less. A receiver that sleeps
+/// does not answer, and one whose senders never pause may not see its socket empty.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The time between two looks at the answers of receivers.
@@ -110,9 +110,9 @@ impl<D: Deliver> Flusher<D> {
         }
     }
 
-    /// Waits until receivers have recorded what had arrived before this moment, but at most for `patience`. If the process was
-    /// suspended or had no CPU, much may have arrived. It belongs to the interval that was open meanwhile, because the rates
-    /// divide by that time.
+    /// Waits until receivers have recorded what had arrived before this moment, but at most for `patience`. If the
+    /// process was suspended or had no CPU, much may have arrived. It belongs to the interval that was open meanwhile,
+    /// because the rates divide by that time.
     fn wait_for_receivers(&self, patience: Duration) {
         let begin = Instant::now();
         self.drains.request();

@@ -40,8 +40,8 @@ impl Schedule {
         self.deadline
     }
 
-    /// Returns how long ago the open interval should have ended, if datagrams may have piled up since then. That takes a tenth of
-    /// the interval, or 100 ms.
+    /// Returns how long ago the open interval should have ended, if datagrams may have piled up since then. That takes
+    /// a tenth of the interval, or 100 ms.
     #[must_use]
     pub(crate) fn overdue(&self, now: Instant) -> Option<Duration> {
         let lateness = now.saturating_duration_since(self.deadline);

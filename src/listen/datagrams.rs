@@ -21,8 +21,8 @@ use crate::net::{self, BindError, BindKeys, Threads, UdpSockets, is_lasting};
 /// The largest number of datagrams that one call receives.
 const BATCH: usize = 32;
 
-/// The pause of a receiver after an error that may pass, such as a lack of memory. Without it, a lasting error would keep a
-/// core busy.
+/// The pause of a receiver after an error that may pass, such as a lack of memory. Without it, a lasting error would
+/// keep a core busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The time after which a receiver gives up if every call fails.
@@ -285,8 +285,8 @@ impl ReceiverThread {
         buffers: &mut [Box<[u8]>; BATCH],
         flags: MsgFlags,
     ) -> Result<usize, Errno> {
-        // The length of each datagram, and whether it was truncated. As an argument, MSG_TRUNC asks for the full length of a
-        // truncated datagram.
+        // The length of each datagram, and whether it was truncated. As an argument, MSG_TRUNC asks for the full length
+        // of a truncated datagram.
         let mut lengths = [(0, false); BATCH];
         let mut count = 0;
         {

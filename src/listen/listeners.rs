@@ -79,8 +79,8 @@ struct UdpAddress {
     granted: u64,
 }
 
-/// The number of Unix datagram sockets that tallyd keeps reading after their file is gone, because connected clients may still
-/// send to them.
+/// The number of Unix datagram sockets that tallyd keeps reading after their file is gone, because connected clients
+/// may still send to them.
 const KEPT_SOCKETS: usize = 4;
 
 /// Opens all sockets. So a wrong address or path is reported before anything is received.
@@ -180,8 +180,8 @@ impl OpenedSockets {
     }
 }
 
-/// Adds a receiver for a new socket file. The receivers of older files keep reading, because clients that are connected do not
-/// notice that the file is gone. If there are too many, the oldest one ends, and its clients get an error.
+/// Adds a receiver for a new socket file. The receivers of older files keep reading, because clients that are connected
+/// do not notice that the file is gone. If there are too many, the oldest one ends, and its clients get an error.
 fn add_receiver(receivers: &mut Vec<DatagramReceiver>, latest: DatagramReceiver) {
     receivers.push(latest);
     for receiver in receivers.iter().rev().skip(1 + KEPT_SOCKETS) {
@@ -244,8 +244,8 @@ impl Listeners {
 
     /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded.
     pub(crate) fn stop(self) {
-        // Removing the files tells later clients of a Unix socket that nothing listens. It also keeps the last flush from
-        // binding a socket again.
+        // Removing the files tells later clients of a Unix socket that nothing listens. It also keeps the last flush
+        // from binding a socket again.
         self.files.iter().for_each(WatchedFile::close);
         let mut datagrams = self.udp;
         datagrams.append(&mut self.unix_datagram.lock());

@@ -14,8 +14,8 @@ use crate::net;
 #[derive(Debug, Clone, Copy)]
 struct SocketMemory;
 
-// nix has this macro for options that it lacks. The kernel has written nine numbers since the option exists (Linux 4.12), and
-// nix compares the length.
+// nix has this macro for options that it lacks. The kernel has written nine numbers since the option exists (Linux
+// 4.12), and nix compares the length.
 nix::getsockopt_impl!(
     SocketMemory,
     libc::SOL_SOCKET,
@@ -29,8 +29,8 @@ const MEMORY_FIELDS: usize = 9;
 
 /// The kernel's drop counters of UDP sockets.
 ///
-/// Reading them once per flush costs the receivers nothing, and also sees the last drop. It needs no file, so it works in a
-/// sandbox without `/proc`.
+/// Reading them once per flush costs the receivers nothing, and also sees the last drop. It needs no file, so it works
+/// in a sandbox without `/proc`.
 #[derive(Debug)]
 struct SocketDrops {
     sockets: Vec<WatchedSocket>,

@@ -125,7 +125,8 @@ impl fmt::Display for SocketFileError {
 
 impl std::error::Error for SocketFileError {}
 
-/// Opens a socket that receives datagrams. Waits up to `patience` while another tallyd opens a socket in the same directory.
+/// Opens a socket that receives datagrams. Waits up to `patience` while another tallyd opens a socket in the same
+/// directory.
 ///
 /// # Errors
 ///
@@ -137,8 +138,8 @@ pub(super) fn bind_datagram(
     bind(file, patience, Type::DGRAM, |_| Ok(())).map(|(socket, bound)| (socket.into(), bound))
 }
 
-/// Opens a socket that accepts connections and does not block. Waits up to `patience` while another tallyd opens a socket in
-/// the same directory.
+/// Opens a socket that accepts connections and does not block. Waits up to `patience` while another tallyd opens a
+/// socket in the same directory.
 ///
 /// # Errors
 ///

@@ -26,8 +26,8 @@ enum State {
 }
 
 impl WatchedFile {
-    /// Watches the file of a listener. At each flush at which the file is gone, `rebind` binds a new socket and hands it to a
-    /// receiver. It runs in the flush, so it must not wait.
+    /// Watches the file of a listener. At each flush at which the file is gone, `rebind` binds a new socket and hands
+    /// it to a receiver. It runs in the flush, so it must not wait.
     pub(super) fn watch(
         telemetry: &Telemetry,
         (listener, file): (&'static str, SocketFile),

@@ -93,8 +93,8 @@ pub(super) struct ConnectionReader {
     /// All connections share one buffer, so an idle connection needs none. A connection borrows it only while it reads
     /// and records, which never waits.
     buffer: RefCell<Box<[u8]>>,
-    /// These are never given, because no connection knows whether all others are drained. So a late flush waits for its whole
-    /// patience, in which connections are read.
+    /// These are never given, because no connection knows whether all others are drained. So a late flush waits for its
+    /// whole patience, in which connections are read.
     _drains: DrainAnswers,
 }
 

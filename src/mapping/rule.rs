@@ -43,8 +43,8 @@ pub struct Mapped<'a> {
 }
 
 impl Rule {
-    /// Checks and compiles a rule. Its regular expression may take `memory` bytes. Returns the fault in words if the rule
-    /// is invalid. Appends warnings in words to `warnings`.
+    /// Checks and compiles a rule. Its regular expression may take `memory` bytes. Returns the fault in words if the
+    /// rule is invalid. Appends warnings in words to `warnings`.
     pub(super) fn compile(
         index: usize,
         mut spec: RuleSpec,

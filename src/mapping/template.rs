@@ -14,8 +14,8 @@ enum Piece {
 }
 
 impl Template {
-    /// Parses a text. `capture` returns the number of the capture with a name, if it exists. The names of other references
-    /// are appended to `unknown`.
+    /// Parses a text. `capture` returns the number of the capture with a name, if it exists. The names of other
+    /// references are appended to `unknown`.
     pub(super) fn new(
         text: &str,
         capture: impl Fn(&str) -> Option<usize>,

@@ -5,8 +5,8 @@
 //!  flush  <-- is_answered --                <-- answer ----  after it saw its socket empty
 //! ```
 //!
-//! A receiver reads the number of the latest request before it reads its socket. Once the socket is empty, and everything that
-//! came out of it is recorded, the receiver answers with that number.
+//! A receiver reads the number of the latest request before it reads its socket. Once the socket is empty, and
+//! everything that came out of it is recorded, the receiver answers with that number.
 
 use std::sync::atomic::{
     AtomicU64,
@@ -67,8 +67,8 @@ impl DrainAnswers {
         self.requests.latest.load(Acquire)
     }
 
-    /// Answers a request. The socket was empty after the receiver had learned of the request, and all that came out of it is
-    /// recorded.
+    /// Answers a request. The socket was empty after the receiver had learned of the request, and all that came out of
+    /// it is recorded.
     pub fn answer(&self, request: u64) {
         self.answered.store(request, Release);
     }

@@ -34,7 +34,8 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// Returns true for one of tallyd's own metrics with the value 0. The console leaves them out, because there are many.
+    /// Returns true for one of tallyd's own metrics with the value 0. The console leaves them out, because there are
+    /// many.
     pub(crate) fn is_own_zero(&self) -> bool {
         matches!(self.value, Value::Counter(0.0) | Value::Gauge(0.0))
             && self.series.name().starts_with(RESERVED_PREFIX)
@@ -165,8 +166,8 @@ pub struct Overview {
 }
 
 impl Snapshot {
-    /// Returns the end of the interval as RFC 3339 writes it, in UTC: `2026-11-29T16:29:50Z`. If it is not a whole second,
-    /// the text has milliseconds: `2026-11-29T16:29:50.250Z`.
+    /// Returns the end of the interval as RFC 3339 writes it, in UTC: `2026-11-29T16:29:50Z`. If it is not a whole
+    /// second, the text has milliseconds: `2026-11-29T16:29:50.250Z`.
     pub(crate) fn time_text(&self) -> String {
         let since_1970 = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if since_1970.subsec_millis() == 0 {

@@ -40,8 +40,8 @@ impl Counter {
     }
 }
 
-/// A counter whose count comes from elsewhere, for example from the kernel. It has no value until the count was first read, and
-/// while the count cannot be read. So a count that is unknown never reads 0. Clones share one count.
+/// A counter whose count comes from elsewhere, for example from the kernel. It has no value until the count was first
+/// read, and while the count cannot be read. So a count that is unknown never reads 0. Clones share one count.
 #[derive(Debug, Clone, Default)]
 pub struct FetchedCounter {
     counter: Counter,
@@ -138,7 +138,8 @@ impl Telemetry {
         counter
     }
 
-    /// Registers a counter whose count comes from elsewhere. `name` omits the prefix `tallyd.`; `tags` are keys and values.
+    /// Registers a counter whose count comes from elsewhere. `name` omits the prefix `tallyd.`; `tags` are keys and
+    /// values.
     #[must_use]
     pub fn fetched_counter(&self, name: &str, tags: &[(&str, &str)]) -> FetchedCounter {
         let counter = FetchedCounter::default();

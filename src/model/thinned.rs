@@ -2,7 +2,8 @@
 
 /// Decides which occurrences of a repeated message are logged.
 ///
-/// Each message that is logged doubles the number of occurrences until the next. A quiet time of that length starts over.
+/// Each message that is logged doubles the number of occurrences until the next. A quiet time of that length starts
+/// over.
 ///
 /// ```text
 /// occurrences  1  2  3  4  5  6  7  8 ...

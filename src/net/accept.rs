@@ -180,8 +180,8 @@ impl AcceptThread {
         Self::start_replaceable(socket, options, connections, service, threads).map(|(thread, _)| thread)
     }
 
-    /// Starts the thread. A socket that is sent through the returned channel replaces the one on which the thread accepts
-    /// connections. Open connections and those in the backlog stay.
+    /// Starts the thread. A socket that is sent through the returned channel replaces the one on which the thread
+    /// accepts connections. Open connections and those in the backlog stay.
     ///
     /// # Errors
     ///

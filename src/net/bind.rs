@@ -48,8 +48,8 @@ pub(crate) struct UdpSockets {
     pub(crate) only_v6: bool,
 }
 
-/// Opens UDP sockets on one address, each with a receive buffer as large as the kernel allows up to the requested size. All
-/// datagrams from one address reach the same socket, in the order in which they arrive.
+/// Opens UDP sockets on one address, each with a receive buffer as large as the kernel allows up to the requested size.
+/// All datagrams from one address reach the same socket, in the order in which they arrive.
 ///
 /// # Errors
 ///

@@ -18,9 +18,9 @@ const NETWORK_HEADER: u32 = libc::SKF_NET_OFF as u32;
 /// A multiplier that spreads neighboring addresses: 2^32 divided by the golden ratio.
 const SPREAD: u32 = 0x9E37_79B1;
 
-/// Makes the kernel choose a socket by the source address of a datagram. By default, it chooses by the source port, too. Then
-/// two samples that a host sends through two ports can be recorded in the wrong order. `socket` is one of `count` sockets that
-/// share an address with `SO_REUSEPORT`.
+/// Makes the kernel choose a socket by the source address of a datagram. By default, it chooses by the source port,
+/// too. Then two samples that a host sends through two ports can be recorded in the wrong order. `socket` is one of
+/// `count` sockets that share an address with `SO_REUSEPORT`.
 ///
 /// # Errors
 ///

@@ -48,8 +48,8 @@ impl Threads {
         self.spawn_until(&Arc::default(), name, run)
     }
 
-    /// Starts a thread. Its end is reported, unless it returns after `stopping` was set. So a single thread can be stopped while
-    /// tallyd runs.
+    /// Starts a thread. Its end is reported, unless it returns after `stopping` was set. So a single thread can be
+    /// stopped while tallyd runs.
     ///
     /// # Errors
     ///

@@ -7,8 +7,8 @@ use super::{Dialect, Dialects};
 
 /// A metric's name as sent: not empty, UTF-8, and free of control characters.
 ///
-/// SignalFx tags may be in the middle of a name (`api.[env=prod]hits`), so a name has two pieces. The second one is empty
-/// in most names.
+/// SignalFx tags may be in the middle of a name (`api.[env=prod]hits`), so a name has two pieces. The second one is
+/// empty in most names.
 #[derive(Debug, Clone, Copy)]
 pub struct Name<'a> {
     first: &'a str,

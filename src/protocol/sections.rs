@@ -100,8 +100,8 @@ pub(super) fn set_word<E: Named>(current: &mut Option<E>, word: &[u8], unknown: 
     }
 }
 
-/// Iterates over the sections of `"|" section *( "|" section )`, each with its offset in `text`. A rate may also follow the
-/// type directly: `"@" rate *( "|" section )`.
+/// Iterates over the sections of `"|" section *( "|" section )`, each with its offset in `text`. A rate may also follow
+/// the type directly: `"@" rate *( "|" section )`.
 pub(super) fn sections(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut left = text.strip_prefix(b"|").or((!text.is_empty()).then_some(text));
     std::iter::from_fn(move || {

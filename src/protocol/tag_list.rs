@@ -3,8 +3,8 @@
 /// The key of a tag, and its value if it has one.
 pub type Tag<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// Iterates over the tags of a section after its `#`, also over those without a key. Some clients write a `#` before each
-/// tag.
+/// Iterates over the tags of a section after its `#`, also over those without a key. Some clients write a `#` before
+/// each tag.
 pub(super) fn tags_of_section(list: &[u8]) -> impl Iterator<Item = Tag<'_>> {
     list.split(|&byte| byte == b',')
         .map(|tag| tag.strip_prefix(b"#").unwrap_or(tag))

@@ -90,8 +90,8 @@ impl<'a> Tags<'a> {
         self.sections
     }
 
-    /// Iterates over the key and the value of each tag as sent, in the order of the line. They need not be UTF-8. The tag
-    /// `k` has no value, and the value of `k:` is empty. Tags without a key are skipped.
+    /// Iterates over the key and the value of each tag as sent, in the order of the line. They need not be UTF-8. The
+    /// tag `k` has no value, and the value of `k:` is empty. Tags without a key are skipped.
     pub fn iter(self) -> impl Iterator<Item = Tag<'a>> {
         self.in_name().chain(self.in_sections())
     }

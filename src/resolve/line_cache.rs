@@ -173,7 +173,8 @@ impl LineCache {
         read(key_start as usize) ^ read(key_start as usize + usize::from(key_len))
     }
 
-    /// Returns the destination of a line's samples by the line's [`hash`](Self::hash), or `None` if its pattern is unknown.
+    /// Returns the destination of a line's samples by the line's [`hash`](Self::hash), or `None` if its pattern is
+    /// unknown.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u32, before: &[u8], after: &[u8]) -> Option<Destination> {
         let mut index = home(hash, self.entries.len());

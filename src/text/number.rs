@@ -1,6 +1,7 @@
 //! Writes numbers as text.
 
-/// Appends the shortest text that reads back as `value`, for example `3`, `0.25` or `1e300`. Whole numbers have no fraction.
+/// Appends the shortest text that reads back as `value`, for example `3`, `0.25` or `1e300`. Whole numbers have no
+/// fraction.
 pub(crate) fn push_number(text: &mut String, value: f64) {
     match whole(value) {
         Some(whole) => text.push_str(itoa::Buffer::new().format(whole)),

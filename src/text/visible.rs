@@ -22,8 +22,8 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
 /// The length in bytes to which text from clients is shortened in the log.
 const LOGGED: usize = 200;
 
-/// Returns JSON with hidden characters escaped, for example as `\u009b`. JSON has such characters only within strings, so
-/// it reads back as the same value.
+/// Returns JSON with hidden characters escaped, for example as `\u009b`. JSON has such characters only within strings,
+/// so it reads back as the same value.
 pub(crate) fn json_escaped(json: &str) -> Cow<'_, str> {
     if !json.contains(is_hidden) {
         return json.into();
@@ -40,8 +40,8 @@ pub(crate) fn json_escaped(json: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Returns text from a client as the log shows it: hidden characters are escaped, and long text is shortened to about 200
-/// bytes, followed by its length.
+/// Returns text from a client as the log shows it: hidden characters are escaped, and long text is shortened to about
+/// 200 bytes, followed by its length.
 pub(crate) fn shortened(text: &str) -> String {
     let shown = visible(&text[..text.floor_char_boundary(LOGGED)]);
     let end = shown.floor_char_boundary(LOGGED);

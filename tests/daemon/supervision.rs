@@ -1,5 +1,5 @@
-//! Tests that tallyd runs whole or not at all: a thread that dies, or a socket that cannot be read, ends it with an error
-//! after a last flush.
+//! Tests that tallyd runs whole or not at all: a thread that dies, or a socket that cannot be read, ends it with an
+//! error after a last flush.
 
 use std::fs;
 use std::io::Write;

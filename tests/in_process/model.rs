@@ -27,8 +27,8 @@ pub(crate) struct Model {
     pub(crate) counts: IngestCounts,
 }
 
-/// Returns the counts that the model has, too. The model does not notice samples that change no sum, because that depends
-/// on the order of the additions.
+/// Returns the counts that the model has, too. The model does not notice samples that change no sum, because that
+/// depends on the order of the additions.
 pub(crate) fn without_absorbed(counts: &IngestCounts) -> IngestCounts {
     IngestCounts { absorbed: IngestCounts::default().absorbed, ..counts.clone() }
 }

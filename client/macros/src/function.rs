@@ -71,7 +71,8 @@ impl Function {
         }
     }
 
-    /// Returns true if the function takes `self`, or uses `Self` outside macros. A macro may give `Self` another meaning.
+    /// Returns true if the function takes `self`, or uses `Self` outside macros. A macro may give `Self` another
+    /// meaning.
     pub(crate) fn belongs_to_a_type(&self) -> bool {
         struct SelfFinder(bool);
 

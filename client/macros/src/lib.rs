@@ -54,8 +54,8 @@ use function::Function;
 /// | `outcome` | | adds the tag `outcome`: `ok`, `error` (the function returned `Err`), `panic`, or `dropped` (a future that did not end) |
 /// | `crate = "…"` | `::tallyd_client` | the path of this crate, if it has another name or a library re-exports it: `"my_lib::tallyd_client"` |
 ///
-/// The attribute cannot see the type around a function without `self`. It finds the type only if `Self` occurs in the signature,
-/// or in the body outside macros. Otherwise name the `component`.
+/// The attribute cannot see the type around a function without `self`. It finds the type only if `Self` occurs in the
+/// signature, or in the body outside macros. Otherwise name the `component`.
 ///
 /// An `async` function is timed from its first poll. The same holds for a function whose last expression is an async
 /// block or `Box::pin` of an async block. `#[async_trait]` writes methods in this way. Any other function that returns

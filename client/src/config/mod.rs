@@ -26,8 +26,8 @@ use std::time::Duration;
 /// | `prometheus.address` | `"127.0.0.1"` | the IP address at which it serves the page |
 /// | `prometheus.port` | `9103` | the port at which it serves the page |
 ///
-/// [`from_env`](Self::from_env) reads the same keys from `TALLYD_CLIENT_ENABLED`, `TALLYD_CLIENT_STATSD_ADDRESS` and so on. In a
-/// variable, write a list as `statsd,console` and tags as `env:prod,region:eu`.
+/// [`from_env`](Self::from_env) reads the same keys from `TALLYD_CLIENT_ENABLED`, `TALLYD_CLIENT_STATSD_ADDRESS` and so
+/// on. In a variable, write a list as `statsd,console` and tags as `env:prod,region:eu`.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[must_use]
 pub struct Config {

@@ -29,7 +29,8 @@ pub(super) enum Part {
     Member = 8,
 }
 
-/// The parts in which each byte is forbidden, as bits. A table is faster than comparing each byte with all forbidden bytes.
+/// The parts in which each byte is forbidden, as bits. A table is faster than comparing each byte with all forbidden
+/// bytes.
 const FORBIDDEN: [u8; 256] = {
     const NAME: u8 = Part::Name as u8;
     const KEY: u8 = Part::Key as u8;

@@ -14,8 +14,8 @@ pub struct ConfigError {
     pub(super) problem: String,
 }
 
-/// A warning about a setting that is legal but probably a mistake. It says the same as an error: where, what, and what to
-/// do.
+/// A warning about a setting that is legal but probably a mistake. It says the same as an error: where, what, and what
+/// to do.
 pub(in crate::app) type Warning = ConfigError;
 
 /// The source of a setting.

@@ -59,8 +59,8 @@ fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
         || scheme.is_some_and(|(scheme, _)| PROTOCOLS.contains(&scheme))
 }
 
-/// Loads the configuration from the defaults, the file, the environment and `--set` arguments (`section.key=value`). Each
-/// source overrides the ones before it.
+/// Loads the configuration from the defaults, the file, the environment and `--set` arguments (`section.key=value`).
+/// Each source overrides the ones before it.
 ///
 /// # Errors
 ///
@@ -73,8 +73,8 @@ pub fn load(
     load_with_warnings(Occasion::Start, file, environment, arguments).map(|(config, _)| config)
 }
 
-/// Loads the configuration like [`load`], on any occasion. Also returns warnings about settings that are legal but probably
-/// mistakes.
+/// Loads the configuration like [`load`], on any occasion. Also returns warnings about settings that are legal but
+/// probably mistakes.
 ///
 /// # Errors
 ///
@@ -211,8 +211,8 @@ fn from_argument(argument: &str, defaults: &Table) -> Result<Layer, ConfigError>
     Ok(Layer { source, table: nest(key, read_value(value, find(defaults, key))), text: None })
 }
 
-/// Reads the value of a variable or an argument, as TOML if possible and otherwise as text. If the default is text, values
-/// such as `7` are text, too.
+/// Reads the value of a variable or an argument, as TOML if possible and otherwise as text. If the default is text,
+/// values such as `7` are text, too.
 fn read_value(text: &str, default: Option<&Value>) -> Value {
     let toml: Option<Value> =
         toml::from_str(&format!("value = {text}")).ok().and_then(|mut table: Table| table.remove("value"));

@@ -1,5 +1,5 @@
-//! The configuration: merges layers of TOML, reads them into sections, checks them, and turns them into the options of each
-//! part of the program.
+//! The configuration: merges layers of TOML, reads them into sections, checks them, and turns them into the options of
+//! each part of the program.
 //!
 //! ```text
 //! config.toml, file, environment, --set

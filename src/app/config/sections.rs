@@ -228,8 +228,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns the comment above each key of `config.toml`. A comment applies to all keys below it, up to the next comment,
-    /// section or empty line.
+    /// Returns the comment above each key of `config.toml`. A comment applies to all keys below it, up to the next
+    /// comment, section or empty line.
     fn comments() -> BTreeMap<String, String> {
         let (mut section, mut comment, mut ends) = (String::new(), String::new(), true);
         let mut comments = BTreeMap::new();

@@ -13,8 +13,8 @@ pub(super) trait Setting: PartialEq {
         Ok(())
     }
 
-    /// Appends the keys whose values differ from those of `other`. `key` is the key of this setting, and `at_reload` says
-    /// whether a reload changes it.
+    /// Appends the keys whose values differ from those of `other`. `key` is the key of this setting, and `at_reload`
+    /// says whether a reload changes it.
     fn push_changed_keys(&self, other: &Self, key: &str, at_reload: bool, changed: &mut ChangedKeys) {
         if self != other {
             let keys = if at_reload { &mut changed.at_reload } else { &mut changed.at_restart };
@@ -98,8 +98,8 @@ impl<T, F: Fn(&T) -> Result<(), String>> Check<T> for F {
     }
 }
 
-/// Declares sections. Each line is a key: `name: Type, bounds;`. `#[reload]` marks a key or a section that takes effect at
-/// a reload of the configuration. All others wait for a restart.
+/// Declares sections. Each line is a key: `name: Type, bounds;`. `#[reload]` marks a key or a section that takes effect
+/// at a reload of the configuration. All others wait for a restart.
 macro_rules! sections {
     ($($(#[doc = $doc:literal])* $vis:vis $section:ident {
         $($(#[$reload:ident])? $key:ident: $type:ty $(, $check:expr)?;)*

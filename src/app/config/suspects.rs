@@ -27,7 +27,8 @@ const SWITCHED: [(&str, &str, &[&str]); 5] = [
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
 ];
 
-/// Returns the settings that are probably mistakes. `is_set` returns true if a source other than the defaults sets a key.
+/// Returns the settings that are probably mistakes. `is_set` returns true if a source other than the defaults sets a
+/// key.
 pub(super) fn settings(config: &Config, is_set: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut suspects = Vec::new();
     let percentiles = config.flush.percentiles.iter().enumerate().filter(|&(_, &percent)| percent < 1.0);
@@ -58,7 +59,7 @@ pub(super) fn settings(config: &Config, is_set: impl Fn(&str) -> bool) -> Vec<Pr
         _ => config.exporters.textfile.enabled,
     };
     for (section, switch, keys) in SWITCHED {
-        // Whoever turns a section off on purpose may keep its keys.
+        // A section that was turned off on purpose may keep its keys.
         if is_on(section) || is_set(&format!("{section}.{switch}")) {
             continue;
         }
@@ -103,8 +104,8 @@ fn paths(config: &Config) -> Vec<Problem> {
         .collect()
 }
 
-/// Returns the reason why this user cannot write a file. tallyd creates a missing file, and its directory holds a file that
-/// is replaced.
+/// Returns the reason why this user cannot write a file. tallyd creates a missing file, and its directory holds a file
+/// that is replaced.
 fn unwritable(path: &Path, is_replaced: bool) -> Option<String> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if path.is_dir() {

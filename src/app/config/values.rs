@@ -22,8 +22,8 @@ pub(super) trait Written: Sized {
     fn read(text: &str) -> Option<Self>;
 }
 
-/// Declares [`Written`] types. Each has a name, an example, a function that reads text, and a function that shows a value.
-/// `Debug` shows the text in quotes, as in the file.
+/// Declares [`Written`] types. Each has a name, an example, a function that reads text, and a function that shows a
+/// value. `Debug` shows the text in quotes, as in the file.
 macro_rules! written {
     ($($(#[doc = $doc:literal])* $type:ident($inner:ty): $name:literal, $example:literal, $read:expr, $show:expr;)*) => {$(
         $(#[doc = $doc])*

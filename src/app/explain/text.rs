@@ -110,8 +110,8 @@ impl Describer<'_> {
     }
 }
 
-/// Returns the dialect of a line without tags in its name: `dogstatsd` if the line uses a feature that only DogStatsD has,
-/// otherwise `statsd`.
+/// Returns the dialect of a line without tags in its name: `dogstatsd` if the line uses a feature that only DogStatsD
+/// has, otherwise `statsd`.
 fn section_dialect(metric: &Metric<'_>) -> &'static str {
     let has_sections = metric.tags().iter().next().is_some()
         || metric.timestamp().is_some()

@@ -13,8 +13,8 @@ use crate::listen::Framing;
 /// The longest UDP payload, in bytes. It fits into one Ethernet frame, even over IPv6 and through a tunnel.
 const LONGEST_UDP: usize = 1432;
 
-/// The longest payload over other transports, in bytes. DogStatsD clients use the same limit over Unix sockets, and every
-/// server accepts it.
+/// The longest payload over other transports, in bytes. DogStatsD clients use the same limit over Unix sockets, and
+/// every server accepts it.
 const LONGEST_OTHER: usize = 8192;
 
 /// The longest wait for a server to accept a TCP connection, or to close a finished connection.
@@ -99,8 +99,8 @@ fn framed(payload: &[u8], framing: Framing) -> io::Result<Vec<u8>> {
     })
 }
 
-/// Waits until the server closes the connection. tallyd closes it after reading everything. If tallyd refuses a connection,
-/// it closes it before that, and the read fails.
+/// Waits until the server closes the connection. tallyd closes it after reading everything. If tallyd refuses a
+/// connection, it closes it before that, and the read fails.
 fn wait_for_end(stream: &mut impl Read) -> io::Result<()> {
     match stream.read(&mut [0]) {
         // Other servers may keep the connection open.

@@ -100,7 +100,8 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Sends a sample, or the lines of `input`. Skips lines that tallyd would reject, and passes a warning for each to `warn`.
+/// Sends a sample, or the lines of `input`. Skips lines that tallyd would reject, and passes a warning for each to
+/// `warn`.
 ///
 /// # Errors
 ///

@@ -124,8 +124,8 @@ fn push_field(text: &mut String, key: &str, value: f64) {
     push_float(text, value);
 }
 
-/// Appends a string as `serde_json` writes it, but escapes all hidden characters. Most strings need no escape, and copying
-/// them avoids an allocation.
+/// Appends a string as `serde_json` writes it, but escapes all hidden characters. Most strings need no escape, and
+/// copying them avoids an allocation.
 fn push_string(text: &mut String, string: &str) {
     // Without an early exit, the compiler can compare many bytes at a time.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';

@@ -42,8 +42,8 @@ const LOSSES: [&str; 16] = [
 /// Writes the lines of one snapshot.
 pub(super) struct Table<'a> {
     snapshot: &'a Snapshot,
-    /// The terminal, if the output is one. If so, the header replaces tallyd's own metrics, and only their counters of losses
-    /// have rows.
+    /// The terminal, if the output is one. If so, the header replaces tallyd's own metrics, and only their counters of
+    /// losses have rows.
     screen: Option<Screen>,
     /// The width of the name column.
     name_width: usize,
@@ -191,8 +191,8 @@ fn push_summary(text: &mut String, summary: &Summary, labels: &[Option<String>])
     text.truncate(text.trim_end_matches(' ').len());
 }
 
-/// Returns the labels of the statistics that fit into `space` columns: the more important ones first. All rows of a policy
-/// have the same ones, so they are aligned.
+/// Returns the labels of the statistics that fit into `space` columns: the more important ones first. All rows of a
+/// policy have the same ones, so they are aligned.
 fn labels(percentiles: &[Percentile], space: usize) -> Vec<Option<String>> {
     const COUNT: usize = 0;
     const SUM: usize = 1;

@@ -115,7 +115,8 @@ pub(super) struct Families {
 }
 
 impl Families {
-    /// Returns each family with its members, all in sorted order. Members that joined since [`sort`](Self::sort) are missing.
+    /// Returns each family with its members, all in sorted order. Members that joined since [`sort`](Self::sort) are
+    /// missing.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Family, Members<'_>)> {
         let are_of_one_family = |a: &u32, b: &u32| self.member(*a).family == self.member(*b).family;
         self.order
@@ -157,8 +158,8 @@ impl Families {
         self.by_name.find(self.hasher.hash_one(name), has_name).copied()
     }
 
-    /// Returns true if a distribution has lines of this name, such as `x_count` of a summary `x`. The distribution's own name
-    /// does not count.
+    /// Returns true if a distribution has lines of this name, such as `x_count` of a summary `x`. The distribution's
+    /// own name does not count.
     pub(super) fn is_line_of_distribution(&self, name: &str) -> bool {
         FamilyType::Histogram.suffixes().any(|suffix| {
             let owner = name.strip_suffix(suffix).and_then(|name| self.find(name));

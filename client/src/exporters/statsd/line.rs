@@ -34,7 +34,8 @@ fn push_line(line: &mut String, name_prefix: &str, sample: &Sample<'_>, value: V
     push_tags(line, "|#", sample);
 }
 
-/// Appends the shortest text that reads back as the same number: `16` rather than `16.0`, `1e20` rather than twenty zeros.
+/// Appends the shortest text that reads back as the same number: `16` rather than `16.0`, `1e20` rather than twenty
+/// zeros.
 fn push_number(line: &mut String, number: f64) {
     if number.fract() == 0.0 && number.abs() < 1e15 {
         line.push_str(itoa::Buffer::new().format(number as i64));

@@ -34,7 +34,8 @@ impl Format {
         }
     }
 
-    /// Writes the page in pieces of about 64 KiB, because the page of a million series takes more memory than the series.
+    /// Writes the page in pieces of about 64 KiB, because the page of a million series takes more memory than the
+    /// series.
     ///
     /// # Errors
     ///

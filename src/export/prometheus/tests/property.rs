@@ -85,8 +85,8 @@ struct Sent {
     number: f64,
     /// The rule that matched a line. `None` means that there was no line, and the series is still reported.
     rule: Option<usize>,
-    /// True if the flush dropped the series. With a line, it comes back as a new one, and the exporter does not know that
-    /// it was away.
+    /// True if the flush dropped the series. With a line, it comes back as a new one, and the exporter does not know
+    /// that it was away.
     was_dropped: bool,
 }
 
