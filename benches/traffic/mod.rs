@@ -1,4 +1,4 @@
-//! What the streams of all benches have in common.
+//! Holds the sizes and the random orders that the streams of all benches share.
 #![allow(dead_code, reason = "each bench uses a part")]
 
 /// The number of lines per datagram, except in the streams that vary it.

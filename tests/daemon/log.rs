@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// Creates a pipe that is full, and that nothing reads. It keeps its content while it is open.
 fn full_pipe(path: &Path) -> File {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-    // Opening a pipe for reading and writing waits for nobody. O_NONBLOCK is 0o4000 on Linux.
+    // Opening a pipe for reading and writing does not wait for another process. O_NONBLOCK is 0o4000 on Linux.
     let pipe = OpenOptions::new().read(true).write(true).custom_flags(0o4000).open(path);
     let mut pipe = pipe.unwrap();
     while pipe.write(&[b'x'; 4096]).map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true) {}

@@ -34,7 +34,7 @@ fn check_warns_of_settings_that_are_probably_mistakes() {
     }
     let clean = tallyd(&["check", "--strict", "--set", "exporters.prometheus.start_http_server=true"]);
     assert_eq!((clean.status.code(), stderr(&clean)), (Some(0), ""));
-    // Whoever turns a section off on purpose may keep its keys.
+    // A section that was turned off on purpose may keep its keys.
     let off = ["--set", "listeners.tcp.enabled=false", "--set", "listeners.tcp.max_connections=5"];
     assert_eq!(stderr(&tallyd(&[&["check"], &off[..]].concat())), "");
 }

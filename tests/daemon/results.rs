@@ -214,7 +214,7 @@ fn own_metrics_that_are_zero_have_no_row() {
     assert_eq!(zeros, ["a", "b"]);
 }
 
-/// A raw escape sequence would control the terminal of whoever looks at the page.
+/// A raw escape sequence would control the terminal that shows the page.
 #[test]
 fn page_has_no_hidden_characters_and_what_came_first_stays_on_it() {
     let (mut daemon, address) = scraped::start(&["flush.interval=100ms"]);
