@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc as channel, oneshot};
 
-use crate::app::config::{Config, EXIT_CONFIG, Loaded, Occasion, Ready};
+use crate::app::config::{self, Config, Loaded, Occasion, Ready};
 use crate::app::health::FlushHealth;
 use crate::app::log::{self, Log};
 use crate::app::signals::Signals;
@@ -93,10 +93,7 @@ impl Prepared {
     /// Reads the configuration and starts the log. If this fails, prints the reason and returns the exit code.
     fn new(load: &Load) -> Result<Self, ExitCode> {
         let terminal = Terminal::now();
-        let ready = load(Occasion::Start).map_err(|error| {
-            eprintln!("tallyd: {error}");
-            ExitCode::from(EXIT_CONFIG)
-        })?;
+        let ready = load(Occasion::Start).map_err(|error| config::refuse(&error))?;
         let config = &ready.config;
         let telemetry = Telemetry::with_tags(config.own_tags());
         let (threads, ends) = Threads::new();

@@ -24,7 +24,7 @@ use clap::Parser;
 use crate::mapping::Mapping;
 use check::Report;
 use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
-use config::{Config, ConfigError, EXIT_CONFIG, Environment, Loaded, Occasion, Ready, Warning};
+use config::{Config, Environment, Loaded, Occasion, Ready, Warning, refuse};
 use daemon::Load;
 use explain::Explainer;
 
@@ -73,12 +73,6 @@ fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasi
         config.check_web()?;
     }
     Ok(Ready { config, mapping, warnings })
-}
-
-/// Reports a configuration that tallyd refuses.
-fn refuse(error: &ConfigError) -> ExitCode {
-    eprintln!("tallyd: {error}");
-    ExitCode::from(EXIT_CONFIG)
 }
 
 /// Prints the configuration or the report of a dry run to standard output, and the warnings to standard error.

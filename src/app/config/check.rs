@@ -6,15 +6,16 @@ use std::time::Duration;
 use super::read::Problem;
 use super::sections::{Config, ExportersSection, ListenersSection, LogOutput, MappingSection};
 use super::values::Size;
-use crate::mapping::MappingError;
+use crate::mapping::{Mapping, MappingError};
 
 /// The most memory that the lines of all connections of one listener may take, in bytes.
 const MOST_LINE_BYTES: usize = 1 << 30;
 
-/// Refuses keys whose values contradict each other. Disabled sections are checked, too.
-pub(super) fn check_together(config: &Config) -> Result<(), Problem> {
+/// Refuses keys whose values contradict each other. Disabled sections are checked, too. Returns the rules in
+/// `mapping.mappings`, because compiling them is slow.
+pub(super) fn check_together(config: &Config) -> Result<Mapping, Problem> {
     check_listeners(&config.listeners)?;
-    check_mapping(&config.mapping)?;
+    let own_rules = check_mapping(&config.mapping)?;
     let interval = config.flush.interval;
     for (kind, expire_after) in config.aggregation.expire_after.by_name() {
         if expire_after.get() < interval.get().max(Duration::from_secs(1)) {
@@ -28,7 +29,7 @@ pub(super) fn check_together(config: &Config) -> Result<(), Problem> {
     if logging.output.contains(&LogOutput::File) && logging.file_path.as_os_str().is_empty() {
         return Err(Problem::new("logging.file_path", "empty, although logging.output has \"file\""));
     }
-    Ok(())
+    Ok(own_rules)
 }
 
 fn check_listeners(listeners: &ListenersSection) -> Result<(), Problem> {
@@ -61,19 +62,16 @@ fn check_line_memory(section: &str, max_connections: usize, max_line: Size) -> R
     Err(Problem::new(&format!("{section}.max_connections"), text))
 }
 
-fn check_mapping(mapping: &MappingSection) -> Result<(), Problem> {
+fn check_mapping(mapping: &MappingSection) -> Result<Mapping, Problem> {
     if mapping.mapping_file != Path::new("") && !mapping.mappings.is_empty() {
         let text = "mapping.mapping_file is set, too; put all rules in one place";
         return Err(Problem::new("mapping.mappings", text));
     }
-    match mapping.own_rules() {
-        Ok(_) => Ok(()),
+    mapping.own_rules().map_err(|MappingError { rule, problem, .. }| {
         // The index of the rule gives its line.
-        Err(MappingError { rule, problem, .. }) => {
-            let key = rule.map(|rule| format!("mapping.mappings[{rule}]"));
-            Err(Problem::new(key.as_deref().unwrap_or("mapping.mappings"), problem))
-        }
-    }
+        let key = rule.map(|rule| format!("mapping.mappings[{rule}]"));
+        Problem::new(key.as_deref().unwrap_or("mapping.mappings"), problem)
+    })
 }
 
 fn check_exporters(exporters: &ExportersSection) -> Result<(), Problem> {

@@ -11,6 +11,7 @@ use super::read::{Problem, Reader};
 use super::sections::{Config, DEFAULTS};
 use super::setting::{Setting, join};
 use super::{check, file, suspects};
+use crate::mapping::Mapping;
 
 /// The environment variables that configure tallyd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,22 +102,22 @@ pub(in crate::app) fn load_with_warnings(
     for layer in &layers {
         merge(&mut merged, &layer.table);
     }
-    let config = read(merged).map_err(|problem| blame(&layers, problem))?;
+    let (config, own_rules) = read(merged).map_err(|problem| blame(&layers, problem))?;
     let is_set = |key: &str| layers.iter().any(|layer| find(&layer.table, key).is_some());
-    let warnings = suspects::settings(&config, is_set);
+    let warnings = suspects::settings(&config, &own_rules, is_set);
     Ok((config, warnings.into_iter().map(|problem| blame(&layers, problem)).collect()))
 }
 
-/// Reads and checks the merged layers.
-fn read(merged: Table) -> Result<Config, Problem> {
+/// Reads and checks the merged layers. Also returns the rules in `mapping.mappings`.
+fn read(merged: Table) -> Result<(Config, Mapping), Problem> {
     let config: Config =
         serde_path_to_error::deserialize(Reader(&Value::Table(merged))).map_err(|error| {
             let key = error.path().to_string();
             Problem { key, ..error.into_inner() }
         })?;
     config.check()?;
-    check::check_together(&config)?;
-    Ok(config)
+    let own_rules = check::check_together(&config)?;
+    Ok((config, own_rules))
 }
 
 /// One source of settings.

@@ -31,10 +31,18 @@ pub(in crate::app) use layers::{Occasion, load_with_warnings};
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
 
+use std::process::ExitCode;
+
 use crate::mapping::Mapping;
 
 /// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
-pub(in crate::app) const EXIT_CONFIG: u8 = 78;
+const EXIT_CONFIG: u8 = 78;
+
+/// Reports a configuration that tallyd refuses.
+pub(in crate::app) fn refuse(error: &ConfigError) -> ExitCode {
+    eprintln!("tallyd: {error}");
+    ExitCode::from(EXIT_CONFIG)
+}
 
 /// A configuration that tallyd can run with.
 pub(in crate::app) struct Ready {

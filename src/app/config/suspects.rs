@@ -9,6 +9,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::read::Problem;
 use super::sections::{Config, LogOutput};
+use crate::mapping::Mapping;
 
 /// The keys that have an effect only if a switch is on, with the switch.
 const SWITCHED: [(&str, &str, &[&str]); 5] = [
@@ -27,9 +28,9 @@ const SWITCHED: [(&str, &str, &[&str]); 5] = [
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
 ];
 
-/// Returns the settings that are probably mistakes. `is_set` returns true if a source other than the defaults sets a
-/// key.
-pub(super) fn settings(config: &Config, is_set: impl Fn(&str) -> bool) -> Vec<Problem> {
+/// Returns the settings that are probably mistakes. `own_rules` are those in `mapping.mappings`. `is_set` returns true if a
+/// source other than the defaults sets a key.
+pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut suspects = Vec::new();
     let percentiles = config.flush.percentiles.iter().enumerate().filter(|&(_, &percent)| percent < 1.0);
     for (index, percent) in percentiles {
@@ -46,8 +47,7 @@ pub(super) fn settings(config: &Config, is_set: impl Fn(&str) -> bool) -> Vec<Pr
     ] {
         suspects.extend(crate::mapping::milliseconds(buckets).map(|text| Problem::new(key, text)));
     }
-    // `check_together` has compiled these rules before.
-    for warning in mapping.own_rules().unwrap_or_default().warnings() {
+    for warning in own_rules.warnings() {
         let key = warning.rule.map(|rule| format!("mapping.mappings[{rule}]"));
         suspects.push(Problem::new(key.as_deref().unwrap_or("mapping.defaults"), warning.problem.as_str()));
     }
