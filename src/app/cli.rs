@@ -44,7 +44,7 @@ Examples:
 /// The commands.
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
-    /// Receive, aggregate and export until SIGTERM or SIGINT.
+    /// Receive, aggregate and export until SIGTERM, SIGINT or SIGQUIT.
     Run,
     /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration, with 1 if
     /// --strict is given and there are warnings, and with 2 if --dry-run is given and tallyd would reject a line.

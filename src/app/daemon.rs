@@ -1,15 +1,19 @@
 //! Runs the daemon: starts the stages, reloads the configuration, and stops the stages in the order of the data.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc as channel, oneshot};
 
 use crate::app::config::{self, Config, Loaded, Occasion, Ready};
@@ -19,11 +23,11 @@ use crate::app::signals::Signals;
 use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
-use crate::flush::{Aggregator, Deliver, Flusher, Reload, Schedule};
+use crate::flush::{Aggregator, Deliver, Drain, Flusher, Reload, Schedule};
 use crate::http::Protection;
-use crate::listen::{self, Listeners};
+use crate::listen::{self, DrainRequests, Listeners};
 use crate::mapping::Mapping;
-use crate::model::{Counter, DrainRequests, Gauge, Snapshot, Telemetry};
+use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 use crate::net::{ThreadEnd, ThreadEnds, Threads};
 
 /// The reason why the daemon could not start, or ended unexpectedly.
@@ -32,7 +36,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Reads the configuration.
 pub(super) type Load = Arc<dyn Fn(Occasion) -> Loaded + Send + Sync>;
 
-/// Runs until SIGTERM, SIGINT, or the loss of the terminal or of the only output, and then until the exporters have
+/// Runs until SIGTERM, SIGINT, SIGQUIT, or the loss of the terminal or of the only output, and then until the exporters have
 /// delivered the last interval. Returns the exit code. `file` is the configuration file, for the log.
 pub(super) fn run(load: &Load, file: Option<&Path>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -71,15 +75,37 @@ pub(super) fn run(load: &Load, file: Option<&Path>) -> ExitCode {
     code
 }
 
-/// Runs a function on a thread of its own, so that it may block. Returns `None` if it panicked.
+/// Runs a function on a thread of its own, so that it may block. If the system provides no thread, the function runs on
+/// this one. Returns `None` if it panicked.
 async fn on_thread<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (result, received) = oneshot::channel();
-    // If the system provides no thread, the sender is dropped, as by a panic.
-    _ = thread::Builder::new().name(name.to_owned()).spawn(move || _ = result.send(run()));
-    received.await.ok()
+    // A thread that could not be started has dropped its function, so the function waits here for the thread to take it.
+    let run = Arc::new(Mutex::new(Some(run)));
+    let for_thread = Arc::clone(&run);
+    let take = |run: &Mutex<Option<_>>| run.lock().take();
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        _ = result.send(take(&for_thread).map(|run| run()));
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, thread = name, "the system provides no thread; tallyd waits meanwhile");
+        let run = take(&run)?;
+        return panic::catch_unwind(AssertUnwindSafe(run)).ok();
+    }
+    received.await.ok().flatten()
 }
 
-/// Everything that the start reads from files.
+/// Returns the outcome of a future, or a failure if it panics.
+async fn catch_panic(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut future = pin!(future);
+    let poll = |context: &mut Context<'_>| {
+        // After a panic, nothing polls the future again, so it does not matter in which state it is.
+        panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
+            .unwrap_or_else(|_| Poll::Ready(Err("the main thread panicked".into())))
+    };
+    poll_fn(poll).await
+}
+
+/// Everything that exists before the pipeline starts.
 struct Prepared {
     ready: Ready,
     telemetry: Telemetry,
@@ -125,7 +151,8 @@ impl Prepared {
                 return ExitCode::FAILURE;
             }
         };
-        let outcome = pipeline.wait_for_stop(signals, terminal, &mut ends, &config, load, &log).await;
+        let waiting = pipeline.wait_for_stop(signals, terminal, &mut ends, &config, load, &log);
+        let outcome = catch_panic(waiting).await;
         match &outcome {
             Ok(()) => tracing::info!("stopping"),
             Err(failure) => tracing::error!("{failure}; tallyd delivers what it holds and exits"),
@@ -166,8 +193,6 @@ struct Pipeline {
     exporters: Vec<ExporterHandle>,
     health: Arc<FlushHealth>,
     reload_telemetry: ReloadTelemetry,
-    /// Counts the requests to reopen files. Each exporter compares it with the count that it saw last.
-    reopens: Arc<AtomicU64>,
     /// Requests from HTTP clients to reload the configuration.
     reload_requests: channel::Receiver<ReloadRequest>,
     /// Receives a message if standard output was closed and no other exporter is enabled.
@@ -183,12 +208,10 @@ impl Pipeline {
         telemetry: &Telemetry,
         threads: &Threads,
     ) -> Result<Self, Failure> {
-        let reopens = Arc::new(AtomicU64::new(0));
         let (reload_sender, reload_requests) = channel::channel(1);
         let interval = config.flush.interval.get();
         let health = Arc::new(FlushHealth::new(interval));
-        let mut exporters =
-            Exporters { reopens: &reopens, telemetry, threads, handles: Vec::new(), queues: Vec::new() };
+        let mut exporters = Exporters { telemetry, threads, handles: Vec::new(), queues: Vec::new() };
         let (closed_sender, output_closed) = channel::channel(1);
         let endpoint = exporters.start(config, &health, reload_sender, closed_sender)?;
         let Exporters { handles, queues, .. } = exporters;
@@ -223,14 +246,13 @@ impl Pipeline {
             exporters: handles,
             health,
             reload_telemetry,
-            reopens,
             reload_requests,
             output_closed,
             shutdown_timeout,
         })
     }
 
-    /// Waits for SIGTERM, SIGINT, or the loss of the terminal or of the only output. Meanwhile, SIGHUP reopens files and
+    /// Waits for SIGTERM, SIGINT, SIGQUIT, or the loss of the terminal or of the only output. Meanwhile, SIGHUP reopens files and
     /// reloads the configuration, and HTTP clients can request a reload. The configuration is read on another thread,
     /// because files can be slow.
     ///
@@ -259,6 +281,7 @@ impl Pipeline {
             tokio::select! {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.quit.recv() => return Ok(()),
                 Some(end) = ends.recv() => return Err(end.sentence.into()),
                 Some(()) = self.output_closed.recv() => {
                     tracing::error!("standard output was closed, and tallyd has no other exporter");
@@ -269,9 +292,8 @@ impl Pipeline {
                         tracing::info!("the terminal was closed");
                         return Ok(());
                     }
-                    self.reopens.fetch_add(1, Ordering::Relaxed);
-                    log.reopen();
-                    tracing::info!("log and output files are opened again");
+                    log.close_moved_file();
+                    tracing::info!("SIGHUP: tallyd reads its configuration again");
                     is_read_again = reading.is_some();
                     reading.get_or_insert_with(read);
                 }
@@ -307,8 +329,12 @@ impl Pipeline {
             ready.log_warnings();
             let Ready { config: new, mapping, .. } = ready;
             let changed = new.changed_keys(latest).at_reload;
-            let keys = if changed.is_empty() { "none".to_owned() } else { changed.join(", ") };
-            tracing::info!(keys, "the configuration was read; these changed keys take effect");
+            if changed.is_empty() {
+                tracing::info!("the configuration was read; no key that a reload changes has a new value");
+            } else {
+                let keys = changed.join(", ");
+                tracing::info!(keys, "the configuration was read; these changed keys take effect");
+            }
             let waiting = new.restart_keys(config);
             if !waiting.is_empty() {
                 let keys = waiting.join(", ");
@@ -355,6 +381,12 @@ impl Pipeline {
     }
 }
 
+impl Drain for DrainRequests {
+    fn drain(&self, lateness: Option<Duration>) {
+        self.drain(lateness);
+    }
+}
+
 /// Hands snapshots to all exporters.
 struct Delivery {
     queues: Vec<ExporterQueue>,
@@ -392,7 +424,6 @@ impl ReloadTelemetry {
 
 /// Starts the exporters.
 struct Exporters<'a> {
-    reopens: &'a Arc<AtomicU64>,
     telemetry: &'a Telemetry,
     threads: &'a Threads,
     handles: Vec<ExporterHandle>,
@@ -440,9 +471,21 @@ impl Exporters<'_> {
     }
 
     fn add(&mut self, exporter: impl Exporter) -> io::Result<()> {
-        let (handle, queue) = ExporterHandle::start(exporter, self.reopens, self.telemetry, self.threads)?;
+        let (handle, queue) = ExporterHandle::start(exporter, self.telemetry, self.threads)?;
         self.handles.push(handle);
         self.queues.push(queue);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_main_thread_is_a_failure_after_which_tallyd_stops() {
+        let failure = catch_panic(async { panic!("a test") }).await.unwrap_err();
+        assert_eq!(failure.to_string(), "the main thread panicked");
+        assert!(catch_panic(async { Ok(()) }).await.is_ok());
     }
 }

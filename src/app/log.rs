@@ -14,7 +14,6 @@ use std::io::{self, Write};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::app::config::{LogFormat, LogLevel, LogOutput, LoggingSection};
+use crate::export::has_moved;
 use crate::model::{Counter, Repeated, Source, Telemetry, Thinned};
 use crate::net::Threads;
 
@@ -45,11 +45,9 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// The outputs of the log. One filter by level applies to all of them.
 type Outputs = Layered<Vec<Box<dyn Layer<Registry> + Send + Sync>>, Registry>;
 
-/// The running log. Its file can be reopened, and its level can be changed. Dropping it writes the last lines.
+/// The running log. Its level can be changed. Dropping it writes the last lines.
 pub(super) struct Log {
     outputs: Vec<Output>,
-    /// Counts the requests to reopen the file.
-    reopens: Arc<AtomicU64>,
     level: reload::Handle<LevelFilter, Outputs>,
 }
 
@@ -62,10 +60,9 @@ struct Output {
 }
 
 impl Log {
-    /// Makes the log reopen its file, if it has one, because logrotate may have renamed it.
-    pub(super) fn reopen(&self) {
-        self.reopens.fetch_add(1, Ordering::Relaxed);
-        // An empty line wakes a thread that waits. If the queue is full, the thread is awake.
+    /// Makes the log close its file if that was moved, so that logrotate can compress it.
+    pub(super) fn close_moved_file(&self) {
+        // An empty line wakes the thread, which then looks at the path. If the queue is full, the thread is awake.
         self.outputs.iter().for_each(|output| _ = output.lines.try_send(Box::default()));
     }
 
@@ -186,39 +183,63 @@ impl Source for WarnOfDropped {
 #[derive(Debug)]
 enum Destination {
     Stderr,
-    File { path: PathBuf, file: File, reopens: Arc<AtomicU64>, seen: u64 },
+    File(LogFile),
+}
+
+/// An open log file.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    /// The failures to open the path again.
+    failures: Thinned,
 }
 
 impl Destination {
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
             Self::Stderr => io::stderr().lock().write_all(line),
-            Self::File { path, file, reopens, seen } => {
-                let latest = reopens.load(Ordering::Relaxed);
-                if latest != *seen {
-                    *seen = latest;
-                    match open(path) {
-                        Ok(opened) => *file = opened,
-                        Err(error) => tracing::warn!(
-                            %error,
-                            "the log file cannot be opened again; tallyd keeps writing to the old one"
-                        ),
-                    }
-                }
-                file.write_all(line)
-            }
+            Self::File(file) => file.write(line),
         }
     }
 }
 
-/// Starts the log. Until it is dropped, it also has the messages of panics.
+impl LogFile {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { file: append_to(&path)?, path, failures: Thinned::default() })
+    }
+
+    /// Writes to the file that has the path now, because another program may have moved or deleted the old one.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if has_moved(&self.file, &self.path) {
+            match append_to(&self.path) {
+                Ok(file) => {
+                    self.file = file;
+                    self.failures = Thinned::default();
+                }
+                // This message fails in the same way, so it must become rarer.
+                Err(error) => {
+                    if let Some(Repeated { times, .. }) = self.failures.add(1) {
+                        tracing::warn!(
+                            %error,
+                            times,
+                            "the log file cannot be opened again; tallyd keeps writing to the old one"
+                        );
+                    }
+                }
+            }
+        }
+        self.file.write_all(line)
+    }
+}
+
+/// Starts the log. It also receives the messages of panics until it is dropped.
 ///
 /// # Errors
 ///
 /// Returns an error if the log file cannot be opened, or the system provides no thread.
 pub(super) fn start(logging: &LoggingSection, telemetry: &Telemetry, threads: &Threads) -> io::Result<Log> {
     let LoggingSection { level, format, output, file_path } = logging;
-    let reopens = Arc::new(AtomicU64::new(0));
     let (mut outputs, mut layers) = (Vec::new(), Vec::new());
     let mut add = |name, destination| -> io::Result<()> {
         let (output, writer) = start_output(name, destination, telemetry, threads)?;
@@ -230,8 +251,7 @@ pub(super) fn start(logging: &LoggingSection, telemetry: &Telemetry, threads: &T
         add("console", Destination::Stderr)?;
     }
     if output.contains(&LogOutput::File) {
-        let (path, file) = (file_path.clone(), open(file_path)?);
-        add("file", Destination::File { path, file, reopens: Arc::clone(&reopens), seen: 0 })?;
+        add("file", Destination::File(LogFile::open(file_path.clone())?))?;
     }
     let (filter, level) = reload::Layer::new(filter(*level));
     // This fails only if another log was started first, which tallyd never does.
@@ -243,7 +263,7 @@ pub(super) fn start(logging: &LoggingSection, telemetry: &Telemetry, threads: &T
         let place = panic.location().map(ToString::to_string);
         tracing::error!(thread = current.name(), message, place, "a thread panicked");
     }));
-    Ok(Log { outputs, reopens, level })
+    Ok(Log { outputs, level })
 }
 
 /// Starts the thread of an output.
@@ -293,12 +313,14 @@ where
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
@@ -318,9 +340,9 @@ mod tests {
     fn an_output_that_blocks_drops_lines_and_delays_nobody() {
         let (mut reader, pipe) = io::pipe().unwrap();
         let telemetry = Telemetry::default();
-        let (path, reopens) = (PathBuf::new(), Arc::default());
-        let file = File::from(std::os::fd::OwnedFd::from(pipe));
-        let destination = Destination::File { path, file, reopens, seen: 0 };
+        let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+        let destination = Destination::File(LogFile::open(path.into()).unwrap());
+        drop(pipe);
         let (output, mut writer) = start_output("test", destination, &telemetry, &Threads::new().0).unwrap();
         // A pipe holds 64 KiB, and nothing reads it.
         let line = [&[b'a'; 199][..], b"\n"].concat();

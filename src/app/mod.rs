@@ -65,14 +65,11 @@ fn with_loaded(loaded: Loaded, run: impl FnOnce(Ready) -> ExitCode) -> ExitCode 
 }
 
 fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasion: Occasion) -> Loaded {
-    let (config, mut warnings) =
-        config::load_with_warnings(occasion, sources.config.as_deref(), environment, &sources.set)?;
-    let mapping = config.mapping()?;
-    warnings.extend(config.mapping_warnings(&mapping));
+    let ready = config::prepare(occasion, sources.config.as_deref(), environment, &sources.set)?;
     if needs_web {
-        config.check_web()?;
+        ready.config.check_web()?;
     }
-    Ok(Ready { config, mapping, warnings })
+    Ok(ready)
 }
 
 /// Prints the configuration or the report of a dry run to standard output, and the warnings to standard error.

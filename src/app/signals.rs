@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::sys::signal::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,7 +14,7 @@ use crate::model::Thinned;
 const REPEATED_SIGNAL: Duration = Duration::from_millis(500);
 
 /// The signals that would end the process without a flush, although most of them reach it by mistake. The kernel sends
-/// SIGXFSZ when a file reaches its size limit, and then writing fails, too.
+/// SIGXFSZ when a file reaches its size limit, and then writing fails, too. tallyd also ignores all real-time signals.
 const IGNORED: [Number; 10] = [
     Number::SIGUSR1,
     Number::SIGUSR2,
@@ -31,18 +32,24 @@ const IGNORED: [Number; 10] = [
 pub(super) struct Signals {
     pub(super) terminate: Signal,
     pub(super) interrupt: Signal,
+    pub(super) quit: Signal,
     pub(super) hang_up: Signal,
 }
 
 impl Signals {
     /// Handles all signals from now on. A signal that arrives before anything waits for it is kept.
     pub(super) fn new() -> io::Result<Self> {
-        for number in IGNORED {
-            tokio::spawn(log_ignored(signal(SignalKind::from_raw(number as i32))?, number));
+        let named = IGNORED.map(|number| (number as i32, number.as_str().to_owned()));
+        let first = libc::SIGRTMIN();
+        let real_time =
+            (first..=libc::SIGRTMAX()).map(|number| (number, format!("SIGRTMIN+{}", number - first)));
+        for (number, name) in named.into_iter().chain(real_time) {
+            tokio::spawn(log_ignored(signal(SignalKind::from_raw(number))?, name));
         }
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
         })
     }
@@ -59,20 +66,21 @@ impl Signals {
         }
     }
 
-    /// Waits for SIGTERM or SIGINT, and returns its number.
+    /// Waits for SIGTERM, SIGINT or SIGQUIT, and returns its number.
     pub(super) async fn stop(&mut self) -> i32 {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+            _ = self.quit.recv() => SignalKind::quit().as_raw_value(),
         }
     }
 }
 
-async fn log_ignored(mut signal: Signal, number: Number) {
+async fn log_ignored(mut signal: Signal, name: String) {
     let mut repeated = Thinned::default();
     while signal.recv().await.is_some() {
         if let Some(repeated) = repeated.add(1) {
-            tracing::warn!(signal = number.as_str(), times = repeated.times, "a signal was ignored");
+            tracing::warn!(signal = name, times = repeated.times, "a signal was ignored");
         }
     }
 }

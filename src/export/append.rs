@@ -1,4 +1,4 @@
-//! Appends text to standard output or to a file, and opens the path again after a log rotation.
+//! Appends text to standard output or to a file, and opens the path again if the file was moved.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -44,14 +44,6 @@ impl Append {
         }
     }
 
-    /// Closes the file. The next call opens the file that has the path by then.
-    pub(super) fn reopen(&mut self) {
-        if let Self::File { open, is_torn, .. } = self {
-            *open = None;
-            *is_torn = false;
-        }
-    }
-
     /// Returns true if the text goes to standard output.
     pub(super) fn is_stdout(&self) -> bool {
         matches!(self, Self::Stdout)
@@ -61,8 +53,9 @@ impl Append {
     /// otherwise. Returns true if it closed the file.
     pub(super) fn close_if_moved(&mut self) -> bool {
         match self {
-            Self::File { path, open: Some(file), .. } if has_moved(file, path) => {
-                self.reopen();
+            Self::File { path, open, is_torn } if open.as_ref().is_some_and(|file| has_moved(file, path)) => {
+                *open = None;
+                *is_torn = false;
                 true
             }
             _ => false,
@@ -84,7 +77,7 @@ impl Append {
 }
 
 /// Returns true if the path leads to another file or to none. If the path cannot be looked up, tallyd keeps the file.
-fn has_moved(file: &File, path: &Path) -> bool {
+pub(crate) fn has_moved(file: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     match (file.metadata().map(identity), fs::metadata(path).map(identity)) {
         (Ok(open), Ok(at_path)) => open != at_path,

@@ -25,9 +25,6 @@ pub trait Exporter: Send + 'static {
     /// Fails if the snapshot could not be delivered as a whole.
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError>;
 
-    /// Opens the exporter's files again, because a log rotation may have moved them away.
-    fn reopen(&mut self) {}
-
     /// Ends the exporter after the last snapshot. tallyd waits for it at most `patience`.
     ///
     /// # Errors

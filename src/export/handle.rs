@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Instant;
 
 use enum_map::EnumMap;
@@ -87,15 +89,13 @@ impl fmt::Display for Undelivered {
 }
 
 impl ExporterHandle {
-    /// Starts the thread of an exporter and registers its counters. If `reopens` has changed, the exporter reopens its
-    /// files before the next snapshot.
+    /// Starts the thread of an exporter and registers its counters.
     ///
     /// # Errors
     ///
     /// Fails if the system cannot start a thread.
     pub(crate) fn start(
         exporter: impl Exporter,
-        reopens: &Arc<AtomicU64>,
         telemetry: &Telemetry,
         threads: &Threads,
     ) -> io::Result<(Self, ExporterQueue)> {
@@ -108,8 +108,8 @@ impl ExporterHandle {
         let thread = ExporterThread {
             exporter,
             snapshots: queue,
-            reopens: Arc::clone(reopens),
             deadline: Arc::clone(&deadline),
+            exporting: None,
             errors: telemetry.counter("export_errors", &tags),
             samples_undelivered: samples_undelivered.clone(),
             waiting: Arc::clone(&waiting),
@@ -165,9 +165,9 @@ impl ExporterHandle {
 struct ExporterThread<E> {
     exporter: E,
     snapshots: async_channel::Receiver<Arc<Snapshot>>,
-    /// The number of requests to reopen files.
-    reopens: Arc<AtomicU64>,
     deadline: Arc<OnceLock<Instant>>,
+    /// The samples of the snapshot that is being exported.
+    exporting: Option<u64>,
     errors: Counter,
     samples_undelivered: Counter,
     waiting: Arc<AtomicU64>,
@@ -184,22 +184,19 @@ impl<E: Exporter> ExporterThread<E> {
     /// Returns the error of the last delivery, or of the end.
     fn run(mut self) -> Result<(), String> {
         let name = self.exporter.name();
-        let mut reopens = self.reopens.load(Relaxed);
-        let mut failures = 0_u64;
+        let mut failures = Thinned::default();
+        // True if the latest message says that exporting fails.
+        let mut is_failing = false;
         let mut last = Ok(());
         while let Ok(snapshot) = self.snapshots.recv_blocking() {
-            let latest = self.reopens.load(Relaxed);
-            if latest != reopens {
-                reopens = latest;
-                self.exporter.reopen();
-            }
+            self.exporting = Some(snapshot.overview.samples);
             last = match self.exporter.export(&snapshot) {
                 Ok(outcome) => {
                     self.count(outcome);
-                    if failures > 0 {
-                        tracing::info!(exporter = name, failures, "exporting works again");
+                    _ = failures.rest();
+                    if mem::take(&mut is_failing) {
+                        tracing::info!(exporter = name, "exporting works again");
                     }
-                    failures = 0;
                     Ok(())
                 }
                 Err(error) => {
@@ -207,20 +204,19 @@ impl<E: Exporter> ExporterThread<E> {
                     if !E::KEEPS_TOTALS {
                         self.samples_undelivered.add(snapshot.overview.samples);
                     }
-                    failures += 1;
-                    // The log gets failures 1, 2, 4, 8 and so on. The counter has all of them.
-                    if failures.is_power_of_two() {
-                        let samples = snapshot.overview.samples;
+                    if let Some(Repeated { times, amount }) = failures.add(snapshot.overview.samples) {
+                        is_failing = true;
                         tracing::error!(
                             exporter = name,
-                            failures,
-                            samples,
-                            "a snapshot was not delivered: {error}"
+                            snapshots = times,
+                            samples = amount,
+                            "snapshots were not delivered: {error}"
                         );
                     }
                     Err(error.to_string())
                 }
             };
+            self.exporting = None;
             self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
         }
         let deadline = self.deadline.get().copied().unwrap_or_else(Instant::now);
@@ -235,6 +231,22 @@ impl<E: Exporter> ExporterThread<E> {
     }
 }
 
+/// Counts the snapshots that are lost if the exporter panics.
+impl<E> Drop for ExporterThread<E> {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        // From now on, the flush counts the snapshots that it cannot deliver.
+        self.snapshots.close();
+        let queued = std::iter::from_fn(|| self.snapshots.try_recv().ok());
+        for samples in queued.map(|snapshot| snapshot.overview.samples).chain(self.exporting) {
+            self.errors.increment();
+            self.samples_undelivered.add(samples);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
@@ -242,7 +254,7 @@ mod tests {
 
     use super::*;
     use crate::export::exporter::ExportError;
-    use crate::model::{Overview, Rows, Value};
+    use crate::model::{Kind, Overview, Rows, Value};
 
     /// Returns a snapshot of ten samples.
     fn snapshot(number: u64) -> Arc<Snapshot> {
@@ -293,7 +305,7 @@ mod tests {
             let telemetry = Telemetry::default();
             let fake = FakeExporter { taken, outcomes: commands };
             let threads = Threads::new().0;
-            let (handle, queue) = ExporterHandle::start(fake, &Arc::default(), &telemetry, &threads).unwrap();
+            let (handle, queue) = ExporterHandle::start(fake, &telemetry, &threads).unwrap();
             Self { handle, queue, taken: takes, outcomes, telemetry }
         }
 
@@ -371,20 +383,22 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_for_an_exporter_that_panicked_are_counted_as_dropped() {
+    fn every_snapshot_for_an_exporter_that_panicked_is_counted() {
         let Fixture { handle, mut queue, taken, outcomes, telemetry } = Fixture::new();
         drop((taken, outcomes));
         // The fake exporter panics, because it cannot report this snapshot.
         queue.deliver(&snapshot(0));
         assert_eq!(handle.ended.recv(), Err(mpsc::RecvError));
         (1..=3).for_each(|number| queue.deliver(&snapshot(number)));
-        let mut dropped = Vec::new();
+        let mut lost = Vec::new();
         telemetry.read(|_, series, value| {
-            if ["tallyd.snapshots_dropped", "tallyd.samples_undelivered"].contains(&series.name()) {
-                dropped.push(value);
+            if series.kind() == Kind::Counter && value != Value::Counter(0.0) {
+                lost.push((series.name().to_owned(), value));
             }
         });
-        assert_eq!(dropped, [Value::Counter(30.0), Value::Counter(3.0)]);
+        let expected = [("samples_undelivered", 40.0), ("export_errors", 1.0), ("snapshots_dropped", 3.0)];
+        let expected = expected.map(|(name, count)| (format!("tallyd.{name}"), Value::Counter(count)));
+        assert_eq!(lost, expected);
         let undelivered = handle.finish(later()).unwrap_err();
         assert_eq!(undelivered.to_string(), "fake (it panicked, with 10 samples left)");
     }

@@ -8,6 +8,7 @@ mod outcome;
 pub mod prometheus;
 mod textfile;
 
+pub(crate) use append::has_moved;
 pub use console::{Console, Format};
 pub use exporter::{ExportError, Exporter};
 pub(crate) use handle::{ExporterHandle, ExporterQueue};

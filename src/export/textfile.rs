@@ -55,7 +55,7 @@ impl Textfile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
         if !self.is_clean {
-            remove_leftovers(folder, &prefix)?;
+            remove_leftovers(folder, &prefix);
             self.is_clean = true;
         }
         // Dropping the file removes it. On a full disk, an incomplete file would take the space that is needed.
@@ -92,16 +92,15 @@ fn destination(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link that leads to itself"))
 }
 
-/// Removes the incomplete files of an earlier process that was killed.
-fn remove_leftovers(folder: &Path, prefix: &str) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+/// Removes the incomplete files of an earlier process that was killed, if tallyd may list the folder.
+fn remove_leftovers(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
         if name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(SUFFIX)) {
             // Another user may own the file, or another process may have removed it.
             _ = fs::remove_file(folder.join(name));
         }
     }
-    Ok(())
 }
 
 impl Exporter for Textfile {

@@ -1,20 +1,12 @@
 //! Ends intervals on time, on a thread of its own.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
-use crate::model::{Counter, DrainRequests, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
+use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
 use crate::text::visible::shortened;
-
-/// The longest wait of a late flush for receivers. Draining a full receive buffer takes less. A receiver that sleeps
-/// does not answer, and one whose senders never pause may not see its socket empty.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
-
-/// The time between two looks at the answers of receivers.
-const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
 /// A command to the flusher to use new settings.
 #[derive(Debug)]
@@ -31,16 +23,36 @@ pub(crate) trait Deliver: Send {
     fn deliver(&mut self, snapshot: &Arc<Snapshot>);
 }
 
+/// Makes receivers record what has arrived.
+pub(crate) trait Drain: Send {
+    /// Waits until the receivers have recorded what had arrived before the call, but only for a moment. `lateness` is
+    /// given if the flush is so late that much may have arrived.
+    fn drain(&self, lateness: Option<Duration>);
+}
+
 /// Flushes at the end of each interval.
 #[derive(Debug)]
-pub(crate) struct Flusher<D> {
+pub(crate) struct Flusher<D, R> {
     aggregator: Aggregator,
     /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
-    drains: DrainRequests,
+    receivers: R,
     sink: D,
     telemetry: FlushTelemetry,
     messages: FlushMessages,
+    /// True if a command was executed after the latest flush, although the next one was due.
+    has_put_off: bool,
+}
+
+/// The reason why the flusher wakes.
+#[derive(Debug)]
+enum Event {
+    Command(Reload),
+    /// The interval has ended while the flusher slept, or during the previous flush.
+    IntervalEnd {
+        overslept: bool,
+    },
+    Stop,
 }
 
 /// The telemetry of the flusher.
@@ -61,13 +73,13 @@ struct FlushMessages {
     absorbing: WarnOnce,
 }
 
-impl<D: Deliver> Flusher<D> {
-    /// Creates a flusher that hands each snapshot to `sink`.
+impl<D: Deliver, R: Drain> Flusher<D, R> {
+    /// Creates a flusher that hands each snapshot to `sink`. At the end of an interval, it drains `receivers` first.
     #[must_use]
     pub(crate) fn new(
         aggregator: Aggregator,
         schedule: Schedule,
-        drains: DrainRequests,
+        receivers: R,
         telemetry: &Telemetry,
         sink: D,
     ) -> Self {
@@ -78,7 +90,8 @@ impl<D: Deliver> Flusher<D> {
             late: telemetry.counter("flush_late", &[]),
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
-        Self { aggregator, schedule, drains, sink, telemetry, messages: FlushMessages::default() }
+        let messages = FlushMessages::default();
+        Self { aggregator, schedule, receivers, sink, telemetry, messages, has_put_off: false }
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
@@ -86,47 +99,53 @@ impl<D: Deliver> Flusher<D> {
     pub(crate) fn run(mut self, commands: &Receiver<Reload>) {
         let begin = Instant::now();
         loop {
-            let is_stopping = match self.next_command(commands) {
-                Ok(Reload { settings, interval }) => {
+            let overslept = match self.next_event(commands) {
+                Event::Command(Reload { settings, interval }) => {
                     self.aggregator.reload(settings);
                     self.schedule.change_interval(interval, Instant::now(), SystemTime::now());
                     continue;
                 }
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => true,
+                Event::IntervalEnd { overslept } => Some(overslept),
+                Event::Stop => None,
             };
-            if !is_stopping && let Some(lateness) = self.schedule.overdue(Instant::now()) {
-                self.wait_for_receivers(lateness.min(DRAIN_PATIENCE));
+            let lateness = self.schedule.wake(Instant::now());
+            // At a stop, the receivers have already drained their sockets and ended. If only the previous flush was
+            // slow, they have received meanwhile.
+            if let Some(overslept) = overslept {
+                self.receivers.drain(lateness.filter(|_| overslept));
             }
             let start = Instant::now();
             let ended = self.schedule.end(start, SystemTime::now());
             self.flush(begin.elapsed(), ended);
+            self.has_put_off = false;
             let duration = start.elapsed();
             self.telemetry.duration.set(duration.as_secs_f64());
             tracing::debug!(?duration, late = ended.late, "flushed");
-            if is_stopping {
+            if overslept.is_none() {
                 return;
             }
         }
     }
 
-    /// Waits until receivers have recorded what had arrived before this moment, but at most for `patience`. If the
-    /// process was suspended or had no CPU, much may have arrived. It belongs to the interval that was open meanwhile,
-    /// because the rates divide by that time.
-    fn wait_for_receivers(&self, patience: Duration) {
-        let begin = Instant::now();
-        self.drains.request();
-        while !self.drains.is_answered() && begin.elapsed() < patience {
-            thread::sleep(DRAIN_LOOK);
+    /// Waits for a command until the interval ends. If the interval has ended already, at most one command comes before
+    /// the flush. So commands take effect even if each flush takes longer than the interval, and cannot delay a flush,
+    /// however many arrive.
+    fn next_event(&mut self, commands: &Receiver<Reload>) -> Event {
+        let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            return match commands.recv_timeout(wait) {
+                Ok(command) => Event::Command(command),
+                Err(RecvTimeoutError::Timeout) => Event::IntervalEnd { overslept: true },
+                Err(RecvTimeoutError::Disconnected) => Event::Stop,
+            };
         }
-    }
-
-    /// Waits for a command until the interval ends. A flush that is due comes before commands that wait, so commands
-    /// cannot delay it, however many arrive.
-    fn next_command(&self, commands: &Receiver<Reload>) -> Result<Reload, RecvTimeoutError> {
-        match self.schedule.deadline().checked_duration_since(Instant::now()) {
-            Some(wait) if !wait.is_zero() => commands.recv_timeout(wait),
-            _ => Err(RecvTimeoutError::Timeout),
+        if std::mem::replace(&mut self.has_put_off, true) {
+            return Event::IntervalEnd { overslept: false };
+        }
+        match commands.try_recv() {
+            Ok(command) => Event::Command(command),
+            Err(TryRecvError::Empty) => Event::IntervalEnd { overslept: false },
+            Err(TryRecvError::Disconnected) => Event::Stop,
         }
     }
 
@@ -204,28 +223,42 @@ mod tests {
         fn deliver(&mut self, _: &Arc<Snapshot>) {}
     }
 
+    struct NoReceivers;
+
+    impl Drain for NoReceivers {
+        fn drain(&self, _: Option<Duration>) {}
+    }
+
     /// Returns a flusher whose open interval of a second has lasted for `age`.
-    fn flusher(age: Duration) -> Flusher<Discard> {
+    fn flusher(age: Duration) -> Flusher<Discard, NoReceivers> {
         let telemetry = Telemetry::default();
         let settings = ReloadableSettings::default();
         let aggregator = Aggregator::new(AggregationOptions::default(), settings, telemetry.clone());
         let (now, wall) = (Instant::now().checked_sub(age).unwrap(), SystemTime::UNIX_EPOCH);
-        Flusher::new(
-            aggregator,
-            Schedule::new(Duration::from_secs(1), now, wall),
-            DrainRequests::default(),
-            &telemetry,
-            Discard,
-        )
+        let schedule = Schedule::new(Duration::from_secs(1), now, wall);
+        Flusher::new(aggregator, schedule, NoReceivers, &telemetry, Discard)
+    }
+
+    fn reload() -> Reload {
+        Reload { settings: ReloadableSettings::default(), interval: Duration::from_secs(1) }
     }
 
     #[test]
-    fn a_flush_that_is_due_comes_before_waiting_reloads() {
+    fn at_most_one_waiting_reload_comes_before_a_flush_that_is_due() {
         let (sender, commands) = mpsc::channel();
-        let settings = ReloadableSettings::default();
-        sender.send(Reload { settings, interval: Duration::from_secs(1) }).unwrap();
-        let due = flusher(Duration::from_secs(2)).next_command(&commands);
-        assert!(matches!(due, Err(RecvTimeoutError::Timeout)), "{due:?}");
-        assert!(flusher(Duration::ZERO).next_command(&commands).is_ok());
+        (0..3).for_each(|_| sender.send(reload()).unwrap());
+        let mut due = flusher(Duration::from_secs(2));
+        assert!(matches!(due.next_event(&commands), Event::Command(_)));
+        for _ in 0..2 {
+            assert!(matches!(due.next_event(&commands), Event::IntervalEnd { overslept: false }));
+        }
+        assert!(matches!(flusher(Duration::ZERO).next_event(&commands), Event::Command(_)));
+    }
+
+    #[test]
+    fn a_stop_is_noticed_even_if_every_flush_is_due() {
+        let (sender, commands) = mpsc::channel();
+        drop(sender);
+        assert!(matches!(flusher(Duration::from_secs(2)).next_event(&commands), Event::Stop));
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Schedule {
     deadline: Instant,
     /// The end of the open interval by the wall clock.
     boundary: SystemTime,
+    /// How late the flush of the open interval began.
+    lateness: Option<Duration>,
 }
 
 /// An interval that has ended.
@@ -29,7 +31,7 @@ impl Schedule {
     /// Creates a schedule whose first interval starts now and ends at the next multiple of `interval` since 1970.
     #[must_use]
     pub(crate) fn new(interval: Duration, now: Instant, wall: SystemTime) -> Self {
-        let mut schedule = Self { interval, started: now, deadline: now, boundary: wall };
+        let mut schedule = Self { interval, started: now, deadline: now, boundary: wall, lateness: None };
         schedule.aim(now, wall, schedule.next_multiple(wall, Duration::ZERO));
         schedule
     }
@@ -40,11 +42,11 @@ impl Schedule {
         self.deadline
     }
 
-    /// Returns how long ago the open interval should have ended, if datagrams may have piled up since then. That takes
-    /// a tenth of the interval, or 100 ms.
-    #[must_use]
-    pub(crate) fn overdue(&self, now: Instant) -> Option<Duration> {
+    /// Notes that the flush of the open interval begins. Returns how late it is, if datagrams may have piled up since
+    /// the end of the interval: after a tenth of the interval, but at most 100 ms.
+    pub(crate) fn wake(&mut self, now: Instant) -> Option<Duration> {
         let lateness = now.saturating_duration_since(self.deadline);
+        self.lateness = Some(lateness);
         (lateness > self.tolerance().min(Duration::from_millis(100))).then_some(lateness)
     }
 
@@ -61,8 +63,11 @@ impl Schedule {
     /// Each deadline is computed from the wall clock again. So delays do not add up, and setting the clock makes only
     /// one interval uneven. The next boundary is the first multiple that is more than half an interval away. So waking
     /// up early or setting the clock back makes no tiny interval.
+    ///
+    /// The time since [`wake`](Self::wake), in which receivers were drained, does not make the interval late.
     pub(crate) fn end(&mut self, now: Instant, wall: SystemTime) -> Ended {
-        let lateness = now.saturating_duration_since(self.deadline);
+        let since_deadline = now.saturating_duration_since(self.deadline);
+        let lateness = self.lateness.take().unwrap_or(since_deadline);
         // A short delay counts as on time, because the two clocks are read one after the other and drift apart.
         let on_time = now >= self.deadline && lateness <= self.tolerance();
         let ended = Ended {
@@ -164,6 +169,16 @@ mod tests {
             start + ms(40_000),
             "no interval is shorter than half of the configured one"
         );
+    }
+
+    #[test]
+    fn draining_receivers_does_not_make_an_interval_late() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(TEN, start, at(0));
+        assert_eq!(schedule.wake(start + ms(10_100)), None);
+        let ended = schedule.end(start + ms(12_000), at(12_000));
+        assert_eq!(ended, Ended { time: at(10_000), length: ms(12_000), late: false });
+        assert_eq!(schedule.wake(start + ms(20_101)), Some(ms(101)));
     }
 
     #[test]

@@ -133,30 +133,33 @@ impl OwnSeries {
     }
 
     /// Reads the telemetry of an interval that ended at `now`, in seconds, and stores it in `values`. Skips series that
-    /// are not registered yet. Returns the number of datagrams that the kernel dropped.
+    /// are not registered yet. Returns the number of datagrams that the kernel dropped, or `None` if it does not report
+    /// it for a socket.
     pub(super) fn read(
         &self,
         telemetry: &Telemetry,
         catalog: &mut Catalog,
         now: u32,
         values: &mut [Option<Value>],
-    ) -> u64 {
+    ) -> Option<u64> {
         // A series without a value counts as seen, too. Otherwise it would expire, and another series could get its
         // number.
         for &(kind, id) in &self.numbers {
             catalog.mark_seen(kind, id, now);
         }
-        let mut datagrams_dropped = 0.0;
+        let mut datagrams_dropped = Some(0.0);
         telemetry.read(|position, series, value| {
-            if let Value::Counter(count) = value
-                && series.name().strip_prefix(RESERVED_PREFIX) == Some("datagrams_dropped")
-            {
-                datagrams_dropped += count;
+            match (series.name().strip_prefix(RESERVED_PREFIX), &value) {
+                (Some("datagrams_dropped"), Value::Counter(count)) => {
+                    datagrams_dropped = datagrams_dropped.map(|sum| sum + count);
+                }
+                (Some("drops_unreadable"), Value::Gauge(1.0)) => datagrams_dropped = None,
+                _ => {}
             }
             if let Some((kind, id)) = self.numbers.get(position) {
                 values[catalog.position(*kind, *id)] = Some(value);
             }
         });
-        datagrams_dropped as u64
+        datagrams_dropped.map(|sum| sum as u64)
     }
 }

@@ -1,5 +1,9 @@
 //! Receives datagrams: one thread for each UDP or Unix datagram socket.
+//!
+//! The simple version waits in the kernel for the first datagram, receives and records all that have arrived, and
+//! starts again. This version rests between two looks at its socket if many datagrams arrive (see `coalesce`).
 
+use std::fs;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -14,8 +18,11 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, recv, recvmmsg};
 use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
 
+use super::coalesce::{Arrived, Coalescing, Room};
+use super::drain::{DrainAnswers, DrainRequests};
+use super::socket_memory::SocketMemory;
 use crate::aggregate::Shard;
-use crate::model::{Counter, DrainAnswers, DrainRequests};
+use crate::model::Counter;
 use crate::net::{self, BindError, BindKeys, Threads, UdpSockets, is_lasting};
 
 /// The largest number of datagrams that one call receives.
@@ -24,6 +31,9 @@ const BATCH: usize = 32;
 /// The pause of a receiver after an error that may pass, such as a lack of memory. Without it, a lasting error would
 /// keep a core busy.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The shortest time between two messages about errors that come and go.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The time after which a receiver gives up if every call fails.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -51,6 +61,8 @@ pub struct UdpOptions {
     pub max_datagram: usize,
     /// Whether other processes of the same user may listen on the addresses.
     pub share_port: bool,
+    /// The longest rest of a receiver. Zero means that it never rests.
+    pub coalesce_delay: Duration,
 }
 
 /// Opens one socket per receiver, in the order of the addresses.
@@ -111,6 +123,34 @@ fn refuse_datagrams(socket: &UdpSocket) -> io::Result<()> {
     connected
 }
 
+/// The number of datagrams that a Unix socket holds, if the kernel does not tell.
+const UNIX_QUEUE: f64 = 10.0;
+
+impl DatagramSocket {
+    /// Returns the room for datagrams that nothing has read.
+    fn room(&self) -> Room {
+        match self {
+            Self::Udp(socket) => {
+                // Without the size, the room is so small that the receiver never rests.
+                Room::Bytes(SocketMemory::of(socket).map_or(0.0, |memory| f64::from(memory.limit())))
+            }
+            Self::Unix(_) => {
+                let limit = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
+                let limit = limit.ok().and_then(|limit| limit.trim().parse().ok());
+                Room::Datagrams(limit.unwrap_or(UNIX_QUEUE))
+            }
+        }
+    }
+
+    /// Returns the bytes that wait in the socket, as the kernel counts them. A Unix socket does not tell.
+    fn waiting_bytes(&self) -> f64 {
+        match self {
+            Self::Udp(socket) => SocketMemory::of(socket).map_or(0.0, |memory| f64::from(memory.used())),
+            Self::Unix(_) => 0.0,
+        }
+    }
+}
+
 impl AsFd for DatagramSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -127,6 +167,8 @@ pub(super) struct DatagramOptions {
     pub(super) name: String,
     /// The length in bytes beyond which a datagram is truncated.
     pub(super) max_datagram: usize,
+    /// The longest rest of the receiver. Zero means that it never rests.
+    pub(super) coalesce_delay: Duration,
     /// Counts the datagrams that nothing read because the receiver failed.
     pub(super) unread: Counter,
 }
@@ -153,20 +195,19 @@ impl DatagramReceiver {
         threads: &Threads,
         drains: &DrainRequests,
     ) -> io::Result<Self> {
-        let DatagramOptions { name, max_datagram, unread } = options;
+        let DatagramOptions { name, max_datagram, coalesce_delay, unread } = options;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
         let receiver = ReceiverThread {
             socket: Arc::clone(&socket),
             shard,
             stopping: Arc::clone(&stopping),
-            drains: drains.register(),
             max_datagram,
             unread: unread.clone(),
         };
-        let (reporter, listener) = (threads.clone(), name.clone());
+        let (reporter, listener, drains) = (threads.clone(), name.clone(), drains.clone());
         let thread = threads.spawn_until(&stopping, &name, move || {
-            receiver.run().inspect_err(|error| {
+            receiver.run(&drains.register(), coalesce_delay).inspect_err(|error| {
                 reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
             })
         })?;
@@ -179,6 +220,7 @@ impl DatagramReceiver {
         // The flag comes first, so the thread ignores the empty datagrams that a shut socket returns.
         self.stopping.store(true, Ordering::Release);
         self.socket.shut();
+        self.thread.thread().unpark();
     }
 
     /// Returns true if the thread was told to stop and has ended.
@@ -211,7 +253,6 @@ struct ReceiverThread {
     socket: Arc<DatagramSocket>,
     shard: Arc<Mutex<Shard>>,
     stopping: Arc<AtomicBool>,
-    drains: DrainAnswers,
     max_datagram: usize,
     unread: Counter,
 }
@@ -236,32 +277,46 @@ impl ReceiverThread {
     /// # Errors
     ///
     /// Fails if the socket cannot be read: at once if the error will last, otherwise after a second of failures.
-    fn run(self) -> Result<(), Errno> {
-        let mut buffers: [Box<[u8]>; BATCH] =
-            std::array::from_fn(|_| vec![0; self.max_datagram].into_boxed_slice());
-        let mut headers = MultiHeaders::preallocate(BATCH, None);
-        let mut failing_since = None;
+    fn run(self, drains: &DrainAnswers, coalesce_delay: Duration) -> Result<(), Errno> {
+        let mut batch = Batch::new(self.max_datagram);
+        let room = self.socket.room();
+        let mut rests = Rests::new(Coalescing::new(coalesce_delay, room), room);
+        let (mut failing_since, mut logged_at) = (None, None::<Instant>);
+        // Waits for the first datagram if nothing has arrived.
+        let mut flags = MsgFlags::MSG_WAITFORONE;
         loop {
-            let drain_request = self.drains.latest_request();
-            // This sleeps until a datagram arrives, and then receives all that have arrived, up to a batch.
-            let received = self.receive(&mut headers, &mut buffers, MsgFlags::MSG_WAITFORONE);
+            let drain_request = drains.latest_request();
+            let received = self.receive(&mut batch, flags);
             if self.stopping.load(Ordering::Acquire) {
                 break;
             }
             let error = match received {
-                Ok(count) => {
-                    if count < BATCH {
-                        // There was no further datagram.
-                        self.drains.answer(drain_request);
-                    }
+                Ok(_) | Err(Errno::EAGAIN) => {
                     failing_since = None;
+                    flags = MsgFlags::MSG_DONTWAIT;
+                    rests.add(&batch);
+                    if batch.count == BATCH {
+                        continue;
+                    }
+                    // There was no further datagram.
+                    drains.answer(drain_request);
+                    if let Some(rest) = rests.next() {
+                        drains.rest(rest, drain_request);
+                        rests.end(&self.socket);
+                    } else {
+                        drains.end_rest();
+                        flags = MsgFlags::MSG_WAITFORONE;
+                    }
                     continue;
                 }
                 Err(Errno::EINTR) => continue,
                 Err(error) => error,
             };
             let since = *failing_since.get_or_insert_with(|| {
-                tracing::error!(%error, "receiving failed; tallyd tries again for a second");
+                if logged_at.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
+                    logged_at = Some(Instant::now());
+                    tracing::error!(%error, "receiving failed; tallyd tries again for a second");
+                }
                 Instant::now()
             });
             if is_lasting(error) || since.elapsed() > PATIENCE {
@@ -272,37 +327,18 @@ impl ReceiverThread {
         // The thread may have seen the flag before `stop` shut the socket. A datagram that arrived after the drain
         // would be lost.
         self.socket.shut();
-        while let Ok(_) | Err(Errno::EINTR) = self.receive(&mut headers, &mut buffers, MsgFlags::MSG_DONTWAIT)
-        {
-        }
+        while let Ok(()) | Err(Errno::EINTR) = self.receive(&mut batch, MsgFlags::MSG_DONTWAIT) {}
         Ok(())
     }
 
-    /// Receives up to a batch of datagrams and records them. Returns their number.
-    fn receive(
-        &self,
-        headers: &mut MultiHeaders<()>,
-        buffers: &mut [Box<[u8]>; BATCH],
-        flags: MsgFlags,
-    ) -> Result<usize, Errno> {
-        // The length of each datagram, and whether it was truncated. As an argument, MSG_TRUNC asks for the full length
-        // of a truncated datagram.
-        let mut lengths = [(0, false); BATCH];
-        let mut count = 0;
-        {
-            let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-            let socket = self.socket.as_fd().as_raw_fd();
-            let datagrams = recvmmsg(socket, headers, slices.iter_mut(), flags | MsgFlags::MSG_TRUNC, None)?;
-            for (length, datagram) in lengths.iter_mut().zip(datagrams) {
-                *length = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
-                count += 1;
-            }
-        }
+    /// Receives up to a batch of datagrams and records them. If this fails, the batch is empty.
+    fn receive(&self, batch: &mut Batch, flags: MsgFlags) -> Result<(), Errno> {
+        batch.receive(&self.socket, flags)?;
         // A socket that was shut also returns empty datagrams that nothing sent.
         let has_phantoms = self.stopping.load(Ordering::Acquire);
-        let mut unrecorded = Unrecorded { left: count, unread: &self.unread };
+        let mut unrecorded = Unrecorded { left: batch.count, unread: &self.unread };
         let mut shard = self.shard.lock();
-        for (buffer, &(length, truncated)) in buffers.iter().zip(&lengths[..count]) {
+        for (buffer, &(length, truncated)) in batch.buffers.iter().zip(&batch.lengths[..batch.count]) {
             if truncated {
                 shard.record_truncated(buffer, length);
             } else if length > 0 || !has_phantoms {
@@ -310,13 +346,82 @@ impl ReceiverThread {
             }
             unrecorded.left -= 1;
         }
-        Ok(count)
+        Ok(())
+    }
+}
+
+/// The datagrams that one call has received.
+struct Batch {
+    buffers: [Box<[u8]>; BATCH],
+    headers: MultiHeaders<()>,
+    /// The length of each datagram, and whether it was truncated.
+    lengths: [(usize, bool); BATCH],
+    count: usize,
+}
+
+impl Batch {
+    fn new(max_datagram: usize) -> Self {
+        Self {
+            buffers: std::array::from_fn(|_| vec![0; max_datagram].into_boxed_slice()),
+            headers: MultiHeaders::preallocate(BATCH, None),
+            lengths: [(0, false); BATCH],
+            count: 0,
+        }
+    }
+
+    fn receive(&mut self, socket: &DatagramSocket, flags: MsgFlags) -> Result<(), Errno> {
+        self.count = 0;
+        let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+        let socket = socket.as_fd().as_raw_fd();
+        // As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
+        let flags = flags | MsgFlags::MSG_TRUNC;
+        for datagram in recvmmsg(socket, &mut self.headers, slices.iter_mut(), flags, None)? {
+            self.lengths[self.count] = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
+            self.count += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Measures what arrives, and decides when the receiver rests.
+struct Rests {
+    coalescing: Coalescing,
+    room: Room,
+    arrived: Arrived,
+    /// The time at which the socket was last empty.
+    empty_at: Instant,
+}
+
+impl Rests {
+    fn new(coalescing: Coalescing, room: Room) -> Self {
+        Self { coalescing, room, arrived: Arrived::default(), empty_at: Instant::now() }
+    }
+
+    /// Adds the datagrams of a batch.
+    fn add(&mut self, batch: &Batch) {
+        self.arrived.datagrams += batch.count as u64;
+        self.arrived.bytes += batch.lengths[..batch.count].iter().map(|(length, _)| length).sum::<usize>();
+    }
+
+    /// Returns the length of the next rest, or `None` if the receiver should sleep. The socket is empty.
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let time = now.saturating_duration_since(self.empty_at);
+        self.empty_at = now;
+        self.coalescing.next_rest(Arrived { time, ..std::mem::take(&mut self.arrived) }, now)
+    }
+
+    /// Notes how much has arrived during a rest.
+    fn end(&mut self, socket: &DatagramSocket) {
+        if let Room::Bytes(bytes) = self.room {
+            self.arrived.filled = socket.waiting_bytes() / bytes;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::socket_drops;
+    use super::super::{drain, socket_drops};
     use super::*;
     use crate::aggregate::{AggregationOptions, SharedState};
     use crate::model::{Telemetry, Value};
@@ -328,15 +433,22 @@ mod tests {
     }
 
     fn start(socket: DatagramSocket, shard: &Arc<Mutex<Shard>>, max_datagram: usize) -> DatagramReceiver {
-        let options = DatagramOptions { name: "test".into(), max_datagram, unread: Counter::default() };
-        DatagramReceiver::start(
-            socket,
-            Arc::clone(shard),
-            options,
-            &Threads::new().0,
-            &DrainRequests::default(),
-        )
-        .unwrap()
+        start_draining(socket, shard, max_datagram, &DrainRequests::default())
+    }
+
+    fn start_draining(
+        socket: DatagramSocket,
+        shard: &Arc<Mutex<Shard>>,
+        max_datagram: usize,
+        drains: &DrainRequests,
+    ) -> DatagramReceiver {
+        let options = DatagramOptions {
+            name: "test".into(),
+            max_datagram,
+            coalesce_delay: Duration::from_millis(20),
+            unread: Counter::default(),
+        };
+        DatagramReceiver::start(socket, Arc::clone(shard), options, &Threads::new().0, drains).unwrap()
     }
 
     #[test]
@@ -368,6 +480,38 @@ mod tests {
                 assert!(series.name() != "tallyd.datagrams_dropped" || value == Value::Counter(0.0));
             });
         }
+    }
+
+    #[test]
+    fn a_drain_records_what_had_arrived_at_a_receiver_that_rests() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(socket.local_addr().unwrap()).unwrap();
+        let (shard, drains) = (shard(), DrainRequests::default());
+        let receiver = start_draining(DatagramSocket::Udp(socket), &shard, 512, &drains);
+        let (mut sent, mut drained) = (0, 0);
+        let mut send = |count: u64| {
+            (0..count).for_each(|_| _ = sender.send(b"a:1|c").unwrap());
+            sent += count;
+            sent
+        };
+        while drained < 100 {
+            while !drains.has_resting() {
+                send(1);
+                thread::yield_now();
+            }
+            let sent = send(10);
+            let begin = Instant::now();
+            drains.drain(None);
+            // On a busy machine, the receiver may need longer than the drain waits.
+            if begin.elapsed() < drain::PATIENCE {
+                assert_eq!(shard.lock().counts().datagrams, sent);
+                drained += 1;
+            }
+        }
+        receiver.stop();
+        receiver.join();
+        assert_eq!(shard.lock().counts().datagrams, sent);
     }
 
     #[test]

@@ -11,12 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::datagrams::{DatagramOptions, DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
+use super::drain::DrainRequests;
 use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
 use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
-use crate::model::{DrainRequests, Telemetry};
+use crate::model::Telemetry;
 use crate::net::{
     AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, Threads,
     bind_tcp,
@@ -32,10 +33,21 @@ pub(crate) struct ListenOptions {
     pub udp: Option<UdpOptions>,
     /// The TCP listener.
     pub tcp: Option<(SocketAddr, StreamOptions)>,
-    /// The Unix datagram listener, and the length in bytes beyond which it truncates a datagram.
-    pub unix_datagram: Option<(SocketFile, usize)>,
+    /// The Unix datagram listener.
+    pub unix_datagram: Option<UnixDatagramOptions>,
     /// The Unix stream listener.
     pub unix_stream: Option<(SocketFile, StreamOptions)>,
+}
+
+/// The options of the Unix datagram listener.
+#[derive(Debug, Clone)]
+pub(crate) struct UnixDatagramOptions {
+    /// The file of the socket.
+    pub file: SocketFile,
+    /// The length in bytes beyond which a datagram is truncated.
+    pub max_datagram: usize,
+    /// The longest rest of the receiver. Zero means that it never rests.
+    pub coalesce_delay: Duration,
 }
 
 /// Open sockets that no receiver reads yet.
@@ -97,7 +109,7 @@ pub(crate) fn open(
         tcp: tcp.as_ref().map(|(address, _)| bind_tcp(*address, &TCP_KEYS)).transpose()?,
         unix_datagram: unix_datagram
             .as_ref()
-            .map(|(file, _)| bind_datagram(file, LOCK_PATIENCE))
+            .map(|options| bind_datagram(&options.file, LOCK_PATIENCE))
             .transpose()?,
         unix_stream: unix_stream.as_ref().map(|(file, _)| bind_stream(file, LOCK_PATIENCE)).transpose()?,
         options,
@@ -136,17 +148,18 @@ impl OpenedSockets {
             }
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                let options =
-                    DatagramOptions { name, max_datagram: options.max_datagram, unread: unread.clone() };
+                let UdpOptions { max_datagram, coalesce_delay, .. } = options;
+                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread: unread.clone() };
                 udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
-        if let (Some((socket, bound)), Some((file, max_datagram))) = (unix_datagram, options.unix_datagram) {
+        if let (Some((socket, bound)), Some(options)) = (unix_datagram, options.unix_datagram) {
+            let UnixDatagramOptions { file, max_datagram, coalesce_delay } = options;
             addresses.unix_datagram = Some(bound.path().to_owned());
             let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
                 let name = "unix_datagram".to_owned();
-                let options = DatagramOptions { name, max_datagram, unread: unread.clone() };
+                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread: unread.clone() };
                 let socket = DatagramSocket::Unix(socket);
                 DatagramReceiver::start(socket, Arc::clone(&shard), options, &threads, &drains)
             };
@@ -161,14 +174,13 @@ impl OpenedSockets {
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
-            streams
-                .push(start_streams(socket, names, &options, new_shard(), (telemetry, threads), drains)?.0);
+            streams.push(start_streams(socket, names, &options, new_shard(), (telemetry, threads))?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(bound.path().to_owned());
             let names = ("unix_stream", "listeners.unix_stream.max_connections");
             let (thread, replace) =
-                start_streams(socket, names, &options, new_shard(), (telemetry, threads), drains)?;
+                start_streams(socket, names, &options, new_shard(), (telemetry, threads))?;
             streams.push(thread);
             files.push(WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
                 let (socket, bound) = bind_stream(file, Duration::ZERO)?;
@@ -198,7 +210,6 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
     (telemetry, threads): (&Telemetry, &Threads),
-    drains: &DrainRequests,
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
     let log = |connections, key: &str| {
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
@@ -212,7 +223,7 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
         socket,
         accept,
         connections,
-        ConnectionReader::new(options, shard, drains),
+        ConnectionReader::new(options, shard),
         threads,
     )
 }

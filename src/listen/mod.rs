@@ -7,21 +7,26 @@
 //! ```
 //!
 //! Each receiver is a thread with a shard of its own. It sleeps in the kernel until data arrives or the idle timeout of
-//! a connection expires. A datagram never waits for others.
+//! a connection expires. If many datagrams arrive, it rests for a moment instead (`coalesce`), so that nobody has to
+//! wake it for each of them. At the end of an interval, the flush wakes the receivers that rest (`drain`).
 
+mod coalesce;
 mod datagrams;
+mod drain;
 mod framing;
 mod listeners;
 mod machine_errors;
 mod owner;
 mod socket_drops;
 mod socket_file;
+mod socket_memory;
 mod socket_watch;
 mod streams;
 
 pub use datagrams::{UdpOptions, bind_udp};
+pub(crate) use drain::DrainRequests;
 pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
-pub(crate) use listeners::{ListenOptions, Listeners, open};
+pub(crate) use listeners::{ListenOptions, Listeners, UnixDatagramOptions, open};
 pub(crate) use owner::Owner;
 pub(crate) use socket_file::SocketFile;
 pub(crate) use streams::StreamOptions;

@@ -14,6 +14,12 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Returns an owner whose [`numbers`](Self::numbers) need no lookup.
+    pub(super) fn from_numbers(user: Option<u32>, group: Option<u32>) -> Self {
+        let [user, group] = [user, group].map(|number| number.map(|number| number.to_string()));
+        Self { user, group }
+    }
+
     /// Returns the numbers of the user and the group.
     ///
     /// # Errors
@@ -112,6 +118,7 @@ mod tests {
             let owner = Owner::try_from(text.to_owned()).unwrap();
             assert_eq!(owner.numbers(), Ok(numbers), "{text}");
             assert_eq!(owner.to_string(), text);
+            assert_eq!(Owner::from_numbers(numbers.0, numbers.1).numbers(), Ok(numbers));
         }
     }
 

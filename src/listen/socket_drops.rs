@@ -3,39 +3,20 @@
 use std::io;
 use std::net::UdpSocket;
 
-use nix::libc;
-use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::GetStruct;
-
-use crate::model::{FetchedCounter, Gauge, Source, Telemetry};
+use super::socket_memory::SocketMemory;
+use crate::model::{FetchedCounter, Gauge, Repeated, Source, Telemetry, Thinned};
 use crate::net;
-
-/// The socket option `SO_MEMINFO`: the memory of a socket and its number of drops, as nine numbers.
-#[derive(Debug, Clone, Copy)]
-struct SocketMemory;
-
-// nix has this macro for options that it lacks. The kernel has written nine numbers since the option exists (Linux
-// 4.12), and nix compares the length.
-nix::getsockopt_impl!(
-    SocketMemory,
-    libc::SOL_SOCKET,
-    libc::SO_MEMINFO,
-    [u32; MEMORY_FIELDS],
-    GetStruct<[u32; MEMORY_FIELDS]>
-);
-
-/// The number of fields of `SO_MEMINFO`.
-const MEMORY_FIELDS: usize = 9;
 
 /// The kernel's drop counters of UDP sockets.
 ///
-/// Reading them once per flush costs the receivers nothing, and also sees the last drop. It needs no file, so it works
-/// in a sandbox without `/proc`.
+/// Reading them once per flush costs the receivers nothing, and also sees the last drop.
 #[derive(Debug)]
 struct SocketDrops {
     sockets: Vec<WatchedSocket>,
     /// 1 if the drops of a socket cannot be read.
     blind: Gauge,
+    /// The intervals with drops.
+    repeated: Thinned,
 }
 
 #[derive(Debug)]
@@ -66,7 +47,7 @@ pub(super) fn register(telemetry: &Telemetry, sockets: &[UdpSocket]) -> io::Resu
     }
     let blind = telemetry.gauge("drops_unreadable", &[]);
     blind.set(0.0);
-    telemetry.add_source(SocketDrops { sockets: watched, blind });
+    telemetry.add_source(SocketDrops { sockets: watched, blind, repeated: Thinned::default() });
     Ok(smallest_buffer)
 }
 
@@ -105,10 +86,11 @@ impl SocketDrops {
 
 impl Source for SocketDrops {
     fn update(&mut self) {
-        let datagrams = self.count(read_drops);
-        if datagrams > 0 {
+        let new_drops = self.count(read_drops);
+        if let Some(Repeated { times, amount: datagrams }) = self.repeated.round(new_drops) {
             tracing::error!(
                 datagrams,
+                intervals = times,
                 "the kernel dropped datagrams because a receive buffer was full, or because tallyd is stopping; raise \
                  listeners.udp.receive_buffer and net.core.rmem_max, or listeners.udp.receivers"
             );
@@ -118,7 +100,7 @@ impl Source for SocketDrops {
 
 /// Returns the number of datagrams that the kernel has dropped since the socket was opened.
 fn read_drops(socket: &UdpSocket) -> nix::Result<u32> {
-    Ok(getsockopt(socket, SocketMemory)?[libc::SK_MEMINFO_DROPS as usize])
+    SocketMemory::of(socket).map(SocketMemory::drops)
 }
 
 #[cfg(test)]
@@ -132,7 +114,9 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let dropped = FetchedCounter::default();
         let watched = WatchedSocket { socket, latest: 0, dropped: dropped.clone() };
-        (SocketDrops { sockets: vec![watched], blind: Gauge::default() }, dropped)
+        let drops =
+            SocketDrops { sockets: vec![watched], blind: Gauge::default(), repeated: Thinned::default() };
+        (drops, dropped)
     }
 
     #[test]

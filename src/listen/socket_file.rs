@@ -35,31 +35,60 @@ pub(crate) struct SocketFile {
 #[derive(Debug)]
 pub(super) struct BoundFile {
     path: PathBuf,
+    id: FileId,
+    /// The owner as numbers, so that binding again looks up no names.
+    owner: Owner,
+}
+
+/// The identity of a file on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
     device: u64,
     inode: u64,
 }
 
-impl BoundFile {
-    fn new(path: &Path) -> io::Result<Self> {
+impl FileId {
+    fn at(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
     }
+}
 
+impl SocketFile {
+    /// Returns the file with this identity if the path names it.
+    pub(super) fn find(&self, id: FileId) -> Option<BoundFile> {
+        let is_there = FileId::at(&self.path).is_ok_and(|found| found == id);
+        is_there.then(|| BoundFile { path: self.path.clone(), id, owner: self.owner.clone() })
+    }
+}
+
+impl BoundFile {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns true if the path still names this file.
-    pub(super) fn is_in_place(&self) -> bool {
-        fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode))
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Returns the owner, as numbers.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Returns true if the path names another file or none. If the path cannot be looked up, this returns false.
+    pub(super) fn has_moved(&self) -> bool {
+        match FileId::at(&self.path) {
+            Ok(found) => found != self.id,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 }
 
 impl Drop for BoundFile {
     fn drop(&mut self) {
         // If another process has replaced the file, the path belongs to that process.
-        if self.is_in_place()
+        if FileId::at(&self.path).is_ok_and(|found| found == self.id)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(%error, path = %self.path.display(), "cannot remove the socket file; the next start will do so");
@@ -166,8 +195,9 @@ fn bind(
     // created.
     let _lock = lock_directory(&file.path, patience).map_err(failed)?;
     remove_stale(&file.path).map_err(failed)?;
-    let (socket, bound) = create(&file.path, kind).map_err(|error| failed(Cause::Bind(error)))?;
+    let (socket, mut bound) = create(&file.path, kind).map_err(|error| failed(Cause::Bind(error)))?;
     let (user, group) = file.owner.numbers().map_err(|problem| failed(Cause::Owner(problem)))?;
+    bound.owner = Owner::from_numbers(user, group);
     if user.is_some() || group.is_some() {
         lchown(&file.path, user, group).map_err(|error| {
             failed(Cause::Owner(format!(
@@ -225,7 +255,8 @@ fn create(path: &Path, kind: Type) -> io::Result<(Socket, BoundFile)> {
     // The file inherits the mode of the socket, so no other user can connect before mode and owner are as configured.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    Ok((socket, BoundFile::new(path)?))
+    let bound = BoundFile { path: path.to_owned(), id: FileId::at(path)?, owner: Owner::default() };
+    Ok((socket, bound))
 }
 
 #[cfg(test)]

@@ -6,21 +6,22 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::socket_file::{BoundFile, SocketFile};
+use super::socket_file::{BoundFile, FileId, SocketFile};
 use crate::model::{Source, Telemetry};
 
 /// A reason why a socket cannot be bound again.
 type RebindError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The file of a Unix socket, for the listeners and the flush. Dropping the last clone removes the file.
+/// Owns the file of a Unix socket for both the listeners and the flush. Dropping the last clone removes the file.
 #[derive(Debug, Clone)]
 pub(super) struct WatchedFile(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 enum State {
     Bound(BoundFile),
-    /// The file is gone, and the socket could not be bound again yet.
-    Gone,
+    /// The file is gone, and the socket could not be bound again yet. The socket itself still works, and its file may
+    /// come back.
+    Gone(FileId),
     /// tallyd stops and needs no file.
     Closed,
 }
@@ -34,6 +35,8 @@ impl WatchedFile {
         bound: BoundFile,
         rebind: impl FnMut(&SocketFile) -> Result<BoundFile, RebindError> + Send + 'static,
     ) -> Self {
+        // Looking up names of users can take seconds.
+        let file = SocketFile { owner: bound.owner().clone(), ..file };
         let state = Arc::new(Mutex::new(State::Bound(bound)));
         let watch = SocketWatch { listener, file, state: Arc::clone(&state), rebind, is_failing: false };
         telemetry.add_source(watch);
@@ -64,13 +67,18 @@ impl<R> fmt::Debug for SocketWatch<R> {
 impl<R: FnMut(&SocketFile) -> Result<BoundFile, RebindError> + Send> Source for SocketWatch<R> {
     fn update(&mut self) {
         let mut state = self.state.lock();
-        match &*state {
+        let id = match &*state {
             State::Closed => return,
-            State::Bound(bound) if bound.is_in_place() => return,
-            State::Bound(_) | State::Gone => {}
+            State::Bound(bound) if !bound.has_moved() => return,
+            State::Bound(bound) => bound.id(),
+            State::Gone(id) => *id,
+        };
+        if let Some(bound) = self.file.find(id) {
+            *state = State::Bound(bound);
+            return;
         }
         // This drops the old file before a new one exists, because the new one may get the same inode.
-        drop(mem::replace(&mut *state, State::Gone));
+        drop(mem::replace(&mut *state, State::Gone(id)));
         let (listener, path) = (self.listener, self.file.path.display());
         match (self.rebind)(&self.file) {
             Ok(bound) => {
@@ -126,6 +134,15 @@ mod tests {
             sockets.push(rebound.try_recv().unwrap());
             UnixDatagram::unbound().unwrap().connect(&path).unwrap();
         }
+        // A file that comes back needs no new socket.
+        let away = directory.path().join("away");
+        fs::rename(&path, &away).unwrap();
+        fs::create_dir(&path).unwrap();
+        flush();
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+        flush();
+        assert!(rebound.try_recv().is_err(), "the old socket serves the file");
         // While another file has the path, tallyd leaves it alone.
         fs::remove_file(&path).unwrap();
         fs::write(&path, "precious").unwrap();

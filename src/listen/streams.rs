@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use super::framing::{Deframer, End, Frame, Framing};
 use crate::aggregate::Shard;
-use crate::model::{DrainAnswers, DrainRequests};
 use crate::net::{ServeConnection, Stop};
 use crate::protocol::RejectReason;
 
@@ -93,9 +92,6 @@ pub(super) struct ConnectionReader {
     /// All connections share one buffer, so an idle connection needs none. A connection borrows it only while it reads
     /// and records, which never waits.
     buffer: RefCell<Box<[u8]>>,
-    /// These are never given, because no connection knows whether all others are drained. So a late flush waits for its
-    /// whole patience, in which connections are read.
-    _drains: DrainAnswers,
 }
 
 impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
@@ -133,10 +129,10 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
 }
 
 impl ConnectionReader {
-    pub(super) fn new(options: &StreamOptions, shard: Arc<Mutex<Shard>>, drains: &DrainRequests) -> Self {
+    pub(super) fn new(options: &StreamOptions, shard: Arc<Mutex<Shard>>) -> Self {
         let StreamOptions { framing, max_line, idle_timeout, .. } = *options;
         let buffer = RefCell::new(vec![0; READ].into_boxed_slice());
-        Self { framing, max_line, idle_timeout, shard, buffer, _drains: drains.register() }
+        Self { framing, max_line, idle_timeout, shard, buffer }
     }
 
     /// Reads once and records the complete lines. Returns the number of bytes, which is 0 if none have arrived.

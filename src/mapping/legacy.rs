@@ -40,19 +40,27 @@ impl RuleSpec {
         let (buckets, quantiles) = (std::mem::take(&mut self.buckets), std::mem::take(&mut self.quantiles));
         let observer_type = defaults.observer_type_of(Some(self));
         if !buckets.is_empty() {
-            warnings.push(moved_to_histogram_options(&buckets));
             if matches!(observer_type, ObserverType::Unset | ObserverType::Histogram) {
+                warnings.push(moved_to_histogram_options(&buckets));
                 let options = self.histogram_options.get_or_insert_with(HistogramOptions::default);
                 refuse_both("buckets", "histogram_options", options.buckets.is_empty())?;
                 options.buckets = buckets;
+            } else {
+                warnings.push(
+                    "buckets have no effect, because the rule shows no histogram; remove them".to_owned(),
+                );
             }
         }
         if !quantiles.is_empty() {
-            warnings.push(moved_to_summary_options(&quantiles));
             if matches!(observer_type, ObserverType::Unset | ObserverType::Summary) {
+                warnings.push(moved_to_summary_options(&quantiles));
                 let options = self.summary_options.get_or_insert_with(SummaryOptions::default);
                 refuse_both("quantiles", "summary_options", options.quantiles.is_empty())?;
                 options.quantiles = quantiles;
+            } else {
+                warnings.push(
+                    "quantiles have no effect, because the rule shows no summary; remove them".to_owned(),
+                );
             }
         }
         Ok(())
@@ -131,7 +139,7 @@ mappings:
                 "defaults: quantiles is a former spelling; write summary_options: {quantiles: [{quantile: 0.5}]}",
                 "line 6: rule 1 (\"a.*\"): buckets is a former spelling; write histogram_options: {buckets: [3, 4]}",
                 "line 9: rule 2 (\"b.*\"): quantiles is a former spelling; write summary_options: {quantiles: [{quantile: 0.99}]}",
-                "line 13: rule 3 (\"c.*\"): quantiles is a former spelling; write summary_options: {quantiles: [{quantile: 0.9}]}",
+                "line 13: rule 3 (\"c.*\"): quantiles have no effect, because the rule shows no summary; remove them",
             ]
         );
     }

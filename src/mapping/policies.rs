@@ -10,9 +10,13 @@ use crate::model::{
 };
 use crate::text::duration::GoDuration;
 
-/// The growth of the buckets from which the percentiles of a window are computed. It selects the finest schema, so the
-/// error is that of `aggregation.digits`.
+/// The growth of the buckets from which the percentiles of a window are computed. It selects the finest schema, whose
+/// buckets grow by a factor of 1.0027.
 const WINDOW_BUCKET_FACTOR: f64 = 1.001;
+
+/// The largest number of these buckets, which take 16 bytes each. They cover values that differ by a factor of 65,000.
+/// If a series has more, its buckets become coarser.
+const WINDOW_BUCKETS: usize = 4096;
 
 impl Mapping {
     /// Builds the policies of series, and stores in each rule the policy of its series. The policies are distinct and
@@ -90,7 +94,7 @@ fn policy(
     let native = factor.map(|factor| NativeSettings {
         schema: NativeHistogram::schema_of(factor),
         max_buckets: match exposition {
-            Exposition::Summary => 0,
+            Exposition::Summary => WINDOW_BUCKETS,
             _ => max_buckets.unwrap_or(histograms.native_histogram_max_buckets) as usize,
         },
     });

@@ -1,7 +1,6 @@
 //! Holds the types that all stages share.
 
 mod arithmetic;
-mod drain;
 mod event;
 mod kind;
 mod named;
@@ -16,7 +15,6 @@ mod thinned;
 mod warn_once;
 
 pub(crate) use arithmetic::{MILLISECONDS, absorbs, finite, nanoseconds};
-pub use drain::{DrainAnswers, DrainRequests};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use named::Named;

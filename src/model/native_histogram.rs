@@ -97,10 +97,14 @@ impl NativeHistogram {
         })
     }
 
+    /// Returns the upper bound of the bucket with this index.
+    pub(crate) fn bound(&self, index: i32) -> f64 {
+        (f64::from(index) * f64::from(-self.schema).exp2()).exp2()
+    }
+
     /// Returns the middle of the bucket with this index.
-    fn middle(&self, index: i32) -> f64 {
-        let bound = |index: i32| (f64::from(index) * f64::from(-self.schema).exp2()).exp2();
-        f64::midpoint(bound(index - 1), bound(index))
+    pub(crate) fn middle(&self, index: i32) -> f64 {
+        f64::midpoint(self.bound(index - 1), self.bound(index))
     }
 
     /// Adds another histogram. The sum has the coarser of the two schemas.

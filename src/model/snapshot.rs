@@ -149,7 +149,7 @@ pub enum Value {
 }
 
 /// The totals of an interval, for people who watch it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overview {
     /// The number of series that are alive.
     pub series: u64,
@@ -161,8 +161,14 @@ pub struct Overview {
     pub rejected: u64,
     /// The number of samples refused.
     pub refused: u64,
-    /// The number of datagrams that the kernel dropped.
-    pub datagrams_dropped: u64,
+    /// The number of datagrams that the kernel dropped, or `None` if the kernel does not report it.
+    pub datagrams_dropped: Option<u64>,
+}
+
+impl Default for Overview {
+    fn default() -> Self {
+        Self { series: 0, lines: 0, samples: 0, rejected: 0, refused: 0, datagrams_dropped: Some(0) }
+    }
 }
 
 impl Snapshot {

@@ -286,13 +286,21 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
     /// Accepts connections on another socket from now on, after those in the backlog of the old one.
     fn replace<L: Listen<Connection = C>>(&mut self, socket: &mut L::Polled, replacement: L) {
         let listener = self.options.name;
-        let replaced = replacement.poll().and_then(|new| L::backlog(std::mem::replace(socket, new)));
-        match replaced {
-            Ok(backlog) => {
-                let accepted: Vec<_> = backlog.take(BACKLOG as usize).flatten().collect();
-                accepted.into_iter().for_each(|connection| self.serve(connection));
+        let new = match replacement.poll() {
+            Ok(new) => new,
+            Err(error) => {
+                self.threads.report(format!("the listener {listener} cannot use its new socket: {error}"));
+                return;
             }
-            Err(error) => tracing::error!(%error, listener, "the socket cannot be replaced"),
+        };
+        let served = L::backlog(std::mem::replace(socket, new)).and_then(|backlog| {
+            for accepted in backlog.take(BACKLOG as usize) {
+                self.serve(accepted?);
+            }
+            Ok(())
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, listener, "connections in the backlog of the old socket are lost");
         }
     }
 

@@ -57,7 +57,7 @@ fn configuration_page_lists_every_key_with_its_default() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 25] = [
+const OTHER_WORDS: [(&str, &str); 26] = [
     ("", "native"),
     ("0666", "0660"),
     ("0s", "90s"),
@@ -67,6 +67,7 @@ const OTHER_WORDS: [(&str, &str); 25] = [
     ("1MiB", "2MiB"),
     ("1day", "2days"),
     ("1h", "2h"),
+    ("20ms", "10ms"),
     ("256KiB", "128KiB"),
     ("256MiB", "128MiB"),
     ("64KiB", "32KiB"),
@@ -85,7 +86,7 @@ const OTHER_WORDS: [(&str, &str); 25] = [
     ("text", "json"),
 ];
 
-/// Returns another valid value for a key with this default. `file` is an empty file.
+/// Returns another valid value for a key with this default. `file` is a file without settings.
 fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
     let list = match key.rsplit('.').next().unwrap() {
         "percentiles" => "[50]",
@@ -131,7 +132,8 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
 fn configuration_page_says_which_keys_a_reload_changes() {
     let folder = TempDir::new().unwrap();
     let [file, empty] = ["tallyd.toml", "empty.yml"].map(|name| folder.path().join(name));
-    fs::write(&empty, "").unwrap();
+    // A reload refuses a file without any text.
+    fs::write(&empty, "# No settings.\n").unwrap();
     let mut base = toml::Table::new();
     // All ports are free ones. A second listener allows the test to disable the first.
     set(&mut base, "listeners.udp.bind", "127.0.0.1:0".into());

@@ -268,9 +268,14 @@ fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, Pat
     let path = folder.path().join("tallyd.sock");
     let place = format!("listeners.unix_datagram.path={}", path.display());
     let own = ["listeners.unix_datagram.enabled=true", &place, "flush.interval=200ms"];
-    let (daemon, address) = start(&[&own[..], settings].concat());
+    let (mut daemon, address) = start(&[&own[..], settings].concat());
     fill(&path);
-    wait_for_value(address, "filler_last_total", 1.0);
+    daemon.wait_for(|row| row["name"] == "filler.last");
+    // This line is near the start of the page. A busy machine may not receive the whole page in time.
+    wait_until(|| {
+        let page = try_get(address, "/metrics").unwrap_or_else(|| panic!("no answer"));
+        memchr::memmem::find(&page.body, b"\nfiller_last_total 1\n").is_some()
+    });
     (daemon, address, folder, path)
 }
 

@@ -189,6 +189,15 @@ fn escape_sequences_in_lines_do_not_reach_the_terminal() {
 }
 
 #[test]
+fn json_escapes_hidden_characters_and_reads_back_as_the_same_text() {
+    let value = "\u{9b}31m \u{202e}";
+    let json = explain(&words(&["--format", "json", &format!("a:1|c|#k:{value}")]), b"");
+    assert!(json.contains(r"\u009b31m \u202e"), "{json:?}");
+    let read: Json = serde_json::from_str(&json).unwrap();
+    assert_eq!(read["samples"][0]["tags"], json!([["k", value]]));
+}
+
+#[test]
 fn configuration_applies_as_in_the_daemon() {
     let line = "a.b,k=v:1|c|c:box";
     let absolute =

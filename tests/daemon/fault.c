@@ -35,6 +35,15 @@ int recvmmsg(int socket, struct mmsghdr *headers, unsigned count, int flags, str
     return received;
 }
 
+int getsockopt(int socket, int level, int name, void *value, socklen_t *length) {
+    int (*real)(int, int, int, void *, socklen_t *) = dlsym(RTLD_NEXT, "getsockopt");
+    // The flush asks for drops of the kernel in each interval.
+    while (hits("stall")) {
+        usleep(10000);
+    }
+    return real(socket, level, name, value, length);
+}
+
 int accept4(int socket, struct sockaddr *address, socklen_t *length, int flags) {
     int (*real)(int, struct sockaddr *, socklen_t *, int) = dlsym(RTLD_NEXT, "accept4");
     if (hits("EINVAL")) {

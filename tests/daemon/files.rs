@@ -9,7 +9,7 @@ use std::process::Command;
 use tallyd_harness::{Daemon, wait_for, wait_until};
 
 #[test]
-fn files_are_opened_again_on_sighup() {
+fn files_that_were_rotated_are_created_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let console = format!("exporters.console.path={}", path("out.json").display());
@@ -23,7 +23,7 @@ fn files_are_opened_again_on_sighup() {
         fs::rename(path(name), path(&format!("{name}.1"))).unwrap();
     }
     daemon.signal("HUP");
-    wait_until(|| holds("out.json", "tallyd.build_info") && holds("log", "opened again"));
+    wait_until(|| holds("out.json", "tallyd.build_info") && holds("log", "SIGHUP"));
     assert!(daemon.stop().status.success());
 }
 

@@ -131,6 +131,30 @@ fn message_about_lost_snapshots_becomes_rarer_and_has_the_samples() {
 }
 
 #[test]
+fn log_goes_to_a_new_file_when_the_old_one_was_moved() {
+    let folder = TempDir::new().unwrap();
+    let [path, moved] = ["log", "log.1"].map(|name| folder.path().join(name));
+    let settings =
+        [&*format!("logging.file_path={}", path.display()), r#"logging.output=["console","file"]"#];
+    let daemon = Daemon::start(&settings);
+    let holds = |file: &Path, text: &str| fs::read_to_string(file).is_ok_and(|log| log.contains(text));
+    wait_until(|| holds(&path, "listening on udp"));
+    fs::rename(&path, &moved).unwrap();
+    daemon.signal("USR1");
+    wait_until(|| holds(&path, "a signal was ignored"));
+    // A path that cannot be opened is reported once, to the old file.
+    fs::rename(&path, &moved).unwrap();
+    fs::create_dir(&path).unwrap();
+    daemon.signal("USR1");
+    wait_until(|| holds(&moved, "the log file cannot be opened again"));
+    fs::remove_dir(&path).unwrap();
+    let finished = daemon.stop();
+    assert!(holds(&path, "INFO stopping"), "{}", finished.log);
+    let failures = finished.log.matches("cannot be opened again").count();
+    assert!((1..=3).contains(&failures), "{}", finished.log);
+}
+
+#[test]
 fn log_file_of_a_stop_has_every_line() {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log");

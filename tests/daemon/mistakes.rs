@@ -90,7 +90,7 @@ fn variable_with_one_underscore_too_few_is_refused_with_its_right_name() {
 }
 
 #[test]
-fn explain_and_dry_run_name_rejected_lines_by_number_and_exit_with_2() {
+fn explain_and_dry_run_name_the_lines_that_go_wrong_and_exit_with_2() {
     let directory = tempfile::tempdir().unwrap();
     let lines = directory.path().join("lines");
     fs::write(&lines, "a:1|c\n\nb:x|c\r\nc:1|c\nd\n").unwrap();
@@ -101,6 +101,11 @@ fn explain_and_dry_run_name_rejected_lines_by_number_and_exit_with_2() {
     assert!(stdout(&report).contains(expected), "{}", stdout(&report));
     fs::write(lines, "a:1|c\n").unwrap();
     assert_eq!(tallyd(&["check", "--dry-run", lines]).status.code(), Some(0));
+
+    fs::write(lines, "a:-3|c\na:1|c\nb:-3:4|c\n").unwrap();
+    let report = tallyd(&["check", "--dry-run", lines]);
+    let expected = "\nkept off the Prometheus page\n   negative_increase  a|c\n";
+    assert!(stdout(&report).ends_with(expected), "{}", stdout(&report));
 
     let text = tallyd(&["explain", "a:1|c", "b:x|c"]);
     assert_eq!(text.status.code(), Some(2));

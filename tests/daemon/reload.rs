@@ -95,16 +95,22 @@ fn reload_changes_the_exposition_and_counters_continue() {
 }
 
 #[test]
-fn reload_refuses_an_empty_file() {
+fn reload_refuses_empty_files() {
     let configuration = Configuration::new("flush.interval = \"100ms\"\n");
     let mut daemon = Daemon::start_from(&configuration.file(), &[]);
     for empty in ["", "\n \n"] {
         configuration.change(&mut daemon, empty, false);
     }
+    let rules = configuration.0.path().join("rules.yml");
+    fs::write(&rules, "").unwrap();
+    let with_rules = format!("flush.interval = \"100ms\"\nmapping.mapping_file = \"{}\"\n", rules.display());
+    configuration.change(&mut daemon, &with_rules, false);
     // The interval of 100 ms is still in force, so this row comes soon.
     configuration.change(&mut daemon, "flush.interval = \"100ms\"\n# A comment.\n", true);
     let finished = daemon.stop();
-    assert!(finished.log.contains("tallyd.toml: the file is empty"), "{}", finished.log);
+    for file in ["tallyd.toml", "rules.yml"] {
+        assert!(finished.log.contains(&format!("{file}: the file is empty")), "{}", finished.log);
+    }
 }
 
 #[test]

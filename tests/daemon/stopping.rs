@@ -90,7 +90,8 @@ fn only_the_exporter_that_hangs_is_late_and_it_is_named_once() {
 
 #[test]
 fn other_signals_do_not_end_tallyd() {
-    let signals = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XCPU", "XFSZ"];
+    let signals =
+        ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XCPU", "XFSZ", "RTMIN+3"];
     let log = tempfile::NamedTempFile::new().unwrap();
     let file = format!("logging.file_path={}", log.path().display());
     let daemon = Daemon::start(&[&file, r#"logging.output=["console","file"]"#]);
@@ -140,7 +141,7 @@ impl Starting {
 
 #[test]
 fn stop_before_the_start_is_complete_succeeds() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "QUIT"] {
         assert!(Starting::new().tallyd.stop(signal).success(), "{signal}");
     }
 }
@@ -151,7 +152,7 @@ fn hang_up_before_the_start_is_complete_reloads_afterwards() {
     send_signal(starting.tallyd.0.id(), "HUP");
     starting.write_configuration();
     let log = || fs::read_to_string(starting.directory.path().join("log")).unwrap_or_default();
-    wait_until(|| log().contains("opened again"));
+    wait_until(|| log().contains("SIGHUP: tallyd reads its configuration again"));
     starting.write_configuration();
     wait_until(|| log().contains("mapping rules were read"));
     assert!(starting.tallyd.stop("TERM").success(), "{}", log());

@@ -8,8 +8,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
 
+use tallyd_harness::http::get;
 use tallyd_harness::process::ROOT;
-use tallyd_harness::{Daemon, Finished, wait_until};
+use tallyd_harness::{Daemon, Finished, HTTP, wait_until};
 use tempfile::TempDir;
 
 /// A tallyd that listens on UDP, TCP and a Unix socket, and that a test makes fail in one thread.
@@ -104,6 +105,23 @@ fn listener_that_cannot_accept_ends_tallyd() {
     let finished = faulty.wait("the listener tcp cannot accept connections: Invalid argument");
     assert_eq!(finished.sum("a", "value"), 1.0);
     drop(client);
+}
+
+#[test]
+fn health_checks_fail_while_the_flush_is_stuck() {
+    let faulty = Faulty::start("stall", "flush", &[&HTTP[..], &["flush.interval=100ms"]].concat());
+    let address = faulty.daemon.http_address();
+    let is_healthy = || ["/-/healthy", "/-/ready"].map(|path| get(address, path).code == 200);
+    wait_until(|| is_healthy() == [true, true]);
+    faulty.fail();
+    // This takes 15 seconds.
+    wait_until(|| is_healthy() == [false, false]);
+    let response = get(address, "/-/healthy");
+    assert_eq!(response.code, 503);
+    assert!(response.text().starts_with("not healthy: the last flush was "), "{}", response.text());
+    fs::remove_file(faulty.folder.path().join("fault")).unwrap();
+    wait_until(|| is_healthy() == [true, true]);
+    assert!(faulty.daemon.stop().status.success());
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) fn check_together(config: &Config) -> Result<Mapping, Problem> {
 }
 
 fn check_listeners(listeners: &ListenersSection) -> Result<(), Problem> {
-    let ListenersSection { udp, tcp, unix_datagram, unix_stream } = listeners;
+    let ListenersSection { udp, tcp, unix_datagram, unix_stream, .. } = listeners;
     if !(udp.enabled || tcp.enabled || unix_datagram.enabled || unix_stream.enabled) {
         let text = "every listener is turned off; set this one, or another, to true";
         return Err(Problem::new("listeners.udp.enabled", text));

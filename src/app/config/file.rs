@@ -5,12 +5,25 @@ use std::{fs, io};
 
 use toml::de;
 
-/// Reads a file, or returns the reason why it cannot be read.
-pub(super) fn read_text(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| match error.kind() {
+/// The occasion on which the configuration is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::app) enum Occasion {
+    /// The start of a command.
+    Start,
+    /// A reload. It refuses empty files, because a program that rewrites a file empties it first.
+    Reload,
+}
+
+/// Reads a file, or returns the reason why it cannot be used.
+pub(super) fn read_text(path: &Path, occasion: Occasion) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => "cannot be read: it is not UTF-8".to_owned(),
         _ => format!("cannot be read: {error}"),
-    })
+    })?;
+    if occasion == Occasion::Reload && text.trim().is_empty() {
+        return Err("the file is empty; to change back to the defaults, write a comment into it".to_owned());
+    }
+    Ok(text)
 }
 
 /// Returns the reason why a text is not TOML, and what to write instead.

@@ -6,12 +6,12 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::error::{ConfigError, Source, Warning};
+use super::error::{ConfigError, Source};
 use super::read::{Problem, Reader};
 use super::sections::{Config, DEFAULTS};
 use super::setting::{Setting, join};
-use super::{check, file, suspects};
-use crate::mapping::Mapping;
+use super::{Occasion, Ready, check, file, suspects};
+use crate::mapping::{Mapping, MappingError};
 
 /// The environment variables that configure tallyd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,15 +33,6 @@ impl Environment {
         picked.sort();
         Self(picked)
     }
-}
-
-/// The occasion on which the configuration is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::app) enum Occasion {
-    /// The start of a command.
-    Start,
-    /// A reload. It refuses an empty file, because a program that rewrites a file empties it first.
-    Reload,
 }
 
 /// Returns true for the variables that tell the containers of a pod where a service is, such as `TALLYD_SERVICE_HOST`,
@@ -71,21 +62,43 @@ pub fn load(
     environment: &Environment,
     arguments: &[String],
 ) -> Result<Config, ConfigError> {
-    load_with_warnings(Occasion::Start, file, environment, arguments).map(|(config, _)| config)
+    merge_layers(Occasion::Start, file, environment, arguments).map(|ready| ready.config)
 }
 
-/// Loads the configuration like [`load`], on any occasion. Also returns warnings about settings that are legal but
-/// probably mistakes.
+/// Loads the configuration like [`load`], and the rules of the mapping file.
 ///
 /// # Errors
 ///
 /// Returns the first error.
-pub(in crate::app) fn load_with_warnings(
+pub(in crate::app) fn prepare(
     occasion: Occasion,
     file: Option<&Path>,
     environment: &Environment,
     arguments: &[String],
-) -> Result<(Config, Vec<Warning>), ConfigError> {
+) -> Result<Ready, ConfigError> {
+    let mut ready = merge_layers(occasion, file, environment, arguments)?;
+    let path = &ready.config.mapping.mapping_file;
+    if !path.as_os_str().is_empty() {
+        let in_file =
+            |line: Option<u64>, problem| ConfigError::in_file(path, line.map(|line| line as usize), problem);
+        let text = file::read_text(path, occasion)
+            .map_err(|problem| in_file(None, format!("{problem}; see mapping.mapping_file")))?;
+        let mapping =
+            Mapping::from_yaml(&text).map_err(|MappingError { line, problem, .. }| in_file(line, problem))?;
+        let warnings = mapping.warnings().iter();
+        ready.warnings.extend(warnings.map(|warning| in_file(warning.line, warning.problem.clone())));
+        ready.mapping = mapping;
+    }
+    Ok(ready)
+}
+
+/// Merges and checks all sources of the configuration. The mapping consists of the rules in `mapping.mappings`.
+fn merge_layers(
+    occasion: Occasion,
+    file: Option<&Path>,
+    environment: &Environment,
+    arguments: &[String],
+) -> Result<Ready, ConfigError> {
     let defaults: Table =
         toml::from_str(DEFAULTS).map_err(|error| blame(&[], Problem::new("", error.message())))?;
     let mut layers = Vec::new();
@@ -102,10 +115,11 @@ pub(in crate::app) fn load_with_warnings(
     for layer in &layers {
         merge(&mut merged, &layer.table);
     }
-    let (config, own_rules) = read(merged).map_err(|problem| blame(&layers, problem))?;
+    let (config, mapping) = read(merged).map_err(|problem| blame(&layers, problem))?;
     let is_set = |key: &str| layers.iter().any(|layer| find(&layer.table, key).is_some());
-    let warnings = suspects::settings(&config, &own_rules, is_set);
-    Ok((config, warnings.into_iter().map(|problem| blame(&layers, problem)).collect()))
+    let warnings = suspects::settings(&config, &mapping, is_set);
+    let warnings = warnings.into_iter().map(|problem| blame(&layers, problem)).collect();
+    Ok(Ready { config, mapping, warnings })
 }
 
 /// Reads and checks the merged layers. Also returns the rules in `mapping.mappings`.
@@ -129,11 +143,8 @@ struct Layer {
 }
 
 fn read_file(path: &Path, occasion: Occasion) -> Result<Layer, ConfigError> {
-    let text = file::read_text(path).map_err(|problem| ConfigError::in_file(path, None, problem))?;
-    if occasion == Occasion::Reload && text.trim().is_empty() {
-        let problem = "the file is empty; for the defaults, write a comment into it".to_owned();
-        return Err(ConfigError::in_file(path, None, problem));
-    }
+    let text =
+        file::read_text(path, occasion).map_err(|problem| ConfigError::in_file(path, None, problem))?;
     let table = toml::from_str(&text).map_err(|error| {
         let line = error.span().map(|span| line_of(&text, span.start));
         ConfigError::in_file(path, line, file::syntax_problem(&text, &error))

@@ -26,8 +26,9 @@ mod values;
 
 pub use error::ConfigError;
 pub(in crate::app) use error::Warning;
+pub(in crate::app) use file::Occasion;
+pub(in crate::app) use layers::prepare;
 pub use layers::{Environment, load};
-pub(in crate::app) use layers::{Occasion, load_with_warnings};
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
 

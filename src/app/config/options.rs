@@ -5,8 +5,7 @@ use std::thread;
 
 use strum::VariantArray;
 
-use super::error::{ConfigError, Warning};
-use super::file::read_text;
+use super::error::ConfigError;
 use super::sections::{
     AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection, IdleSum,
     ListenersSection, PrometheusSection, Signed, TcpSection, UdpSection, UnixStreamSection,
@@ -18,8 +17,8 @@ use crate::app::explain::{self, Explainer};
 use crate::export;
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError};
-use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions};
-use crate::mapping::{HistogramOptions, Mapping, MappingError, MappingWarning};
+use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions, UnixDatagramOptions};
+use crate::mapping::{HistogramOptions, Mapping};
 use crate::model::{Kind, Percentile, Policies, Policy, Series, Statistics};
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
@@ -43,36 +42,6 @@ impl Config {
         changed
     }
 
-    /// Reads the mapping rules from the mapping file or, if none is set, from the configuration itself.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the file cannot be read, or the first error in it.
-    pub(in crate::app) fn mapping(&self) -> Result<Mapping, ConfigError> {
-        let path = &self.mapping.mapping_file;
-        if path.as_os_str().is_empty() {
-            // `load` has already checked these rules.
-            return Ok(self.mapping.own_rules().unwrap_or_default());
-        }
-        let text = read_text(path).map_err(|problem| {
-            ConfigError::in_file(path, None, format!("{problem}; see mapping.mapping_file"))
-        })?;
-        Mapping::from_yaml(&text).map_err(|MappingError { line, problem, .. }| {
-            ConfigError::in_file(path, line.map(|line| line as usize), problem)
-        })
-    }
-
-    /// Returns the warnings about the rules of the mapping file. `load_with_warnings` has those of other rules.
-    pub(in crate::app) fn mapping_warnings(&self, mapping: &Mapping) -> Vec<Warning> {
-        let path = &self.mapping.mapping_file;
-        let warnings = mapping.warnings().iter().filter(|_| !path.as_os_str().is_empty());
-        let warning = |warning: &MappingWarning| {
-            let line = warning.line.map(|line| line as usize);
-            ConfigError::in_file(path, line, warning.problem.clone())
-        };
-        warnings.map(warning).collect()
-    }
-
     /// Checks the web configuration file, if there is one, and the certificates that it names.
     ///
     /// # Errors
@@ -92,13 +61,18 @@ impl Config {
 
     /// Returns the options of the listeners.
     pub(in crate::app) fn listening(&self) -> ListenOptions {
-        let ListenersSection { udp, tcp, unix_datagram: datagram, unix_stream: stream } = &self.listeners;
+        let ListenersSection { udp, tcp, unix_datagram: datagram, unix_stream: stream, coalesce_delay } =
+            &self.listeners;
         let datagram_file = socket_file(&datagram.path, datagram.mode, &datagram.owner);
         let stream_file = socket_file(&stream.path, stream.mode, &stream.owner);
         ListenOptions {
             udp: udp.enabled.then(|| self.udp()),
             tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
-            unix_datagram: datagram.enabled.then(|| (datagram_file, datagram.max_datagram.get())),
+            unix_datagram: datagram.enabled.then(|| UnixDatagramOptions {
+                file: datagram_file,
+                max_datagram: datagram.max_datagram.get(),
+                coalesce_delay: coalesce_delay.get(),
+            }),
             unix_stream: stream.enabled.then(|| (stream_file, stream.streams())),
         }
     }
@@ -115,6 +89,7 @@ impl Config {
             receive_buffer: receive_buffer.get(),
             max_datagram: max_datagram.get(),
             share_port,
+            coalesce_delay: self.listeners.coalesce_delay.get(),
         }
     }
 
@@ -269,7 +244,7 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
-    use super::super::{Environment, load};
+    use super::super::{Environment, Occasion, load, prepare};
     use super::*;
     use crate::model::Named;
 
@@ -296,7 +271,7 @@ mod tests {
         let config = with(&[]);
         assert_eq!(config.aggregation_options(), AggregationOptions::default());
         assert_eq!(config.aggregation.idle.reporting(), IdleReporting::default());
-        let explainer = config.explainer(config.mapping().unwrap(), explain::Format::Text);
+        let explainer = config.explainer(Mapping::default(), explain::Format::Text);
         let Explainer { options, naming, max_line, .. } = Explainer::default();
         assert_eq!((explainer.options, explainer.naming, explainer.max_line), (options, naming, max_line));
     }
@@ -338,13 +313,13 @@ mod tests {
                     [mapping.defaults.histogram_options]\nbuckets = [1, 2]\nnative_histogram_max_buckets = 9\n";
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let toml = load(Some(file.path()), &Environment::default(), &[]).unwrap();
+        let toml = prepare(Occasion::Start, Some(file.path()), &Environment::default(), &[]).unwrap();
         let yaml = Mapping::from_yaml(
             "defaults:\n  observer_type: histogram\n  ttl: 90s\n  \
              summary_options: {quantiles: [{quantile: 0.99, error: 0.001}], max_age: 1m}\n  \
              histogram_options: {buckets: [1, 2], native_histogram_max_buckets: 9}\n",
         );
-        assert_eq!(toml.mapping().unwrap(), yaml.unwrap());
+        assert_eq!(toml.mapping, yaml.unwrap());
     }
 
     #[test]

@@ -43,6 +43,7 @@ sections! {
         timeout: HumanDuration, ("0s"..="10m", "a stop may not take longer");
     }
     pub(in crate::app) ListenersSection {
+        coalesce_delay: HumanDuration, ("0s"..="100ms", "the receive buffers would have to be too large");
         udp: UdpSection;
         tcp: TcpSection;
         unix_datagram: UnixDatagramSection;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::listen::{Framing, ListenOptions};
+use crate::listen::{Framing, ListenOptions, UnixDatagramOptions};
 
 /// A listener of tallyd, or of another server with the same protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,19 +56,20 @@ impl Target {
     /// Returns the reason in words if the configuration does not say where that listener is.
     pub(in crate::app) fn first_of(listening: &ListenOptions) -> Result<Self, String> {
         let ListenOptions { udp, tcp, unix_datagram, unix_stream } = listening;
-        let first = udp.as_ref().and_then(|udp| udp.addresses.first());
-        let ip = first.map(|address| (Self::Udp as fn(String) -> Self, *address));
-        if let (None, Some((file, _))) = (&ip, unix_datagram) {
-            return Ok(Self::UnixDatagram(file.path.clone()));
-        }
-        let ip = ip.or_else(|| tcp.as_ref().map(|(address, _)| (Self::Tcp as fn(String) -> Self, *address)));
-        match (ip, unix_stream) {
-            (Some((_, address)), _) if address.port() == 0 => {
-                Err("the configuration chooses a free port (0); give the port with --to".to_owned())
-            }
-            (Some((make, address)), _) => Ok(make(reachable(address).to_string())),
-            (None, Some((file, _))) => Ok(Self::UnixStream(file.path.clone())),
-            (None, None) => Err("the configuration has no listener; give one with --to".to_owned()),
+        let at = |address: SocketAddr| match address.port() {
+            0 => Err("the configuration chooses a free port (0); give the port with --to".to_owned()),
+            _ => Ok(reachable(address).to_string()),
+        };
+        if let Some(address) = udp.as_ref().and_then(|udp| udp.addresses.first()) {
+            Ok(Self::Udp(at(*address)?))
+        } else if let Some(UnixDatagramOptions { file, .. }) = unix_datagram {
+            Ok(Self::UnixDatagram(file.path.clone()))
+        } else if let Some((address, _)) = tcp {
+            Ok(Self::Tcp(at(*address)?))
+        } else if let Some((file, _)) = unix_stream {
+            Ok(Self::UnixStream(file.path.clone()))
+        } else {
+            Err("the configuration has no listener; give one with --to".to_owned())
         }
     }
 

@@ -94,7 +94,7 @@ impl Exporter for Console {
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         if self.append.close_if_moved() {
             let path = self.append.describe();
-            tracing::warn!(path, "the console's file was moved or deleted; tallyd opens its path again");
+            tracing::info!(path, "the console's file was moved or deleted; tallyd opens its path again");
         }
         let written = match self.format {
             Format::Text => {
@@ -129,10 +129,6 @@ impl Exporter for Console {
                 Err(ExportError::new(format!("cannot write to {}", self.append.describe()), error))
             }
         }
-    }
-
-    fn reopen(&mut self) {
-        self.append.reopen();
     }
 }
 

@@ -20,11 +20,12 @@ const NUMBER_WIDTH: usize = 12;
 const STATISTIC_WIDTH: usize = 8;
 
 /// tallyd's own metrics of losses, sorted and without their prefix.
-const LOSSES: [&str; 16] = [
+const LOSSES: [&str; 20] = [
     "connections_refused",
     "datagram_bytes_truncated",
     "datagrams_dropped",
     "datagrams_truncated",
+    "datagrams_unread",
     "drops_unreadable",
     "events_dropped",
     "export_errors",
@@ -33,7 +34,10 @@ const LOSSES: [&str; 16] = [
     "increases_absorbed",
     "lines_cut",
     "lines_rejected",
+    "log_lines_dropped",
+    "machine_udp_errors",
     "samples_absorbed",
+    "samples_undelivered",
     "series_quarantined",
     "series_refused",
     "snapshots_dropped",
@@ -94,8 +98,10 @@ impl<'a> Table<'a> {
         header.push(&format!("{} samples", overview.samples), false);
         header.push(&format!("{} rejected", overview.rejected), overview.rejected > 0);
         header.push(&format!("{} refused", overview.refused), overview.refused > 0);
-        let dropped = overview.datagrams_dropped;
-        header.push(&format!("{dropped} datagrams dropped"), dropped > 0);
+        match overview.datagrams_dropped {
+            Some(dropped) => header.push(&format!("{dropped} datagrams dropped"), dropped > 0),
+            None => header.push("datagrams dropped: unknown", true),
+        }
         header.text + "\n"
     }
 
@@ -487,6 +493,19 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_shows_every_loss_that_the_telemetry_page_lists() {
+        let page = include_str!("../../../docs/telemetry.md");
+        let section = page.split("\n## ").find(|section| section.starts_with("Rejected, refused or lost\n"));
+        let rows = section.unwrap().lines().filter_map(|line| line.strip_prefix("| `tallyd."));
+        let names: Vec<_> = rows.map(|row| row.split(['{', '`']).next().unwrap()).collect();
+        assert!(names.len() > 10, "{names:?}");
+        // A clamped value is in all results.
+        for name in names.into_iter().filter(|name| *name != "values_clamped") {
+            assert!(LOSSES.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
     fn rows_are_aligned_below_a_header() {
         let row = |kind, name: &str, tags: &[(&str, &str)], value| (Series::new(kind, name, tags), value);
         let rows = vec![
@@ -498,7 +517,7 @@ mod tests {
         ];
         let mut snapshot = snapshot(rows, Vec::new());
         snapshot.overview =
-            Overview { series: 3, lines: 7, samples: 3, rejected: 4, refused: 2, datagrams_dropped: 5 };
+            Overview { series: 3, lines: 7, samples: 3, rejected: 4, refused: 2, datagrams_dropped: Some(5) };
         let table = Table::new(&snapshot, None);
         let mut text = table.header();
         snapshot.rows.iter().for_each(|row| table.push(&mut text, row));

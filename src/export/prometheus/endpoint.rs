@@ -152,8 +152,8 @@ impl Exporter for Endpoint {
     }
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
-        self.scrape_interval.note_snapshot(snapshot);
         let outcome = self.cache.add(snapshot);
+        self.scrape_interval.note_window(self.cache.shortest_window(), snapshot.interval);
         if self.server.as_ref().is_some_and(Server::is_running) { Ok(outcome) } else { Err(panicked()) }
     }
 

@@ -30,19 +30,21 @@ struct Part {
 }
 
 impl PercentileWindow {
-    /// Adds an interval that ended at `end`, in nanoseconds. `extremes` are its smallest and its largest value.
+    /// Adds an interval that ended at `end`, in nanoseconds. `extremes` are its smallest and its largest value. Each part
+    /// of the window has at most `max_buckets` buckets.
     pub(super) fn add(
         &mut self,
         values: &NativeHistogram,
         extremes: RangeInclusive<f64>,
         end: u64,
-        length: Duration,
+        (length, max_buckets): (Duration, usize),
     ) {
         self.advance(end, length);
         let part_length = nanoseconds(length / PARTS);
         match self.parts.back_mut() {
             Some(part) if end - part.begin < part_length => {
                 part.values.add(values);
+                part.values.limit(max_buckets);
                 part.end = end;
                 part.min = part.min.min(*extremes.start());
                 part.max = part.max.max(*extremes.end());
@@ -69,9 +71,24 @@ impl PercentileWindow {
             (min, max) = (min.min(part.min), max.max(part.max));
             values.add(&part.values);
         }
+        let lowest = beyond_range(&values, &values.negative, -min);
+        let highest = beyond_range(&values, &values.positive, max);
         // The extremes are known exactly, so no middle of a bucket may lie outside them.
-        values.percentiles(percentiles).map(|value| value.clamp(min, max)).collect()
+        let exact = |value: f64| match (lowest, highest) {
+            (Some(middle), _) if value <= -middle => min,
+            (_, Some(middle)) if value >= middle => max,
+            _ => value.clamp(min, max),
+        };
+        values.percentiles(percentiles).map(exact).collect()
     }
+}
+
+/// Returns the middle of the outermost bucket if it holds values beyond the range of the histogram. This is so if the
+/// extreme lies outside the bucket. A percentile among these values is then the extreme, as in a single interval.
+fn beyond_range(values: &NativeHistogram, buckets: &[(i32, f64)], extreme: f64) -> Option<f64> {
+    let &(index, _) = buckets.last()?;
+    // Bounds are rounded.
+    (extreme > values.bound(index) * (1.0 + 1e-9)).then(|| values.middle(index))
 }
 
 #[cfg(test)]
@@ -94,7 +111,7 @@ mod tests {
         let mut window = PercentileWindow::default();
         let length = Duration::from_secs(30);
         for (interval, value) in [9.0, 1.0, 2.0, 3.0].into_iter().enumerate() {
-            window.add(&of_one(value), value..=value, (interval as u64 + 1) * 10 * SECOND, length);
+            window.add(&of_one(value), value..=value, (interval as u64 + 1) * 10 * SECOND, (length, 0));
         }
         let found = median(&window).unwrap();
         assert!((found - 2.0).abs() < 0.01, "{found}");
@@ -105,12 +122,30 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_many_intervals_has_few_parts() {
+    fn percentiles_beyond_the_range_of_the_histogram_are_the_extremes() {
+        let length = Duration::from_secs(30);
+        let mut window = PercentileWindow::default();
+        let sides = NativeHistogram::new(8, 0.0, [(0, 1.0), (64 * 256, 9.0)], [(64 * 256, 3.0)]);
+        window.add(&sides, -1e21..=1e25, 10 * SECOND, (length, 0));
+        let percentiles = [10.0, 30.0, 50.0].map(|percent| Percentile::new(percent).unwrap());
+        let found = window.percentiles(&percentiles);
+        assert!(found[0] == -1e21 && (found[1] - 1.0).abs() < 0.01 && found[2] == 1e25, "{found:?}");
+        // The largest value is in its bucket, so the percentile is the middle of that.
+        let mut window = PercentileWindow::default();
+        window.add(&of_one(2.0), 1.9..=2.0, 10 * SECOND, (length, 0));
+        assert!(median(&window).unwrap() < 2.0);
+    }
+
+    #[test]
+    fn a_window_of_many_intervals_has_few_parts_and_few_buckets() {
         let mut window = PercentileWindow::default();
         let length = Duration::from_mins(10);
         for interval in 1..=1000 {
-            window.add(&of_one(1.0), 1.0..=1.0, interval * 10 * SECOND, length);
+            let value = (interval as f64).exp2().sqrt();
+            window.add(&of_one(value), value..=value, interval * 10 * SECOND, (length, 10));
         }
+        let buckets = window.parts.iter().map(|part| part.values.positive.len()).max();
+        assert!(buckets <= Some(10), "{buckets:?}");
         assert!(window.parts.len() <= PARTS as usize + 1, "{}", window.parts.len());
         let oldest = 10_000 - window.parts[0].begin / SECOND;
         assert!((590..=720).contains(&oldest), "the window begins {oldest} s ago");

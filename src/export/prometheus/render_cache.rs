@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use enum_map::EnumMap;
@@ -52,6 +53,11 @@ impl RenderCache {
             }
         }
         outcome
+    }
+
+    /// Returns the shortest time that the percentiles of a summary cover, as [`Totals::shortest_window`] does.
+    pub(super) fn shortest_window(&self) -> Option<Duration> {
+        self.totals.read().shortest_window()
     }
 
     /// Returns true once there is something to scrape.
@@ -120,7 +126,7 @@ impl Write for Pieces {
 mod tests {
     use std::io::Read;
     use std::thread;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use flate2::read::GzDecoder;
     use memchr::memmem;

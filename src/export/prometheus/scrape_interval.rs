@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::model::{Exposition, Gauge, Policies, Snapshot, Telemetry};
+use crate::model::{Gauge, Telemetry};
 
 /// The number of slow scrapes in a row after which tallyd warns. A single one may follow a restart of Prometheus.
 const SLOW_SCRAPES: u32 = 3;
 
-/// The time between scrapes, compared with the time that the percentiles of a page cover.
+/// Compares the time between scrapes with the time that the percentiles of a page cover.
 ///
 /// A scrape shows percentiles of the latest interval, or of the configured window. If Prometheus scrapes less often, it
 /// never sees the percentiles of the time between.
@@ -23,7 +23,7 @@ pub(super) struct ScrapeInterval {
 #[derive(Debug, Default)]
 struct State {
     latest: Option<Instant>,
-    /// The time that the percentiles of every summary cover. `None` while no series is shown as a summary.
+    /// The time that the percentiles of every summary cover. `None` while the page has no summary.
     covered: Option<Duration>,
     /// The number of slow scrapes in a row.
     slow: u32,
@@ -44,9 +44,9 @@ impl ScrapeInterval {
         }
     }
 
-    /// Notes the time that the percentiles of a page with this snapshot cover.
-    pub(super) fn note_snapshot(&self, snapshot: &Snapshot) {
-        let covered = shortest_window(&snapshot.policies).map(|window| window.max(snapshot.interval));
+    /// Notes the shortest window of the summaries on the page, and the length of the latest interval.
+    pub(super) fn note_window(&self, shortest: Option<Duration>, interval: Duration) {
+        let covered = shortest.map(|window| window.max(interval));
         self.covered.set(covered.map_or(f64::NAN, |covered| covered.as_secs_f64()));
         self.state.lock().covered = covered;
     }
@@ -84,31 +84,14 @@ impl SlowScrapes {
     }
 }
 
-/// Returns the shortest window of the policies that show summaries.
-fn shortest_window(policies: &Policies) -> Option<Duration> {
-    let summaries = policies.iter().filter(|policy| policy.exposition == Exposition::Summary);
-    summaries.map(|policy| policy.percentile_window).min()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::SystemTime;
-
     use super::*;
-    use crate::model::{Overview, Policy, Rows};
 
-    fn interval(exposition: Exposition, percentile_window: Duration) -> ScrapeInterval {
+    /// Returns the state after an interval of ten seconds with summaries of this window.
+    fn interval(window: Option<Duration>) -> ScrapeInterval {
         let scrapes = ScrapeInterval::register(&Telemetry::default());
-        let policy = Policy { exposition, percentile_window, ..Policy::default() };
-        scrapes.note_snapshot(&Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: Arc::new(Policies::new(vec![policy])),
-            rows: Rows::default(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        });
+        scrapes.note_window(window, Duration::from_secs(10));
         scrapes
     }
 
@@ -121,9 +104,9 @@ mod tests {
     #[test]
     fn slow_scrapes_of_summaries_are_warned_of_once() {
         let minute = Duration::from_mins(1);
-        assert_eq!(warnings(&interval(Exposition::Summary, Duration::ZERO), minute), [3]);
-        assert_eq!(warnings(&interval(Exposition::Summary, minute), minute), [0; 0]);
-        assert_eq!(warnings(&interval(Exposition::Histogram, Duration::ZERO), minute), [0; 0]);
-        assert_eq!(warnings(&interval(Exposition::Summary, Duration::ZERO), minute / 6), [0; 0]);
+        assert_eq!(warnings(&interval(Some(Duration::ZERO)), minute), [3]);
+        assert_eq!(warnings(&interval(Some(minute)), minute), [0; 0]);
+        assert_eq!(warnings(&interval(None), minute), [0; 0]);
+        assert_eq!(warnings(&interval(Some(Duration::ZERO)), minute / 6), [0; 0]);
     }
 }

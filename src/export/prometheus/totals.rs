@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::admission::{self, Admission};
 use super::families::{Distribution, Families, Family, Member, Total};
@@ -34,7 +34,12 @@ pub struct Totals {
     interval_began: f64,
     /// True if a family leaves the page at the end of this interval.
     has_leaving: bool,
-    warned: WarnOnce,
+    /// The rows that were named because they are kept off the page.
+    named_as_kept_off: WarnOnce,
+    /// The series that were named because their total absorbs increases.
+    named_as_absorbing: WarnOnce,
+    /// The shortest time that the percentiles of a summary cover. `None` if no summary had samples under these rules.
+    shortest_window: Option<Duration>,
 }
 
 impl Totals {
@@ -51,7 +56,9 @@ impl Totals {
             clock: 0,
             interval_began: 0.0,
             has_leaving: false,
-            warned: WarnOnce::default(),
+            named_as_kept_off: WarnOnce::default(),
+            named_as_absorbing: WarnOnce::default(),
+            shortest_window: None,
         }
     }
 
@@ -110,7 +117,9 @@ impl Totals {
         self.placements.add(new);
         self.families.sort();
         self.expire(&idle);
-        let not_logged = self.warned.end_snapshot();
+        // `tallyd.increases_absorbed` counts the others.
+        _ = self.named_as_absorbing.end_snapshot();
+        let not_logged = self.named_as_kept_off.end_snapshot();
         if not_logged > 0 {
             tracing::warn!(
                 not_logged,
@@ -131,6 +140,12 @@ impl Totals {
         for number in self.placements.iter().filter_map(|(_, placement)| placement.member()) {
             self.families.member_mut(number).is_gone = false;
         }
+    }
+
+    /// Returns the shortest time that the percentiles of a summary cover, where zero means the latest interval. Returns
+    /// `None` if no summary had samples since the rules changed.
+    pub(super) fn shortest_window(&self) -> Option<Duration> {
+        self.shortest_window
     }
 
     /// Returns the quarantined series and the reasons.
@@ -154,7 +169,7 @@ impl Totals {
 
     /// Logs once that a series is kept off the page, or an interval of it.
     fn warn_kept_off(&mut self, series: &Series, reason: QuarantineReason) {
-        if self.warned.is_new((series, reason)) {
+        if self.named_as_kept_off.is_new((series, reason)) {
             let (series, family, reason) =
                 (series.shortened(), shortened(&self.naming.family(series)), reason.name());
             tracing::warn!(series, family, reason, "a series is kept off the page");
@@ -232,8 +247,6 @@ impl Totals {
         if self.families.member(number).policy != HeldPolicy::assigned(row.policy) {
             self.change_policy(number, row.policy)?;
         }
-        outcome.merged[MergeReason::Labels] += u64::from(by_labels);
-        outcome.merged[MergeReason::Series] += u64::from(by_series);
         let member = self.families.member_mut(number);
         let policy = self.policies.get(member.policy.id());
         // This divides, because no f64 is exactly 0.001: 13 ms are 0.013 s.
@@ -251,11 +264,18 @@ impl Totals {
                 let Distribution { count, sum, quantiles, window, buckets, native } = &mut **total;
                 let Summary { percentiles, buckets: new, native: new_native, .. } = &**summary;
                 is_absorbed = absorbs(count, summary.count) | absorbs(sum, summary.sum / divisor);
+                if policy.exposition == Exposition::Summary {
+                    let window = policy.percentile_window;
+                    self.shortest_window =
+                        Some(self.shortest_window.map_or(window, |other| other.min(window)));
+                }
                 match new_native {
                     Some(values) if !policy.percentile_window.is_zero() => {
                         let window = window.get_or_insert_default();
                         let extremes = summary.min / divisor..=summary.max / divisor;
-                        window.add(values, extremes, self.clock, policy.percentile_window);
+                        let max_buckets = policy.statistics.native.map_or(0, |native| native.max_buckets);
+                        let limits = (policy.percentile_window, max_buckets);
+                        window.add(values, extremes, self.clock, limits);
                         *quantiles = window.percentiles(&policy.statistics.percentiles);
                     }
                     _ => {
@@ -273,13 +293,15 @@ impl Totals {
             _ => {}
         }
         member.seen = self.clock;
+        outcome.merged[MergeReason::Labels] += u64::from(by_labels);
+        outcome.merged[MergeReason::Series] += u64::from(by_series);
         if is_absorbed {
             outcome.absorbed += 1;
-            if self.warned.is_new((row.series, "absorbed")) {
+            if self.named_as_absorbing.is_new(row.series) {
                 let series = row.series.shortened();
                 tracing::error!(
                     series,
-                    "a running total is so large that it stands still; restart tallyd to begin again"
+                    "a running total is so large that increases do not change it; restart tallyd to begin again"
                 );
             }
         }
@@ -339,6 +361,7 @@ impl Totals {
     /// too.
     fn change_rules(&mut self, snapshot: &Snapshot) {
         let earlier = mem::replace(&mut self.policies, Arc::clone(&snapshot.policies));
+        self.shortest_window = None;
         let carried = self.policies.carried_from(&earlier);
         self.families.families_mut().for_each(|family| family.policy = family.policy.carry_over(&carried));
 

@@ -107,12 +107,12 @@ impl NaiveTotals {
                 if !family.has_type_of(row, policies) {
                     return Err(QuarantineReason::TypeConflict);
                 }
-                outcome.merged.values_mut().zip(merges).for_each(|(sum, merged)| *sum += u64::from(merged));
                 family.use_help(row.policy);
                 let member = family.members.get_mut(&labels).unwrap();
                 member.change_policy(row.policy, policies, began);
                 outcome.absorbed += u64::from(member.add(row.value)?);
                 member.seen = self.clock;
+                outcome.merged.values_mut().zip(merges).for_each(|(sum, merged)| *sum += u64::from(merged));
                 Ok(())
             });
             if let Err(reason) = added {

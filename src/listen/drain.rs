@@ -1,0 +1,204 @@
+//! Lets the flush wait until receivers have recorded what had arrived before a moment.
+//!
+//! ```text
+//!  flush     -- request -->  DrainRequests  -- wakes -->  DrainAnswers, one per receiver
+//!  flush  <-- is_answered --                <-- answer --  after it saw its socket empty
+//! ```
+//!
+//! A receiver reads the number of the latest request before it reads its socket. Once the socket is empty, and
+//! everything that came out of it is recorded, the receiver answers with that number.
+
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Release, SeqCst},
+};
+use std::sync::{Arc, Weak};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The longest wait for receivers that rest. Draining takes less, unless datagrams arrive faster than the receiver
+/// records them.
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The longest wait of a late flush. A receiver that sleeps in the kernel does not answer.
+const LATE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The time between two looks at the answers.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// The requests of the flush to all receivers. Clones share one list of receivers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DrainRequests(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The number of the latest request.
+    latest: AtomicU64,
+    receivers: Mutex<Vec<Receiver>>,
+}
+
+#[derive(Debug)]
+struct Receiver {
+    thread: Thread,
+    /// Gone once the receiver has ended. It then counts as drained.
+    state: Weak<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The latest request that was answered.
+    answered: AtomicU64,
+    /// True from the start of a rest until the receiver has seen its socket empty and sleeps in the kernel.
+    is_resting: AtomicBool,
+}
+
+/// The answers of one receiver.
+#[derive(Debug)]
+pub(super) struct DrainAnswers {
+    requests: Arc<Shared>,
+    state: Arc<State>,
+}
+
+impl DrainRequests {
+    /// Adds the calling thread as a receiver.
+    pub(super) fn register(&self) -> DrainAnswers {
+        let answered = AtomicU64::new(self.0.latest.load(SeqCst));
+        let state = Arc::new(State { answered, is_resting: AtomicBool::new(false) });
+        let mut receivers = self.0.receivers.lock();
+        receivers.retain(|receiver| receiver.state.strong_count() > 0);
+        receivers.push(Receiver { thread: thread::current(), state: Arc::downgrade(&state) });
+        DrainAnswers { requests: Arc::clone(&self.0), state }
+    }
+
+    /// Waits until all receivers that rest have recorded what had arrived before the call.
+    ///
+    /// If the flush is late, datagrams may also wait for receivers that sleep in the kernel, because the process was
+    /// suspended or had no CPU. This then waits for all receivers, but not longer than the flush is late already.
+    pub(crate) fn drain(&self, lateness: Option<Duration>) {
+        let request = self.0.latest.fetch_add(1, SeqCst) + 1;
+        let receivers = self.0.receivers.lock();
+        receivers.iter().for_each(|receiver| receiver.thread.unpark());
+        let patience = lateness.map_or(PATIENCE, |lateness| lateness.min(LATE_PATIENCE));
+        let begin = Instant::now();
+        let is_drained = |receiver: &Receiver| {
+            receiver.state.upgrade().is_none_or(|state| {
+                let must_answer = lateness.is_some() || state.is_resting.load(SeqCst);
+                !must_answer || state.answered.load(Acquire) >= request
+            })
+        };
+        while !receivers.iter().all(is_drained) && begin.elapsed() < patience {
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+#[cfg(test)]
+impl DrainRequests {
+    /// Returns true if a receiver rests.
+    pub(super) fn has_resting(&self) -> bool {
+        let is_resting =
+            |receiver: &Receiver| receiver.state.upgrade().is_some_and(|state| state.is_resting.load(SeqCst));
+        self.0.receivers.lock().iter().any(is_resting)
+    }
+}
+
+impl DrainAnswers {
+    /// Returns the number of the latest request. A receiver calls this before it reads its socket.
+    pub(super) fn latest_request(&self) -> u64 {
+        self.requests.latest.load(SeqCst)
+    }
+
+    /// Answers a request. The socket was empty after the receiver had learned of the request, and all that came out of
+    /// it is recorded.
+    pub(super) fn answer(&self, request: u64) {
+        self.state.answered.store(request, Release);
+    }
+
+    /// Rests for `time`, or until a request after `answered` or something else unparks the thread.
+    pub(super) fn rest(&self, time: Duration, answered: u64) {
+        // If the flush does not see this, then the next line sees its request.
+        self.state.is_resting.store(true, SeqCst);
+        if self.latest_request() == answered {
+            thread::park_timeout(time);
+        }
+    }
+
+    /// Notes that the receiver is about to sleep in the kernel. Its socket was empty.
+    pub(super) fn end_rest(&self) {
+        self.state.is_resting.store(false, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    /// Runs a receiver that records the request that it has learned of whenever it looks at its socket.
+    fn with_receiver(rests: bool, test: impl FnOnce(&DrainRequests, &mpsc::Receiver<u64>)) {
+        let requests = DrainRequests::default();
+        let (record, recorded) = mpsc::channel();
+        let for_thread = requests.clone();
+        let receiver = thread::spawn(move || {
+            let answers = for_thread.register();
+            loop {
+                let request = answers.latest_request();
+                if record.send(request).is_err() {
+                    break;
+                }
+                answers.answer(request);
+                if rests {
+                    answers.rest(LONG, request);
+                } else {
+                    answers.end_rest();
+                    thread::park();
+                }
+            }
+        });
+        assert_eq!(recorded.recv(), Ok(0));
+        while rests && !requests.has_resting() {
+            thread::yield_now();
+        }
+        test(&requests, &recorded);
+        drop(recorded);
+        receiver.thread().unpark();
+        receiver.join().unwrap();
+    }
+
+    #[test]
+    fn a_drain_wakes_a_resting_receiver_and_waits_for_it() {
+        with_receiver(true, |requests, recorded| {
+            for request in 1..=100 {
+                let begin = Instant::now();
+                requests.drain(None);
+                let has_waited = begin.elapsed() < PATIENCE;
+                // On a busy machine, the receiver may need longer than the patience.
+                let latest = if has_waited { recorded.try_recv().ok() } else { recorded.recv().ok() };
+                assert_eq!(latest, Some(request));
+            }
+        });
+    }
+
+    #[test]
+    fn only_a_late_drain_waits_for_a_receiver_that_does_not_rest() {
+        let requests = DrainRequests::default();
+        let answers = requests.register();
+        let begin = Instant::now();
+        requests.drain(Some(LONG));
+        assert!(begin.elapsed() >= LATE_PATIENCE);
+        requests.drain(None);
+        answers.answer(answers.latest_request());
+        drop(answers);
+        // A receiver that has ended does not count. A wait would be a minute.
+        requests.drain(Some(LONG));
+        with_receiver(false, |requests, recorded| {
+            requests.drain(Some(LONG));
+            assert_eq!(recorded.recv(), Ok(1));
+        });
+    }
+}
