@@ -36,9 +36,10 @@ pub(crate) fn run() -> Result<(), Error> {
     let mut buffers: [Box<[u8]>; BATCH] =
         std::array::from_fn(|_| vec![0; udp.max_datagram].into_boxed_slice());
     let mut headers = MultiHeaders::<()>::preallocate(BATCH, None);
+    let flags = MsgFlags::MSG_WAITFORONE | MsgFlags::MSG_TRUNC;
     loop {
         let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-        match recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None) {
+        match recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
