@@ -11,11 +11,13 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::generator::{self, Client};
+use crate::client::Client;
+use crate::generator;
+use crate::measurement::settle;
 use crate::null_sink;
 use crate::process::{Cores, Error, Process};
-use crate::round::settle;
-use crate::streams::{Content, Pace, Ring, Stream};
+use crate::ring::Ring;
+use crate::streams::{Content, Pace, Stream};
 use crate::tallyd::{Tallyd, settings};
 
 /// The name for `--stream`.

@@ -6,7 +6,7 @@
 //! +-------------------------+    127.0.0.1     +---------------------------------+
 //! | streams --> generator --|------ UDP ------>| null sink, and the real tallyd  |
 //! |                         |                  +---------------------------------+
-//! |   round <---------------|--- CPU clock, socket queue, drops: from the kernel |
+//! | measurement <-----------|--- CPU clock, socket queue, drops: from the kernel |
 //! |  tallyd <---------------|--- its own metrics: from tallyd's standard output  |
 //! +-------------------------+
 //! ```
@@ -27,18 +27,22 @@
 //! ```
 
 mod arguments;
+mod client;
 mod generator;
 mod idle;
+mod measurement;
 mod memory;
 mod null_sink;
 mod peers;
 mod process;
 mod report;
+mod ring;
 mod round;
 mod streams;
 mod tallyd;
 #[path = "../traffic/mod.rs"]
 mod traffic;
+mod turns;
 #[path = "../wait_clock/mod.rs"]
 mod wait_clock;
 
@@ -81,7 +85,7 @@ fn bench(arguments: &Arguments) -> Result<(), Error> {
     if arguments.peers {
         report::peers_heading(arguments);
         for stream in streams {
-            report::peers(stream, &peers::measure(stream, arguments, cores)?);
+            report::peers(stream, &turns::measure_all(stream, arguments, cores)?);
         }
         report::missing_peers();
     } else if !streams.is_empty() {

@@ -24,10 +24,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::generator::{self, Client};
+use crate::client::Client;
+use crate::generator;
+use crate::measurement::{settle, wait_for_multiple_of};
 use crate::process::{Cores, Error, Memory, Process};
-use crate::round::{settle, wait_for_multiple_of};
-use crate::streams::{Content, Pace, Ring, Stream};
+use crate::ring::Ring;
+use crate::streams::{Content, Pace, Stream};
 use crate::tallyd::{Tallyd, settings};
 
 /// The name for `--stream`.

@@ -2,11 +2,13 @@
 
 use crate::arguments::Arguments;
 use crate::idle;
+use crate::measurement::ReceiverCost;
 use crate::memory;
-use crate::peers::{self, Entry};
+use crate::peers;
 use crate::process::Cores;
-use crate::round::{ReceiverCost, Round};
+use crate::round::Round;
 use crate::streams::Stream;
+use crate::turns::Entry;
 
 /// The percentage of time for which the null sink may wait for its core. On an idle machine, it waits for less than
 /// 3 %, partly because of tallyd's flush. With another busy process, it waits for more than 15 %, and its CPU time can
@@ -85,7 +87,7 @@ pub(crate) fn peers(stream: &Stream, entries: &[Entry]) {
         println!(
             "| {} | {} | {:.0} | {:.2} | {:.2} | {:.2} | {lost:.1} % | {:.1} MB |",
             stream.title,
-            entry.name,
+            entry.candidate.name(),
             ascending(times.iter().copied())[middle],
             ratios[middle],
             ratios[0],
