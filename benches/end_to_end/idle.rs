@@ -35,15 +35,11 @@ pub(crate) const CASES: [Case; 2] = [
     Case { title: "1,000 datagrams of one line per second, evenly spaced", trickle: true },
 ];
 
-/// A stream of one line per millisecond. Each burst of the generator is a single line.
-const TRICKLE: Stream = Stream {
-    name: NAME,
-    title: "",
-    content: Content::Counters,
-    series: 1000,
-    lines_per_datagram: 1,
-    pace: Pace::LinesPerSecond(1000),
-};
+/// Returns a stream of one line per millisecond. Each burst of the generator is a single line.
+fn trickle() -> Stream {
+    let pace = Pace::LinesPerSecond(1000);
+    Stream { lines_per_datagram: 1, ..Stream::new(NAME, "", Content::Counters, pace) }
+}
 
 /// The cost of a process per second.
 #[derive(Debug, Clone, Copy)]
@@ -63,20 +59,21 @@ pub(crate) fn measure(case: &Case, test: bool, cores: Cores) -> Result<Measured,
     let interval = Duration::from_secs(if test { 1 } else { 10 });
     let null_sink = null_sink::start(cores)?;
     let tallyd = Tallyd::start(cores, &settings(interval))?;
-    let ring = Ring::of(&TRICKLE);
+    let stream = trickle();
+    let ring = Ring::of(&stream);
     let mut clients = [Client::new(&ring, null_sink.address)?, Client::new(&ring, tallyd.process.address)?];
     // After this pass, all threads have started, and every series has had its first sample.
-    pass(case, &mut clients, Duration::from_secs(1))?;
+    pass(case, &stream, &mut clients, Duration::from_secs(1))?;
     let before = [Reading::of(&null_sink)?, Reading::of(&tallyd.process)?];
-    pass(case, &mut clients, interval)?;
+    pass(case, &stream, &mut clients, interval)?;
     let after = [Reading::of(&null_sink)?, Reading::of(&tallyd.process)?];
-    tallyd.stop()?.check_counters(clients[1].sent(), TRICKLE.lines_per_datagram)?;
+    tallyd.stop()?.check_counters(clients[1].sent(), stream.lines_per_datagram)?;
     Ok(Measured { null_sink: after[0].since(before[0]), tallyd: after[1].since(before[1]) })
 }
 
-fn pass(case: &Case, clients: &mut [Client<'_>], time: Duration) -> io::Result<()> {
+fn pass(case: &Case, stream: &Stream, clients: &mut [Client<'_>], time: Duration) -> io::Result<()> {
     if case.trickle {
-        generator::run(clients, &TRICKLE, time)
+        generator::run(clients, stream, time)
     } else {
         thread::sleep(time);
         Ok(())

@@ -71,11 +71,13 @@ fn main() -> ExitCode {
 
 fn bench(arguments: &Arguments) -> Result<(), Error> {
     let cores = Cores::assign()?;
-    let streams: Vec<_> = streams::ALL.iter().filter(|stream| arguments.selects(stream.name)).collect();
+    let streams: Vec<_> =
+        streams::all().into_iter().filter(|stream| arguments.selects(&stream.name)).collect();
     // With `--peers`, the bench measures only streams.
     let [memory, idle] = [memory::NAME, idle::NAME].map(|name| !arguments.peers && arguments.selects(name));
     if streams.is_empty() && !memory && !idle {
-        let names = streams::ALL.iter().map(|stream| stream.name).chain([memory::NAME, idle::NAME]);
+        let names = streams::all().into_iter().map(|stream| stream.name);
+        let names = names.chain([memory::NAME, idle::NAME].map(str::to_owned));
         return Err(format!(
             "there is no such stream; the streams are: {}",
             names.collect::<Vec<_>>().join(", ")
@@ -84,13 +86,13 @@ fn bench(arguments: &Arguments) -> Result<(), Error> {
     }
     if arguments.peers {
         report::peers_heading(arguments);
-        for stream in streams {
+        for stream in &streams {
             report::peers(stream, &turns::measure_all(stream, arguments, cores)?);
         }
         report::missing_peers();
     } else if !streams.is_empty() {
         report::streams_heading(arguments, cores);
-        for stream in streams {
+        for stream in &streams {
             report::stream(stream, &round::all(stream, arguments, cores)?);
         }
     }

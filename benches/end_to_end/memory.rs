@@ -50,19 +50,19 @@ pub(crate) struct Case {
     samples: usize,
     interval: Duration,
     intervals: u32,
+    /// The largest number of resident bytes after a flush that is good enough.
+    pub(crate) target: u64,
 }
 
 impl Case {
     /// Returns a stream to the first `series`.
     fn stream(&self, series: usize, samples: usize) -> Stream {
         let rate = (series * samples) as f64 / self.interval.as_secs_f64();
+        let pace = Pace::LinesPerSecond(rate as u32);
         Stream {
-            name: NAME,
-            title: self.title,
-            content: self.content,
             series,
             lines_per_datagram: LINES_PER_DATAGRAM,
-            pace: Pace::LinesPerSecond(rate as u32),
+            ..Stream::new(NAME, self.title, self.content, pace)
         }
     }
 
@@ -103,6 +103,7 @@ pub(crate) fn cases(test: bool) -> [Case; 2] {
         samples: 1,
         interval: Duration::from_secs(2),
         intervals: 20,
+        target: 170_000_000,
     };
     let timings = Case {
         title: "100,000 timing series, 100 samples each in an interval",
@@ -111,6 +112,7 @@ pub(crate) fn cases(test: bool) -> [Case; 2] {
         samples: 100,
         interval: Duration::from_secs(6),
         intervals: 20,
+        target: 140_000_000,
     };
     let shortened = |case: Case| Case {
         series: case.series / 50,
