@@ -27,6 +27,8 @@ pub(crate) struct Arguments {
     pub(crate) test: bool,
     /// True if the bench also measures other servers.
     pub(crate) peers: bool,
+    /// tallyd's `listeners.coalesce_delay`, if it differs from the default.
+    pub(crate) coalesce: Option<Duration>,
     /// The name of the only stream to measure. Without it, the bench measures all streams.
     stream: Option<String>,
 }
@@ -55,8 +57,15 @@ impl Role {
 /// Parses the command line. cargo passes the same words to all benches, so unknown words are ignored.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let second = Duration::from_secs(1);
-    let mut arguments =
-        Arguments { rounds: 5, measured: second, interval: second, test: false, peers: false, stream: None };
+    let mut arguments = Arguments {
+        rounds: 5,
+        measured: second,
+        interval: second,
+        test: false,
+        peers: false,
+        coalesce: None,
+        stream: None,
+    };
     let mut bench = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -71,6 +80,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 arguments.measured = Duration::from_millis((seconds * 1e3) as u64);
             }
             "--stream" => arguments.stream = Some(value()?),
+            "--coalesce" => arguments.coalesce = Some(parse_delay(&value()?)?),
             "--peers" => arguments.peers = true,
             "--test" => arguments.test = true,
             "--bench" => bench = true,
@@ -87,6 +97,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         arguments.interval = second;
     }
     Ok(arguments)
+}
+
+fn parse_delay(word: &str) -> Result<Duration, String> {
+    humantime::parse_duration(word).map_err(|error| format!("{word} is not a duration such as 20ms: {error}"))
 }
 
 const ROUNDS: &str = "--rounds must be a number of at least 1";

@@ -11,6 +11,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::arguments::Arguments;
 use crate::client::Client;
 use crate::generator;
 use crate::measurement::settle;
@@ -55,10 +56,10 @@ pub(crate) struct Measured {
     pub(crate) tallyd: Cost,
 }
 
-pub(crate) fn measure(case: &Case, test: bool, cores: Cores) -> Result<Measured, Error> {
-    let interval = Duration::from_secs(if test { 1 } else { 10 });
+pub(crate) fn measure(case: &Case, arguments: &Arguments, cores: Cores) -> Result<Measured, Error> {
+    let interval = Duration::from_secs(if arguments.test { 1 } else { 10 });
     let null_sink = null_sink::start(cores)?;
-    let tallyd = Tallyd::start(cores, &settings(interval))?;
+    let tallyd = Tallyd::start(cores, &settings(interval, arguments))?;
     let stream = trickle();
     let ring = Ring::of(&stream);
     let mut clients = [Client::new(&ring, null_sink.address)?, Client::new(&ring, tallyd.process.address)?];

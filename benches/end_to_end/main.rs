@@ -22,6 +22,7 @@
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row
 //! cargo bench --bench end_to_end -- --stream memory                    the memory of many series: four minutes
 //! cargo bench --bench end_to_end -- --stream idle                      the cost without traffic
+//! cargo bench --bench end_to_end -- --coalesce 0s                      with another `listeners.coalesce_delay`
 //! cargo bench --bench end_to_end -- --peers --rounds 3                 other servers, too: ten minutes
 //! cargo bench --bench end_to_end -- --seconds 10                       with the default flush interval
 //! ```
@@ -99,13 +100,13 @@ fn bench(arguments: &Arguments) -> Result<(), Error> {
     if memory {
         report::memory_heading();
         for case in memory::cases(arguments.test) {
-            report::memory(&case, &memory::measure(&case, cores)?);
+            report::memory(&case, &memory::measure(&case, arguments, cores)?);
         }
     }
     if idle {
         report::idle_heading();
         for case in idle::CASES {
-            report::idle(&case, &idle::measure(&case, arguments.test, cores)?);
+            report::idle(&case, &idle::measure(&case, arguments, cores)?);
         }
     }
     if arguments.test {

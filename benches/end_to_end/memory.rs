@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::arguments::Arguments;
 use crate::client::Client;
 use crate::generator;
 use crate::measurement::{settle, wait_for_multiple_of};
@@ -123,8 +124,8 @@ pub(crate) fn cases(test: bool) -> [Case; 2] {
     [counters, timings].map(|case| if test { shortened(case) } else { case })
 }
 
-pub(crate) fn measure(case: &Case, cores: Cores) -> Result<Measured, Error> {
-    let mut settings = settings(case.interval);
+pub(crate) fn measure(case: &Case, arguments: &Arguments, cores: Cores) -> Result<Measured, Error> {
+    let mut settings = settings(case.interval, arguments);
     let expire_after = case.expire_after().as_millis();
     settings.push(format!("aggregation.expire_after.{}={expire_after}ms", case.kind()));
     let mut tallyd = Tallyd::start(cores, &settings)?;

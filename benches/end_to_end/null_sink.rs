@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
@@ -11,7 +10,7 @@ use tallyd::listen::bind_udp;
 
 use crate::arguments::NULL_SINK;
 use crate::process::{self, Cores, Error, Process};
-use crate::tallyd::settings;
+use crate::tallyd::socket_settings;
 use crate::traffic::BATCH;
 
 /// Starts a null sink in its own process.
@@ -28,7 +27,7 @@ pub(crate) fn start(cores: Cores) -> Result<Process, Error> {
 /// Runs as the null sink: prints its address and receives until it is killed.
 pub(crate) fn run() -> Result<(), Error> {
     // tallyd's own code opens the socket, with the same settings as in tallyd.
-    let udp = load(None, &Environment::default(), &settings(Duration::from_hours(1)))?.udp();
+    let udp = load(None, &Environment::default(), &socket_settings())?.udp();
     let socket = bind_udp(&udp)?.remove(0);
     println!("{}", socket.local_addr()?);
     std::io::stdout().flush()?;

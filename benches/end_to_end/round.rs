@@ -30,7 +30,7 @@ pub(crate) fn all(stream: &Stream, arguments: &Arguments, cores: Cores) -> Resul
 
 fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> Result<Round, Error> {
     let null_sink = null_sink::start(cores)?;
-    let tallyd = Tallyd::start(cores, &settings(arguments.interval))?;
+    let tallyd = Tallyd::start(cores, &settings(arguments.interval, arguments))?;
     let receivers = [&null_sink, &tallyd.process];
     let mut clients = Vec::new();
     for receiver in receivers {

@@ -76,7 +76,7 @@ impl Candidate {
     fn start(self, arguments: &Arguments, cores: Cores) -> Result<Running, Error> {
         Ok(match self {
             Self::NullSink => Running::NullSink(null_sink::start(cores)?),
-            Self::Tallyd => Running::Tallyd(Tallyd::start(cores, &settings(arguments.interval))?),
+            Self::Tallyd => Running::Tallyd(Tallyd::start(cores, &settings(arguments.interval, arguments))?),
             Self::Peer(peer) => Running::Peer(Server::start(peer, cores)?),
         })
     }
