@@ -58,11 +58,12 @@ pub(crate) struct Measured {
 
 pub(crate) fn measure(case: &Case, arguments: &Arguments, cores: Cores) -> Result<Measured, Error> {
     let interval = Duration::from_secs(if arguments.test { 1 } else { 10 });
-    let null_sink = null_sink::start(cores)?;
+    let null_sink = null_sink::start(cores, None)?;
     let tallyd = Tallyd::start(cores, &settings(interval, arguments))?;
     let stream = trickle();
     let ring = Ring::of(&stream);
-    let mut clients = [Client::new(&ring, null_sink.address)?, Client::new(&ring, tallyd.process.address)?];
+    let client = |receiver: &Process| Client::new(&stream, &ring, receiver.address);
+    let mut clients = [client(&null_sink)?, client(&tallyd.process)?];
     // After this pass, all threads have started, and every series has had its first sample.
     pass(case, &stream, &mut clients, Duration::from_secs(1))?;
     let before = [Reading::of(&null_sink)?, Reading::of(&tallyd.process)?];

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::arguments::Arguments;
-use crate::client::Client;
+use crate::client::{Client, SendTime};
 use crate::generator;
 use crate::process::{Error, Process};
 use crate::streams::Stream;
@@ -29,6 +29,10 @@ pub(crate) struct ReceiverCost {
     datagrams_sent: u64,
     datagrams_dropped: u64,
     lines_per_datagram: usize,
+    /// The number of times that threads of the process went to sleep, which is once per wake-up.
+    sleeps: u64,
+    /// The time of the client's calls, if it sent single datagrams.
+    send_time: SendTime,
     /// The time for which the main thread was ready while another thread had the core.
     waited: Duration,
 }
@@ -38,6 +42,20 @@ impl ReceiverCost {
     pub(crate) fn nanoseconds_per_line(&self) -> f64 {
         let received = self.datagrams_sent - self.datagrams_dropped;
         self.cpu.as_nanos() as f64 / (received as f64 * self.lines_per_datagram as f64)
+    }
+
+    /// Returns the CPU time per received datagram.
+    pub(crate) fn nanoseconds_per_datagram(&self) -> f64 {
+        self.nanoseconds_per_line() * self.lines_per_datagram as f64
+    }
+
+    /// Returns the mean elapsed time of a client's call that sent a single datagram.
+    pub(crate) fn nanoseconds_per_send(&self) -> f64 {
+        self.send_time.nanoseconds()
+    }
+
+    pub(crate) fn wake_ups_per_second(&self) -> f64 {
+        self.sleeps as f64 / self.elapsed.as_secs_f64()
     }
 
     /// Returns the percentage of datagrams lost.
@@ -51,7 +69,11 @@ impl ReceiverCost {
     }
 
     pub(crate) fn lines_per_second(&self) -> f64 {
-        self.datagrams_sent as f64 * self.lines_per_datagram as f64 / self.elapsed.as_secs_f64()
+        self.datagrams_per_second() * self.lines_per_datagram as f64
+    }
+
+    pub(crate) fn datagrams_per_second(&self) -> f64 {
+        self.datagrams_sent as f64 / self.elapsed.as_secs_f64()
     }
 }
 
@@ -78,6 +100,8 @@ pub(crate) fn measure(
         datagrams_sent: after.sent - before.sent,
         datagrams_dropped: after.dropped - before.dropped,
         lines_per_datagram: stream.lines_per_datagram,
+        sleeps: after.sleeps - before.sleeps,
+        send_time: after.send_time.since(before.send_time),
         waited: after.waited.saturating_sub(before.waited),
     });
     Ok(costs.collect())
@@ -91,6 +115,8 @@ struct Reading {
     sent: u64,
     /// The number of datagrams dropped since the start.
     dropped: u64,
+    sleeps: u64,
+    send_time: SendTime,
 }
 
 /// Reads the state of the receivers once they have received all datagrams. So their CPU time matches the number of
@@ -105,6 +131,8 @@ fn readings(receivers: &[&Process], clients: &[Client<'_>]) -> Result<Vec<Readin
             waited: receiver.waited()?,
             sent: client.sent(),
             dropped: receiver.socket()?.dropped,
+            sleeps: receiver.sleeps()?,
+            send_time: client.send_time(),
         })
     };
     receivers.iter().zip(clients).map(read).collect()

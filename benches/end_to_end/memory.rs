@@ -132,7 +132,7 @@ pub(crate) fn measure(case: &Case, arguments: &Arguments, cores: Cores) -> Resul
 
     let stream = case.stream(case.series, case.samples);
     let ring = Ring::of(&stream);
-    let mut client = [Client::new(&ring, tallyd.process.address)?];
+    let mut client = [Client::new(&stream, &ring, tallyd.process.address)?];
     wait_for_multiple_of(case.interval);
     // The stream ends before the interval does. Otherwise the last samples would have an interval of their own.
     generator::run(&mut client, &stream, case.interval.mul_f64(f64::from(case.intervals) - 0.1))?;
@@ -160,7 +160,7 @@ pub(crate) fn measure(case: &Case, arguments: &Arguments, cores: Cores) -> Resul
 fn expire_most(case: &Case, tallyd: &mut Tallyd) -> Result<u64, Error> {
     let stream = case.stream(CONTINUING, 1);
     let ring = Ring::of(&stream);
-    let mut client = [Client::new(&ring, tallyd.process.address)?];
+    let mut client = [Client::new(&stream, &ring, tallyd.process.address)?];
     // tallyd announces series as idle, drops them, and then replaces their memory. This time is one interval longer
     // than that takes.
     generator::run(&mut client, &stream, case.expire_after() + case.interval * 4)?;

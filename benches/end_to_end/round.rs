@@ -29,16 +29,16 @@ pub(crate) fn all(stream: &Stream, arguments: &Arguments, cores: Cores) -> Resul
 }
 
 fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> Result<Round, Error> {
-    let null_sink = null_sink::start(cores)?;
+    let null_sink = null_sink::start(cores, None)?;
     let tallyd = Tallyd::start(cores, &settings(arguments.interval, arguments))?;
     let receivers = [&null_sink, &tallyd.process];
     let mut clients = Vec::new();
     for receiver in receivers {
-        clients.push(Client::new(ring, receiver.address)?);
+        clients.push(Client::new(stream, ring, receiver.address)?);
     }
     let costs = match stream.pace {
         Pace::LinesPerSecond(_) => measure(stream, &receivers, &mut clients, arguments)?,
-        Pace::HeavyLinesPerSecond(_) | Pace::FlatOut => {
+        Pace::HeavyLinesPerSecond(_) | Pace::FlatOut | Pace::Singles(_) => {
             let mut costs = measure(stream, &receivers[..1], &mut clients[..1], arguments)?;
             costs.extend(measure(stream, &receivers[1..], &mut clients[1..], arguments)?);
             costs

@@ -1,6 +1,10 @@
-//! Measures receivers that take turns, each alone on its core: the null sink, tallyd, and other servers.
+//! Measures receivers that take turns, each alone on its core: null sinks, tallyd, and other servers.
 //!
-//! Other servers need this, because some of them take the whole core at a pace that tallyd handles easily.
+//! Single datagrams need this, because each of them wakes its receiver, and waking a core costs more than waking a
+//! thread on a busy core. Other servers need it, because some of them take the whole core at a pace that tallyd handles
+//! easily.
+
+use std::time::Duration;
 
 use crate::arguments::Arguments;
 use crate::client::Client;
@@ -9,13 +13,15 @@ use crate::null_sink;
 use crate::peers::{self, Peer, Server};
 use crate::process::{Cores, Error, Process};
 use crate::ring::Ring;
-use crate::streams::Stream;
+use crate::streams::{Pace, Stream};
 use crate::tallyd::{Tallyd, settings};
+use crate::waits;
 
 /// A receiver to measure.
 #[derive(Clone, Copy)]
 pub(crate) enum Candidate {
     NullSink,
+    RestingNullSink,
     Tallyd,
     Peer(&'static Peer),
 }
@@ -26,12 +32,16 @@ pub(crate) struct Entry {
     pub(crate) costs: Vec<ReceiverCost>,
     /// Resident bytes of its main process at the end of each round.
     pub(crate) resident: Vec<u64>,
+    /// The longest wait of a datagram in each round, if the stream consists of single datagrams.
+    pub(crate) longest_waits: Vec<Duration>,
 }
 
-/// Measures the null sink, then tallyd, then all installed peers.
+/// Measures the blocking null sink, then the other receivers. The other servers are among them only with `--peers`.
 pub(crate) fn measure_all(stream: &Stream, arguments: &Arguments, cores: Cores) -> Result<Vec<Entry>, Error> {
-    let peers = peers::ALL.iter().filter(|peer| peer.is_installed()).map(Candidate::Peer);
-    let candidates = [Candidate::NullSink, Candidate::Tallyd].into_iter().chain(peers);
+    // In bursts that fill the receive buffer within milliseconds, a sink that rests for a fixed time loses datagrams.
+    let resting = matches!(stream.pace, Pace::Singles(_)).then_some(Candidate::RestingNullSink);
+    let peers = peers::ALL.iter().filter(|peer| arguments.peers && peer.is_installed()).map(Candidate::Peer);
+    let candidates = [Candidate::NullSink].into_iter().chain(resting).chain([Candidate::Tallyd]).chain(peers);
     let mut entries: Vec<_> = candidates.map(Entry::new).collect();
     let ring = Ring::of(stream);
     for _ in 0..arguments.rounds {
@@ -44,7 +54,7 @@ pub(crate) fn measure_all(stream: &Stream, arguments: &Arguments, cores: Cores) 
 
 impl Entry {
     fn new(candidate: Candidate) -> Self {
-        Self { candidate, costs: Vec::new(), resident: Vec::new() }
+        Self { candidate, costs: Vec::new(), resident: Vec::new(), longest_waits: Vec::new() }
     }
 
     /// Sends the stream to a new process.
@@ -57,9 +67,12 @@ impl Entry {
     ) -> Result<(), Error> {
         let running = self.candidate.start(arguments, cores)?;
         let process = running.process();
-        let mut client = Client::new(ring, process.address)?;
+        let mut client = Client::new(stream, ring, process.address)?;
         self.costs.extend(measure(stream, &[process], std::slice::from_mut(&mut client), arguments)?);
         self.resident.push(process.memory()?.resident);
+        if let Pace::Singles(singles) = stream.pace {
+            self.longest_waits.push(waits::longest(process, &mut client, singles, ring, arguments.measured)?);
+        }
         running.stop(client.sent(), stream.lines_per_datagram)
     }
 }
@@ -68,6 +81,7 @@ impl Candidate {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NullSink => "null sink",
+            Self::RestingNullSink => "resting null sink",
             Self::Tallyd => "tallyd",
             Self::Peer(peer) => peer.name,
         }
@@ -75,7 +89,8 @@ impl Candidate {
 
     fn start(self, arguments: &Arguments, cores: Cores) -> Result<Running, Error> {
         Ok(match self {
-            Self::NullSink => Running::NullSink(null_sink::start(cores)?),
+            Self::NullSink => Running::NullSink(null_sink::start(cores, None)?),
+            Self::RestingNullSink => Running::NullSink(null_sink::start(cores, Some(arguments.rest()))?),
             Self::Tallyd => Running::Tallyd(Tallyd::start(cores, &settings(arguments.interval, arguments))?),
             Self::Peer(peer) => Running::Peer(Server::start(peer, cores)?),
         })

@@ -1,5 +1,7 @@
 //! Prints the measurements as rows of Markdown tables.
 
+pub(crate) mod singles;
+
 use std::fmt::{self, Display, Formatter};
 
 use crate::arguments::Arguments;
