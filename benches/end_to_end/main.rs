@@ -23,9 +23,9 @@
 //! rests like tallyd, shows the least possible cost.
 //!
 //! ```text
-//! cargo bench --bench end_to_end                                       everything: about twenty minutes
+//! cargo bench --bench end_to_end                                       everything: seventeen minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row; `--stream` can be repeated
-//! cargo bench --bench end_to_end -- --stream singles                   single datagrams: nine minutes
+//! cargo bench --bench end_to_end -- --stream singles                   single datagrams: eight minutes
 //! cargo bench --bench end_to_end -- --stream single-10000-20-lines     any combination of rate, lines, -poisson, -50-sockets
 //! cargo bench --bench end_to_end -- --stream memory                    the memory of many series: four minutes
 //! cargo bench --bench end_to_end -- --stream idle                      the cost without traffic
