@@ -17,16 +17,16 @@
 //!
 //! At the end of each run, the bench checks tallyd's counters: datagrams sent = received + dropped, and lines = samples.
 //!
-//! Most streams come in bursts, because bursts show what a line costs. Applications send single datagrams, and their cost
-//! depends mostly on how often they wake the receiver, for which the application pays, too. So single datagrams have a
-//! table of their own, with the cost of receiving and of sending, and how long a datagram waits. A second null sink, which
-//! rests like tallyd, shows the least possible cost.
+//! Most streams come in bursts, because bursts show what a line costs. Applications send single datagrams, and their
+//! cost depends mostly on how often they wake the receiver, for which the application pays, too. So single datagrams
+//! have a table of their own, with the cost of receiving and of sending, and how long a datagram waits. A second null
+//! sink, which rests like tallyd, shows the least possible cost.
 //!
 //! ```text
 //! cargo bench --bench end_to_end                                       everything: seventeen minutes
 //! cargo bench --bench end_to_end -- --stream timings --rounds 9        one row; `--stream` can be repeated
 //! cargo bench --bench end_to_end -- --stream singles                   single datagrams: eight minutes
-//! cargo bench --bench end_to_end -- --stream single-10000-20-lines     any combination of rate, lines, -poisson, -50-sockets
+//! cargo bench --bench end_to_end -- --stream single-10000-20-lines     any rate and lines, -poisson, -50-sockets
 //! cargo bench --bench end_to_end -- --stream memory                    the memory of many series: four minutes
 //! cargo bench --bench end_to_end -- --stream idle                      the cost without traffic
 //! cargo bench --bench end_to_end -- --coalesce 0s                      with another `listeners.coalesce_delay`

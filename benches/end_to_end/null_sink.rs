@@ -1,8 +1,8 @@
 //! The null sink, a process that receives datagrams in the same way as tallyd and does nothing else.
 //!
-//! It either blocks in the kernel until a datagram arrives, as servers usually do, or it rests like tallyd: after it has
-//! drained its socket, it sleeps for a given time if at least two datagrams came within that time, and blocks
-//! otherwise. Its cost is the least that a server can reach in that way.
+//! It either blocks in the kernel until a datagram arrives, as servers usually do, or it rests like tallyd: after it
+//! has drained its socket, it sleeps for a given time if at least two datagrams came within that time, and blocks
+//! otherwise. So its cost is the least that a server can reach in that way.
 
 use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::net::UdpSocket;
