@@ -7,11 +7,21 @@ pub(crate) const LAUNCHER: &str = "--launch";
 /// The first argument of the null sink.
 pub(crate) const NULL_SINK: &str = "--null-sink";
 
+/// tallyd's default for `listeners.coalesce_delay`.
+const DEFAULT_REST: Duration = Duration::from_millis(20);
+
 /// The role that the command line selects.
 pub(crate) enum Role {
     Bench(Arguments),
-    Launcher { core: Option<usize>, program: String, arguments: Vec<String> },
-    NullSink,
+    Launcher {
+        core: Option<usize>,
+        program: String,
+        arguments: Vec<String>,
+    },
+    /// The null sink that blocks, or that rests for this time when enough arrives.
+    NullSink {
+        rest: Option<Duration>,
+    },
 }
 
 /// The measurements to take.
@@ -27,13 +37,22 @@ pub(crate) struct Arguments {
     pub(crate) test: bool,
     /// True if the bench also measures other servers.
     pub(crate) peers: bool,
-    /// The name of the only stream to measure. Without it, the bench measures all streams.
-    stream: Option<String>,
+    /// tallyd's `listeners.coalesce_delay`, if it differs from the default.
+    pub(crate) coalesce: Option<Duration>,
+    /// The names of the streams to measure. If it is empty, the bench measures its usual streams.
+    streams: Vec<String>,
 }
 
 impl Arguments {
-    pub(crate) fn selects(&self, stream: &str) -> bool {
-        self.stream.as_deref().is_none_or(|selected| selected == stream)
+    /// Returns true if the bench measures the stream. `group` also selects the streams that it measures by default.
+    pub(crate) fn selects(&self, stream: &str, group: &str, by_default: bool) -> bool {
+        let names = |name| self.streams.iter().any(|selected| selected == name);
+        names(stream) || by_default && (self.streams.is_empty() || names(group))
+    }
+
+    /// Returns the time for which the resting null sink rests.
+    pub(crate) fn rest(&self) -> Duration {
+        self.coalesce.filter(|delay| !delay.is_zero()).unwrap_or(DEFAULT_REST)
     }
 }
 
@@ -41,7 +60,10 @@ impl Role {
     pub(crate) fn of_this_process() -> Result<Self, String> {
         let mut words = std::env::args().skip(1);
         match words.next().as_deref() {
-            Some(NULL_SINK) => Ok(Self::NullSink),
+            Some(NULL_SINK) => {
+                let rest = words.next().map(|word| parse_delay(&word)).transpose()?;
+                Ok(Self::NullSink { rest })
+            }
             Some(LAUNCHER) => {
                 let core = words.next().and_then(|core| core.parse().ok());
                 let program = words.next().unwrap_or_default();
@@ -55,8 +77,15 @@ impl Role {
 /// Parses the command line. cargo passes the same words to all benches, so unknown words are ignored.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let second = Duration::from_secs(1);
-    let mut arguments =
-        Arguments { rounds: 5, measured: second, interval: second, test: false, peers: false, stream: None };
+    let mut arguments = Arguments {
+        rounds: 5,
+        measured: second,
+        interval: second,
+        test: false,
+        peers: false,
+        coalesce: None,
+        streams: Vec::new(),
+    };
     let mut bench = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -70,7 +99,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 let seconds = seconds.filter(|seconds| (0.1..=3600.0).contains(seconds)).ok_or(SECONDS)?;
                 arguments.measured = Duration::from_millis((seconds * 1e3) as u64);
             }
-            "--stream" => arguments.stream = Some(value()?),
+            "--stream" => arguments.streams.push(value()?),
+            "--coalesce" => arguments.coalesce = Some(parse_delay(&value()?)?),
             "--peers" => arguments.peers = true,
             "--test" => arguments.test = true,
             "--bench" => bench = true,
@@ -82,11 +112,15 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     arguments.interval = arguments.measured;
     if arguments.test {
         arguments.rounds = 1;
-        arguments.measured = Duration::from_millis(100);
+        arguments.measured = Duration::from_millis(50);
         // In an unoptimized build, a flush of 200,000 series takes most of a second.
         arguments.interval = second;
     }
     Ok(arguments)
+}
+
+fn parse_delay(word: &str) -> Result<Duration, String> {
+    humantime::parse_duration(word).map_err(|error| format!("{word} is not a duration such as 20ms: {error}"))
 }
 
 const ROUNDS: &str = "--rounds must be a number of at least 1";

@@ -24,10 +24,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::generator::{self, Client};
+use crate::arguments::Arguments;
+use crate::client::Client;
+use crate::generator;
+use crate::measurement::{settle, wait_for_multiple_of};
 use crate::process::{Cores, Error, Memory, Process};
-use crate::round::{settle, wait_for_multiple_of};
-use crate::streams::{Content, Pace, Ring, Stream};
+use crate::ring::Ring;
+use crate::streams::{Content, Pace, Stream};
 use crate::tallyd::{Tallyd, settings};
 
 /// The name for `--stream`.
@@ -48,19 +51,19 @@ pub(crate) struct Case {
     samples: usize,
     interval: Duration,
     intervals: u32,
+    /// The largest number of resident bytes after a flush that is good enough.
+    pub(crate) target: u64,
 }
 
 impl Case {
     /// Returns a stream to the first `series`.
     fn stream(&self, series: usize, samples: usize) -> Stream {
         let rate = (series * samples) as f64 / self.interval.as_secs_f64();
+        let pace = Pace::LinesPerSecond(rate as u32);
         Stream {
-            name: NAME,
-            title: self.title,
-            content: self.content,
             series,
             lines_per_datagram: LINES_PER_DATAGRAM,
-            pace: Pace::LinesPerSecond(rate as u32),
+            ..Stream::new(NAME, self.title, self.content, pace)
         }
     }
 
@@ -101,6 +104,7 @@ pub(crate) fn cases(test: bool) -> [Case; 2] {
         samples: 1,
         interval: Duration::from_secs(2),
         intervals: 20,
+        target: 170_000_000,
     };
     let timings = Case {
         title: "100,000 timing series, 100 samples each in an interval",
@@ -109,6 +113,7 @@ pub(crate) fn cases(test: bool) -> [Case; 2] {
         samples: 100,
         interval: Duration::from_secs(6),
         intervals: 20,
+        target: 140_000_000,
     };
     let shortened = |case: Case| Case {
         series: case.series / 50,
@@ -119,15 +124,15 @@ pub(crate) fn cases(test: bool) -> [Case; 2] {
     [counters, timings].map(|case| if test { shortened(case) } else { case })
 }
 
-pub(crate) fn measure(case: &Case, cores: Cores) -> Result<Measured, Error> {
-    let mut settings = settings(case.interval);
+pub(crate) fn measure(case: &Case, arguments: &Arguments, cores: Cores) -> Result<Measured, Error> {
+    let mut settings = settings(case.interval, arguments);
     let expire_after = case.expire_after().as_millis();
     settings.push(format!("aggregation.expire_after.{}={expire_after}ms", case.kind()));
     let mut tallyd = Tallyd::start(cores, &settings)?;
 
     let stream = case.stream(case.series, case.samples);
     let ring = Ring::of(&stream);
-    let mut client = [Client::new(&ring, tallyd.process.address)?];
+    let mut client = [Client::new(&stream, &ring, tallyd.process.address)?];
     wait_for_multiple_of(case.interval);
     // The stream ends before the interval does. Otherwise the last samples would have an interval of their own.
     generator::run(&mut client, &stream, case.interval.mul_f64(f64::from(case.intervals) - 0.1))?;
@@ -155,7 +160,7 @@ pub(crate) fn measure(case: &Case, cores: Cores) -> Result<Measured, Error> {
 fn expire_most(case: &Case, tallyd: &mut Tallyd) -> Result<u64, Error> {
     let stream = case.stream(CONTINUING, 1);
     let ring = Ring::of(&stream);
-    let mut client = [Client::new(&ring, tallyd.process.address)?];
+    let mut client = [Client::new(&stream, &ring, tallyd.process.address)?];
     // tallyd announces series as idle, drops them, and then replaces their memory. This time is one interval longer
     // than that takes.
     generator::run(&mut client, &stream, case.expire_after() + case.interval * 4)?;

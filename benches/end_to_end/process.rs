@@ -174,7 +174,7 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Reads the row of the socket that is bound to an address.
-    fn bound_to(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bound_to(address: SocketAddr) -> io::Result<Self> {
         let table = std::fs::read_to_string("/proc/net/udp")?;
         let port = format!(":{:04X}", address.port());
         let row = table.lines().find_map(|line| Self::parse(line, &port));

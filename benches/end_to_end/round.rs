@@ -4,62 +4,15 @@
 //! between them, half a millisecond apart, so that any disturbance affects both. In 18 rounds on a virtual machine with
 //! 2 cores, the ratio is within 1.22 to 1.52. If the receivers take turns of a second, the ratio is within 0.93 to
 //! 1.71. A heavy stream needs the whole core, so the receivers must take turns.
-//!
-//! The flush is a part of the daemon's work, so the measured part must contain its share of flushes. It is as long as
-//! an interval, and lasts from the middle of the second interval to the middle of the third. So it contains exactly one
-//! flush of a whole interval. By then, a later interval has reused memory once, as in a daemon that has run for a
-//! while.
-//!
-//! ```text
-//! wall clock  |----- 1 -----|----- 2 -----|----- 3 -----|
-//! stream      ===================================
-//! measured                         <------------->
-//! ```
-
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::arguments::Arguments;
-use crate::generator::{self, Client};
+use crate::client::Client;
+use crate::measurement::{ReceiverCost, measure};
 use crate::null_sink;
-use crate::process::{Cores, Error, Process};
-use crate::streams::{Pace, Ring, Stream};
+use crate::process::{Cores, Error};
+use crate::ring::Ring;
+use crate::streams::{Pace, Stream};
 use crate::tallyd::{Tallyd, settings};
-
-/// The cost of the measured part of a round for one receiver.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReceiverCost {
-    /// The CPU time of all threads of the process.
-    cpu: Duration,
-    elapsed: Duration,
-    datagrams_sent: u64,
-    datagrams_dropped: u64,
-    lines_per_datagram: usize,
-    /// The time for which the main thread was ready while another thread had the core.
-    waited: Duration,
-}
-
-impl ReceiverCost {
-    /// Returns the CPU time per received line.
-    pub(crate) fn nanoseconds_per_line(&self) -> f64 {
-        let received = self.datagrams_sent - self.datagrams_dropped;
-        self.cpu.as_nanos() as f64 / (received as f64 * self.lines_per_datagram as f64)
-    }
-
-    /// Returns the percentage of datagrams lost.
-    pub(crate) fn percent_lost(&self) -> f64 {
-        self.datagrams_dropped as f64 / self.datagrams_sent as f64 * 100.0
-    }
-
-    /// Returns the percentage of time for which the main thread waited for a core.
-    pub(crate) fn percent_waited(&self) -> f64 {
-        self.waited.as_secs_f64() / self.elapsed.as_secs_f64() * 100.0
-    }
-
-    pub(crate) fn lines_per_second(&self) -> f64 {
-        self.datagrams_sent as f64 * self.lines_per_datagram as f64 / self.elapsed.as_secs_f64()
-    }
-}
 
 /// The result of a round.
 #[derive(Debug)]
@@ -76,16 +29,16 @@ pub(crate) fn all(stream: &Stream, arguments: &Arguments, cores: Cores) -> Resul
 }
 
 fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> Result<Round, Error> {
-    let null_sink = null_sink::start(cores)?;
-    let tallyd = Tallyd::start(cores, &settings(arguments.interval))?;
+    let null_sink = null_sink::start(cores, None)?;
+    let tallyd = Tallyd::start(cores, &settings(arguments.interval, arguments))?;
     let receivers = [&null_sink, &tallyd.process];
     let mut clients = Vec::new();
     for receiver in receivers {
-        clients.push(Client::new(ring, receiver.address)?);
+        clients.push(Client::new(stream, ring, receiver.address)?);
     }
     let costs = match stream.pace {
         Pace::LinesPerSecond(_) => measure(stream, &receivers, &mut clients, arguments)?,
-        Pace::HeavyLinesPerSecond(_) | Pace::FlatOut => {
+        Pace::HeavyLinesPerSecond(_) | Pace::FlatOut | Pace::Singles(_) => {
             let mut costs = measure(stream, &receivers[..1], &mut clients[..1], arguments)?;
             costs.extend(measure(stream, &receivers[1..], &mut clients[1..], arguments)?);
             costs
@@ -94,81 +47,4 @@ fn round(stream: &Stream, ring: &Ring, arguments: &Arguments, cores: Cores) -> R
     let resident = tallyd.process.memory()?.resident;
     tallyd.stop()?.check_counters(clients[1].sent(), stream.lines_per_datagram)?;
     Ok(Round { null_sink: costs[0], tallyd: costs[1], resident })
-}
-
-/// Sends a stream to receivers, each through its own client. Measures only the second part of the stream.
-pub(crate) fn measure(
-    stream: &Stream,
-    receivers: &[&Process],
-    clients: &mut [Client<'_>],
-    arguments: &Arguments,
-) -> Result<Vec<ReceiverCost>, Error> {
-    let Arguments { measured, interval, test, .. } = *arguments;
-    if !test {
-        wait_for_multiple_of(interval);
-    }
-    generator::run(clients, stream, measured * 3 / 2)?;
-    let before = readings(receivers, clients)?;
-    let begin = Instant::now();
-    generator::run(clients, stream, measured)?;
-    let elapsed = begin.elapsed();
-    let after = readings(receivers, clients)?;
-    let costs = before.iter().zip(after).map(|(before, after)| ReceiverCost {
-        cpu: after.cpu.saturating_sub(before.cpu),
-        elapsed,
-        datagrams_sent: after.sent - before.sent,
-        datagrams_dropped: after.dropped - before.dropped,
-        lines_per_datagram: stream.lines_per_datagram,
-        waited: after.waited.saturating_sub(before.waited),
-    });
-    Ok(costs.collect())
-}
-
-/// The state of a receiver at one moment.
-struct Reading {
-    cpu: Duration,
-    waited: Duration,
-    /// The number of datagrams sent since the start.
-    sent: u64,
-    /// The number of datagrams dropped since the start.
-    dropped: u64,
-}
-
-/// Reads the state of the receivers once they have received all datagrams. So their CPU time matches the number of
-/// datagrams.
-fn readings(receivers: &[&Process], clients: &[Client<'_>]) -> Result<Vec<Reading>, Error> {
-    for receiver in receivers {
-        settle(receiver)?;
-    }
-    let read = |(receiver, client): (&&Process, &Client<'_>)| {
-        Ok(Reading {
-            cpu: receiver.cpu()?,
-            waited: receiver.waited()?,
-            sent: client.sent(),
-            dropped: receiver.socket()?.dropped,
-        })
-    };
-    receivers.iter().zip(clients).map(read).collect()
-}
-
-/// Waits until a receiver has received all datagrams that were sent.
-pub(crate) fn settle(receiver: &Process) -> Result<(), Error> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while receiver.socket()?.queued > 0 {
-        if Instant::now() > deadline {
-            return Err("the receiver does not empty its socket; is the machine busy?".into());
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-    // The last batch leaves the queue before it is recorded. It has at most 32 datagrams of 20 lines, and each line
-    // takes less than 1 us.
-    thread::sleep(Duration::from_millis(2));
-    Ok(())
-}
-
-/// Sleeps until an interval of tallyd ends. tallyd aligns intervals to the wall clock.
-pub(crate) fn wait_for_multiple_of(interval: Duration) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let into = Duration::from_nanos((now.as_nanos() % interval.as_nanos()) as u64);
-    thread::sleep(interval.saturating_sub(into));
 }

@@ -1,7 +1,6 @@
-//! The streams that the generator sends. They are rendered in advance, so sending costs little more than the system
-//! call.
+//! The streams that the bench measures, with their targets.
 
-use crate::traffic::{LINES_PER_DATAGRAM, Random, shuffled_passes};
+use crate::traffic::LINES_PER_DATAGRAM;
 
 /// The content of a stream's lines.
 #[derive(Debug, Clone, Copy)]
@@ -15,106 +14,182 @@ pub(crate) enum Content {
 /// The speed of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// A pace at which several receivers can share a core.
+    /// Bursts at a pace at which several receivers can share a core.
     LinesPerSecond(u32),
-    /// A pace at which each receiver needs the whole core, so the receivers take turns.
+    /// Bursts at a pace at which each receiver needs the whole core, so the receivers take turns.
     HeavyLinesPerSecond(u32),
-    /// The highest pace of the generator.
+    /// Bursts at the highest pace of the generator.
     FlatOut,
+    /// One datagram per system call, as applications send. The receivers take turns, because a wake-up costs less if
+    /// another receiver keeps the core awake.
+    Singles(Singles),
+}
+
+impl Pace {
+    /// Returns the number of sockets that send the stream.
+    pub(crate) fn sockets(&self) -> usize {
+        match self {
+            Self::Singles(singles) => singles.sockets,
+            _ => 1,
+        }
+    }
+}
+
+/// The pace of single datagrams.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Singles {
+    pub(crate) per_second: u32,
+    pub(crate) arrivals: Arrivals,
+    /// The number of sockets that send in turn.
+    pub(crate) sockets: usize,
+}
+
+/// The distances of single datagrams.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Arrivals {
+    EvenlySpaced,
+    /// Random distances, as if many independent applications sent the datagrams.
+    Poisson,
+}
+
+/// The largest ratios to the blocking null sink that are good enough.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Targets {
+    pub(crate) cpu: Option<f64>,
+    /// For the time of the client's calls.
+    pub(crate) send: Option<f64>,
 }
 
 /// A row of the report.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The title in the report.
-    pub(crate) title: &'static str,
+    pub(crate) title: String,
     pub(crate) content: Content,
     pub(crate) series: usize,
     pub(crate) lines_per_datagram: usize,
     pub(crate) pace: Pace,
+    pub(crate) targets: Targets,
+    /// True if the bench measures it without `--stream`.
+    pub(crate) by_default: bool,
+}
+
+impl Stream {
+    /// Returns a stream with the usual numbers of series and of lines per datagram, and without targets.
+    pub(crate) fn new(name: &str, title: &str, content: Content, pace: Pace) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            content,
+            series: 1000,
+            lines_per_datagram: LINES_PER_DATAGRAM,
+            pace,
+            targets: Targets::default(),
+            by_default: true,
+        }
+    }
+
+    fn with_cpu_target(self, ratio: f64) -> Self {
+        Self { targets: Targets { cpu: Some(ratio), send: None }, ..self }
+    }
 }
 
 const PACED: Pace = Pace::LinesPerSecond(400_000);
 const HEAVY: Pace = Pace::HeavyLinesPerSecond(5_000_000);
 
-pub(crate) const ALL: [Stream; 9] = [
-    stream("counters", "counters, 1,000 series, 20 lines per datagram", Content::Counters, PACED),
-    stream("timings", "timings, 1,000 series, 20 lines per datagram", Content::Timings, PACED),
-    stream("mixed", "mixed types with four tags, 1,000 series, 20 lines per datagram", Content::Mixed, PACED),
-    Stream {
-        lines_per_datagram: 1,
-        ..stream(
-            "one-line",
-            "counters, 1,000 series, one line per datagram",
-            Content::Counters,
-            Pace::LinesPerSecond(60_000),
-        )
-    },
-    Stream {
-        series: 200_000,
-        ..stream("many-series", "counters, 200,000 series, 20 lines per datagram", Content::Counters, PACED)
-    },
-    stream("counters-heavy", "counters, 1,000 series, 5,000,000 lines per second", Content::Counters, HEAVY),
-    stream("timings-heavy", "timings, 1,000 series, 5,000,000 lines per second", Content::Timings, HEAVY),
-    stream("counters-flat-out", "counters, 1,000 series, flat out", Content::Counters, Pace::FlatOut),
-    stream("timings-flat-out", "timings, 1,000 series, flat out", Content::Timings, Pace::FlatOut),
+/// The name for `--stream` that selects all streams of bursts.
+pub(crate) const BURSTS: &str = "bursts";
+
+/// Returns the streams of bursts.
+pub(crate) fn bursts() -> Vec<Stream> {
+    use Content::{Counters, Mixed, Timings};
+    let new = Stream::new;
+    vec![
+        new("counters", "counters, 1,000 series, 20 lines per datagram", Counters, PACED)
+            .with_cpu_target(1.1),
+        new("timings", "timings, 1,000 series, 20 lines per datagram", Timings, PACED).with_cpu_target(1.35),
+        new("mixed", "mixed types with four tags, 1,000 series, 20 lines per datagram", Mixed, PACED)
+            .with_cpu_target(1.3),
+        Stream {
+            lines_per_datagram: 1,
+            ..new(
+                "one-line",
+                "counters, 1,000 series, one line per datagram",
+                Counters,
+                Pace::LinesPerSecond(60_000),
+            )
+        },
+        Stream {
+            series: 200_000,
+            ..new("many-series", "counters, 200,000 series, 20 lines per datagram", Counters, PACED)
+        }
+        .with_cpu_target(3.5),
+        new("counters-heavy", "counters, 1,000 series, 5,000,000 lines per second", Counters, HEAVY)
+            .with_cpu_target(1.15),
+        new("timings-heavy", "timings, 1,000 series, 5,000,000 lines per second", Timings, HEAVY)
+            .with_cpu_target(1.4),
+        new("counters-flat-out", "counters, 1,000 series, flat out", Counters, Pace::FlatOut)
+            .with_cpu_target(1.15),
+        new("timings-flat-out", "timings, 1,000 series, flat out", Timings, Pace::FlatOut)
+            .with_cpu_target(1.4),
+    ]
+}
+
+/// The name for `--stream` that selects the usual streams of single datagrams.
+pub(crate) const SINGLES: &str = "singles";
+
+/// The streams of single datagrams that the bench measures without `--stream`.
+const USUAL_SINGLES: [&str; 8] = [
+    "single-1000",
+    "single-1000-poisson",
+    "single-10000",
+    "single-10000-poisson-50-sockets",
+    "single-60000",
+    "single-60000-poisson",
+    "single-60000-20-lines",
+    "single-60000-20-lines-poisson-50-sockets",
 ];
 
-/// Returns a stream with the usual numbers of series and of lines per datagram.
-const fn stream(name: &'static str, title: &'static str, content: Content, pace: Pace) -> Stream {
-    Stream { name, title, content, series: 1000, lines_per_datagram: LINES_PER_DATAGRAM, pace }
-}
-
-/// The least number of lines before they repeat. So many lines give each series different values, and take 14 to 40 MB.
-const RENDERED: usize = 400_000;
-
-/// Datagrams that the generator sends repeatedly.
-#[derive(Debug)]
-pub(crate) struct Ring {
-    bytes: Vec<u8>,
-    /// The offsets of the ends of the datagrams.
-    ends: Vec<usize>,
-}
-
-impl Ring {
-    /// Renders a stream. Each pass has one line per series.
-    pub(crate) fn of(stream: &Stream) -> Self {
-        let Stream { content, series, lines_per_datagram, .. } = *stream;
-        let mut ring = Self { bytes: Vec::new(), ends: Vec::new() };
-        let mut noise = Random(2);
-        let ids: Vec<_> = shuffled_passes(series, (RENDERED / series).max(1)).collect();
-        for datagram in ids.chunks(lines_per_datagram) {
-            for &id in datagram {
-                push_line(&mut ring.bytes, content, id, noise.below(1 << 32));
+/// Returns the streams of single datagrams: all combinations of pace, lines per datagram, distances and sockets.
+pub(crate) fn singles() -> Vec<Stream> {
+    let mut streams = Vec::new();
+    for (per_second, lines, cpu, send) in [
+        (1000, 1, Some(0.3), Some(0.6)),
+        (1000, LINES_PER_DATAGRAM, None, None),
+        (10_000, 1, Some(0.16), Some(0.4)),
+        (10_000, LINES_PER_DATAGRAM, None, None),
+        (60_000, 1, Some(0.28), Some(0.65)),
+        (60_000, LINES_PER_DATAGRAM, Some(0.42), Some(0.75)),
+    ] {
+        for arrivals in [Arrivals::EvenlySpaced, Arrivals::Poisson] {
+            for sockets in [1, 50] {
+                let targets = Targets { cpu, send };
+                streams.push(single(Singles { per_second, arrivals, sockets }, lines, targets));
             }
-            ring.bytes.pop();
-            ring.ends.push(ring.bytes.len());
         }
-        ring
     }
-
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, &end)| &self.bytes[begin..end])
-    }
+    streams
 }
 
-/// Appends a line with a name of 30 bytes. The value depends on `noise`.
-fn push_line(text: &mut Vec<u8>, content: Content, series: usize, noise: usize) {
-    let tags = "|#env:production,region:eu-west-1,host:web-042,status:200";
-    let (kind, tags) = match content {
-        Content::Counters => (0, ""),
-        Content::Timings => (1, ""),
-        Content::Mixed => (series % 4, tags),
-    };
-    let rest = match kind {
-        0 => format!("{}|c", 1 + noise % 9),
-        // Timings are from 0.1 ms to 500 ms.
-        1 => format!("{:.1}|ms", (1 + noise % 5000) as f64 / 10.0),
-        2 => format!("{}|g", noise % 10_000),
-        // Each set has at most a thousand members.
-        _ => format!("user{}|s", noise % 1000),
-    };
-    text.extend_from_slice(format!("service.requests.total.{series:07}:{rest}{tags}\n").as_bytes());
+/// Returns a stream of counters, named after everything in which it differs from one line per datagram, evenly spaced,
+/// from one socket.
+fn single(singles: Singles, lines_per_datagram: usize, targets: Targets) -> Stream {
+    let Singles { per_second, arrivals, sockets } = singles;
+    let parts = [
+        Some((format!("single-{per_second}"), format!("{},000 per second", per_second / 1000))),
+        (lines_per_datagram > 1)
+            .then(|| (format!("{lines_per_datagram}-lines"), format!("{lines_per_datagram} lines each"))),
+        matches!(arrivals, Arrivals::Poisson).then(|| ("poisson".to_owned(), "Poisson".to_owned())),
+        (sockets > 1).then(|| (format!("{sockets}-sockets"), format!("{sockets} sockets"))),
+    ];
+    let (names, titles): (Vec<_>, Vec<_>) = parts.into_iter().flatten().unzip();
+    let name = names.join("-");
+    let by_default = USUAL_SINGLES.contains(&name.as_str());
+    Stream {
+        lines_per_datagram,
+        targets,
+        by_default,
+        ..Stream::new(&name, &titles.join(", "), Content::Counters, Pace::Singles(singles))
+    }
 }

@@ -10,19 +10,26 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::arguments::Arguments;
 use crate::process::{self, Cores, Error, Process};
 
 /// The time after which a wait for tallyd fails.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Returns the settings that differ from tallyd's defaults. The null sink also opens its socket with them.
-pub(crate) fn settings(interval: Duration) -> Vec<String> {
-    vec![
-        "listeners.udp.bind=127.0.0.1:0".to_owned(),
-        "listeners.udp.receivers=1".to_owned(),
-        format!("flush.interval={}ms", interval.as_millis()),
-        "exporters.console.format=json".to_owned(),
-    ]
+/// Returns the settings of the UDP socket that differ from tallyd's defaults. The null sink uses them, too.
+pub(crate) fn socket_settings() -> Vec<String> {
+    vec!["listeners.udp.bind=127.0.0.1:0".to_owned(), "listeners.udp.receivers=1".to_owned()]
+}
+
+/// Returns all settings that differ from tallyd's defaults.
+pub(crate) fn settings(interval: Duration, arguments: &Arguments) -> Vec<String> {
+    let mut settings = socket_settings();
+    settings.push(format!("flush.interval={}ms", interval.as_millis()));
+    settings.push("exporters.console.format=json".to_owned());
+    let coalesce =
+        arguments.coalesce.map(|delay| format!("listeners.coalesce_delay={}us", delay.as_micros()));
+    settings.extend(coalesce);
+    settings
 }
 
 /// A running tallyd with one receiver.

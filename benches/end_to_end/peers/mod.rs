@@ -4,13 +4,10 @@
 //! nothing else. If possible, it computes the same percentiles as tallyd and writes its results to standard output,
 //! which is discarded. Its receive buffer has the size that it requests, or the kernel's default. The bench checks only
 //! that the server received the datagrams. It does not check the results.
-//!
-//! A round runs the servers one after the other, because some of them need the whole core at a pace that tallyd handles
-//! easily.
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
@@ -18,13 +15,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::arguments::Arguments;
-use crate::generator::Client;
-use crate::null_sink;
 use crate::process::{self, Cores, Error, Process};
-use crate::round::{self, ReceiverCost};
-use crate::streams::{Ring, Stream};
-use crate::tallyd::{Tallyd, settings};
 
 /// The time within which a server must start to listen, or must end.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,54 +59,6 @@ pub(crate) const ALL: [Peer; 3] = [
     },
 ];
 
-/// The costs of a stream for one receiver, in all rounds.
-pub(crate) struct Entry {
-    pub(crate) name: &'static str,
-    pub(crate) costs: Vec<ReceiverCost>,
-    /// Resident bytes of its main process at the end of each round.
-    pub(crate) resident: Vec<u64>,
-}
-
-/// Measures the null sink, then tallyd, then all installed peers.
-pub(crate) fn measure(stream: &Stream, arguments: &Arguments, cores: Cores) -> Result<Vec<Entry>, Error> {
-    let peers: Vec<_> = ALL.iter().filter(|peer| peer.is_installed()).collect();
-    let names = ["null sink", "tallyd"].into_iter().chain(peers.iter().map(|peer| peer.name));
-    let mut entries: Vec<_> =
-        names.map(|name| Entry { name, costs: Vec::new(), resident: Vec::new() }).collect();
-    let ring = Ring::of(stream);
-    let client = |address: SocketAddr| Client::new(&ring, address);
-    for _ in 0..arguments.rounds {
-        let null_sink = null_sink::start(cores)?;
-        entries[0].add(stream, &null_sink, &mut client(null_sink.address)?, arguments)?;
-        drop(null_sink);
-        let tallyd = Tallyd::start(cores, &settings(arguments.interval))?;
-        let mut tallyd_client = client(tallyd.process.address)?;
-        entries[1].add(stream, &tallyd.process, &mut tallyd_client, arguments)?;
-        tallyd.stop()?.check_counters(tallyd_client.sent(), stream.lines_per_datagram)?;
-        for (peer, entry) in peers.iter().zip(&mut entries[2..]) {
-            let server = Server::start(peer, cores)?;
-            entry.add(stream, &server.process, &mut client(server.process.address)?, arguments)?;
-            server.stop()?;
-        }
-    }
-    Ok(entries)
-}
-
-impl Entry {
-    fn add(
-        &mut self,
-        stream: &Stream,
-        receiver: &Process,
-        client: &mut Client<'_>,
-        arguments: &Arguments,
-    ) -> Result<(), Error> {
-        let costs = round::measure(stream, &[receiver], std::slice::from_mut(client), arguments)?;
-        self.costs.extend(costs);
-        self.resident.push(receiver.memory()?.resident);
-        Ok(())
-    }
-}
-
 impl Peer {
     pub(crate) fn is_installed(&self) -> bool {
         self.path().is_some()
@@ -128,15 +71,15 @@ impl Peer {
 }
 
 /// A running peer, in a folder of its own.
-struct Server {
-    process: Process,
+pub(crate) struct Server {
+    pub(crate) process: Process,
     /// Dropping this removes the folder.
     _folder: TempDir,
 }
 
 impl Server {
     /// Starts a peer on a free port, and waits until it listens.
-    fn start(peer: &Peer, cores: Cores) -> Result<Self, Error> {
+    pub(crate) fn start(peer: &Peer, cores: Cores) -> Result<Self, Error> {
         let folder = tempfile::tempdir()?;
         // The port is free again at once. The kernel assigns other ports before it assigns this port again.
         let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
@@ -166,7 +109,7 @@ impl Server {
     }
 
     /// Asks the peer to end, together with all processes that it started.
-    fn stop(mut self) -> Result<(), Error> {
+    pub(crate) fn stop(mut self) -> Result<(), Error> {
         self.process.terminate()?;
         let deadline = Instant::now() + TIMEOUT;
         while !self.process.has_ended()? && Instant::now() < deadline {
