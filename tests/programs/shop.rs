@@ -165,7 +165,7 @@ pub(crate) fn assert_all_taken(finished: &Finished) {
     for name in [
         "tallyd.datagrams_dropped",
         "tallyd.datagrams_truncated",
-        "tallyd.lines_cut",
+        "tallyd.lines_truncated",
         "tallyd.series_refused",
     ] {
         assert_eq!(finished.sum(name, "value"), 0.0, "{name}");

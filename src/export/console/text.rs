@@ -31,8 +31,8 @@ const LOSSES: [&str; 16] = [
     "flush_late",
     "http_connections_refused",
     "increases_absorbed",
-    "lines_cut",
     "lines_rejected",
+    "lines_truncated",
     "samples_absorbed",
     "series_quarantined",
     "series_refused",
@@ -123,14 +123,14 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Cuts the line that begins at `start` to the width of the terminal.
+    /// Truncates the line that begins at `start` to the width of the terminal.
     fn fit(&self, text: &mut String, start: usize) {
         let Some(Screen { width, .. }) = self.screen else { return };
         let line = text[start..].trim_end_matches('\n');
-        if let Some((cut, _)) = line.char_indices().nth(width.saturating_sub(1))
-            && line[cut..].chars().nth(1).is_some()
+        if let Some((end, _)) = line.char_indices().nth(width.saturating_sub(1))
+            && line[end..].chars().nth(1).is_some()
         {
-            text.truncate(start + cut);
+            text.truncate(start + end);
             text.push_str("…\n");
         }
     }
