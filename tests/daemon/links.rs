@@ -1,4 +1,4 @@
-//! Checks the links in the documents, and the lengths of two documents.
+//! Checks the links in the documents, the lengths of two documents, and the sections of the design pages.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,4 +50,19 @@ fn readme_and_architecture_are_short_enough_to_read() {
         let words = Document::read(path).text.split_whitespace().count();
         assert!(words <= 1500, "{path} has {words} words");
     }
+}
+
+#[test]
+fn each_design_page_has_the_four_sections_and_is_listed() {
+    let sections = ["## Problem", "## Choice", "## Figures", "## Alternatives tried"];
+    let list = Document::read("docs/design/README.md").table("| page |");
+    let mut pages = Document::read_folder("docs/design");
+    pages.retain(|page| page.path != "docs/design/README.md");
+    for page in &pages {
+        let found: Vec<_> = page.text.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(found, sections, "{}", page.path);
+        let name = page.path.rsplit('/').next().unwrap();
+        assert!(list.iter().any(|row| row[0].ends_with(&format!("]({name})"))), "{} is not in the list", page.path);
+    }
+    assert_eq!(list.len(), pages.len());
 }
