@@ -129,8 +129,8 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
 
 #[test]
 fn configuration_page_says_which_keys_a_reload_changes() {
-    let folder = TempDir::new().unwrap();
-    let [file, empty] = ["tallyd.toml", "empty.yml"].map(|name| folder.path().join(name));
+    let directory = TempDir::new().unwrap();
+    let [file, empty] = ["tallyd.toml", "empty.yml"].map(|name| directory.path().join(name));
     fs::write(&empty, "").unwrap();
     let mut base = toml::Table::new();
     // All ports are free ones. A second listener allows the test to disable the first.
@@ -139,7 +139,11 @@ fn configuration_page_says_which_keys_a_reload_changes() {
     set(&mut base, "listeners.tcp.enabled", true.into());
     set(&mut base, "exporters.prometheus.port", 0.into());
     set(&mut base, "exporters.prometheus.start_http_server", true.into());
-    set(&mut base, "exporters.console.path", folder.path().join("console.txt").display().to_string().into());
+    set(
+        &mut base,
+        "exporters.console.path",
+        directory.path().join("console.txt").display().to_string().into(),
+    );
     let mut in_base = BTreeMap::new();
     flatten(&base, "", &mut in_base);
     fs::write(&file, base.to_string()).unwrap();

@@ -62,9 +62,9 @@ impl Identity {
     }
 
     /// Writes the files `NAME.crt` and `NAME.key`, and replaces existing ones.
-    pub fn write(&self, folder: &Path, name: &str) -> [PathBuf; 2] {
+    pub fn write(&self, directory: &Path, name: &str) -> [PathBuf; 2] {
         [("crt", &self.certificate), ("key", &self.key)].map(|(extension, pem)| {
-            let path = folder.join(name).with_extension(extension);
+            let path = directory.join(name).with_extension(extension);
             let new = path.with_extension("new");
             std::fs::write(&new, pem).unwrap();
             std::fs::rename(new, &path).unwrap();

@@ -360,8 +360,8 @@ fn cadence_rows() -> Vec<Value> {
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
 fn samples_of_the_go_client_datadog_are_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = go(folder.path(), "send_datadog.go");
+    let directory = tempfile::tempdir().unwrap();
+    let program = go(directory.path(), "send_datadog.go");
     for mode in ["direct", "buffered"] {
         let udp = after(|port| run(Command::new(&program), &[&format!("127.0.0.1:{port}"), mode]));
         let unix = after_over(Transport::UnixDatagram, |path| {
@@ -404,8 +404,8 @@ fn assert_datadog_go(finished: &Finished) {
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
 fn samples_of_the_go_client_of_cactus_are_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = go(folder.path(), "send_cactus.go");
+    let directory = tempfile::tempdir().unwrap();
+    let program = go(directory.path(), "send_cactus.go");
     // These are tags of DogStatsD, InfluxDB and Graphite.
     for format in ["octothorpe", "comma", "semicolon"] {
         let finished = after(|port| run(Command::new(&program), &[port, format]));
@@ -432,9 +432,9 @@ fn cactus_rows() -> Vec<Value> {
     ]
 }
 
-/// Builds a client's program in a folder, and returns its path.
-fn go(folder: &Path, source: &str) -> PathBuf {
-    let program = folder.join("send");
+/// Builds a client's program in a directory, and returns its path.
+fn go(directory: &Path, source: &str) -> PathBuf {
+    let program = directory.join("send");
     build_go(&Path::new(CLIENTS).join(source), &program);
     program
 }

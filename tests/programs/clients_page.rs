@@ -137,8 +137,8 @@ fn run_block(info: &str, block: &str) {
             run(node, &[]);
         }
         "go" => {
-            let folder = tempfile::tempdir().unwrap();
-            let [source, program] = ["sell.go", "sell"].map(|name| folder.path().join(name));
+            let directory = tempfile::tempdir().unwrap();
+            let [source, program] = ["sell.go", "sell"].map(|name| directory.path().join(name));
             // Debian's modules have versions before 2, so their paths contain no version.
             std::fs::write(&source, block.replace("/v5/statsd", "/statsd")).unwrap();
             build_go(&source, &program);
@@ -285,13 +285,13 @@ fn clients_reconnect_after_a_restart_as_the_page_says() {
 
 #[test]
 fn cadence_continues_after_a_restart_as_the_page_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let (daemon, path) = start_over(Transport::UnixDatagram, folder.path(), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, path) = start_over(Transport::UnixDatagram, directory.path(), &[]);
     let sink = BufferedUnixMetricSink::from(path, UnixDatagram::unbound().unwrap());
     let client = StatsdClient::from_sink("shop", sink);
     sell_with(&client).unwrap();
     assert_sold(&daemon.stop(), json!({"region": "eu"}));
-    let (daemon, _) = start_over(Transport::UnixDatagram, folder.path(), &[]);
+    let (daemon, _) = start_over(Transport::UnixDatagram, directory.path(), &[]);
     sell_with(&client).unwrap();
     assert_sold(&daemon.stop(), json!({"region": "eu"}));
 }
@@ -309,15 +309,15 @@ for _ in sys.stdin:
 /// Makes a client send once to one tallyd, and three times to another tallyd in its place. Returns the client's three
 /// outcomes, and the number of samples that the second tallyd reported.
 fn after_restart(transport: Transport, start: &impl Fn(&str) -> Seller) -> (String, f64) {
-    let folder = tempfile::tempdir().unwrap();
-    let (daemon, place) = start_over(transport, folder.path(), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, place) = start_over(transport, directory.path(), &[]);
     let mut seller = start(&place);
     assert_eq!(seller.sell(), "sent");
     let finished = daemon.stop();
     assert_eq!(finished.sum("shop.orders", "value"), 1.0);
     let bind = format!("listeners.tcp.bind=127.0.0.1:{place}");
     let again = if transport == Transport::Tcp { vec![bind.as_str()] } else { vec![] };
-    let (daemon, _) = start_over(transport, folder.path(), &again);
+    let (daemon, _) = start_over(transport, directory.path(), &again);
     let sold = [(); 3].map(|()| seller.sell());
     drop(seller);
     (sold.join(" "), daemon.stop().sum("shop.orders", "value"))
@@ -394,8 +394,8 @@ fn block_for_airflow_reports_its_tasks() {
 }
 
 fn run_airflow(config: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("airflow.cfg");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airflow.cfg");
     std::fs::write(&path, config).unwrap();
     run(python("send_airflow.py"), &[path.to_str().unwrap()]);
 }
@@ -413,9 +413,9 @@ fn block_for_gunicorn_reports_its_requests() {
 #[ignore = "needs gunicorn from PyPI; run make test"]
 fn gunicorn_does_not_reconnect_after_a_restart_as_the_page_says() {
     let (_, changed) = other_transports("python gunicorn").next().unwrap();
-    let [sockets, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [sockets, directory] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (mut daemon, place) = start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
-    let (gunicorn, socket) = start_gunicorn(folder.path(), &changed(&place));
+    let (gunicorn, socket) = start_gunicorn(directory.path(), &changed(&place));
     get(&socket, "/", 200);
     daemon.wait_for(|row| row["name"] == "shop.gunicorn.requests");
     daemon.stop();
@@ -427,16 +427,16 @@ fn gunicorn_does_not_reconnect_after_a_restart_as_the_page_says() {
 
 /// Makes gunicorn answer two requests.
 fn run_gunicorn(config: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let (gunicorn, socket) = start_gunicorn(folder.path(), config);
+    let directory = tempfile::tempdir().unwrap();
+    let (gunicorn, socket) = start_gunicorn(directory.path(), config);
     get(&socket, "/", 200);
     get(&socket, "/missing", 404);
     gunicorn.stop("TERM");
 }
 
-/// Starts gunicorn in a folder. Returns the process and the path of its socket.
-fn start_gunicorn(folder: &Path, config: &str) -> (Running, PathBuf) {
-    let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| folder.join(name));
+/// Starts gunicorn in a directory. Returns the process and the path of its socket.
+fn start_gunicorn(directory: &Path, config: &str) -> (Running, PathBuf) {
+    let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| directory.join(name));
     std::fs::write(&file, config).unwrap();
     let mut gunicorn = Command::new(PYTHON);
     gunicorn.args(["-m", "gunicorn", "--no-control-socket", "--chdir", CLIENTS, "--config"]).arg(file);
@@ -467,24 +467,27 @@ fn block_for_nginx_reports_its_requests() {
     let block = shown("nginx lua", &daemon.address().port().to_string());
     assert_nginx(daemon, &block);
     for (transport, changed) in other_transports("nginx lua") {
-        let folder = tempfile::tempdir().unwrap();
-        let (daemon, place) = start_over(transport, folder.path(), &["flush.interval=100ms"]);
+        let directory = tempfile::tempdir().unwrap();
+        let (daemon, place) = start_over(transport, directory.path(), &["flush.interval=100ms"]);
         assert_nginx(daemon, &changed(&place));
     }
 }
 
 /// Makes nginx answer three requests, and asserts that tallyd reports them.
 fn assert_nginx(mut daemon: Daemon, block: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("documented.conf"), block).unwrap();
-    std::fs::copy(Path::new(CLIENTS).join("serve_nginx.conf"), folder.path().join("nginx.conf")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("documented.conf"), block).unwrap();
+    std::fs::copy(Path::new(CLIENTS).join("serve_nginx.conf"), directory.path().join("nginx.conf")).unwrap();
     let mut nginx = Command::new("/usr/sbin/nginx");
-    nginx.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder.path()).current_dir(folder.path());
+    nginx
+        .args(["-e", "stderr", "-c", "nginx.conf", "-p"])
+        .arg(directory.path())
+        .current_dir(directory.path());
     let nginx = start_server(nginx);
     for _ in 0..2 {
-        get(&folder.path().join("web.sock"), "/", 204);
+        get(&directory.path().join("web.sock"), "/", 204);
     }
-    get(&folder.path().join("web.sock"), "/missing", 404);
+    get(&directory.path().join("web.sock"), "/missing", 404);
     // nginx answers a request before it sends the samples of that request.
     let mut counted = 0.0;
     while counted < 3.0 {
@@ -503,8 +506,8 @@ fn assert_nginx(mut daemon: Daemon, block: &str) {
 #[test]
 #[ignore = "needs uWSGI from Debian; run make test"]
 fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
-    let folder = tempfile::tempdir().unwrap();
-    let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| folder.path().join(name));
+    let directory = tempfile::tempdir().unwrap();
+    let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| directory.path().join(name));
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
     let block = shown("ini uwsgi", &daemon.address().port().to_string());
     // This plugin answers each request with the request itself, and without headers.

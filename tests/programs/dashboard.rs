@@ -17,9 +17,9 @@ fn dashboard() -> Value {
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn every_panel_of_the_dashboard_shows_data() {
-    let folder = TempDir::new().unwrap();
-    Authority::new("tests").issue("localhost").write(folder.path(), "server");
-    let web = folder.path().join("web.yml");
+    let directory = TempDir::new().unwrap();
+    Authority::new("tests").issue("localhost").write(directory.path(), "server");
+    let web = directory.path().join("web.yml");
     fs::write(&web, "tls_server_config: {cert_file: server.crt, key_file: server.key}\n").unwrap();
     // With a stream listener and a certificate, tallyd has all of its telemetry.
     let own = ["flush.interval=500ms", "listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];

@@ -165,8 +165,8 @@ fn victoria_metrics_computes_the_right_numbers() {
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn expired_series_are_stale_at_once_and_restart_when_they_return() {
-    let folder = TempDir::new().unwrap();
-    let rules = folder.path().join("mapping.yml");
+    let directory = TempDir::new().unwrap();
+    let rules = directory.path().join("mapping.yml");
     fs::write(&rules, "mappings:\n- {match: brief.*, name: brief, labels: {of: $1}, ttl: 4s}\n").unwrap();
     let (daemon, address) = start(&[
         "flush.interval=500ms",
@@ -205,8 +205,8 @@ fn expired_series_are_stale_at_once_and_restart_when_they_return() {
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn increase_of_a_rare_counter_is_right() {
-    let folder = TempDir::new().unwrap();
-    let rules = folder.path().join("mapping.yml");
+    let directory = TempDir::new().unwrap();
+    let rules = directory.path().join("mapping.yml");
     fs::write(
         &rules,
         "mappings:\n- {match: other.*, name: other, ttl: 1s}\n- {match: ruled, name: ruled, ttl: 0}\n",

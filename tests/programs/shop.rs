@@ -26,8 +26,8 @@ pub(crate) fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished
 
 /// Starts tallyd with one transport, lets a client send to its port or its path, and stops tallyd.
 pub(crate) fn after_over(transport: Transport, send: impl FnOnce(&str)) -> Finished {
-    let folder = tempfile::tempdir().unwrap();
-    let (daemon, place) = start_over(transport, folder.path(), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, place) = start_over(transport, directory.path(), &[]);
     send(&place);
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
@@ -45,8 +45,8 @@ pub(crate) enum Transport {
     UnixStreamOfLines,
 }
 
-/// Starts tallyd with the listener of one transport. Returns its port, or its path in `folder`.
-pub(crate) fn start_over(transport: Transport, folder: &Path, settings: &[&str]) -> (Daemon, String) {
+/// Starts tallyd with the listener of one transport. Returns its port, or its path in `directory`.
+pub(crate) fn start_over(transport: Transport, directory: &Path, settings: &[&str]) -> (Daemon, String) {
     let listener = match transport {
         Tcp => "tcp",
         UnixDatagram => "unix_datagram",
@@ -56,7 +56,7 @@ pub(crate) fn start_over(transport: Transport, folder: &Path, settings: &[&str])
         vec!["listeners.udp.enabled=false".to_owned(), format!("listeners.{listener}.enabled=true")];
     match transport {
         Tcp => own.push("listeners.tcp.bind=127.0.0.1:0".to_owned()),
-        _ => own.push(format!("listeners.{listener}.path={}", folder.join("tallyd.sock").display())),
+        _ => own.push(format!("listeners.{listener}.path={}", directory.join("tallyd.sock").display())),
     }
     if transport == UnixStreamOfLines {
         own.push("listeners.unix_stream.framing=lines".to_owned());
@@ -94,7 +94,7 @@ pub(crate) fn script_of(program: &str, script: &str) -> Command {
     command
 }
 
-/// The folder of the clients' scripts.
+/// The directory of the clients' scripts.
 pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// The Python that has the clients from `PyPI`.

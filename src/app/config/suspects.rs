@@ -28,8 +28,8 @@ const SWITCHED: [(&str, &str, &[&str]); 5] = [
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
 ];
 
-/// Returns the settings that are probably mistakes. `own_rules` are those in `mapping.mappings`. `is_set` returns true if a
-/// source other than the defaults sets a key.
+/// Returns the settings that are probably mistakes. `own_rules` are those in `mapping.mappings`. `is_set` returns true
+/// if a source other than the defaults sets a key.
 pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut suspects = Vec::new();
     let percentiles = config.flush.percentiles.iter().enumerate().filter(|&(_, &percent)| percent < 1.0);
@@ -114,8 +114,8 @@ fn unwritable(path: &Path, is_replaced: bool) -> Option<String> {
     let (checked, flags) = if path.exists() && !is_replaced {
         (&*path, AccessFlags::W_OK)
     } else {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        (folder.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        (directory.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)
     };
     let shown = checked.display();
     match access(checked, flags) {

@@ -63,11 +63,11 @@ impl Tls {
     /// Reads a section that is not empty.
     pub(super) fn read(
         section: &Spanned<TlsSection>,
-        folder: &Path,
+        directory: &Path,
         files: &mut WatchedFiles,
     ) -> Result<Self, WebProblem> {
         let tls = &section.value;
-        let mut reader = PemReader { folder, files };
+        let mut reader = PemReader { directory, files };
         let missing =
             |key: &str| WebProblem::at(section, format!("tls_server_config: no {key}_file and no {key}"));
         let chain = reader.read("cert", &tls.cert, &tls.cert_file)?.ok_or_else(|| missing("cert"))?;
@@ -107,7 +107,7 @@ impl Tls {
 
 /// Reads PEM text from the section, or from the files that it names.
 struct PemReader<'a> {
-    folder: &'a Path,
+    directory: &'a Path,
     files: &'a mut WatchedFiles,
 }
 
@@ -123,7 +123,7 @@ impl PemReader<'_> {
     /// Returns `None` if neither the file nor the text is given.
     fn read<'a>(&mut self, key: &str, text: &'a Text, file: &'a Text) -> Result<Option<Pem<'a>>, WebProblem> {
         if let Some(place) = given(file) {
-            let path = self.folder.join(&place.value);
+            let path = self.directory.join(&place.value);
             let name = format!("{key}_file: {}", path.display());
             match self.files.read(&path) {
                 Ok(pem) => Ok(Some(Pem { place, name, text: pem })),

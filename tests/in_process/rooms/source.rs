@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The folder of the sources.
+/// The directory of the sources.
 pub(super) const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// The crates whose names matter to pure rooms.
@@ -87,21 +87,26 @@ impl Sources {
     }
 }
 
-/// Reads the files of a folder into `code`. Adds the paths of test modules to `tests`.
-fn collect(folder: &Path, prefix: &str, code: &mut BTreeMap<String, String>, tests: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
+/// Reads the files of a directory into `code`. Adds the paths of test modules to `tests`.
+fn collect(
+    directory: &Path,
+    prefix: &str,
+    code: &mut BTreeMap<String, String>,
+    tests: &mut BTreeSet<String>,
+) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
         if path.is_dir() {
             collect(&path, &format!("{name}/"), code, tests);
         } else if path.extension().is_some_and(|end| end == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let folder = match name.strip_suffix("mod.rs") {
-                Some(folder) => folder.to_owned(),
+            let directory = match name.strip_suffix("mod.rs") {
+                Some(directory) => directory.to_owned(),
                 None => format!("{}/", name.trim_end_matches(".rs")),
             };
             let (stripped, modules) = without_tests_and_comments(&text);
-            tests.extend(modules.iter().map(|module| format!("{folder}{module}.rs")));
+            tests.extend(modules.iter().map(|module| format!("{directory}{module}.rs")));
             code.insert(name, stripped);
         }
     }

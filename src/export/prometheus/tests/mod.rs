@@ -1,4 +1,4 @@
-//! Supports the tests of this folder, and compares the totals with the naive ones.
+//! Supports the tests of this directory, and compares the totals with the naive ones.
 
 mod naive;
 mod property;
