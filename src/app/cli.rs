@@ -51,8 +51,8 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Explain what happens to lines. Exits with 2 if tallyd would reject one.
     Explain(ExplainArgs),
-    /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1 if
-    /// sending fails.
+    /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1
+    /// if sending fails.
     Send(SendArgs),
 }
 
