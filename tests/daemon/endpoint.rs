@@ -266,8 +266,8 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
 fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, PathBuf) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("tallyd.sock");
-    let place = format!("listeners.unix_datagram.path={}", path.display());
-    let own = ["listeners.unix_datagram.enabled=true", &place, "flush.interval=200ms"];
+    let address = format!("listeners.unix_datagram.path={}", path.display());
+    let own = ["listeners.unix_datagram.enabled=true", &address, "flush.interval=200ms"];
     let (daemon, address) = start(&[&own[..], settings].concat());
     fill(&path);
     wait_for_value(address, "filler_last_total", 1.0);

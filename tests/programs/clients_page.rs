@@ -97,9 +97,9 @@ fn other_transports(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str
         let block = shown(info, "8125");
         assert!(block.contains(old), "{info} does not show {old}");
         let block = block.replace(old, new);
-        let changed = move |place: &str| match transport {
-            Transport::Tcp => block.replace("8125", place),
-            _ => block.replace(PATHS[0], place).replace(PATHS[1], place),
+        let changed = move |address: &str| match transport {
+            Transport::Tcp => block.replace("8125", address),
+            _ => block.replace(PATHS[0], address).replace(PATHS[1], address),
         };
         (transport, changed)
     })
@@ -123,7 +123,7 @@ fn each_row_of_the_table_of_transports_is_run() {
 fn assert_sells(info: &str, tags: &Value) {
     assert_sold(&after(|port| run_block(info, &shown(info, port))), tags.clone());
     for (transport, changed) in other_transports(info) {
-        assert_sold(&after_over(transport, |place| run_block(info, &changed(place))), tags.clone());
+        assert_sold(&after_over(transport, |address| run_block(info, &changed(address))), tags.clone());
     }
 }
 
@@ -242,17 +242,17 @@ fn events_and_checks_of_the_blocks_are_reported() {
 #[test]
 #[ignore = "needs Python and Node with clients from PyPI and npm; run make test"]
 fn clients_reconnect_after_a_restart_as_the_page_says() {
-    let statsd = "import statsd; client = statsd.UnixSocketStatsClient('PLACE'); send = client.incr";
-    let datadog = "from datadog.dogstatsd import DogStatsd; send = DogStatsd(socket_path='PLACE', disable_telemetry=True).increment";
+    let statsd = "import statsd; client = statsd.UnixSocketStatsClient('ADDRESS'); send = client.incr";
+    let datadog = "from datadog.dogstatsd import DogStatsd; send = DogStatsd(socket_path='ADDRESS', disable_telemetry=True).increment";
     let [statsd, datadog] = [statsd, datadog].map(|client| {
-        move |place: &str| {
-            let program = format!("{}\n{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
+        move |address: &str| {
+            let program = format!("{}\n{SEND_FOR_EACH_LINE}", client.replace("ADDRESS", address));
             Seller::start(with(PYTHON, "-c", &program))
         }
     });
     let hot_shots = |options: &'static str| {
-        move |place: &str| {
-            let options = options.replace("PLACE", place);
+        move |address: &str| {
+            let options = options.replace("ADDRESS", address);
             // The client sends after a pause, so that it notices the end of its connection first.
             let program = format!(
                 "const client = new (require('hot-shots'))({{ {options}, maxBufferSize: 0, errorHandler: () => 0 }});
@@ -265,17 +265,17 @@ fn clients_reconnect_after_a_restart_as_the_page_says() {
         }
     };
     // By default, the client connects again at most once per second.
-    let uds = hot_shots("protocol: 'uds', path: 'PLACE', udsGracefulRestartRateLimit: 1");
-    let tcp = hot_shots("protocol: 'tcp', host: '127.0.0.1', port: PLACE, tcpGracefulRestartRateLimit: 1");
+    let uds = hot_shots("protocol: 'uds', path: 'ADDRESS', udsGracefulRestartRateLimit: 1");
+    let tcp = hot_shots("protocol: 'tcp', host: '127.0.0.1', port: ADDRESS, tcpGracefulRestartRateLimit: 1");
     // Python's datadog reports no error, and loses the first sample.
     assert_eq!(after_restart(Transport::UnixDatagram, &datadog), ("sent sent sent".into(), 2.0));
     assert_eq!(after_restart(Transport::UnixStream, &datadog), ("sent sent sent".into(), 2.0));
     let broken = ["BrokenPipeError"; 3].join(" ");
     assert_eq!(after_restart(Transport::UnixStreamOfLines, &statsd), (broken, 0.0));
-    let reconnecting = |place: &str| {
-        let client = "import statsd; client = statsd.UnixSocketStatsClient('PLACE')";
+    let reconnecting = |address: &str| {
+        let client = "import statsd; client = statsd.UnixSocketStatsClient('ADDRESS')";
         let send = "def send(name):\n    client.reconnect()\n    client.incr(name)\n";
-        let program = format!("{}\n{send}{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
+        let program = format!("{}\n{send}{SEND_FOR_EACH_LINE}", client.replace("ADDRESS", address));
         Seller::start(with(PYTHON, "-c", &program))
     };
     assert_eq!(after_restart(Transport::UnixStreamOfLines, &reconnecting), ("sent sent sent".into(), 3.0));
@@ -306,16 +306,16 @@ for _ in sys.stdin:
         print(type(error).__name__, flush=True)
 ";
 
-/// Makes a client send once to one tallyd, and three times to another tallyd in its place. Returns the client's three
+/// Makes a client send once to one tallyd, and three times to another tallyd at the same address. Returns the client's three
 /// outcomes, and the number of samples that the second tallyd reported.
 fn after_restart(transport: Transport, start: &impl Fn(&str) -> Seller) -> (String, f64) {
     let directory = tempfile::tempdir().unwrap();
-    let (daemon, place) = start_over(transport, directory.path(), &[]);
-    let mut seller = start(&place);
+    let (daemon, address) = start_over(transport, directory.path(), &[]);
+    let mut seller = start(&address);
     assert_eq!(seller.sell(), "sent");
     let finished = daemon.stop();
     assert_eq!(finished.sum("shop.orders", "value"), 1.0);
-    let bind = format!("listeners.tcp.bind=127.0.0.1:{place}");
+    let bind = format!("listeners.tcp.bind=127.0.0.1:{address}");
     let again = if transport == Transport::Tcp { vec![bind.as_str()] } else { vec![] };
     let (daemon, _) = start_over(transport, directory.path(), &again);
     let sold = [(); 3].map(|()| seller.sell());
@@ -405,7 +405,7 @@ fn run_airflow(config: &str) {
 fn block_for_gunicorn_reports_its_requests() {
     assert_gunicorn(&after(|port| run_gunicorn(&shown("python gunicorn", port))));
     for (transport, changed) in other_transports("python gunicorn") {
-        assert_gunicorn(&after_over(transport, |place| run_gunicorn(&changed(place))));
+        assert_gunicorn(&after_over(transport, |address| run_gunicorn(&changed(address))));
     }
 }
 
@@ -414,8 +414,9 @@ fn block_for_gunicorn_reports_its_requests() {
 fn gunicorn_does_not_reconnect_after_a_restart_as_the_page_says() {
     let (_, changed) = other_transports("python gunicorn").next().unwrap();
     let [sockets, directory] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let (mut daemon, place) = start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
-    let (gunicorn, socket) = start_gunicorn(directory.path(), &changed(&place));
+    let (mut daemon, address) =
+        start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
+    let (gunicorn, socket) = start_gunicorn(directory.path(), &changed(&address));
     get(&socket, "/", 200);
     daemon.wait_for(|row| row["name"] == "shop.gunicorn.requests");
     daemon.stop();
@@ -468,8 +469,8 @@ fn block_for_nginx_reports_its_requests() {
     assert_nginx(daemon, &block);
     for (transport, changed) in other_transports("nginx lua") {
         let directory = tempfile::tempdir().unwrap();
-        let (daemon, place) = start_over(transport, directory.path(), &["flush.interval=100ms"]);
-        assert_nginx(daemon, &changed(&place));
+        let (daemon, address) = start_over(transport, directory.path(), &["flush.interval=100ms"]);
+        assert_nginx(daemon, &changed(&address));
     }
 }
 

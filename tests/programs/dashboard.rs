@@ -72,13 +72,13 @@ fn every_panel_of_the_dashboard_shows_data() {
                 assert!(labels.iter().all(|label| series[label].is_string()), "{title}: {series}");
             }
         }
-        for form in [&of_summaries, &of_histograms] {
-            if title == "Certificate" && form == &of_summaries {
+        for page in [&of_summaries, &of_histograms] {
+            if title == "Certificate" && page == &of_summaries {
                 continue;
             }
             wait_until(|| {
                 send(&["ok"]);
-                targets.iter().any(|target| !board.shows(target, form).is_empty())
+                targets.iter().any(|target| !board.shows(target, page).is_empty())
             });
         }
     }

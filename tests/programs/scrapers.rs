@@ -53,7 +53,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts Prometheus. Each target is a value of the label `form` and an address.
+    /// Starts Prometheus. Each target is a value of the label `scrape_format` and an address.
     pub(crate) fn prometheus(targets: &[(&str, SocketAddr)]) -> Self {
         Self::prometheus_with(&[], targets)
     }
@@ -95,8 +95,8 @@ impl Server {
             "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n- job_name: tallyd\n  \
                           static_configs:\n"
                 .to_owned();
-        for (form, address) in targets {
-            writeln!(config, "  - {{targets: ['{address}'], labels: {{form: {form}}}}}").unwrap();
+        for (format, address) in targets {
+            writeln!(config, "  - {{targets: ['{address}'], labels: {{scrape_format: {format}}}}}").unwrap();
         }
         fs::write(directory.path().join("scrape.yml"), config).unwrap();
         let path = directory.path().to_str().unwrap();

@@ -27,8 +27,8 @@ pub(crate) fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished
 /// Starts tallyd with one transport, lets a client send to its port or its path, and stops tallyd.
 pub(crate) fn after_over(transport: Transport, send: impl FnOnce(&str)) -> Finished {
     let directory = tempfile::tempdir().unwrap();
-    let (daemon, place) = start_over(transport, directory.path(), &[]);
-    send(&place);
+    let (daemon, address) = start_over(transport, directory.path(), &[]);
+    send(&address);
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     finished
@@ -63,9 +63,9 @@ pub(crate) fn start_over(transport: Transport, directory: &Path, settings: &[&st
     }
     let own = own.iter().map(String::as_str);
     let daemon = Daemon::start(&own.chain(settings.iter().copied()).collect::<Vec<_>>());
-    let place = daemon.address_of(listener);
-    let place = place.strip_prefix("127.0.0.1:").unwrap_or(place).to_owned();
-    (daemon, place)
+    let address = daemon.address_of(listener);
+    let address = address.strip_prefix("127.0.0.1:").unwrap_or(address).to_owned();
+    (daemon, address)
 }
 
 /// Runs a client's script, which prints nothing unless it fails.
