@@ -46,8 +46,8 @@ Examples:
 pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.
     Run,
-    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration, with 1 if
-    /// --strict is given and there are warnings, and with 2 if --dry-run is given and tallyd would reject a line.
+    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration. With
+    /// --strict, exits with 1 if there are warnings. With --dry-run, exits with 2 if tallyd would reject a line.
     Check(CheckArgs),
     /// Explain what happens to lines. Exits with 2 if tallyd would reject one.
     Explain(ExplainArgs),

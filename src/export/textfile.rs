@@ -48,8 +48,8 @@ impl Textfile {
     /// Replaces the file. Readers see the old page or the new one, but never a part of a page. The page goes to a
     /// second file, whose name node_exporter ignores, and is renamed at the end.
     ///
-    /// The second file must be a new one: in a directory in which others may write, the name could be a link to a file
-    /// of another user, or a pipe. So its name cannot be guessed, and creating it fails if something has the name.
+    /// The second file must be a new one. In a directory in which others may write, its name could already be a pipe, or
+    /// a link to a file of another user. So its name cannot be guessed, and creating it fails if the name is taken.
     fn replace(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         let path = destination(&self.path)?;
         let directory =

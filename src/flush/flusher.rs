@@ -110,9 +110,10 @@ impl<D: Deliver> Flusher<D> {
         }
     }
 
-    /// Waits until receivers have recorded what had arrived before this moment, but at most for `patience`. If the
-    /// process was suspended or had no CPU, much may have arrived. It belongs to the interval that was open meanwhile,
-    /// because the rates divide by that time.
+    /// Waits until receivers have recorded all datagrams that arrived before this moment, but at most for `patience`.
+    ///
+    /// If the process was suspended or had no CPU, many datagrams may wait. They belong to the interval that was open
+    /// in that time, because its rates divide by that time.
     fn wait_for_receivers(&self, patience: Duration) {
         let begin = Instant::now();
         self.drains.request();

@@ -279,7 +279,7 @@ impl Totals {
                 let series = row.series.shortened();
                 tracing::error!(
                     series,
-                    "a running total is so large that it stands still; restart tallyd to begin again"
+                    "a running total is so large that further values do not change it; restart tallyd to begin again"
                 );
             }
         }
