@@ -57,9 +57,9 @@ impl WebProblem {
         Self { line: None, text: text.into() }
     }
 
-    /// Returns a problem in the line of `place`.
-    pub(super) fn at<T>(place: &Spanned<T>, text: impl Into<String>) -> Self {
-        Self { line: Some(place.referenced.line()), text: text.into() }
+    /// Returns a problem in the line of `value`.
+    pub(super) fn at<T>(value: &Spanned<T>, text: impl Into<String>) -> Self {
+        Self { line: Some(value.referenced.line()), text: text.into() }
     }
 }
 

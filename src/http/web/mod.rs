@@ -9,6 +9,7 @@
 mod access;
 mod client_certificates;
 mod file;
+mod pem;
 mod tls;
 mod users;
 mod watched_files;
