@@ -222,7 +222,7 @@ mod tests {
             ("mappings:\n- match: a\n  name: a\n  labels: {1x: y}\n", "label \"1x\""),
             (
                 "mappings:\n- match: (\n  match_type: regex\n  name: a\n",
-                "rule 1 (\"(\"): match: regex parse error",
+                "rule 1 (\"(\"): match: a \"(\" has no closing \")\"; write \\( for the character itself",
             ),
             ("mappings:\n- match: a\n  name: a\n  acton: drop\n", "line 4"),
             ("mappings:\n- match: a\n  name: a\n  action: xyz\n", "line 4"),

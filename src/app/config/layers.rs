@@ -373,6 +373,7 @@ mod tests {
     #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn errors_name_the_line_and_the_key_and_say_what_to_write() {
         let long_path = format!("[listeners.unix_datagram]\npath = \"/{}\"\n", "x".repeat(107));
+        let nested = format!("a = {}\n", "[".repeat(1000));
         let same_path = "[listeners.unix_datagram]\nenabled = true\npath = \"/s\"\n\
                          [listeners.unix_stream]\nenabled = true\npath = \"/s\"\n";
         #[rustfmt::skip]
@@ -484,7 +485,18 @@ mod tests {
             ("a = 127.0.0.1:80\n", 1, "not a number; write digits on both sides of the point, such as 0.5, and text in quotes"),
             ("a = 99999999999999999999\n", 1, "99999999999999999999 is too large a number"),
             ("a = 1e999\n", 1, "1e999 is too large a number"),
-            ("a = 2020-99-99\n", 1, "not valid TOML: invalid date"),
+            ("a = 2020-99-99\n", 1, "2020-99-99 is not a date or time that exists; write text in quotes: \"2020-99-99\""),
+            ("a = 25:00:00\n", 1, "25:00:00 is not a date or time that exists; write text in quotes: \"25:00:00\""),
+            ("a = [1,,2]\n", 1, "a comma has no item before it"),
+            ("a = = 1\n", 1, "a second \"=\" follows the first; write text in quotes"),
+            ("ü = 1\n", 1, "a key has characters other than letters, digits, \"_\" and \"-\"; write the key in quotes"),
+            ("a = 1__0\n", 1, "\"_\" in a number must be between two digits"),
+            ("a = \"\\u12\"\n", 1, "\\u needs four hexadecimal digits, and \\U eight"),
+            ("a = 0X1F\n", 1, "not a number; write one in another base as 0x1f, 0o17 or 0b11"),
+            ("# \u{1}\n", 1, "a comment has a control character; remove it"),
+            ("a = 1\rb = 2\n", 1, "a carriage return has no line feed after it; save the file with the line ends of Unix"),
+            (nested.as_str(), 1, "sections or lists are nested too deeply"),
+            ("[flush]\n  a = {{}\n", 2, "not valid TOML near \"a = {{}\""),
         ];
         let failures = cases.into_iter().filter_map(|(text, line, expected)| {
             let file = file(text);
