@@ -405,6 +405,7 @@ mod tests {
             ("listeners.udp = { bind = \"localhost:1\" }\n", 1, "listeners.udp.bind: \"localhost:1\" is not an IP address with a port; write one such as \"127.0.0.1:8125\" or \"[::]:8125\"; host names are not looked up"),
             ("[exporters.prometheus]\naddress = \"localhost\"\n", 2, "exporters.prometheus.address: \"localhost\" is not an IP address; write one such as \"127.0.0.1\" or \"::1\"; host names are not looked up"),
             ("[listeners.unix_stream]\nmode = \"0888\"\n", 2, "listeners.unix_stream.mode: \"0888\" is not a mode in octal; write one such as \"0660\""),
+            ("[listeners.unix_stream]\nmode = \"1777\"\n", 2, "listeners.unix_stream.mode: \"1777\" is not between \"0000\" and \"0777\""),
             ("[listeners.udp]\nreceive_buffer = \"big\"\n", 2, "listeners.udp.receive_buffer: \"big\" is not a size; write one such as \"8MiB\""),
             ("[listeners.tcp]\nframing = \"x\"\n", 2, "listeners.tcp.framing: \"x\" is unknown; write \"lines\" or \"length\""),
             ("[aggregation.gauges]\nsigned = \"x\"\n", 2, "aggregation.gauges.signed: \"x\" is unknown; write \"delta\" or \"absolute\""),

@@ -125,3 +125,50 @@ fn unwritable(path: &Path, is_replaced: bool) -> Option<String> {
         Err(error) => Some(format!("{shown} cannot be written: {}", io::Error::from(error))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use toml::{Table, Value};
+
+    use super::*;
+    use crate::app::config::sections::DEFAULTS;
+
+    /// The keys of sections with a switch that have an effect without it, because the text file uses them, too.
+    const ALWAYS_USED: [&str; 7] = [
+        "exporters.prometheus.timings",
+        "exporters.prometheus.percentile_window",
+        "exporters.prometheus.buckets",
+        "exporters.prometheus.native_histogram_bucket_factor",
+        "exporters.prometheus.native_histogram_max_buckets",
+        "exporters.prometheus.naming",
+        "exporters.prometheus.openmetrics_created",
+    ];
+
+    /// Adds the keys of each section whose switch is off by default.
+    fn switched(section: &str, table: &Table, keys: &mut BTreeSet<String>) {
+        let switch = ["enabled", "start_http_server"].into_iter().find(|key| table.contains_key(*key));
+        let is_off = switch.is_some_and(|switch| table[switch] == Value::Boolean(false));
+        for (key, value) in table {
+            let name = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            match value {
+                Value::Table(inner) => switched(&name, inner, keys),
+                _ if is_off && switch != Some(key) => _ = keys.insert(name),
+                _ => {}
+            }
+        }
+    }
+
+    /// This fails if a new key is neither in [`SWITCHED`] nor in [`ALWAYS_USED`].
+    #[test]
+    fn the_list_has_every_key_of_a_section_that_is_off_by_default() {
+        let mut expected = BTreeSet::new();
+        switched("", &toml::from_str(DEFAULTS).unwrap(), &mut expected);
+        expected.retain(|key| !ALWAYS_USED.contains(&&**key));
+        let listed = SWITCHED
+            .iter()
+            .flat_map(|(section, _, keys)| keys.iter().map(move |key| format!("{section}.{key}")));
+        assert_eq!(listed.collect::<BTreeSet<_>>(), expected);
+    }
+}
