@@ -139,10 +139,9 @@ impl Exporter for Console {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::model::{AlertType, Kind, Overview, Priority, Series, Value};
+    use crate::model::{AlertType, Kind, Priority, Rows, Series, Value};
 
     #[test]
     fn snapshot_of_many_pieces_is_written_once_and_completely() {
@@ -159,14 +158,8 @@ mod tests {
             tags: Vec::new(),
         };
         let many = 3 * PIECE / "  gauge  row.1  1".len();
-        let snapshot = Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: std::sync::Arc::default(),
-            rows: (0..many).map(row).collect(),
-            events: (0..many).map(event).collect(),
-            overview: Overview::default(),
-        };
+        let rows: Rows = (0..many).map(row).collect();
+        let snapshot = Snapshot { events: (0..many).map(event).collect(), ..rows.into() };
         let directory = tempfile::tempdir().unwrap();
         for (format, other_lines) in [(Format::Text, 1), (Format::Json, 0)] {
             let path = directory.path().join(format!("{format:?}"));

@@ -353,23 +353,15 @@ fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, Option<
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Kind, Overview, Statistics};
+    use crate::model::{Kind, Overview, Rows, Statistics};
 
     fn snapshot(rows: Vec<(Series, Value)>, percentiles: Vec<Percentile>) -> Snapshot {
-        Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }.into()),
-            rows: rows.into_iter().collect(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        }
+        let policies = std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }.into());
+        Snapshot { policies, ..rows.into_iter().collect::<Rows>().into() }
     }
 
     fn screen(width: usize, max_rows: usize) -> Screen {

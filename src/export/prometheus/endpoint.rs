@@ -279,13 +279,12 @@ impl ScrapeService {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpStream};
-    use std::time::SystemTime;
 
     use hyper::header::ACCEPT;
 
     use super::*;
     use crate::export::prometheus::Naming;
-    use crate::model::{Overview, Rows};
+    use crate::model::Rows;
 
     #[derive(Debug)]
     struct Unhealthy;
@@ -308,14 +307,7 @@ mod tests {
         let totals = Totals::new(Naming::Prometheus);
         let endpoint =
             Endpoint::start(&options, totals, Arc::new(Unhealthy), None, (&telemetry, &threads)).unwrap();
-        endpoint.cache.add(&Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(1),
-            policies: Arc::default(),
-            rows: Rows::default(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        });
+        endpoint.cache.add(&Rows::default().into());
         for path in ["healthy", "ready"] {
             let mut client = TcpStream::connect(endpoint.address()).unwrap();
             write!(client, "GET /-/{path} HTTP/1.0\r\n\r\n").unwrap();

@@ -93,22 +93,15 @@ fn shortest_window(policies: &Policies) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::SystemTime;
 
     use super::*;
-    use crate::model::{Overview, Policy, Rows};
+    use crate::model::{Policy, Rows};
 
     fn interval(exposition: Exposition, percentile_window: Duration) -> ScrapeInterval {
         let scrapes = ScrapeInterval::register(&Telemetry::default());
         let policy = Policy { exposition, percentile_window, ..Policy::default() };
-        scrapes.note_snapshot(&Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: Arc::new(Policies::new(vec![policy])),
-            rows: Rows::default(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        });
+        let policies = Arc::new(Policies::new(vec![policy]));
+        scrapes.note_snapshot(&Snapshot { policies, ..Rows::default().into() });
         scrapes
     }
 
