@@ -19,12 +19,12 @@ seconds=${1:-20}
 statsd=${STATSD:-127.0.0.1:18125}
 page=${PAGE:-127.0.0.1:19102}
 prometheus=${PROMETHEUS:-127.0.0.1:19090}
-folder=$(mktemp -d)
+directory=$(mktemp -d)
 started=()
 finish() {
     for process in "${started[@]}"; do kill "$process" 2>/dev/null || true; done
     wait
-    rm -rf "$folder"
+    rm -rf "$directory"
 }
 trap finish EXIT
 
@@ -32,7 +32,7 @@ echo 'Building tallyd and the example. The first time this takes minutes.'
 cargo build --quiet --bin tallyd --example resume_pipeline
 target=${CARGO_TARGET_DIR:-target}/debug
 
-cat >"$folder/prometheus.yml" <<YAML
+cat >"$directory/prometheus.yml" <<YAML
 global: {scrape_interval: 1s}
 scrape_configs:
 - job_name: tallyd
@@ -44,7 +44,7 @@ YAML
     --set exporters.prometheus.start_http_server=true --set exporters.prometheus.port="${page#*:}" \
     --set logging.level=warn &
 started+=($!)
-prometheus --config.file="$folder/prometheus.yml" --storage.tsdb.path="$folder/data" \
+prometheus --config.file="$directory/prometheus.yml" --storage.tsdb.path="$directory/data" \
     --web.listen-address="$prometheus" --log.level=error &
 started+=($!)
 

@@ -4,9 +4,9 @@
 //!  file --> parse --> extract candidate --> ask the model for skills --> profile
 //! ```
 //!
-//! The language model is simulated: it sleeps for a while and sometimes fails. `make demo` runs this example with tallyd and
-//! Prometheus. `cargo run --example resume_pipeline -- --seconds 10` runs it alone. It sends to 127.0.0.1:8125 unless
-//! `TALLYD_CLIENT_STATSD_ADDRESS` names another address.
+//! The language model is simulated: it sleeps for a while and sometimes fails. `make demo` runs this example with
+//! tallyd and Prometheus. `cargo run --example resume_pipeline -- --seconds 10` runs it alone. It sends to
+//! 127.0.0.1:8125 unless `TALLYD_CLIENT_STATSD_ADDRESS` names another address.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Writes the conformance cases as seeds for the fuzzer. Run `cargo run --bin seed` in this folder.
+//! Writes the conformance cases as seeds for the fuzzer. Run `cargo run --bin seed` in this directory.
 
 use std::fs;
 use std::io;

@@ -25,7 +25,7 @@ python() {
     return 1
 }
 
-# Prints the folder that has Node's headers. Most installations of Node include them; on Debian, they are in a separate
+# Prints the directory that has Node's headers. Most installations of Node include them; on Debian, they are in a separate
 # package.
 node_home() {
     node -p 'require("path").resolve(process.execPath, "../..")' 2>/dev/null || echo /usr

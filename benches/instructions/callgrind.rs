@@ -93,9 +93,9 @@ pub(crate) fn count_all(cases: &[Case], role: &str) -> Result<Vec<Counts>, Error
 }
 
 fn count(case: &Case, role: &str) -> Result<Counts, Error> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("instructions");
-    fs::create_dir_all(&folder)?;
-    let profile = folder.join(case.name.replace('/', "."));
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("instructions");
+    fs::create_dir_all(&directory)?;
+    let profile = directory.join(case.name.replace('/', "."));
     // This prevents reading the profile of an earlier run by mistake.
     _ = fs::remove_file(&profile);
     let mut valgrind = Command::new("valgrind");

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) struct WaitClock(File);
 
 impl WaitClock {
-    /// Opens the clock of a thread, given its folder in `/proc`.
+    /// Opens the clock of a thread, given its directory in `/proc`.
     pub(crate) fn of(thread: impl AsRef<Path>) -> io::Result<Self> {
         File::open(thread.as_ref().join("schedstat")).map(Self)
     }

@@ -108,7 +108,8 @@ impl MetricsCollector {
         self.record(name, Value::Distribution(value.number()), tags);
     }
 
-    /// Adds a member to a set, such as the name of an active user. Servers count the different members of each interval.
+    /// Adds a member to a set, such as the name of an active user. Servers count the different members of each
+    /// interval.
     #[inline]
     pub fn record_set(&self, name: &str, member: &str, tags: &[Tag<'_>]) {
         self.record(name, Value::Set(member), tags);

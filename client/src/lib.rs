@@ -43,7 +43,7 @@ mod outcome; // how a call ended: the tag `outcome`
 mod timed_call; // the name and the duration of a call
 // The configuration, and the path of a sample:
 mod config; // keys, defaults, TOML and environment variables
-mod exporters; // one folder or file for each exporter
+mod exporters; // one directory or file for each exporter
 mod global; // `configure`, `flush` and `lost`, for the metrics of the application
 mod metrics; // `Metrics`: sampling, tags, and the threads that flush and open sockets
 mod sample; // one measurement with its tags

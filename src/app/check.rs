@@ -27,14 +27,14 @@ const SHOWN: usize = 100;
 
 /// A report on lines.
 pub(super) struct Report {
-    /// The report.
+    /// The text for the user, with a line feed at the end of each line.
     pub(super) text: String,
     /// Whether tallyd would reject any of the lines.
     pub(super) is_any_rejected: bool,
 }
 
-/// Returns a report on the lines of `input`: which are rejected, how often each rule was used, which names no rule
-/// matches, and which series are kept off the Prometheus page or changed on it.
+/// Returns a report on the lines of `input`. It names the rejected lines, counts the uses of each rule, and lists the
+/// names that no rule matches. It also lists the series that the Prometheus page leaves out or changes.
 ///
 /// # Errors
 ///

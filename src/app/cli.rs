@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::explain::Format;
-use crate::app::send::{Request, Sample, SendError, Target, WIRE_TYPES};
+use crate::app::explain::ExplainFormat;
+use crate::app::send::{ListenerUrl, Request, SampleArguments, SendError, WIRE_TYPES};
 use crate::listen::{Framing, ListenOptions};
 
 /// A StatsD and DogStatsD server that accounts for every sample.
@@ -41,18 +41,17 @@ Examples:
   echo 'page.views:1|c' | nc -u -w1 127.0.0.1 8125
                                              send a sample without tallyd";
 
-/// The commands.
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM, SIGINT or SIGQUIT.
     Run,
-    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration, with 1 if
-    /// --strict is given and there are warnings, and with 2 if --dry-run is given and tallyd would reject a line.
+    /// Check the configuration and print every setting. Exits with 78 if tallyd refuses the configuration. With
+    /// --strict, exits with 1 if there are warnings. With --dry-run, exits with 2 if tallyd would reject a line.
     Check(CheckArgs),
     /// Explain what happens to lines. Exits with 2 if tallyd would reject one.
     Explain(ExplainArgs),
-    /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1 if
-    /// sending fails.
+    /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1
+    /// if sending fails.
     Send(SendArgs),
 }
 
@@ -75,8 +74,8 @@ pub(super) struct ExplainArgs {
     /// Lines as a client sends them. Without lines, or with only "-", tallyd explains the lines of standard input.
     pub lines: Vec<OsString>,
     /// Write text for people, or one JSON object per line for programs.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub format: ExplainFormat,
 }
 
 const TARGETS: &str = "udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH (datagrams) or unixstream:///PATH [default: the first \
@@ -102,7 +101,7 @@ pub(super) struct SendArgs {
     pub rate: Option<String>,
     /// The listener to send to.
     #[arg(long, value_name = "URL", help = TARGETS)]
-    pub to: Option<Target>,
+    pub to: Option<ListenerUrl>,
     /// How lines are framed in a stream. The default is that of the configuration or, without one, of tallyd's
     /// listeners: "lines" over tcp, "length" over unixstream.
     #[arg(long, value_enum)]
@@ -120,8 +119,8 @@ impl SendArgs {
         let Self { name, value, wire_type, tags, rate, to, framing } = self;
         let target = match (to, listening) {
             (Some(target), _) => target,
-            (None, Some(listening)) => Target::first_of(listening).map_err(SendError::Refused)?,
-            (None, None) => Target::default(),
+            (None, Some(listening)) => ListenerUrl::first_of(listening).map_err(SendError::Refused)?,
+            (None, None) => ListenerUrl::default(),
         };
         let framing = framing.or_else(|| target.framing_in(listening?));
         if name == "-" {
@@ -137,7 +136,7 @@ impl SendArgs {
             return Err(SendError::Refused(format!("no value; try `tallyd send {name} 1`")));
         };
         let wire_type = wire_type.unwrap_or_else(|| "c".to_owned());
-        Ok(Request { target, framing, sample: Some(Sample { name, value, wire_type, tags, rate }) })
+        Ok(Request { target, framing, sample: Some(SampleArguments { name, value, wire_type, tags, rate }) })
     }
 }
 

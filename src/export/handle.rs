@@ -260,11 +260,8 @@ mod tests {
     fn snapshot(number: u64) -> Arc<Snapshot> {
         Arc::new(Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
-            interval: Duration::from_secs(1),
-            policies: Arc::default(),
-            rows: Rows::default(),
-            events: Vec::new(),
             overview: Overview { samples: 10, ..Overview::default() },
+            ..Rows::default().into()
         })
     }
 

@@ -9,7 +9,7 @@ pub mod prometheus;
 mod textfile;
 
 pub(crate) use append::has_moved;
-pub use console::{Console, Format};
+pub use console::{Console, ConsoleFormat};
 pub use exporter::{ExportError, Exporter};
 pub(crate) use handle::{ExporterHandle, ExporterQueue};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};

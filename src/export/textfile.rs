@@ -48,18 +48,19 @@ impl Textfile {
     /// Replaces the file. Readers see the old page or the new one, but never a part of a page. The page goes to a
     /// second file, whose name node_exporter ignores, and is renamed at the end.
     ///
-    /// The second file must be a new one: in a folder in which others may write, the name could be a link to a file of
-    /// another user, or a pipe. So its name cannot be guessed, and creating it fails if something has the name.
+    /// The second file must be a new one. In a directory in which others may write, its name could already be a pipe, or
+    /// a link to a file of another user. So its name cannot be guessed, and creating it fails if the name is taken.
     fn replace(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         let path = destination(&self.path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
         if !self.is_clean {
-            remove_leftovers(folder, &prefix);
+            remove_leftovers(directory, &prefix);
             self.is_clean = true;
         }
         // Dropping the file removes it. On a full disk, an incomplete file would take the space that is needed.
-        let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(folder)?;
+        let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(directory)?;
         // Any user can read the file, whatever the umask is, because node_exporter runs as another user.
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         Format::Text.render(&self.totals, |piece| file.write_all(piece))?;
@@ -82,7 +83,7 @@ fn destination(path: &Path) -> io::Result<PathBuf> {
             Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
             // The path is not a link, or there is no file yet.
             Err(_) if path.extension().is_some_and(|extension| extension == "prom") => return Ok(path),
-            // In a folder in which others may write, the link could lead to any file.
+            // In a directory in which others may write, the link could lead to any file.
             Err(_) => {
                 let problem = format!("it is a link to {}, which does not end in .prom", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
@@ -92,13 +93,13 @@ fn destination(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link that leads to itself"))
 }
 
-/// Removes the incomplete files of an earlier process that was killed, if tallyd may list the folder.
-fn remove_leftovers(folder: &Path, prefix: &str) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+/// Removes the incomplete files of an earlier process that was killed, if tallyd may list the directory.
+fn remove_leftovers(directory: &Path, prefix: &str) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(SUFFIX)) {
             // Another user may own the file, or another process may have removed it.
-            _ = fs::remove_file(folder.join(name));
+            _ = fs::remove_file(directory.join(name));
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Flusher<D, R> {
     /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
     receivers: R,
-    sink: D,
+    exporters: D,
     telemetry: FlushTelemetry,
     messages: FlushMessages,
     /// True if a command was executed after the latest flush, although the next one was due.
@@ -74,14 +74,14 @@ struct FlushMessages {
 }
 
 impl<D: Deliver, R: Drain> Flusher<D, R> {
-    /// Creates a flusher that hands each snapshot to `sink`. At the end of an interval, it drains `receivers` first.
+    /// Creates a flusher that hands each snapshot to `exporters`. At the end of an interval, it drains `receivers` first.
     #[must_use]
     pub(crate) fn new(
         aggregator: Aggregator,
         schedule: Schedule,
         receivers: R,
         telemetry: &Telemetry,
-        sink: D,
+        exporters: D,
     ) -> Self {
         let duration = telemetry.gauge("flush_duration_seconds", &[]);
         duration.set(0.0);
@@ -91,7 +91,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
         let messages = FlushMessages::default();
-        Self { aggregator, schedule, receivers, sink, telemetry, messages, has_put_off: false }
+        Self { aggregator, schedule, receivers, exporters, telemetry, messages, has_put_off: false }
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
@@ -156,7 +156,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
         self.telemetry.last_flush.set(unix_time.as_secs_f64());
         let results = self.aggregator.end_interval(now);
         self.messages.log(&results, late, length);
-        self.sink.deliver(&Arc::new(results.into_snapshot(time, length)));
+        self.exporters.deliver(&Arc::new(results.into_snapshot(time, length)));
     }
 }
 

@@ -41,7 +41,7 @@ impl IngestTelemetry {
             bytes: counter("bytes"),
             datagrams_truncated: counter("datagrams_truncated"),
             datagram_bytes_truncated: counter("datagram_bytes_truncated"),
-            lines_truncated: counter("lines_cut"),
+            lines_truncated: counter("lines_truncated"),
             lines: counter("lines"),
             clamped: counter("values_clamped"),
             absorbed: telemetry.counters("samples_absorbed", &[], "type"),

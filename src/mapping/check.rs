@@ -101,8 +101,8 @@ fn check_options(summary: &SummaryOptions, histogram: &HistogramOptions) -> Resu
     Ok(())
 }
 
-/// Returns a warning if the buckets of timings look like milliseconds. They are in seconds. Buckets of whole minutes are
-/// plausible seconds, and those from above 10 minutes in milliseconds are more likely bytes.
+/// Returns a warning if the buckets of timings look like milliseconds. They are in seconds. Buckets of whole minutes
+/// are plausible seconds, and those from above 10 minutes in milliseconds are more likely bytes.
 pub(crate) fn milliseconds(buckets: &[f64]) -> Option<String> {
     let (first, last) = (buckets.first()?, buckets.last()?);
     let are_plausible = (1.0..=100.0).contains(first) && (500.0..=600_000.0).contains(last);
@@ -222,7 +222,7 @@ mod tests {
             ("mappings:\n- match: a\n  name: a\n  labels: {1x: y}\n", "label \"1x\""),
             (
                 "mappings:\n- match: (\n  match_type: regex\n  name: a\n",
-                "rule 1 (\"(\"): match: regex parse error",
+                "rule 1 (\"(\"): match: a \"(\" has no closing \")\"; write \\( for the character itself",
             ),
             ("mappings:\n- match: a\n  name: a\n  acton: drop\n", "line 4"),
             ("mappings:\n- match: a\n  name: a\n  action: xyz\n", "line 4"),

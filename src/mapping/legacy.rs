@@ -1,5 +1,5 @@
-//! Reads the spellings of earlier versions of `statsd_exporter`: before 0.15, `buckets` and `quantiles` were fields of a
-//! rule, and before 0.20 of the defaults. Version 0.28 was the last that read them.
+//! Reads the spellings of earlier versions of `statsd_exporter`: before 0.15, `buckets` and `quantiles` were fields of
+//! a rule, and before 0.20 of the defaults. Version 0.28 was the last that read them.
 
 use super::{Defaults, HistogramOptions, ObserverType, Quantile, RuleSpec, SummaryOptions};
 

@@ -15,6 +15,7 @@ mod expression;
 mod file;
 mod glob_tree;
 mod legacy;
+mod pattern_error;
 mod policies;
 mod rule;
 mod template;

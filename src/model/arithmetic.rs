@@ -16,8 +16,8 @@ pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Adds a value to a sum, which stays finite. Returns true if one of the two is lost: the larger absorbs the smaller, or
-/// the sum overflows. For example, 2^53 absorbs 1.
+/// Adds a value to a sum, which stays finite. Returns true if one of the two is lost: the larger absorbs the smaller,
+/// or the sum overflows. For example, 2^53 absorbs 1.
 #[must_use]
 pub(crate) fn absorbs(sum: &mut f64, value: f64) -> bool {
     let (before, exact) = (*sum, *sum + value);

@@ -20,7 +20,6 @@ pub use kind::Kind;
 pub use named::Named;
 pub(crate) use native_histogram::coarser;
 pub use native_histogram::{NativeHistogram, NativeSettings};
-
 pub use percentile::Percentile;
 pub(crate) use policy::HeldPolicy;
 pub use policy::{Exposition, Policies, Policy, PolicyId};
@@ -28,6 +27,7 @@ pub(crate) use series::{CONTAINER_ID, NO_VALUE, SERVICE_CHECK, code};
 pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary};
-pub use telemetry::{Counter, FetchedCounter, Gauge, Source, Telemetry};
+pub use telemetry::{Counter, Gauge, Telemetry};
+pub(crate) use telemetry::{FetchedCounter, Source};
 pub(crate) use thinned::{Repeated, Thinned};
 pub(crate) use warn_once::WarnOnce;

@@ -63,7 +63,7 @@ impl Series {
         self.identity().split_once('\n').map_or("", |(name, _)| name)
     }
 
-    /// Returns the kind.
+    /// Returns the kind, which is the last character of the identity.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let last = self.identity().chars().next_back();
@@ -141,8 +141,8 @@ pub(crate) fn code(kind: Kind) -> char {
     }
 }
 
-/// The value of a tag without a value in an identity. No client can send it, because `|` ends the tags of a line. Only a
-/// rule could give it to a label.
+/// The value of a tag without a value in an identity. No client can send it, because `|` ends the tags of a line. Only
+/// a rule could give it to a label.
 pub(crate) const NO_VALUE: &str = "|";
 
 /// The name of the gauges that represent service checks. Their tags are the check's name, host and tags.

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 /// Starts threads and collects the reports of their ends. Clones report to the same receiver.
 ///
-/// A thread that ends before the stop has failed, because nothing else does its work. tallyd then delivers what it holds
-/// and exits with an error.
+/// A thread that ends before the stop has failed, because nothing else does its work. tallyd then delivers what it
+/// holds and exits with an error.
 #[derive(Debug, Clone)]
 pub(crate) struct Threads(mpsc::UnboundedSender<ThreadEnd>);
 

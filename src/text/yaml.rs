@@ -2,7 +2,7 @@
 //! library.
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
+use serde_saphyr::Error;
 
 use super::advice;
 use super::visible::visible;
@@ -20,21 +20,26 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<Option<T>, YamlEr
         let error = error.without_snippet();
         let location = error.location();
         let start = location.and_then(|location| usize::try_from(location.span().offset()).ok());
-        let place = start.map(|start| Place::new(text, start)).unwrap_or_default();
-        YamlError { line: location.map(|location| location.line()), problem: problem(error, &place) }
+        let context = start.map(|start| ErrorContext::new(text, start)).unwrap_or_default();
+        YamlError { line: location.map(|location| location.line()), problem: problem(error, &context) }
     })
 }
 
-/// The key and the value at the position of an error.
+/// The most characters of a line that an error shows.
+const NEAR: usize = 40;
+
+/// The text around an error.
 #[derive(Debug, Default)]
-struct Place<'a> {
+struct ErrorContext<'a> {
     /// The key whose value begins at the error; empty if there is none.
     key: &'a str,
     /// The value that begins at the error. It ends with its line or, in brackets, at the next delimiter.
     value: &'a str,
+    /// The line of the error, without its indentation.
+    line: &'a str,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ErrorContext<'a> {
     /// Finds the key and the value at `start`, which is an offset in characters.
     fn new(text: &'a str, start: usize) -> Self {
         let start = text.char_indices().nth(start).map_or(text.len(), |(byte, _)| byte);
@@ -46,7 +51,21 @@ impl<'a> Place<'a> {
         Self {
             key: key.rsplit([' ', '\n', '{', ',', '\t']).next().unwrap_or_default(),
             value: value.split([',', ']', '}', '#']).next().unwrap_or_default().trim_end(),
+            line: text[before.rfind('\n').map_or(0, |end| end + 1)..]
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim(),
         }
+    }
+
+    /// Returns the last resort: a sentence that shows the line.
+    fn not_yaml(&self) -> String {
+        let line: String = self.line.chars().take(NEAR).collect();
+        format!(
+            "not valid YAML near \"{}\"; check the indentation, the quotes and the brackets",
+            visible(&line)
+        )
     }
 
     /// Prefixes a sentence about the value with its key.
@@ -67,30 +86,30 @@ impl<'a> Place<'a> {
 }
 
 /// Returns a sentence that says what is wrong and what to write instead.
-fn problem(error: &Error, place: &Place<'_>) -> String {
+fn problem(error: &Error, context: &ErrorContext<'_>) -> String {
     match error {
-        Error::Message { msg, .. } => place.say(msg),
-        Error::Unexpected { expected, .. } => place.refuse(&wanted(expected)),
-        Error::InvalidScalar { ty, .. } => place.refuse(&wanted(ty)),
+        Error::Message { msg, .. } => context.say(msg),
+        Error::Unexpected { expected, .. } => context.refuse(&wanted(expected)),
+        Error::InvalidScalar { ty, .. } => context.refuse(&wanted(ty)),
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
-            place.refuse(&wanted(expected))
+            context.refuse(&wanted(expected))
         }
-        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => place.refuse("a single word"),
-        Error::NullIntoString { .. } => place.say("has no value; write one, or leave the key out"),
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => context.refuse("a single word"),
+        Error::NullIntoString { .. } => context.say("has no value; write one, or leave the key out"),
         Error::SerdeUnknownVariant { variant, expected, .. } => {
-            place.say(&advice::unknown_word(variant, expected))
+            context.say(&advice::unknown_word(variant, expected))
         }
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("{field}: {}", advice::unknown_key(field, expected))
         }
-        Error::SerdeMissingField { field, .. } => place.say(&advice::missing_key(field)),
+        Error::SerdeMissingField { field, .. } => context.say(&advice::missing_key(field)),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("`{key}` appears twice; keep one of the two")
         }
         Error::DuplicateMappingKey { key: None, .. } => "a key appears twice; keep one of the two".to_owned(),
         Error::MultipleDocuments { .. } => "a second document begins here; leave the \"---\" out".to_owned(),
         Error::UnknownAnchor { .. } => {
-            place.say("\"*\" begins a reference to a value that is not in the file; write text in quotes")
+            context.say("\"*\" begins a reference to a value that is not in the file; write text in quotes")
         }
         Error::Eof { .. } => "the file ends before a value".to_owned(),
         Error::AliasReplayLimitExceeded { .. }
@@ -99,8 +118,17 @@ fn problem(error: &Error, place: &Place<'_>) -> String {
         | Error::Budget { .. } => {
             "the file is too large, or too deeply nested, for a configuration".to_owned()
         }
-        Error::ExternalMessage { msg, .. } => syntax(msg, place),
-        other => format!("not valid YAML: {}", UserMessageFormatter.format_message(other)),
+        Error::ExternalMessage { msg, .. } => syntax(msg, context),
+        Error::MergeValueNotMapOrSeqOfMaps { .. } | Error::MergeKeyNotAllowed { .. } => {
+            "\"<<\" needs a section, such as a reference; or write the keys out".to_owned()
+        }
+        Error::TaggedScalarCannotDeserializeIntoString { .. }
+        | Error::UnsupportedTag { .. }
+        | Error::TaggedEnumMismatch { .. } => context.say("\"!\" begins a type; write text in quotes"),
+        Error::FoldedBlockScalarMustIndentContent { .. } | Error::IndentationError { .. } => {
+            context.say(INDENTATION)
+        }
+        _ => context.not_yaml(),
     }
 }
 
@@ -115,8 +143,11 @@ fn wanted(expected: &str) -> String {
     }
 }
 
+const INDENTATION: &str =
+    "the indentation or a \":\" is wrong; write \"key: value\", and indent keys of one section alike";
+
 /// Returns a sentence that says why the text is not valid YAML.
-fn syntax(message: &str, place: &Place<'_>) -> String {
+fn syntax(message: &str, context: &ErrorContext<'_>) -> String {
     let sentence = match message {
         "mapping values are not allowed in this context" => {
             return "unexpected colon; check the indentation, and put text that contains \": \" in quotes"
@@ -127,15 +158,25 @@ fn syntax(message: &str, place: &Place<'_>) -> String {
         _ if message.starts_with("unclosed bracket") => "a bracket has no closing bracket",
         _ if message.starts_with("misplaced bracket") => "a closing bracket has no opening bracket",
         _ if message.starts_with("unexpected character") => {
-            let first: String = place.value.chars().take(1).collect();
-            return place.say(&format!("text cannot begin with \"{}\"; write it in quotes", visible(&first)));
+            let first: String = context.value.chars().take(1).collect();
+            return context
+                .say(&format!("text cannot begin with \"{}\"; write it in quotes", visible(&first)));
         }
         _ if message.contains("unknown escape character") => {
             "a backslash in \"...\" begins an escape such as \\n; write \\\\, or put the text in '...'"
         }
-        _ => return format!("not valid YAML: {message}"),
+        _ if message.contains("trailing content after") => {
+            "text follows the closing quote; quote the whole text"
+        }
+        _ if message.starts_with("comments must be separated") => "write a space before \"#\"",
+        _ if message.starts_with("mismatched bracket") => "a bracket and its closing bracket differ",
+        _ if message.contains("indentation") || message.contains("not allowed in this context") => {
+            INDENTATION
+        }
+        _ if message.contains("did not find expected") || message.contains("simple key") => INDENTATION,
+        _ => return context.not_yaml(),
     };
-    place.say(sentence)
+    context.say(sentence)
 }
 
 #[cfg(test)]
@@ -213,6 +254,23 @@ mod tests {
             ("rules: [a\n", 1, "rules: a bracket has no closing bracket"),
             ("rules: ]\n", 1, "rules: a closing bracket has no opening bracket"),
             ("rules:\n- name: \"\\q\"\n", 2, "name: a backslash in \"...\" begins an escape such as \\n; write \\\\, or put the text in '...'"),
+            ("rules:\n- name: \"a\" b\n", 2, "text follows the closing quote; quote the whole text"),
+            ("rules:\n- name: 'a' b\n", 2, "text follows the closing quote; quote the whole text"),
+            ("rules:\n- name: \"a\"#b\n", 2, "write a space before \"#\""),
+            ("rules: [a}\n", 1, "rules: a bracket and its closing bracket differ"),
+            ("rules:\n- name: a\n scale: 1\n", 3, "the indentation or a \":\" is wrong; write \"key: value\", and indent keys of one section alike"),
+            ("rules:\n- name: a\n   scale: 1\n", 3, "unexpected colon; check the indentation, and put text that contains \": \" in quotes"),
+            ("rules:\n- name: a\n  scale\n", 3, "the indentation or a \":\" is wrong; write \"key: value\", and indent keys of one section alike"),
+            ("rules: - name: a\n", 1, "rules: the indentation or a \":\" is wrong; write \"key: value\", and indent keys of one section alike"),
+            ("rules:\n  - name: a\n - name: b\n", 3, "the indentation or a \":\" is wrong; write \"key: value\", and indent keys of one section alike"),
+            ("rules:\n- name: |\na\n", 3, "the indentation or a \":\" is wrong; write \"key: value\", and indent keys of one section alike"),
+            ("rules:\n- name: >x\n  a\n", 2, "name: the indentation or a \":\" is wrong; write \"key: value\", and indent keys of one section alike"),
+            ("rules:\n- name: !!int a\n", 2, "\"!\" begins a type; write text in quotes"),
+            ("rules:\n- <<: a\n", 2, "\"<<\" needs a section, such as a reference; or write the keys out"),
+            ("rules:\n- name: %a\n", 2, "name: text cannot begin with \"%\"; write it in quotes"),
+            ("rules: []\n...\nx\n", 3, "a second document begins here; leave the \"---\" out"),
+            ("%YAML 3.0\n---\nrules: []\n", 1, "not valid YAML near \"%YAML 3.0\"; check the indentation, the quotes and the brackets"),
+            ("&a rules: *a\n", 1, "not valid YAML near \"&a rules: *a\"; check the indentation, the quotes and the brackets"),
             ("rules: []\n---\nrules: []\n", 3, "a second document begins here; leave the \"---\" out"),
         ];
         let failures = cases.into_iter().filter_map(|(text, line, expected)| {

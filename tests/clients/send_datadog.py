@@ -32,12 +32,12 @@ MODES = {
     },
 }
 
-place, mode = sys.argv[1:]
-if place.isdigit():
-    to = {"host": "127.0.0.1", "port": int(place)}
+address, mode = sys.argv[1:]
+if address.isdigit():
+    to = {"host": "127.0.0.1", "port": int(address)}
 else:
     # The client waits while tallyd is behind. By default, it drops what it cannot send at once.
-    to = {"socket_path": place, "socket_timeout": None}
+    to = {"socket_path": address, "socket_timeout": None}
 client = DogStatsd(**to, namespace="shop", constant_tags=["env:test", "canary"], **MODES[mode])
 
 for order in range(100):

@@ -7,11 +7,11 @@ import sys
 
 from datadog.dogstatsd.base import DogStatsd
 
-place = sys.argv[1]
-if place.isdigit():
-    to = {"host": "127.0.0.1", "port": int(place)}
+address = sys.argv[1]
+if address.isdigit():
+    to = {"host": "127.0.0.1", "port": int(address)}
 else:
-    to = {"socket_path": place, "socket_timeout": None}
+    to = {"socket_path": address, "socket_timeout": None}
 
 for packing in [{}, {"disable_buffering": False}]:
     client = DogStatsd(**to, constant_tags=["env:test"], disable_telemetry=True, **packing)

@@ -28,10 +28,10 @@ const fail = (error) => {
   throw error;
 };
 
-const [, , protocol, place, mode] = process.argv;
+const [, , protocol, address, mode] = process.argv;
 const client = new StatsD({
   protocol,
-  ...(protocol === 'uds' ? { path: place } : { host: '127.0.0.1', port: Number(place) }),
+  ...(protocol === 'uds' ? { path: address } : { host: '127.0.0.1', port: Number(address) }),
   prefix: 'shop',
   globalTags: { env: 'test' },
   errorHandler: fail,

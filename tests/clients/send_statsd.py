@@ -13,12 +13,12 @@ from statsd import StatsClient, TCPStatsClient, UnixSocketStatsClient
 # The client draws every sampled call, so the total is known. Its line still has the rate.
 random.random = lambda: 0.0
 
-protocol, place = sys.argv[1:]
+protocol, address = sys.argv[1:]
 if protocol == "unix":
-    client = UnixSocketStatsClient(place, prefix="shop")
+    client = UnixSocketStatsClient(address, prefix="shop")
 else:
     Client = {"udp": StatsClient, "tcp": TCPStatsClient}[protocol]
-    client = Client("127.0.0.1", int(place), prefix="shop")
+    client = Client("127.0.0.1", int(address), prefix="shop")
 
 for order in range(100):
     client.incr("orders")

@@ -1,4 +1,5 @@
-//! Compares docs/configuration.md with the program: its keys, their defaults, and which of them a reload changes.
+//! Compares docs/configuration.md with the program: its keys, their defaults, their bounds, and which of them a reload
+//! changes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +25,8 @@ fn flatten(table: &toml::Table, prefix: &str, keys: &mut BTreeMap<String, toml::
 /// A key of the configuration page.
 struct Key {
     default: toml::Value,
+    /// The third column.
+    meaning: String,
     is_reloaded: bool,
 }
 
@@ -41,7 +44,8 @@ fn documented_keys() -> BTreeMap<String, Key> {
             let default = value.unwrap_or_else(|error| panic!("{line}: {error}"))["value"].clone();
             assert!(!meaning.is_empty() && ["yes", "no"].contains(&&**reload), "{line}");
             let key = format!("{section}.{}", key.trim_matches('`'));
-            let known = keys.insert(key.clone(), Key { default, is_reloaded: reload == "yes" });
+            let known = keys
+                .insert(key.clone(), Key { default, meaning: meaning.clone(), is_reloaded: reload == "yes" });
             assert!(known.is_none(), "{key} is on the page twice");
         }
     }
@@ -54,6 +58,68 @@ fn configuration_page_lists_every_key_with_its_default() {
     flatten(&toml::from_str(include_str!("../../config.toml")).unwrap(), "", &mut defaults);
     let documented = documented_keys().into_iter().map(|(key, Key { default, .. })| (key, default));
     assert_eq!(documented.collect::<BTreeMap<_, _>>(), defaults);
+}
+
+/// Returns a value beyond the bounds of a key with this default, if the key can have bounds.
+fn beyond_all_bounds(key: &str, default: &toml::Value) -> Option<&'static str> {
+    Some(match default {
+        toml::Value::Integer(_) => "9223372036854775807",
+        toml::Value::Float(_) => "1e300",
+        toml::Value::Array(_) if key.ends_with("buckets") => "LIST",
+        toml::Value::Array(_) if key.ends_with("percentiles") => "[1e300]",
+        toml::Value::String(text) if key.ends_with("mode") && text.starts_with('0') => "\"7777\"",
+        toml::Value::String(text) if text.ends_with("iB") => "\"8EiB\"",
+        toml::Value::String(text) if text.starts_with('/') => "PATH",
+        toml::Value::String(text)
+            if text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains('.') =>
+        {
+            "\"1000years\""
+        }
+        _ => return None,
+    })
+}
+
+/// Returns the bounds that an error names: numbers, or texts in quotes.
+fn bounds_in(error: &str) -> Vec<&str> {
+    // The reason for the bounds is after the semicolon.
+    let problem = error.split(';').next().unwrap();
+    let begin = ["between", "above", "at most", "end in"].iter().filter_map(|word| problem.find(word)).min();
+    let words = begin.map_or("", |begin| &problem[begin..]).split_whitespace();
+    words.filter(|word| word.trim_start_matches(['"', '.']) != *word || word.parse::<f64>().is_ok()).collect()
+}
+
+/// This fails if a bound changes in the program but not on the page. Bounds of 0 need no mention.
+#[test]
+fn configuration_page_states_the_bounds_of_each_key() {
+    let keys = documented_keys();
+    let list = format!("[{}]", (0..1000).map(|bound| bound.to_string()).collect::<Vec<_>>().join(","));
+    let path = format!("\"/{}\"", "x".repeat(1000));
+    let mut checked = 0;
+    for (name, key) in &keys {
+        let Some(value) = beyond_all_bounds(name, &key.default) else { continue };
+        let value = value.replace("LIST", &list).replace("PATH", &path);
+        let mut tallyd = tallyd_command();
+        without_variables(&mut tallyd).args(["check", "--set", &format!("{name}={value}")]);
+        let output = tallyd.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        let Some((_, error)) = error.rsplit_once(&format!("{name}: ")) else { continue };
+        let bounds = bounds_in(error.trim_end());
+        // A cell may refer to the same key of another section.
+        let same_name = name.rsplit('.').next().unwrap();
+        let meanings = keys.iter().filter(|(other, _)| other.rsplit('.').next() == Some(same_name));
+        let meanings: Vec<_> = meanings.map(|(_, key)| key.meaning.replace('_', "")).collect();
+        let own = key.meaning.replace('_', "");
+        let candidates = if own.starts_with("As ") { meanings } else { vec![own] };
+        let is_named = |cell: &String| {
+            bounds.iter().all(|bound| {
+                ["0", "\"0s\"", "\"0B\"", "\"0000\""].contains(bound)
+                    || cell.contains(bound.trim_matches('"'))
+            })
+        };
+        assert!(candidates.iter().any(is_named), "{name}: {bounds:?} in {candidates:?}\n{error}");
+        checked += usize::from(!bounds.is_empty());
+    }
+    assert!(checked > 25, "{checked}");
 }
 
 /// The defaults that are text, each with another valid value.
@@ -130,8 +196,8 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
 
 #[test]
 fn configuration_page_says_which_keys_a_reload_changes() {
-    let folder = TempDir::new().unwrap();
-    let [file, empty] = ["tallyd.toml", "empty.yml"].map(|name| folder.path().join(name));
+    let directory = TempDir::new().unwrap();
+    let [file, empty] = ["tallyd.toml", "empty.yml"].map(|name| directory.path().join(name));
     // A reload refuses a file without any text.
     fs::write(&empty, "# No settings.\n").unwrap();
     let mut base = toml::Table::new();
@@ -141,12 +207,16 @@ fn configuration_page_says_which_keys_a_reload_changes() {
     set(&mut base, "listeners.tcp.enabled", true.into());
     set(&mut base, "exporters.prometheus.port", 0.into());
     set(&mut base, "exporters.prometheus.start_http_server", true.into());
-    set(&mut base, "exporters.console.path", folder.path().join("console.txt").display().to_string().into());
+    set(
+        &mut base,
+        "exporters.console.path",
+        directory.path().join("console.txt").display().to_string().into(),
+    );
     let mut in_base = BTreeMap::new();
     flatten(&base, "", &mut in_base);
     fs::write(&file, base.to_string()).unwrap();
     let mut tallyd = Logged::start(&file);
-    for (key, Key { default, is_reloaded }) in documented_keys() {
+    for (key, Key { default, is_reloaded, .. }) in documented_keys() {
         let mut changed = base.clone();
         // If the base sets the key, the default is another value.
         let value = if in_base.contains_key(&key) { default } else { another_value(&key, &default, &empty) };

@@ -145,8 +145,8 @@ fn unzip(response: &Response) -> Vec<u8> {
 
 #[test]
 fn endpoint_and_text_file_show_the_same_page() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("tallyd.prom");
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("tallyd.prom");
     let (daemon, address) = start(&[
         "flush.interval=100ms",
         "telemetry.enabled=false",
@@ -168,9 +168,9 @@ fn endpoint_and_text_file_show_the_same_page() {
 
 #[test]
 fn endpoint_shows_new_values_while_the_disk_of_the_text_file_hangs() {
-    let folder = TempDir::new().unwrap();
+    let directory = TempDir::new().unwrap();
     // tallyd first writes the page to this path. Here it is a pipe without a reader, so even opening it hangs.
-    let pipe = folder.path().join("tallyd.prom.new");
+    let pipe = directory.path().join("tallyd.prom.new");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let (daemon, address) = start(&[
         "flush.interval=100ms",
@@ -210,7 +210,7 @@ const NONSENSE: [&[u8]; 6] = [
 #[test]
 fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
     const MAX_CONNECTIONS: usize = 64;
-    let (mut daemon, address, _folder, path) = start_with_large_page(&[
+    let (mut daemon, address, _directory, path) = start_with_large_page(&[
         &format!("exporters.prometheus.max_connections={MAX_CONNECTIONS}"),
         "exporters.prometheus.timeout=500ms",
     ]);
@@ -264,10 +264,10 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
 /// Starts a tallyd whose page is too large for the buffers of the kernel. The last result is the path of its Unix
 /// socket.
 fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("tallyd.sock");
-    let place = format!("listeners.unix_datagram.path={}", path.display());
-    let own = ["listeners.unix_datagram.enabled=true", &place, "flush.interval=200ms"];
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("tallyd.sock");
+    let address = format!("listeners.unix_datagram.path={}", path.display());
+    let own = ["listeners.unix_datagram.enabled=true", &address, "flush.interval=200ms"];
     let (mut daemon, address) = start(&[&own[..], settings].concat());
     fill(&path);
     daemon.wait_for(|row| row["name"] == "filler.last");
@@ -276,7 +276,7 @@ fn start_with_large_page(settings: &[&str]) -> (Daemon, SocketAddr, TempDir, Pat
         let page = try_get(address, "/metrics").unwrap_or_else(|| panic!("no answer"));
         memchr::memmem::find(&page.body, b"\nfiller_last_total 1\n").is_some()
     });
-    (daemon, address, folder, path)
+    (daemon, address, directory, path)
 }
 
 /// Sends counters that make a page of about 34 MB. Counters stay on the page without further samples.
@@ -311,7 +311,7 @@ fn request_and_do_not_read(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn stop_waits_for_an_answer_in_progress_and_not_for_idle_connections() {
-    let (daemon, address, _folder, _) =
+    let (daemon, address, _directory, _) =
         start_with_large_page(&["shutdown.timeout=10m", "exporters.prometheus.timeout=10m"]);
     let mut idle = [(); 3].map(|()| connect(address));
     idle[1].write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
@@ -329,7 +329,7 @@ fn stop_waits_for_an_answer_in_progress_and_not_for_idle_connections() {
 
 #[test]
 fn scraper_that_does_not_read_does_not_prevent_a_stop() {
-    let (daemon, address, _folder, _) =
+    let (daemon, address, _directory, _) =
         start_with_large_page(&["shutdown.timeout=3s", "exporters.prometheus.timeout=10m"]);
     let mut unread = request_and_do_not_read(address);
     unread.read_exact(&mut [0; 100]).unwrap();

@@ -8,7 +8,7 @@ use tallyd_harness::process::{path_with_tallyd, stderr, tallyd_command, without_
 use tempfile::TempDir;
 
 fn pages() -> Vec<Document> {
-    let mut pages = Document::read_folder("docs");
+    let mut pages = Document::read_directory("docs");
     pages.insert(0, Document::read("README.md"));
     pages
 }
@@ -23,8 +23,8 @@ const NOT_RUN: [&str; 2] =
 fn commands_on_the_pages_print_what_the_pages_show() {
     let mut not_run = Vec::new();
     for page in pages() {
-        let folder = TempDir::new().unwrap();
-        page.write_files(folder.path());
+        let directory = TempDir::new().unwrap();
+        page.write_files(directory.path());
         for (_, block) in page.blocks().filter(|(info, _)| *info == "text") {
             for part in format!("\n{block}").split("\n$ tallyd ").skip(1) {
                 let (arguments, expected) = part.split_once('\n').unwrap_or((part, ""));
@@ -33,7 +33,7 @@ fn commands_on_the_pages_print_what_the_pages_show() {
                 if NOT_RUN.contains(&arguments) {
                     not_run.push(arguments.to_owned());
                 } else {
-                    assert_eq!(printed(folder.path(), arguments), expected, "{}: {arguments}", page.path);
+                    assert_eq!(printed(directory.path(), arguments), expected, "{}: {arguments}", page.path);
                 }
             }
         }
@@ -42,11 +42,11 @@ fn commands_on_the_pages_print_what_the_pages_show() {
 }
 
 /// Runs tallyd in bash, with these arguments. Returns its standard output, followed by its standard error.
-fn printed(folder: &Path, arguments: &str) -> String {
+fn printed(directory: &Path, arguments: &str) -> String {
     let mut bash = Command::new("bash");
     without_variables(&mut bash)
         .args(["-c", &format!("tallyd {arguments}")])
-        .current_dir(folder)
+        .current_dir(directory)
         .env("PATH", path_with_tallyd());
     let output = bash.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -57,12 +57,12 @@ fn printed(folder: &Path, arguments: &str) -> String {
 fn configurations_on_the_pages_are_valid_except_one() {
     let mut errors = Vec::new();
     for page in pages() {
-        let folder = TempDir::new().unwrap();
-        page.write_files(folder.path());
+        let directory = TempDir::new().unwrap();
+        page.write_files(directory.path());
         for (info, block) in page.blocks().filter(|(info, _)| info.split(' ').next() == Some("toml")) {
-            std::fs::write(folder.path().join("checked.toml"), block).unwrap();
+            std::fs::write(directory.path().join("checked.toml"), block).unwrap();
             let mut tallyd = tallyd_command();
-            tallyd.args(["check", "--config", "checked.toml"]).current_dir(folder.path());
+            tallyd.args(["check", "--config", "checked.toml"]).current_dir(directory.path());
             let output = tallyd.output().unwrap();
             if !output.status.success() {
                 errors.push(format!("{}, {info}: {}", page.path, stderr(&output).trim_end()));

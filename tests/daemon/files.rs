@@ -162,16 +162,16 @@ fn links_and_pipes_at_guessed_names_are_neither_followed_nor_opened() {
 fn text_file_behind_a_link_is_replaced_and_the_link_stays() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    fs::create_dir(path("folder")).unwrap();
-    symlink("folder/real.prom", path("tallyd.prom")).unwrap();
+    fs::create_dir(path("directory")).unwrap();
+    symlink("directory/real.prom", path("tallyd.prom")).unwrap();
     // A killed tallyd left this file behind.
-    fs::write(path("folder/.real.prom.abc.new"), "half").unwrap();
+    fs::write(path("directory/.real.prom.abc.new"), "half").unwrap();
     let daemon = start_with(&textfile_at(&path("tallyd.prom")));
-    wait_until(|| path("folder/real.prom").exists());
+    wait_until(|| path("directory/real.prom").exists());
     assert!(daemon.stop().status.success());
     assert!(fs::symlink_metadata(path("tallyd.prom")).unwrap().is_symlink());
     let names: Vec<_> =
-        fs::read_dir(path("folder")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        fs::read_dir(path("directory")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["real.prom"]);
 
     fs::write(path("passwd"), "root").unwrap();
@@ -184,7 +184,7 @@ fn text_file_behind_a_link_is_replaced_and_the_link_stays() {
 }
 
 #[test]
-fn own_series_of_two_tallyds_in_one_folder_differ_by_a_tag() {
+fn own_series_of_two_tallyds_in_one_directory_differ_by_a_tag() {
     let directory = tempfile::tempdir().unwrap();
     let pages = ["a", "b"].map(|instance| {
         let path = directory.path().join(format!("{instance}.prom"));

@@ -122,9 +122,9 @@ fn repeated_reloads_lose_no_sample() {
     };
     let configuration = Configuration::new(&text(0));
     let path = configuration.0.path().join("tallyd.sock");
-    let place = format!("listeners.unix_datagram.path={}", path.display());
+    let address = format!("listeners.unix_datagram.path={}", path.display());
     let mut daemon =
-        Daemon::start_from(&configuration.file(), &["listeners.unix_datagram.enabled=true", &place]);
+        Daemon::start_from(&configuration.file(), &["listeners.unix_datagram.enabled=true", &address]);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| send_until(&path, &finished));

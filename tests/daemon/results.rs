@@ -149,8 +149,8 @@ fn samples_that_change_nothing_are_counted_and_their_series_named() {
     let poison = finished.sum("poison", "value");
     assert!((poison / 1e9 - 1.0).abs() < 1e-9, "{poison}");
     assert_eq!(finished.sum_of("tallyd.lines_rejected", ("reason", "bad_rate")), 1.0);
-    // The counter whose sum overflows loses a part of its second sample. The values of the timing are added up in sorted
-    // order, so both small ones are lost in one addition.
+    // The counter whose sum overflows loses a part of its second sample. The values of the timing are added up in
+    // sorted order, so both small ones are lost in one addition.
     for (kind, expected) in [("counter", 1002.0), ("gauge", 1000.0), ("timing", 1.0)] {
         assert_eq!(finished.sum_of("tallyd.samples_absorbed", ("type", kind)), expected, "{kind}");
     }

@@ -151,7 +151,7 @@ fn renewed_certificate_and_changed_users_take_effect_and_invalid_files_do_not() 
     assert_eq!(open.get("/-/healthy", &[&ann]).unwrap().code, 200);
 
     let renewed = site.authority.issue("localhost");
-    renewed.write(site.folder(), "server");
+    renewed.write(site.directory(), "server");
     wait_until(|| shown() == renewed.der());
     assert_eq!(code(), 200);
 
@@ -190,7 +190,7 @@ fn telemetry_has_the_state_of_the_file_and_the_certificate() {
     const YEAR_2042: f64 = 2_272_147_200.0;
     let Secured { daemon: _daemon, address, site } = start(TLS, &[]);
     let client = site.client();
-    let renew = |year| site.authority.issue_until("localhost", year).write(site.folder(), "server");
+    let renew = |year| site.authority.issue_until("localhost", year).write(site.directory(), "server");
     let wait_for_gauges = |in_force, expiry| {
         wait_until(|| {
             let page = Page::parse(client.get(address, "/metrics", &[]).unwrap().text());
@@ -238,8 +238,8 @@ fn documented() -> BTreeSet<String> {
 
 #[test]
 fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
-    let folder = TempDir::new().unwrap();
-    let path = |key: &str, name: &str| format!("{key}={}", folder.path().join(name).display());
+    let directory = TempDir::new().unwrap();
+    let path = |key: &str, name: &str| format!("{key}={}", directory.path().join(name).display());
     let Secured { daemon, site: _site, .. } = start(
         TLS,
         &[
@@ -251,7 +251,7 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
     );
     daemon.stop();
     // The text file has all series, even those with the value 0. Its own time is no series of a snapshot.
-    let page = fs::read_to_string(folder.path().join("tallyd.prom")).unwrap();
+    let page = fs::read_to_string(directory.path().join("tallyd.prom")).unwrap();
     let own =
         page.lines().filter(|line| line.starts_with("tallyd_") && !line.starts_with("tallyd_textfile_"));
     let exported = own.map(|line| {
@@ -271,7 +271,7 @@ fn expired_certificate_is_served_with_one_warning() {
     let site = Site::create();
     let client = site.client();
     let renew =
-        |site: &Site, year| site.authority.issue_until("localhost", year).write(site.folder(), "server");
+        |site: &Site, year| site.authority.issue_until("localhost", year).write(site.directory(), "server");
     renew(&site, 2001);
     let Secured { daemon, address, site } = start_at(site, TLS, &[]);
     let gets_in = || client.get(address, "/-/healthy", &[]).is_ok();
@@ -318,8 +318,8 @@ fn run_and_check_refuse_an_invalid_web_configuration_with_its_line() {
 #[test]
 fn password_guessing_and_endless_handshakes_delay_no_scraper_and_no_sample() {
     const CROWD: u64 = 100;
-    let folder = TempDir::new().unwrap();
-    let socket = folder.path().join("tallyd.sock");
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("tallyd.sock");
     let Secured { mut daemon, address, site } = start(
         &format!("{TLS}basic_auth_users:\n  ann: {SLOW_SECRET}\n"),
         &[

@@ -71,7 +71,7 @@ fn all_lines_of_a_tcp_connection_count_including_an_unterminated_last_one() {
     assert_eq!(finished.sum("tallyd.lines", "value"), 3.0);
     assert_eq!(finished.sum("tallyd.bytes", "value"), 19.0);
     assert_eq!(finished.sum("tallyd.datagrams", "value"), 0.0, "a connection has no datagrams");
-    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 0.0);
+    assert_eq!(finished.sum("tallyd.lines_truncated", "value"), 0.0);
     assert_eq!(finished.sum("tallyd.connections_opened", "value"), 1.0);
     assert_eq!(closed(&finished, "end"), 1.0);
     assert_eq!(finished.named("tallyd.connections_opened").next().unwrap()["tags"]["listener"], "tcp");
@@ -229,7 +229,7 @@ fn each_payload_of_a_unix_stream_follows_its_length() {
     wait_for_end(client);
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 15.0);
-    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines_truncated", "value"), 1.0);
     assert_eq!(finished.sum_of("tallyd.connections_closed", ("listener", "unix_stream")), 1.0);
 }
 
@@ -254,7 +254,7 @@ fn line_truncated_by_a_broken_connection_is_counted_and_not_recorded() {
     daemon.wait_for(|row| row["name"] == "a");
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
-    daemon.wait_for(|row| row["name"] == "tallyd.lines_cut" && row["value"] == 1.0);
+    daemon.wait_for(|row| row["name"] == "tallyd.lines_truncated" && row["value"] == 1.0);
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 1.0);
     assert_eq!(finished.sum("tallyd.lines", "value"), 1.0);
@@ -269,7 +269,7 @@ fn idle_connection_is_closed_after_the_timeout() {
     wait_for_end(client);
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 1.0);
-    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines_truncated", "value"), 1.0);
     assert_eq!(closed(&finished, "idle"), 1.0);
 }
 
@@ -353,7 +353,7 @@ fn stop_records_what_open_and_waiting_connections_have_sent() {
     let mut unix: Vec<_> = (0..50).map(|_| UnixStream::connect(&path).unwrap()).collect();
     unix.iter_mut().for_each(|client| client.write_all(&framed(&lines)).unwrap());
     // Twenty clients send a line without a line feed. The first ten then close, which completes their lines. tallyd
-    // counts the lines of the other ten as cut.
+    // counts the lines of the other ten as truncated.
     for client in &mut tcp[..20] {
         client.write_all(b"a:1|c").unwrap();
     }
@@ -363,7 +363,7 @@ fn stop_records_what_open_and_waiting_connections_have_sent() {
     let finished = daemon.wait();
     assert!(finished.status.success(), "{}", finished.log);
     assert_eq!(finished.sum("a", "value"), 101_001.0 + 10.0);
-    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 10.0);
+    assert_eq!(finished.sum("tallyd.lines_truncated", "value"), 10.0);
     assert_eq!(closed(&finished, "end"), 10.0);
     assert_eq!(closed(&finished, "stop"), 91.0);
     assert!(!Path::new(&path).exists());
@@ -378,7 +378,7 @@ fn stop_during_a_tcp_stream_records_what_was_written_before() {
     client.write_all(lines.as_bytes()).unwrap();
     let finished = daemon.stop();
     assert_eq!(finished.sum("a", "value"), 500_000.0);
-    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 0.0);
+    assert_eq!(finished.sum("tallyd.lines_truncated", "value"), 0.0);
 }
 
 #[test]

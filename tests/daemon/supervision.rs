@@ -1,4 +1,4 @@
-//! Tests that tallyd runs whole or not at all: a thread that dies, or a socket that cannot be read, ends it with an
+//! Tests that tallyd runs whole or not at all. A thread that dies, or a socket that cannot be read, ends it with an
 //! error after a last flush.
 
 use std::fs;

@@ -29,8 +29,8 @@ fn find_block(document: &Document, is_match: impl Fn(&str) -> bool) -> &str {
 
 #[test]
 fn tour_of_the_readme_gives_the_results_that_the_documents_show() {
-    let folder = TempDir::new().unwrap();
-    let [console, page] = ["console.txt", "tallyd.prom"].map(|name| folder.path().join(name));
+    let directory = TempDir::new().unwrap();
+    let [console, page] = ["console.txt", "tallyd.prom"].map(|name| directory.path().join(name));
     let finished = take_the_tour(&[
         "exporters.console.format=text",
         &format!("exporters.console.path={}", console.display()),

@@ -80,7 +80,7 @@ fn all_whole_lines_of_the_largest_and_of_a_truncated_datagram_count() {
     assert_eq!(finished.sum("tallyd.datagrams_truncated", "value"), 1.0);
     assert_eq!(finished.sum("tallyd.datagram_bytes_truncated", "value"), f64::from((100 - whole) * 9));
     assert_eq!(finished.sum("tallyd.bytes", "value"), f64::from(whole * 9));
-    assert_eq!(finished.sum("tallyd.lines_cut", "value"), 1.0);
+    assert_eq!(finished.sum("tallyd.lines_truncated", "value"), 1.0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::process::ROOT;
 pub struct Document {
     /// The path from the root of the repository.
     pub path: String,
-    /// The text.
+    /// The whole page, in Markdown.
     pub text: String,
 }
 
@@ -21,11 +21,11 @@ impl Document {
         Self { path: path.to_owned(), text }
     }
 
-    /// Reads the pages in a folder, which begins at the root of the repository, in the order of their names.
-    pub fn read_folder(folder: &str) -> Vec<Self> {
+    /// Reads the pages in a directory, which begins at the root of the repository, in the order of their names.
+    pub fn read_directory(directory: &str) -> Vec<Self> {
         let files =
-            fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut paths: Vec<_> = files.map(|name| Path::new(folder).join(name)).collect();
+            fs::read_dir(Path::new(ROOT).join(directory)).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut paths: Vec<_> = files.map(|name| Path::new(directory).join(name)).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
         paths.sort();
         paths.iter().map(|path| Self::read(path.to_str().unwrap())).collect()
@@ -44,12 +44,12 @@ impl Document {
     }
 
     /// Writes each block whose info string ends in the name of a file to that file.
-    pub fn write_files(&self, folder: &Path) {
+    pub fn write_files(&self, directory: &Path) {
         for (info, block) in self.blocks() {
             if let Some((_, name)) =
                 info.split_once(' ').filter(|(_, name)| name.contains('.') && !name.contains('/'))
             {
-                fs::write(folder.join(name), block).unwrap();
+                fs::write(directory.join(name), block).unwrap();
             }
         }
     }

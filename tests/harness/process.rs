@@ -14,10 +14,10 @@ pub fn tallyd_path() -> String {
     std::env::var("CARGO_BIN_EXE_tallyd").expect("`cargo test` sets CARGO_BIN_EXE_tallyd")
 }
 
-/// Returns the value of `PATH` with the folder of the tallyd under test in front.
+/// Returns the value of `PATH` with the directory of the tallyd under test in front.
 pub fn path_with_tallyd() -> String {
-    let folder = Path::new(&tallyd_path()).parent().unwrap().display().to_string();
-    format!("{folder}:{}", std::env::var("PATH").unwrap())
+    let directory = Path::new(&tallyd_path()).parent().unwrap().display().to_string();
+    format!("{directory}:{}", std::env::var("PATH").unwrap())
 }
 
 /// Returns a command that runs tallyd.

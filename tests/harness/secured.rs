@@ -20,13 +20,13 @@ pub struct Secured {
     pub daemon: Daemon,
     /// The address of the endpoint.
     pub address: SocketAddr,
-    /// The folder with its web configuration file.
+    /// The directory with its web configuration file.
     pub site: Site,
 }
 
-/// A folder with a web configuration file and the certificates that the file names.
+/// A directory with a web configuration file and the certificates that the file names.
 pub struct Site {
-    folder: TempDir,
+    directory: TempDir,
     /// The authority that issued the certificate of the server.
     pub authority: Authority,
 }
@@ -35,22 +35,22 @@ pub struct Site {
 pub const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
 
 impl Site {
-    /// Creates a folder with the server's certificate and the certificate of the authority that issued it.
+    /// Creates a directory with the server's certificate and the certificate of the authority that issued it.
     pub fn create() -> Self {
-        let site = Self { folder: TempDir::new().unwrap(), authority: Authority::new("tests") };
-        site.authority.issue("localhost").write(site.folder.path(), "server");
+        let site = Self { directory: TempDir::new().unwrap(), authority: Authority::new("tests") };
+        site.authority.issue("localhost").write(site.directory.path(), "server");
         fs::write(site.path("ca.crt"), &site.authority.pem).unwrap();
         site
     }
 
-    /// Returns the folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Returns the directory of the web configuration file and its certificates.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
-    /// Returns the path of a file in the folder.
+    /// Returns the path of a file in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Replaces the web configuration file in one step.

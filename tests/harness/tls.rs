@@ -24,7 +24,7 @@ pub struct Authority {
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
 pub struct Identity {
-    /// The certificate.
+    /// The certificate, without its issuer.
     pub certificate: String,
     /// The private key.
     pub key: String,
@@ -62,9 +62,9 @@ impl Identity {
     }
 
     /// Writes the files `NAME.crt` and `NAME.key`, and replaces existing ones.
-    pub fn write(&self, folder: &Path, name: &str) -> [PathBuf; 2] {
+    pub fn write(&self, directory: &Path, name: &str) -> [PathBuf; 2] {
         [("crt", &self.certificate), ("key", &self.key)].map(|(extension, pem)| {
-            let path = folder.join(name).with_extension(extension);
+            let path = directory.join(name).with_extension(extension);
             let new = path.with_extension("new");
             std::fs::write(&new, pem).unwrap();
             std::fs::rename(new, &path).unwrap();
@@ -72,7 +72,7 @@ impl Identity {
         })
     }
 
-    /// Returns the certificate in DER.
+    /// Returns the certificate in the binary format that rustls takes.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }

@@ -31,7 +31,7 @@ fn samples_of_the_python_client_statsd_are_reported() {
 #[ignore = "needs Python with clients from PyPI; run make test"]
 fn samples_of_the_python_client_statsd_over_streams_are_reported() {
     for (transport, protocol) in [(Transport::Tcp, "tcp"), (Transport::UnixStreamOfLines, "unix")] {
-        let finished = after_over(transport, |place| run(python("send_statsd.py"), &[protocol, place]));
+        let finished = after_over(transport, |address| run(python("send_statsd.py"), &[protocol, address]));
         assert_statsd(&finished);
         assert_connections(&finished, 1);
     }
@@ -360,8 +360,8 @@ fn cadence_rows() -> Vec<Value> {
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
 fn samples_of_the_go_client_datadog_are_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = go(folder.path(), "send_datadog.go");
+    let directory = tempfile::tempdir().unwrap();
+    let program = go(directory.path(), "send_datadog.go");
     for mode in ["direct", "buffered"] {
         let udp = after(|port| run(Command::new(&program), &[&format!("127.0.0.1:{port}"), mode]));
         let unix = after_over(Transport::UnixDatagram, |path| {
@@ -404,8 +404,8 @@ fn assert_datadog_go(finished: &Finished) {
 #[test]
 #[ignore = "needs Go with clients from Debian; run make test"]
 fn samples_of_the_go_client_of_cactus_are_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = go(folder.path(), "send_cactus.go");
+    let directory = tempfile::tempdir().unwrap();
+    let program = go(directory.path(), "send_cactus.go");
     // These are tags of DogStatsD, InfluxDB and Graphite.
     for format in ["octothorpe", "comma", "semicolon"] {
         let finished = after(|port| run(Command::new(&program), &[port, format]));
@@ -432,9 +432,9 @@ fn cactus_rows() -> Vec<Value> {
     ]
 }
 
-/// Builds a client's program in a folder, and returns its path.
-fn go(folder: &Path, source: &str) -> PathBuf {
-    let program = folder.join("send");
+/// Builds a client's program in a directory, and returns its path.
+fn go(directory: &Path, source: &str) -> PathBuf {
+    let program = directory.join("send");
     build_go(&Path::new(CLIENTS).join(source), &program);
     program
 }
@@ -559,7 +559,7 @@ fn samples_of_netcat_are_reported() {
 #[test]
 #[ignore = "needs Python with clients from PyPI; run make test"]
 fn events_and_checks_of_the_python_client_datadog_are_reported() {
-    let send = |place: &str| run(python("send_events.py"), &[place]);
+    let send = |address: &str| run(python("send_events.py"), &[address]);
     for finished in [
         after(send),
         after_over(Transport::UnixDatagram, |path| send(&format!("unixgram://{path}"))),
@@ -576,7 +576,7 @@ fn events_and_checks_of_the_python_client_datadog_are_reported() {
 #[test]
 #[ignore = "needs Node with a client and its unix-dgram from npm; run make test"]
 fn events_and_checks_of_the_node_client_hot_shots_are_reported() {
-    let send = |protocol, place: &str| run(node("send_events.js"), &[protocol, place]);
+    let send = |protocol, address: &str| run(node("send_events.js"), &[protocol, address]);
     for finished in
         [after(|port| send("udp", port)), after_over(Transport::UnixDatagram, |path| send("uds", path))]
     {

@@ -97,9 +97,9 @@ fn other_transports(info: &str) -> impl Iterator<Item = (Transport, impl Fn(&str
         let block = shown(info, "8125");
         assert!(block.contains(old), "{info} does not show {old}");
         let block = block.replace(old, new);
-        let changed = move |place: &str| match transport {
-            Transport::Tcp => block.replace("8125", place),
-            _ => block.replace(PATHS[0], place).replace(PATHS[1], place),
+        let changed = move |address: &str| match transport {
+            Transport::Tcp => block.replace("8125", address),
+            _ => block.replace(PATHS[0], address).replace(PATHS[1], address),
         };
         (transport, changed)
     })
@@ -123,7 +123,7 @@ fn each_row_of_the_table_of_transports_is_run() {
 fn assert_sells(info: &str, tags: &Value) {
     assert_sold(&after(|port| run_block(info, &shown(info, port))), tags.clone());
     for (transport, changed) in other_transports(info) {
-        assert_sold(&after_over(transport, |place| run_block(info, &changed(place))), tags.clone());
+        assert_sold(&after_over(transport, |address| run_block(info, &changed(address))), tags.clone());
     }
 }
 
@@ -137,8 +137,8 @@ fn run_block(info: &str, block: &str) {
             run(node, &[]);
         }
         "go" => {
-            let folder = tempfile::tempdir().unwrap();
-            let [source, program] = ["sell.go", "sell"].map(|name| folder.path().join(name));
+            let directory = tempfile::tempdir().unwrap();
+            let [source, program] = ["sell.go", "sell"].map(|name| directory.path().join(name));
             // Debian's modules have versions before 2, so their paths contain no version.
             std::fs::write(&source, block.replace("/v5/statsd", "/statsd")).unwrap();
             build_go(&source, &program);
@@ -242,17 +242,17 @@ fn events_and_checks_of_the_blocks_are_reported() {
 #[test]
 #[ignore = "needs Python and Node with clients from PyPI and npm; run make test"]
 fn clients_reconnect_after_a_restart_as_the_page_says() {
-    let statsd = "import statsd; client = statsd.UnixSocketStatsClient('PLACE'); send = client.incr";
-    let datadog = "from datadog.dogstatsd import DogStatsd; send = DogStatsd(socket_path='PLACE', disable_telemetry=True).increment";
+    let statsd = "import statsd; client = statsd.UnixSocketStatsClient('ADDRESS'); send = client.incr";
+    let datadog = "from datadog.dogstatsd import DogStatsd; send = DogStatsd(socket_path='ADDRESS', disable_telemetry=True).increment";
     let [statsd, datadog] = [statsd, datadog].map(|client| {
-        move |place: &str| {
-            let program = format!("{}\n{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
+        move |address: &str| {
+            let program = format!("{}\n{SEND_FOR_EACH_LINE}", client.replace("ADDRESS", address));
             Seller::start(with(PYTHON, "-c", &program))
         }
     });
     let hot_shots = |options: &'static str| {
-        move |place: &str| {
-            let options = options.replace("PLACE", place);
+        move |address: &str| {
+            let options = options.replace("ADDRESS", address);
             // The client sends after a pause, so that it notices the end of its connection first.
             let program = format!(
                 "const client = new (require('hot-shots'))({{ {options}, maxBufferSize: 0, errorHandler: () => 0 }});
@@ -265,17 +265,17 @@ fn clients_reconnect_after_a_restart_as_the_page_says() {
         }
     };
     // By default, the client connects again at most once per second.
-    let uds = hot_shots("protocol: 'uds', path: 'PLACE', udsGracefulRestartRateLimit: 1");
-    let tcp = hot_shots("protocol: 'tcp', host: '127.0.0.1', port: PLACE, tcpGracefulRestartRateLimit: 1");
+    let uds = hot_shots("protocol: 'uds', path: 'ADDRESS', udsGracefulRestartRateLimit: 1");
+    let tcp = hot_shots("protocol: 'tcp', host: '127.0.0.1', port: ADDRESS, tcpGracefulRestartRateLimit: 1");
     // Python's datadog reports no error, and loses the first sample.
     assert_eq!(after_restart(Transport::UnixDatagram, &datadog), ("sent sent sent".into(), 2.0));
     assert_eq!(after_restart(Transport::UnixStream, &datadog), ("sent sent sent".into(), 2.0));
     let broken = ["BrokenPipeError"; 3].join(" ");
     assert_eq!(after_restart(Transport::UnixStreamOfLines, &statsd), (broken, 0.0));
-    let reconnecting = |place: &str| {
-        let client = "import statsd; client = statsd.UnixSocketStatsClient('PLACE')";
+    let reconnecting = |address: &str| {
+        let client = "import statsd; client = statsd.UnixSocketStatsClient('ADDRESS')";
         let send = "def send(name):\n    client.reconnect()\n    client.incr(name)\n";
-        let program = format!("{}\n{send}{SEND_FOR_EACH_LINE}", client.replace("PLACE", place));
+        let program = format!("{}\n{send}{SEND_FOR_EACH_LINE}", client.replace("ADDRESS", address));
         Seller::start(with(PYTHON, "-c", &program))
     };
     assert_eq!(after_restart(Transport::UnixStreamOfLines, &reconnecting), ("sent sent sent".into(), 3.0));
@@ -285,13 +285,13 @@ fn clients_reconnect_after_a_restart_as_the_page_says() {
 
 #[test]
 fn cadence_continues_after_a_restart_as_the_page_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let (daemon, path) = start_over(Transport::UnixDatagram, folder.path(), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, path) = start_over(Transport::UnixDatagram, directory.path(), &[]);
     let sink = BufferedUnixMetricSink::from(path, UnixDatagram::unbound().unwrap());
     let client = StatsdClient::from_sink("shop", sink);
     sell_with(&client).unwrap();
     assert_sold(&daemon.stop(), json!({"region": "eu"}));
-    let (daemon, _) = start_over(Transport::UnixDatagram, folder.path(), &[]);
+    let (daemon, _) = start_over(Transport::UnixDatagram, directory.path(), &[]);
     sell_with(&client).unwrap();
     assert_sold(&daemon.stop(), json!({"region": "eu"}));
 }
@@ -306,18 +306,18 @@ for _ in sys.stdin:
         print(type(error).__name__, flush=True)
 ";
 
-/// Makes a client send once to one tallyd, and three times to another tallyd in its place. Returns the client's three
+/// Makes a client send once to one tallyd, and three times to another tallyd at the same address. Returns the client's three
 /// outcomes, and the number of samples that the second tallyd reported.
 fn after_restart(transport: Transport, start: &impl Fn(&str) -> Seller) -> (String, f64) {
-    let folder = tempfile::tempdir().unwrap();
-    let (daemon, place) = start_over(transport, folder.path(), &[]);
-    let mut seller = start(&place);
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, address) = start_over(transport, directory.path(), &[]);
+    let mut seller = start(&address);
     assert_eq!(seller.sell(), "sent");
     let finished = daemon.stop();
     assert_eq!(finished.sum("shop.orders", "value"), 1.0);
-    let bind = format!("listeners.tcp.bind=127.0.0.1:{place}");
+    let bind = format!("listeners.tcp.bind=127.0.0.1:{address}");
     let again = if transport == Transport::Tcp { vec![bind.as_str()] } else { vec![] };
-    let (daemon, _) = start_over(transport, folder.path(), &again);
+    let (daemon, _) = start_over(transport, directory.path(), &again);
     let sold = [(); 3].map(|()| seller.sell());
     drop(seller);
     (sold.join(" "), daemon.stop().sum("shop.orders", "value"))
@@ -394,8 +394,8 @@ fn block_for_airflow_reports_its_tasks() {
 }
 
 fn run_airflow(config: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("airflow.cfg");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airflow.cfg");
     std::fs::write(&path, config).unwrap();
     run(python("send_airflow.py"), &[path.to_str().unwrap()]);
 }
@@ -405,7 +405,7 @@ fn run_airflow(config: &str) {
 fn block_for_gunicorn_reports_its_requests() {
     assert_gunicorn(&after(|port| run_gunicorn(&shown("python gunicorn", port))));
     for (transport, changed) in other_transports("python gunicorn") {
-        assert_gunicorn(&after_over(transport, |place| run_gunicorn(&changed(place))));
+        assert_gunicorn(&after_over(transport, |address| run_gunicorn(&changed(address))));
     }
 }
 
@@ -413,9 +413,10 @@ fn block_for_gunicorn_reports_its_requests() {
 #[ignore = "needs gunicorn from PyPI; run make test"]
 fn gunicorn_does_not_reconnect_after_a_restart_as_the_page_says() {
     let (_, changed) = other_transports("python gunicorn").next().unwrap();
-    let [sockets, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let (mut daemon, place) = start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
-    let (gunicorn, socket) = start_gunicorn(folder.path(), &changed(&place));
+    let [sockets, directory] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (mut daemon, address) =
+        start_over(Transport::UnixDatagram, sockets.path(), &["flush.interval=100ms"]);
+    let (gunicorn, socket) = start_gunicorn(directory.path(), &changed(&address));
     get(&socket, "/", 200);
     daemon.wait_for(|row| row["name"] == "shop.gunicorn.requests");
     daemon.stop();
@@ -427,16 +428,16 @@ fn gunicorn_does_not_reconnect_after_a_restart_as_the_page_says() {
 
 /// Makes gunicorn answer two requests.
 fn run_gunicorn(config: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let (gunicorn, socket) = start_gunicorn(folder.path(), config);
+    let directory = tempfile::tempdir().unwrap();
+    let (gunicorn, socket) = start_gunicorn(directory.path(), config);
     get(&socket, "/", 200);
     get(&socket, "/missing", 404);
     gunicorn.stop("TERM");
 }
 
-/// Starts gunicorn in a folder. Returns the process and the path of its socket.
-fn start_gunicorn(folder: &Path, config: &str) -> (Running, PathBuf) {
-    let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| folder.join(name));
+/// Starts gunicorn in a directory. Returns the process and the path of its socket.
+fn start_gunicorn(directory: &Path, config: &str) -> (Running, PathBuf) {
+    let [file, socket] = ["gunicorn.conf.py", "web.sock"].map(|name| directory.join(name));
     std::fs::write(&file, config).unwrap();
     let mut gunicorn = Command::new(PYTHON);
     gunicorn.args(["-m", "gunicorn", "--no-control-socket", "--chdir", CLIENTS, "--config"]).arg(file);
@@ -467,24 +468,27 @@ fn block_for_nginx_reports_its_requests() {
     let block = shown("nginx lua", &daemon.address().port().to_string());
     assert_nginx(daemon, &block);
     for (transport, changed) in other_transports("nginx lua") {
-        let folder = tempfile::tempdir().unwrap();
-        let (daemon, place) = start_over(transport, folder.path(), &["flush.interval=100ms"]);
-        assert_nginx(daemon, &changed(&place));
+        let directory = tempfile::tempdir().unwrap();
+        let (daemon, address) = start_over(transport, directory.path(), &["flush.interval=100ms"]);
+        assert_nginx(daemon, &changed(&address));
     }
 }
 
 /// Makes nginx answer three requests, and asserts that tallyd reports them.
 fn assert_nginx(mut daemon: Daemon, block: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("documented.conf"), block).unwrap();
-    std::fs::copy(Path::new(CLIENTS).join("serve_nginx.conf"), folder.path().join("nginx.conf")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("documented.conf"), block).unwrap();
+    std::fs::copy(Path::new(CLIENTS).join("serve_nginx.conf"), directory.path().join("nginx.conf")).unwrap();
     let mut nginx = Command::new("/usr/sbin/nginx");
-    nginx.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder.path()).current_dir(folder.path());
+    nginx
+        .args(["-e", "stderr", "-c", "nginx.conf", "-p"])
+        .arg(directory.path())
+        .current_dir(directory.path());
     let nginx = start_server(nginx);
     for _ in 0..2 {
-        get(&folder.path().join("web.sock"), "/", 204);
+        get(&directory.path().join("web.sock"), "/", 204);
     }
-    get(&folder.path().join("web.sock"), "/missing", 404);
+    get(&directory.path().join("web.sock"), "/missing", 404);
     // nginx answers a request before it sends the samples of that request.
     let mut counted = 0.0;
     while counted < 3.0 {
@@ -503,8 +507,8 @@ fn assert_nginx(mut daemon: Daemon, block: &str) {
 #[test]
 #[ignore = "needs uWSGI from Debian; run make test"]
 fn block_for_uwsgi_counts_requests_once_and_its_totals_at_each_push() {
-    let folder = tempfile::tempdir().unwrap();
-    let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| folder.path().join(name));
+    let directory = tempfile::tempdir().unwrap();
+    let [config, socket] = ["uwsgi.ini", "web.sock"].map(|name| directory.path().join(name));
     let mut daemon = Daemon::start(&["flush.interval=100ms"]);
     let block = shown("ini uwsgi", &daemon.address().port().to_string());
     // This plugin answers each request with the request itself, and without headers.

@@ -17,9 +17,9 @@ fn dashboard() -> Value {
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn every_panel_of_the_dashboard_shows_data() {
-    let folder = TempDir::new().unwrap();
-    Authority::new("tests").issue("localhost").write(folder.path(), "server");
-    let web = folder.path().join("web.yml");
+    let directory = TempDir::new().unwrap();
+    Authority::new("tests").issue("localhost").write(directory.path(), "server");
+    let web = directory.path().join("web.yml");
     fs::write(&web, "tls_server_config: {cert_file: server.crt, key_file: server.key}\n").unwrap();
     // With a stream listener and a certificate, tallyd has all of its telemetry.
     let own = ["flush.interval=500ms", "listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
@@ -72,13 +72,13 @@ fn every_panel_of_the_dashboard_shows_data() {
                 assert!(labels.iter().all(|label| series[label].is_string()), "{title}: {series}");
             }
         }
-        for form in [&of_summaries, &of_histograms] {
-            if title == "Certificate" && form == &of_summaries {
+        for page in [&of_summaries, &of_histograms] {
+            if title == "Certificate" && page == &of_summaries {
                 continue;
             }
             wait_until(|| {
                 send(&["ok"]);
-                targets.iter().any(|target| !board.shows(target, form).is_empty())
+                targets.iter().any(|target| !board.shows(target, page).is_empty())
             });
         }
     }

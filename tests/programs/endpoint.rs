@@ -22,8 +22,8 @@ fn promtool_has_no_remarks_on_the_page() {
             start(&["flush.interval=100ms", &format!("exporters.prometheus.timings={timings}")]);
         SHOP.iter().for_each(|datagram| daemon.send(datagram));
         wait_for_value(address, "latency_count", 1.0);
-        let folder = TempDir::new().unwrap();
-        let file = folder.path().join("page");
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("page");
         fs::write(&file, get(address, "/metrics").body).unwrap();
         let (code, remarks) = promtool(&file);
         assert_eq!(code, Some(0), "{timings}: {remarks}");

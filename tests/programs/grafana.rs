@@ -23,14 +23,14 @@ pub(crate) struct Board {
     dashboard: Value,
     prometheus: SocketAddr,
     _running: Running,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Board {
     /// Starts a Prometheus that scrapes itself and these targets every second, over `http` or `https`. Returns after
     /// the first scrape of each.
     pub(crate) fn start(dashboard: Value, targets: &[(&str, SocketAddr)]) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let (running, prometheus) = start_on_free_port(|address| {
             let mut config = format!(
                 "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: all\n  \
@@ -39,10 +39,10 @@ impl Board {
             for (scheme, target) in targets {
                 writeln!(config, "  - {{targets: ['{target}'], labels: {{__scheme__: {scheme}}}}}").unwrap();
             }
-            fs::write(folder.path().join("scrape.yml"), config).unwrap();
+            fs::write(directory.path().join("scrape.yml"), config).unwrap();
             let mut command = Command::new("prometheus");
             command
-                .current_dir(folder.path())
+                .current_dir(directory.path())
                 .args(["--config.file=scrape.yml", "--storage.tsdb.path=data", "--log.level=error"])
                 .arg(format!("--web.listen-address={address}"))
                 .stdin(Stdio::null())
@@ -50,7 +50,7 @@ impl Board {
             command
         });
         wait_until(|| get(prometheus, "/-/ready").code == 200);
-        let board = Self { dashboard, prometheus, _running: running, _folder: folder };
+        let board = Self { dashboard, prometheus, _running: running, _directory: directory };
         let up = || ask_api(prometheus, "query?query=up")["result"].as_array().unwrap().len();
         wait_until(|| up() > targets.len());
         board

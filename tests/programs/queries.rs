@@ -19,8 +19,8 @@ use crate::streams::start_with_all_that_clients_send;
 #[ignore = "needs prometheus; run make test"]
 fn prometheus_reads_the_same_values_from_protobuf_and_text() {
     let daemons = start_with_all_that_clients_send(&["telemetry.enabled=false"], |_| ());
-    let jobs = |place: fn(SocketAddr) -> SocketAddr| {
-        daemons.iter().map(|(form, _, address)| (form.as_str(), place(*address))).collect::<Vec<_>>()
+    let jobs = |address_of: fn(SocketAddr) -> SocketAddr| {
+        daemons.iter().map(|(format, _, address)| (format.as_str(), address_of(*address))).collect::<Vec<_>>()
     };
     let [text, protobuf] = [
         Server::prometheus(&jobs(only_text)),
@@ -29,7 +29,7 @@ fn prometheus_reads_the_same_values_from_protobuf_and_text() {
     .map(|prometheus| {
         // Prometheus refuses a whole page for one invalid line or message, and sets `up` to 0.
         prometheus.wait_for("sum(up)", |all| all == 4.0);
-        prometheus.values("{form!='',__name__!~'scrape_duration_seconds|scrape_series_added'}")
+        prometheus.values("{scrape_format!='',__name__!~'scrape_duration_seconds|scrape_series_added'}")
     });
     assert!(text.len() > 4000, "{}", text.len());
     assert_eq!(protobuf.len(), text.len());
@@ -65,44 +65,46 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
     let sent = thread::scope(|scope| {
         let stream = scope.spawn(|| sell_until(daemons, &finished));
         let end = SetOnDrop(&finished);
-        for (form, prometheus) in servers {
-            let of = |query: &str| query.replace("FORM", &format!("form=\"{form}\""));
+        for (format, prometheus) in servers {
+            let of = |query: &str| query.replace("FORMAT", &format!("scrape_format=\"{format}\""));
             // The shop sells 100 orders per second. Over ten seconds of scrapes, Prometheus is within 10 % of that.
             prometheus
-                .wait_for(&of("min(count_over_time(orders_total{FORM}[10s]))"), |scrapes| scrapes >= 9.0);
-            prometheus.wait_for(&of("min(rate(orders_total{FORM}[10s]))"), |rate| is_about(rate, 100.0, 0.1));
+                .wait_for(&of("min(count_over_time(orders_total{FORMAT}[10s]))"), |scrapes| scrapes >= 9.0);
             prometheus
-                .wait_for(&of("max(increase(orders_total{FORM}[10s]))"), |more| is_about(more, 1000.0, 0.1));
-            prometheus.wait_for(&of("min(stock{FORM})"), |stock| stock == 42.5);
+                .wait_for(&of("min(rate(orders_total{FORMAT}[10s]))"), |rate| is_about(rate, 100.0, 0.1));
+            prometheus.wait_for(&of("max(increase(orders_total{FORMAT}[10s]))"), |more| {
+                is_about(more, 1000.0, 0.1)
+            });
+            prometheus.wait_for(&of("min(stock{FORMAT})"), |stock| stock == 42.5);
             for (quantile, seconds) in [("0.5", 0.015), ("0.9", 0.04), ("0.999", 0.08)] {
-                let query = format!("checkout_seconds{{FORM,quantile=\"{quantile}\"}}");
+                let query = format!("checkout_seconds{{FORMAT,quantile=\"{quantile}\"}}");
                 prometheus.wait_for(&of(&query), |value| value == seconds);
             }
             // Prometheus interpolates between the bounds. Of ten values, five are up to 20 ms and nine up to 50 ms.
             for (quantile, seconds) in [("0.5", 0.02), ("0.7", 0.035), ("1", 0.1)] {
-                let rates = "sum by (le) (rate(checkout_seconds_bucket{FORM}[10s]))";
+                let rates = "sum by (le) (rate(checkout_seconds_bucket{FORMAT}[10s]))";
                 let query = of(&format!("histogram_quantile({quantile}, {rates})"));
                 prometheus.wait_for(&query, |value| is_about(value, seconds, 1e-9));
             }
             prometheus.wait_for(
-                &of("max(rate(checkout_seconds_sum{FORM}[10s]) / rate(checkout_seconds_count{FORM}[10s]))"),
+                &of("max(rate(checkout_seconds_sum{FORMAT}[10s]) / rate(checkout_seconds_count{FORMAT}[10s]))"),
                 |mean| is_about(mean, 0.0315, 1e-9),
             );
         }
-        let created = prometheus.ask("min(orders_created{form=\"openmetrics\"})").unwrap();
+        let created = prometheus.ask("min(orders_created{scrape_format=\"openmetrics\"})").unwrap();
         assert!((begin - 2.0..begin + TIMEOUT.as_secs_f64()).contains(&created), "{created}, {begin}");
-        assert_eq!(prometheus.ask("orders_created{form=\"text\"}"), None);
+        assert_eq!(prometheus.ask("orders_created{scrape_format=\"text\"}"), None);
         assert_eq!(native.ask("orders_created"), None);
         drop(end);
         stream.join().unwrap()
     });
-    for (form, prometheus) in servers {
+    for (format, prometheus) in servers {
         // Prometheus scraped each endpoint in the intended format.
         for aggregate in ["min", "max"] {
-            let total = format!("{aggregate}(orders_total{{form=\"{form}\"}})");
+            let total = format!("{aggregate}(orders_total{{scrape_format=\"{format}\"}})");
             prometheus.wait_for(&total, |total| total == sent);
         }
-        let scrapes = format!("min(tallyd_scrapes_total{{form=\"{form}\",format=\"{form}\"}})");
+        let scrapes = format!("min(tallyd_scrapes_total{{scrape_format=\"{format}\",format=\"{format}\"}})");
         prometheus.wait_for(&scrapes, |scrapes| scrapes >= 10.0);
     }
     for prometheus in [prometheus, native] {
@@ -114,13 +116,13 @@ fn prometheus_computes_the_right_numbers_from_each_format() {
 #[ignore = "needs prometheus and victoria-metrics; run make test"]
 fn victoria_metrics_reads_the_same_values_as_prometheus() {
     let daemons = start_with_all_that_clients_send(&["telemetry.enabled=false"], |_| ());
-    let jobs: Vec<_> = daemons.iter().map(|(form, _, address)| (form.as_str(), *address)).collect();
+    let jobs: Vec<_> = daemons.iter().map(|(format, _, address)| (format.as_str(), *address)).collect();
     let texts: Vec<_> =
-        daemons.iter().map(|(form, _, address)| (form.as_str(), only_text(*address))).collect();
+        daemons.iter().map(|(format, _, address)| (format.as_str(), only_text(*address))).collect();
     let [prometheus, victoria] = [Server::prometheus(&texts), Server::victoria_metrics(&jobs)];
     let [expected, got] = [prometheus, victoria].map(|server| {
         server.wait_for("sum(up)", |all| all == 4.0);
-        server.values("{form!='',__name__!~'scrape_.*|up'}")
+        server.values("{scrape_format!='',__name__!~'scrape_.*|up'}")
     });
     assert!(expected.len() > 4000, "{}", expected.len());
     assert_eq!(got.len(), expected.len());
@@ -165,8 +167,8 @@ fn victoria_metrics_computes_the_right_numbers() {
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn expired_series_are_stale_at_once_and_restart_when_they_return() {
-    let folder = TempDir::new().unwrap();
-    let rules = folder.path().join("mapping.yml");
+    let directory = TempDir::new().unwrap();
+    let rules = directory.path().join("mapping.yml");
     fs::write(&rules, "mappings:\n- {match: brief.*, name: brief, labels: {of: $1}, ttl: 4s}\n").unwrap();
     let (daemon, address) = start(&[
         "flush.interval=500ms",
@@ -205,8 +207,8 @@ fn expired_series_are_stale_at_once_and_restart_when_they_return() {
 #[test]
 #[ignore = "needs prometheus; run make test"]
 fn increase_of_a_rare_counter_is_right() {
-    let folder = TempDir::new().unwrap();
-    let rules = folder.path().join("mapping.yml");
+    let directory = TempDir::new().unwrap();
+    let rules = directory.path().join("mapping.yml");
     fs::write(
         &rules,
         "mappings:\n- {match: other.*, name: other, ttl: 1s}\n- {match: ruled, name: ruled, ttl: 0}\n",

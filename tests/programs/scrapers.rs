@@ -48,22 +48,22 @@ pub(crate) fn encode(text: &str) -> String {
 /// A server that scrapes every second.
 pub(crate) struct Server {
     _running: Running,
-    _folder: TempDir,
+    _directory: TempDir,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Starts Prometheus. Each target is a value of the label `form` and an address.
+    /// Starts Prometheus. Each target is a value of the label `scrape_format` and an address.
     pub(crate) fn prometheus(targets: &[(&str, SocketAddr)]) -> Self {
         Self::prometheus_with(&[], targets)
     }
 
     pub(crate) fn prometheus_with(flags: &[&str], targets: &[(&str, SocketAddr)]) -> Self {
-        Self::start("/-/ready", targets, |folder, address| {
+        Self::start("/-/ready", targets, |directory, address| {
             let mut command = Command::new("prometheus");
             command
-                .arg(format!("--config.file={folder}/scrape.yml"))
-                .arg(format!("--storage.tsdb.path={folder}/data"))
+                .arg(format!("--config.file={directory}/scrape.yml"))
+                .arg(format!("--storage.tsdb.path={directory}/data"))
                 .arg(format!("--web.listen-address={address}"))
                 .args(["--log.level=error"])
                 .args(flags);
@@ -72,11 +72,11 @@ impl Server {
     }
 
     pub(crate) fn victoria_metrics(targets: &[(&str, SocketAddr)]) -> Self {
-        Self::start("/health", targets, |folder, address| {
+        Self::start("/health", targets, |directory, address| {
             let mut command = Command::new("victoria-metrics");
             command
-                .arg(format!("-promscrape.config={folder}/scrape.yml"))
-                .arg(format!("-storageDataPath={folder}/data"))
+                .arg(format!("-promscrape.config={directory}/scrape.yml"))
+                .arg(format!("-storageDataPath={directory}/data"))
                 .arg(format!("-httpListenAddr={address}"))
                 .args(["-loggerLevel=ERROR", "-maxLabelsPerTimeseries=100"])
                 // Makes values visible as soon as they are scraped.
@@ -90,23 +90,23 @@ impl Server {
         targets: &[(&str, SocketAddr)],
         command: impl Fn(&str, SocketAddr) -> Command,
     ) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let mut config =
             "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n- job_name: tallyd\n  \
                           static_configs:\n"
                 .to_owned();
-        for (form, address) in targets {
-            writeln!(config, "  - {{targets: ['{address}'], labels: {{form: {form}}}}}").unwrap();
+        for (format, address) in targets {
+            writeln!(config, "  - {{targets: ['{address}'], labels: {{scrape_format: {format}}}}}").unwrap();
         }
-        fs::write(folder.path().join("scrape.yml"), config).unwrap();
-        let path = folder.path().to_str().unwrap();
+        fs::write(directory.path().join("scrape.yml"), config).unwrap();
+        let path = directory.path().to_str().unwrap();
         let (running, address) = start_on_free_port(|address| {
             let mut command = command(path, address);
             command.stdin(Stdio::null()).stdout(Stdio::null());
             command
         });
         wait_until(|| get(address, health).code == 200);
-        Self { _running: running, _folder: folder, address }
+        Self { _running: running, _directory: directory, address }
     }
 
     /// Returns the value of a query, which must have at most one.

@@ -12,7 +12,7 @@ fn curl_gets_the_page_only_with_authority_password_and_certificate() {
     let require = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
     let Secured { daemon: _daemon, address, site } =
         start(&format!("{TLS}{require}basic_auth_users:\n  ann: {SECRET}\n"), &[]);
-    let [certificate, key] = site.authority.issue("curl").write(site.folder(), "curl");
+    let [certificate, key] = site.authority.issue("curl").write(site.directory(), "curl");
     let curl = |options: &[&str]| {
         let mut command = Command::new("curl");
         command.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"]).args(options);

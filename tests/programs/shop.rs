@@ -26,9 +26,9 @@ pub(crate) fn after_with(settings: &[&str], send: impl FnOnce(&str)) -> Finished
 
 /// Starts tallyd with one transport, lets a client send to its port or its path, and stops tallyd.
 pub(crate) fn after_over(transport: Transport, send: impl FnOnce(&str)) -> Finished {
-    let folder = tempfile::tempdir().unwrap();
-    let (daemon, place) = start_over(transport, folder.path(), &[]);
-    send(&place);
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, address) = start_over(transport, directory.path(), &[]);
+    send(&address);
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     finished
@@ -45,8 +45,8 @@ pub(crate) enum Transport {
     UnixStreamOfLines,
 }
 
-/// Starts tallyd with the listener of one transport. Returns its port, or its path in `folder`.
-pub(crate) fn start_over(transport: Transport, folder: &Path, settings: &[&str]) -> (Daemon, String) {
+/// Starts tallyd with the listener of one transport. Returns its port, or its path in `directory`.
+pub(crate) fn start_over(transport: Transport, directory: &Path, settings: &[&str]) -> (Daemon, String) {
     let listener = match transport {
         Tcp => "tcp",
         UnixDatagram => "unix_datagram",
@@ -56,16 +56,16 @@ pub(crate) fn start_over(transport: Transport, folder: &Path, settings: &[&str])
         vec!["listeners.udp.enabled=false".to_owned(), format!("listeners.{listener}.enabled=true")];
     match transport {
         Tcp => own.push("listeners.tcp.bind=127.0.0.1:0".to_owned()),
-        _ => own.push(format!("listeners.{listener}.path={}", folder.join("tallyd.sock").display())),
+        _ => own.push(format!("listeners.{listener}.path={}", directory.join("tallyd.sock").display())),
     }
     if transport == UnixStreamOfLines {
         own.push("listeners.unix_stream.framing=lines".to_owned());
     }
     let own = own.iter().map(String::as_str);
     let daemon = Daemon::start(&own.chain(settings.iter().copied()).collect::<Vec<_>>());
-    let place = daemon.address_of(listener);
-    let place = place.strip_prefix("127.0.0.1:").unwrap_or(place).to_owned();
-    (daemon, place)
+    let address = daemon.address_of(listener);
+    let address = address.strip_prefix("127.0.0.1:").unwrap_or(address).to_owned();
+    (daemon, address)
 }
 
 /// Runs a client's script, which prints nothing unless it fails.
@@ -94,7 +94,7 @@ pub(crate) fn script_of(program: &str, script: &str) -> Command {
     command
 }
 
-/// The folder of the clients' scripts.
+/// The directory of the clients' scripts.
 pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// The Python that has the clients from `PyPI`.
@@ -165,7 +165,7 @@ pub(crate) fn assert_all_taken(finished: &Finished) {
     for name in [
         "tallyd.datagrams_dropped",
         "tallyd.datagrams_truncated",
-        "tallyd.lines_cut",
+        "tallyd.lines_truncated",
         "tallyd.series_refused",
     ] {
         assert_eq!(finished.sum(name, "value"), 0.0, "{name}");

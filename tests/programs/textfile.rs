@@ -64,22 +64,22 @@ fn node_exporter_shows_every_value_as_histograms() {
 
 /// Returns the page that node_exporter shows for the shop, and asserts that it has everything in the file.
 fn shown_by_node_exporter(settings: &[&str]) -> Page {
-    let place = TextfileDirectory::new();
-    let daemon = place.start(settings);
+    let directory = TextfileDirectory::new();
+    let daemon = directory.start(settings);
     SHOP.iter().for_each(|datagram| daemon.send(datagram));
     assert!(daemon.stop().status.success());
-    let exporter = NodeExporter::start(place.directory());
+    let exporter = NodeExporter::start(directory.path());
     let page = exporter.scrape();
-    page.assert_contains(&place.page());
+    page.assert_contains(&directory.page());
     page
 }
 
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
 fn node_exporter_shows_totals_since_the_start() {
-    let place = TextfileDirectory::new();
-    let mut daemon = place.start(&["flush.interval=100ms"]);
-    let exporter = NodeExporter::start(place.directory());
+    let directory = TextfileDirectory::new();
+    let mut daemon = directory.start(&["flush.interval=100ms"]);
+    let exporter = NodeExporter::start(directory.path());
     let orders = |value| move |row: &Value| row["name"] == "orders" && row["value"] == value;
     let total = |page: &Page| page.value("orders_total", &[]);
     let calls = |page: &Page| page.value("checkout_seconds_count", &[]);
@@ -101,12 +101,12 @@ fn node_exporter_shows_totals_since_the_start() {
 #[test]
 #[ignore = "needs prometheus-node-exporter; run make test"]
 fn no_client_can_replace_metrics_of_node_exporter_itself() {
-    let place = TextfileDirectory::new();
-    let daemon = place.start(&[]);
+    let directory = TextfileDirectory::new();
+    let daemon = directory.start(&[]);
     daemon.send("node_load1:12345|g\ngo_goroutines:12345|g\nup:12345|g\nprocess_open_fds:12345|g\nnodes:5|g");
     let rows = daemon.stop().rows;
     assert!(rows.iter().any(|row| row["name"] == "node_load1"), "other outputs show it");
-    let exporter = NodeExporter::start(place.directory());
+    let exporter = NodeExporter::start(directory.path());
     let page = exporter.scrape();
     assert_eq!(page.value("nodes", &[]), Some(5.0));
     for own in ["node_load1", "go_goroutines", "process_open_fds"] {
@@ -119,11 +119,11 @@ fn no_client_can_replace_metrics_of_node_exporter_itself() {
 #[ignore = "needs promtool; run make test"]
 fn promtool_has_no_remarks_on_sensible_names() {
     for timings in ["summary", "histogram"] {
-        let place = TextfileDirectory::new();
-        let daemon = place.start(&[&format!("exporters.prometheus.timings={timings}")]);
+        let directory = TextfileDirectory::new();
+        let daemon = directory.start(&[&format!("exporters.prometheus.timings={timings}")]);
         SHOP.iter().for_each(|datagram| daemon.send(datagram));
         daemon.stop();
-        let (code, remarks) = promtool(&place.file());
+        let (code, remarks) = promtool(&directory.file());
         assert_eq!(code, Some(0), "{timings}: {remarks}");
     }
 }
@@ -132,18 +132,18 @@ fn promtool_has_no_remarks_on_sensible_names() {
 #[ignore = "needs promtool and prometheus-node-exporter; run make test"]
 fn no_client_can_make_the_text_file_invalid() {
     for page in PAGES {
-        let place = TextfileDirectory::new();
+        let directory = TextfileDirectory::new();
         let [naming, timings] = page_settings(page);
-        let mut daemon = place.start(&["flush.interval=100ms", &naming, &timings]);
+        let mut daemon = directory.start(&["flush.interval=100ms", &naming, &timings]);
         for (part, marker) in HOSTILE.iter().zip(["first_part", "second_part"]) {
             part.iter().for_each(|datagram| daemon.send(datagram));
-            wait_for(|| place.read().filter(|page| page.value(marker, &[]).is_some()));
-            assert_valid(&place);
+            wait_for(|| directory.read().filter(|page| page.value(marker, &[]).is_some()));
+            assert_valid(&directory);
         }
         // Counters that get the same name are one counter: `twin.a`, `twin-a` and `twin_a`, and in one naming style
         // also `twin--a`.
         let (twins, total) = if page.0 == "prometheus" { ("twin_a_total", 7.0) } else { ("twin_a", 11.0) };
-        assert_eq!(place.page().value(twins, &[]), Some(total));
+        assert_eq!(directory.page().value(twins, &[]), Some(total));
         // tallyd counts the series that it leaves out of the page.
         for reason in
             ["type_conflict", "name_taken", "duplicate_series", "negative_increase", "reserved_name"]
@@ -163,24 +163,24 @@ fn no_client_can_make_the_text_file_invalid() {
 fn no_combination_of_names_types_and_tags_makes_the_page_invalid() {
     let lines = combinations();
     for page in PAGES {
-        let place = TextfileDirectory::new();
-        let daemon = place.start(&page_settings(page).each_ref().map(String::as_str));
+        let directory = TextfileDirectory::new();
+        let daemon = directory.start(&page_settings(page).each_ref().map(String::as_str));
         lines.chunks(40).for_each(|chunk| daemon.send(chunk.join(&b'\n')));
         let finished = daemon.stop();
         // tallyd rejects only the lines with an empty name.
         assert_eq!(finished.sum("tallyd.lines", "value"), lines.len() as f64);
         assert_eq!(finished.sum("tallyd.lines_rejected", "value"), NAMELESS as f64);
-        assert_valid(&place);
+        assert_valid(&directory);
     }
 }
 
 /// Asserts that promtool can read the page, and that node_exporter shows all of it without an error.
-fn assert_valid(place: &TextfileDirectory) {
+fn assert_valid(directory: &TextfileDirectory) {
     const LINT: i32 = 3;
-    let copy = place.copy();
+    let copy = directory.copy();
     let (code, remarks) = promtool(&copy.file());
     assert!(matches!(code, Some(0 | LINT)), "{remarks}");
-    let exporter = NodeExporter::start(copy.directory());
+    let exporter = NodeExporter::start(copy.path());
     exporter.scrape().assert_contains(&copy.page());
     assert_eq!(exporter.errors(), "");
 }
@@ -188,10 +188,10 @@ fn assert_valid(place: &TextfileDirectory) {
 #[test]
 #[ignore = "needs prometheus and prometheus-node-exporter; run make test"]
 fn prometheus_behind_node_exporter_has_all_totals() {
-    let place = TextfileDirectory::new();
-    let daemon = place.start(&["flush.interval=200ms"]);
-    wait_for(|| place.read());
-    let exporter = NodeExporter::start(place.directory());
+    let directory = TextfileDirectory::new();
+    let daemon = directory.start(&["flush.interval=200ms"]);
+    wait_for(|| directory.read());
+    let exporter = NodeExporter::start(directory.path());
     let prometheus = Server::prometheus(&[("textfile", exporter.address)]);
     for sent in 1..=5 {
         daemon.send("orders:10|c\ncheckout:15:40|ms");
@@ -230,12 +230,12 @@ impl TextfileDirectory {
         Self(TempDir::new().unwrap())
     }
 
-    fn directory(&self) -> &Path {
+    fn path(&self) -> &Path {
         self.0.path()
     }
 
     fn file(&self) -> PathBuf {
-        self.directory().join("tallyd.prom")
+        self.path().join("tallyd.prom")
     }
 
     /// Copies the current page to another directory.

@@ -116,10 +116,10 @@ fn without_numbers(line: &str) -> String {
     line.replace(|character: char| character.is_ascii_digit(), "")
 }
 
-/// A reader in a folder that contains only the repository. tallyd is on the path, and free ports replace the ports on
-/// the page.
+/// A reader in a directory that contains only the repository. tallyd is on the path, and free ports replace the ports
+/// on the page.
 struct Reader {
-    folder: TempDir,
+    directory: TempDir,
     statsd: SocketAddr,
     page: SocketAddr,
     prometheus: SocketAddr,
@@ -127,14 +127,14 @@ struct Reader {
 
 impl Reader {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_MANIFEST_DIR"), folder.path().join("tallyd")).unwrap();
+        let directory = TempDir::new().unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_MANIFEST_DIR"), directory.path().join("tallyd")).unwrap();
         let [statsd, page, prometheus] = [(); 3].map(|()| free_address());
-        Self { folder, statsd, page, prometheus }
+        Self { directory, statsd, page, prometheus }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Returns a block of the page with other ports, and with scrapes every second.
@@ -151,11 +151,11 @@ impl Reader {
         fs::write(self.path(name), self.shown(info)).unwrap();
     }
 
-    fn bash(&self, folder: &str, script: &str) -> Command {
+    fn bash(&self, directory: &str, script: &str) -> Command {
         let mut bash = Command::new("bash");
-        without_variables_except_cargos(&mut bash).args(["-ec", script]).current_dir(self.path(folder));
+        without_variables_except_cargos(&mut bash).args(["-ec", script]).current_dir(self.path(directory));
         bash.env("PATH", path_with_tallyd())
-            // The test keeps this folder, so that cargo builds the dependencies only once.
+            // The test keeps this directory, so that cargo builds the dependencies only once.
             .env("CARGO_TARGET_DIR", Path::new(&tallyd_path()).with_file_name("../tutorial"))
             .env("CARGO_NET_OFFLINE", "true")
             .env("TALLYD_FLUSH__INTERVAL", "1s")
@@ -166,16 +166,16 @@ impl Reader {
     }
 
     /// Runs a command. Returns its standard output.
-    fn run(&self, folder: &str, script: &str) -> String {
-        let output = self.bash(folder, script).output().unwrap();
+    fn run(&self, directory: &str, script: &str) -> String {
+        let output = self.bash(directory, script).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{script}: {said}{}", String::from_utf8_lossy(&output.stderr));
         said
     }
 
     /// Starts a command in the background.
-    fn start(&self, folder: &str, script: &str) -> Running {
-        let mut bash = self.bash(folder, &format!("exec {script}"));
+    fn start(&self, directory: &str, script: &str) -> Running {
+        let mut bash = self.bash(directory, &format!("exec {script}"));
         Running::start(bash.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 

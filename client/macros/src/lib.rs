@@ -65,9 +65,10 @@ use function::Function;
 ///
 /// The body becomes a closure or an async block, so that the timer can see the returned value. This has four limits:
 ///
-/// - The attribute cannot look behind a type parameter. The outcome of `fn call<T>() -> T` is `ok` even if the value is an `Err`.
-/// - In a function with `#[track_caller]`, `Location::caller()` is a place in the function itself, because a closure cannot have
-///   that attribute.
+/// - The attribute cannot look behind a type parameter. The outcome of `fn call<T>() -> T` is `ok` even if the value is
+///   an `Err`.
+/// - In a function with `#[track_caller]`, `Location::caller()` is a place in the function itself, because a closure
+///   cannot have that attribute.
 /// - A future that is dropped because its thread panics has the outcome `panic`, not `dropped`.
 /// - A closure that is returned as `impl Fn(&str)` must name the types of its parameters: `|text: &str| …`.
 #[proc_macro_attribute]

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use toml::de;
 
 use super::keys::{KEYS, RawValue, is_section};
 use super::{Config, ConfigError};
@@ -17,14 +18,47 @@ impl Config {
     ///
     /// Returns an error if the text is not TOML, if a key is unknown, or if a value has the wrong type.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| match error.span() {
+        let at = |error: &de::Error, problem: &str| match error.span() {
             Some(span) => {
                 let line = 1 + text[..span.start].matches('\n').count();
-                ConfigError::at(&format!("line {line}"), error.message())
+                ConfigError::at(&format!("line {line}"), problem)
             }
-            None => ConfigError::new(error.message()),
-        })
+            None => ConfigError::new(problem),
+        };
+        let table = de::DeTable::parse(text).map_err(|error| at(&error, &syntax_problem(text, &error)))?;
+        Self::deserialize(de::Deserializer::from(table)).map_err(|error| at(&error, error.message()))
     }
+}
+
+/// Returns the reason why a text is not TOML, in the words of users rather than of the library.
+fn syntax_problem(text: &str, error: &de::Error) -> String {
+    let found = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+    let message = error.message();
+    let sentence = match message {
+        _ if message.starts_with("string values must be quoted") => {
+            "the value is missing, or is text without quotes; write key = \"text\""
+        }
+        _ if message.starts_with("key with no value") => "a key has no value; write key = value",
+        _ if message.starts_with("duplicate key") => {
+            return format!("`{found}` appears twice; keep one of the two");
+        }
+        _ if message.starts_with("invalid") && message.contains("string") => "text has no closing quote",
+        _ if message.starts_with("unclosed") || message.starts_with("missing comma") => {
+            "a bracket has no closing bracket, or a list lacks a comma"
+        }
+        _ if message.starts_with("invalid") && found.starts_with(|first: char| first.is_ascii_digit()) => {
+            return format!("{found} is neither a number nor true or false; write text in quotes");
+        }
+        _ => {
+            let start = error.span().map_or(0, |span| span.start);
+            let line =
+                text[..start].lines().count().saturating_sub(usize::from(!text[..start].ends_with('\n')));
+            let line = text.lines().nth(line).unwrap_or_default().trim();
+            let near: String = line.chars().take(40).filter(|character| !character.is_control()).collect();
+            return format!("not valid TOML near \"{near}\"");
+        }
+    };
+    sentence.to_owned()
 }
 
 impl<'de> Deserialize<'de> for Config {
@@ -108,7 +142,23 @@ mod tests {
             ("exporters = [5]", "line 1: exporters: [5] is not a list of exporters; the exporters are"),
             ("\n\nstatsd = 5", "line 3: statsd: this is a section, which has keys"),
             ("prometheus.port = -1", "line 1: prometheus.port: -1 is not a port from 1 to 65535"),
-            ("prefix", "line 1: key with no value"),
+            // Text that is not TOML.
+            ("prefix", "line 1: a key has no value; write key = value"),
+            (
+                "\nprefix = shop",
+                "line 2: the value is missing, or is text without quotes; write key = \"text\"",
+            ),
+            ("prefix =", "line 1: the value is missing, or is text without quotes; write key = \"text\""),
+            ("prefix = \"a\"\nprefix = \"b\"", "line 2: `prefix` appears twice; keep one of the two"),
+            ("prefix = \"shop", "line 1: text has no closing quote"),
+            ("exporters = [\"statsd\"", "line 1: a bracket has no closing bracket, or a list lacks a comma"),
+            ("[statsd\n", "line 1: a bracket has no closing bracket, or a list lacks a comma"),
+            (
+                "sample_rate = 2020-99-99",
+                "line 1: 2020-99-99 is neither a number nor true or false; write text in quotes",
+            ),
+            ("prefix = 2020-01-01", "line 1: prefix: "),
+            ("\n  = 1", "line 2: not valid TOML near \"= 1\""),
         ] {
             let error = Config::from_toml(toml).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");

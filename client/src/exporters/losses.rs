@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ignore_poison;
+use super::poison::ignore_poison;
 use super::text::{push_metric_name, push_tags};
 use crate::sample::Sample;
 

@@ -2,12 +2,12 @@
 
 mod console;
 mod losses;
+mod poison;
 #[cfg_attr(not(feature = "prometheus"), path = "prometheus/disabled.rs")]
 mod prometheus;
 mod statsd;
 mod text;
 
-use std::sync::{LockResult, PoisonError};
 use std::time::Instant;
 
 use self::console::Console;
@@ -130,10 +130,4 @@ impl Exporters {
     pub(crate) fn render_prometheus(&self) -> Option<String> {
         self.prometheus.as_ref().map(Prometheus::render)
     }
-}
-
-/// Returns the guard of a lock even if a thread panicked while it held the lock. The values behind the locks of the
-/// exporters are always complete, except for a line in a buffer, which the server rejects and counts.
-fn ignore_poison<Guard>(guard: LockResult<Guard>) -> Guard {
-    guard.unwrap_or_else(PoisonError::into_inner)
 }

@@ -67,8 +67,8 @@ fn samples_are_sent_after_the_interval_and_at_the_end() {
 
 #[test]
 fn lost_samples_are_counted_until_a_unix_socket_listens_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tallyd.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tallyd.sock");
     let config = Config::new()
         .statsd_address(format!("unix://{}", path.display()))
         .statsd_flush_interval(Duration::from_hours(1));
@@ -138,8 +138,8 @@ fn lost_samples_are_counted_until_a_udp_port_listens_again() {
 fn samples_of_many_threads_are_received_or_lost_and_gauges_stay_in_order() {
     const THREADS: u64 = 16;
     const CALLS: u64 = 5000;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tallyd.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tallyd.sock");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
     let metrics =

@@ -12,10 +12,8 @@ use std::path::PathBuf;
 use super::values::Addresses;
 use crate::model::{Percentile, Statistics};
 
-/// The longest path of a Unix socket, in bytes.
-const LONGEST_SOCKET_PATH: usize = 107;
-
-pub(super) fn percentiles(percentiles: &Vec<f64>) -> Result<(), String> {
+/// Refuses quantiles, and percentiles that appear twice or are not above the first limit and at most the second.
+pub(super) fn percentiles(percentiles: &Vec<f64>, [above, at_most]: [f64; 2]) -> Result<(), String> {
     // 0.5 is a percentile, but a list without any number above 1 is a list of quantiles.
     let are_quantiles = percentiles.iter().all(|&percent| percent > 0.0 && percent <= 1.0);
     if are_quantiles && percentiles.iter().any(|&percent| percent < 1.0) {
@@ -24,7 +22,7 @@ pub(super) fn percentiles(percentiles: &Vec<f64>) -> Result<(), String> {
     }
     for (index, &percent) in percentiles.iter().enumerate() {
         if Percentile::new(percent).is_none() {
-            return Err(format!("{percent} must be above 0 and at most 100"));
+            return Err(format!("{percent} must be above {above} and at most {at_most}"));
         }
         if percentiles[..index].contains(&percent) {
             return Err(format!("{percent} appears twice; keep one"));
@@ -52,14 +50,14 @@ pub(super) fn addresses(addresses: &Addresses) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn socket_path(path: &PathBuf) -> Result<(), String> {
+/// Refuses paths that no Unix socket can have. `longest` is in bytes.
+pub(super) fn socket_path(path: &PathBuf, [longest]: [usize; 1]) -> Result<(), String> {
     match path.as_os_str().as_bytes() {
         [] => Err("empty; give the path of a file".to_owned()),
         bytes if bytes.contains(&0) => Err("a path cannot hold a NUL byte".to_owned()),
-        bytes if bytes.len() > LONGEST_SOCKET_PATH => Err(format!(
-            "{} bytes long; the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes",
-            bytes.len()
-        )),
+        bytes if bytes.len() > longest => {
+            Err(format!("{} bytes long; the path of a Unix socket has at most {longest} bytes", bytes.len()))
+        }
         _ => Ok(()),
     }
 }
@@ -68,18 +66,20 @@ pub(super) fn console_path(path: &PathBuf) -> Result<(), String> {
     refuse_if(path.as_os_str().is_empty(), "empty; give the path of a file, or \"-\" for standard output")
 }
 
-pub(super) fn textfile_path(path: &PathBuf) -> Result<(), String> {
-    let is_read = path.extension().is_some_and(|extension| extension == "prom");
-    refuse_if(!is_read, "must end in \".prom\"; node_exporter reads no other files")
+/// Refuses paths that do not end in `end`, such as `.prom`.
+pub(super) fn textfile_path(path: &PathBuf, [end]: [&str; 1]) -> Result<(), String> {
+    let is_read = path.extension().is_some_and(|extension| end[1..] == *extension);
+    refuse_if(!is_read, &format!("must end in \"{end}\"; node_exporter reads no other files"))
 }
 
-pub(super) fn histogram_bounds(bounds: &Vec<f64>) -> Result<(), String> {
-    let is_right = bounds.len() <= 200 && Statistics::are_bounds(bounds);
-    refuse_if(!is_right, "must be an ascending list of at most 200 finite numbers")
+pub(super) fn histogram_bounds(bounds: &Vec<f64>, [most]: [usize; 1]) -> Result<(), String> {
+    let is_right = bounds.len() <= most && Statistics::are_bounds(bounds);
+    refuse_if(!is_right, &format!("must be an ascending list of at most {most} finite numbers"))
 }
 
-pub(super) fn native_bucket_factor(factor: &f64) -> Result<(), String> {
-    refuse_if(!(*factor > 1.0 && *factor <= 65_536.0), "must be above 1 and at most 65536")
+pub(super) fn native_bucket_factor(factor: &f64, [above, at_most]: [f64; 2]) -> Result<(), String> {
+    let is_right = *factor > above && *factor <= at_most;
+    refuse_if(!is_right, &format!("must be above {above} and at most {at_most}"))
 }
 
 pub(super) fn own_tags(tags: &Vec<String>) -> Result<(), String> {

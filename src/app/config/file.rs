@@ -1,9 +1,12 @@
 //! Reads files, and explains in the user's words why a file cannot be read or is not TOML.
 
+use std::ops::Range;
 use std::path::Path;
 use std::{fs, io};
 
 use toml::de;
+
+use crate::text::visible::visible;
 
 /// The occasion on which the configuration is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub(super) fn syntax_problem(text: &str, error: &de::Error) -> String {
             return format!("{found} is not a value; write text in quotes: \"{found}\"");
         }
         "duplicate key" => return format!("`{found}` appears twice; keep one of the two"),
-        "key with no value" => "a key has no value; write key = value",
+        "key with no value" | "missing value for key" => "a key has no value; write key = value",
         "unclosed table" | "unclosed array table" => {
             "the name of a section has no closing bracket; write [section]"
         }
@@ -72,9 +75,40 @@ pub(super) fn syntax_problem(text: &str, error: &de::Error) -> String {
         }
         "floating-point number overflowed" => return format!("{found} is too large a number"),
         _ if message.starts_with("invalid type: integer") => return format!("{found} is too large a number"),
-        _ => return format!("not valid TOML: {message}"),
+        "invalid date" | "invalid time" | "invalid datetime" | "invalid date-time" => {
+            return format!("{found} is not a date or time that exists; write text in quotes: \"{found}\"");
+        }
+        "extra comma in array" | "extra comma in inline table" => "a comma has no item before it",
+        "extra `=`" | "extra assignment between key-value pairs" => {
+            "a second \"=\" follows the first; write text in quotes"
+        }
+        "invalid unquoted key" => {
+            "a key has characters other than letters, digits, \"_\" and \"-\"; write the key in quotes"
+        }
+        "`_` may only go between digits" => "\"_\" in a number must be between two digits",
+        "too few unicode value digits" => "\\u needs four hexadecimal digits, and \\U eight",
+        "radix must be lowercase" | "integers with a radix cannot be signed" => {
+            "not a number; write one in another base as 0x1f, 0o17 or 0b11"
+        }
+        "invalid comment character" => "a comment has a control character; remove it",
+        "carriage return must be followed by newline" => {
+            "a carriage return has no line feed after it; save the file with the line ends of Unix"
+        }
+        _ if message.contains("recurs") => "sections or lists are nested too deeply",
+        _ => return format!("not valid TOML near \"{}\"", text_near(text, error.span())),
     };
     sentence.to_owned()
+}
+
+/// The most characters of a line that an error shows.
+const NEAR: usize = 40;
+
+/// Returns the beginning of the line that has an error, without its indentation.
+fn text_near(text: &str, span: Option<Range<usize>>) -> String {
+    let start = span.map_or(0, |span| span.start.min(text.len()));
+    let begin = text[..start].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[begin..].lines().next().unwrap_or_default().trim();
+    visible(&line.chars().take(NEAR).collect::<String>()).into_owned()
 }
 
 /// Returns true for the words that YAML and other languages use for true and false.

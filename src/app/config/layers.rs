@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::error::{ConfigError, Source};
+use super::error::{ConfigError, SettingSource};
 use super::read::{Problem, Reader};
 use super::sections::{Config, DEFAULTS};
 use super::setting::{Setting, join};
@@ -136,7 +136,7 @@ fn read(merged: Table) -> Result<(Config, Mapping), Problem> {
 
 /// One source of settings.
 struct Layer {
-    source: Source,
+    source: SettingSource,
     table: Table,
     /// The text of a file, to find the line of a key.
     text: Option<String>,
@@ -149,11 +149,11 @@ fn read_file(path: &Path, occasion: Occasion) -> Result<Layer, ConfigError> {
         let line = error.span().map(|span| line_of(&text, span.start));
         ConfigError::in_file(path, line, file::syntax_problem(&text, &error))
     })?;
-    Ok(Layer { source: Source::File { path: path.to_owned(), line: None }, table, text: Some(text) })
+    Ok(Layer { source: SettingSource::File { path: path.to_owned(), line: None }, table, text: Some(text) })
 }
 
 fn from_variable(name: &str, value: &OsStr, defaults: &Table) -> Result<Vec<Layer>, ConfigError> {
-    let source = || Source::Variable(name.to_owned());
+    let source = || SettingSource::Variable(name.to_owned());
     let layer = |key: &str, value| Layer { source: source(), table: nest(key, value), text: None };
     let Some(value) = value.to_str() else {
         return Err(ConfigError { source: source(), key: String::new(), problem: "not UTF-8".to_owned() });
@@ -214,7 +214,7 @@ fn push_keys(section: &str, table: &Table, keys: &mut Vec<String>) {
 }
 
 fn from_argument(argument: &str, defaults: &Table) -> Result<Layer, ConfigError> {
-    let source = Source::Argument(argument.to_owned());
+    let source = SettingSource::Argument(argument.to_owned());
     let Some((key, value)) = argument.split_once('=') else {
         let problem = "no \"=\"; write --set section.key=value".to_owned();
         return Err(ConfigError { source, key: String::new(), problem });
@@ -264,11 +264,11 @@ fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
     // A layer sets a list as a whole. For `mapping.mappings[0].name` it sets `mapping.mappings`.
     let list = path.split('[').next().unwrap_or(&path);
     let source = match layers.iter().rev().find(|layer| find(&layer.table, list).is_some()) {
-        Some(Layer { source: Source::File { path: file, .. }, text: Some(text), .. }) => {
-            Source::File { path: file.clone(), line: key_line(text, &path) }
+        Some(Layer { source: SettingSource::File { path: file, .. }, text: Some(text), .. }) => {
+            SettingSource::File { path: file.clone(), line: key_line(text, &path) }
         }
         Some(layer) => layer.source.clone(),
-        None => Source::Defaults,
+        None => SettingSource::Defaults,
     };
     // The key is shown without indices, because the line identifies the item of a list.
     let key = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
@@ -384,6 +384,7 @@ mod tests {
     #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn errors_name_the_line_and_the_key_and_say_what_to_write() {
         let long_path = format!("[listeners.unix_datagram]\npath = \"/{}\"\n", "x".repeat(107));
+        let nested = format!("a = {}\n", "[".repeat(1000));
         let same_path = "[listeners.unix_datagram]\nenabled = true\npath = \"/s\"\n\
                          [listeners.unix_stream]\nenabled = true\npath = \"/s\"\n";
         #[rustfmt::skip]
@@ -415,6 +416,7 @@ mod tests {
             ("listeners.udp = { bind = \"localhost:1\" }\n", 1, "listeners.udp.bind: \"localhost:1\" is not an IP address with a port; write one such as \"127.0.0.1:8125\" or \"[::]:8125\"; host names are not looked up"),
             ("[exporters.prometheus]\naddress = \"localhost\"\n", 2, "exporters.prometheus.address: \"localhost\" is not an IP address; write one such as \"127.0.0.1\" or \"::1\"; host names are not looked up"),
             ("[listeners.unix_stream]\nmode = \"0888\"\n", 2, "listeners.unix_stream.mode: \"0888\" is not a mode in octal; write one such as \"0660\""),
+            ("[listeners.unix_stream]\nmode = \"1777\"\n", 2, "listeners.unix_stream.mode: \"1777\" is not between \"0000\" and \"0777\""),
             ("[listeners.udp]\nreceive_buffer = \"big\"\n", 2, "listeners.udp.receive_buffer: \"big\" is not a size; write one such as \"8MiB\""),
             ("[listeners.tcp]\nframing = \"x\"\n", 2, "listeners.tcp.framing: \"x\" is unknown; write \"lines\" or \"length\""),
             ("[aggregation.gauges]\nsigned = \"x\"\n", 2, "aggregation.gauges.signed: \"x\" is unknown; write \"delta\" or \"absolute\""),
@@ -495,7 +497,18 @@ mod tests {
             ("a = 127.0.0.1:80\n", 1, "not a number; write digits on both sides of the point, such as 0.5, and text in quotes"),
             ("a = 99999999999999999999\n", 1, "99999999999999999999 is too large a number"),
             ("a = 1e999\n", 1, "1e999 is too large a number"),
-            ("a = 2020-99-99\n", 1, "not valid TOML: invalid date"),
+            ("a = 2020-99-99\n", 1, "2020-99-99 is not a date or time that exists; write text in quotes: \"2020-99-99\""),
+            ("a = 25:00:00\n", 1, "25:00:00 is not a date or time that exists; write text in quotes: \"25:00:00\""),
+            ("a = [1,,2]\n", 1, "a comma has no item before it"),
+            ("a = = 1\n", 1, "a second \"=\" follows the first; write text in quotes"),
+            ("ü = 1\n", 1, "a key has characters other than letters, digits, \"_\" and \"-\"; write the key in quotes"),
+            ("a = 1__0\n", 1, "\"_\" in a number must be between two digits"),
+            ("a = \"\\u12\"\n", 1, "\\u needs four hexadecimal digits, and \\U eight"),
+            ("a = 0X1F\n", 1, "not a number; write one in another base as 0x1f, 0o17 or 0b11"),
+            ("# \u{1}\n", 1, "a comment has a control character; remove it"),
+            ("a = 1\rb = 2\n", 1, "a carriage return has no line feed after it; save the file with the line ends of Unix"),
+            (nested.as_str(), 1, "sections or lists are nested too deeply"),
+            ("[flush]\n  a = {{}\n", 2, "not valid TOML near \"a = {{}\""),
         ];
         let failures = cases.into_iter().filter_map(|(text, line, expected)| {
             let file = file(text);

@@ -93,7 +93,6 @@ impl Config {
         }
     }
 
-    /// Returns the options of aggregation.
     pub(in crate::app) fn aggregation_options(&self) -> AggregationOptions {
         let AggregationSection { digits, exact_values, exact_members, gauges, event_buffer, .. } =
             &self.aggregation;
@@ -177,7 +176,7 @@ impl Config {
     }
 
     /// Returns an explainer that reads lines like a daemon with this configuration and these rules.
-    pub(in crate::app) fn explainer(&self, mapping: Mapping, format: explain::Format) -> Explainer {
+    pub(in crate::app) fn explainer(&self, mapping: Mapping, format: explain::ExplainFormat) -> Explainer {
         Explainer {
             options: self.aggregation_options(),
             mapping,
@@ -271,7 +270,7 @@ mod tests {
         let config = with(&[]);
         assert_eq!(config.aggregation_options(), AggregationOptions::default());
         assert_eq!(config.aggregation.idle.reporting(), IdleReporting::default());
-        let explainer = config.explainer(Mapping::default(), explain::Format::Text);
+        let explainer = config.explainer(Mapping::default(), explain::ExplainFormat::Text);
         let Explainer { options, naming, max_line, .. } = Explainer::default();
         assert_eq!((explainer.options, explainer.naming, explainer.max_line), (options, naming, max_line));
     }

@@ -11,10 +11,10 @@ use super::bounds::{
     textfile_path,
 };
 use super::read::Problem;
-use super::setting::{ChangedKeys, Check, Setting, sections, values};
+use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Size};
 use crate::export::prometheus::Naming;
-use crate::export::{Format, OnExit};
+use crate::export::{ConsoleFormat, OnExit};
 use crate::listen::{Framing, Owner};
 use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec};
 use crate::model::Exposition;
@@ -37,7 +37,7 @@ sections! {
     }
     pub(in crate::app) FlushSection {
         interval: HumanDuration, "100ms"..="1h";
-        percentiles: Vec<f64>, percentiles;
+        percentiles: Vec<f64>, Limited(percentiles, [0.0, 100.0]);
     }
     pub(in crate::app) ShutdownSection {
         timeout: HumanDuration, ("0s"..="10m", "a stop may not take longer");
@@ -67,15 +67,15 @@ sections! {
     }
     pub(in crate::app) UnixDatagramSection {
         enabled: bool;
-        path: PathBuf, socket_path;
-        mode: FileMode;
+        path: PathBuf, Limited(socket_path, [107]);
+        mode: FileMode, "0000"..="0777";
         owner: Owner;
         max_datagram: Size, "512B"..="1MiB";
     }
     pub(in crate::app) UnixStreamSection {
         enabled: bool;
-        path: PathBuf, socket_path;
-        mode: FileMode;
+        path: PathBuf, Limited(socket_path, [107]);
+        mode: FileMode, "0000"..="0777";
         owner: Owner;
         framing: Framing;
         max_connections: usize, 1..=65_536;
@@ -132,7 +132,7 @@ sections! {
     }
     pub(in crate::app) ConsoleSection {
         enabled: bool;
-        format: Format;
+        format: ConsoleFormat;
         path: PathBuf, console_path;
         max_rows: usize;
     }
@@ -146,15 +146,15 @@ sections! {
         web_config_file: PathBuf;
         #[reload] timings: Exposition;
         #[reload] percentile_window: HumanDuration, "0s"..="1h";
-        #[reload] buckets: Vec<f64>, histogram_bounds;
-        #[reload] native_histogram_bucket_factor: f64, native_bucket_factor;
+        #[reload] buckets: Vec<f64>, Limited(histogram_bounds, [200]);
+        #[reload] native_histogram_bucket_factor: f64, Limited(native_bucket_factor, [1.0, 65_536.0]);
         #[reload] native_histogram_max_buckets: usize, 1..=10_000;
         naming: Naming;
         openmetrics_created: bool;
     }
     pub(in crate::app) TextfileSection {
         enabled: bool;
-        path: PathBuf, textfile_path;
+        path: PathBuf, Limited(textfile_path, [".prom"]);
         on_exit: OnExit;
         reserved_prefixes: Vec<String>;
     }
@@ -172,7 +172,7 @@ sections! {
 
 values! {
     bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Addresses, Host, FileMode,
-    Framing, Owner, Defaults, Exposition, Format, Naming, OnExit,
+    Framing, Owner, Defaults, Exposition, ConsoleFormat, Naming, OnExit,
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }
 
@@ -261,12 +261,12 @@ mod tests {
         let comments = comments();
         let mut bounds = Vec::new();
         Config::push_bounds("", &mut bounds);
-        assert!(bounds.len() > 15, "{bounds:?}");
+        assert!(bounds.len() > 25, "{bounds:?}");
         for (key, bounds) in bounds {
             assert!(comments.contains_key(&key), "{key}");
             let name = &key[key.rfind('.').map_or(0, |dot| dot)..];
             let of_that_name: Vec<_> = comments.iter().filter(|(key, _)| key.ends_with(name)).collect();
-            let is_zero = |bound: &str| matches!(bound, "0" | "\"0s\"" | "\"0B\"");
+            let is_zero = |bound: &str| matches!(bound, "0" | "\"0s\"" | "\"0B\"" | "\"0000\"");
             let is_named =
                 |comment: &str| bounds.iter().all(|bound| is_zero(bound) || comment.contains(&**bound));
             assert!(

@@ -24,7 +24,7 @@ pub(super) trait Setting: PartialEq {
 
     /// Appends each key below `key` that has bounds, with the bounds as `config.toml` writes them.
     #[cfg(test)]
-    fn push_bounds(_key: &str, _bounds: &mut Vec<(String, [String; 2])>) {}
+    fn push_bounds(_key: &str, _bounds: &mut Vec<(String, Vec<String>)>) {}
 }
 
 /// The keys whose values differ between two configurations, in the order of `config.toml`.
@@ -36,15 +36,15 @@ pub(in crate::app) struct ChangedKeys {
     pub(in crate::app) at_restart: Vec<String>,
 }
 
-/// A check of a value: a range or a function, alone or in a pair with a reason.
+/// A check of a value: a range, a function, or a function with limits. It can be alone or in a pair with a reason.
 pub(super) trait Check<T> {
     /// Returns the reason if the check refuses the value.
     fn check(&self, value: &T) -> Result<(), String>;
 
-    /// Returns the bounds as `config.toml` writes them, if this is a range.
+    /// Returns the bounds as `config.toml` writes them.
     #[cfg(test)]
-    fn bounds(&self) -> Option<[String; 2]> {
-        None
+    fn bounds(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -58,8 +58,8 @@ impl<T: PartialOrd + fmt::Debug> Check<T> for RangeInclusive<T> {
     }
 
     #[cfg(test)]
-    fn bounds(&self) -> Option<[String; 2]> {
-        Some([self.start(), self.end()].map(|bound| format!("{bound:?}")))
+    fn bounds(&self) -> Vec<String> {
+        [self.start(), self.end()].map(|bound| format!("{bound:?}")).into()
     }
 }
 
@@ -70,7 +70,7 @@ impl<T: Written + PartialOrd + fmt::Debug> Check<T> for RangeInclusive<&str> {
     }
 
     #[cfg(test)]
-    fn bounds(&self) -> Option<[String; 2]> {
+    fn bounds(&self) -> Vec<String> {
         read_bounds::<T>(self).bounds()
     }
 }
@@ -87,7 +87,7 @@ impl<T, C: Check<T>> Check<T> for (C, &str) {
     }
 
     #[cfg(test)]
-    fn bounds(&self) -> Option<[String; 2]> {
+    fn bounds(&self) -> Vec<String> {
         self.0.bounds()
     }
 }
@@ -95,6 +95,23 @@ impl<T, C: Check<T>> Check<T> for (C, &str) {
 impl<T, F: Fn(&T) -> Result<(), String>> Check<T> for F {
     fn check(&self, value: &T) -> Result<(), String> {
         self(value)
+    }
+}
+
+/// A function that checks a value against limits, such as the greatest length of a list.
+pub(super) struct Limited<F, L, const N: usize>(pub(super) F, pub(super) [L; N]);
+
+impl<T, L: Copy + fmt::Display, const N: usize, F> Check<T> for Limited<F, L, N>
+where
+    F: Fn(&T, [L; N]) -> Result<(), String>,
+{
+    fn check(&self, value: &T) -> Result<(), String> {
+        (self.0)(value, self.1)
+    }
+
+    #[cfg(test)]
+    fn bounds(&self) -> Vec<String> {
+        self.1.map(|limit| limit.to_string()).into()
     }
 }
 
@@ -131,12 +148,14 @@ macro_rules! sections {
             }
 
             #[cfg(test)]
-            fn push_bounds(key: &str, bounds: &mut Vec<(String, [String; 2])>) {
+            fn push_bounds(key: &str, bounds: &mut Vec<(String, Vec<String>)>) {
                 $(
                     let key_of_field = $crate::app::config::setting::join(key, stringify!($key));
                     $(
                         let own = Check::<$type>::bounds(&$check);
-                        bounds.extend(own.map(|own| (key_of_field.clone(), own)));
+                        if !own.is_empty() {
+                            bounds.push((key_of_field.clone(), own));
+                        }
                     )?
                     <$type as Setting>::push_bounds(&key_of_field, bounds);
                 )*

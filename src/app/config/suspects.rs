@@ -28,8 +28,8 @@ const SWITCHED: [(&str, &str, &[&str]); 5] = [
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
 ];
 
-/// Returns the settings that are probably mistakes. `own_rules` are those in `mapping.mappings`. `is_set` returns true if a
-/// source other than the defaults sets a key.
+/// Returns the settings that are probably mistakes. `own_rules` are those in `mapping.mappings`. `is_set` returns true
+/// if a source other than the defaults sets a key.
 pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut suspects = Vec::new();
     let percentiles = config.flush.percentiles.iter().enumerate().filter(|&(_, &percent)| percent < 1.0);
@@ -114,8 +114,8 @@ fn unwritable(path: &Path, is_replaced: bool) -> Option<String> {
     let (checked, flags) = if path.exists() && !is_replaced {
         (&*path, AccessFlags::W_OK)
     } else {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        (folder.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        (directory.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)
     };
     let shown = checked.display();
     match access(checked, flags) {
@@ -123,5 +123,52 @@ fn unwritable(path: &Path, is_replaced: bool) -> Option<String> {
         Err(Errno::ENOENT) => Some(format!("the directory {shown} does not exist; create it")),
         Err(Errno::EACCES) => Some(format!("this user may not write to {shown}; give it the permission")),
         Err(error) => Some(format!("{shown} cannot be written: {}", io::Error::from(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use toml::{Table, Value};
+
+    use super::*;
+    use crate::app::config::sections::DEFAULTS;
+
+    /// The keys of sections with a switch that have an effect without it, because the text file uses them, too.
+    const ALWAYS_USED: [&str; 7] = [
+        "exporters.prometheus.timings",
+        "exporters.prometheus.percentile_window",
+        "exporters.prometheus.buckets",
+        "exporters.prometheus.native_histogram_bucket_factor",
+        "exporters.prometheus.native_histogram_max_buckets",
+        "exporters.prometheus.naming",
+        "exporters.prometheus.openmetrics_created",
+    ];
+
+    /// Adds the keys of each section whose switch is off by default.
+    fn switched(section: &str, table: &Table, keys: &mut BTreeSet<String>) {
+        let switch = ["enabled", "start_http_server"].into_iter().find(|key| table.contains_key(*key));
+        let is_off = switch.is_some_and(|switch| table[switch] == Value::Boolean(false));
+        for (key, value) in table {
+            let name = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            match value {
+                Value::Table(inner) => switched(&name, inner, keys),
+                _ if is_off && switch != Some(key) => _ = keys.insert(name),
+                _ => {}
+            }
+        }
+    }
+
+    /// This fails if a new key is neither in [`SWITCHED`] nor in [`ALWAYS_USED`].
+    #[test]
+    fn the_list_has_every_key_of_a_section_that_is_off_by_default() {
+        let mut expected = BTreeSet::new();
+        switched("", &toml::from_str(DEFAULTS).unwrap(), &mut expected);
+        expected.retain(|key| !ALWAYS_USED.contains(&&**key));
+        let listed = SWITCHED
+            .iter()
+            .flat_map(|(section, _, keys)| keys.iter().map(move |key| format!("{section}.{key}")));
+        assert_eq!(listed.collect::<BTreeSet<_>>(), expected);
     }
 }

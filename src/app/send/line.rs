@@ -76,7 +76,7 @@ fn parse(line: &[u8]) -> Result<Line<'_>, String> {
     }
 }
 
-/// Returns how the metric differs from the parts.
+/// Returns a clause that says how tallyd would misread the parts, or `None` if it would read them as they are.
 fn difference(parts: &Parts<'_>, metric: &Metric<'_>) -> Option<String> {
     let kind = match parts.wire_type {
         "m" => "c",

@@ -147,17 +147,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{AlertType, Kind, Overview, Priority, Rows, Series, Statistics, Summary};
+    use crate::model::{AlertType, Kind, Priority, Rows, Series, Statistics, Summary};
 
     fn snapshot(rows: Rows) -> Snapshot {
         let percentiles = [50.0, 99.9].into_iter().filter_map(Percentile::new).collect();
         Snapshot {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_348_810),
-            interval: Duration::from_secs(10),
             policies: Arc::new(Statistics { percentiles, ..Statistics::default() }.into()),
-            rows,
-            events: Vec::new(),
-            overview: Overview::default(),
+            ..rows.into()
         }
     }
 

@@ -32,8 +32,8 @@ const LOSSES: [&str; 20] = [
     "flush_late",
     "http_connections_refused",
     "increases_absorbed",
-    "lines_cut",
     "lines_rejected",
+    "lines_truncated",
     "log_lines_dropped",
     "machine_udp_errors",
     "samples_absorbed",
@@ -129,14 +129,14 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Cuts the line that begins at `start` to the width of the terminal.
+    /// Truncates the line that begins at `start` to the width of the terminal.
     fn fit(&self, text: &mut String, start: usize) {
         let Some(Screen { width, .. }) = self.screen else { return };
         let line = text[start..].trim_end_matches('\n');
-        if let Some((cut, _)) = line.char_indices().nth(width.saturating_sub(1))
-            && line[cut..].chars().nth(1).is_some()
+        if let Some((end, _)) = line.char_indices().nth(width.saturating_sub(1))
+            && line[end..].chars().nth(1).is_some()
         {
-            text.truncate(start + cut);
+            text.truncate(start + end);
             text.push_str("…\n");
         }
     }
@@ -359,23 +359,15 @@ fn push_tags<'a>(name: &mut String, tags: impl Iterator<Item = (&'a str, Option<
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Kind, Overview, Statistics};
+    use crate::model::{Kind, Overview, Rows, Statistics};
 
     fn snapshot(rows: Vec<(Series, Value)>, percentiles: Vec<Percentile>) -> Snapshot {
-        Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(10),
-            policies: std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }.into()),
-            rows: rows.into_iter().collect(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        }
+        let policies = std::sync::Arc::new(Statistics { percentiles, ..Statistics::default() }.into());
+        Snapshot { policies, ..rows.into_iter().collect::<Rows>().into() }
     }
 
     fn screen(width: usize, max_rows: usize) -> Screen {

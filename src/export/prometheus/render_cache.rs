@@ -126,7 +126,6 @@ impl Write for Pieces {
 mod tests {
     use std::io::Read;
     use std::thread;
-    use std::time::SystemTime;
 
     use flate2::read::GzDecoder;
     use memchr::memmem;
@@ -134,7 +133,7 @@ mod tests {
 
     use super::super::names::Naming;
     use super::*;
-    use crate::model::{Kind, Overview, Series, Value};
+    use crate::model::{Kind, Rows, Series, Value};
 
     fn cache() -> RenderCache {
         RenderCache::new(Totals::new(Naming::Prometheus))
@@ -142,14 +141,7 @@ mod tests {
 
     fn hits(count: u32) -> Snapshot {
         let series = |n| Series::new(Kind::Counter, &format!("hits.{n:05}"), &[]);
-        Snapshot {
-            time: SystemTime::UNIX_EPOCH,
-            interval: Duration::from_secs(1),
-            policies: Arc::default(),
-            rows: (0..count).map(|n| (series(n), Value::Counter(1.0))).collect(),
-            events: Vec::new(),
-            overview: Overview::default(),
-        }
+        (0..count).map(|n| (series(n), Value::Counter(1.0))).collect::<Rows>().into()
     }
 
     #[test]

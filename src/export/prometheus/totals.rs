@@ -64,13 +64,13 @@ impl Totals {
 
     /// Sets whether OpenMetrics has `_created` lines, with the times when counters, summaries and histograms began.
     #[must_use]
-    pub fn with_created_lines(self, shows_created: bool) -> Self {
+    pub(crate) fn with_created_lines(self, shows_created: bool) -> Self {
         Self { shows_created, ..self }
     }
 
     /// Keeps a family off the page if its name begins with one of these prefixes, which belong to another program.
     #[must_use]
-    pub fn with_reserved_prefixes(self, prefixes: Vec<String>) -> Self {
+    pub(crate) fn with_reserved_prefixes(self, prefixes: Vec<String>) -> Self {
         Self { reserved: ReservedNames { prefixes }, ..self }
     }
 
@@ -148,12 +148,12 @@ impl Totals {
         self.shortest_window
     }
 
-    /// Returns the quarantined series and the reasons.
+    /// Returns each series that is kept off the page, in sorted order, with the reason.
     pub fn quarantined(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
         self.placements.quarantined()
     }
 
-    /// Returns the merged series and the reasons.
+    /// Returns each series that shares a line of the page with another one, with each reason.
     pub fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
         self.placements.merged()
     }
@@ -301,7 +301,7 @@ impl Totals {
                 let series = row.series.shortened();
                 tracing::error!(
                     series,
-                    "a running total is so large that increases do not change it; restart tallyd to begin again"
+                    "a running total is so large that further values do not change it; restart tallyd to begin again"
                 );
             }
         }

@@ -23,7 +23,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 
 /// An error in a web configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebError {
+pub(crate) struct WebError {
     /// The web configuration file.
     pub path: PathBuf,
     /// The line of the error, counted from 1, if it is known.
@@ -57,9 +57,9 @@ impl WebProblem {
         Self { line: None, text: text.into() }
     }
 
-    /// Returns a problem in the line of `place`.
-    pub(super) fn at<T>(place: &Spanned<T>, text: impl Into<String>) -> Self {
-        Self { line: Some(place.referenced.line()), text: text.into() }
+    /// Returns a problem in the line of `value`.
+    pub(super) fn at<T>(value: &Spanned<T>, text: impl Into<String>) -> Self {
+        Self { line: Some(value.referenced.line()), text: text.into() }
     }
 }
 

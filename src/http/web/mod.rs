@@ -9,6 +9,7 @@
 mod access;
 mod client_certificates;
 mod file;
+mod pem;
 mod tls;
 mod users;
 mod watched_files;
@@ -61,7 +62,7 @@ struct State {
 
 /// The protection that a web configuration file gives a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Protection {
+pub(crate) struct Protection {
     /// Whether connections are encrypted.
     pub tls: bool,
     /// The number of users.
@@ -209,9 +210,9 @@ impl WebConfig {
             .map_err(|error| WebProblem::of_file(format!("cannot be read: {error}; see {key}")))?;
         let text = String::from_utf8(text).map_err(|_| WebProblem::of_file("is not UTF-8"))?;
         let file = file::parse(&text)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let directory = path.parent().unwrap_or(Path::new(""));
         let tls = match file.tls_server_config {
-            Some(section) if !section.value.is_empty() => Some(Tls::read(&section, folder, files)?),
+            Some(section) if !section.value.is_empty() => Some(Tls::read(&section, directory, files)?),
             _ => None,
         };
         Ok(Self {
@@ -270,9 +271,9 @@ mod tests {
 
     use super::*;
 
-    /// Returns a folder with a certificate, its key, and a key that does not match.
-    fn folder() -> TempDir {
-        let folder = TempDir::new().unwrap();
+    /// Returns a directory with a certificate, its key, and a key that does not match.
+    fn directory() -> TempDir {
+        let directory = TempDir::new().unwrap();
         let CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let other = KeyPair::generate().unwrap();
@@ -282,13 +283,13 @@ mod tests {
             ("other.pem", other.serialize_pem()),
             ("empty.pem", String::new()),
         ] {
-            fs::write(folder.path().join(name), pem).unwrap();
+            fs::write(directory.path().join(name), pem).unwrap();
         }
-        folder
+        directory
     }
 
-    fn read(folder: &TempDir, yaml: &str) -> Result<WebConfig, WebError> {
-        let path = folder.path().join("web.yml");
+    fn read(directory: &TempDir, yaml: &str) -> Result<WebConfig, WebError> {
+        let path = directory.path().join("web.yml");
         fs::write(&path, yaml).unwrap();
         WebConfig::read(&path, "the.key", &mut WatchedFiles::default())
     }
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_and_the_valid_values() {
-        let folder = folder();
+        let directory = directory();
         let tls = |rest: &str| format!("{CERTIFIED}  {rest}\n");
         let hash = "$2b$04$......................5v8vH7ySu9KFtOyyq65m4GGQ6wE6R0O";
         let cases: [(&str, u64, &str); 38] = [
@@ -345,28 +346,28 @@ mod tests {
             ("rate_limit:\n  interval: 2h\n  burst: 1\n", 2, "1h"),
         ];
         for (yaml, line, hint) in cases {
-            let error = read(&folder, yaml).expect_err(yaml);
+            let error = read(&directory, yaml).expect_err(yaml);
             assert_eq!(error.line, Some(line), "{yaml}{error}");
             assert!(error.problem.contains(hint), "{yaml}{error}");
         }
-        let missing = check(&folder.path().join("missing.yml"), "the.key").unwrap_err().to_string();
+        let missing = check(&directory.path().join("missing.yml"), "the.key").unwrap_err().to_string();
         assert!(missing.contains("missing.yml: cannot be read: "), "{missing}");
         assert!(missing.contains("the.key"), "{missing}");
     }
 
     #[test]
     fn a_chain_expires_when_its_first_certificate_expires() {
-        let folder = folder();
+        let directory = directory();
         let key = KeyPair::generate().unwrap();
-        fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        fs::write(directory.path().join("key.pem"), key.serialize_pem()).unwrap();
         for years in [[2035, 2040], [2040, 2035]] {
             let pem = years.map(|year| {
                 let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
                 params.not_after = date_time_ymd(year, 1, 1);
                 params.self_signed(&key).unwrap().pem()
             });
-            fs::write(folder.path().join("cert.pem"), pem.concat()).unwrap();
-            let expiry = read(&folder, CERTIFIED).unwrap().tls.unwrap().expiry.unwrap();
+            fs::write(directory.path().join("cert.pem"), pem.concat()).unwrap();
+            let expiry = read(&directory, CERTIFIED).unwrap().tls.unwrap().expiry.unwrap();
             let expected = date_time_ymd(2035, 1, 1).unix_timestamp();
             assert_eq!(i64::try_from(expiry.as_secs()), Ok(expected), "{years:?}");
         }
@@ -374,7 +375,7 @@ mod tests {
 
     #[test]
     fn valid_files_of_exporter_toolkit_are_accepted() {
-        let folder = folder();
+        let directory = directory();
         for yaml in [
             "",
             "# nothing\n",
@@ -384,12 +385,12 @@ mod tests {
             "basic_auth_users: {}\n",
             "rate_limit:\n",
         ] {
-            let web = read(&folder, yaml).expect(yaml);
+            let web = read(&directory, yaml).expect(yaml);
             assert!(
                 web.tls.is_none() && web.users.len() == 0 && web.headers.is_empty() && web.limit.is_none()
             );
         }
-        let tls = |rest: &str| read(&folder, &format!("{CERTIFIED}  {rest}\n")).expect(rest).tls.unwrap();
+        let tls = |rest: &str| read(&directory, &format!("{CERTIFIED}  {rest}\n")).expect(rest).tls.unwrap();
         for rest in [
             "",
             "client_auth_type: NoClientCert",
@@ -405,14 +406,14 @@ mod tests {
             assert!(tls(rest).left_out.is_empty(), "{rest}");
         }
         let inline = |key: &str, file: &str| {
-            let pem = fs::read_to_string(folder.path().join(file)).unwrap();
+            let pem = fs::read_to_string(directory.path().join(file)).unwrap();
             format!("  {key}: |\n    {}\n", pem.trim_end().replace('\n', "\n    "))
         };
         let yaml = format!("tls_server_config:\n{}{}", inline("cert", "cert.pem"), inline("key", "key.pem"));
-        assert!(read(&folder, &yaml).unwrap().tls.is_some());
+        assert!(read(&directory, &yaml).unwrap().tls.is_some());
 
         let web = read(
-            &folder,
+            &directory,
             "http_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 1\n    \
              Content-Security-Policy: \"default-src 'self'\"\n    Strict-Transport-Security: \"\"\n    \
              X-Content-Type-Options: nosniff\nrate_limit: {interval: \"1s\", burst: 20}\n",
@@ -428,8 +429,8 @@ mod tests {
 
     #[test]
     fn outdated_parts_of_tls_are_left_out_and_nothing_weaker_is_added() {
-        let folder = folder();
-        let tls = |rest: &str| read(&folder, &format!("{CERTIFIED}  {rest}\n")).expect(rest).tls.unwrap();
+        let directory = directory();
+        let tls = |rest: &str| read(&directory, &format!("{CERTIFIED}  {rest}\n")).expect(rest).tls.unwrap();
         let old = tls("min_version: TLS10");
         assert_eq!(old.left_out, ["TLS10", "TLS11"]);
         let suites =

@@ -1,6 +1,6 @@
 //! Translates the TLS section of a web configuration file into a configuration of rustls.
 //!
-//! Versions, cipher suites and curves that rustls lacks are left out, and nothing weaker takes their place. If nothing
+//! Versions, cipher suites and curves that rustls lacks are left out, and nothing weaker replaces them. If nothing
 //! is left, the file is refused.
 
 use std::path::Path;
@@ -8,19 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{
-    Error, InconsistentKeys, NamedGroup, RootCertStore, ServerConfig, SupportedCipherSuite,
-    SupportedProtocolVersion, version,
+    NamedGroup, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 use serde_saphyr::Spanned;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::client_certificates::{AllowedName, AnyCertificate, NamedCertificate};
 use super::file::{Text, TlsSection, WebProblem, given};
+use super::pem::{self, PemReader};
 use super::watched_files::WatchedFiles;
 
 /// The TLS settings of a server.
@@ -59,15 +58,19 @@ const CURVES: [(&str, NamedGroup); 3] = [
 
 const CURVES_LEFT_OUT: [&str; 1] = ["CurveP521"];
 
+/// The error for versions, cipher suites and curves that tallyd cannot combine.
+const NOTHING_LEFT: &str = "tls_server_config: nothing is left to offer; change min_version, max_version, cipher_suites \
+                            or curve_preferences";
+
 impl Tls {
     /// Reads a section that is not empty.
     pub(super) fn read(
         section: &Spanned<TlsSection>,
-        folder: &Path,
+        directory: &Path,
         files: &mut WatchedFiles,
     ) -> Result<Self, WebProblem> {
         let tls = &section.value;
-        let mut reader = PemReader { folder, files };
+        let mut reader = PemReader { directory, files };
         let missing =
             |key: &str| WebProblem::at(section, format!("tls_server_config: no {key}_file and no {key}"));
         let chain = reader.read("cert", &tls.cert, &tls.cert_file)?.ok_or_else(|| missing("cert"))?;
@@ -81,78 +84,21 @@ impl Tls {
             ..ring::default_provider()
         });
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
-        let builder = builder
-            .with_protocol_versions(&versions)
-            .map_err(|error| WebProblem::at(section, format!("tls_server_config: {error}")))?;
+        let builder =
+            builder.with_protocol_versions(&versions).map_err(|_| WebProblem::at(section, NOTHING_LEFT))?;
         let builder = match clients(tls, &mut reader, &provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let private = PrivateKeyDer::from_pem_slice(&key.text)
-            .map_err(|_| key.problem("no private key in PEM format, or an encrypted one"))?;
+        let private = key.private_key()?;
         let certificates = chain.certificates()?;
         let expiry = certificates.iter().filter_map(expiry).min();
-        let mut config = builder.with_single_cert(certificates, private).map_err(|error| match error {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                key.problem("it is not the key of the certificate")
-            }
-            Error::InvalidCertificate(error) => chain.problem(&format!("an invalid certificate: {error}")),
-            error => key.problem(&error.to_string()),
-        })?;
+        let mut config = builder
+            .with_single_cert(certificates, private)
+            .map_err(|error| pem::server_problem(&error, &chain, &key))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = tls.prefer_server_cipher_suites.unwrap_or(true);
         Ok(Self { config: Arc::new(config), left_out, source: chain.name, expiry })
-    }
-}
-
-/// Reads PEM text from the section, or from the files that it names.
-struct PemReader<'a> {
-    folder: &'a Path,
-    files: &'a mut WatchedFiles,
-}
-
-/// A text in PEM format, and its source.
-struct Pem<'a> {
-    place: &'a Spanned<String>,
-    /// The key, and the path if the key names a file.
-    name: String,
-    text: Vec<u8>,
-}
-
-impl PemReader<'_> {
-    /// Returns `None` if neither the file nor the text is given.
-    fn read<'a>(&mut self, key: &str, text: &'a Text, file: &'a Text) -> Result<Option<Pem<'a>>, WebProblem> {
-        if let Some(place) = given(file) {
-            let path = self.folder.join(&place.value);
-            let name = format!("{key}_file: {}", path.display());
-            match self.files.read(&path) {
-                Ok(pem) => Ok(Some(Pem { place, name, text: pem })),
-                Err(error) => Err(WebProblem::at(place, format!("{name}: cannot be read: {error}"))),
-            }
-        } else {
-            let given_pem = |place: &'a Spanned<String>| Pem {
-                place,
-                name: key.to_owned(),
-                text: place.value.clone().into_bytes(),
-            };
-            Ok(given(text).map(given_pem))
-        }
-    }
-}
-
-impl Pem<'_> {
-    fn problem(&self, text: &str) -> WebProblem {
-        WebProblem::at(self.place, format!("{}: {text}", self.name))
-    }
-
-    /// Returns the certificates. Fails if the text contains none.
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, WebProblem> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.text).collect();
-        match certificates {
-            Ok(certificates) if certificates.is_empty() => Err(self.problem("no certificate in PEM format")),
-            Ok(certificates) => Ok(certificates),
-            Err(error) => Err(self.problem(&error.to_string())),
-        }
     }
 }
 
@@ -212,7 +158,7 @@ fn versions(
         .collect();
     if versions.is_empty() {
         // Only `max_version` can cause this, because TLS 1.3 would be left without it.
-        let line = given(&tls.max_version).map(|place| place.referenced.line());
+        let line = given(&tls.max_version).map(|version| version.referenced.line());
         let text = "max_version: nothing is left to offer; tallyd offers TLS12, if cipher_suites names one for it, and TLS13";
         return Err(WebProblem { line, text: text.to_owned() });
     }
@@ -294,12 +240,14 @@ fn clients(
             };
             let mut roots = RootCertStore::empty();
             for certificate in authorities.certificates()? {
-                roots.add(certificate).map_err(|error| authorities.problem(&error.to_string()))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| authorities.problem(pem::certificate_problem(&error)))?;
             }
             let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
             let builder =
                 if kind == "VerifyClientCertIfGiven" { builder.allow_unauthenticated() } else { builder };
-            builder.build().map_err(|error| authorities.problem(&error.to_string()))?
+            builder.build().map_err(|_| authorities.problem("no certificate of an authority"))?
         }
         (_, Some(policy)) => {
             return Err(WebProblem::at(

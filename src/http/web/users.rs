@@ -146,8 +146,8 @@ mod tests {
     use super::*;
 
     fn users(hashes: &[(&str, &str)]) -> Result<Users, WebProblem> {
-        let place = |hash: &str| Spanned::new(hash.to_owned(), Location::UNKNOWN, Location::UNKNOWN);
-        Users::new(hashes.iter().map(|(name, hash)| ((*name).to_owned(), place(hash))).collect())
+        let spanned = |hash: &str| Spanned::new(hash.to_owned(), Location::UNKNOWN, Location::UNKNOWN);
+        Users::new(hashes.iter().map(|(name, hash)| ((*name).to_owned(), spanned(hash))).collect())
     }
 
     fn credentials(user: &str, password: &str) -> Credentials {

@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_written_replaced_removed_or_created_has_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let [file, other] = ["file", "other"].map(|name| folder.path().join(name));
+        let directory = tempfile::tempdir().unwrap();
+        let [file, other] = ["file", "other"].map(|name| directory.path().join(name));
         let changes: [&dyn Fn(); 4] = [
             &|| fs::write(&file, "longer").unwrap(),
             &|| {

@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 use tallyd::aggregate::AggregationOptions;
-use tallyd::app::explain::{Explainer, Format};
+use tallyd::app::explain::{ExplainFormat, Explainer};
 use tallyd::protocol::{self, Dialect};
 
 use crate::plain::{self, Dialects};
@@ -34,7 +34,7 @@ fn real(line: &[u8], dialects: Dialects) -> Json {
             ..AggregationOptions::default()
         },
         max_line: usize::MAX,
-        format: Format::Json,
+        format: ExplainFormat::Json,
         ..Explainer::default()
     };
     serde_json::from_str(&explainer.explain(line)).unwrap()
@@ -83,9 +83,9 @@ proptest! {
     }
 }
 
-/// Fails if the generator no longer reaches a form, because that form would then be untested.
+/// Fails if the generator no longer reaches a feature, because that feature would then be untested.
 #[test]
-fn generated_lines_reach_every_form_and_every_reason() {
+fn generated_lines_reach_every_feature_and_every_reason() {
     let all = Dialects::default();
     let mut runner = TestRunner::deterministic();
     let strategy = generated();
@@ -101,7 +101,7 @@ fn generated_lines_reach_every_form_and_every_reason() {
         for sample in samples {
             reached.insert(format!("type {}", sample["type"].as_str().unwrap()));
             let is_text = |key: &str| sample[key].is_string();
-            let forms = [
+            let features = [
                 ("delta", sample["delta"] == true),
                 ("sampled", sample["rate"] != 1.0),
                 ("timed", sample["timestamp"].is_u64()),
@@ -111,7 +111,9 @@ fn generated_lines_reach_every_form_and_every_reason() {
                 ("legacy syntax", sample["type"] != samples[0]["type"]),
                 ("packed", samples.len() > 1 && !line.windows(2).any(|pair| pair == b"|c" || pair == b"|g")),
             ];
-            reached.extend(forms.iter().filter(|(_, is_so)| *is_so).map(|(form, _)| (*form).to_string()));
+            reached.extend(
+                features.iter().filter(|(_, is_so)| *is_so).map(|(feature, _)| (*feature).to_string()),
+            );
         }
         let without = [
             ("influxdb", Dialects { influxdb: false, ..all }),
@@ -126,13 +128,15 @@ fn generated_lines_reach_every_form_and_every_reason() {
         }
         for event in meaning["events"].as_array().unwrap() {
             reached.insert(format!("event counted in {}", unit_of(&line, event["title"].as_str().unwrap())));
-            let forms = [
+            let features = [
                 ("event with a time", event["timestamp"].is_u64()),
                 ("event of low priority", event["priority"] == "low"),
                 ("event of another type", event["alert_type"] == "success"),
                 ("event with tags", event["tags"] != json!([])),
             ];
-            reached.extend(forms.iter().filter(|(_, is_so)| *is_so).map(|(form, _)| (*form).to_string()));
+            reached.extend(
+                features.iter().filter(|(_, is_so)| *is_so).map(|(feature, _)| (*feature).to_string()),
+            );
         }
         if meaning["service_checks"][0]["message"].is_string() {
             reached.insert("service check with a message".to_string());
@@ -175,7 +179,7 @@ fn generated_lines_reach_every_form_and_every_reason() {
         "event with tags",
         "service check with a message",
     ];
-    let missing: Vec<_> = expected.iter().filter(|form| !reached.contains(**form)).collect();
+    let missing: Vec<_> = expected.iter().filter(|feature| !reached.contains(**feature)).collect();
     assert!(missing.is_empty(), "not reached: {missing:?}");
 }
 

@@ -25,7 +25,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use self::registry::Registry;
 use self::server::Server;
-use super::ignore_poison;
+use super::poison::ignore_poison;
 use super::text::{name_prefix, push_metric_name, push_tags, with_buffer};
 use crate::sample::Sample;
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard};
 
-use super::ignore_poison;
 use super::socket::{NETWORK_DATAGRAM, ResolvedAddress, Socket};
+use crate::exporters::poison::ignore_poison;
 
 /// Lines and the socket that sends them. The alignment gives each buffer its own cache lines, because threads write to
 /// different buffers at the same time.

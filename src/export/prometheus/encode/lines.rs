@@ -99,8 +99,8 @@ pub(super) fn push_line(
     text.push('\n');
 }
 
-/// Returns the HELP text of a family, with a backslash before each character of `escaped`. Every page has the same text,
-/// because node_exporter refuses two pages that differ.
+/// Returns the HELP text of a family, with a backslash before each character of `escaped`. Every page has the same
+/// text, because node_exporter refuses two pages that differ.
 pub(super) fn help<'a>(policies: &'a Policies, family: &Family, escaped: &[char]) -> Cow<'a, str> {
     let own = &*policies.get(family.policy.id()).help;
     if own.is_empty() {

@@ -1,4 +1,4 @@
-//! Supports the tests of this folder, and compares the totals with the naive ones.
+//! Supports the tests of this directory, and compares the totals with the naive ones.
 
 mod naive;
 mod property;
@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use super::{Format, Naming, Totals};
 use crate::export::outcome::ExportOutcome;
 use crate::model::{
-    Exposition, Kind, Named, Overview, Percentile, Policies, Policy, PolicyId, Rows, Series, Snapshot,
-    Statistics, Summary, Value,
+    Exposition, Kind, Named, Percentile, Policies, Policy, PolicyId, Rows, Series, Snapshot, Statistics,
+    Summary, Value,
 };
 
 /// Creates totals with the policies of [`policies`].
@@ -64,11 +64,8 @@ pub(super) fn add_live(
     let (series, values) = live.into_iter().unzip();
     let snapshot = Snapshot {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_010_250) + Duration::from_nanos(totals.clock),
-        interval: Duration::from_secs(10),
         policies,
-        rows: Rows::new(Arc::new(series), Arc::new(ids), values),
-        events: Vec::new(),
-        overview: Overview::default(),
+        ..Rows::new(Arc::new(series), Arc::new(ids), values).into()
     };
     let ExportOutcome { quarantined, merged, absorbed } = totals.add(&snapshot);
     let quarantined = quarantined.into_iter().map(|(reason, count)| (reason.name(), count));

@@ -14,8 +14,8 @@ use super::{page, text};
 use crate::export::prometheus::encode::decoded;
 use crate::export::prometheus::{Format, Naming, Totals};
 use crate::model::{
-    Exposition, HeldPolicy, Kind, NativeHistogram, NativeSettings, Overview, Percentile, Policies, Policy,
-    PolicyId, Rows, Series, Snapshot, Statistics, Summary, Value,
+    Exposition, HeldPolicy, Kind, NativeHistogram, NativeSettings, Percentile, Policies, Policy, PolicyId,
+    Rows, Series, Snapshot, Statistics, Summary, Value,
 };
 
 /// Generates series whose names, kinds and tags conflict.
@@ -155,14 +155,7 @@ impl Flush {
             Arc::new(rows.iter().map(|(.., policy)| *policy).collect()),
             rows.into_iter().map(|(_, value, _)| value).collect(),
         );
-        Snapshot {
-            time: SystemTime::UNIX_EPOCH + self.time,
-            interval,
-            policies,
-            rows,
-            events: Vec::new(),
-            overview: Overview::default(),
-        }
+        Snapshot { time: SystemTime::UNIX_EPOCH + self.time, interval, policies, ..rows.into() }
     }
 }
 
