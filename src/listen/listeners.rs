@@ -171,6 +171,9 @@ impl OpenedSockets {
                 Ok(bound)
             }));
         }
+        if tcp.is_some() || unix_stream.is_some() {
+            drains.add_silent();
+        }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
