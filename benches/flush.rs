@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parking_lot::Mutex;
-use pipeline::{Pipeline, counters, timings};
+use pipeline::{counters, timings, with_percentiles};
 use strum::VariantArray;
 use tallyd::aggregate::Shard;
 use tallyd::export::prometheus::{self, Naming, Totals};
@@ -26,7 +26,7 @@ fn flush(criterion: &mut Criterion) {
         ("timings/1k_of_1000", 1000, &|shard| timings(shard, 1000, 1000)),
     ];
     for (name, series, fill) in cases {
-        let mut pipeline = Pipeline::new(1);
+        let mut pipeline = with_percentiles(1);
         let shard = Arc::clone(&pipeline.shards[0]);
         group.throughput(Throughput::Elements(series as u64));
         group.bench_function(name, |bencher| {
@@ -53,9 +53,9 @@ fn render(criterion: &mut Criterion) {
         ("timings_4_tags", &|id| format!("app.latency:{}.25:12:7.5:318|ms|#{}", id % 5000, four_tags(id))),
     ];
     for (name, line) in cases {
-        let mut pipeline = Pipeline::new(1);
+        let mut pipeline = with_percentiles(1);
         (0..SERIES).for_each(|id| pipeline.shards[0].lock().record(line(id).as_bytes()));
-        let snapshot = pipeline.snapshot();
+        let snapshot = pipeline::snapshot(&mut pipeline);
         for (exporter, format) in [("console_text", Format::Text), ("console_json", Format::Json)] {
             let mut console = Console::new(format, "/dev/null".into());
             group.bench_function(format!("{exporter}/{name}"), |bencher| {

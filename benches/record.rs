@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
-use pipeline::Pipeline;
 use tallyd::aggregate;
 
 fn record(criterion: &mut Criterion) {
@@ -18,7 +17,7 @@ fn record(criterion: &mut Criterion) {
     for input in &inputs::ALL {
         let datagrams = input.datagrams();
         group.throughput(Throughput::Elements(input.lines as u64));
-        let mut pipeline = Pipeline::new(1);
+        let mut pipeline = pipeline::with_percentiles(1);
         // Each pass has its own interval, because values accumulate within an interval. The flush is not measured.
         let mut pass = || {
             let mut shard = pipeline.shards[0].lock();

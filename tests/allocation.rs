@@ -1,12 +1,14 @@
 //! Tests that recording known series allocates nothing. The test has a binary of its own, because it counts with
 //! another allocator.
 
-use std::time::Duration;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "in_process/pipeline.rs"]
+mod pipeline;
 
+use pipeline::{Pipeline, settings};
 use tallyd::aggregate::AggregationOptions;
-use tallyd::flush::{Aggregator, ReloadableSettings};
-use tallyd::mapping::{HistogramOptions, Mapping};
-use tallyd::model::{Policies, Policy, Telemetry};
+use tallyd::mapping::HistogramOptions;
+use tallyd::model::Policy;
 
 /// Returns datagrams with lines of all kinds. Each series gets dozens of samples, and some get more than tallyd keeps
 /// exactly.
@@ -32,19 +34,16 @@ fn datagrams() -> Vec<String> {
 #[test]
 fn recording_known_series_allocates_nothing_over_many_intervals() {
     let rules = "mappings: [{match: dropped.*, name: x, action: drop}, {match: scaled.*, name: y, scale: 2}]";
-    let mut mapping = Mapping::from_yaml(rules).unwrap();
-    let policies = Policies::new(mapping.build_policies(&Policy::default(), &HistogramOptions::default()));
-    let settings = ReloadableSettings { mapping, policies, ..ReloadableSettings::default() };
-    let mut aggregator = Aggregator::new(AggregationOptions::default(), settings, Telemetry::default());
-    let shard = aggregator.add_shard();
+    let settings = settings(rules, &Policy::default(), &HistogramOptions::default());
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
     let datagrams = datagrams();
     let mut allocations = Vec::new();
     for _interval in 0..8 {
         let counted = allocation_counter::measure(|| {
-            datagrams.iter().for_each(|datagram| shard.lock().record(datagram.as_bytes()));
+            datagrams.iter().for_each(|datagram| pipeline.record(0, datagram));
         });
         allocations.push(counted.count_total);
-        drop(aggregator.end_interval(Duration::ZERO));
+        drop(pipeline.end_interval());
     }
     // By then, both sets of columns have been in use and have the memory that they need.
     assert_eq!(allocations[4..], [0; 4], "{allocations:?}");

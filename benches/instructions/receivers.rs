@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
 
 use crate::callgrind::{Case, counted_region};
-use crate::pipeline::Pipeline;
+use crate::pipeline::warmed_up;
 use crate::traffic::{BATCH, LINES_PER_DATAGRAM};
 
 /// The numbers of receivers that are compared.
@@ -68,7 +68,7 @@ pub(crate) fn cases() -> Vec<Case> {
 fn receive(content: &Content, receivers: usize) -> usize {
     let lines: Vec<_> = (0..BATCHES * LINES_PER_BATCH).map(|n| (content.line)(n % SERIES, n)).collect();
     let datagrams: Vec<_> = lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect();
-    let pipeline = Pipeline::warmed_up(receivers, |shard| record(shard, &datagrams));
+    let pipeline = warmed_up(receivers, |shard| record(shard, &datagrams));
     let all_started = Barrier::new(receivers);
     thread::scope(|scope| {
         for shard in &pipeline.shards {

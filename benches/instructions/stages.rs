@@ -13,7 +13,7 @@ use tallyd::model::Snapshot;
 
 use crate::callgrind::{Case, counted_region};
 use crate::inputs::{self, Input};
-use crate::pipeline::{Pipeline, counters, timings};
+use crate::pipeline::{counters, snapshot, timings, warmed_up, with_percentiles};
 use crate::traffic::LINES_PER_DATAGRAM;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -43,14 +43,14 @@ fn record(input: &Input) -> usize {
         let mut shard = shard.lock();
         datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes())));
     };
-    let pipeline = Pipeline::warmed_up(1, record);
+    let pipeline = warmed_up(1, record);
     counted_region(|| record(&pipeline.shards[0]));
     input.lines
 }
 
 /// Records lines of new series.
 fn learn(input: &Input) -> usize {
-    let pipeline = Pipeline::new(1);
+    let pipeline = with_percentiles(1);
     let mut datagrams = input.datagrams();
     datagrams.truncate(input.series / LINES_PER_DATAGRAM);
     let mut shard = pipeline.shards[0].lock();
@@ -60,7 +60,7 @@ fn learn(input: &Input) -> usize {
 
 /// Ends an interval that holds `units`.
 fn flush(units: usize, fill: impl Fn(&Mutex<Shard>)) -> usize {
-    let mut pipeline = Pipeline::warmed_up(1, &fill);
+    let mut pipeline = warmed_up(1, &fill);
     fill(&pipeline.shards[0]);
     let mut results = None;
     counted_region(|| results = Some(pipeline.end_interval()));
@@ -69,15 +69,15 @@ fn flush(units: usize, fill: impl Fn(&Mutex<Shard>)) -> usize {
 }
 
 fn of_counters() -> Snapshot {
-    let mut pipeline = Pipeline::new(1);
+    let mut pipeline = with_percentiles(1);
     counters(&pipeline.shards[0], 1000);
-    pipeline.snapshot()
+    snapshot(&mut pipeline)
 }
 
 fn of_timings() -> Snapshot {
-    let mut pipeline = Pipeline::new(1);
+    let mut pipeline = with_percentiles(1);
     timings(&pipeline.shards[0], 1000, 10);
-    pipeline.snapshot()
+    snapshot(&mut pipeline)
 }
 
 /// Renders a snapshot, and writes it to `/dev/null`.

@@ -89,7 +89,7 @@ fn start(datagrams: &Arc<[String]>) -> (Receiver, Flush) {
     let idle = IdleReporting { zero_counters: true, zero_sets: true, last_gauges: true };
     let policies = Policies::new(vec![Policy { expire_after: [INTERVAL; 6], ..Policy::default() }]);
     let settings = ReloadableSettings { policies, idle, ..ReloadableSettings::default() };
-    let pipeline = Pipeline::with_settings(1, settings);
+    let pipeline = pipeline::with_settings(1, settings);
     let receiver = Receiver::start(Arc::clone(&pipeline.shards[0]), Arc::clone(datagrams));
     (receiver, Flush { pipeline, now: Duration::ZERO })
 }

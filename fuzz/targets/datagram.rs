@@ -7,6 +7,8 @@
 
 #[path = "../../tests/in_process/model.rs"]
 mod model;
+#[path = "../../tests/in_process/pipeline.rs"]
+mod pipeline;
 #[path = "../../tests/in_process/plain.rs"]
 mod plain;
 #[path = "../../tests/harness/strict.rs"]
@@ -16,13 +18,14 @@ use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
 use model::Model;
+use pipeline::Pipeline;
 use serde_json::Value as Json;
 use strum::VariantArray;
 use tallyd::aggregate::AggregationOptions;
 use tallyd::app::explain::{Explainer, Format};
 use tallyd::export::prometheus::{self, Naming, Totals};
-use tallyd::flush::{Aggregator, IntervalResults, ReloadableSettings};
-use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics, Telemetry};
+use tallyd::flush::{IntervalResults, ReloadableSettings};
+use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics};
 use tallyd::protocol;
 
 fuzz_target!(|datagram: &[u8]| {
@@ -42,15 +45,14 @@ fuzz_target!(|datagram: &[u8]| {
     let options = AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
     let settings =
         ReloadableSettings { policies: Policies::new(vec![policy]), ..ReloadableSettings::default() };
-    let mut aggregator = Aggregator::new(options, settings, Telemetry::default());
-    let shard = aggregator.add_shard();
+    let mut pipeline = Pipeline::new(1, options, settings);
     let mut model = Model::default();
     let mut totals = Totals::new(Naming::Prometheus);
     // In the second interval, all line patterns are cached.
     for _ in 0..2 {
-        shard.lock().record(datagram);
+        pipeline.record(0, datagram);
         model.record(datagram);
-        let results = aggregator.end_interval(Duration::ZERO);
+        let results = pipeline.end_interval();
         assert_agrees_with_model(&results, &mut model);
         model.end();
         let snapshot = results.into_snapshot(SystemTime::UNIX_EPOCH, Duration::from_secs(10));

@@ -11,7 +11,8 @@ use tallyd::mapping::HistogramOptions;
 use tallyd::model::{Percentile, Policy, Statistics};
 
 use crate::exporter::Exporter;
-use crate::pipeline::{line_of, settings};
+use crate::lines::line_of;
+use crate::pipeline::settings;
 
 fn exporter(rules: &str) -> Exporter {
     let percentiles = vec![Percentile::new(50.0).unwrap()];

@@ -10,6 +10,7 @@ mod exporter;
 mod exposition;
 mod hostile_streams;
 mod laws;
+mod lines;
 mod mapping;
 mod mapping_options;
 mod model;

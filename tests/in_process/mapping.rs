@@ -12,7 +12,8 @@ use tallyd::flush::{IntervalResults, ReloadableSettings};
 use tallyd::mapping::{HistogramOptions, Mapping};
 use tallyd::model::{Exposition, Kind, Named, Percentile, Policy, Statistics, Value};
 
-use crate::pipeline::{self, Pipeline, settings};
+use crate::lines;
+use crate::pipeline::{Pipeline, settings};
 
 /// A mapping file, and its effect on some metrics.
 #[derive(Debug, Deserialize)]
@@ -159,7 +160,7 @@ fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
 }
 
 fn line_of(metric: &Metric) -> String {
-    pipeline::line_of(&metric.statsd, &metric.kind, 1, &metric.tags_in)
+    lines::line_of(&metric.statsd, &metric.kind, 1, &metric.tags_in)
 }
 
 fn expected(metric: &Metric) -> Option<String> {

@@ -1,6 +1,7 @@
 //! A pipeline without a network: lines go into shards, and results come out of intervals.
+//!
+//! Tests, benches and the fuzzer share this file. It is the only one that puts shards and their flush together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tallyd::mapping::{HistogramOptions, Mapping};
 use tallyd::model::{Policies, Policy, Telemetry};
 
 /// Some receivers, and the flush that ends their intervals.
+#[derive(Debug)]
 pub(crate) struct Pipeline {
     /// One shard per receiver.
     pub(crate) shards: Vec<Arc<Mutex<Shard>>>,
@@ -37,22 +39,10 @@ impl Pipeline {
         self.end_interval_at(Duration::ZERO)
     }
 
+    /// Ends the interval at a given time of the monotonic clock.
     pub(crate) fn end_interval_at(&mut self, now: Duration) -> IntervalResults {
         self.aggregator.end_interval(now)
     }
-}
-
-/// Returns a line with one value, of a type in the words of `statsd_exporter`.
-pub(crate) fn line_of(name: &str, kind: &str, value: u64, tags: &BTreeMap<String, String>) -> String {
-    let wire_type = match kind {
-        "counter" => "c",
-        "gauge" => "g",
-        "observer" => "ms",
-        other => panic!("{other}"),
-    };
-    let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}:{value}")).collect();
-    let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
-    format!("{name}:{value}|{wire_type}{tags}")
 }
 
 /// Returns settings with these mapping rules in YAML. `fallback` and `histograms` apply if the rules say nothing. All
