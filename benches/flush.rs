@@ -13,7 +13,7 @@ use pipeline::{counters, timings, with_percentiles};
 use strum::VariantArray;
 use tallyd::aggregate::Shard;
 use tallyd::export::prometheus::{self, Naming, Totals};
-use tallyd::export::{Console, Exporter, Format};
+use tallyd::export::{Console, ConsoleFormat, Exporter};
 use tallyd::model::Named;
 
 fn flush(criterion: &mut Criterion) {
@@ -56,7 +56,9 @@ fn render(criterion: &mut Criterion) {
         let mut pipeline = with_percentiles(1);
         (0..SERIES).for_each(|id| pipeline.shards[0].lock().record(line(id).as_bytes()));
         let snapshot = pipeline::snapshot(&mut pipeline);
-        for (exporter, format) in [("console_text", Format::Text), ("console_json", Format::Json)] {
+        for (exporter, format) in
+            [("console_text", ConsoleFormat::Text), ("console_json", ConsoleFormat::Json)]
+        {
             let mut console = Console::new(format, "/dev/null".into());
             group.bench_function(format!("{exporter}/{name}"), |bencher| {
                 bencher.iter(|| console.export(&snapshot).unwrap());

@@ -6,9 +6,9 @@ use std::hint::black_box;
 
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
-use tallyd::export::Format::{Json, Text};
+use tallyd::export::ConsoleFormat::{Json, Text};
 use tallyd::export::prometheus::{self, Naming, Totals};
-use tallyd::export::{Console, Exporter, Format};
+use tallyd::export::{Console, ConsoleFormat, Exporter};
 use tallyd::model::Snapshot;
 
 use crate::callgrind::{Case, counted_region};
@@ -81,7 +81,7 @@ fn of_timings() -> Snapshot {
 }
 
 /// Renders a snapshot, and writes it to `/dev/null`.
-fn render_console(format: Format, snapshot: &Snapshot) -> usize {
+fn render_console(format: ConsoleFormat, snapshot: &Snapshot) -> usize {
     let mut console = Console::new(format, "/dev/null".into());
     // The first export opens the file.
     console.export(snapshot).expect("/dev/null accepts all data");

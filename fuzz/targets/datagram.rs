@@ -22,7 +22,7 @@ use pipeline::Pipeline;
 use serde_json::Value as Json;
 use strum::VariantArray;
 use tallyd::aggregate::AggregationOptions;
-use tallyd::app::explain::{Explainer, Format};
+use tallyd::app::explain::{Explainer, ExplainFormat};
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::flush::{IntervalResults, ReloadableSettings};
 use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics};
@@ -70,12 +70,12 @@ fuzz_target!(|datagram: &[u8]| {
 });
 
 fn compare_with_plain_parser(line: &[u8]) {
-    let explainer = Explainer { max_line: usize::MAX, format: Format::Json, ..Explainer::default() };
+    let explainer = Explainer { max_line: usize::MAX, format: ExplainFormat::Json, ..Explainer::default() };
     let mut got: Json = serde_json::from_str(&explainer.explain(line)).expect("an object");
     got.as_object_mut().expect("an object").remove("column");
     assert_eq!(got, plain::meaning(line, plain::Dialects::default()), "{}", line.escape_ascii());
     // The text format must not panic, either.
-    _ = Explainer { format: Format::Text, ..explainer }.explain(line);
+    _ = Explainer { format: ExplainFormat::Text, ..explainer }.explain(line);
 }
 
 fn assert_agrees_with_model(results: &IntervalResults, model: &mut Model) {

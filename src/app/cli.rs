@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::explain::Format;
-use crate::app::send::{Request, Sample, SendError, Target, WIRE_TYPES};
+use crate::app::explain::ExplainFormat;
+use crate::app::send::{ListenerUrl, Request, SampleArguments, SendError, WIRE_TYPES};
 use crate::listen::{Framing, ListenOptions};
 
 /// A StatsD and DogStatsD server that accounts for every sample.
@@ -75,8 +75,8 @@ pub(super) struct ExplainArgs {
     /// Lines as a client sends them. Without lines, or with only "-", tallyd explains the lines of standard input.
     pub lines: Vec<OsString>,
     /// Write text for people, or one JSON object per line for programs.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub format: ExplainFormat,
 }
 
 const TARGETS: &str = "udp://HOST:PORT, tcp://HOST:PORT, unix:///PATH (datagrams) or unixstream:///PATH [default: the first \
@@ -102,7 +102,7 @@ pub(super) struct SendArgs {
     pub rate: Option<String>,
     /// The listener to send to.
     #[arg(long, value_name = "URL", help = TARGETS)]
-    pub to: Option<Target>,
+    pub to: Option<ListenerUrl>,
     /// How lines are framed in a stream. The default is that of the configuration or, without one, of tallyd's
     /// listeners: "lines" over tcp, "length" over unixstream.
     #[arg(long, value_enum)]
@@ -120,8 +120,8 @@ impl SendArgs {
         let Self { name, value, wire_type, tags, rate, to, framing } = self;
         let target = match (to, listening) {
             (Some(target), _) => target,
-            (None, Some(listening)) => Target::first_of(listening).map_err(SendError::Refused)?,
-            (None, None) => Target::default(),
+            (None, Some(listening)) => ListenerUrl::first_of(listening).map_err(SendError::Refused)?,
+            (None, None) => ListenerUrl::default(),
         };
         let framing = framing.or_else(|| target.framing_in(listening?));
         if name == "-" {
@@ -137,7 +137,7 @@ impl SendArgs {
             return Err(SendError::Refused(format!("no value; try `tallyd send {name} 1`")));
         };
         let wire_type = wire_type.unwrap_or_else(|| "c".to_owned());
-        Ok(Request { target, framing, sample: Some(Sample { name, value, wire_type, tags, rate }) })
+        Ok(Request { target, framing, sample: Some(SampleArguments { name, value, wire_type, tags, rate }) })
     }
 }
 

@@ -8,7 +8,7 @@ mod outcome;
 pub mod prometheus;
 mod textfile;
 
-pub use console::{Console, Format};
+pub use console::{Console, ConsoleFormat};
 pub use exporter::{ExportError, Exporter};
 pub(crate) use handle::{ExporterHandle, ExporterQueue};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};

@@ -38,7 +38,7 @@ pub(crate) struct Flusher<D> {
     /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
     drains: DrainRequests,
-    sink: D,
+    exporters: D,
     telemetry: FlushTelemetry,
     messages: FlushMessages,
 }
@@ -62,14 +62,14 @@ struct FlushMessages {
 }
 
 impl<D: Deliver> Flusher<D> {
-    /// Creates a flusher that hands each snapshot to `sink`.
+    /// Creates a flusher that hands each snapshot to `exporters`.
     #[must_use]
     pub(crate) fn new(
         aggregator: Aggregator,
         schedule: Schedule,
         drains: DrainRequests,
         telemetry: &Telemetry,
-        sink: D,
+        exporters: D,
     ) -> Self {
         let duration = telemetry.gauge("flush_duration_seconds", &[]);
         duration.set(0.0);
@@ -78,7 +78,7 @@ impl<D: Deliver> Flusher<D> {
             late: telemetry.counter("flush_late", &[]),
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
-        Self { aggregator, schedule, drains, sink, telemetry, messages: FlushMessages::default() }
+        Self { aggregator, schedule, drains, exporters, telemetry, messages: FlushMessages::default() }
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
@@ -138,7 +138,7 @@ impl<D: Deliver> Flusher<D> {
         self.telemetry.last_flush.set(unix_time.as_secs_f64());
         let results = self.aggregator.end_interval(now);
         self.messages.log(&results, late, length);
-        self.sink.deliver(&Arc::new(results.into_snapshot(time, length)));
+        self.exporters.deliver(&Arc::new(results.into_snapshot(time, length)));
     }
 }
 

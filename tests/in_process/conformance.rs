@@ -1,7 +1,7 @@
 //! Tests what lines from the test suites of twelve other servers mean in tallyd.
 
 use serde_json::Value as Json;
-use tallyd::app::explain::{Explainer, Format};
+use tallyd::app::explain::{ExplainFormat, Explainer};
 use tallyd::protocol;
 
 use crate::plain::{self, Dialects};
@@ -81,7 +81,7 @@ fn as_in_the_rows(mut meaning: Json) -> Json {
 
 #[test]
 fn parser_agrees_with_each_line_of_the_conformance_cases() {
-    let explainer = Explainer { format: Format::Json, ..Explainer::default() };
+    let explainer = Explainer { format: ExplainFormat::Json, ..Explainer::default() };
     assert_conforming(|line| serde_json::from_str(&explainer.explain(line)).unwrap());
 }
 

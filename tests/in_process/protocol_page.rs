@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 use strum::VariantArray;
-use tallyd::app::explain::{Explainer, Format};
+use tallyd::app::explain::{ExplainFormat, Explainer};
 use tallyd::model::Named;
 use tallyd::protocol::{self, Dialects, Line, Note, RejectReason};
 use tallyd_harness::Document;
@@ -17,7 +17,7 @@ fn code(cell: &str) -> &str {
 }
 
 fn explain(line: &str) -> Json {
-    let explainer = Explainer { format: Format::Json, ..Explainer::default() };
+    let explainer = Explainer { format: ExplainFormat::Json, ..Explainer::default() };
     serde_json::from_str(&explainer.explain(line.as_bytes())).unwrap()
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The source of the wrong setting.
-    pub(super) source: Source,
+    pub(super) source: SettingSource,
     /// The dotted key, or empty if the error is not about a key.
     pub(super) key: String,
     /// The problem, and what to do instead.
@@ -20,7 +20,7 @@ pub(in crate::app) type Warning = ConfigError;
 
 /// The source of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum SettingSource {
     /// The defaults, or the lack of a key.
     Defaults,
     /// A file. Lines count from 1.
@@ -34,11 +34,11 @@ pub(super) enum Source {
 impl ConfigError {
     /// Returns an error about a file rather than about a key.
     pub(super) fn in_file(path: &Path, line: Option<usize>, problem: String) -> Self {
-        Self { source: Source::File { path: path.to_owned(), line }, key: String::new(), problem }
+        Self { source: SettingSource::File { path: path.to_owned(), line }, key: String::new(), problem }
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Defaults => f.write_str("configuration"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::error::{ConfigError, Source, Warning};
+use super::error::{ConfigError, SettingSource, Warning};
 use super::read::{Problem, Reader};
 use super::sections::{Config, DEFAULTS};
 use super::setting::{Setting, join};
@@ -122,7 +122,7 @@ fn read(merged: Table) -> Result<(Config, Mapping), Problem> {
 
 /// One source of settings.
 struct Layer {
-    source: Source,
+    source: SettingSource,
     table: Table,
     /// The text of a file, to find the line of a key.
     text: Option<String>,
@@ -138,11 +138,11 @@ fn read_file(path: &Path, occasion: Occasion) -> Result<Layer, ConfigError> {
         let line = error.span().map(|span| line_of(&text, span.start));
         ConfigError::in_file(path, line, file::syntax_problem(&text, &error))
     })?;
-    Ok(Layer { source: Source::File { path: path.to_owned(), line: None }, table, text: Some(text) })
+    Ok(Layer { source: SettingSource::File { path: path.to_owned(), line: None }, table, text: Some(text) })
 }
 
 fn from_variable(name: &str, value: &OsStr, defaults: &Table) -> Result<Vec<Layer>, ConfigError> {
-    let source = || Source::Variable(name.to_owned());
+    let source = || SettingSource::Variable(name.to_owned());
     let layer = |key: &str, value| Layer { source: source(), table: nest(key, value), text: None };
     let Some(value) = value.to_str() else {
         return Err(ConfigError { source: source(), key: String::new(), problem: "not UTF-8".to_owned() });
@@ -203,7 +203,7 @@ fn push_keys(section: &str, table: &Table, keys: &mut Vec<String>) {
 }
 
 fn from_argument(argument: &str, defaults: &Table) -> Result<Layer, ConfigError> {
-    let source = Source::Argument(argument.to_owned());
+    let source = SettingSource::Argument(argument.to_owned());
     let Some((key, value)) = argument.split_once('=') else {
         let problem = "no \"=\"; write --set section.key=value".to_owned();
         return Err(ConfigError { source, key: String::new(), problem });
@@ -253,11 +253,11 @@ fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
     // A layer sets a list as a whole. For `mapping.mappings[0].name` it sets `mapping.mappings`.
     let list = path.split('[').next().unwrap_or(&path);
     let source = match layers.iter().rev().find(|layer| find(&layer.table, list).is_some()) {
-        Some(Layer { source: Source::File { path: file, .. }, text: Some(text), .. }) => {
-            Source::File { path: file.clone(), line: key_line(text, &path) }
+        Some(Layer { source: SettingSource::File { path: file, .. }, text: Some(text), .. }) => {
+            SettingSource::File { path: file.clone(), line: key_line(text, &path) }
         }
         Some(layer) => layer.source.clone(),
-        None => Source::Defaults,
+        None => SettingSource::Defaults,
     };
     // The key is shown without indices, because the line identifies the item of a list.
     let key = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();

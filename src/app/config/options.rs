@@ -202,7 +202,7 @@ impl Config {
     }
 
     /// Returns an explainer that reads lines like a daemon with this configuration and these rules.
-    pub(in crate::app) fn explainer(&self, mapping: Mapping, format: explain::Format) -> Explainer {
+    pub(in crate::app) fn explainer(&self, mapping: Mapping, format: explain::ExplainFormat) -> Explainer {
         Explainer {
             options: self.aggregation_options(),
             mapping,
@@ -296,7 +296,7 @@ mod tests {
         let config = with(&[]);
         assert_eq!(config.aggregation_options(), AggregationOptions::default());
         assert_eq!(config.aggregation.idle.reporting(), IdleReporting::default());
-        let explainer = config.explainer(config.mapping().unwrap(), explain::Format::Text);
+        let explainer = config.explainer(config.mapping().unwrap(), explain::ExplainFormat::Text);
         let Explainer { options, naming, max_line, .. } = Explainer::default();
         assert_eq!((explainer.options, explainer.naming, explainer.max_line), (options, naming, max_line));
     }

@@ -14,7 +14,7 @@ use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Size};
 use crate::export::prometheus::Naming;
-use crate::export::{Format, OnExit};
+use crate::export::{ConsoleFormat, OnExit};
 use crate::listen::{Framing, Owner};
 use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec};
 use crate::model::Exposition;
@@ -131,7 +131,7 @@ sections! {
     }
     pub(in crate::app) ConsoleSection {
         enabled: bool;
-        format: Format;
+        format: ConsoleFormat;
         path: PathBuf, console_path;
         max_rows: usize;
     }
@@ -171,7 +171,7 @@ sections! {
 
 values! {
     bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Addresses, Host, FileMode,
-    Framing, Owner, Defaults, Exposition, Format, Naming, OnExit,
+    Framing, Owner, Defaults, Exposition, ConsoleFormat, Naming, OnExit,
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }
 

@@ -18,7 +18,7 @@ use text::Describer;
 
 /// The format of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ExplainFormat {
     /// For people: the line, its parts, and what happens to it.
     Text,
     /// For programs: one JSON object per line.
@@ -37,7 +37,7 @@ pub struct Explainer {
     /// The longest line that is accepted, in bytes.
     pub max_line: usize,
     /// The format of the explanations.
-    pub format: Format,
+    pub format: ExplainFormat,
     /// Whether the text for a rejected line has the number of the line.
     pub is_numbered: bool,
 }
@@ -50,7 +50,7 @@ impl Default for Explainer {
             mapping: Mapping::default(),
             naming: Naming::Prometheus,
             max_line: 64 << 10,
-            format: Format::Text,
+            format: ExplainFormat::Text,
             is_numbered: false,
         }
     }
@@ -118,8 +118,10 @@ impl Explainer {
             Ok(parsed) => {
                 let Self { options, mapping, naming, format, .. } = self;
                 let text = match format {
-                    Format::Json => Meaning::new(&parsed, options, mapping).to_json(),
-                    Format::Text => Describer { options, mapping, naming: *naming }.describe(line, &parsed),
+                    ExplainFormat::Json => Meaning::new(&parsed, options, mapping).to_json(),
+                    ExplainFormat::Text => {
+                        Describer { options, mapping, naming: *naming }.describe(line, &parsed)
+                    }
                 };
                 Explanation { text, is_rejected: false }
             }
@@ -128,8 +130,8 @@ impl Explainer {
 
     fn reject(&self, line: &[u8], reason: RejectReason, offset: usize, number: Option<u64>) -> Explanation {
         let text = match self.format {
-            Format::Json => Meaning::rejected(reason, offset, number).to_json(),
-            Format::Text => text::rejection(line, reason, offset, number.filter(|_| self.is_numbered)),
+            ExplainFormat::Json => Meaning::rejected(reason, offset, number).to_json(),
+            ExplainFormat::Text => text::rejection(line, reason, offset, number.filter(|_| self.is_numbered)),
         };
         Explanation { text, is_rejected: true }
     }

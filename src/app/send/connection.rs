@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::target::Target;
+use super::listener_url::ListenerUrl;
 use crate::listen::Framing;
 
 /// The longest UDP payload, in bytes. It fits into one Ethernet frame, even over IPv6 and through a tunnel.
@@ -31,24 +31,24 @@ pub(super) enum Connection {
 
 impl Connection {
     /// Connects to a target. Only streams use `framing`.
-    pub(super) fn open(target: &Target, framing: Framing) -> io::Result<Self> {
+    pub(super) fn open(target: &ListenerUrl, framing: Framing) -> io::Result<Self> {
         match target {
-            Target::Udp(host_and_port) => connect_first(host_and_port, |address| {
+            ListenerUrl::Udp(host_and_port) => connect_first(host_and_port, |address| {
                 let any = if address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(address)?;
                 Ok(Self::Udp(socket))
             }),
-            Target::Tcp(host_and_port) => {
+            ListenerUrl::Tcp(host_and_port) => {
                 let connect = |address| TcpStream::connect_timeout(&address, TIMEOUT);
                 connect_first(host_and_port, |address| Ok(Self::Tcp(connect(address)?, framing)))
             }
-            Target::UnixDatagram(path) => {
+            ListenerUrl::UnixDatagram(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
                 Ok(Self::UnixDatagram(socket))
             }
-            Target::UnixStream(path) => Ok(Self::UnixStream(UnixStream::connect(path)?, framing)),
+            ListenerUrl::UnixStream(path) => Ok(Self::UnixStream(UnixStream::connect(path)?, framing)),
         }
     }
 

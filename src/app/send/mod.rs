@@ -2,11 +2,11 @@
 
 mod connection;
 mod line;
+mod listener_url;
 mod packing;
-mod target;
 
 pub(super) use line::WIRE_TYPES;
-pub(super) use target::Target;
+pub(super) use listener_url::ListenerUrl;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -21,17 +21,16 @@ use crate::listen::Framing;
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     /// The listener to send to.
-    pub target: Target,
+    pub target: ListenerUrl,
     /// The framing of a stream. `None` means the default of the listener.
     pub framing: Option<Framing>,
     /// The sample to send, or `None` to send the lines of the input.
-    pub sample: Option<Sample>,
+    pub sample: Option<SampleArguments>,
 }
 
 /// One sample.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
-    /// The name of its metric.
+pub(super) struct SampleArguments {
     pub name: String,
     /// Its value.
     pub value: String,
@@ -50,8 +49,7 @@ pub(super) enum SendError {
     Refused(String),
     /// The target could not be reached, or did not confirm that it read everything.
     Failed {
-        /// The listener.
-        target: Target,
+        target: ListenerUrl,
         /// The error of the socket.
         source: io::Error,
     },
@@ -76,7 +74,7 @@ impl fmt::Display for SendError {
         };
         write!(f, "cannot send to {target}: {source}")?;
         let listener = target.listener();
-        let is_unix = matches!(target, Target::UnixDatagram(_) | Target::UnixStream(_));
+        let is_unix = matches!(target, ListenerUrl::UnixDatagram(_) | ListenerUrl::UnixStream(_));
         match source.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
                 write!(f, "; is tallyd running there, with listeners.{listener}.enabled = true?")
@@ -120,7 +118,7 @@ pub(super) fn run(
     };
     match &request.sample {
         None => send_input(target, framing, input, warn),
-        Some(Sample { name, value, wire_type, tags, rate }) => {
+        Some(SampleArguments { name, value, wire_type, tags, rate }) => {
             let parts = Parts { name, value, wire_type, tags, rate: rate.as_deref() };
             let line = line::build(&parts).map_err(SendError::Refused)?;
             let failed = |source| SendError::Failed { target: target.clone(), source };
@@ -131,7 +129,7 @@ pub(super) fn run(
 }
 
 fn send_input(
-    target: &Target,
+    target: &ListenerUrl,
     framing: Framing,
     mut input: BufReader<impl Read>,
     mut warn: impl FnMut(&str),

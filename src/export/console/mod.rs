@@ -19,7 +19,7 @@ use screen::Screen;
 /// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum ConsoleFormat {
     /// Aligned columns, for people.
     Text,
     /// One JSON object per line, for programs.
@@ -29,7 +29,7 @@ pub enum Format {
 /// The exporter `console`.
 #[derive(Debug)]
 pub struct Console {
-    format: Format,
+    format: ConsoleFormat,
     append: Append,
     /// The most rows per interval on a terminal. 0 means no limit.
     max_rows: usize,
@@ -40,7 +40,7 @@ pub struct Console {
 impl Console {
     /// Creates an exporter that appends to the file at `path`. The path `-` means standard output.
     #[must_use]
-    pub fn new(format: Format, path: PathBuf) -> Self {
+    pub fn new(format: ConsoleFormat, path: PathBuf) -> Self {
         Self { format, append: Append::new(path), max_rows: 0, closed: None }
     }
 
@@ -97,14 +97,14 @@ impl Exporter for Console {
             tracing::warn!(path, "the console's file was moved or deleted; tallyd opens its path again");
         }
         let written = match self.format {
-            Format::Text => {
+            ConsoleFormat::Text => {
                 let screen = self.append.is_terminal().then(|| Screen::now(self.max_rows));
                 let table = text::Table::new(snapshot, screen);
                 let row = |text: &mut String, row: Row<'_>| table.push(text, row);
                 let event = |text: &mut String, event: &Event| table.push_event(text, event);
                 self.write(snapshot, table.header(), row, event, || table.footer())
             }
-            Format::Json => {
+            ConsoleFormat::Json => {
                 let lines = json::JsonLines::new(snapshot);
                 let row = |text: &mut String, row: Row<'_>| lines.push(text, row);
                 self.write(
@@ -161,7 +161,7 @@ mod tests {
         let rows: Rows = (0..many).map(row).collect();
         let snapshot = Snapshot { events: (0..many).map(event).collect(), ..rows.into() };
         let directory = tempfile::tempdir().unwrap();
-        for (format, other_lines) in [(Format::Text, 1), (Format::Json, 0)] {
+        for (format, other_lines) in [(ConsoleFormat::Text, 1), (ConsoleFormat::Json, 0)] {
             let path = directory.path().join(format!("{format:?}"));
             Console::new(format, path.clone()).export(&snapshot).unwrap();
             let written = std::fs::read_to_string(path).unwrap();

@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 use tallyd::aggregate::AggregationOptions;
-use tallyd::app::explain::{Explainer, Format};
+use tallyd::app::explain::{ExplainFormat, Explainer};
 use tallyd::protocol::{self, Dialect};
 
 use crate::plain::{self, Dialects};
@@ -34,7 +34,7 @@ fn real(line: &[u8], dialects: Dialects) -> Json {
             ..AggregationOptions::default()
         },
         max_line: usize::MAX,
-        format: Format::Json,
+        format: ExplainFormat::Json,
         ..Explainer::default()
     };
     serde_json::from_str(&explainer.explain(line)).unwrap()

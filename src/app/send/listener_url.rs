@@ -9,7 +9,7 @@ use crate::listen::{Framing, ListenOptions};
 
 /// A listener of tallyd, or of another server with the same protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::app) enum Target {
+pub(in crate::app) enum ListenerUrl {
     /// `udp://host:port`
     Udp(String),
     /// `tcp://host:port`
@@ -20,7 +20,7 @@ pub(in crate::app) enum Target {
     UnixStream(PathBuf),
 }
 
-impl Target {
+impl ListenerUrl {
     /// Returns the section of `[listeners]` that configures this kind of listener.
     pub(super) fn listener(&self) -> &'static str {
         match self {
@@ -42,13 +42,13 @@ impl Target {
 }
 
 /// The default is tallyd's own default listener.
-impl Default for Target {
+impl Default for ListenerUrl {
     fn default() -> Self {
         Self::Udp("127.0.0.1:8125".to_owned())
     }
 }
 
-impl Target {
+impl ListenerUrl {
     /// Returns the first listener of a configuration: UDP, a Unix socket for datagrams, TCP, or a Unix stream.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-impl FromStr for Target {
+impl FromStr for ListenerUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
@@ -129,7 +129,7 @@ impl FromStr for Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ListenerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Udp(host_and_port) => write!(f, "udp://{host_and_port}"),
@@ -153,9 +153,9 @@ mod tests {
             "unix:///run/s",
             "unixstream:///s",
         ] {
-            assert_eq!(url.parse::<Target>().unwrap().to_string(), url);
+            assert_eq!(url.parse::<ListenerUrl>().unwrap().to_string(), url);
         }
-        assert_eq!("unixgram:///s".parse::<Target>().unwrap().to_string(), "unix:///s");
+        assert_eq!("unixgram:///s".parse::<ListenerUrl>().unwrap().to_string(), "unix:///s");
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
             "http://h:1",
         ];
         for url in wrong {
-            let problem = url.parse::<Target>().unwrap_err();
+            let problem = url.parse::<ListenerUrl>().unwrap_err();
             assert!(problem.contains("udp://HOST:PORT"), "{url}: {problem}");
         }
     }
