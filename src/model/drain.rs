@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 /// The requests of the flush to all receivers. Clones share one list of receivers.
 #[derive(Debug, Clone, Default)]
-pub struct DrainRequests(Arc<Shared>);
+pub(crate) struct DrainRequests(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -30,7 +30,7 @@ struct Shared {
 
 /// The answers of one receiver.
 #[derive(Debug)]
-pub struct DrainAnswers {
+pub(crate) struct DrainAnswers {
     requests: Arc<Shared>,
     answered: Arc<AtomicU64>,
 }
@@ -38,7 +38,7 @@ pub struct DrainAnswers {
 impl DrainRequests {
     /// Adds a receiver.
     #[must_use]
-    pub fn register(&self) -> DrainAnswers {
+    pub(crate) fn register(&self) -> DrainAnswers {
         let answered = Arc::new(AtomicU64::new(self.0.latest.load(Relaxed)));
         let mut answers = self.0.answers.lock();
         answers.retain(|receiver| receiver.strong_count() > 0);
@@ -47,13 +47,13 @@ impl DrainRequests {
     }
 
     /// Asks all receivers to record what has arrived.
-    pub fn request(&self) {
+    pub(crate) fn request(&self) {
         self.0.latest.fetch_add(1, Release);
     }
 
     /// Returns true if every receiver has recorded what had arrived before the latest request.
     #[must_use]
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         let latest = self.0.latest.load(Relaxed);
         let answers = self.0.answers.lock();
         answers.iter().filter_map(Weak::upgrade).all(|answered| answered.load(Acquire) >= latest)
@@ -63,13 +63,13 @@ impl DrainRequests {
 impl DrainAnswers {
     /// Returns the number of the latest request. A receiver calls this before it reads its socket.
     #[must_use]
-    pub fn latest_request(&self) -> u64 {
+    pub(crate) fn latest_request(&self) -> u64 {
         self.requests.latest.load(Acquire)
     }
 
     /// Answers a request. The socket was empty after the receiver had learned of the request, and all that came out of
     /// it is recorded.
-    pub fn answer(&self, request: u64) {
+    pub(crate) fn answer(&self, request: u64) {
         self.answered.store(request, Release);
     }
 }

@@ -37,7 +37,7 @@ impl Kind {
 
     /// Returns true if `@rate` scales a sample of this kind.
     #[must_use]
-    pub fn is_sampled(self) -> bool {
+    pub(crate) fn is_sampled(self) -> bool {
         !matches!(self, Kind::Gauge | Kind::Set)
     }
 }

@@ -16,13 +16,12 @@ mod thinned;
 mod warn_once;
 
 pub(crate) use arithmetic::{MILLISECONDS, absorbs, finite, nanoseconds};
-pub use drain::{DrainAnswers, DrainRequests};
+pub(crate) use drain::{DrainAnswers, DrainRequests};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use named::Named;
 pub(crate) use native_histogram::coarser;
 pub use native_histogram::{NativeHistogram, NativeSettings};
-
 pub use percentile::Percentile;
 pub(crate) use policy::HeldPolicy;
 pub use policy::{Exposition, Policies, Policy, PolicyId};
@@ -30,6 +29,7 @@ pub(crate) use series::{CONTAINER_ID, NO_VALUE, SERVICE_CHECK, code};
 pub use series::{RESERVED_PREFIX, Series};
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary};
-pub use telemetry::{Counter, FetchedCounter, Gauge, Source, Telemetry};
+pub use telemetry::{Counter, Gauge, Telemetry};
+pub(crate) use telemetry::{FetchedCounter, Source};
 pub(crate) use thinned::{Repeated, Thinned};
 pub(crate) use warn_once::WarnOnce;

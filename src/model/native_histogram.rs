@@ -64,7 +64,7 @@ impl NativeHistogram {
     /// `client_golang` (`pickSchema`). The code compares roots instead of logarithms, so a factor that is such a power
     /// gets exactly its schema.
     #[must_use]
-    pub fn schema_of(factor: f64) -> i8 {
+    pub(crate) fn schema_of(factor: f64) -> i8 {
         let (coarsest, finest) = Self::SCHEMAS.into_inner();
         let begin = f64::from(1_u32 << (1 << -coarsest));
         let growths = iter::successors(Some(begin), |growth: &f64| Some(growth.sqrt()));
@@ -114,7 +114,7 @@ impl NativeHistogram {
     }
 
     /// Lowers the schema to `schema` if that is coarser. Each value stays in its right bucket.
-    pub fn reduce_to(&mut self, schema: i8) {
+    pub(crate) fn reduce_to(&mut self, schema: i8) {
         let schema = schema.max(*Self::SCHEMAS.start());
         if schema < self.schema {
             for buckets in [&mut self.positive, &mut self.negative] {

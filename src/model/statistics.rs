@@ -18,7 +18,7 @@ pub struct Statistics {
 impl Statistics {
     /// Returns true if the bounds of buckets are valid: finite, and in ascending order without repetition.
     #[must_use]
-    pub fn are_bounds(bounds: &[f64]) -> bool {
+    pub(crate) fn are_bounds(bounds: &[f64]) -> bool {
         bounds.is_sorted_by(|a, b| a < b) && bounds.iter().all(|bound| bound.is_finite())
     }
 }

@@ -43,26 +43,26 @@ impl Counter {
 /// A counter whose count comes from elsewhere, for example from the kernel. It has no value until the count was first
 /// read, and while the count cannot be read. So a count that is unknown never reads 0. Clones share one count.
 #[derive(Debug, Clone, Default)]
-pub struct FetchedCounter {
+pub(crate) struct FetchedCounter {
     counter: Counter,
     is_known: Arc<AtomicBool>,
 }
 
 impl FetchedCounter {
     /// Adds `count`, which was read successfully.
-    pub fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.counter.add(count);
         self.is_known.store(true, Relaxed);
     }
 
     /// Takes the value away until the next successful reading.
-    pub fn set_unknown(&self) {
+    pub(crate) fn set_unknown(&self) {
         self.is_known.store(false, Relaxed);
     }
 
     /// Returns the count since the flush last read the counter, or `None` if it is unknown.
-    #[must_use]
-    pub fn pending(&self) -> Option<u64> {
+    #[cfg(test)]
+    pub(crate) fn pending(&self) -> Option<u64> {
         self.is_known.load(Relaxed).then(|| self.counter.pending())
     }
 }
@@ -99,7 +99,7 @@ impl Gauge {
 }
 
 /// A part of the program that must fetch its figures before the flush reads them.
-pub trait Source: fmt::Debug + Send {
+pub(crate) trait Source: fmt::Debug + Send {
     /// Brings its counters and gauges up to date. The flush calls it at the end of each interval.
     fn update(&mut self);
 }
@@ -141,7 +141,7 @@ impl Telemetry {
     /// Registers a counter whose count comes from elsewhere. `name` omits the prefix `tallyd.`; `tags` are keys and
     /// values.
     #[must_use]
-    pub fn fetched_counter(&self, name: &str, tags: &[(&str, &str)]) -> FetchedCounter {
+    pub(crate) fn fetched_counter(&self, name: &str, tags: &[(&str, &str)]) -> FetchedCounter {
         let counter = FetchedCounter::default();
         self.register(Kind::Counter, name, tags, Handle::FetchedCounter(counter.clone()));
         counter
@@ -162,7 +162,7 @@ impl Telemetry {
     }
 
     /// Adds a source, which the flush updates before it reads any figures.
-    pub fn add_source(&self, source: impl Source + 'static) {
+    pub(crate) fn add_source(&self, source: impl Source + 'static) {
         self.0.lock().sources.push(Box::new(source));
     }
 

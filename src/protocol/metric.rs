@@ -113,7 +113,7 @@ impl<'a> Metric<'a> {
     /// Returns true if everything except the values can be cached: the line is `name:values|rest`, and lines with the
     /// same `name` and `rest` differ only in their values. A line with a timestamp has a note, so it is never cached.
     #[must_use]
-    pub fn is_cacheable(&self) -> bool {
+    pub(crate) fn is_cacheable(&self) -> bool {
         matches!(self.body, Body::Packed { .. })
             && self.name.is_decided_at_colon
             && self.notes.concern_only_values()
@@ -121,7 +121,7 @@ impl<'a> Metric<'a> {
 
     /// Returns true if values with a sign are [`SampleValue::Signed`].
     #[must_use]
-    pub fn has_deltas(&self) -> bool {
+    pub(crate) fn has_deltas(&self) -> bool {
         matches!(self.body, Body::Packed { wire_type, .. } if wire_type.has_deltas)
     }
 

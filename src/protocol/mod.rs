@@ -42,4 +42,4 @@ pub use service_check::{ServiceCheck, Status};
 pub use tag_list::Tag;
 pub use tags::{Dialect, Dialects, Tags};
 pub use text::Text;
-pub use tokens::{Token, tokens};
+pub(crate) use tokens::{Token, tokens};

@@ -8,7 +8,7 @@ pub struct SampleRate(f64);
 
 impl SampleRate {
     /// The client sends every sample.
-    pub const ONE: SampleRate = SampleRate(1.0);
+    pub(crate) const ONE: SampleRate = SampleRate(1.0);
 
     /// The smallest rate. Without this limit, a single line could freeze a running total for its whole life.
     pub const SMALLEST: f64 = 1e-9;

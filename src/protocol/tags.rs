@@ -43,7 +43,7 @@ pub struct Dialects(EnumMap<Dialect, bool>);
 
 impl Dialects {
     /// No dialect is enabled.
-    pub const NONE: Dialects = Dialects(EnumMap::from_array([false; Dialect::VARIANTS.len()]));
+    pub(crate) const NONE: Dialects = Dialects(EnumMap::from_array([false; Dialect::VARIANTS.len()]));
     /// All dialects are enabled.
     pub const ALL: Dialects = Dialects(EnumMap::from_array([true; Dialect::VARIANTS.len()]));
 

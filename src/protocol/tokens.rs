@@ -10,7 +10,7 @@ use super::{Event, Metric, ServiceCheck, Tags};
 
 /// A part of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     /// The name of the part, for example `rate`.
     pub part: &'static str,
     /// The range of its bytes in the line.
@@ -19,7 +19,7 @@ pub struct Token {
 
 /// Returns the tokens of a line that was parsed from `text`, in the order of the line.
 #[must_use]
-pub fn tokens(text: &[u8], line: &Line<'_>) -> Vec<Token> {
+pub(crate) fn tokens(text: &[u8], line: &Line<'_>) -> Vec<Token> {
     let mut tokens = Tokens { text, found: Vec::new() };
     match line {
         Line::Metric(metric) => tokens.add_metric(metric),

@@ -62,7 +62,7 @@ impl Explainer {
     /// # Errors
     ///
     /// Returns an error if the input cannot be read or the output cannot be written.
-    pub fn explain_all(&self, mut input: impl Read, mut output: impl Write) -> io::Result<u64> {
+    pub(crate) fn explain_all(&self, mut input: impl Read, mut output: impl Write) -> io::Result<u64> {
         let mut deframer = Deframer::new(Framing::Lines, self.max_line);
         let mut buffer = vec![0; 64 << 10];
         let mut explanations = String::new();

@@ -46,7 +46,7 @@ impl Console {
 
     /// Limits the rows per interval on a terminal. 0 means no limit.
     #[must_use]
-    pub fn with_max_rows(self, max_rows: usize) -> Self {
+    pub(crate) fn with_max_rows(self, max_rows: usize) -> Self {
         Self { max_rows, ..self }
     }
 

@@ -75,20 +75,20 @@ pub(crate) trait Health: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A request to read the configuration again. The client that sent it gets the outcome.
-pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+pub(crate) type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// Checks the web configuration file of the endpoint, and the files that it names.
 ///
 /// # Errors
 ///
 /// Fails at the first problem.
-pub fn check_web(path: &Path) -> Result<(), WebError> {
+pub(crate) fn check_web(path: &Path) -> Result<(), WebError> {
     http::check_web(path, KEYS.web_config_file)
 }
 
 /// The exporter that Prometheus scrapes.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     address: SocketAddr,
     protection: Option<Protection>,
     cache: Arc<RenderCache>,
@@ -133,13 +133,13 @@ impl Endpoint {
 
     /// Returns the address on which the endpoint serves.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Returns the protection that was in force at the start, or `None` without a web configuration file.
     #[must_use]
-    pub fn protection(&self) -> Option<Protection> {
+    pub(crate) fn protection(&self) -> Option<Protection> {
         self.protection
     }
 }

@@ -23,7 +23,6 @@ mod tests;
 mod totals;
 
 pub use encode::Format;
-pub(crate) use endpoint::Health;
-pub use endpoint::{Endpoint, ReloadRequest, check_web};
+pub(crate) use endpoint::{Endpoint, Health, ReloadRequest, check_web};
 pub use names::Naming;
 pub use totals::Totals;

@@ -57,13 +57,13 @@ impl Totals {
 
     /// Sets whether OpenMetrics has `_created` lines, with the times when counters, summaries and histograms began.
     #[must_use]
-    pub fn with_created_lines(self, shows_created: bool) -> Self {
+    pub(crate) fn with_created_lines(self, shows_created: bool) -> Self {
         Self { shows_created, ..self }
     }
 
     /// Keeps a family off the page if its name begins with one of these prefixes, which belong to another program.
     #[must_use]
-    pub fn with_reserved_prefixes(self, prefixes: Vec<String>) -> Self {
+    pub(crate) fn with_reserved_prefixes(self, prefixes: Vec<String>) -> Self {
         Self { reserved: ReservedNames { prefixes }, ..self }
     }
 

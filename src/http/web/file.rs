@@ -23,7 +23,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 
 /// An error in a web configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebError {
+pub(crate) struct WebError {
     /// The web configuration file.
     pub path: PathBuf,
     /// The line of the error, counted from 1, if it is known.

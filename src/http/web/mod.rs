@@ -62,7 +62,7 @@ struct State {
 
 /// The protection that a web configuration file gives a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Protection {
+pub(crate) struct Protection {
     /// Whether connections are encrypted.
     pub tls: bool,
     /// The number of users.
