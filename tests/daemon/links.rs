@@ -53,6 +53,14 @@ fn readme_and_architecture_are_short_enough_to_read() {
 }
 
 #[test]
+fn glossary_has_at_most_twenty_words_in_rows_of_their_own() {
+    let rows = Document::read("ARCHITECTURE.md").table("| word |");
+    assert!(rows.len() <= 20, "{}", rows.len());
+    let lists: Vec<_> = rows.iter().map(|row| &row[0]).filter(|word| word.contains(',')).collect();
+    assert!(lists.is_empty(), "{lists:?}");
+}
+
+#[test]
 fn each_design_page_has_the_four_sections_and_is_listed() {
     let sections = ["## Problem", "## Choice", "## Figures", "## Alternatives tried"];
     let list = Document::read("docs/design/README.md").table("| page |");

@@ -1,24 +1,24 @@
-//! Reads the paths that the files of `src` name outside of tests and comments.
+//! Reads the paths that the files of a crate name outside of tests and comments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The directory of the sources.
+/// The directory of tallyd's sources.
 pub(super) const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
-/// The crates whose names matter to pure rooms.
-const FOREIGN: [&str; 4] = ["std", "tokio", "tracing", "log"];
+/// The directory of the sources of the client for Rust applications.
+pub(super) const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/client/src");
 
 /// An import of another file.
 pub(super) struct Import {
     /// The line number, counted from 1.
     pub(super) line: usize,
-    /// The path, from `src`, of the file that defines the imported item.
+    /// The path of the file that defines the imported item.
     pub(super) target: String,
 }
 
-/// All files of `src` except `lib.rs` and `main.rs`, by their paths from `src`.
+/// All files of a crate except `lib.rs` and `main.rs`, by their paths from the directory of its sources.
 pub(super) struct Sources {
     /// The code, with blank lines in place of tests and comments.
     pub(super) code: BTreeMap<String, String>,
@@ -41,13 +41,15 @@ struct Named {
 }
 
 impl Sources {
-    pub(super) fn read() -> Self {
+    /// Reads the files in a directory.
+    pub(super) fn read(directory: &str) -> Self {
         let mut code = BTreeMap::new();
         let mut tests = BTreeSet::new();
-        collect(Path::new(SRC), "", &mut code, &mut tests);
+        collect(Path::new(directory), "", &mut code, &mut tests);
+        let foreign = foreign_crates(directory);
         code.retain(|file, _| !tests.contains(file) && file != "lib.rs" && file != "main.rs");
         let named: BTreeMap<_, _> =
-            code.iter().map(|(file, code)| (module_of(file), named(file, code))).collect();
+            code.iter().map(|(file, code)| (module_of(file), named(file, code, &foreign))).collect();
         let mut sources = Self { code, imports: BTreeMap::new(), foreign: BTreeMap::new() };
         for (file, code) in &sources.code {
             let (mut imports, mut foreign) = (Vec::new(), Vec::new());
@@ -85,6 +87,16 @@ impl Sources {
         });
         elsewhere.or_else(|| self.code.keys().find(|file| module_of(file) == module).cloned())
     }
+}
+
+/// Returns the names of the standard library and of the crates that a crate depends on.
+fn foreign_crates(sources: &str) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(Path::new(sources).with_file_name("Cargo.toml")).unwrap();
+    let manifest: toml::Table = toml::from_str(&manifest).unwrap();
+    let dependencies = manifest["dependencies"].as_table().unwrap().keys();
+    // The library of this package has another name.
+    let name = |package: &String| package.replace("rustls-webpki", "webpki").replace('-', "_");
+    dependencies.map(name).chain(["std", "core", "alloc"].map(str::to_owned)).collect()
 }
 
 /// Reads the files of a directory into `code`. Adds the paths of test modules to `tests`.
@@ -125,9 +137,7 @@ fn without_tests_and_comments(text: &str) -> (String, Vec<String>) {
             for line in lines.by_ref() {
                 code.push('\n');
                 let item = line.trim();
-                if let Some(module) = item.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
-                    modules.push(module.to_owned());
-                }
+                modules.extend(child(item).map(str::to_owned));
                 let is_end = line
                     .strip_prefix(indentation)
                     .is_some_and(|rest| rest == "}" || rest.ends_with(';') && !rest.starts_with(' '));
@@ -151,15 +161,20 @@ fn module_of(file: &str) -> Vec<String> {
 }
 
 /// Returns all paths that a file names, in `use` declarations and elsewhere.
-fn named(file: &str, code: &str) -> Vec<Named> {
+fn named(file: &str, code: &str, foreign: &BTreeSet<String>) -> Vec<Named> {
     let module = module_of(file);
     let children: Vec<_> = code.lines().filter_map(child).collect();
     let mut named = Vec::new();
+    let mut end_of_path = 0;
     for (start, word) in words(code) {
+        // Words in the groups of a path belong to the path.
+        if start < end_of_path {
+            continue;
+        }
         let rest = &code[start + word.len()..];
         let before = code[..start].trim_end();
         let is_begin = !before.ends_with("::") && rest.starts_with("::");
-        let is_foreign = FOREIGN.contains(&word);
+        let is_foreign = foreign.contains(word);
         let root = match word {
             "crate" => Vec::new(),
             "super" => module[..module.len() - 1].to_vec(),
@@ -175,7 +190,7 @@ fn named(file: &str, code: &str) -> Vec<Named> {
         let line = code[..start].matches('\n').count() + 1;
         let is_reexport = before.ends_with("pub use") || before.ends_with(") use");
         let mut paths = Vec::new();
-        read_tree(&rest[2..], &root, &mut paths);
+        end_of_path = code.len() - read_tree(&rest[2..], &root, &mut paths).len();
         for (path, name) in paths {
             named.push(Named { line, path, name, is_reexport, is_foreign });
         }
@@ -183,10 +198,13 @@ fn named(file: &str, code: &str) -> Vec<Named> {
     named
 }
 
-/// Returns the name of a child module that a line declares.
+/// Returns the name of a child module that a line declares, with any visibility.
 fn child(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("mod ").or_else(|| line.strip_prefix("pub mod "))?;
-    rest.strip_suffix(';')
+    let item = line.strip_prefix("pub").map_or(line, |rest| match rest.split_once(") ") {
+        Some((visibility, item)) if visibility.starts_with('(') => item,
+        _ => rest.trim_start(),
+    });
+    item.strip_prefix("mod ")?.strip_suffix(';')
 }
 
 /// Returns all words with their positions.
@@ -258,13 +276,16 @@ fn is_only_reexported(code: &str, name: &str) -> bool {
 fn reader_finds_imports_in_groups_and_code_and_skips_tests_and_comments() {
     let text = "\
 mod globs;
+pub(crate) mod seen;
+pub(in crate::mapping) mod near;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 use std::time::{Duration, Instant};
+use nom::{bytes::complete::tag, branch::alt};
 /// Not [`crate::comment`].
 use crate::model::{Kind, series::{self, Series as Own}};
 fn f() {
-    super::text::push(globs::find());
+    super::text::push(globs::find(), seen::all(), near::all());
 }
 #[cfg(test)]
 mod more {
@@ -273,16 +294,21 @@ mod more {
 ";
     let (code, tests) = without_tests_and_comments(text);
     assert_eq!(tests, ["tests"]);
-    let found = named("mapping/mod.rs", &code);
+    let foreign = ["std", "nom", "bytes"].map(str::to_owned).into();
+    let found = named("mapping/mod.rs", &code, &foreign);
     let found: Vec<_> = found.iter().map(|named| (named.line, named.path.join("::"), &*named.name)).collect();
     let expected = [
-        (4, "std::time::Duration", "Duration"),
-        (4, "std::time::Instant", "Instant"),
-        (6, "model::Kind", "Kind"),
-        (6, "model::series", "series"),
-        (6, "model::series::Series", "Own"),
-        (8, "text::push", "push"),
-        (8, "mapping::globs::find", "find"),
+        (6, "std::time::Duration", "Duration"),
+        (6, "std::time::Instant", "Instant"),
+        (7, "nom::bytes::complete::tag", "tag"),
+        (7, "nom::branch::alt", "alt"),
+        (9, "model::Kind", "Kind"),
+        (9, "model::series", "series"),
+        (9, "model::series::Series", "Own"),
+        (11, "text::push", "push"),
+        (11, "mapping::globs::find", "find"),
+        (11, "mapping::seen::all", "all"),
+        (11, "mapping::near::all", "all"),
     ];
     assert_eq!(found, expected.map(|(line, path, name)| (line, path.to_owned(), name)));
 }
