@@ -41,7 +41,6 @@ Examples:
   echo 'page.views:1|c' | nc -u -w1 127.0.0.1 8125
                                              send a sample without tallyd";
 
-/// The commands.
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
     /// Receive, aggregate and export until SIGTERM or SIGINT.

@@ -40,7 +40,7 @@ impl Entry {
 /// A series without samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct IdleSeries {
-    /// The time at which it last had samples, in seconds.
+    /// The time of the latest samples, in seconds.
     pub(super) seen: u32,
     pub(super) aggregate: AggregateKind,
     pub(super) id: SeriesId,
@@ -56,12 +56,11 @@ struct NewSeries {
     series: Series,
 }
 
-/// The state of one series.
 #[derive(Debug, Clone, Copy, Default)]
 struct SeriesState {
     /// The time at which it last had samples, in seconds.
     seen: u32,
-    /// Its position in the sorted order.
+    /// The position in the sorted order, counted from 0.
     position: u32,
 }
 
@@ -79,7 +78,7 @@ impl Catalog {
         &self.entries
     }
 
-    /// Returns the position of a series.
+    /// Returns the position of a series in the sorted order, counted from 0.
     pub(super) fn position(&self, kind: AggregateKind, id: SeriesId) -> usize {
         self.states[kind][id.index()].position as usize
     }

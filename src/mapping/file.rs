@@ -92,10 +92,10 @@ pub struct Defaults {
     /// The time for which a series without samples is kept.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub ttl: GoDuration,
-    /// The options of summaries.
+    /// The options of summaries, for rules without any.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub summary_options: SummaryOptions,
-    /// The options of histograms.
+    /// The options of histograms, for rules without any.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub histogram_options: HistogramOptions,
     /// The former spelling of `histogram_options.buckets`.
@@ -213,7 +213,7 @@ pub enum MatchMetricType {
     Set,
 }
 
-/// The options of summaries.
+/// The `summary_options` of a rule or of the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryOptions {
@@ -242,7 +242,7 @@ pub struct Quantile {
     pub error: f64,
 }
 
-/// The options of histograms.
+/// The `histogram_options` of a rule or of the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistogramOptions {

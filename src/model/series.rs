@@ -63,7 +63,7 @@ impl Series {
         self.identity().split_once('\n').map_or("", |(name, _)| name)
     }
 
-    /// Returns the kind.
+    /// Returns the kind, which is the last character of the identity.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let last = self.identity().chars().next_back();

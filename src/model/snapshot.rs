@@ -25,7 +25,7 @@ pub struct Snapshot {
 /// The result of one series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row<'a> {
-    /// The series.
+    /// The name, tags and kind.
     pub series: &'a Series,
     /// The result of its samples.
     pub value: &'a Value,

@@ -39,7 +39,7 @@ pub struct Event<'a> {
     pub aggregation_key: Option<&'a [u8]>,
     /// The kind of program that sent the event.
     pub source_type: Option<&'a [u8]>,
-    /// The tags.
+    /// The tags, in the order of the line.
     pub tags: Tags<'a>,
     /// The container or process that sent the event.
     pub origin: Origin<'a>,

@@ -29,7 +29,7 @@ pub struct ServiceCheck<'a> {
     pub hostname: Option<&'a [u8]>,
     /// An explanation of the status.
     pub message: Option<Text<'a>>,
-    /// The tags.
+    /// The tags, in the order of the line.
     pub tags: Tags<'a>,
     /// The container or process that sent the check.
     pub origin: Origin<'a>,

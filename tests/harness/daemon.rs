@@ -31,11 +31,11 @@ pub const HTTP: [&str; 2] = ["exporters.prometheus.start_http_server=true", "exp
 
 /// The exit status, the rows and the log of a tallyd that has ended.
 pub struct Finished {
-    /// The exit status.
+    /// The exit code, or the signal that ended tallyd.
     pub status: ExitStatus,
     /// All rows that tallyd wrote.
     pub rows: Vec<Value>,
-    /// The log.
+    /// All that tallyd wrote to standard error.
     pub log: String,
 }
 

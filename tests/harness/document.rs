@@ -9,7 +9,7 @@ use super::process::ROOT;
 pub struct Document {
     /// The path from the root of the repository.
     pub path: String,
-    /// The text.
+    /// The whole page, in Markdown.
     pub text: String,
 }
 

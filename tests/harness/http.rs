@@ -8,11 +8,11 @@ use super::wait::TIMEOUT;
 /// The response to a request.
 #[derive(Debug)]
 pub struct Response {
-    /// The status code.
+    /// The status code, such as 200.
     pub code: u16,
     /// The status line and the headers, in lower case.
     pub head: String,
-    /// The body.
+    /// All bytes after the empty line. They may be compressed.
     pub body: Vec<u8>,
 }
 

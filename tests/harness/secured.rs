@@ -43,7 +43,7 @@ impl Site {
         site
     }
 
-    /// Returns the directory.
+    /// Returns the directory of the web configuration file and its certificates.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -24,7 +24,7 @@ pub struct Authority {
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
 pub struct Identity {
-    /// The certificate.
+    /// The certificate, without its issuer.
     pub certificate: String,
     /// The private key.
     pub key: String,
@@ -72,7 +72,7 @@ impl Identity {
         })
     }
 
-    /// Returns the certificate in DER.
+    /// Returns the certificate in the binary format that rustls takes.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }

@@ -18,7 +18,7 @@ pub struct ConfigError {
 /// to do.
 pub(in crate::app) type Warning = ConfigError;
 
-/// The source of a setting.
+/// The place in which a user wrote a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SettingSource {
     /// The defaults, or the lack of a key.

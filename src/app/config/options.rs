@@ -118,7 +118,6 @@ impl Config {
         }
     }
 
-    /// Returns the options of aggregation.
     pub(in crate::app) fn aggregation_options(&self) -> AggregationOptions {
         let AggregationSection { digits, exact_values, exact_members, gauges, event_buffer, .. } =
             &self.aggregation;

@@ -38,7 +38,6 @@ pub(super) enum Meaning {
     },
 }
 
-/// One sample.
 #[derive(Debug, Serialize)]
 pub(super) struct SampleMeaning {
     name: String,
@@ -88,7 +87,6 @@ pub(super) enum ValueMeaning {
     Member(String),
 }
 
-/// An event.
 #[derive(Debug, Serialize)]
 pub(super) struct EventMeaning {
     title: String,

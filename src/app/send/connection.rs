@@ -88,7 +88,7 @@ impl Connection {
     }
 }
 
-/// Returns a payload with its framing.
+/// Returns a payload with a line feed at its end or, with length framing, its length before it.
 fn framed(payload: &[u8], framing: Framing) -> io::Result<Vec<u8>> {
     Ok(match framing {
         Framing::Lines => [payload, b"\n"].concat(),

@@ -28,17 +28,16 @@ pub(super) struct Request {
     pub sample: Option<SampleArguments>,
 }
 
-/// One sample.
+/// The parts of a sample as the command line has them. They may be invalid.
 #[derive(Debug, Clone)]
 pub(super) struct SampleArguments {
     pub name: String,
-    /// Its value.
     pub value: String,
-    /// Its type on the wire, such as `ms`.
+    /// The type on the wire, such as `ms`.
     pub wire_type: String,
-    /// Its tags, each `KEY` or `KEY:VALUE`.
+    /// Each tag is `KEY` or `KEY:VALUE`.
     pub tags: Vec<String>,
-    /// The share of samples that the sender sends.
+    /// The share of samples that the sender sends, above 0 and at most 1.
     pub rate: Option<String>,
 }
 

@@ -67,7 +67,7 @@ impl Placements {
         self.0.shrink_to(2 * self.0.len());
     }
 
-    /// Returns the quarantined series and the reasons.
+    /// Returns each series that is kept off the page, in sorted order, with the reason.
     pub(super) fn quarantined(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
         self.0.iter().filter_map(|placed| match placed.placement {
             Placement::Member { .. } => None,
@@ -75,7 +75,7 @@ impl Placements {
         })
     }
 
-    /// Returns the merged series and the reasons.
+    /// Returns each series that shares a line of the page with another one, with each reason.
     pub(super) fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
         self.0.iter().flat_map(|placed| {
             let (by_labels, by_series) = match placed.placement {

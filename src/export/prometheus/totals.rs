@@ -133,12 +133,12 @@ impl Totals {
         }
     }
 
-    /// Returns the quarantined series and the reasons.
+    /// Returns each series that is kept off the page, in sorted order, with the reason.
     pub fn quarantined(&self) -> impl Iterator<Item = (&Series, QuarantineReason)> {
         self.placements.quarantined()
     }
 
-    /// Returns the merged series and the reasons.
+    /// Returns each series that shares a line of the page with another one, with each reason.
     pub fn merged(&self) -> impl Iterator<Item = (&Series, MergeReason)> {
         self.placements.merged()
     }
