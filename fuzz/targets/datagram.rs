@@ -22,7 +22,7 @@ use pipeline::Pipeline;
 use serde_json::Value as Json;
 use strum::VariantArray;
 use tallyd::aggregate::AggregationOptions;
-use tallyd::app::explain::{Explainer, ExplainFormat};
+use tallyd::app::explain::{ExplainFormat, Explainer};
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::flush::{IntervalResults, ReloadableSettings};
 use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics};
