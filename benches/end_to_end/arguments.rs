@@ -8,7 +8,7 @@ pub(crate) const LAUNCHER: &str = "--launch";
 pub(crate) const NULL_SINK: &str = "--null-sink";
 
 /// tallyd's default for `listeners.coalesce_delay`.
-const DEFAULT_REST: Duration = Duration::from_millis(20);
+const DEFAULT_REST: Duration = Duration::from_millis(50);
 
 /// The role that the command line selects.
 pub(crate) enum Role {

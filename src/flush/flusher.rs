@@ -47,7 +47,7 @@ pub(crate) struct Flusher<D, R> {
 /// The reason why the flusher wakes.
 #[derive(Debug)]
 enum Event {
-    Command(Reload),
+    Command(Box<Reload>),
     /// The interval has ended while the flusher slept, or during the previous flush.
     IntervalEnd {
         overslept: bool,
@@ -100,7 +100,8 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
         let begin = Instant::now();
         loop {
             let overslept = match self.next_event(commands) {
-                Event::Command(Reload { settings, interval }) => {
+                Event::Command(command) => {
+                    let Reload { settings, interval } = *command;
                     self.aggregator.reload(settings);
                     self.schedule.change_interval(interval, Instant::now(), SystemTime::now());
                     continue;
@@ -134,7 +135,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
         let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
         if !wait.is_zero() {
             return match commands.recv_timeout(wait) {
-                Ok(command) => Event::Command(command),
+                Ok(command) => Event::Command(Box::new(command)),
                 Err(RecvTimeoutError::Timeout) => Event::IntervalEnd { overslept: true },
                 Err(RecvTimeoutError::Disconnected) => Event::Stop,
             };
@@ -143,7 +144,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
             return Event::IntervalEnd { overslept: false };
         }
         match commands.try_recv() {
-            Ok(command) => Event::Command(command),
+            Ok(command) => Event::Command(Box::new(command)),
             Err(TryRecvError::Empty) => Event::IntervalEnd { overslept: false },
             Err(TryRecvError::Disconnected) => Event::Stop,
         }

@@ -291,7 +291,7 @@ impl ReceiverThread {
                 break;
             }
             let error = match received {
-                Ok(_) | Err(Errno::EAGAIN) => {
+                Ok(()) | Err(Errno::EAGAIN) => {
                     failing_since = None;
                     flags = MsgFlags::MSG_DONTWAIT;
                     rests.add(&batch);
