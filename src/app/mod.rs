@@ -38,6 +38,7 @@ pub fn run() -> ExitCode {
     let environment = Environment::pick(std::env::vars_os());
     match command.unwrap_or(Command::Run) {
         Command::Run => {
+            signals::hold();
             let file = sources.config.clone();
             let load: Load = Arc::new(move |occasion| load(&sources, &environment, true, occasion));
             daemon::run(&load, file.as_deref())

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use nix::sys::signal::Signal as Number;
+use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::model::Thinned;
@@ -36,9 +36,23 @@ pub(super) struct Signals {
     pub(super) hang_up: Signal,
 }
 
+/// Holds back all signals until [`Signals::new`] handles them. Without this, a signal at the very start would end the
+/// process.
+pub(super) fn hold() {
+    // This fails only if the kernel does not know the call.
+    _ = SigSet::all().thread_block();
+}
+
 impl Signals {
-    /// Handles all signals from now on. A signal that arrives before anything waits for it is kept.
+    /// Handles all signals from now on, including those that [`hold`] has held back. A signal that arrives before
+    /// anything waits for it is kept.
     pub(super) fn new() -> io::Result<Self> {
+        let signals = Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hang_up: signal(SignalKind::hangup())?,
+        };
         let named = IGNORED.map(|number| (number as i32, number.as_str().to_owned()));
         let first = libc::SIGRTMIN();
         let real_time =
@@ -46,12 +60,8 @@ impl Signals {
         for (number, name) in named.into_iter().chain(real_time) {
             tokio::spawn(log_ignored(signal(SignalKind::from_raw(number))?, name));
         }
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        SigSet::all().thread_unblock()?;
+        Ok(signals)
     }
 
     /// Waits for a further signal, which ends a slow stop, and returns its number. Ignores repetitions of the first

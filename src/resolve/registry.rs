@@ -181,7 +181,7 @@ impl Registry {
     fn room(&self) -> Limits {
         let Limits { series, bytes } = self.limits();
         Limits {
-            series: series + self.idle_series.load(Relaxed).min(series),
+            series: series.saturating_add(self.idle_series.load(Relaxed).min(series)),
             bytes: bytes.saturating_add(self.idle_bytes.load(Relaxed).min(bytes)),
         }
     }
