@@ -147,7 +147,8 @@ impl Budget {
         let earned = (elapsed.as_secs_f64() / 60.0 * BUDGET as f64) as usize;
         if earned > 0 {
             self.left = (self.left + earned).min(BUDGET);
-            self.at = now;
+            // This keeps the time of the fraction of a byte.
+            self.at += Duration::from_secs_f64(earned as f64 * 60.0 / BUDGET as f64).min(elapsed);
         }
         let is_enough = bytes <= self.left;
         if is_enough {

@@ -36,8 +36,8 @@ pub(super) struct Signals {
     pub(super) hang_up: Signal,
 }
 
-/// Holds back all signals until [`Signals::new`] handles them. Without this, a signal at the very start would end the
-/// process.
+/// Holds back all signals until [`Signals::new`] handles them, also those that the parent process had held back. Without
+/// this, a signal during the first milliseconds would end the process.
 pub(super) fn hold() {
     // This fails only if the kernel does not know the call.
     _ = SigSet::all().thread_block();

@@ -42,6 +42,8 @@ pub(crate) struct Flusher<D, R> {
     messages: FlushMessages,
     /// True if a command was executed after the latest flush, although the next one was due.
     has_put_off: bool,
+    /// True if the latest command came after the end of the interval, so the flusher had overslept.
+    has_overslept: bool,
 }
 
 /// The reason why the flusher wakes.
@@ -91,7 +93,16 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
             last_flush: telemetry.gauge("last_flush_timestamp_seconds", &[]),
         };
         let messages = FlushMessages::default();
-        Self { aggregator, schedule, receivers, exporters, telemetry, messages, has_put_off: false }
+        Self {
+            aggregator,
+            schedule,
+            receivers,
+            exporters,
+            telemetry,
+            messages,
+            has_put_off: false,
+            has_overslept: false,
+        }
     }
 
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
@@ -118,7 +129,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
             let start = Instant::now();
             let ended = self.schedule.end(start, SystemTime::now());
             self.flush(begin.elapsed(), ended);
-            self.has_put_off = false;
+            (self.has_put_off, self.has_overslept) = (false, false);
             let duration = start.elapsed();
             self.telemetry.duration.set(duration.as_secs_f64());
             tracing::debug!(?duration, late = ended.late, "flushed");
@@ -132,20 +143,24 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
     /// the flush. So commands take effect even if each flush takes longer than the interval, and cannot delay a flush,
     /// however many arrive.
     fn next_event(&mut self, commands: &Receiver<Reload>) -> Event {
-        let wait = self.schedule.deadline().saturating_duration_since(Instant::now());
+        let deadline = self.schedule.deadline();
+        let wait = deadline.saturating_duration_since(Instant::now());
         if !wait.is_zero() {
-            return match commands.recv_timeout(wait) {
+            let received = commands.recv_timeout(wait);
+            self.has_overslept = Instant::now() > deadline;
+            return match received {
                 Ok(command) => Event::Command(Box::new(command)),
                 Err(RecvTimeoutError::Timeout) => Event::IntervalEnd { overslept: true },
                 Err(RecvTimeoutError::Disconnected) => Event::Stop,
             };
         }
+        let overslept = self.has_overslept;
         if std::mem::replace(&mut self.has_put_off, true) {
-            return Event::IntervalEnd { overslept: false };
+            return Event::IntervalEnd { overslept };
         }
         match commands.try_recv() {
             Ok(command) => Event::Command(Box::new(command)),
-            Err(TryRecvError::Empty) => Event::IntervalEnd { overslept: false },
+            Err(TryRecvError::Empty) => Event::IntervalEnd { overslept },
             Err(TryRecvError::Disconnected) => Event::Stop,
         }
     }

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
 
 use super::coalesce::{Arrived, Coalescing, Room};
-use super::drain::{DrainAnswers, DrainRequests};
+use super::drain::{self, DrainAnswers, DrainRequests};
 use super::socket_memory::SocketMemory;
 use crate::aggregate::Shard;
 use crate::model::Counter;
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The time after which a receiver gives up if every call fails.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The classic BPF program `ret #0`, which drops every datagram.
 const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
@@ -123,8 +123,8 @@ fn refuse_datagrams(socket: &UdpSocket) -> io::Result<()> {
     connected
 }
 
-/// The number of datagrams that a Unix socket holds, if the kernel does not tell.
-const UNIX_QUEUE: f64 = 10.0;
+/// The number of datagrams that a Unix socket holds by default.
+const UNIX_QUEUE: i32 = 10;
 
 impl DatagramSocket {
     /// Returns the room for datagrams that nothing has read.
@@ -136,13 +136,14 @@ impl DatagramSocket {
             }
             Self::Unix(_) => {
                 let limit = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
-                let limit = limit.ok().and_then(|limit| limit.trim().parse().ok());
-                Room::Datagrams(limit.unwrap_or(UNIX_QUEUE))
+                let limit = limit.ok().and_then(|limit| limit.trim().parse().ok()).unwrap_or(UNIX_QUEUE);
+                // The kernel reads a negative number as a very large one.
+                Room::Datagrams(f64::from(limit as u32).max(1.0))
             }
         }
     }
 
-    /// Returns the bytes that wait in the socket, as the kernel counts them. A Unix socket does not tell.
+    /// Returns the bytes that wait in the socket, as the kernel counts them. The kernel does not report them for a Unix socket.
     fn waiting_bytes(&self) -> f64 {
         match self {
             Self::Udp(socket) => SocketMemory::of(socket).map_or(0.0, |memory| f64::from(memory.used())),
@@ -296,6 +297,10 @@ impl ReceiverThread {
                     flags = MsgFlags::MSG_DONTWAIT;
                     rests.add(&batch);
                     if batch.count == BATCH {
+                        if rests.empty_at.elapsed() > drain::PATIENCE {
+                            // Nothing is left of what had arrived during a rest, so the flush need not wait.
+                            drains.end_rest();
+                        }
                         continue;
                     }
                     // There was no further datagram.
@@ -319,7 +324,7 @@ impl ReceiverThread {
                 }
                 Instant::now()
             });
-            if is_lasting(error) || since.elapsed() > PATIENCE {
+            if is_lasting(error) || since.elapsed() > FAILURE_PATIENCE {
                 return Err(error);
             }
             thread::sleep(PAUSE);
@@ -400,7 +405,8 @@ impl Rests {
     /// Adds the datagrams of a batch.
     fn add(&mut self, batch: &Batch) {
         self.arrived.datagrams += batch.count as u64;
-        self.arrived.bytes += batch.lengths[..batch.count].iter().map(|(length, _)| length).sum::<usize>();
+        let lengths = batch.lengths[..batch.count].iter().map(|&(length, _)| length);
+        self.arrived.largest = lengths.fold(self.arrived.largest, usize::max);
     }
 
     /// Returns the length of the next rest, or `None` if the receiver should sleep. The socket is empty.
@@ -413,6 +419,7 @@ impl Rests {
 
     /// Notes how much has arrived during a rest.
     fn end(&mut self, socket: &DatagramSocket) {
+        self.arrived.rested = self.empty_at.elapsed();
         if let Room::Bytes(bytes) = self.room {
             self.arrived.filled = socket.waiting_bytes() / bytes;
         }
@@ -421,7 +428,7 @@ impl Rests {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{drain, socket_drops};
+    use super::super::socket_drops;
     use super::*;
     use crate::aggregate::{AggregationOptions, SharedState};
     use crate::model::{Telemetry, Value};

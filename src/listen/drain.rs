@@ -52,7 +52,7 @@ struct Receiver {
 struct State {
     /// The latest request that was answered.
     answered: AtomicU64,
-    /// True from the start of a rest until the receiver has seen its socket empty and sleeps in the kernel.
+    /// True from the start of a rest until the receiver has seen its socket empty and is about to sleep in the kernel.
     is_resting: AtomicBool,
 }
 
@@ -88,7 +88,7 @@ impl DrainRequests {
         let request = self.0.latest.fetch_add(1, SeqCst) + 1;
         let receivers = self.0.receivers.lock();
         receivers.iter().for_each(|receiver| receiver.thread.unpark());
-        let patience = lateness.map_or(PATIENCE, |lateness| lateness.min(LATE_PATIENCE));
+        let patience = lateness.map_or(PATIENCE, |lateness| lateness.clamp(PATIENCE, LATE_PATIENCE));
         let begin = Instant::now();
         let is_drained = |receiver: &Receiver| {
             receiver.state.upgrade().is_none_or(|state| {

@@ -241,7 +241,7 @@ impl Listeners {
                 tracing::warn!(
                     granted,
                     requested,
-                    "the kernel grants a smaller receive buffer; for bursts run `sysctl -w net.core.rmem_max={requested}`"
+                    "the kernel grants a smaller receive buffer, so bursts may be lost and receivers rest less; run `sysctl -w net.core.rmem_max={requested}`"
                 );
             }
         }
