@@ -54,11 +54,10 @@ pub struct Shard {
 /// The number of lines to look at before recording them: as many as a typical datagram has.
 const AHEAD: usize = 32;
 
-/// The number of patterns, key bytes and slots that a shard holds.
+/// The number of patterns and slots that a shard holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     patterns: usize,
-    key_bytes: usize,
     lengths: Lengths,
 }
 
@@ -79,10 +78,9 @@ impl ShardReset {
         share: f64,
         mapping: Option<Arc<Mapping>>,
     ) -> Self {
-        let scaled = |count: usize| (count as f64 * share) as usize;
         let mut columns = Columns::new(options);
         columns.reserve(size.lengths.scaled(share));
-        let cache = LineCache::with_capacity(scaled(size.patterns), scaled(size.key_bytes));
+        let cache = LineCache::with_capacity((size.patterns as f64 * share) as usize);
         Self { cache, columns, mapping }
     }
 
@@ -180,7 +178,7 @@ impl Shard {
             *entry = cache.first_entry(hash);
         }
         let Columns { counters, timings, values, members, .. } = &self.columns;
-        let read = entries.iter().fold(0, |read, &entry| {
+        let read = entries.iter().zip(batch).fold(0, |read, (&entry, &(line, _))| {
             let Destination { target, slot, .. } = entry.destination();
             let of_slot = match target {
                 Target::Counter => counters.touch(slot),
@@ -190,7 +188,7 @@ impl Shard {
                 // Gauges are behind locks, and patterns with a rule's effect are few.
                 Target::Gauge | Target::AbsoluteGauge | Target::Ruled => 0,
             };
-            read ^ of_slot ^ cache.touch(entry)
+            read ^ of_slot ^ cache.touch(entry, line.before(), line.after())
         });
         // The result is unused. Passing it on keeps the compiler from removing the reads.
         std::hint::black_box(read);
@@ -385,8 +383,7 @@ impl Shard {
     }
 
     pub(crate) fn size(&self) -> Size {
-        let (patterns, key_bytes) = self.resolver.size();
-        Size { patterns, key_bytes, lengths: self.columns.lengths() }
+        Size { patterns: self.resolver.cache().len(), lengths: self.columns.lengths() }
     }
 
     /// Reserves memory in `next` for as many slots as the shard has.

@@ -23,6 +23,9 @@ use crate::resolve::{AggregateKind, Limits, SeriesId};
 pub(super) struct Expiry {
     /// The announced series that wait to be dropped, if any.
     announced: Option<Announced>,
+    /// Whether identities have moved since the shards forgot their line patterns. Patterns learned before the move keep
+    /// the old pages in memory.
+    has_moved: bool,
     next_search: Duration,
 }
 
@@ -50,7 +53,7 @@ pub(super) struct Dropped {
 impl Expiry {
     /// Returns true if the shards must forget their line patterns at the next rotation.
     pub(super) fn needs_reset(&self) -> bool {
-        self.announced.is_some()
+        self.announced.is_some() || self.has_moved
     }
 
     /// Returns the share of all series that are likely to live on.
@@ -68,8 +71,13 @@ impl Expiry {
         now: Duration,
         was_reset: bool,
     ) -> Dropped {
+        if was_reset {
+            self.has_moved = false;
+        }
         if was_reset && let Some(announced) = self.announced.take() {
-            return drop_idle(&announced, shared, catalog, policies, now);
+            let (dropped, has_moved) = drop_idle(&announced, shared, catalog, policies, now);
+            self.has_moved = has_moved;
+            return dropped;
         }
         let excess = shared.registry.excess();
         let is_due = now >= self.next_search || excess.series > 0 || excess.bytes > 0;
@@ -119,13 +127,14 @@ fn announce_idle(
     Some(Announced { dying: count, of: catalog.entries().len(), at, giving_way })
 }
 
+/// Drops the announced series that are still idle. Also returns whether identities of other series have moved.
 fn drop_idle(
     announced: &Announced,
     shared: &SharedState,
     catalog: &mut Catalog,
     policies: &Policies,
     now: Duration,
-) -> Dropped {
+) -> (Dropped, bool) {
     let SharedState { registry, gauges, .. } = shared;
     let dropped = EnumMap::<AggregateKind, _>::from_fn(|aggregate| {
         let is_idle = |id: SeriesId| {
@@ -142,7 +151,7 @@ fn drop_idle(
     });
     let mut result = Dropped::default();
     if dropped.values().all(Vec::is_empty) {
-        return result;
+        return (result, false);
     }
     for (aggregate, ids) in &dropped {
         for &id in ids {
@@ -150,11 +159,13 @@ fn drop_idle(
             result.bytes += catalog.series()[catalog.position(aggregate, id)].identity_len();
         }
     }
+    let mut has_moved = false;
     for &kind in AggregateKind::VARIANTS {
         let moved = registry.compact(kind);
+        has_moved |= !moved.is_empty();
         catalog.remove(kind, &dropped[kind], &moved);
     }
-    result
+    (result, has_moved)
 }
 
 /// Returns true if a series that was last seen at `seen`, in seconds, is idle at `now`.

@@ -1,13 +1,16 @@
 //! Keeps the texts of many series in a few large pages, which snapshots share.
 //!
 //! ```text
-//!  pages:  [ a LF c | b LF k LF v LF c | ... ]  closed, shared      [ z LF c | ...     open: grows
-//!            ^ StringRef                          with snapshots
+//!  pages:  [ LF |c a LF c LF |c|#k:v b LF k LF v LF c ... ]  closed, shared      [ LF |c z LF c ...     open: grows
+//!                  ^ StringRef       ^ StringRef               with snapshots
 //! ```
 //!
-//! A closed page accepts no more texts, so snapshots can share it without a lock. It is freed when all its texts are
-//! released and no snapshot holds it. If most texts of a page are released, the owner of the remaining texts should
-//! move them.
+//! A line feed and the ending of the series' first line pattern precede each text. So shards can use the pages as keys
+//! of their line caches ([`Texts`](super::texts::Texts)).
+//!
+//! A closed page accepts no more texts, so snapshots and shards can share it without a lock. It is freed when all its
+//! texts are released and no snapshot or shard holds it. If most texts of a page are released, the owner of the
+//! remaining texts should move them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ const PAGE: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StringRef {
     page: u32,
+    /// The offset of the text, after its ending.
     at: u16,
     /// [`WHOLE`] means the whole page, and 0 means no text.
     len: u16,
@@ -32,6 +36,16 @@ impl StringRef {
 
     pub(crate) fn is_none(self) -> bool {
         self.len == 0
+    }
+
+    /// Returns the number of the page.
+    pub(super) fn page(self) -> u32 {
+        self.page
+    }
+
+    /// Returns the offset of the text within its page.
+    pub(super) fn at(self) -> u16 {
+        self.at
     }
 }
 
@@ -46,21 +60,44 @@ pub(crate) struct StringArena {
     open: String,
     /// The number of the open page.
     open_number: u32,
-    /// The number of bytes in the open page that belong to unreleased texts.
+    /// The number of bytes in the open page that belong to unreleased texts and their endings.
     open_live: usize,
+    /// The number of pages that were closed so far.
+    serial: u64,
 }
 
 #[derive(Debug)]
 struct Page {
     text: Arc<Box<str>>,
-    /// The number of bytes that belong to unreleased texts.
+    /// The number of bytes that belong to unreleased texts and their endings.
     live: usize,
+    serial: u64,
+}
+
+/// The content of a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PageText<'a> {
+    Closed(&'a Arc<Box<str>>),
+    /// The page still grows.
+    Open(&'a str),
+}
+
+impl<'a> PageText<'a> {
+    pub(super) fn as_str(self) -> &'a str {
+        match self {
+            PageText::Closed(text) => text,
+            PageText::Open(text) => text,
+        }
+    }
 }
 
 impl StringArena {
-    /// Adds a text, which must not be empty.
-    pub(crate) fn push(&mut self, text: &str) -> StringRef {
-        if self.open.len() + text.len() >= PAGE {
+    /// Adds a text after its ending. The text must not be empty, and the ending must be at most as long. The ending must
+    /// not contain a line feed. A text with more than 64 KiB gets no ending.
+    pub(crate) fn push(&mut self, ending: &str, text: &str) -> StringRef {
+        let is_whole = text.len() >= usize::from(WHOLE);
+        let size = if is_whole { text.len() } else { 1 + ending.len() + text.len() };
+        if self.open.len() + size >= PAGE {
             self.close();
         }
         if self.open.is_empty() {
@@ -70,15 +107,19 @@ impl StringArena {
                 self.closed.len() as u32 - 1
             });
         }
-        let at = self.open.len();
-        self.open.push_str(text);
-        self.open_live += text.len();
+        self.open_live += size;
         let page = self.open_number;
-        if text.len() >= usize::from(WHOLE) {
+        if is_whole {
+            self.open.push_str(text);
             self.close();
             return StringRef { page, at: 0, len: WHOLE };
         }
-        // Both numbers are below `PAGE`.
+        self.open.push('\n');
+        self.open.push_str(ending);
+        let at = self.open.len();
+        self.open.push_str(text);
+        // Both numbers are below `PAGE`: either the page is, or it holds only this text and an ending of at most its
+        // length.
         StringRef { page, at: at as u16, len: text.len() as u16 }
     }
 
@@ -89,17 +130,42 @@ impl StringArena {
         }
         let text = std::mem::take(&mut self.open).into_boxed_str();
         let live = std::mem::take(&mut self.open_live);
-        self.closed[self.open_number as usize] = Some(Page { text: Arc::new(text), live });
+        let page = Page { text: Arc::new(text), live, serial: self.serial };
+        self.serial += 1;
+        self.closed[self.open_number as usize] = Some(page);
         self.release_if_dead(self.open_number);
+    }
+
+    /// Returns the content of a page and its serial number, which no other page ever has. Returns `None` if no page has
+    /// this number.
+    pub(super) fn page(&self, number: u32) -> Option<(u64, PageText<'_>)> {
+        match self.closed.get(number as usize)? {
+            Some(page) => Some((page.serial, PageText::Closed(&page.text))),
+            None if number == self.open_number && !self.open.is_empty() => {
+                Some((self.serial, PageText::Open(&self.open)))
+            }
+            None => None,
+        }
     }
 
     /// Returns the text, which must not have been released.
     pub(crate) fn text(&self, text_ref: StringRef) -> &str {
-        let text = match &self.closed[text_ref.page as usize] {
+        let page = self.page_of(text_ref);
+        &page[range(text_ref, page)]
+    }
+
+    /// Returns the ending before a text, which must not have been released.
+    pub(crate) fn ending(&self, text_ref: StringRef) -> &str {
+        let page = self.page_of(text_ref);
+        let at = range(text_ref, page).start;
+        page[..at].rfind('\n').map_or("", |line_feed| &page[line_feed + 1..at])
+    }
+
+    fn page_of(&self, text_ref: StringRef) -> &str {
+        match &self.closed[text_ref.page as usize] {
             Some(page) => &page.text,
             None => self.open.as_str(),
-        };
-        &text[range(text_ref, text)]
+        }
     }
 
     /// Returns the series with this identity, or `None` while its page is open.
@@ -108,9 +174,10 @@ impl StringArena {
         Some(Series::in_page(&page.text, range(text_ref, &page.text)))
     }
 
-    /// Releases a text.
+    /// Releases a text and its ending.
     pub(crate) fn release(&mut self, text_ref: StringRef) {
-        let len = self.text(text_ref).len();
+        let is_whole = text_ref.len == WHOLE;
+        let len = self.text(text_ref).len() + if is_whole { 0 } else { 1 + self.ending(text_ref).len() };
         match &mut self.closed[text_ref.page as usize] {
             Some(page) => page.live -= len,
             None => self.open_live -= len,
@@ -161,9 +228,10 @@ mod tests {
     #[test]
     fn a_page_is_freed_with_its_last_text_and_its_number_reused() {
         let mut arena = StringArena::default();
-        let (a, b) = (arena.push("a"), arena.push("bb"));
+        let (a, b) = (arena.push("", "a"), arena.push("|c", "bb"));
         arena.close();
         let series = arena.series(b);
+        assert_eq!((arena.ending(a), arena.ending(b)), ("", "|c"));
         arena.release(a);
         assert_eq!(arena.text(b), "bb");
         assert!(!arena.is_sparse(b));
@@ -174,14 +242,14 @@ mod tests {
             Some("bb"),
             "a snapshot still holds it"
         );
-        assert_eq!(arena.push("c"), StringRef { page: 0, at: 0, len: 1 });
+        assert_eq!(arena.push("", "c"), StringRef { page: 0, at: 1, len: 1 });
         assert_eq!(arena.closed.len(), 1);
     }
 
     #[test]
     fn a_text_in_the_open_page_can_be_released_but_not_shared() {
         let mut arena = StringArena::default();
-        let a = arena.push("a");
+        let a = arena.push("", "a");
         assert_eq!(arena.series(a), None);
         arena.release(a);
         arena.close();
@@ -197,13 +265,16 @@ mod tests {
             let mut arena = StringArena::default();
             let text = |(index, &len): (usize, &usize)| ["a", "b", "c"][index % 3].repeat(len);
             let texts: Vec<_> = lengths.iter().enumerate().map(text).collect();
-            let refs: Vec<_> = texts.iter().map(|text| arena.push(text)).collect();
+            let ending = |text: &str| "|c".repeat(text.len() / 2 % 50);
+            let refs: Vec<_> = texts.iter().map(|text| arena.push(&ending(text), text)).collect();
             arena.close();
             for (&text_ref, _) in refs.iter().zip(&released).filter(|(_, released)| **released) {
                 arena.release(text_ref);
             }
             for ((&text_ref, text), _) in refs.iter().zip(&texts).zip(&released).filter(|(_, released)| !**released) {
                 prop_assert_eq!(arena.text(text_ref), text);
+                let has_ending = text.len() < usize::from(WHOLE);
+                prop_assert_eq!(arena.ending(text_ref), if has_ending { ending(text) } else { String::new() });
                 prop_assert_eq!(arena.series(text_ref).map(|series| series.identity().to_owned()), Some(text.clone()));
             }
         }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
+use super::texts::{Key, TextRef, Texts};
 use crate::model::Kind;
 
 /// The column that records the samples of a pattern.
@@ -66,8 +67,8 @@ pub(crate) enum RuleEffect {
 /// lookups several times faster (`docs/design/line-cache.md`):
 ///
 /// - It hashes the key in place, in the datagram.
-/// - It is one array of 16-byte entries with linear probing, so a successful lookup reads one cache line of it.
-/// - It keeps all keys in one arena, so no lookup follows a pointer to a separate allocation.
+/// - It is one array of 14-byte entries with linear probing, so a successful lookup reads one or two cache lines of it.
+/// - Its keys are in large pages that shards share ([`Texts`]), so each further shard takes no memory for them.
 #[derive(Debug)]
 pub(crate) struct LineCache {
     /// Each table has its own random key, so no sender can choose patterns that collide.
@@ -75,8 +76,7 @@ pub(crate) struct LineCache {
     /// At most [`capacity`] of them are in use.
     entries: Box<[Entry]>,
     len: usize,
-    /// The concatenated keys. A key is the bytes before the value, a colon, and the bytes after the value.
-    keys: Vec<u8>,
+    texts: Texts,
     /// The distinct weights of the patterns. The first one is 1.
     weights: Vec<f64>,
     effects: Vec<RuleEffect>,
@@ -84,21 +84,27 @@ pub(crate) struct LineCache {
     overflowed: bool,
 }
 
-/// An entry of the table.
+/// An entry of the table. Each shard has one per pattern, so it has no padding.
 #[derive(Debug, Clone, Copy)]
+#[repr(C, packed(2))]
 pub(crate) struct Entry {
     hash: u32,
-    key_start: u32,
-    /// 0 marks a free entry.
-    key_len: u16,
+    /// [`TextRef::NONE`] marks a free entry.
+    text: TextRef,
+    slot: u32,
     weight_index: u8,
     target: Target,
-    slot: u32,
 }
 
 impl Entry {
     pub(crate) const FREE: Self =
-        Self { hash: 0, key_start: 0, key_len: 0, weight_index: 0, target: Target::Counter, slot: 0 };
+        Self { hash: 0, text: TextRef::NONE, slot: 0, weight_index: 0, target: Target::Counter };
+
+    #[inline(always)]
+    fn is_free(self) -> bool {
+        let Self { text, .. } = self;
+        text == TextRef::NONE
+    }
 
     #[inline(always)]
     pub(crate) fn destination(self) -> Destination {
@@ -113,8 +119,8 @@ impl Entry {
 const CACHED: usize = 1 << 16;
 
 impl LineCache {
-    /// Returns an empty cache with room for `patterns` patterns whose keys take `key_bytes` bytes.
-    pub(crate) fn with_capacity(patterns: usize, key_bytes: usize) -> Self {
+    /// Returns an empty cache with room for `patterns` patterns.
+    pub(crate) fn with_capacity(patterns: usize) -> Self {
         let mut entries = 1024;
         while capacity(entries) < patterns {
             entries = grown(entries);
@@ -123,7 +129,7 @@ impl LineCache {
             hasher: RandomState::default(),
             entries: vec![Entry::FREE; entries].into(),
             len: 0,
-            keys: Vec::with_capacity(key_bytes),
+            texts: Texts::default(),
             weights: vec![1.0],
             effects: Vec::new(),
             overflowed: false,
@@ -134,8 +140,14 @@ impl LineCache {
         self.len
     }
 
+    /// Returns the number of bytes of the keys that the shard does not share.
     pub(crate) fn key_bytes(&self) -> usize {
-        self.keys.len()
+        self.texts.own_bytes()
+    }
+
+    /// Returns the keys, in which the caller may look for a place for a new one.
+    pub(super) fn texts(&mut self) -> &mut Texts {
+        &mut self.texts
     }
 
     /// Returns the number of occurrences that one sample with this destination represents.
@@ -166,35 +178,35 @@ impl LineCache {
         self.entries[home(hash, self.entries.len())]
     }
 
-    /// Reads the first and the last byte of an entry's key to bring them into the CPU cache.
+    /// Reads the first and the last byte of an entry's key, which should be that of this line, to bring them into the
+    /// CPU cache.
     #[inline(always)]
-    pub(crate) fn touch(&self, Entry { key_start, key_len, .. }: Entry) -> u64 {
-        let read = |at: usize| self.keys.get(at).copied().map_or(0, u64::from);
-        read(key_start as usize) ^ read(key_start as usize + usize::from(key_len))
+    pub(crate) fn touch(&self, Entry { text, .. }: Entry, before: &[u8], after: &[u8]) -> u64 {
+        self.texts.touch(text, before, after)
     }
 
-    /// Returns the destination of a line's samples by the line's [`hash`](Self::hash), or `None` if its pattern is
+    /// Returns the destination of the samples with this key by its [`hash`](Self::hash), or `None` if the key is
     /// unknown.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: u32, before: &[u8], after: &[u8]) -> Option<Destination> {
+    pub(super) fn find(&self, hash: u32, key: Key<'_>) -> Option<Destination> {
         let mut index = home(hash, self.entries.len());
         loop {
             // The search wraps around to the first entry.
-            let Some(entry) = self.entries.get(index) else {
+            let Some(&entry) = self.entries.get(index) else {
                 index = 0;
                 continue;
             };
-            if entry.key_len == 0 {
+            if entry.is_free() {
                 return None;
             }
-            if entry.hash == hash && self.is_key(entry, before, after) {
+            if entry.hash == hash && self.texts.is_key(entry.text, key) {
                 return Some(entry.destination());
             }
             index += 1;
         }
     }
 
-    /// Returns true if a pattern could not be remembered because its key exceeds 64 KiB or all keys exceed 4 GiB.
+    /// Returns true if a pattern could not be remembered because its key exceeds 64 KiB or 65,536 pages hold keys.
     pub(crate) fn has_overflowed(&self) -> bool {
         self.overflowed
     }
@@ -204,30 +216,27 @@ impl LineCache {
         self.effects[destination.slot as usize]
     }
 
-    /// Remembers a pattern that [`find`](Self::find) does not know, unless its key is too long.
-    pub(crate) fn insert(&mut self, before: &[u8], after: &[u8], destination: Destination) {
-        let length = before.len() + 1 + after.len();
-        let (Ok(key_start), Ok(key_len)) = (u32::try_from(self.keys.len()), u16::try_from(length)) else {
+    /// Remembers a pattern that [`find`](Self::find) does not know, unless its key is too long. `shared` is the place of
+    /// its key in a page that shards share, if there is one.
+    pub(super) fn insert(&mut self, key: Key<'_>, shared: Option<TextRef>, destination: Destination) {
+        let Some(text) = shared.or_else(|| self.texts.push(key)) else {
             self.overflowed = true;
             return;
         };
         if self.len >= capacity(self.entries.len()) {
             self.grow();
         }
-        self.keys.extend_from_slice(before);
-        self.keys.push(b':');
-        self.keys.extend_from_slice(after);
         let Destination { target, slot, weight_index } = destination;
-        let hash = self.hash(before, after);
-        put(&mut self.entries, Entry { hash, key_start, key_len, weight_index, target, slot });
+        let hash = self.hash(key.before, key.after);
+        put(&mut self.entries, Entry { hash, text, slot, weight_index, target });
         self.len += 1;
     }
 
     /// Remembers the effect that a rule has on samples of a pattern.
-    pub(crate) fn insert_effect(&mut self, before: &[u8], after: &[u8], effect: RuleEffect) {
+    pub(super) fn insert_effect(&mut self, key: Key<'_>, shared: Option<TextRef>, effect: RuleEffect) {
         self.effects.push(effect);
         let slot = self.effects.len() as u32 - 1;
-        self.insert(before, after, Destination { target: Target::Ruled, slot, weight_index: 0 });
+        self.insert(key, shared, Destination { target: Target::Ruled, slot, weight_index: 0 });
     }
 
     /// Returns the hash of the bytes before and after a line's value.
@@ -240,19 +249,9 @@ impl LineCache {
         (hash ^ (hash >> 32)) as u32
     }
 
-    #[inline(always)]
-    fn is_key(&self, entry: &Entry, before: &[u8], after: &[u8]) -> bool {
-        let key = &self.keys[entry.key_start as usize..][..usize::from(entry.key_len)];
-        // `before` holds no colon in a split line, so the colon after it is the separator.
-        key.len() == before.len() + 1 + after.len()
-            && &key[..before.len()] == before
-            && key[before.len()] == b':'
-            && &key[before.len() + 1..] == after
-    }
-
     fn grow(&mut self) {
         let mut entries = vec![Entry::FREE; grown(self.entries.len())].into_boxed_slice();
-        for entry in self.entries.iter().filter(|entry| entry.key_len > 0) {
+        for entry in self.entries.iter().filter(|entry| !entry.is_free()) {
             put(&mut entries, *entry);
         }
         self.entries = entries;
@@ -263,19 +262,17 @@ impl LineCache {
 ///
 /// Small tables stay mostly free, so most lookups end at the first entry. Large tables are fuller to save memory.
 fn capacity(entries: usize) -> usize {
-    if entries < 1 << 16 {
-        entries / 4
-    } else if entries < 1 << 20 {
-        entries / 2
-    } else {
-        entries / 4 * 3
-    }
+    if entries < LARGE { entries / 4 } else { entries / 5 * 4 }
 }
 
-/// Returns the next size of a table. It grows by half, because doubling would leave too much of a large table unused.
+/// Returns the next size of a table. A large table grows by an eighth, because a longer step would leave too much of it
+/// unused.
 fn grown(entries: usize) -> usize {
-    entries / 2 * 3
+    if entries < LARGE { entries / 2 * 3 } else { entries / 8 * 9 }
 }
+
+/// The number of entries from which a table is large.
+const LARGE: usize = 1 << 16;
 
 /// Returns the index at which the lookup of a hash starts, for any number of entries (Lemire: *A fast alternative to the
 /// modulo reduction*, 2016).
@@ -288,7 +285,7 @@ fn home(hash: u32, entries: usize) -> usize {
 fn put(entries: &mut [Entry], entry: Entry) {
     let home = home(entry.hash, entries.len());
     let (up_to_home, from_home) = entries.split_at_mut(home);
-    if let Some(free) = from_home.iter_mut().chain(up_to_home).find(|entry| entry.key_len == 0) {
+    if let Some(free) = from_home.iter_mut().chain(up_to_home).find(|entry| entry.is_free()) {
         *free = entry;
     }
 }
@@ -299,21 +296,35 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::texts::PATTERN_END;
     use super::*;
 
+    fn key<'a>(before: &'a [u8], after: &'a [u8]) -> Key<'a> {
+        Key { before, after, end: PATTERN_END }
+    }
+
     fn find(cache: &LineCache, before: &[u8], after: &[u8]) -> Option<Destination> {
-        cache.find(cache.hash(before, after), before, after)
+        cache.find(cache.hash(before, after), key(before, after))
     }
 
     #[test]
-    fn an_entry_takes_a_quarter_of_a_cache_line() {
-        assert_eq!(size_of::<Entry>(), 16);
+    fn an_entry_has_no_padding() {
+        assert_eq!(size_of::<Entry>(), 14);
+    }
+
+    #[test]
+    fn a_large_table_is_at_least_seven_tenths_full_when_it_grows() {
+        let mut entries = LARGE;
+        while entries < 100_000_000 {
+            assert!(capacity(entries) * 10 >= grown(entries) * 7, "{entries}");
+            entries = grown(entries);
+        }
     }
 
     #[test]
     fn each_table_hashes_with_its_own_key() {
         let hashes = || {
-            let cache = LineCache::with_capacity(0, 0);
+            let cache = LineCache::with_capacity(0);
             [&b"a"[..], b"b", b"c.d"].map(|before| cache.hash(before, b"|c"))
         };
         assert_ne!(hashes(), hashes());
@@ -321,9 +332,9 @@ mod tests {
 
     #[test]
     fn the_boundary_between_name_and_rest_is_part_of_the_key() {
-        let mut cache = LineCache::with_capacity(0, 0);
+        let mut cache = LineCache::with_capacity(0);
         let destination = Destination { target: Target::Counter, slot: 7, weight_index: 0 };
-        cache.insert(b"a", b"|c|#t", destination);
+        cache.insert(key(b"a", b"|c|#t"), None, destination);
         assert!(find(&cache, b"a", b"|c|#t").is_some());
         assert!(find(&cache, b"a|c", b"|#t").is_none());
         assert!(find(&cache, b"a", b"|c").is_none());
@@ -331,7 +342,7 @@ mod tests {
 
     #[test]
     fn patterns_refer_to_at_most_256_weights() {
-        let mut cache = LineCache::with_capacity(0, 0);
+        let mut cache = LineCache::with_capacity(0);
         assert_eq!(cache.index_of_weight(1.0), Some(0));
         for index in 1..=255_u8 {
             assert_eq!(cache.index_of_weight(f64::from(index) + 1.5), Some(index));
@@ -342,14 +353,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_table_behaves_like_a_standard_map(keys in proptest::collection::vec(("[a-d]{1,3}", "[|c#d]{0,3}"), 0..2000)) {
-            let mut cache = LineCache::with_capacity(0, 0);
+        fn the_table_behaves_like_a_standard_map(keys in proptest::collection::vec(("[a-d]{1,3}", "[|c#d]{1,3}"), 0..2000)) {
+            let mut cache = LineCache::with_capacity(0);
             let mut model = HashMap::new();
             for (slot, (before, after)) in (0_u32..).zip(keys) {
                 let found = find(&cache, before.as_bytes(), after.as_bytes()).map(|destination| destination.slot);
                 prop_assert_eq!(found, model.get(&(before.clone(), after.clone())).copied());
                 if found.is_none() {
-                    cache.insert(before.as_bytes(), after.as_bytes(), Destination { target: Target::Set, slot, weight_index: 0 });
+                    let destination = Destination { target: Target::Set, slot, weight_index: 0 };
+                    cache.insert(key(before.as_bytes(), after.as_bytes()), None, destination);
                     model.insert((before, after), slot);
                 }
             }

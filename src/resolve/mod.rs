@@ -16,6 +16,7 @@ mod refusal;
 mod registry;
 mod resolver;
 mod split;
+mod texts;
 
 pub use event::event;
 pub use refusal::RefuseReason;

@@ -208,11 +208,26 @@ impl Registry {
         identity: &str,
         policy: PolicyId,
     ) -> Result<SeriesId, LimitExceeded> {
+        self.resolve_and(kind, identity, b"", policy, |_, _| ()).map(|(id, ())| id)
+    }
+
+    /// Resolves a series like [`resolve`](Self::resolve), and calls `read` with the place of its identity while that
+    /// cannot move. If the series is new, `ending` is stored before the identity.
+    pub(super) fn resolve_and<T>(
+        &self,
+        kind: AggregateKind,
+        identity: &str,
+        ending: &[u8],
+        policy: PolicyId,
+        read: impl FnOnce(&StringArena, StringRef) -> T,
+    ) -> Result<(SeriesId, T), LimitExceeded> {
         let hash = self.hasher.hash_one(identity);
         {
             let inner = self.inner.read();
             match inner.find(kind, hash, identity) {
-                Some(id) if inner.kinds[kind].is_settled(id, policy) => return Ok(id),
+                Some(id) if inner.kinds[kind].is_settled(id, policy) => {
+                    return Ok((id, inner.read_text(kind, id, read)));
+                }
                 // Clients beyond a limit usually exceed it with every line, so the check first runs under the cheaper
                 // read lock.
                 None => inner.check_room(identity, self.room())?,
@@ -220,12 +235,14 @@ impl Registry {
             }
         }
         let mut inner = self.inner.write();
-        if let Some(id) = inner.find(kind, hash, identity) {
+        let id = if let Some(id) = inner.find(kind, hash, identity) {
             inner.kinds[kind].settle(id, policy);
-            return Ok(id);
-        }
-        inner.check_room(identity, self.room())?;
-        Ok(inner.register(kind, hash, identity, policy, &self.hasher))
+            id
+        } else {
+            inner.check_room(identity, self.room())?;
+            inner.register(kind, hash, identity, ending, policy, &self.hasher)
+        };
+        Ok((id, inner.read_text(kind, id, read)))
     }
 
     /// Runs `work` while the registry is locked.
@@ -376,11 +393,21 @@ impl Inner {
         self.identities.series(self.kinds[kind].identities[id.index()])
     }
 
+    fn read_text<T>(
+        &self,
+        kind: AggregateKind,
+        id: SeriesId,
+        read: impl FnOnce(&StringArena, StringRef) -> T,
+    ) -> T {
+        read(&self.identities, self.kinds[kind].identities[id.index()])
+    }
+
     fn register(
         &mut self,
         kind: AggregateKind,
         hash: u64,
         identity: &str,
+        ending: &[u8],
         policy: PolicyId,
         hasher: &RandomState,
     ) -> SeriesId {
@@ -397,7 +424,9 @@ impl Inner {
             // The number is below 2^32, because the configuration keeps `max_series` below it.
             SeriesId(identities.len() as u32 - 1)
         });
-        identities[id.index()] = texts.push(identity);
+        // The limit on bytes applies to identities, so an ending takes at most as much again.
+        let ending = str::from_utf8(ending).ok().filter(|ending| ending.len() <= identity.len());
+        identities[id.index()] = texts.push(ending.unwrap_or_default(), identity);
         policies[id.index()] = held;
         let hash_of = |known: &SeriesId| hasher.hash_one(texts.text(identities[known.index()]));
         tables[table_of(hash)].insert_unique(hash, id, hash_of);
@@ -438,9 +467,10 @@ impl Inner {
         if text.is_none() || !self.identities.is_sparse(*text) {
             return false;
         }
-        let identity = self.identities.text(*text).to_owned();
+        let (ending, identity) =
+            (self.identities.ending(*text).to_owned(), self.identities.text(*text).to_owned());
         self.identities.release(*text);
-        *text = self.identities.push(&identity);
+        *text = self.identities.push(&ending, &identity);
         true
     }
 }
@@ -525,7 +555,7 @@ mod tests {
         let ids: Vec<_> = (0..10_000).map(resolve).collect();
         assert_eq!(registry.take_added(AggregateKind::Set).len(), ids.len());
         let pages = || registry.inner.read().identities.count();
-        assert_eq!(pages(), 10_000 * 102 / (64 << 10) + 1);
+        assert_eq!(pages(), 10_000 * 103 / (64 << 10) + 1);
         registry.mark_dying(AggregateKind::Set, ids.iter().copied().filter(|id| id.index() % 100 > 0));
         registry.drop_dying(AggregateKind::Set, |_| true, |_| ());
         let moved = registry.compact(AggregateKind::Set);

@@ -7,6 +7,7 @@ use enum_map::EnumMap;
 
 use super::line_cache::{Destination, LineCache, RuleEffect, Target};
 use super::registry::{AggregateKind, Limits, Registry, SeriesId};
+use super::texts::{IDENTITY_END, Key, PATTERN_END, TextRef};
 use super::{IdentityBuilder, RefuseReason, SplitLine, map};
 use crate::mapping::Mapping;
 use crate::model::{Kind, PolicyId, RESERVED_PREFIX};
@@ -69,8 +70,22 @@ pub(crate) struct NewSlot {
     pub(crate) weight: f64,
 }
 
-/// Marks keys that are identities before mapping. Split lines contain no line feed, so no other key ends in one.
-const UNMAPPED: &[u8] = b"\n";
+/// Returns the key of a line pattern.
+#[inline(always)]
+fn pattern_key(line: SplitLine<'_>) -> Key<'_> {
+    Key { before: line.before(), after: line.after(), end: PATTERN_END }
+}
+
+/// Returns the key of a series by its identity. The second part of no line pattern is the same, because those begin with
+/// `|`.
+fn series_key(identity: &str) -> Key<'_> {
+    Key { before: identity.as_bytes(), after: b"=", end: IDENTITY_END }
+}
+
+/// Returns the key of an identity before mapping.
+fn unmapped_key(identity: &str) -> Key<'_> {
+    Key { after: b"?", ..series_key(identity) }
+}
 
 /// Returns the largest number of patterns that a shard remembers.
 ///
@@ -80,8 +95,7 @@ fn max_patterns(limits: Limits) -> usize {
     2 * limits.series + 65_536
 }
 
-/// Returns the largest number of bytes that the keys of remembered patterns take. The identities that serve as keys are
-/// not included.
+/// Returns the largest number of bytes that a shard's own keys take, the last one not included.
 fn max_key_bytes(limits: Limits) -> usize {
     128 * max_patterns(limits)
 }
@@ -89,7 +103,7 @@ fn max_key_bytes(limits: Limits) -> usize {
 impl Resolver {
     pub(crate) fn new(options: &ResolveOptions, mapping: Arc<Mapping>) -> Self {
         Self {
-            cache: LineCache::with_capacity(0, 0),
+            cache: LineCache::with_capacity(0),
             mapping,
             slots: EnumMap::default(),
             identities: IdentityBuilder::new(options.container_id_tag),
@@ -107,7 +121,7 @@ impl Resolver {
     /// Returns the destination of a line's samples if the line's pattern is known. The line must have a value.
     #[inline(always)]
     pub(crate) fn find(&self, line: SplitLine<'_>, hash: u32) -> Option<Destination> {
-        self.cache.find(hash, line.before(), line.after())
+        self.cache.find(hash, pattern_key(line))
     }
 
     /// Returns the patterns that are known.
@@ -131,8 +145,8 @@ impl Resolver {
         }
         // A line has a pattern only if its bytes other than the value always mean the same.
         let has_pattern = line.has_value() && metric.is_cacheable();
-        let pattern = (line.before(), line.after());
-        if has_pattern && let Some(known) = self.find_key(pattern.0, pattern.1) {
+        let pattern = pattern_key(line);
+        if has_pattern && let Some(known) = self.find_key(pattern) {
             return self.apply_effect(known);
         }
         if !self.can_learn(registry.limits()) {
@@ -150,7 +164,7 @@ impl Resolver {
     fn learn_pattern(
         &mut self,
         registry: &Registry,
-        (before, after): (&[u8], &[u8]),
+        pattern: Key<'_>,
         metric: &Metric<'_>,
         sample: &Sample<'_>,
     ) -> Resolution {
@@ -158,16 +172,18 @@ impl Resolver {
         let Some(weight_index) = self.cache.index_of_weight(weight) else {
             return self.resolve_series(registry, metric, sample);
         };
+        let mut text = None;
         let resolved = self.identify(metric, sample).and_then(|(scale, policy)| {
             let target = match self.target(sample.kind, metric.name()) {
                 Target::Gauge if !metric.has_deltas() => Target::AbsoluteGauge,
                 target => target,
             };
-            let (slot, new_slot) = self.open_slot(registry, sample.kind, weight, policy)?;
+            let (slot, new_slot);
+            (slot, new_slot, text) = self.open_slot(registry, Some(pattern), sample.kind, weight, policy)?;
             let destination = Destination { target, slot, weight_index };
             Ok((Resolved { destination, scale }, new_slot))
         });
-        remember(&mut self.cache, before, after, resolved);
+        remember(&mut self.cache, pattern, text, resolved);
         resolved
     }
 
@@ -180,11 +196,11 @@ impl Resolver {
         sample: &Sample<'_>,
     ) -> Resolution {
         self.unmapped.build(sample.kind, metric);
-        if let Some(known) = self.find_key(self.unmapped.identity().as_bytes(), UNMAPPED) {
+        if let Some(known) = self.find_key(unmapped_key(self.unmapped.identity())) {
             return self.apply_effect(known);
         }
         let resolved = self.resolve_series(registry, metric, sample);
-        remember(&mut self.cache, self.unmapped.identity().as_bytes(), UNMAPPED, resolved);
+        remember(&mut self.cache, unmapped_key(self.unmapped.identity()), None, resolved);
         resolved
     }
 
@@ -249,8 +265,8 @@ impl Resolver {
         Ok((Resolved { destination, scale }, None))
     }
 
-    fn find_key(&self, before: &[u8], after: &[u8]) -> Option<Destination> {
-        self.cache.find(self.cache.hash(before, after), before, after)
+    fn find_key(&self, key: Key<'_>) -> Option<Destination> {
+        self.cache.find(self.cache.hash(key.before, key.after), key)
     }
 
     /// Finds or opens the slot of the series whose identity was built last. It serves lines that have no pattern.
@@ -261,36 +277,47 @@ impl Resolver {
         kind: Kind,
         policy: PolicyId,
     ) -> Result<(Destination, Option<NewSlot>), RefuseReason> {
-        // Identities contain a line feed and split lines do not, so both can be keys of one table.
-        if let Some(known) = self.find_key(self.identities.identity().as_bytes(), b"") {
+        if let Some(known) = self.find_key(series_key(self.identities.identity())) {
             // A service check may have opened the gauge without knowing the meaning of a sign, so this line's target
             // applies.
             return Ok((Destination { target, ..known }, None));
         }
-        let (slot, new_slot) = self.open_slot(registry, kind, 1.0, policy)?;
+        let (slot, new_slot, _) = self.open_slot(registry, None, kind, 1.0, policy)?;
         let destination = Destination { target, slot, weight_index: 0 };
-        self.cache.insert(self.identities.identity().as_bytes(), b"", destination);
+        self.cache.insert(series_key(self.identities.identity()), None, destination);
         Ok((destination, new_slot))
     }
 
-    /// Allocates a slot for the series whose identity was built last, and registers the series if it is new.
+    /// Allocates a slot for the series whose identity was built last, and registers the series if it is new. Returns the
+    /// place of the pattern in a page that shards share, if it is there.
     fn open_slot(
         &mut self,
         registry: &Registry,
+        pattern: Option<Key<'_>>,
         kind: Kind,
         weight: f64,
         policy: PolicyId,
-    ) -> Result<(u32, Option<NewSlot>), RefuseReason> {
+    ) -> Result<(u32, Option<NewSlot>, Option<TextRef>), RefuseReason> {
         let kind = AggregateKind::of(kind);
-        let owner = registry.resolve(kind, self.identities.identity(), policy)?;
+        let identity = self.identities.identity();
+        // A pattern is shared only if it begins with the name of its series.
+        let is_named = |key: &Key<'_>| {
+            identity.as_bytes().strip_prefix(key.before).is_some_and(|rest| rest.first() == Some(&key.end))
+        };
+        let pattern = pattern.filter(is_named);
+        let ending = pattern.map_or(&b""[..], |key| key.after);
+        let texts = self.cache.texts();
+        let (owner, text) = registry.resolve_and(kind, identity, ending, policy, |arena, series| {
+            pattern.and_then(|key| texts.share(arena, series, key))
+        })?;
         if kind == AggregateKind::Gauge {
-            return Ok((owner.0, None));
+            return Ok((owner.0, None, text));
         }
         let next = &mut self.slots[kind];
         let slot = mem::replace(next, *next + 1);
         // The weights of sets have no meaning.
         let weight = if kind == AggregateKind::Set { 1.0 } else { weight };
-        Ok((slot, Some(NewSlot { kind, owner, weight })))
+        Ok((slot, Some(NewSlot { kind, owner, weight }), text))
     }
 
     /// Returns true if the cache has room for new patterns.
@@ -302,11 +329,6 @@ impl Resolver {
     /// remember, so each line of it takes a new slot.
     pub(crate) fn is_full(&self, limits: Limits) -> bool {
         !self.can_learn(limits) || self.cache.has_overflowed()
-    }
-
-    /// Returns the number of patterns and the number of bytes of their keys.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        (self.cache.len(), self.cache.key_bytes())
     }
 
     /// Forgets all patterns and slots. Swaps the cache with `cache`, which must be empty. `mapping` replaces the rules,
@@ -321,13 +343,13 @@ impl Resolver {
 }
 
 /// Remembers the outcome of resolving a line, if every such line has the same outcome.
-fn remember(cache: &mut LineCache, before: &[u8], after: &[u8], resolved: Resolution) {
+fn remember(cache: &mut LineCache, key: Key<'_>, shared: Option<TextRef>, resolved: Resolution) {
     match resolved {
-        Ok((Resolved { destination, scale: 1.0 }, _)) => cache.insert(before, after, destination),
+        Ok((Resolved { destination, scale: 1.0 }, _)) => cache.insert(key, shared, destination),
         Ok((Resolved { destination, scale }, _)) => {
-            cache.insert_effect(before, after, RuleEffect::Scaled { destination, scale });
+            cache.insert_effect(key, shared, RuleEffect::Scaled { destination, scale });
         }
-        Err(RefuseReason::MappingDrop) => cache.insert_effect(before, after, RuleEffect::Dropped),
+        Err(RefuseReason::MappingDrop) => cache.insert_effect(key, shared, RuleEffect::Dropped),
         Err(_) => {}
     }
 }
@@ -362,7 +384,7 @@ mod tests {
         }
 
         fn reset(&mut self) {
-            self.resolver.reset(&mut LineCache::with_capacity(0, 0), None);
+            self.resolver.reset(&mut LineCache::with_capacity(0), None);
         }
     }
 
@@ -375,7 +397,7 @@ mod tests {
             lines.resolve(format!("a:1|c|c:{container:0longest$}").as_bytes());
         }
         assert!(lines.is_full());
-        let (_, key_bytes) = lines.resolver.size();
+        let key_bytes = lines.resolver.cache.key_bytes();
         assert!(key_bytes < limit + 2 * longest, "{key_bytes}");
         let slots = lines.resolver.slots;
         assert!(lines.resolve(format!("a:1|c|c:{count:0longest$}").as_bytes()).1.is_none());
@@ -404,9 +426,9 @@ mod tests {
             lines.resolve(format!("a:1|c|c:{container}").as_bytes());
         }
         // One more pattern finds the series itself.
-        assert_eq!(lines.resolver.size().0, limit + 1);
+        assert_eq!(lines.resolver.cache.len(), limit + 1);
         lines.reset();
-        assert_eq!(lines.resolver.size().0, 0);
+        assert_eq!(lines.resolver.cache.len(), 0);
         assert_eq!(lines.resolve(b"a:1|c").0.destination.slot, 0);
     }
 }
