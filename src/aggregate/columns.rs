@@ -1,5 +1,7 @@
 //! Holds the values of one interval, as one shard recorded them.
 
+use enum_map::EnumMap;
+
 use super::AggregationOptions;
 use super::absorbed::Absorbed;
 use super::counters::Counters;
@@ -7,9 +9,10 @@ use super::counts::{IngestCounts, RefusedNames};
 use super::distribution::Distribution;
 use super::events::Events;
 use super::members::Members;
+use super::push_exact;
 use super::value_buffers::{Supplies, ValueBuffers};
 use crate::model::MILLISECONDS;
-use crate::resolve::{AggregateKind, NewSlot};
+use crate::resolve::{AggregateKind, NewSlot, SeriesId};
 
 /// The values of an interval. At its end, the shard exchanges them for empty columns.
 #[derive(Debug)]
@@ -19,11 +22,17 @@ pub(crate) struct Columns {
     /// The values of histograms and distributions.
     pub(crate) values: ValueBuffers<Distribution>,
     pub(crate) members: ValueBuffers<Members>,
+    /// The series that the slots of each column belong to. The open columns know them only for slots of this interval.
+    owners: Owners,
     pub(crate) events: Events,
     pub(crate) counts: IngestCounts,
     pub(crate) refused: RefusedNames,
     pub(crate) absorbed: Absorbed,
 }
+
+/// The series that the slots of each column belong to. The flush keeps one such list per shard. It is not copied with the
+/// columns, because it would take as much memory as half of the counters.
+pub(crate) type Owners = EnumMap<AggregateKind, Vec<SeriesId>>;
 
 /// Memory that the flush returns to the shard for reuse.
 #[derive(Debug)]
@@ -64,6 +73,7 @@ impl Columns {
             timings: values(MILLISECONDS),
             values: values(1.0),
             members: ValueBuffers::new(Members::new(options.exact_members), 0),
+            owners: Owners::default(),
             events: Events::new(options.event_buffer),
             counts: IngestCounts::default(),
             refused: RefusedNames::default(),
@@ -91,12 +101,38 @@ impl Columns {
     /// Opens a slot at the end of its column. Gauges have no column.
     pub(super) fn open(&mut self, NewSlot { kind, owner, weight }: NewSlot) {
         match kind {
-            AggregateKind::Counter => self.counters.open(owner),
-            AggregateKind::Timing => self.timings.open(owner, weight),
-            AggregateKind::Distribution => self.values.open(owner, weight),
-            AggregateKind::Set => self.members.open(owner, weight),
-            AggregateKind::Gauge => {}
+            AggregateKind::Counter => self.counters.open(),
+            AggregateKind::Timing => self.timings.open(weight),
+            AggregateKind::Distribution => self.values.open(weight),
+            AggregateKind::Set => self.members.open(weight),
+            AggregateKind::Gauge => return,
         }
+        push_exact(&mut self.owners[kind], owner);
+    }
+
+    /// Takes the list of all owners, before the columns become the open ones.
+    pub(crate) fn take_owners(&mut self) -> Owners {
+        std::mem::take(&mut self.owners)
+    }
+
+    /// Completes the owners of columns that are no longer open. `earlier` are those of the slots that earlier intervals
+    /// opened.
+    pub(crate) fn complete_owners(&mut self, earlier: Owners) {
+        for (all, mut earlier) in self.owners.values_mut().zip(earlier.into_values()) {
+            earlier.reserve_exact(all.len());
+            earlier.append(all);
+            *all = earlier;
+        }
+    }
+
+    /// Returns the series that each slot of a column belongs to.
+    pub(crate) fn owners(&self, kind: AggregateKind) -> &[SeriesId] {
+        &self.owners[kind]
+    }
+
+    /// Resets the counters. Calls `each` for each counter that has samples.
+    pub(crate) fn drain_counters(&mut self, each: impl FnMut(SeriesId, f64)) {
+        self.counters.drain(&self.owners[AggregateKind::Counter], each);
     }
 
     /// Opens slots that `other` has and these columns lack, at most `limit` per column. Returns true if no slot is

@@ -1,5 +1,6 @@
 //! The counters of one shard in the open interval.
 
+use super::push_exact;
 use crate::resolve::SeriesId;
 
 /// Marks a counter without samples. Adding a number to -0.0 gives that number, and no sum of other numbers is -0.0. So
@@ -10,48 +11,60 @@ const UNTOUCHED: f64 = -0.0;
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     sums: Vec<f64>,
-    /// The series that each slot belongs to.
-    owners: Vec<SeriesId>,
+    /// The number of additions that changed nothing, because the sum absorbed the value.
+    absorbed: u64,
+    /// Some of the slots with such additions.
+    absorbing: Vec<u32>,
 }
+
+/// The largest number of slots that are noted for absorbing values.
+const NOTED: usize = 16;
 
 impl Counters {
     /// Reserves memory for this many slots in total.
     pub(crate) fn reserve(&mut self, slots: usize) {
-        let missing = slots.saturating_sub(self.len());
-        self.sums.reserve_exact(missing);
-        self.owners.reserve_exact(missing);
+        self.sums.reserve_exact(slots.saturating_sub(self.len()));
     }
 
-    /// Opens the next slot, for a series.
-    pub(crate) fn open(&mut self, owner: SeriesId) {
-        self.sums.push(UNTOUCHED);
-        self.owners.push(owner);
+    /// Opens the next slot.
+    pub(crate) fn open(&mut self) {
+        push_exact(&mut self.sums, UNTOUCHED);
     }
 
-    /// Adds a value. Returns the series of the slot if the sum absorbs the value, so that it is lost.
+    /// Adds a value. Notes if the sum absorbs the value, so that it is lost.
     ///
     /// The simple version adds 0.0 to each value, so that -0.0 touches the counter, and then compares the sums. This
     /// version handles zeros where the sum has not changed, so the comparison replaces that addition. An ordered
     /// comparison is a single branch, and it also finds NaN: the sum of opposite overflows.
     #[inline(always)]
     #[expect(clippy::double_comparisons, reason = "`!=` is true for NaN, and takes two branches")]
-    pub(crate) fn add(&mut self, slot: u32, value: f64) -> Option<SeriesId> {
+    pub(crate) fn add(&mut self, slot: u32, value: f64) {
         let sum = &mut self.sums[slot as usize];
         let before = *sum;
         *sum += value;
-        if *sum < before || *sum > before { None } else { self.add_unchanged(slot, value) }
+        if !(*sum < before || *sum > before) {
+            self.add_unchanged(slot, value);
+        }
     }
 
     /// Handles an addition that did not change the sum.
     #[cold]
     #[inline(never)]
-    fn add_unchanged(&mut self, slot: u32, value: f64) -> Option<SeriesId> {
+    fn add_unchanged(&mut self, slot: u32, value: f64) {
         if value == 0.0 {
             // A value of -0.0 leaves the counter untouched. Adding 0.0 turns it into 0.0 and changes no other number.
             self.sums[slot as usize] += 0.0;
-            return None;
+            return;
         }
-        Some(self.owners[slot as usize])
+        self.absorbed += 1;
+        if self.absorbing.len() < NOTED && !self.absorbing.contains(&slot) {
+            self.absorbing.push(slot);
+        }
+    }
+
+    /// Returns the number of additions that changed nothing, and some of their slots.
+    pub(crate) fn absorbed(&self) -> (u64, &[u32]) {
+        (self.absorbed, &self.absorbing)
     }
 
     /// Reads a slot to bring it into the CPU cache.
@@ -61,22 +74,21 @@ impl Counters {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.owners.len()
+        self.sums.len()
     }
 
     /// Opens slots that `other` has and these counters lack, at most `limit`. Returns true if no slot is missing
     /// afterwards.
     pub(crate) fn catch_up(&mut self, other: &Counters, limit: usize) -> bool {
-        let missing = &other.owners[self.len()..];
-        let missing = &missing[..missing.len().min(limit)];
-        self.owners.extend_from_slice(missing);
-        self.sums.resize(self.owners.len(), UNTOUCHED);
+        self.sums.resize(other.len().min(self.len().saturating_add(limit)), UNTOUCHED);
         self.len() == other.len()
     }
 
-    /// Calls `each` for each counter that has samples, and resets all counters.
-    pub(crate) fn drain(&mut self, mut each: impl FnMut(SeriesId, f64)) {
-        for (sum, &owner) in self.sums.iter_mut().zip(&self.owners) {
+    /// Calls `each` for each counter that has samples, with the series that its slot belongs to. Resets all counters.
+    pub(crate) fn drain(&mut self, owners: &[SeriesId], mut each: impl FnMut(SeriesId, f64)) {
+        self.absorbed = 0;
+        self.absorbing.clear();
+        for (sum, &owner) in self.sums.iter_mut().zip(owners) {
             if sum.to_bits() != UNTOUCHED.to_bits() {
                 each(owner, *sum);
                 *sum = UNTOUCHED;
@@ -92,18 +104,20 @@ mod tests {
     #[test]
     fn a_counter_whose_samples_add_up_to_zero_is_reported() {
         let mut counters = Counters::default();
+        let owners: Vec<_> = (0..5).map(SeriesId).collect();
         for (index, values) in [&[][..], &[1.0, -1.0], &[-0.0], &[0.0], &[2.5, 1.0]].into_iter().enumerate() {
-            counters.open(SeriesId(index as u32));
-            values.iter().for_each(|&value| assert_eq!(counters.add(index as u32, value), None));
+            counters.open();
+            values.iter().for_each(|&value| counters.add(index as u32, value));
         }
+        assert_eq!(counters.absorbed(), (0, &[][..]));
         let mut drained = Vec::new();
-        counters.drain(|id, sum| drained.push((id.0, sum)));
+        counters.drain(&owners, |id, sum| drained.push((id.0, sum)));
         assert_eq!(drained, [(1, 0.0), (2, 0.0), (3, 0.0), (4, 3.5)]);
-        counters.drain(|id, _| panic!("{id:?} was drained twice"));
+        counters.drain(&owners, |id, _| panic!("{id:?} was drained twice"));
     }
 
     #[test]
-    fn an_addition_that_changes_nothing_returns_its_series() {
+    fn an_addition_that_changes_nothing_is_noted() {
         const EXACT: f64 = (1_u64 << 53) as f64;
         let cases: [(&[f64], f64, bool); 7] = [
             (&[EXACT], 1.0, true),
@@ -116,20 +130,26 @@ mod tests {
         ];
         for (values, last, is_absorbed) in cases {
             let mut counters = Counters::default();
-            counters.open(SeriesId(7));
-            values.iter().for_each(|&value| _ = counters.add(0, value));
-            assert_eq!(counters.add(0, last), is_absorbed.then_some(SeriesId(7)), "{values:?} and {last}");
+            counters.open();
+            values.iter().for_each(|&value| counters.add(0, value));
+            let before = counters.absorbed().0;
+            counters.add(0, last);
+            assert_eq!(counters.absorbed().0 - before, u64::from(is_absorbed), "{values:?} and {last}");
+            assert_eq!(counters.absorbed().1.is_empty(), counters.absorbed().0 == 0);
+            counters.drain(&[SeriesId(7)], |_, _| ());
+            assert_eq!(counters.absorbed(), (0, &[][..]));
         }
     }
 
     #[test]
     fn catching_up_opens_the_same_slots_in_steps() {
         let mut ahead = Counters::default();
-        (0..5).for_each(|id| ahead.open(SeriesId(id)));
+        (0..5).for_each(|_| ahead.open());
         let mut behind = Counters::default();
         assert!(!behind.catch_up(&ahead, 3));
         assert!(behind.catch_up(&ahead, 3));
-        assert_eq!(behind.add(4, 1.0), None);
-        behind.drain(|id, sum| assert_eq!((id, sum), (SeriesId(4), 1.0)));
+        behind.add(4, 1.0);
+        let owners: Vec<_> = (10..15).map(SeriesId).collect();
+        behind.drain(&owners, |id, sum| assert_eq!((id, sum), (SeriesId(14), 1.0)));
     }
 }

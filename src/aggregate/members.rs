@@ -55,9 +55,7 @@ impl Members {
             if let Some(folded) = part.folded {
                 self.merge(folded);
             }
-            for (hashes, _) in part.runs() {
-                hashes.iter().for_each(|&hash| self.insert(hash));
-            }
+            part.for_each_run(|hashes, _| hashes.iter().for_each(|&hash| self.insert(hash)));
         }
         self.count()
     }

@@ -68,3 +68,12 @@ impl Default for AggregationOptions {
         }
     }
 }
+
+/// Appends to a list that has an item per slot. The list grows by an eighth, because doubling would leave too much of a
+/// long list unused.
+fn push_exact<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 8 + 64);
+    }
+    list.push(item);
+}

@@ -255,9 +255,7 @@ impl Shard {
         match target {
             Target::Counter => {
                 let weight = weight.unwrap_or_else(|| self.resolver.cache().weight(destination));
-                if let Some(id) = counters.add(slot, f64::from_bits(word) * weight) {
-                    absorbed.note(Kind::Counter, id, 1);
-                }
+                counters.add(slot, f64::from_bits(word) * weight);
             }
             // A single push serves both columns. With one push for each, a timing takes a nanosecond more.
             Target::Timing | Target::Histogram | Target::Distribution => {
@@ -443,7 +441,7 @@ mod tests {
         shard.rotate_and_reset(&mut reset);
         shard.record(b"a:1|c");
         let mut sum = 0.0;
-        reset.into_columns().counters.drain(|_, value| sum += value);
+        reset.into_columns().drain_counters(|_, value| sum += value);
         assert_eq!((sum, shard.columns.counters.len()), (1000.0, 1));
     }
 

@@ -57,9 +57,7 @@ impl Summarizer {
                 if let Some(folded) = part.folded {
                     whole.merge(folded);
                 }
-                for (words, weight) in part.runs() {
-                    whole.fold(words, weight);
-                }
+                part.for_each_run(|words, weight| whole.fold(words, weight));
             }
             let mut summary = query.summarize_weighted(&whole.moments, whole.iter());
             summary.native = statistics.native.map(|asked| Box::new(asked.limit(whole.native(asked.schema))));
@@ -243,7 +241,6 @@ mod tests {
     use super::super::value_buffers::ValueBuffers;
     use super::*;
     use crate::model::{MILLISECONDS, NativeHistogram, NativeSettings};
-    use crate::resolve::SeriesId;
 
     fn statistics() -> Statistics {
         Statistics {
@@ -269,7 +266,7 @@ mod tests {
         parts: usize,
     ) -> Summary {
         let mut buffers = ValueBuffers::new(Distribution::new(digits, unit), exact_values);
-        (0..parts).for_each(|_| buffers.open(SeriesId(0), 1.0));
+        (0..parts).for_each(|_| buffers.open(1.0));
         for (index, &(value, weight)) in values.iter().enumerate() {
             buffers.push_weighted((index % parts) as u32, value.to_bits(), weight);
         }
@@ -546,7 +543,7 @@ mod tests {
     #[test]
     fn few_values_outside_the_range_of_a_native_histogram_are_counted() {
         let mut buffers = ValueBuffers::new(Distribution::new(2, 1.0), 512);
-        buffers.open(SeriesId(0), 1.0);
+        buffers.open(1.0);
         let slot = 0;
         [1e-12, -1e20, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(slot, value.to_bits()));
         for (native, expected) in [(None, 0), (Some(NativeSettings { schema: 3, max_buckets: 0 }), 2)] {

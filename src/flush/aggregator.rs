@@ -226,8 +226,12 @@ impl Aggregator {
             shard.lock().reserve_in(spare);
             while !shard.lock().prepare(spare, SLOTS_PER_STEP) {}
         }
+        let owners: Vec<_> = spares.iter_mut().map(Columns::take_owners).collect();
         let shards: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
-        shards.into_iter().zip(spares).map(|(mut shard, spare)| shard.rotate(spare)).collect()
+        let mut columns: Vec<_> =
+            shards.into_iter().zip(spares).map(|(mut shard, spare)| shard.rotate(spare)).collect();
+        columns.iter_mut().zip(owners).for_each(|(columns, owners)| columns.complete_owners(owners));
+        columns
     }
 
     /// Ends the interval in all shards, which then forget their line patterns. It reserves room for the line patterns
@@ -258,7 +262,11 @@ impl Aggregator {
         }
         shards.iter_mut().zip(&mut resets).for_each(|(shard, reset)| shard.rotate_and_reset(reset));
         drop(shards);
-        (resets.into_iter().map(ShardReset::into_columns).collect(), carried)
+        let mut columns: Vec<_> = resets.into_iter().map(ShardReset::into_columns).collect();
+        for (columns, spare) in columns.iter_mut().zip(&mut self.spares) {
+            columns.complete_owners(spare.take_owners());
+        }
+        (columns, carried)
     }
 
     /// Merges the columns. Also returns the number of series without samples, and the bytes of their identities.

@@ -123,7 +123,7 @@ impl Merger {
         let mut clamped = 0;
         for (kind, summarizer) in &mut self.summarizers {
             let kind = *kind;
-            let slots = occupied_slots(columns, |columns| columns.distributions(kind).occupied());
+            let slots = occupied_slots(columns, kind, |columns| columns.distributions(kind).occupied());
             let series: Vec<_> = slots.chunk_by(|a, b| a.owner == b.owner).collect();
             for batch in series.chunks(Summarizer::BATCH) {
                 let mut parts = Vec::with_capacity(batch.len());
@@ -157,7 +157,7 @@ impl Merger {
         interval: Interval<'_>,
         values: &mut [Option<Value>],
     ) {
-        let slots = occupied_slots(columns, |columns| columns.members.occupied());
+        let slots = occupied_slots(columns, AggregateKind::Set, |columns| columns.members.occupied());
         for slots in slots.chunk_by(|a, b| a.owner == b.owner) {
             let contents = slots.iter().map(|slot| columns[slot.shard].members.contents(slot.slot));
             let size = self.union.union(contents) as f64;
@@ -175,7 +175,12 @@ fn add_counters(
     absorbed: &mut Absorbed,
 ) {
     for columns in columns {
-        columns.counters.drain(|id, sum| {
+        let (additions, slots) = columns.counters.absorbed();
+        absorbed.counts[Kind::Counter] += additions;
+        for &slot in slots {
+            absorbed.note(Kind::Counter, columns.owners(AggregateKind::Counter)[slot as usize], 0);
+        }
+        columns.drain_counters(|id, sum| {
             let value = &mut values[catalog.mark_seen(AggregateKind::Counter, id, interval.end)];
             let is_lost = if let Some(Value::Counter(total)) = value {
                 absorbs(total, finite(sum))
@@ -199,13 +204,19 @@ struct OccupiedSlot {
 }
 
 /// Returns the slots of all shards that hold values, grouped by series.
-fn occupied_slots<'a, I: Iterator<Item = (SeriesId, u32)>>(
+fn occupied_slots<'a, I: Iterator<Item = u32>>(
     columns: &'a [Columns],
+    kind: AggregateKind,
     occupied: impl Fn(&'a Columns) -> I,
 ) -> Vec<OccupiedSlot> {
     let mut slots = Vec::new();
     for (shard, columns) in columns.iter().enumerate() {
-        slots.extend(occupied(columns).map(|(owner, slot)| OccupiedSlot { owner, shard, slot }));
+        let owners = columns.owners(kind);
+        slots.extend(occupied(columns).map(|slot| OccupiedSlot {
+            owner: owners[slot as usize],
+            shard,
+            slot,
+        }));
     }
     slots.sort_unstable_by_key(|slot| (slot.owner, slot.shard, slot.slot));
     slots
