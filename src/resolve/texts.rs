@@ -140,13 +140,12 @@ impl Texts {
             return None;
         }
         self.replace_copy(arena);
-        let page = match self.shared.get(&serial) {
-            Some(&page) => page,
-            None => {
-                let page = self.add_page(Page::Own(Vec::new()))?;
-                self.shared.insert(serial, page);
-                page
-            }
+        let page = if let Some(&page) = self.shared.get(&serial) {
+            page
+        } else {
+            let page = self.add_page(Page::Own(Vec::new()))?;
+            self.shared.insert(serial, page);
+            page
         };
         let own = &mut self.pages[usize::from(page)];
         match (text, &mut *own) {
