@@ -19,11 +19,11 @@ use crate::text::visible::shortened;
 ///
 /// A tag without a value differs from a tag with an empty value. Internally, its value is `NO_VALUE`.
 ///
-/// Many series share one page of text. A separate allocation for each series would take more memory, and each read
+/// Many series share one block of text. A separate allocation for each series would take more memory, and each read
 /// would miss the CPU cache.
 #[derive(Clone)]
 pub struct Series {
-    page: Arc<Box<str>>,
+    block: Arc<Box<str>>,
     at: u32,
     len: u32,
 }
@@ -38,18 +38,18 @@ impl Series {
         Self::from_identity(&format!("{name}\n{}{}", tags.concat(), code(kind)))
     }
 
-    /// Creates a series with its own page.
+    /// Creates a series with its own block.
     pub(crate) fn from_identity(identity: &str) -> Self {
-        Self::in_page(&Arc::new(identity.into()), 0..identity.len())
+        Self::in_block(&Arc::new(identity.into()), 0..identity.len())
     }
 
-    /// Creates the series whose identity is `part` of a page. The page must be shorter than 4 GiB.
-    pub(crate) fn in_page(page: &Arc<Box<str>>, part: Range<usize>) -> Self {
-        Self { page: Arc::clone(page), at: part.start as u32, len: part.len() as u32 }
+    /// Creates the series whose identity is `part` of a block. The block must be shorter than 4 GiB.
+    pub(crate) fn in_block(block: &Arc<Box<str>>, part: Range<usize>) -> Self {
+        Self { block: Arc::clone(block), at: part.start as u32, len: part.len() as u32 }
     }
 
     pub(crate) fn identity(&self) -> &str {
-        &self.page[self.at as usize..][..self.len as usize]
+        &self.block[self.at as usize..][..self.len as usize]
     }
 
     /// Returns the length of the identity in bytes. It reads no shared text.

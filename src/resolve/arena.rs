@@ -1,12 +1,12 @@
-//! Keeps the texts of many series in a few large pages, which snapshots share.
+//! Keeps the texts of many series in a few large blocks, which snapshots share.
 //!
 //! ```text
-//!  pages:  [ a LF c | b LF k LF v LF c | ... ]  closed, shared      [ z LF c | ...     open: grows
+//!  blocks:  [ a LF c | b LF k LF v LF c | ... ]  closed, shared      [ z LF c | ...     open: grows
 //!            ^ StringRef                          with snapshots
 //! ```
 //!
-//! A closed page accepts no more texts, so snapshots can share it without a lock. It is freed when all its texts are
-//! released and no snapshot holds it. If most texts of a page are released, the owner of the remaining texts should
+//! A closed block accepts no more texts, so snapshots can share it without a lock. It is freed when all its texts are
+//! released and no snapshot holds it. If most texts of a block are released, the owner of the remaining texts should
 //! move them.
 
 use std::ops::Range;
@@ -14,21 +14,21 @@ use std::sync::Arc;
 
 use crate::model::Series;
 
-/// The capacity of a page in bytes. A longer text gets its own page.
-const PAGE: usize = 64 << 10;
+/// The capacity of a block in bytes. A longer text gets its own block.
+const BLOCK: usize = 64 << 10;
 
 /// A reference to a text. It takes only 8 bytes because each series has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StringRef {
-    page: u32,
+    block: u32,
     at: u16,
-    /// [`WHOLE`] means the whole page, and 0 means no text.
+    /// [`WHOLE`] means the whole block, and 0 means no text.
     len: u16,
 }
 
 impl StringRef {
     /// The reference to no text.
-    pub(crate) const NONE: Self = Self { page: 0, at: 0, len: 0 };
+    pub(crate) const NONE: Self = Self { block: 0, at: 0, len: 0 };
 
     pub(crate) fn is_none(self) -> bool {
         self.len == 0
@@ -40,18 +40,18 @@ const WHOLE: u16 = u16::MAX;
 /// The texts of all series.
 #[derive(Debug, Default)]
 pub(crate) struct StringArena {
-    /// The closed pages by number. Free numbers and the number of the open page have `None`.
-    closed: Vec<Option<Page>>,
+    /// The closed blocks by number. Free numbers and the number of the open block have `None`.
+    closed: Vec<Option<Block>>,
     free: Vec<u32>,
     open: String,
-    /// The number of the open page.
+    /// The number of the open block.
     open_number: u32,
-    /// The number of bytes in the open page that belong to unreleased texts.
+    /// The number of bytes in the open block that belong to unreleased texts.
     open_live: usize,
 }
 
 #[derive(Debug)]
-struct Page {
+struct Block {
     text: Arc<Box<str>>,
     /// The number of bytes that belong to unreleased texts.
     live: usize,
@@ -60,79 +60,79 @@ struct Page {
 impl StringArena {
     /// Adds a text, which must not be empty.
     pub(crate) fn push(&mut self, text: &str) -> StringRef {
-        if self.open.len() + text.len() >= PAGE {
+        if self.open.len() + text.len() >= BLOCK {
             self.close();
         }
         if self.open.is_empty() {
             self.open_number = self.free.pop().unwrap_or_else(|| {
                 self.closed.push(None);
-                // Each page holds at least one text in use, and fewer than 2^32 texts exist.
+                // Each block holds at least one text in use, and fewer than 2^32 texts exist.
                 self.closed.len() as u32 - 1
             });
         }
         let at = self.open.len();
         self.open.push_str(text);
         self.open_live += text.len();
-        let page = self.open_number;
+        let block = self.open_number;
         if text.len() >= usize::from(WHOLE) {
             self.close();
-            return StringRef { page, at: 0, len: WHOLE };
+            return StringRef { block, at: 0, len: WHOLE };
         }
-        // Both numbers are below `PAGE`.
-        StringRef { page, at: at as u16, len: text.len() as u16 }
+        // Both numbers are below `BLOCK`.
+        StringRef { block, at: at as u16, len: text.len() as u16 }
     }
 
-    /// Closes the open page, so that its texts can be shared.
+    /// Closes the open block, so that its texts can be shared.
     pub(crate) fn close(&mut self) {
         if self.open.is_empty() {
             return;
         }
         let text = std::mem::take(&mut self.open).into_boxed_str();
         let live = std::mem::take(&mut self.open_live);
-        self.closed[self.open_number as usize] = Some(Page { text: Arc::new(text), live });
+        self.closed[self.open_number as usize] = Some(Block { text: Arc::new(text), live });
         self.release_if_dead(self.open_number);
     }
 
     /// Returns the text, which must not have been released.
     pub(crate) fn text(&self, text_ref: StringRef) -> &str {
-        let text = match &self.closed[text_ref.page as usize] {
-            Some(page) => &page.text,
+        let text = match &self.closed[text_ref.block as usize] {
+            Some(block) => &block.text,
             None => self.open.as_str(),
         };
         &text[range(text_ref, text)]
     }
 
-    /// Returns the series with this identity, or `None` while its page is open.
+    /// Returns the series with this identity, or `None` while its block is open.
     pub(crate) fn series(&self, text_ref: StringRef) -> Option<Series> {
-        let page = self.closed[text_ref.page as usize].as_ref()?;
-        Some(Series::in_page(&page.text, range(text_ref, &page.text)))
+        let block = self.closed[text_ref.block as usize].as_ref()?;
+        Some(Series::in_block(&block.text, range(text_ref, &block.text)))
     }
 
     /// Releases a text.
     pub(crate) fn release(&mut self, text_ref: StringRef) {
         let len = self.text(text_ref).len();
-        match &mut self.closed[text_ref.page as usize] {
-            Some(page) => page.live -= len,
+        match &mut self.closed[text_ref.block as usize] {
+            Some(block) => block.live -= len,
             None => self.open_live -= len,
         }
-        self.release_if_dead(text_ref.page);
+        self.release_if_dead(text_ref.block);
     }
 
     fn release_if_dead(&mut self, number: u32) {
-        let page = &mut self.closed[number as usize];
-        if page.as_ref().is_some_and(|page| page.live == 0) {
-            *page = None;
+        let block = &mut self.closed[number as usize];
+        if block.as_ref().is_some_and(|block| block.live == 0) {
+            *block = None;
             self.free.push(number);
         }
     }
 
-    /// Returns true if more than half of the text's page was released.
+    /// Returns true if more than half of the text's block was released.
     pub(crate) fn is_sparse(&self, text_ref: StringRef) -> bool {
-        let page = &self.closed[text_ref.page as usize];
-        page.as_ref().is_some_and(|page| page.live * 2 < page.text.len())
+        let block = &self.closed[text_ref.block as usize];
+        block.as_ref().is_some_and(|block| block.live * 2 < block.text.len())
     }
 
-    /// Returns the number of closed pages.
+    /// Returns the number of closed blocks.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.closed.iter().flatten().count()
@@ -174,7 +174,7 @@ mod tests {
             Some("bb"),
             "a snapshot still holds it"
         );
-        assert_eq!(arena.push("c"), StringRef { page: 0, at: 0, len: 1 });
+        assert_eq!(arena.push("c"), StringRef { block: 0, at: 0, len: 1 });
         assert_eq!(arena.closed.len(), 1);
     }
 

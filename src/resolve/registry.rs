@@ -239,7 +239,7 @@ impl Registry {
     pub(crate) fn take_added(&self, kind: AggregateKind) -> Vec<(SeriesId, Series, PolicyId)> {
         let added = {
             let mut inner = self.inner.write();
-            // Only closed pages can be shared.
+            // Only closed blocks can be shared.
             inner.identities.close();
             std::mem::take(&mut inner.kinds[kind].added)
         };
@@ -316,7 +316,7 @@ impl Registry {
         dropped
     }
 
-    /// Moves the series of a kind out of sparse pages, so that these pages can be freed. Returns the moved series,
+    /// Moves the series of a kind out of sparse blocks, so that these blocks can be freed. Returns the moved series,
     /// sorted by number.
     pub(crate) fn compact(&self, kind: AggregateKind) -> Vec<(SeriesId, Series)> {
         let numbers = self.inner.read().kinds[kind].identities.len();
@@ -371,7 +371,7 @@ impl Inner {
         tables[table_of(hash)].find(hash, is_it).copied()
     }
 
-    /// Returns a series, or `None` while its page is open.
+    /// Returns a series, or `None` while its block is open.
     fn series(&self, kind: AggregateKind, id: SeriesId) -> Option<Series> {
         self.identities.series(self.kinds[kind].identities[id.index()])
     }
@@ -432,7 +432,7 @@ impl Inner {
         }
     }
 
-    /// Moves the identity of a series to the open page if its own page is sparse. Returns true if it was moved.
+    /// Moves the identity of a series to the open block if its own block is sparse. Returns true if it was moved.
     fn leave_sparse_page(&mut self, kind: AggregateKind, id: SeriesId) -> bool {
         let text = &mut self.kinds[kind].identities[id.index()];
         if text.is_none() || !self.identities.is_sparse(*text) {
@@ -524,8 +524,8 @@ mod tests {
             |number: usize| resolve(&registry, AggregateKind::Set, &format!("{number:0100}\ns")).unwrap();
         let ids: Vec<_> = (0..10_000).map(resolve).collect();
         assert_eq!(registry.take_added(AggregateKind::Set).len(), ids.len());
-        let pages = || registry.inner.read().identities.count();
-        assert_eq!(pages(), 10_000 * 102 / (64 << 10) + 1);
+        let blocks = || registry.inner.read().identities.count();
+        assert_eq!(blocks(), 10_000 * 102 / (64 << 10) + 1);
         registry.mark_dying(AggregateKind::Set, ids.iter().copied().filter(|id| id.index() % 100 > 0));
         registry.drop_dying(AggregateKind::Set, |_| true, |_| ());
         let moved = registry.compact(AggregateKind::Set);
@@ -534,7 +534,7 @@ mod tests {
             assert_eq!(series.identity(), format!("{:0100}\ns", id.index()));
             assert_eq!(resolve(id.index()), id);
         }
-        assert_eq!(pages(), 1);
+        assert_eq!(blocks(), 1);
     }
 
     #[test]
