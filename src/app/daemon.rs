@@ -98,7 +98,7 @@ async fn on_thread<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send
 async fn catch_panic(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let mut future = pin!(future);
     let poll = |context: &mut Context<'_>| {
-        // After a panic, nothing polls the future again, so it does not matter in which state it is.
+        // A panic may leave the future in an inconsistent state. It is never polled again.
         panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
             .unwrap_or_else(|_| Poll::Ready(Err("the main thread panicked".into())))
     };

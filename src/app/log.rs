@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_blocks_drops_lines_and_delays_nobody() {
+    fn an_output_that_blocks_drops_lines_and_delays_no_caller() {
         let (mut reader, pipe) = io::pipe().unwrap();
         let telemetry = Telemetry::default();
         let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Each receiver is a thread with a shard of its own. It sleeps in the kernel until data arrives or the idle timeout of
-//! a connection expires. If many datagrams arrive, it rests for a moment instead (`coalesce`), so that nobody has to
-//! wake it for each of them. At the end of an interval, the flush wakes the receivers that rest (`drain`).
+//! a connection expires. While many datagrams arrive, a receiver of datagrams rests between two looks at its socket, so
+//! it is not woken for each of them (`coalesce`). At the end of an interval, the flush wakes receivers that rest
+//! (`drain`).
 
 mod coalesce;
 mod datagrams;
