@@ -28,7 +28,8 @@ impl Counters {
         self.owners.push(owner);
     }
 
-    /// Adds a value. Returns the series of the slot if the sum absorbs the value, so that it is lost.
+    /// Adds a value. Returns the series of the slot if the larger of the sum and the value absorbs the smaller, so that it
+    /// is lost.
     ///
     /// The simple version adds 0.0 to each value, so that -0.0 touches the counter, and then compares the sums. This
     /// version handles zeros where the sum has not changed, so the comparison replaces that addition. An ordered
@@ -39,13 +40,15 @@ impl Counters {
         let sum = &mut self.sums[slot as usize];
         let before = *sum;
         *sum += value;
-        if *sum < before || *sum > before { None } else { self.add_unchanged(slot, value) }
+        let has_changed = *sum < before || *sum > before;
+        let keeps_before = *sum != value || before == 0.0;
+        if has_changed && keeps_before { None } else { self.add_lossy(slot, value) }
     }
 
-    /// Handles an addition that did not change the sum.
+    /// Handles an addition whose result equals one of the two numbers.
     #[cold]
     #[inline(never)]
-    fn add_unchanged(&mut self, slot: u32, value: f64) -> Option<SeriesId> {
+    fn add_lossy(&mut self, slot: u32, value: f64) -> Option<SeriesId> {
         if value == 0.0 {
             // A value of -0.0 leaves the counter untouched. Adding 0.0 turns it into 0.0 and changes no other number.
             self.sums[slot as usize] += 0.0;
@@ -103,11 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn an_addition_that_changes_nothing_returns_its_series() {
+    fn an_addition_that_loses_a_number_returns_its_series() {
         const EXACT: f64 = (1_u64 << 53) as f64;
-        let cases: [(&[f64], f64, bool); 7] = [
+        let cases: [(&[f64], f64, bool); 11] = [
             (&[EXACT], 1.0, true),
             (&[EXACT], 2.0, false),
+            (&[1.0], 2.0 * EXACT, true),
+            (&[-1.0], -1e300, true),
+            (&[1.0, -1.0], 1e300, false),
+            (&[5.0], -5.0, false),
             (&[-1e300], 1.0, true),
             (&[1e300, -1e300], 1.0, false),
             (&[0.0], 1e-300, false),

@@ -143,7 +143,7 @@ fn samples_that_change_nothing_are_counted_and_their_series_named() {
     let many = ["many:1e300|h".to_owned(), vec!["many:1|h"; 1000].join("\n")].join("\n");
     daemon.send(many);
     daemon.send("poison:1|c|@1e-300\npoison:1|c|@1e-9\nlong:1e300|c");
-    daemon.send(format!("{}:1e300:1|c\nover:1e308:1e308|c\nfine:1e15:1|c", "x".repeat(10_000)));
+    daemon.send(format!("{}:1e300:1|c\nover:1e308:1e308|c\nfine:1e15:1|c\nsmall:1:1e300|c", "x".repeat(10_000)));
     let finished = daemon.stop();
     assert_eq!(finished.sum("c", "value"), 9_007_199_254_740_992.0);
     let poison = finished.sum("poison", "value");
@@ -151,13 +151,13 @@ fn samples_that_change_nothing_are_counted_and_their_series_named() {
     assert_eq!(finished.sum_of("tallyd.lines_rejected", ("reason", "bad_rate")), 1.0);
     // The counter whose sum overflows loses a part of its second sample. The values of the timing are added up in
     // sorted order, so both small ones are lost in one addition.
-    for (kind, expected) in [("counter", 1002.0), ("gauge", 1000.0), ("timing", 1.0)] {
+    for (kind, expected) in [("counter", 1003.0), ("gauge", 1000.0), ("timing", 1.0)] {
         assert_eq!(finished.sum_of("tallyd.samples_absorbed", ("type", kind)), expected, "{kind}");
     }
     // Sums of many values are added up in lanes, and only one of them is large.
     let of_histogram = finished.sum_of("tallyd.samples_absorbed", ("type", "histogram"));
     assert!((1.0..=1000.0).contains(&of_histogram), "{of_histogram}");
-    for series in ["c|c", "g|g", "few|ms", "many|h", "over|c"] {
+    for series in ["c|c", "small|c", "g|g", "few|ms", "many|h", "over|c"] {
         assert_eq!(
             finished.log.matches(&format!("series=\"{series}\"")).count(),
             1,
