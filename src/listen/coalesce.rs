@@ -31,6 +31,10 @@ const LATELY: Duration = Duration::from_secs(10);
 /// The bytes of unread datagrams that one client may have in a Unix socket by default (`net.core.wmem_default`).
 const SENDER_BYTES: f64 = 212_992.0;
 
+/// The unread bytes that a client can send through a connection without waiting, at least. TCP announces this window to
+/// a new client (`net.ipv4.tcp_rmem`), and a Unix socket takes about three times as much.
+const CONNECTION_BYTES: f64 = 65_536.0;
+
 /// The room of a socket for datagrams that nothing has read.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Room {
@@ -38,6 +42,8 @@ pub(super) enum Room {
     Bytes(f64),
     /// A number of datagrams in a Unix socket. Their bytes also count towards the send buffer of their client.
     Datagrams(f64),
+    /// The unread bytes of one connection. Nothing is lost beyond them: the client waits.
+    Connection,
 }
 
 impl Room {
@@ -50,22 +56,20 @@ impl Room {
         match self {
             Self::Bytes(bytes) => memory / bytes,
             Self::Datagrams(datagrams) => (1.0 / datagrams).max(memory / SENDER_BYTES),
+            // Only what was seen counts, because a burst loses nothing.
+            Self::Connection => 0.0,
         }
     }
-}
 
-/// The datagrams that a receiver has received since it last saw its socket empty.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Arrived {
-    pub(super) datagrams: u64,
-    /// The length of the largest datagram, in bytes.
-    pub(super) largest: usize,
-    /// The time in which they arrived.
-    pub(super) time: Duration,
-    /// The share of the room that was taken at the end of a rest. 0 if the receiver did not rest.
-    pub(super) filled: f64,
-    /// The length of that rest.
-    pub(super) rested: Duration,
+    /// Returns the share of the room that these bytes take, as the kernel counts them. It is 0 if the room has no size
+    /// in bytes.
+    fn share_of_bytes(self, waiting: f64) -> f64 {
+        match self {
+            Self::Bytes(bytes) => waiting / bytes,
+            Self::Datagrams(_) => 0.0,
+            Self::Connection => waiting / CONNECTION_BYTES,
+        }
+    }
 }
 
 /// Decides about the rests of one receiver.
@@ -74,26 +78,62 @@ pub(super) struct Coalescing {
     /// The longest rest. Zero means that the receiver never rests.
     longest: Duration,
     room: Room,
+    /// In shares of the room per second.
     fastest: RecentMaximum,
+    /// The time at which the receiver last saw its socket empty.
+    empty_at: Instant,
+    arrived: Arrived,
+}
+
+/// What has arrived since the receiver last saw its socket empty.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrived {
+    datagrams: u64,
+    /// The length of the largest datagram, in bytes.
+    largest: usize,
+    /// The length of the rest in between. Zero if the receiver did not rest.
+    rested: Duration,
+    /// The bytes that waited in the socket at the end of that rest, as the kernel counts them.
+    waiting: f64,
 }
 
 impl Coalescing {
-    pub(super) fn new(longest: Duration, room: Room) -> Self {
-        Self { longest, room, fastest: RecentMaximum::default() }
+    /// Expects that the socket is empty `now`.
+    pub(super) fn new(longest: Duration, room: Room, now: Instant) -> Self {
+        Self { longest, room, fastest: RecentMaximum::default(), empty_at: now, arrived: Arrived::default() }
+    }
+
+    /// Returns the time at which the receiver last saw its socket empty.
+    pub(super) fn empty_at(&self) -> Instant {
+        self.empty_at
+    }
+
+    /// Adds datagrams that the receiver has read. `largest` is the length of the largest one, in bytes.
+    pub(super) fn add(&mut self, datagrams: usize, largest: usize) {
+        self.arrived.datagrams += datagrams as u64;
+        self.arrived.largest = self.arrived.largest.max(largest);
     }
 
     /// Returns the length of the next rest, or `None` if the receiver should sleep until a datagram wakes it. The socket
     /// is empty `now`.
-    pub(super) fn next_rest(&mut self, arrived: Arrived, now: Instant) -> Option<Duration> {
-        let Arrived { datagrams, largest, time, filled, rested } = arrived;
-        // Both are shares of the room per second. A rest that was cut short says little.
+    pub(super) fn next_rest(&mut self, now: Instant) -> Option<Duration> {
+        let Arrived { datagrams, largest, rested, waiting } = std::mem::take(&mut self.arrived);
+        let time = now.saturating_duration_since(std::mem::replace(&mut self.empty_at, now));
         let burst = self.room.share_of(largest) * BURST;
-        let seen = if rested >= SHORTEST { filled / rested.as_secs_f64() } else { 0.0 };
+        // A rest that was cut short says little.
+        let seen =
+            if rested >= SHORTEST { self.room.share_of_bytes(waiting) / rested.as_secs_f64() } else { 0.0 };
         let fastest = self.fastest.update(burst.max(seen), now);
         let allowed = Duration::try_from_secs_f64(SHARE / fastest).unwrap_or(self.longest);
         let rest = self.longest.min(allowed);
         let expected = datagrams as f64 * rest.as_secs_f64() / time.as_secs_f64().max(1e-9);
         (rest >= SHORTEST && expected >= ENOUGH).then_some(rest)
+    }
+
+    /// Notes that the rest ends `now`, and how many bytes wait in the socket, as the kernel counts them.
+    pub(super) fn end_rest(&mut self, waiting: f64, now: Instant) {
+        self.arrived.rested = now.saturating_duration_since(self.empty_at);
+        self.arrived.waiting = waiting;
     }
 }
 
@@ -125,58 +165,65 @@ mod tests {
     const LONGEST: Duration = Duration::from_millis(20);
     const LARGE: Room = Room::Bytes(64e6);
 
-    /// Returns the rest after datagrams of 50 bytes.
-    fn rest(room: Room, datagrams: u64, time: Duration) -> Option<Duration> {
-        let arrived = Arrived { datagrams, largest: 50, time, ..Arrived::default() };
-        Coalescing::new(LONGEST, room).next_rest(arrived, Instant::now())
+    /// Returns the rest after datagrams of this length that arrived within `time`.
+    fn rest(room: Room, (datagrams, length): (usize, usize), time: Duration) -> Option<Duration> {
+        let begin = Instant::now();
+        let mut coalescing = Coalescing::new(LONGEST, room, begin);
+        coalescing.add(datagrams, length);
+        coalescing.next_rest(begin + time)
     }
 
     #[test]
     fn a_receiver_rests_only_if_two_datagrams_are_expected_meanwhile() {
         let ms = Duration::from_millis;
-        assert_eq!(rest(LARGE, 1, ms(11)), None);
-        assert_eq!(rest(LARGE, 1, ms(10)), Some(LONGEST));
-        assert_eq!(rest(LARGE, 0, Duration::ZERO), None);
-        assert_eq!(rest(LARGE, 2, LONGEST), Some(LONGEST));
-        assert_eq!(rest(LARGE, 1000, Duration::from_secs(11)), None);
+        assert_eq!(rest(LARGE, (1, 50), ms(11)), None);
+        assert_eq!(rest(LARGE, (1, 50), ms(10)), Some(LONGEST));
+        assert_eq!(rest(LARGE, (0, 0), Duration::ZERO), None);
+        assert_eq!(rest(LARGE, (2, 50), LONGEST), Some(LONGEST));
+        assert_eq!(rest(LARGE, (1000, 50), Duration::from_secs(11)), None);
         // With a small buffer, a rest is so short that no further datagram would come.
         let small = Room::Bytes(425_984.0);
-        assert_eq!([rest(small, 1, ms(1)), rest(small, 5, ms(1))], [None; 2]);
-        assert!(rest(small, 10, ms(1)).is_some());
+        assert_eq!([rest(small, (1, 50), ms(1)), rest(small, (5, 50), ms(1))], [None; 2]);
+        assert!(rest(small, (10, 50), ms(1)).is_some());
     }
 
     #[test]
     fn a_burst_of_a_million_per_second_fills_at_most_half_of_the_room() {
         let us = Duration::from_micros;
         // A datagram of 50 bytes takes 832 bytes.
-        assert_eq!(rest(Room::Bytes(832.0 * 600.0), 1000, LONGEST), Some(us(300)));
-        assert_eq!(rest(Room::Bytes(832.0 * 100.0), 1000, LONGEST), None);
+        assert_eq!(rest(Room::Bytes(832.0 * 600.0), (1000, 50), LONGEST), Some(us(300)));
+        assert_eq!(rest(Room::Bytes(832.0 * 100.0), (1000, 50), LONGEST), None);
         // A client can have 256 such datagrams in a Unix socket.
-        assert_eq!(rest(Room::Datagrams(512.0), 1000, LONGEST), Some(us(128)));
-        assert_eq!(rest(Room::Datagrams(10.0), 1000, LONGEST), None);
-        let large = Arrived { datagrams: 1000, largest: 8000, time: LONGEST, ..Arrived::default() };
-        let mut coalescing = Coalescing::new(LONGEST, Room::Bytes(425_984.0));
-        assert_eq!(coalescing.next_rest(large, Instant::now()), None);
+        assert_eq!(rest(Room::Datagrams(512.0), (1000, 50), LONGEST), Some(us(128)));
+        assert_eq!(rest(Room::Datagrams(10.0), (1000, 50), LONGEST), None);
+        assert_eq!(rest(Room::Bytes(425_984.0), (1000, 8000), LONGEST), None);
     }
 
     #[test]
     fn a_faster_arrival_shortens_the_rests_for_at_least_ten_seconds() {
-        let mut coalescing = Coalescing::new(LONGEST, LARGE);
-        let begin = Instant::now();
-        let mut rest_at = |second: u64, filled: f64| {
-            let arrived = Arrived { datagrams: 100, largest: 50, time: LONGEST, filled, rested: LONGEST };
-            coalescing.next_rest(arrived, begin + Duration::from_secs(second)).unwrap()
-        };
-        assert_eq!(rest_at(0, 0.1), LONGEST);
-        let short = rest_at(5, 1.0);
-        assert_eq!(short, LONGEST / 2);
-        assert_eq!([rest_at(6, 0.1), rest_at(16, 0.1)], [short; 2]);
-        assert_eq!(rest_at(27, 0.1), LONGEST);
+        for (room, bytes) in [(LARGE, 64e6), (Room::Connection, CONNECTION_BYTES)] {
+            let begin = Instant::now();
+            let mut coalescing = Coalescing::new(LONGEST, room, begin);
+            let mut rest_at = |second: u64, filled: f64| {
+                let now = begin + Duration::from_secs(second);
+                assert_eq!(coalescing.next_rest(now), None);
+                coalescing.end_rest(filled * bytes, now + LONGEST);
+                coalescing.add(100, 50);
+                coalescing.next_rest(now + LONGEST).unwrap()
+            };
+            assert_eq!(rest_at(0, 0.1), LONGEST);
+            let short = rest_at(5, 1.0);
+            assert_eq!(short, LONGEST / 2);
+            assert_eq!([rest_at(6, 0.1), rest_at(16, 0.1)], [short; 2]);
+            assert_eq!(rest_at(27, 0.1), LONGEST);
+        }
     }
 
     #[test]
     fn a_longest_rest_of_zero_means_none() {
-        let arrived = Arrived { datagrams: 100, time: Duration::from_nanos(1), ..Arrived::default() };
-        assert_eq!(Coalescing::new(Duration::ZERO, LARGE).next_rest(arrived, Instant::now()), None);
+        let now = Instant::now();
+        let mut coalescing = Coalescing::new(Duration::ZERO, LARGE, now);
+        coalescing.add(100, 50);
+        assert_eq!(coalescing.next_rest(now), None);
     }
 }

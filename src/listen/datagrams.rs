@@ -18,7 +18,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, recv, recvmmsg};
 use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
 
-use super::coalesce::{Arrived, Coalescing, Room};
+use super::coalesce::{Coalescing, Room};
 use super::drain::{self, DrainAnswers, DrainRequests};
 use super::socket_memory::SocketMemory;
 use crate::aggregate::Shard;
@@ -208,7 +208,7 @@ impl DatagramReceiver {
         };
         let (reporter, listener, drains) = (threads.clone(), name.clone(), drains.clone());
         let thread = threads.spawn_until(&stopping, &name, move || {
-            receiver.run(&drains.register(), coalesce_delay).inspect_err(|error| {
+            receiver.run(&drains.register(|| ()), coalesce_delay).inspect_err(|error| {
                 reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
             })
         })?;
@@ -280,8 +280,7 @@ impl ReceiverThread {
     /// Fails if the socket cannot be read: at once if the error will last, otherwise after a second of failures.
     fn run(self, drains: &DrainAnswers, coalesce_delay: Duration) -> Result<(), Errno> {
         let mut batch = Batch::new(self.max_datagram);
-        let room = self.socket.room();
-        let mut rests = Rests::new(Coalescing::new(coalesce_delay, room), room);
+        let mut coalescing = Coalescing::new(coalesce_delay, self.socket.room(), Instant::now());
         let (mut failing_since, mut logged_at) = (None, None::<Instant>);
         // Waits for the first datagram if nothing has arrived.
         let mut flags = MsgFlags::MSG_WAITFORONE;
@@ -295,9 +294,9 @@ impl ReceiverThread {
                 Ok(()) | Err(Errno::EAGAIN) => {
                     failing_since = None;
                     flags = MsgFlags::MSG_DONTWAIT;
-                    rests.add(&batch);
+                    coalescing.add(batch.count, batch.largest());
                     if batch.count == BATCH {
-                        if rests.empty_at.elapsed() > drain::PATIENCE {
+                        if coalescing.empty_at().elapsed() > drain::PATIENCE {
                             // Nothing is left of what had arrived during a rest, so the flush need not wait.
                             drains.end_rest();
                         }
@@ -305,9 +304,9 @@ impl ReceiverThread {
                     }
                     // There was no further datagram.
                     drains.answer(drain_request);
-                    if let Some(rest) = rests.next() {
+                    if let Some(rest) = coalescing.next_rest(Instant::now()) {
                         drains.rest(rest, drain_request);
-                        rests.end(&self.socket);
+                        coalescing.end_rest(self.socket.waiting_bytes(), Instant::now());
                     } else {
                         drains.end_rest();
                         flags = MsgFlags::MSG_WAITFORONE;
@@ -386,43 +385,10 @@ impl Batch {
         }
         Ok(())
     }
-}
 
-/// Measures what arrives, and decides when the receiver rests.
-struct Rests {
-    coalescing: Coalescing,
-    room: Room,
-    arrived: Arrived,
-    /// The time at which the socket was last empty.
-    empty_at: Instant,
-}
-
-impl Rests {
-    fn new(coalescing: Coalescing, room: Room) -> Self {
-        Self { coalescing, room, arrived: Arrived::default(), empty_at: Instant::now() }
-    }
-
-    /// Adds the datagrams of a batch.
-    fn add(&mut self, batch: &Batch) {
-        self.arrived.datagrams += batch.count as u64;
-        let lengths = batch.lengths[..batch.count].iter().map(|&(length, _)| length);
-        self.arrived.largest = lengths.fold(self.arrived.largest, usize::max);
-    }
-
-    /// Returns the length of the next rest, or `None` if the receiver should sleep. The socket is empty.
-    fn next(&mut self) -> Option<Duration> {
-        let now = Instant::now();
-        let time = now.saturating_duration_since(self.empty_at);
-        self.empty_at = now;
-        self.coalescing.next_rest(Arrived { time, ..std::mem::take(&mut self.arrived) }, now)
-    }
-
-    /// Notes how much has arrived during a rest.
-    fn end(&mut self, socket: &DatagramSocket) {
-        self.arrived.rested = self.empty_at.elapsed();
-        if let Room::Bytes(bytes) = self.room {
-            self.arrived.filled = socket.waiting_bytes() / bytes;
-        }
+    /// Returns the length of the largest datagram, in bytes.
+    fn largest(&self) -> usize {
+        self.lengths[..self.count].iter().map(|&(length, _)| length).max().unwrap_or(0)
     }
 }
 

@@ -8,12 +8,13 @@
 //! A receiver reads the number of the latest request before it reads its socket. Once the socket is empty, and
 //! everything that came out of it is recorded, the receiver answers with that number.
 
+use std::fmt;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Release, SeqCst},
 };
 use std::sync::{Arc, Weak};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,7 +23,7 @@ use parking_lot::Mutex;
 /// records them.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
-/// The longest wait of a late flush. A receiver that sleeps in the kernel does not answer.
+/// The longest wait of a late flush. A receiver of datagrams that sleeps in the kernel does not answer.
 const LATE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The time between two looks at the answers.
@@ -32,18 +33,16 @@ const LOOK: Duration = Duration::from_micros(500);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DrainRequests(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     /// The number of the latest request.
     latest: AtomicU64,
     receivers: Mutex<Vec<Receiver>>,
-    /// True if there are receivers that never answer.
-    has_silent: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Receiver {
-    thread: Thread,
+    /// Ends a rest, and wakes the receiver if it can answer while it sleeps.
+    wake: Box<dyn Fn() + Send>,
     /// Gone once the receiver has ended. It then counts as drained.
     state: Weak<State>,
 }
@@ -63,21 +62,26 @@ pub(super) struct DrainAnswers {
     state: Arc<State>,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("latest", &self.latest).finish_non_exhaustive()
+    }
+}
+
 impl DrainRequests {
-    /// Adds the calling thread as a receiver.
-    pub(super) fn register(&self) -> DrainAnswers {
+    /// Adds the calling thread as a receiver. `wake` wakes it from sleep. It does nothing if the thread cannot be woken.
+    pub(super) fn register(&self, wake: impl Fn() + Send + 'static) -> DrainAnswers {
         let answered = AtomicU64::new(self.0.latest.load(SeqCst));
         let state = Arc::new(State { answered, is_resting: AtomicBool::new(false) });
         let mut receivers = self.0.receivers.lock();
         receivers.retain(|receiver| receiver.state.strong_count() > 0);
-        receivers.push(Receiver { thread: thread::current(), state: Arc::downgrade(&state) });
+        let thread = thread::current();
+        let wake = Box::new(move || {
+            thread.unpark();
+            wake();
+        });
+        receivers.push(Receiver { wake, state: Arc::downgrade(&state) });
         DrainAnswers { requests: Arc::clone(&self.0), state }
-    }
-
-    /// Notes that a receiver of streams runs. It never answers, because no connection knows whether all others are
-    /// drained. A late flush then waits for its whole patience, in which connections are read.
-    pub(super) fn add_silent(&self) {
-        self.0.has_silent.store(true, SeqCst);
     }
 
     /// Waits until all receivers that rest have recorded what had arrived before the call.
@@ -87,7 +91,7 @@ impl DrainRequests {
     pub(crate) fn drain(&self, lateness: Option<Duration>) {
         let request = self.0.latest.fetch_add(1, SeqCst) + 1;
         let receivers = self.0.receivers.lock();
-        receivers.iter().for_each(|receiver| receiver.thread.unpark());
+        receivers.iter().for_each(|receiver| (receiver.wake)());
         let patience = lateness.map_or(PATIENCE, |lateness| lateness.clamp(PATIENCE, LATE_PATIENCE));
         let begin = Instant::now();
         let is_drained = |receiver: &Receiver| {
@@ -96,8 +100,7 @@ impl DrainRequests {
                 !must_answer || state.answered.load(Acquire) >= request
             })
         };
-        let is_unknown = lateness.is_some() && self.0.has_silent.load(SeqCst);
-        while (is_unknown || !receivers.iter().all(is_drained)) && begin.elapsed() < patience {
+        while !receivers.iter().all(is_drained) && begin.elapsed() < patience {
             thread::sleep(LOOK);
         }
     }
@@ -154,7 +157,7 @@ mod tests {
         let (record, recorded) = mpsc::channel();
         let for_thread = requests.clone();
         let receiver = thread::spawn(move || {
-            let answers = for_thread.register();
+            let answers = for_thread.register(|| ());
             loop {
                 let request = answers.latest_request();
                 if record.send(request).is_err() {
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     fn only_a_late_drain_waits_for_a_receiver_that_does_not_rest() {
         let requests = DrainRequests::default();
-        let answers = requests.register();
+        let answers = requests.register(|| ());
         let begin = Instant::now();
         requests.drain(Some(LONG));
         assert!(begin.elapsed() >= LATE_PATIENCE);
@@ -208,10 +211,6 @@ mod tests {
         with_receiver(false, |requests, recorded| {
             requests.drain(Some(LONG));
             assert_eq!(recorded.recv(), Ok(1));
-            requests.add_silent();
-            let begin = Instant::now();
-            requests.drain(Some(LONG));
-            assert!(begin.elapsed() >= LATE_PATIENCE);
         });
     }
 }

@@ -14,6 +14,7 @@ use super::datagrams::{DatagramOptions, DatagramReceiver, DatagramSocket, UdpOpt
 use super::drain::DrainRequests;
 use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
+use super::stream_rests::StreamRests;
 use super::streams::{ByteStream, ConnectionReader, StreamOptions};
 use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
@@ -171,19 +172,17 @@ impl OpenedSockets {
                 Ok(bound)
             }));
         }
-        if tcp.is_some() || unix_stream.is_some() {
-            drains.add_silent();
-        }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
-            streams.push(start_streams(socket, names, &options, new_shard(), (telemetry, threads))?.0);
+            let shard = new_shard();
+            streams.push(start_streams(socket, names, &options, shard, (telemetry, threads, drains))?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(bound.path().to_owned());
             let names = ("unix_stream", "listeners.unix_stream.max_connections");
             let (thread, replace) =
-                start_streams(socket, names, &options, new_shard(), (telemetry, threads))?;
+                start_streams(socket, names, &options, new_shard(), (telemetry, threads, drains))?;
             streams.push(thread);
             files.push(WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
                 let (socket, bound) = bind_stream(file, Duration::ZERO)?;
@@ -212,7 +211,7 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
     (listener, limit_key): (&'static str, &'static str),
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
-    (telemetry, threads): (&Telemetry, &Threads),
+    (telemetry, threads, drains): (&Telemetry, &Threads, &DrainRequests),
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
     let log = |connections, key: &str| {
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
@@ -222,13 +221,9 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
         ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
     let max_connections = options.max_connections;
     let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
-    AcceptThread::start_replaceable(
-        socket,
-        accept,
-        connections,
-        ConnectionReader::new(options, shard),
-        threads,
-    )
+    let (rests, looks) = StreamRests::new(options.coalesce_delay, drains.clone());
+    let reader = ConnectionReader::new(options, shard, rests);
+    AcceptThread::start_replaceable(socket, accept, connections, reader, threads, looks)
 }
 
 impl Listeners {
@@ -272,5 +267,68 @@ impl Listeners {
             }
         }
         datagrams.into_iter().for_each(DatagramReceiver::join);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::thread;
+    use std::time::Instant;
+
+    use super::super::Framing;
+    use super::super::drain;
+    use super::*;
+    use crate::aggregate::{AggregationOptions, SharedState};
+    use crate::resolve::Limits;
+
+    #[test]
+    fn a_drain_records_what_had_arrived_at_connections() {
+        let shared = Arc::new(SharedState::new(AggregationOptions::default(), Limits::default()));
+        let shard = Arc::new(Mutex::new(Shard::new(shared, Arc::default())));
+        let streams = StreamOptions {
+            framing: Framing::Lines,
+            max_line: 1000,
+            max_connections: 10,
+            idle_timeout: Duration::from_mins(1),
+            coalesce_delay: Duration::from_millis(20),
+        };
+        let options =
+            ListenOptions { tcp: Some((([127, 0, 0, 1], 0).into(), streams)), ..ListenOptions::default() };
+        let drains = DrainRequests::default();
+        let listeners = open(options)
+            .unwrap()
+            .start(|| Arc::clone(&shard), &Telemetry::default(), &Threads::new().0, &drains)
+            .unwrap();
+        let address = listeners.addresses.tcp.unwrap();
+        let mut clients = [(); 10].map(|()| TcpStream::connect(address).unwrap());
+        clients.iter().for_each(|client| client.set_nodelay(true).unwrap());
+        let mut sent = 0;
+        let mut send_from_each = || {
+            clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
+            sent += clients.len() as u64;
+            sent
+        };
+        let (mut late, mut resting) = (0, 0);
+        while late < 100 || resting < 100 {
+            if resting < 100 {
+                while !drains.has_resting() {
+                    send_from_each();
+                    thread::yield_now();
+                }
+            }
+            let is_late = resting == 100;
+            let sent = send_from_each();
+            let begin = Instant::now();
+            drains.drain(is_late.then_some(Duration::MAX));
+            // On a busy machine, the receiver may need longer than the drain waits.
+            if begin.elapsed() < drain::PATIENCE {
+                assert_eq!(shard.lock().counts().lines, sent);
+                *if is_late { &mut late } else { &mut resting } += 1;
+            }
+        }
+        listeners.stop();
+        assert_eq!(shard.lock().counts().lines, sent);
     }
 }

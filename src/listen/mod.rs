@@ -7,9 +7,8 @@
 //! ```
 //!
 //! Each receiver is a thread with a shard of its own. It sleeps in the kernel until data arrives or the idle timeout of
-//! a connection expires. While many datagrams arrive, a receiver of datagrams rests between two looks at its socket, so
-//! it is not woken for each of them (`coalesce`). At the end of an interval, the flush wakes receivers that rest
-//! (`drain`).
+//! a connection expires. While much arrives, a receiver rests between two looks at its sockets, so it is not woken for
+//! each datagram or write (`coalesce`). At the end of an interval, the flush wakes receivers that rest (`drain`).
 
 mod coalesce;
 mod datagrams;
@@ -22,6 +21,7 @@ mod socket_drops;
 mod socket_file;
 mod socket_memory;
 mod socket_watch;
+mod stream_rests;
 mod streams;
 
 pub use datagrams::{UdpOptions, bind_udp};

@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::framing::{Deframer, End, Frame, Framing};
+use super::stream_rests::StreamRests;
 use crate::aggregate::Shard;
 use crate::net::{ServeConnection, Stop};
 use crate::protocol::RejectReason;
@@ -35,6 +36,8 @@ pub(crate) struct StreamOptions {
     pub max_connections: usize,
     /// The longest time for which a connection may send nothing.
     pub idle_timeout: Duration,
+    /// The longest rest of the receiver. Zero means that it never rests.
+    pub coalesce_delay: Duration,
 }
 
 /// The reason for closing a connection. Telemetry shows the names, so they are an interface.
@@ -89,6 +92,7 @@ pub(super) struct ConnectionReader {
     max_line: usize,
     idle_timeout: Duration,
     shard: Arc<Mutex<Shard>>,
+    rests: Arc<StreamRests>,
     /// All connections share one buffer, so an idle connection needs none. A connection borrows it only while it reads
     /// and records, which never waits.
     buffer: RefCell<Box<[u8]>>,
@@ -129,10 +133,10 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
 }
 
 impl ConnectionReader {
-    pub(super) fn new(options: &StreamOptions, shard: Arc<Mutex<Shard>>) -> Self {
+    pub(super) fn new(options: &StreamOptions, shard: Arc<Mutex<Shard>>, rests: Arc<StreamRests>) -> Self {
         let StreamOptions { framing, max_line, idle_timeout, .. } = *options;
         let buffer = RefCell::new(vec![0; READ].into_boxed_slice());
-        Self { framing, max_line, idle_timeout, shard, buffer }
+        Self { framing, max_line, idle_timeout, shard, rests, buffer }
     }
 
     /// Reads once and records the complete lines. Returns the number of bytes, which is 0 if none have arrived.
@@ -148,6 +152,7 @@ impl ConnectionReader {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(_) => return Err(CloseReason::Broken),
         };
+        self.rests.add_read(bytes.len());
         let mut shard = self.shard.lock();
         shard.count_stream_bytes(bytes.len());
         let pushed = deframer.push(bytes, |frame| record(&mut shard, frame));

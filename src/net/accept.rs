@@ -16,6 +16,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{net as tcp, os::unix::net as unix};
@@ -23,8 +24,8 @@ use std::{net as tcp, os::unix::net as unix};
 use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinError, JoinSet, LocalSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::bind::BACKLOG;
@@ -34,6 +35,9 @@ use crate::model::Named;
 
 /// The pause after a failure to accept. The failure will probably repeat, and must not keep the thread busy.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The sources of events other than connections: the listening socket, and wake-ups by other threads.
+const OTHER_SOURCES: usize = 16;
 
 /// The shortest time between two warnings that connections cannot be accepted.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -143,6 +147,22 @@ pub(crate) struct AcceptOptions {
     pub(crate) max_connections_key: &'static str,
 }
 
+/// What a server's thread does between two looks at its sockets. By default, nothing.
+#[derive(Clone)]
+pub(crate) struct Looks {
+    /// The thread calls this each time before it waits for the kernel. By then, every connection has read all that the
+    /// latest look has found.
+    pub(crate) before_wait: Arc<dyn Fn() + Send + Sync>,
+    /// Makes the thread look at its sockets without waiting, and then call `before_wait`. Any thread may notify it.
+    pub(crate) again: Arc<Notify>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { before_wait: Arc::new(|| ()), again: Arc::default() }
+    }
+}
+
 /// The way in which a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopped {
@@ -177,7 +197,9 @@ impl AcceptThread {
     where
         ConnectionCounts<S::CloseReason>: Send + 'static,
     {
-        Self::start_replaceable(socket, options, connections, service, threads).map(|(thread, _)| thread)
+        let looks = Looks::default();
+        Self::start_replaceable(socket, options, connections, service, threads, looks)
+            .map(|(thread, _)| thread)
     }
 
     /// Starts the thread. A socket that is sent through the returned channel replaces the one on which the thread
@@ -192,17 +214,22 @@ impl AcceptThread {
         connections: ConnectionCounts<S::CloseReason>,
         service: S,
         threads: &Threads,
+        looks: Looks,
     ) -> io::Result<(Self, mpsc::UnboundedSender<L>)>
     where
         ConnectionCounts<S::CloseReason>: Send + 'static,
     {
         let (replace, replacements) = mpsc::unbounded_channel();
+        let Looks { before_wait, again } = looks;
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             // All work that services pass to `spawn_blocking` runs on this one thread, so clients use at most one more
             // core.
             .max_blocking_threads(1)
+            // One look finds all connections that are ready.
+            .max_io_events_per_tick(options.max_connections.saturating_add(OTHER_SOURCES))
+            .on_thread_park(move || before_wait())
             .build()?;
         let socket = {
             let _context = runtime.enter();
@@ -215,6 +242,7 @@ impl AcceptThread {
                 options,
                 connections,
                 service: Rc::new(service),
+                again,
                 open: JoinSet::new(),
                 stopping,
                 threads: reporter,
@@ -232,6 +260,7 @@ impl AcceptThread {
     /// Tells the thread to accept nothing more and to end within `patience`. Connections may use that time to finish.
     pub(crate) fn stop(&self, patience: Duration) {
         self.stop.send_replace(Some(patience));
+        self.thread.thread().unpark();
     }
 
     /// Waits until the thread has ended.
@@ -244,6 +273,7 @@ struct AcceptLoop<C, S: ServeConnection<C>> {
     options: AcceptOptions,
     connections: ConnectionCounts<S::CloseReason>,
     service: Rc<S>,
+    again: Arc<Notify>,
     open: JoinSet<S::CloseReason>,
     stopping: watch::Receiver<Option<Duration>>,
     threads: Threads,
@@ -256,6 +286,7 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
         mut replacements: mpsc::UnboundedReceiver<L>,
     ) -> Stopped {
         let mut stop = Stop(self.stopping.clone());
+        let again = Arc::clone(&self.again);
         let mut back_off = BackOff { options: self.options, warned: None };
         loop {
             // Counting ended connections first makes room, so that no connection is refused without need.
@@ -263,6 +294,8 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
                 biased;
                 () = stop.requested() => break,
                 Some(ended) = self.open.join_next() => self.count_end(ended),
+                // While a task yields, the runtime looks without waiting.
+                () = again.notified() => yield_now().await,
                 Some(replacement) = replacements.recv() => self.replace(&mut socket, replacement),
                 accepted = L::accept(&socket) => match accepted {
                     Ok(connection) => self.serve(connection),

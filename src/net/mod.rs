@@ -6,7 +6,7 @@ mod connections;
 mod steering;
 mod threads;
 
-pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, ServeConnection, Stop, Stopped};
+pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, Looks, ServeConnection, Stop, Stopped};
 pub(crate) use bind::{BACKLOG, UdpSockets, bind_tcp, bind_udp, receive_buffer};
 pub(crate) use bind::{BindError, BindKeys};
 pub(crate) use connections::{ConnectionCounts, RefusedWarning};

@@ -143,7 +143,10 @@ fn samples_that_change_nothing_are_counted_and_their_series_named() {
     let many = ["many:1e300|h".to_owned(), vec!["many:1|h"; 1000].join("\n")].join("\n");
     daemon.send(many);
     daemon.send("poison:1|c|@1e-300\npoison:1|c|@1e-9\nlong:1e300|c");
-    daemon.send(format!("{}:1e300:1|c\nover:1e308:1e308|c\nfine:1e15:1|c\nsmall:1:1e300|c", "x".repeat(10_000)));
+    daemon.send(format!(
+        "{}:1e300:1|c\nover:1e308:1e308|c\nfine:1e15:1|c\nsmall:1:1e300|c",
+        "x".repeat(10_000)
+    ));
     let finished = daemon.stop();
     assert_eq!(finished.sum("c", "value"), 9_007_199_254_740_992.0);
     let poison = finished.sum("poison", "value");

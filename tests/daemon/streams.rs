@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -431,5 +431,45 @@ fn start_replaces_an_abandoned_socket_file_but_not_a_served_one() {
         drop(first);
         let third = with_unix(listener, directory.path(), &[]);
         assert!(third.stop().status.success());
+    }
+}
+
+/// Returns how often tallyd's thread of this name has gone to sleep.
+fn sleeps(daemon: &Daemon, thread: &str) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+    let paths: Vec<_> = threads.map(|entry| entry.unwrap().path()).collect();
+    let is_named = |path: &&PathBuf| fs::read_to_string(path.join("comm")).unwrap().trim() == thread;
+    let status = fs::read_to_string(paths.iter().find(is_named).unwrap().join("status")).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
+#[test]
+fn receivers_that_rest_are_woken_for_few_of_many_small_writes() {
+    const WRITES: u64 = 2000;
+    let [awake, resting] = ["0s", "50ms"].map(|delay| {
+        let daemon = with_tcp(&[&format!("listeners.coalesce_delay={delay}")]);
+        let mut client = connect(&daemon);
+        client.set_nodelay(true).unwrap();
+        let write_to = |thread: &str, write: &mut dyn FnMut()| {
+            let before = sleeps(&daemon, thread);
+            for _ in 0..WRITES {
+                write();
+                let due = Instant::now() + Duration::from_micros(100);
+                while Instant::now() < due {
+                    std::hint::spin_loop();
+                }
+            }
+            sleeps(&daemon, thread) - before
+        };
+        let udp = write_to("udp-0", &mut || daemon.send("a:1|c"));
+        let tcp = write_to("tcp", &mut || client.write_all(b"a:1|c\n").unwrap());
+        drop(client);
+        assert_eq!(daemon.stop().sum("a", "value"), 2.0 * WRITES as f64);
+        [udp, tcp]
+    });
+    for (awake, resting) in awake.into_iter().zip(resting) {
+        assert!(resting * 4 < awake, "{resting} of {awake} wake-ups");
+        assert!(resting < WRITES / 10, "{resting} wake-ups for {WRITES} writes");
     }
 }

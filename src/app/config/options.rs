@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use strum::VariantArray;
 
@@ -63,17 +64,18 @@ impl Config {
     pub(in crate::app) fn listening(&self) -> ListenOptions {
         let ListenersSection { udp, tcp, unix_datagram: datagram, unix_stream: stream, coalesce_delay } =
             &self.listeners;
+        let coalesce_delay = coalesce_delay.get();
         let datagram_file = socket_file(&datagram.path, datagram.mode, &datagram.owner);
         let stream_file = socket_file(&stream.path, stream.mode, &stream.owner);
         ListenOptions {
             udp: udp.enabled.then(|| self.udp()),
-            tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
+            tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams(coalesce_delay))),
             unix_datagram: datagram.enabled.then(|| UnixDatagramOptions {
                 file: datagram_file,
                 max_datagram: datagram.max_datagram.get(),
-                coalesce_delay: coalesce_delay.get(),
+                coalesce_delay,
             }),
-            unix_stream: stream.enabled.then(|| (stream_file, stream.streams())),
+            unix_stream: stream.enabled.then(|| (stream_file, stream.streams(coalesce_delay))),
         }
     }
 
@@ -189,16 +191,28 @@ impl Config {
 }
 
 impl TcpSection {
-    fn streams(&self) -> StreamOptions {
+    fn streams(&self, coalesce_delay: Duration) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
+        StreamOptions {
+            framing,
+            max_line: max_line.get(),
+            max_connections,
+            idle_timeout: idle_timeout.get(),
+            coalesce_delay,
+        }
     }
 }
 
 impl UnixStreamSection {
-    fn streams(&self) -> StreamOptions {
+    fn streams(&self, coalesce_delay: Duration) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
+        StreamOptions {
+            framing,
+            max_line: max_line.get(),
+            max_connections,
+            idle_timeout: idle_timeout.get(),
+            coalesce_delay,
+        }
     }
 }
 
