@@ -1,7 +1,11 @@
 //! The lines that the benches `record` and `instructions` record. Both benches share them, so that counts of
 //! instructions explain times.
 
-use crate::traffic::{LINES_PER_DATAGRAM, shuffled_passes};
+use std::hint::black_box;
+
+use tallyd::aggregate::{Datagram, Shard};
+
+use crate::traffic::{BATCH, LINES_PER_DATAGRAM, shuffled_passes};
 
 const FOUR_TAGS: &str = "env:prod,service:checkout,region:eu-west-1,version:1.42";
 
@@ -12,12 +16,18 @@ pub(crate) struct Input {
     pub(crate) series: usize,
     /// The number of lines before they repeat. It is a multiple of the number of series.
     pub(crate) lines: usize,
+    lines_per_datagram: usize,
     /// Writes a line, given the number of its series and its own number.
     line: fn(usize, usize) -> String,
 }
 
-pub(crate) const ALL: [Input; 11] = [
+pub(crate) const ALL: [Input; 12] = [
     of_1k("counter/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c")),
+    // Applications send one line per datagram.
+    Input {
+        lines_per_datagram: 1,
+        ..of_1k("single/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c"))
+    },
     of_1k("sampled/1k", |id, _| format!("app.requests.endpoint.{id:06}:1|c|@0.1")),
     of_1k("timing/1k", |id, n| format!("app.latency.endpoint.{id:06}:{}.{}|ms", n % 977, n % 10)),
     // Each series has a thousand values. Most of them go into histograms.
@@ -25,6 +35,7 @@ pub(crate) const ALL: [Input; 11] = [
         name: "timing/50",
         series: 50,
         lines: 50_000,
+        lines_per_datagram: LINES_PER_DATAGRAM,
         line: |id, n| format!("app.latency.endpoint.{id:06}:{}.{}|ms", n % 977, n % 10),
     },
     of_1k("gauge/1k", |id, n| format!("app.queue.depth.{id:06}:{}|g", n % 977)),
@@ -37,11 +48,18 @@ pub(crate) const ALL: [Input; 11] = [
 ];
 
 const fn of_1k(name: &'static str, line: fn(usize, usize) -> String) -> Input {
-    Input { name, series: 1000, lines: 20_000, line }
+    Input { name, series: 1000, lines: 20_000, lines_per_datagram: LINES_PER_DATAGRAM, line }
 }
 
 const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Input {
-    Input { name, series: 200_000, lines: 200_000, line }
+    Input { name, series: 200_000, lines: 200_000, lines_per_datagram: LINES_PER_DATAGRAM, line }
+}
+
+/// Records datagrams in batches, as a receiver does.
+pub(crate) fn record(shard: &mut Shard, datagrams: &[String]) {
+    for batch in datagrams.chunks(BATCH) {
+        shard.record_all(batch.iter().map(|datagram| Datagram::complete(black_box(datagram.as_bytes()))));
+    }
 }
 
 impl Input {
@@ -49,6 +67,6 @@ impl Input {
     pub(crate) fn datagrams(&self) -> Vec<String> {
         let ids = shuffled_passes(self.series, self.lines / self.series);
         let lines: Vec<_> = ids.enumerate().map(|(n, id)| (self.line)(id, n)).collect();
-        lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect()
+        lines.chunks(self.lines_per_datagram).map(|lines| lines.join("\n")).collect()
     }
 }

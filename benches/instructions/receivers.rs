@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
 
 use crate::callgrind::{Case, counted_region};
+use crate::inputs;
 use crate::pipeline::warmed_up;
 use crate::traffic::{BATCH, LINES_PER_DATAGRAM};
 
@@ -82,8 +83,6 @@ fn receive(content: &Content, receivers: usize) -> usize {
 }
 
 fn record(shard: &Mutex<Shard>, datagrams: &[String]) {
-    for batch in datagrams.chunks(BATCH) {
-        let mut shard = shard.lock();
-        batch.iter().for_each(|datagram| shard.record(datagram.as_bytes()));
-    }
+    // A receiver takes the lock once per batch.
+    datagrams.chunks(BATCH).for_each(|batch| inputs::record(&mut shard.lock(), batch));
 }

@@ -39,10 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
 /// Records lines of known series.
 fn record(input: &Input) -> usize {
     let datagrams = input.datagrams();
-    let record = |shard: &Mutex<Shard>| {
-        let mut shard = shard.lock();
-        datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes())));
-    };
+    let record = |shard: &Mutex<Shard>| inputs::record(&mut shard.lock(), &datagrams);
     let pipeline = warmed_up(1, record);
     counted_region(|| record(&pipeline.shards[0]));
     input.lines
@@ -54,7 +51,7 @@ fn learn(input: &Input) -> usize {
     let mut datagrams = input.datagrams();
     datagrams.truncate(input.series / LINES_PER_DATAGRAM);
     let mut shard = pipeline.shards[0].lock();
-    counted_region(|| datagrams.iter().for_each(|datagram| shard.record(black_box(datagram.as_bytes()))));
+    counted_region(|| inputs::record(&mut shard, &datagrams));
     input.series
 }
 

@@ -27,7 +27,7 @@ mod value_buffers;
 
 pub use counts::{IngestCounts, RefusedNames};
 pub use histogram::{Histogram, LARGEST, SMALLEST};
-pub use shard::Shard;
+pub use shard::{Datagram, Shard};
 
 pub(crate) use absorbed::Absorbed;
 pub(crate) use columns::Columns;

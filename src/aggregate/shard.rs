@@ -51,8 +51,35 @@ pub struct Shard {
     interval: u32,
 }
 
-/// The number of lines to look at before recording them: as many as a typical datagram has.
+/// A datagram that a receiver has read.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram<'a> {
+    /// Its beginning, or all of it.
+    pub bytes: &'a [u8],
+    /// Its full length in bytes. If it is larger, the datagram was truncated.
+    pub length: usize,
+}
+
+impl<'a> Datagram<'a> {
+    /// Returns a datagram that was not truncated.
+    #[must_use]
+    pub fn complete(bytes: &'a [u8]) -> Self {
+        Self { bytes, length: bytes.len() }
+    }
+}
+
+/// The number of lines to look at before recording them.
 const AHEAD: usize = 32;
+
+/// Lines with their hashes that are about to be recorded.
+struct PendingLines<'a> {
+    lines: [(SplitLine<'a>, u32); AHEAD],
+    count: usize,
+}
+
+impl PendingLines<'_> {
+    const NONE: Self = Self { lines: [(SplitLine::NONE, 0); AHEAD], count: 0 };
+}
 
 /// The number of patterns, key bytes and slots that a shard holds.
 #[derive(Debug, Clone, Copy)]
@@ -103,22 +130,30 @@ impl Shard {
         }
     }
 
-    /// Records all lines of a datagram and counts each of them.
+    /// Records all lines of a complete datagram and counts each of them.
     pub fn record(&mut self, datagram: &[u8]) {
-        self.columns.counts.datagrams += 1;
-        self.columns.counts.bytes += datagram.len() as u64;
-        self.record_lines(datagram);
+        self.record_all([Datagram::complete(datagram)]);
     }
 
-    /// Records the complete lines of a truncated datagram that was `length` bytes long. Drops the last line, which may
-    /// be incomplete, and counts what is lost: the bytes, and a line, because the number of lost lines is unknown.
-    pub fn record_truncated(&mut self, beginning: &[u8], length: usize) {
-        let end = memchr::memrchr(b'\n', beginning).map_or(0, |line_feed| line_feed + 1);
-        let counts = &mut self.columns.counts;
-        counts.datagrams_truncated += 1;
-        counts.datagram_bytes_truncated += length.saturating_sub(end) as u64;
-        counts.lines_truncated += 1;
-        self.record(&beginning[..end]);
+    /// Records all lines of datagrams and counts each of them.
+    ///
+    /// Of a truncated datagram, this records the complete lines. It drops the last line, which may be incomplete, and
+    /// counts what is lost: the bytes, and a line, because the number of lost lines is unknown.
+    pub fn record_all<'a>(&mut self, datagrams: impl IntoIterator<Item = Datagram<'a>>) {
+        let mut pending = PendingLines::NONE;
+        for Datagram { mut bytes, length } in datagrams {
+            let counts = &mut self.columns.counts;
+            if bytes.len() < length {
+                bytes = &bytes[..memchr::memrchr(b'\n', bytes).map_or(0, |line_feed| line_feed + 1)];
+                counts.datagrams_truncated += 1;
+                counts.datagram_bytes_truncated += (length - bytes.len()) as u64;
+                counts.lines_truncated += 1;
+            }
+            counts.datagrams += 1;
+            counts.bytes += bytes.len() as u64;
+            self.add_lines(bytes, &mut pending);
+        }
+        self.record_pending(&mut pending);
     }
 
     /// Counts bytes that were read from a stream.
@@ -145,32 +180,38 @@ impl Shard {
 
     /// Records complete lines. The caller counts their bytes.
     pub fn record_lines(&mut self, lines: &[u8]) {
-        let mut lines = SplitLines::new(lines);
-        let mut batch = [(SplitLine::NONE, 0); AHEAD];
-        loop {
-            let mut len = 0;
-            for (place, line) in batch.iter_mut().zip(&mut lines) {
-                *place = (line, self.resolver.hash(line));
-                len += 1;
-            }
-            if len == 0 {
-                return;
-            }
-            let batch = &batch[..len];
-            if !self.resolver.cache().fits_cpu_cache() {
-                self.read_ahead(batch);
-            }
-            for &(line, hash) in batch {
-                self.record_line(line, hash);
+        let mut pending = PendingLines::NONE;
+        self.add_lines(lines, &mut pending);
+        self.record_pending(&mut pending);
+    }
+
+    /// Splits and hashes lines, and records them whenever there are enough.
+    #[inline(always)]
+    fn add_lines<'a>(&mut self, lines: &'a [u8], pending: &mut PendingLines<'a>) {
+        for line in SplitLines::new(lines) {
+            pending.lines[pending.count] = (line, self.resolver.hash(line));
+            pending.count += 1;
+            if pending.count == AHEAD {
+                self.record_pending(pending);
             }
         }
     }
 
+    /// Records the pending lines.
+    fn record_pending(&mut self, pending: &mut PendingLines<'_>) {
+        let lines = &pending.lines[..pending.count];
+        self.read_ahead(lines);
+        for &(line, hash) in lines {
+            self.record_line(line, hash);
+        }
+        pending.count = 0;
+    }
+
     /// Reads the memory that recording these lines needs, to bring it into the CPU cache.
     ///
-    /// With many patterns, each line would wait for its entry, and then for its key and its slot. So this function
-    /// reads all entries first, and then all keys and slots. Its loops are so short that the processor overlaps their
-    /// cache misses.
+    /// After a rest or among many patterns, each line would wait for its entry, and then for its key and its slot. So this
+    /// function reads all entries first, and then all keys and slots. Its loops are so short that the processor overlaps
+    /// their cache misses. If everything is in the cache, this costs a few percent.
     #[inline(never)]
     fn read_ahead(&self, batch: &[(SplitLine<'_>, u32)]) {
         let cache = self.resolver.cache();

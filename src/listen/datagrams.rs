@@ -21,7 +21,7 @@ use socket2::{SockFilter, SockRef};
 use super::coalesce::{Coalescing, Room};
 use super::drain::{self, DrainAnswers, DrainRequests};
 use super::socket_memory::SocketMemory;
-use crate::aggregate::Shard;
+use crate::aggregate::{Datagram, Shard};
 use crate::model::Counter;
 use crate::net::{self, BindError, BindKeys, Threads, UdpSockets, is_lasting};
 
@@ -342,14 +342,8 @@ impl ReceiverThread {
         let has_phantoms = self.stopping.load(Ordering::Acquire);
         let mut unrecorded = Unrecorded { left: batch.count, unread: &self.unread };
         let mut shard = self.shard.lock();
-        for (buffer, &(length, truncated)) in batch.buffers.iter().zip(&batch.lengths[..batch.count]) {
-            if truncated {
-                shard.record_truncated(buffer, length);
-            } else if length > 0 || !has_phantoms {
-                shard.record(&buffer[..length]);
-            }
-            unrecorded.left -= 1;
-        }
+        shard.record_all(batch.datagrams().filter(|datagram| datagram.length > 0 || !has_phantoms));
+        unrecorded.left = 0;
         Ok(())
     }
 }
@@ -358,8 +352,8 @@ impl ReceiverThread {
 struct Batch {
     buffers: [Box<[u8]>; BATCH],
     headers: MultiHeaders<()>,
-    /// The length of each datagram, and whether it was truncated.
-    lengths: [(usize, bool); BATCH],
+    /// The full length of each datagram.
+    lengths: [usize; BATCH],
     count: usize,
 }
 
@@ -368,7 +362,7 @@ impl Batch {
         Self {
             buffers: std::array::from_fn(|_| vec![0; max_datagram].into_boxed_slice()),
             headers: MultiHeaders::preallocate(BATCH, None),
-            lengths: [(0, false); BATCH],
+            lengths: [0; BATCH],
             count: 0,
         }
     }
@@ -380,15 +374,20 @@ impl Batch {
         // As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
         let flags = flags | MsgFlags::MSG_TRUNC;
         for datagram in recvmmsg(socket, &mut self.headers, slices.iter_mut(), flags, None)? {
-            self.lengths[self.count] = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
+            self.lengths[self.count] = datagram.bytes;
             self.count += 1;
         }
         Ok(())
     }
 
+    fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        let received = self.buffers.iter().zip(&self.lengths[..self.count]);
+        received.map(|(buffer, &length)| Datagram { bytes: &buffer[..length.min(buffer.len())], length })
+    }
+
     /// Returns the length of the largest datagram, in bytes.
     fn largest(&self) -> usize {
-        self.lengths[..self.count].iter().map(|&(length, _)| length).max().unwrap_or(0)
+        self.lengths[..self.count].iter().copied().max().unwrap_or(0)
     }
 }
 

@@ -106,12 +106,6 @@ impl Entry {
     }
 }
 
-/// The approximate number of patterns that fit in a CPU cache together with their keys and slots.
-///
-/// Reading ahead costs a little if everything is cached, and saves much if not. It costs 11 ns per line among 20,000
-/// counters and saves 43 ns among 100,000, on a processor with 1 MB and 32 MB of cache.
-const CACHED: usize = 1 << 16;
-
 impl LineCache {
     /// Returns an empty cache with room for `patterns` patterns whose keys take `key_bytes` bytes.
     pub(crate) fn with_capacity(patterns: usize, key_bytes: usize) -> Self {
@@ -152,12 +146,6 @@ impl LineCache {
             self.weights.push(weight);
         }
         Some(index)
-    }
-
-    /// Returns true if a CPU cache holds most of what lookups read.
-    #[inline(always)]
-    pub(crate) fn fits_cpu_cache(&self) -> bool {
-        self.len < CACHED
     }
 
     /// Returns the first entry that a lookup of this hash reads.

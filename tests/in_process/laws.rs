@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tallyd::aggregate::AggregationOptions;
+use tallyd::aggregate::{AggregationOptions, Datagram};
 use tallyd::flush::{IdleReporting, IntervalResults, ReloadableSettings};
 use tallyd::model::{Kind, Percentile, Policies, Policy, Rows, Statistics, Value};
 use tallyd::resolve::{Limits, RefuseReason, ResolveOptions};
@@ -300,8 +300,9 @@ fn settings_decide_what_is_reported_for_idle_series() {
 #[test]
 fn only_whole_lines_of_a_truncated_datagram_count() {
     let mut pipeline = pipeline(1);
-    pipeline.shards[0].lock().record_truncated(b"a:1|c\na:12", 1000);
-    pipeline.shards[0].lock().record_truncated(b"a:1234|c", 9);
+    let truncated = [(&b"a:1|c\na:12"[..], 1000), (b"a:1234|c", 9)];
+    let truncated = truncated.map(|(bytes, length)| Datagram { bytes, length });
+    pipeline.shards[0].lock().record_all(truncated);
     let results = pipeline.end_interval();
     assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
     assert_eq!(
