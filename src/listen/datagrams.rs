@@ -352,8 +352,8 @@ impl ReceiverThread {
 struct Batch {
     buffers: [Box<[u8]>; BATCH],
     headers: MultiHeaders<()>,
-    /// The full length of each datagram.
-    lengths: [usize; BATCH],
+    /// The full length of each datagram, and whether it was truncated.
+    lengths: [(usize, bool); BATCH],
     count: usize,
 }
 
@@ -362,7 +362,7 @@ impl Batch {
         Self {
             buffers: std::array::from_fn(|_| vec![0; max_datagram].into_boxed_slice()),
             headers: MultiHeaders::preallocate(BATCH, None),
-            lengths: [0; BATCH],
+            lengths: [(0, false); BATCH],
             count: 0,
         }
     }
@@ -374,7 +374,7 @@ impl Batch {
         // As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
         let flags = flags | MsgFlags::MSG_TRUNC;
         for datagram in recvmmsg(socket, &mut self.headers, slices.iter_mut(), flags, None)? {
-            self.lengths[self.count] = datagram.bytes;
+            self.lengths[self.count] = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
             self.count += 1;
         }
         Ok(())
@@ -382,12 +382,15 @@ impl Batch {
 
     fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         let received = self.buffers.iter().zip(&self.lengths[..self.count]);
-        received.map(|(buffer, &length)| Datagram { bytes: &buffer[..length.min(buffer.len())], length })
+        received.map(|(buffer, &(length, is_truncated))| {
+            let bytes = if is_truncated { buffer } else { &buffer[..length] };
+            Datagram { bytes, length }
+        })
     }
 
     /// Returns the length of the largest datagram, in bytes.
     fn largest(&self) -> usize {
-        self.lengths[..self.count].iter().copied().max().unwrap_or(0)
+        self.lengths[..self.count].iter().map(|&(length, _)| length).max().unwrap_or(0)
     }
 }
 
