@@ -60,7 +60,7 @@ impl Series {
     /// Returns the name that the client sent or that a rule gave.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.identity().split_once('\n').map_or("", |(name, _)| name)
+        split_at_line_feed(self.identity()).map_or("", |(name, _)| name)
     }
 
     /// Returns the kind, which is the last character of the identity.
@@ -82,9 +82,11 @@ impl Series {
 
     /// Returns keys and values in sorted order. A tag without a value has none.
     pub(crate) fn tags_as_sent(&self) -> impl Iterator<Item = (&str, Option<&str>)> + Clone {
-        let mut parts = self.identity().split('\n').skip(1);
+        let mut rest = split_at_line_feed(self.identity()).map_or("", |(_, tags)| tags);
         std::iter::from_fn(move || {
-            let (key, value) = (parts.next()?, parts.next()?);
+            let (key, tags) = split_at_line_feed(rest)?;
+            let (value, tags) = split_at_line_feed(tags)?;
+            rest = tags;
             Some((key, (value != NO_VALUE).then_some(value)))
         })
     }
@@ -127,6 +129,13 @@ impl fmt::Debug for Series {
         }
         Ok(())
     }
+}
+
+/// Returns the texts before and after the first line feed. Exporters split all identities in each interval, and `split_once`
+/// takes twice as many instructions for short texts.
+fn split_at_line_feed(text: &str) -> Option<(&str, &str)> {
+    let at = memchr::memchr(b'\n', text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// Returns the character that represents a kind at the end of an identity.
