@@ -19,6 +19,7 @@ use tokio::sync::{mpsc as channel, oneshot};
 use crate::app::config::{self, Config, Loaded, Occasion, Ready};
 use crate::app::health::FlushHealth;
 use crate::app::log::{self, Log};
+use crate::app::service_manager::{ServiceManager, State};
 use crate::app::signals::Signals;
 use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
@@ -151,8 +152,11 @@ impl Prepared {
                 return ExitCode::FAILURE;
             }
         };
+        let service_manager = Arc::clone(&pipeline.service_manager);
+        service_manager.enter(State::Ready);
         let waiting = pipeline.wait_for_stop(signals, terminal, &mut ends, &config, load, &log);
         let outcome = catch_panic(waiting).await;
+        service_manager.enter(State::Stopping);
         match &outcome {
             Ok(()) => tracing::info!("stopping"),
             Err(failure) => tracing::error!("{failure}; tallyd delivers what it holds and exits"),
@@ -192,6 +196,7 @@ struct Pipeline {
     flusher: JoinHandle<()>,
     exporters: Vec<ExporterHandle>,
     health: Arc<FlushHealth>,
+    service_manager: Arc<ServiceManager>,
     reload_telemetry: ReloadTelemetry,
     /// Requests from HTTP clients to reload the configuration.
     reload_requests: channel::Receiver<ReloadRequest>,
@@ -230,6 +235,7 @@ impl Pipeline {
         let flusher = threads.spawn("flush", move || flusher.run(&received))?;
         telemetry.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let reload_telemetry = ReloadTelemetry::new(telemetry);
+        let service_manager = Arc::new(ServiceManager::start(&health, threads)?);
         listeners.log_addresses();
         match endpoint {
             Some((address, Some(Protection { tls, users }))) => {
@@ -245,6 +251,7 @@ impl Pipeline {
             flusher,
             exporters: handles,
             health,
+            service_manager,
             reload_telemetry,
             reload_requests,
             output_closed,
@@ -268,7 +275,9 @@ impl Pipeline {
         load: &Load,
         log: &Log,
     ) -> Result<(), Failure> {
+        let service_manager = Arc::clone(&self.service_manager);
         let read = || {
+            service_manager.enter(State::Reloading);
             let load = Arc::clone(load);
             Box::pin(on_thread("reload", move || load(Occasion::Reload)))
         };
@@ -303,6 +312,7 @@ impl Pipeline {
                 }
                 Some(loaded) = async { Some(reading.as_mut()?.await) } => {
                     let outcome = self.apply_reload(loaded, config, &mut latest, log);
+                    self.service_manager.enter(State::Ready);
                     if let Some(client) = client.take() {
                         // Sending fails if the client has disconnected.
                         _ = client.send(outcome);
@@ -396,7 +406,7 @@ struct Delivery {
 impl Deliver for Delivery {
     fn deliver(&mut self, snapshot: &Arc<Snapshot>) {
         self.queues.iter_mut().for_each(|exporter| exporter.deliver(snapshot));
-        self.health.flushed();
+        self.health.flushed(snapshot);
     }
 }
 

@@ -1,10 +1,11 @@
-//! Decides whether the flush still works, for the health checks of the endpoint.
+//! Decides whether the flush still works, for the health checks of the endpoint and the watchdog of systemd.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::export::Health;
+use crate::model::{Overview, Snapshot};
 
 /// The shortest silence of the flush that counts as a failure.
 const SHORTEST: Duration = Duration::from_secs(15);
@@ -21,30 +22,50 @@ struct Latest {
     /// The time of the latest flush, of the start, or of the latest change of the interval.
     at: Instant,
     interval: Duration,
+    /// The figures of the latest interval, and how long it really was.
+    overview: Overview,
+    elapsed: Duration,
 }
 
 impl FlushHealth {
     pub(super) fn new(interval: Duration) -> Self {
-        Self(Mutex::new(Latest { at: Instant::now(), interval }))
+        let (overview, elapsed) = (Overview::default(), Duration::ZERO);
+        Self(Mutex::new(Latest { at: Instant::now(), interval, overview, elapsed }))
     }
 
     /// Notes that the flush has ended an interval.
-    pub(super) fn flushed(&self) {
-        self.0.lock().at = Instant::now();
+    pub(super) fn flushed(&self, snapshot: &Snapshot) {
+        let mut latest = self.0.lock();
+        latest.at = Instant::now();
+        latest.overview = snapshot.overview;
+        latest.elapsed = snapshot.interval;
+    }
+
+    /// Returns the figures of the latest interval in a sentence for people.
+    pub(super) fn figures(&self) -> String {
+        let Latest { overview, elapsed, .. } = *self.0.lock();
+        let Overview { series, lines, rejected, refused, datagrams_dropped, .. } = overview;
+        let dropped = datagrams_dropped.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+        let seconds = elapsed.as_secs_f64();
+        format!(
+            "{series} series; in the last {seconds:.1} s: {lines} lines, {rejected} rejected, {refused} refused, \
+             {dropped} datagrams dropped"
+        )
     }
 
     /// Changes the length of intervals. The time until the next flush counts from now.
     pub(super) fn change_interval(&self, interval: Duration) {
         let mut latest = self.0.lock();
         if latest.interval != interval {
-            *latest = Latest { at: Instant::now(), interval };
+            latest.at = Instant::now();
+            latest.interval = interval;
         }
     }
 }
 
 impl Health for FlushHealth {
     fn check(&self) -> Result<(), String> {
-        let Latest { at, interval } = *self.0.lock();
+        let Latest { at, interval, .. } = *self.0.lock();
         check(at.elapsed(), interval)
     }
 }

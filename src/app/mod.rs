@@ -9,6 +9,7 @@ pub mod explain;
 mod health;
 mod log;
 mod send;
+mod service_manager;
 mod signals;
 mod terminal;
 

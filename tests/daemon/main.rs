@@ -18,6 +18,7 @@ mod reload;
 mod results;
 mod secured;
 mod send;
+mod service_manager;
 mod stopping;
 mod streams;
 mod supervision;

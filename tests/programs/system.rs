@@ -54,14 +54,20 @@ fn daemon_survives_a_read_only_directory() {
 
 #[test]
 #[ignore = "needs systemd-analyze; run make test"]
-fn service_file_passes_systemd_analyze_verify() {
+fn service_file_is_valid_and_confines_tallyd() {
     let directory = tempfile::tempdir().unwrap();
     // The unit names the installed binary, which must exist.
     let unit = fs::read_to_string("systemd/tallyd.service").unwrap();
     let unit = unit.replace("/usr/local/bin/tallyd", &tallyd_path());
     let path = directory.path().join("tallyd.service");
     fs::write(&path, unit).unwrap();
-    let verify = Command::new("systemd-analyze").args(["verify", path.to_str().unwrap()]).output().unwrap();
-    let said = format!("{}{}", stdout(&verify), stderr(&verify));
-    assert!(verify.status.success() && !said.contains("tallyd.service"), "{said}");
+    let analyze = |arguments: &[&str]| {
+        let output = Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap();
+        (output.status.success(), format!("{}{}", stdout(&output), stderr(&output)))
+    };
+    let (is_valid, said) = analyze(&["verify"]);
+    assert!(is_valid && !said.contains("tallyd.service"), "{said}");
+    // The limit is an exposure of 1.5 of 10.
+    let (is_confined, said) = analyze(&["security", "--offline=true", "--threshold=15"]);
+    assert!(is_confined, "{said}");
 }
