@@ -137,7 +137,7 @@ impl Shard {
 
     /// Records all lines of datagrams and counts each of them.
     ///
-    /// Of a truncated datagram, this records the complete lines. It drops the last line, which may be incomplete, and
+    /// If a datagram is truncated, this records its complete lines. It drops the last line, which may be incomplete, and
     /// counts what is lost: the bytes, and a line, because the number of lost lines is unknown.
     pub fn record_all<'a>(&mut self, datagrams: impl IntoIterator<Item = Datagram<'a>>) {
         let mut pending = PendingLines::NONE;

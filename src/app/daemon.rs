@@ -152,7 +152,7 @@ impl Prepared {
                 return ExitCode::FAILURE;
             }
         };
-        let service_manager = Arc::clone(&pipeline.service_manager);
+        let service_manager = pipeline.service_manager.clone();
         service_manager.enter(State::Ready);
         let waiting = pipeline.wait_for_stop(signals, terminal, &mut ends, &config, load, &log);
         let outcome = catch_panic(waiting).await;
@@ -196,7 +196,7 @@ struct Pipeline {
     flusher: JoinHandle<()>,
     exporters: Vec<ExporterHandle>,
     health: Arc<FlushHealth>,
-    service_manager: Arc<ServiceManager>,
+    service_manager: ServiceManager,
     reload_telemetry: ReloadTelemetry,
     /// Requests from HTTP clients to reload the configuration.
     reload_requests: channel::Receiver<ReloadRequest>,
@@ -235,7 +235,7 @@ impl Pipeline {
         let flusher = threads.spawn("flush", move || flusher.run(&received))?;
         telemetry.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let reload_telemetry = ReloadTelemetry::new(telemetry);
-        let service_manager = Arc::new(ServiceManager::start(&health, threads)?);
+        let service_manager = ServiceManager::start(&health, threads)?;
         listeners.log_addresses();
         match endpoint {
             Some((address, Some(Protection { tls, users }))) => {
@@ -275,7 +275,7 @@ impl Pipeline {
         load: &Load,
         log: &Log,
     ) -> Result<(), Failure> {
-        let service_manager = Arc::clone(&self.service_manager);
+        let service_manager = self.service_manager.clone();
         let read = || {
             service_manager.enter(State::Reloading);
             let load = Arc::clone(load);

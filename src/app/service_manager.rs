@@ -17,7 +17,7 @@ use crate::net::Threads;
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Sends reports, or nothing if no service manager asked for them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ServiceManager(Option<Sender<State>>);
 
 /// A state that tallyd enters.

@@ -85,7 +85,7 @@ pub(super) struct Coalescing {
     arrived: Arrived,
 }
 
-/// What has arrived since the receiver last saw its socket empty.
+/// The datagrams that have arrived since the receiver last saw its socket empty.
 #[derive(Debug, Clone, Copy, Default)]
 struct Arrived {
     datagrams: u64,

@@ -61,8 +61,6 @@ pub struct UdpOptions {
     pub max_datagram: usize,
     /// Whether other processes of the same user may listen on the addresses.
     pub share_port: bool,
-    /// The longest rest of a receiver. Zero means that it never rests.
-    pub coalesce_delay: Duration,
 }
 
 /// Opens one socket per receiver, in the order of the addresses.
@@ -208,7 +206,7 @@ impl DatagramReceiver {
         };
         let (reporter, listener, drains) = (threads.clone(), name.clone(), drains.clone());
         let thread = threads.spawn_until(&stopping, &name, move || {
-            receiver.run(&drains.register(|| ()), coalesce_delay).inspect_err(|error| {
+            receiver.run(&drains.register(None), coalesce_delay).inspect_err(|error| {
                 reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
             })
         })?;
@@ -258,16 +256,16 @@ struct ReceiverThread {
     unread: Counter,
 }
 
-/// Counts the datagrams of a batch that were not recorded because the receiver panicked.
-struct Unrecorded<'a> {
-    left: usize,
+/// Counts the datagrams of a batch if recording one of them panics. Those before it may be recorded, too.
+struct UnreadIfPanicking<'a> {
+    datagrams: usize,
     unread: &'a Counter,
 }
 
-impl Drop for Unrecorded<'_> {
+impl Drop for UnreadIfPanicking<'_> {
     fn drop(&mut self) {
-        if self.left > 0 {
-            self.unread.add(self.left as u64);
+        if thread::panicking() {
+            self.unread.add(self.datagrams as u64);
         }
     }
 }
@@ -340,10 +338,9 @@ impl ReceiverThread {
         batch.receive(&self.socket, flags)?;
         // A socket that was shut also returns empty datagrams that nothing sent.
         let has_phantoms = self.stopping.load(Ordering::Acquire);
-        let mut unrecorded = Unrecorded { left: batch.count, unread: &self.unread };
+        let _guard = UnreadIfPanicking { datagrams: batch.count, unread: &self.unread };
         let mut shard = self.shard.lock();
         shard.record_all(batch.datagrams().filter(|datagram| datagram.length > 0 || !has_phantoms));
-        unrecorded.left = 0;
         Ok(())
     }
 }

@@ -8,16 +8,16 @@
 //! A receiver reads the number of the latest request before it reads its socket. Once the socket is empty, and
 //! everything that came out of it is recorded, the receiver answers with that number.
 
-use std::fmt;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Release, SeqCst},
 };
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// The longest wait for receivers that rest. Draining takes less, unless datagrams arrive faster than the receiver
 /// records them.
@@ -33,16 +33,18 @@ const LOOK: Duration = Duration::from_micros(500);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DrainRequests(Arc<Shared>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Shared {
     /// The number of the latest request.
     latest: AtomicU64,
     receivers: Mutex<Vec<Receiver>>,
 }
 
+#[derive(Debug)]
 struct Receiver {
-    /// Ends a rest, and wakes the receiver if it can answer while it sleeps.
-    wake: Box<dyn Fn() + Send>,
+    thread: Thread,
+    /// Makes the receiver look at its sockets, if it can be woken from sleep.
+    again: Option<Arc<Notify>>,
     /// Gone once the receiver has ended. It then counts as drained.
     state: Weak<State>,
 }
@@ -62,25 +64,15 @@ pub(super) struct DrainAnswers {
     state: Arc<State>,
 }
 
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("latest", &self.latest).finish_non_exhaustive()
-    }
-}
-
 impl DrainRequests {
-    /// Adds the calling thread as a receiver. `wake` wakes it from sleep. It does nothing if the thread cannot be woken.
-    pub(super) fn register(&self, wake: impl Fn() + Send + 'static) -> DrainAnswers {
+    /// Adds the calling thread as a receiver. Notifying `again` makes it look at its sockets, if it can be woken from
+    /// sleep.
+    pub(super) fn register(&self, again: Option<Arc<Notify>>) -> DrainAnswers {
         let answered = AtomicU64::new(self.0.latest.load(SeqCst));
         let state = Arc::new(State { answered, is_resting: AtomicBool::new(false) });
         let mut receivers = self.0.receivers.lock();
         receivers.retain(|receiver| receiver.state.strong_count() > 0);
-        let thread = thread::current();
-        let wake = Box::new(move || {
-            thread.unpark();
-            wake();
-        });
-        receivers.push(Receiver { wake, state: Arc::downgrade(&state) });
+        receivers.push(Receiver { thread: thread::current(), again, state: Arc::downgrade(&state) });
         DrainAnswers { requests: Arc::clone(&self.0), state }
     }
 
@@ -91,7 +83,12 @@ impl DrainRequests {
     pub(crate) fn drain(&self, lateness: Option<Duration>) {
         let request = self.0.latest.fetch_add(1, SeqCst) + 1;
         let receivers = self.0.receivers.lock();
-        receivers.iter().for_each(|receiver| (receiver.wake)());
+        for Receiver { thread, again, .. } in receivers.iter() {
+            thread.unpark();
+            if let Some(again) = again {
+                again.notify_one();
+            }
+        }
         let patience = lateness.map_or(PATIENCE, |lateness| lateness.clamp(PATIENCE, LATE_PATIENCE));
         let begin = Instant::now();
         let is_drained = |receiver: &Receiver| {
@@ -157,7 +154,7 @@ mod tests {
         let (record, recorded) = mpsc::channel();
         let for_thread = requests.clone();
         let receiver = thread::spawn(move || {
-            let answers = for_thread.register(|| ());
+            let answers = for_thread.register(None);
             loop {
                 let request = answers.latest_request();
                 if record.send(request).is_err() {
@@ -199,7 +196,7 @@ mod tests {
     #[test]
     fn only_a_late_drain_waits_for_a_receiver_that_does_not_rest() {
         let requests = DrainRequests::default();
-        let answers = requests.register(|| ());
+        let answers = requests.register(None);
         let begin = Instant::now();
         requests.drain(Some(LONG));
         assert!(begin.elapsed() >= LATE_PATIENCE);

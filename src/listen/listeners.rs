@@ -20,7 +20,7 @@ use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, RefusedWarning, Stopped, Threads,
+    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, Looks, RefusedWarning, Stopped, Threads,
     bind_tcp,
 };
 
@@ -30,6 +30,8 @@ const TCP_KEYS: BindKeys =
 /// The options of each listener. A disabled listener is `None`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListenOptions {
+    /// The longest rest of a receiver. Zero means that receivers never rest.
+    pub coalesce_delay: Duration,
     /// The UDP listener.
     pub udp: Option<UdpOptions>,
     /// The TCP listener.
@@ -47,8 +49,6 @@ pub(crate) struct UnixDatagramOptions {
     pub file: SocketFile,
     /// The length in bytes beyond which a datagram is truncated.
     pub max_datagram: usize,
-    /// The longest rest of the receiver. Zero means that it never rests.
-    pub coalesce_delay: Duration,
 }
 
 /// Open sockets that no receiver reads yet.
@@ -104,7 +104,7 @@ const KEPT_SOCKETS: usize = 4;
 pub(crate) fn open(
     options: ListenOptions,
 ) -> Result<OpenedSockets, Box<dyn std::error::Error + Send + Sync>> {
-    let ListenOptions { udp, tcp, unix_datagram, unix_stream } = &options;
+    let ListenOptions { udp, tcp, unix_datagram, unix_stream, .. } = &options;
     Ok(OpenedSockets {
         udp: udp.as_ref().map(bind_udp).transpose()?.unwrap_or_default(),
         tcp: tcp.as_ref().map(|(address, _)| bind_tcp(*address, &TCP_KEYS)).transpose()?,
@@ -132,6 +132,8 @@ impl OpenedSockets {
         drains: &DrainRequests,
     ) -> io::Result<Listeners> {
         let Self { options, udp: udp_sockets, tcp, unix_datagram, unix_stream } = self;
+        let coalesce_delay = options.coalesce_delay;
+        let rests = || StreamRests::new(coalesce_delay, drains.clone());
         let mut addresses = Addresses::default();
         let unread = telemetry.counter("datagrams_unread", &[]);
         let (mut udp, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
@@ -149,13 +151,13 @@ impl OpenedSockets {
             }
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                let UdpOptions { max_datagram, coalesce_delay, .. } = options;
+                let max_datagram = options.max_datagram;
                 let options = DatagramOptions { name, max_datagram, coalesce_delay, unread: unread.clone() };
                 udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
         if let (Some((socket, bound)), Some(options)) = (unix_datagram, options.unix_datagram) {
-            let UnixDatagramOptions { file, max_datagram, coalesce_delay } = options;
+            let UnixDatagramOptions { file, max_datagram } = options;
             addresses.unix_datagram = Some(bound.path().to_owned());
             let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
@@ -176,13 +178,13 @@ impl OpenedSockets {
             addresses.tcp = Some(socket.local_addr()?);
             let names = ("tcp", "listeners.tcp.max_connections");
             let shard = new_shard();
-            streams.push(start_streams(socket, names, &options, shard, (telemetry, threads, drains))?.0);
+            streams.push(start_streams(socket, names, &options, shard, rests(), (telemetry, threads))?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(bound.path().to_owned());
             let names = ("unix_stream", "listeners.unix_stream.max_connections");
             let (thread, replace) =
-                start_streams(socket, names, &options, new_shard(), (telemetry, threads, drains))?;
+                start_streams(socket, names, &options, new_shard(), rests(), (telemetry, threads))?;
             streams.push(thread);
             files.push(WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
                 let (socket, bound) = bind_stream(file, Duration::ZERO)?;
@@ -211,7 +213,8 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
     (listener, limit_key): (&'static str, &'static str),
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
-    (telemetry, threads, drains): (&Telemetry, &Threads, &DrainRequests),
+    (rests, looks): (Arc<StreamRests>, Looks),
+    (telemetry, threads): (&Telemetry, &Threads),
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
     let log = |connections, key: &str| {
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
@@ -221,7 +224,6 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
         ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
     let max_connections = options.max_connections;
     let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
-    let (rests, looks) = StreamRests::new(options.coalesce_delay, drains.clone());
     let reader = ConnectionReader::new(options, shard, rests);
     AcceptThread::start_replaceable(socket, accept, connections, reader, threads, looks)
 }
@@ -292,10 +294,12 @@ mod tests {
             max_line: 1000,
             max_connections: 10,
             idle_timeout: Duration::from_mins(1),
-            coalesce_delay: Duration::from_millis(20),
         };
-        let options =
-            ListenOptions { tcp: Some((([127, 0, 0, 1], 0).into(), streams)), ..ListenOptions::default() };
+        let options = ListenOptions {
+            coalesce_delay: Duration::from_millis(20),
+            tcp: Some((([127, 0, 0, 1], 0).into(), streams)),
+            ..ListenOptions::default()
+        };
         let drains = DrainRequests::default();
         let listeners = open(options)
             .unwrap()

@@ -67,10 +67,8 @@ impl StreamRests {
     /// Answers what the flush had requested before the latest look. Then rests, if that saves wake-ups.
     fn before_wait(&self) {
         let state = &mut *self.state.lock();
-        let answers = state.answers.get_or_insert_with(|| {
-            let again = Arc::clone(&self.again);
-            self.drains.register(move || again.notify_one())
-        });
+        let answers =
+            state.answers.get_or_insert_with(|| self.drains.register(Some(Arc::clone(&self.again))));
         let answered = state.request;
         answers.answer(answered);
         let largest_read = std::mem::take(&mut state.largest_read);

@@ -36,8 +36,6 @@ pub(crate) struct StreamOptions {
     pub max_connections: usize,
     /// The longest time for which a connection may send nothing.
     pub idle_timeout: Duration,
-    /// The longest rest of the receiver. Zero means that it never rests.
-    pub coalesce_delay: Duration,
 }
 
 /// The reason for closing a connection. Telemetry shows the names, so they are an interface.

@@ -147,7 +147,7 @@ pub(crate) struct AcceptOptions {
     pub(crate) max_connections_key: &'static str,
 }
 
-/// What a server's thread does between two looks at its sockets. By default, nothing.
+/// The work of a server's thread between two looks at its sockets. The default does nothing.
 #[derive(Clone)]
 pub(crate) struct Looks {
     /// The thread calls this each time before it waits for the kernel. By then, every connection has read all that the

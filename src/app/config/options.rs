@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use strum::VariantArray;
 
@@ -64,18 +63,17 @@ impl Config {
     pub(in crate::app) fn listening(&self) -> ListenOptions {
         let ListenersSection { udp, tcp, unix_datagram: datagram, unix_stream: stream, coalesce_delay } =
             &self.listeners;
-        let coalesce_delay = coalesce_delay.get();
         let datagram_file = socket_file(&datagram.path, datagram.mode, &datagram.owner);
         let stream_file = socket_file(&stream.path, stream.mode, &stream.owner);
         ListenOptions {
+            coalesce_delay: coalesce_delay.get(),
             udp: udp.enabled.then(|| self.udp()),
-            tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams(coalesce_delay))),
+            tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
             unix_datagram: datagram.enabled.then(|| UnixDatagramOptions {
                 file: datagram_file,
                 max_datagram: datagram.max_datagram.get(),
-                coalesce_delay,
             }),
-            unix_stream: stream.enabled.then(|| (stream_file, stream.streams(coalesce_delay))),
+            unix_stream: stream.enabled.then(|| (stream_file, stream.streams())),
         }
     }
 
@@ -91,7 +89,6 @@ impl Config {
             receive_buffer: receive_buffer.get(),
             max_datagram: max_datagram.get(),
             share_port,
-            coalesce_delay: self.listeners.coalesce_delay.get(),
         }
     }
 
@@ -191,28 +188,16 @@ impl Config {
 }
 
 impl TcpSection {
-    fn streams(&self, coalesce_delay: Duration) -> StreamOptions {
+    fn streams(&self) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        StreamOptions {
-            framing,
-            max_line: max_line.get(),
-            max_connections,
-            idle_timeout: idle_timeout.get(),
-            coalesce_delay,
-        }
+        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
     }
 }
 
 impl UnixStreamSection {
-    fn streams(&self, coalesce_delay: Duration) -> StreamOptions {
+    fn streams(&self) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        StreamOptions {
-            framing,
-            max_line: max_line.get(),
-            max_connections,
-            idle_timeout: idle_timeout.get(),
-            coalesce_delay,
-        }
+        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
     }
 }
 

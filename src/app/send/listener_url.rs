@@ -55,7 +55,7 @@ impl ListenerUrl {
     ///
     /// Returns the reason in words if the configuration does not say where that listener is.
     pub(in crate::app) fn first_of(listening: &ListenOptions) -> Result<Self, String> {
-        let ListenOptions { udp, tcp, unix_datagram, unix_stream } = listening;
+        let ListenOptions { udp, tcp, unix_datagram, unix_stream, .. } = listening;
         let at = |address: SocketAddr| match address.port() {
             0 => Err("the configuration chooses a free port (0); give the port with --to".to_owned()),
             _ => Ok(reachable(address).to_string()),
