@@ -26,7 +26,7 @@ use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, Reload, Schedule};
 use crate::http::Protection;
-use crate::listen::{self, DrainRequests, Listeners};
+use crate::listen::{self, DrainRequests, HeldSockets, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 use crate::net::{ThreadEnd, ThreadEnds, Threads};
@@ -40,6 +40,14 @@ pub(super) type Load = Arc<dyn Fn(Occasion) -> Loaded + Send + Sync>;
 /// Runs until SIGTERM, SIGINT, SIGQUIT, or the loss of the terminal or of the only output, and then until the exporters have
 /// delivered the last interval. Returns the exit code. `file` is the configuration file, for the log.
 pub(super) fn run(load: &Load, file: Option<&Path>) -> ExitCode {
+    // This changes the environment, so it comes before any other thread starts.
+    let held = match HeldSockets::take() {
+        Ok(held) => held,
+        Err(error) => {
+            eprintln!("tallyd: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -65,7 +73,7 @@ pub(super) fn run(load: &Load, file: Option<&Path>) -> ExitCode {
         match prepared {
             Some(Ok(prepared)) => {
                 prepared.log_start(file);
-                prepared.run(load, &mut signals).await
+                prepared.run(load, held, &mut signals).await
             }
             Some(Err(code)) => code,
             None => ExitCode::FAILURE,
@@ -142,10 +150,10 @@ impl Prepared {
     }
 
     /// Runs the pipeline. Logs the reason if this fails.
-    async fn run(self, load: &Load, signals: &mut Signals) -> ExitCode {
+    async fn run(self, load: &Load, held: HeldSockets, signals: &mut Signals) -> ExitCode {
         let Self { ready, telemetry, threads, mut ends, log, terminal } = self;
         let Ready { config, mapping, .. } = ready;
-        let mut pipeline = match Pipeline::start(&config, mapping, &telemetry, &threads) {
+        let mut pipeline = match Pipeline::start(&config, mapping, held, &telemetry, &threads) {
             Ok(pipeline) => pipeline,
             Err(error) => {
                 tracing::error!("{error}");
@@ -210,6 +218,7 @@ impl Pipeline {
     fn start(
         config: &Config,
         mapping: Mapping,
+        held: HeldSockets,
         telemetry: &Telemetry,
         threads: &Threads,
     ) -> Result<Self, Failure> {
@@ -225,7 +234,7 @@ impl Pipeline {
         }
         let settings = config.reloadable_settings(mapping);
         let mut aggregator = Aggregator::new(config.aggregation_options(), settings, telemetry.clone());
-        let opened = listen::open(config.listening())?;
+        let opened = listen::open(config.listening(&held.listeners()), held)?;
         let schedule = Schedule::new(interval, Instant::now(), SystemTime::now());
         let drains = DrainRequests::default();
         let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains)?;

@@ -137,7 +137,7 @@ fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &Ex
 fn send(arguments: SendArgs, sources: &ConfigArgs, environment: &Environment) -> ExitCode {
     let listening = if sources.config.is_some() || !sources.set.is_empty() {
         match config::load(sources.config.as_deref(), environment, &sources.set) {
-            Ok(config) => Some(config.listening()),
+            Ok(config) => Some(config.listening(&[])),
             Err(error) => return refuse(&error),
         }
     } else {

@@ -85,7 +85,8 @@ impl Server {
         };
         let connections =
             ConnectionCounts::register(telemetry, "http_connections", &[], RefusedWarning { key, log });
-        let options = AcceptOptions { name: "http", max_connections, max_connections_key: key };
+        let options =
+            AcceptOptions { name: "http", max_connections, max_connections_key: key, leaves_backlog: false };
         AcceptThread::start(socket, options, connections, service, threads)
     }
 

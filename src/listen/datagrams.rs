@@ -14,6 +14,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recv, recvmmsg};
 use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
@@ -168,6 +170,8 @@ pub(super) struct DatagramOptions {
     pub(super) max_datagram: usize,
     /// The longest rest of the receiver. Zero means that it never rests.
     pub(super) coalesce_delay: Duration,
+    /// Whether the service manager holds the socket, too. Then a stop leaves it open for the next process.
+    pub(super) is_held: bool,
     /// Counts the datagrams that nothing read because the receiver failed.
     pub(super) unread: Counter,
 }
@@ -177,6 +181,8 @@ pub(super) struct DatagramOptions {
 pub(super) struct DatagramReceiver {
     socket: Arc<DatagramSocket>,
     stopping: Arc<AtomicBool>,
+    /// Wakes the thread if its socket may not be shut.
+    wake: Option<Arc<EventFd>>,
     unread: Counter,
     thread: JoinHandle<Result<(), Errno>>,
 }
@@ -186,7 +192,7 @@ impl DatagramReceiver {
     ///
     /// # Errors
     ///
-    /// Fails if the system provides no thread.
+    /// Fails if the system provides no thread, or no file descriptor to wake it.
     pub(super) fn start(
         socket: DatagramSocket,
         shard: Arc<Mutex<Shard>>,
@@ -194,13 +200,15 @@ impl DatagramReceiver {
         threads: &Threads,
         drains: &DrainRequests,
     ) -> io::Result<Self> {
-        let DatagramOptions { name, max_datagram, coalesce_delay, unread } = options;
+        let DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread } = options;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
+        let wake = is_held.then(EventFd::new).transpose()?.map(Arc::new);
         let receiver = ReceiverThread {
             socket: Arc::clone(&socket),
             shard,
             stopping: Arc::clone(&stopping),
+            wake: wake.clone(),
             max_datagram,
             unread: unread.clone(),
         };
@@ -210,15 +218,21 @@ impl DatagramReceiver {
                 reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
             })
         })?;
-        Ok(Self { socket, stopping, unread, thread })
+        Ok(Self { socket, stopping, wake, unread, thread })
     }
 
     /// Refuses new datagrams and makes the thread end. Before it ends, the thread records the datagrams that the kernel
-    /// holds. Later senders get an error.
+    /// holds. Later senders get an error, unless the service manager holds the socket.
     pub(super) fn stop(&self) {
         // The flag comes first, so the thread ignores the empty datagrams that a shut socket returns.
         self.stopping.store(true, Ordering::Release);
-        self.socket.shut();
+        match &self.wake {
+            None => self.socket.shut(),
+            Some(wake) => {
+                // Writing fails only if the thread has been woken 2^64 times.
+                _ = wake.write(1);
+            }
+        }
         self.thread.thread().unpark();
     }
 
@@ -230,9 +244,11 @@ impl DatagramReceiver {
     /// Waits until the thread has drained its socket and ended. If it has failed, counts the datagrams that it left
     /// behind.
     pub(super) fn join(self) {
-        let Self { socket, unread, thread, .. } = self;
+        let Self { socket, wake, unread, thread, .. } = self;
         if !matches!(thread.join(), Ok(Ok(()))) {
-            unread.add(count_waiting(&socket));
+            if wake.is_none() {
+                unread.add(count_waiting(&socket));
+            }
             tracing::error!(
                 datagrams = unread.pending(),
                 "a receiver failed; the datagrams that it held or that waited for it are lost"
@@ -252,6 +268,7 @@ struct ReceiverThread {
     socket: Arc<DatagramSocket>,
     shard: Arc<Mutex<Shard>>,
     stopping: Arc<AtomicBool>,
+    wake: Option<Arc<EventFd>>,
     max_datagram: usize,
     unread: Counter,
 }
@@ -280,18 +297,17 @@ impl ReceiverThread {
         let mut batch = Batch::new(self.max_datagram);
         let mut coalescing = Coalescing::new(coalesce_delay, self.socket.room(), Instant::now());
         let (mut failing_since, mut logged_at) = (None, None::<Instant>);
-        // Waits for the first datagram if nothing has arrived.
-        let mut flags = MsgFlags::MSG_WAITFORONE;
+        let mut sleeps = true;
         loop {
             let drain_request = drains.latest_request();
-            let received = self.receive(&mut batch, flags);
+            let received = if sleeps { self.wait_and_receive(&mut batch) } else { self.receive(&mut batch) };
             if self.stopping.load(Ordering::Acquire) {
                 break;
             }
             let error = match received {
                 Ok(()) | Err(Errno::EAGAIN) => {
                     failing_since = None;
-                    flags = MsgFlags::MSG_DONTWAIT;
+                    sleeps = false;
                     coalescing.add(batch.count, batch.largest());
                     if batch.count == BATCH {
                         if coalescing.empty_at().elapsed() > drain::PATIENCE {
@@ -307,7 +323,7 @@ impl ReceiverThread {
                         coalescing.end_rest(self.socket.waiting_bytes(), Instant::now());
                     } else {
                         drains.end_rest();
-                        flags = MsgFlags::MSG_WAITFORONE;
+                        sleeps = true;
                     }
                     continue;
                 }
@@ -326,18 +342,41 @@ impl ReceiverThread {
             }
             thread::sleep(PAUSE);
         }
-        // The thread may have seen the flag before `stop` shut the socket. A datagram that arrived after the drain
-        // would be lost.
-        self.socket.shut();
-        while let Ok(()) | Err(Errno::EINTR) = self.receive(&mut batch, MsgFlags::MSG_DONTWAIT) {}
+        self.drain(&mut batch);
         Ok(())
     }
 
-    /// Receives up to a batch of datagrams and records them. If this fails, the batch is empty.
-    fn receive(&self, batch: &mut Batch, flags: MsgFlags) -> Result<(), Errno> {
+    /// Records what the kernel holds, before the thread ends.
+    fn drain(&self, batch: &mut Batch) {
+        let begin = Instant::now();
+        if self.wake.is_none() {
+            // The thread may have seen the flag before `stop` shut the socket. A datagram that arrived after the drain
+            // would be lost.
+            self.socket.shut();
+        }
+        // What keeps arriving at a socket of the service manager is for the next process.
+        let is_over = || self.wake.is_some() && begin.elapsed() > drain::PATIENCE;
+        while !is_over() && matches!(self.receive(batch), Ok(()) | Err(Errno::EINTR)) {}
+    }
+
+    /// Sleeps in the kernel until a datagram arrives or the thread is woken for a stop. Then receives and records like
+    /// [`receive`](Self::receive).
+    fn wait_and_receive(&self, batch: &mut Batch) -> Result<(), Errno> {
+        let Some(wake) = &self.wake else { return self.receive_with(batch, MsgFlags::MSG_WAITFORONE) };
+        let mut files = [self.socket.as_fd(), wake.as_fd()].map(|file| PollFd::new(file, PollFlags::POLLIN));
+        poll(&mut files, PollTimeout::NONE)?;
+        self.receive(batch)
+    }
+
+    /// Receives up to a batch of the datagrams that have arrived, and records them. If this fails, the batch is empty.
+    fn receive(&self, batch: &mut Batch) -> Result<(), Errno> {
+        self.receive_with(batch, MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&self, batch: &mut Batch, flags: MsgFlags) -> Result<(), Errno> {
         batch.receive(&self.socket, flags)?;
         // A socket that was shut also returns empty datagrams that nothing sent.
-        let has_phantoms = self.stopping.load(Ordering::Acquire);
+        let has_phantoms = self.stopping.load(Ordering::Acquire) && self.wake.is_none();
         let _guard = UnreadIfPanicking { datagrams: batch.count, unread: &self.unread };
         let mut shard = self.shard.lock();
         shard.record_all(batch.datagrams().filter(|datagram| datagram.length > 0 || !has_phantoms));
@@ -418,6 +457,7 @@ mod tests {
             name: "test".into(),
             max_datagram,
             coalesce_delay: Duration::from_millis(20),
+            is_held: false,
             unread: Counter::default(),
         };
         DatagramReceiver::start(socket, Arc::clone(shard), options, &Threads::new().0, drains).unwrap()

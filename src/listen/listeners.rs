@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::PathBuf;
+use std::os::unix::net::{self as unix, UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::datagrams::{DatagramOptions, DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
 use super::drain::DrainRequests;
+use super::held::HeldSockets;
 use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
 use super::stream_rests::StreamRests;
@@ -21,7 +22,7 @@ use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
     AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, Looks, RefusedWarning, Stopped, Threads,
-    bind_tcp,
+    adopt_tcp, adopt_udp, bind_tcp,
 };
 
 const TCP_KEYS: BindKeys =
@@ -57,8 +58,11 @@ pub(crate) struct OpenedSockets {
     options: ListenOptions,
     udp: Vec<UdpSocket>,
     tcp: Option<TcpListener>,
-    unix_datagram: Option<(UnixDatagram, BoundFile)>,
-    unix_stream: Option<(UnixListener, BoundFile)>,
+    /// A Unix socket that the service manager holds has no file of tallyd's own.
+    unix_datagram: Option<(UnixDatagram, Option<BoundFile>)>,
+    unix_stream: Option<(UnixListener, Option<BoundFile>)>,
+    /// The names of the listeners whose sockets the service manager holds.
+    held: Vec<&'static str>,
 }
 
 /// The running receivers.
@@ -71,6 +75,8 @@ pub(crate) struct Listeners {
     /// The files of the Unix sockets.
     files: Vec<WatchedFile>,
     addresses: Addresses,
+    /// The names of the listeners whose sockets the service manager holds.
+    held: Vec<&'static str>,
 }
 
 /// The addresses on which tallyd listens, as the kernel granted them.
@@ -96,25 +102,47 @@ struct UdpAddress {
 /// may still send to them.
 const KEPT_SOCKETS: usize = 4;
 
-/// Opens all sockets. So a wrong address or path is reported before anything is received.
+/// Opens the sockets of all listeners, except those for which the service manager has passed sockets. So a wrong address
+/// or path is reported before anything is received.
 ///
 /// # Errors
 ///
 /// Fails at the first socket that cannot be opened. The error says what to change.
 pub(crate) fn open(
     options: ListenOptions,
+    held: HeldSockets,
 ) -> Result<OpenedSockets, Box<dyn std::error::Error + Send + Sync>> {
+    let names = held.listeners();
     let ListenOptions { udp, tcp, unix_datagram, unix_stream, .. } = &options;
-    Ok(OpenedSockets {
-        udp: udp.as_ref().map(bind_udp).transpose()?.unwrap_or_default(),
-        tcp: tcp.as_ref().map(|(address, _)| bind_tcp(*address, &TCP_KEYS)).transpose()?,
-        unix_datagram: unix_datagram
-            .as_ref()
-            .map(|options| bind_datagram(&options.file, LOCK_PATIENCE))
-            .transpose()?,
-        unix_stream: unix_stream.as_ref().map(|(file, _)| bind_stream(file, LOCK_PATIENCE)).transpose()?,
-        options,
-    })
+    let udp = match udp {
+        Some(options) if held.udp.is_empty() => bind_udp(options)?,
+        _ => adopt_udp(held.udp)?,
+    };
+    let tcp = match (held.tcp, tcp) {
+        (Some(socket), _) => Some(adopt_tcp(socket)?),
+        (None, Some((address, _))) => Some(bind_tcp(*address, &TCP_KEYS)?),
+        (None, None) => None,
+    };
+    let unix_datagram = match (held.unix_datagram, unix_datagram) {
+        (Some(socket), _) => Some((socket, None)),
+        (None, Some(options)) => {
+            let (socket, bound) = bind_datagram(&options.file, LOCK_PATIENCE)?;
+            Some((socket, Some(bound)))
+        }
+        (None, None) => None,
+    };
+    let unix_stream = match (held.unix_stream, unix_stream) {
+        (Some(socket), _) => {
+            socket.set_nonblocking(true)?;
+            Some((socket, None))
+        }
+        (None, Some((file, _))) => {
+            let (socket, bound) = bind_stream(file, LOCK_PATIENCE)?;
+            Some((socket, Some(bound)))
+        }
+        (None, None) => None,
+    };
+    Ok(OpenedSockets { options, udp, tcp, unix_datagram, unix_stream, held: names })
 }
 
 impl OpenedSockets {
@@ -131,7 +159,8 @@ impl OpenedSockets {
         threads: &Threads,
         drains: &DrainRequests,
     ) -> io::Result<Listeners> {
-        let Self { options, udp: udp_sockets, tcp, unix_datagram, unix_stream } = self;
+        let Self { options, udp: udp_sockets, tcp, unix_datagram, unix_stream, held } = self;
+        let is_held = |listener| held.contains(&listener);
         let coalesce_delay = options.coalesce_delay;
         let rests = || StreamRests::new(coalesce_delay, drains.clone());
         let mut addresses = Addresses::default();
@@ -141,58 +170,72 @@ impl OpenedSockets {
         if let Some(options) = options.udp {
             let granted = socket_drops::register(telemetry, &udp_sockets)?;
             machine_errors::register(telemetry);
-            for socket in udp_sockets.iter().step_by(options.receivers) {
-                addresses.udp.push(UdpAddress {
-                    address: socket.local_addr()?,
-                    receivers: options.receivers,
-                    requested: options.receive_buffer as u64,
-                    granted,
-                });
+            let is_held = is_held("udp");
+            let local = udp_sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+            for same in local.chunk_by(|one, next| one == next) {
+                let (address, receivers) = (same[0], same.len());
+                let requested = options.receive_buffer as u64;
+                addresses.udp.push(UdpAddress { address, receivers, requested, granted });
             }
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                let max_datagram = options.max_datagram;
-                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread: unread.clone() };
+                let (max_datagram, unread) = (options.max_datagram, unread.clone());
+                let options = DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread };
                 udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
         if let (Some((socket, bound)), Some(options)) = (unix_datagram, options.unix_datagram) {
             let UnixDatagramOptions { file, max_datagram } = options;
-            addresses.unix_datagram = Some(bound.path().to_owned());
+            addresses.unix_datagram = Some(path_of(socket.local_addr()?));
+            let is_held = bound.is_none();
             let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
-                let name = "unix_datagram".to_owned();
-                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread: unread.clone() };
+                let (name, unread) = ("unix_datagram".to_owned(), unread.clone());
+                let options = DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread };
                 let socket = DatagramSocket::Unix(socket);
                 DatagramReceiver::start(socket, Arc::clone(&shard), options, &threads, &drains)
             };
             unix_receivers = Arc::new(Mutex::new(vec![start(socket)?]));
             let receivers = Arc::clone(&unix_receivers);
-            files.push(WatchedFile::watch(telemetry, ("unix_datagram", file), bound, move |file| {
-                let (socket, bound) = bind_datagram(file, Duration::ZERO)?;
-                add_receiver(&mut receivers.lock(), start(socket)?);
-                Ok(bound)
+            files.extend(bound.map(|bound| {
+                WatchedFile::watch(telemetry, ("unix_datagram", file), bound, move |file| {
+                    let (socket, bound) = bind_datagram(file, Duration::ZERO)?;
+                    add_receiver(&mut receivers.lock(), start(socket)?);
+                    Ok(bound)
+                })
             }));
         }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
-            let names = ("tcp", "listeners.tcp.max_connections");
+            let accept = AcceptOptions {
+                name: "tcp",
+                max_connections: options.max_connections,
+                max_connections_key: "listeners.tcp.max_connections",
+                leaves_backlog: is_held("tcp"),
+            };
             let shard = new_shard();
-            streams.push(start_streams(socket, names, &options, shard, rests(), (telemetry, threads))?.0);
+            streams.push(start_streams(socket, accept, &options, shard, rests(), (telemetry, threads))?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
-            addresses.unix_stream = Some(bound.path().to_owned());
-            let names = ("unix_stream", "listeners.unix_stream.max_connections");
+            addresses.unix_stream = Some(path_of(socket.local_addr()?));
+            let accept = AcceptOptions {
+                name: "unix_stream",
+                max_connections: options.max_connections,
+                max_connections_key: "listeners.unix_stream.max_connections",
+                leaves_backlog: is_held("unix_stream"),
+            };
             let (thread, replace) =
-                start_streams(socket, names, &options, new_shard(), rests(), (telemetry, threads))?;
+                start_streams(socket, accept, &options, new_shard(), rests(), (telemetry, threads))?;
             streams.push(thread);
-            files.push(WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
-                let (socket, bound) = bind_stream(file, Duration::ZERO)?;
-                replace.send(socket)?;
-                Ok(bound)
+            files.extend(bound.map(|bound| {
+                WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
+                    let (socket, bound) = bind_stream(file, Duration::ZERO)?;
+                    replace.send(socket)?;
+                    Ok(bound)
+                })
             }));
         }
-        Ok(Listeners { udp, unix_datagram: unix_receivers, streams, files, addresses })
+        Ok(Listeners { udp, unix_datagram: unix_receivers, streams, files, addresses, held })
     }
 }
 
@@ -206,11 +249,15 @@ fn add_receiver(receivers: &mut Vec<DatagramReceiver>, latest: DatagramReceiver)
     receivers.retain(|receiver| !receiver.has_stopped());
 }
 
-/// Starts the thread of a stream listener. `limit_key` is the configuration key that limits its connections.
-/// Returns the thread, and a channel for a socket that replaces its own.
+/// Returns the path of a Unix socket. It is empty if the socket has none.
+fn path_of(address: unix::SocketAddr) -> PathBuf {
+    address.as_pathname().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Starts the thread of a stream listener. Returns the thread, and a channel for a socket that replaces its own.
 fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
     socket: L,
-    (listener, limit_key): (&'static str, &'static str),
+    accept: AcceptOptions,
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
     (rests, looks): (Arc<StreamRests>, Looks),
@@ -219,11 +266,9 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
     let log = |connections, key: &str| {
         tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
     };
-    let warning = RefusedWarning { key: limit_key, log };
+    let warning = RefusedWarning { key: accept.max_connections_key, log };
     let connections =
-        ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
-    let max_connections = options.max_connections;
-    let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
+        ConnectionCounts::register(telemetry, "connections", &[("listener", accept.name)], warning);
     let reader = ConnectionReader::new(options, shard, rests);
     AcceptThread::start_replaceable(socket, accept, connections, reader, threads, looks)
 }
@@ -231,10 +276,23 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
 impl Listeners {
     /// Logs where tallyd listens, one line per listener.
     pub(crate) fn log_addresses(&self) {
+        if !self.held.is_empty() {
+            let listeners = self.held.join(", ");
+            tracing::info!(
+                listeners,
+                "these listeners use sockets of the service manager, and not the addresses, paths and buffers of the configuration"
+            );
+        }
         let Addresses { udp, tcp, unix_datagram, unix_stream } = &self.addresses;
         for UdpAddress { address, receivers, requested, granted } in udp {
             tracing::info!(%address, receivers, receive_buffer = granted, "listening on udp");
-            if granted < requested {
+            if granted < requested && self.held.contains(&"udp") {
+                tracing::warn!(
+                    granted,
+                    requested,
+                    "the receive buffer is small, so bursts may be lost and receivers rest less; set ReceiveBuffer={requested} in the socket unit"
+                );
+            } else if granted < requested {
                 tracing::warn!(
                     granted,
                     requested,
@@ -253,7 +311,8 @@ impl Listeners {
         }
     }
 
-    /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded.
+    /// Refuses new datagrams and connections, and waits until everything that the kernel holds is recorded. A socket that
+    /// the service manager holds stays open: what arrives from now on waits there for the next process.
     pub(crate) fn stop(self) {
         // Removing the files tells later clients of a Unix socket that nothing listens. It also keeps the last flush
         // from binding a socket again.
@@ -301,7 +360,7 @@ mod tests {
             ..ListenOptions::default()
         };
         let drains = DrainRequests::default();
-        let listeners = open(options)
+        let listeners = open(options, HeldSockets::default())
             .unwrap()
             .start(|| Arc::clone(&shard), &Telemetry::default(), &Threads::new().0, &drains)
             .unwrap();

@@ -63,10 +63,6 @@ impl SocketFile {
 }
 
 impl BoundFile {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn id(&self) -> FileId {
         self.id
     }

@@ -117,7 +117,8 @@ pub(crate) trait ServeConnection<C>: Send + 'static {
     /// The reason that is counted for a connection whose service panicked.
     const PANICKED: Self::CloseReason;
 
-    /// Whether a stopping server serves the connections in the kernel's backlog. If not, the kernel refuses them.
+    /// Whether a stopping server serves the connections in the kernel's backlog. If not, the kernel refuses them, unless
+    /// another process accepts them.
     const SERVES_BACKLOG: bool;
 
     /// Serves a connection until it ends or the server stops, and returns the reason for closing it.
@@ -145,6 +146,8 @@ pub(crate) struct AcceptOptions {
     pub(crate) max_connections: usize,
     /// The configuration key of that number.
     pub(crate) max_connections_key: &'static str,
+    /// Whether a stop leaves connections in the backlog, because another process will accept them.
+    pub(crate) leaves_backlog: bool,
 }
 
 /// The work of a server's thread between two looks at its sockets. The default does nothing.
@@ -338,8 +341,9 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
     }
 
     async fn drain<L: Listen<Connection = C>>(&mut self, socket: L::Polled) {
-        // If the service does not serve the backlog, this closes the socket before any waiting.
-        let socket = S::SERVES_BACKLOG.then_some(socket);
+        // Without a backlog to serve, this closes the socket before any waiting.
+        let serves_backlog = S::SERVES_BACKLOG && !self.options.leaves_backlog;
+        let socket = serves_backlog.then_some(socket);
         // Open connections notice the stop themselves. Waiting for them first makes room for the backlog.
         self.wait_for_open().await;
         match socket.map(L::backlog).transpose() {
@@ -472,7 +476,12 @@ mod tests {
         let warning =
             RefusedWarning { key: "the.key", log: |refused, key| assert_eq!((refused, key), (1, "the.key")) };
         let connections = ConnectionCounts::register(&telemetry, "connections", &[], warning);
-        let options = AcceptOptions { name: "test", max_connections: 1, max_connections_key: "the.key" };
+        let options = AcceptOptions {
+            name: "test",
+            max_connections: 1,
+            max_connections_key: "the.key",
+            leaves_backlog: false,
+        };
         let server =
             AcceptThread::start(socket, options, connections, PanicAtByte, &Threads::new().0).unwrap();
         let connect = || tcp::TcpStream::connect(address).unwrap();

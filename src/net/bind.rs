@@ -86,6 +86,35 @@ fn open_udp(address: SocketAddr, sockets: &UdpSockets, is_first: bool) -> io::Re
     Ok(socket.into())
 }
 
+/// Takes over UDP sockets that the service manager has opened. Of sockets that share an address, all datagrams from one
+/// sender reach the same one.
+///
+/// # Errors
+///
+/// Fails if the kernel refuses a setting.
+pub(crate) fn adopt_udp(sockets: Vec<UdpSocket>) -> io::Result<Vec<UdpSocket>> {
+    let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let mut first = 0;
+    for same in addresses.chunk_by(|one, next| one == next) {
+        if same.len() > 1 {
+            steer_by_source_address(&sockets[first], same.len())?;
+        }
+        first += same.len();
+    }
+    Ok(sockets)
+}
+
+/// Takes over a TCP socket that the service manager has opened.
+///
+/// # Errors
+///
+/// Fails if the kernel refuses a setting.
+pub(crate) fn adopt_tcp(socket: TcpListener) -> io::Result<TcpListener> {
+    SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 /// Returns the size of the receive buffer that the kernel granted, in bytes. The kernel reports twice the size, because
 /// it doubles each request for its own bookkeeping.
 pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {

@@ -15,6 +15,7 @@ mod log;
 mod mapping;
 mod mistakes;
 mod reload;
+mod restarts;
 mod results;
 mod secured;
 mod send;

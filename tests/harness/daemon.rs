@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::process::{send_signal, tallyd_path};
+use super::process::{send_signal, tallyd_path, tallyd_with_sockets};
 use super::wait::TIMEOUT;
 
 /// A running tallyd that writes JSON to a pipe. Dropping this kills the process.
@@ -49,20 +50,27 @@ impl Daemon {
     /// Starts tallyd through `wrapper`, a command that runs the command after its own arguments.
     pub fn start_in(wrapper: &[&str], settings: &[&str]) -> Self {
         let interval = format!("flush.interval={}s", longest_interval());
-        Self::launch(&[wrapper, &[&tallyd_path()]].concat(), &[&[interval.as_str()], settings].concat())
+        let command = command(&[wrapper, &[&tallyd_path()]].concat());
+        Self::launch(command, &[&[interval.as_str()], settings].concat())
+    }
+
+    /// Starts tallyd as systemd does if a socket unit has these sockets. The caller holds the sockets, too.
+    pub fn start_with_sockets(sockets: &[OwnedFd], settings: &[&str]) -> Self {
+        let command = tallyd_with_sockets(sockets);
+        let interval = format!("flush.interval={}s", longest_interval());
+        Self::launch(command, &[&[interval.as_str()], settings].concat())
     }
 
     /// Starts tallyd with a configuration file, and with settings that take precedence over it.
     pub fn start_from(file: &Path, settings: &[&str]) -> Self {
-        Self::launch(&[&tallyd_path(), "--config", file.to_str().unwrap()], settings)
+        Self::launch(command(&[&tallyd_path(), "--config", file.to_str().unwrap()]), settings)
     }
 
-    fn launch(command: &[&str], settings: &[&str]) -> Self {
+    fn launch(mut command: Command, settings: &[&str]) -> Self {
         let defaults =
             ["listeners.udp.bind=127.0.0.1:0", "listeners.udp.receivers=1", "exporters.console.format=json"];
         let arguments = defaults.iter().chain(settings).flat_map(|setting| ["--set", *setting]);
-        let mut child = Command::new(command[0])
-            .args(&command[1..])
+        let mut child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -254,6 +262,12 @@ fn announcements(settings: &[&str]) -> Vec<(&'static str, String)> {
         announcements.push(("http", "serving /metrics ".to_owned()));
     }
     announcements
+}
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
 }
 
 /// Reads the log up to an announcement. Returns the address or the path in its line.

@@ -1,8 +1,11 @@
 //! Starts programs, sends them signals, and kills them at the end of a test.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
 
 use super::wait::wait_for;
 
@@ -23,6 +26,23 @@ pub fn path_with_tallyd() -> String {
 /// Returns a command that runs tallyd.
 pub fn tallyd_command() -> Command {
     Command::new(tallyd_path())
+}
+
+/// The first file descriptor that systemd passes (`SD_LISTEN_FDS_START`).
+const FIRST_PASSED: i32 = 3;
+
+/// Returns a command that runs tallyd with these sockets, as systemd does for a socket unit.
+pub fn tallyd_with_sockets(sockets: &[OwnedFd]) -> Command {
+    // Only the process itself knows its id.
+    let mut command = Command::new("sh");
+    command.args(["-c", "export LISTEN_PID=$$; exec \"$@\"", "sh", &tallyd_path()]);
+    command.env("LISTEN_FDS", sockets.len().to_string());
+    let mappings = sockets.iter().zip(FIRST_PASSED..).map(|(socket, child_fd)| {
+        let parent_fd = socket.try_clone().unwrap();
+        FdMapping { parent_fd, child_fd }
+    });
+    command.fd_mappings(mappings.collect()).unwrap();
+    command
 }
 
 /// Runs tallyd until it ends.

@@ -59,21 +59,23 @@ impl Config {
         (!path.as_os_str().is_empty()).then(|| path.clone())
     }
 
-    /// Returns the options of the listeners.
-    pub(in crate::app) fn listening(&self) -> ListenOptions {
+    /// Returns the options of the listeners that are enabled, and of those in `held`, whose sockets the service manager
+    /// has passed.
+    pub(in crate::app) fn listening(&self, held: &[&str]) -> ListenOptions {
         let ListenersSection { udp, tcp, unix_datagram: datagram, unix_stream: stream, coalesce_delay } =
             &self.listeners;
         let datagram_file = socket_file(&datagram.path, datagram.mode, &datagram.owner);
         let stream_file = socket_file(&stream.path, stream.mode, &stream.owner);
+        let is_on = |is_enabled, name| is_enabled || held.contains(&name);
         ListenOptions {
             coalesce_delay: coalesce_delay.get(),
-            udp: udp.enabled.then(|| self.udp()),
-            tcp: tcp.enabled.then(|| (tcp.bind.get(), tcp.streams())),
-            unix_datagram: datagram.enabled.then(|| UnixDatagramOptions {
+            udp: is_on(udp.enabled, "udp").then(|| self.udp()),
+            tcp: is_on(tcp.enabled, "tcp").then(|| (tcp.bind.get(), tcp.streams())),
+            unix_datagram: is_on(datagram.enabled, "unix_datagram").then(|| UnixDatagramOptions {
                 file: datagram_file,
                 max_datagram: datagram.max_datagram.get(),
             }),
-            unix_stream: stream.enabled.then(|| (stream_file, stream.streams())),
+            unix_stream: is_on(stream.enabled, "unix_stream").then(|| (stream_file, stream.streams())),
         }
     }
 
