@@ -239,12 +239,12 @@ impl Pipeline {
         let drains = DrainRequests::default();
         let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains)?;
         let delivery = Delivery { queues, health: Arc::clone(&health) };
-        let flusher = Flusher::new(aggregator, schedule, drains, telemetry, delivery);
+        let flusher = Flusher::new(aggregator, schedule, drains.clone(), telemetry, delivery);
         let (commands, received) = mpsc::channel();
         let flusher = threads.spawn("flush", move || flusher.run(&received))?;
         telemetry.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let reload_telemetry = ReloadTelemetry::new(telemetry);
-        let service_manager = ServiceManager::start(&health, threads)?;
+        let service_manager = ServiceManager::start(&health, drains, threads)?;
         listeners.log_addresses();
         match endpoint {
             Some((address, Some(Protection { tls, users }))) => {

@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 
 use crate::app::health::FlushHealth;
 use crate::export::Health;
+use crate::listen::DrainRequests;
 use crate::net::Threads;
 
 /// The longest time between two reports. Each has the figures of the latest interval.
@@ -37,7 +38,11 @@ impl ServiceManager {
     /// # Errors
     ///
     /// Fails if the system provides no thread.
-    pub(super) fn start(health: &Arc<FlushHealth>, threads: &Threads) -> io::Result<Self> {
+    pub(super) fn start(
+        health: &Arc<FlushHealth>,
+        receivers: DrainRequests,
+        threads: &Threads,
+    ) -> io::Result<Self> {
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(Self(None));
         }
@@ -53,7 +58,7 @@ impl ServiceManager {
                     Err(RecvTimeoutError::Timeout) => None,
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
-                if let Err(error) = report(state, &health)
+                if let Err(error) = report(state, &health, &receivers)
                     && std::mem::take(&mut is_first_error)
                 {
                     tracing::warn!(%error, "the service manager cannot be told about tallyd's state");
@@ -72,19 +77,32 @@ impl ServiceManager {
     }
 }
 
-/// Reports a new state, if there is one, and the figures of the latest interval. Feeds the watchdog if the flush works.
-fn report(state: Option<State>, health: &FlushHealth) -> io::Result<()> {
+/// Reports a new state, if there is one, and the figures of the latest interval. Feeds the watchdog if the flush and the
+/// receivers work.
+fn report(state: Option<State>, health: &FlushHealth, receivers: &DrainRequests) -> io::Result<()> {
     let mut report = match state {
         Some(State::Ready) => vec![NotifyState::Ready],
         Some(State::Reloading) => vec![NotifyState::Reloading, NotifyState::monotonic_usec_now()?],
         Some(State::Stopping) => vec![NotifyState::Stopping],
         None => Vec::new(),
     };
-    let checked = health.check();
+    let mut checked = health.check();
+    if state.is_none() {
+        // Only between two periods, a receiver has had time to look at its sockets.
+        checked = checked.and_then(|()| check_receivers(receivers));
+    }
     if checked.is_ok() {
         report.push(NotifyState::Watchdog);
     }
     let status = checked.map_or_else(|failure| failure, |()| health.figures());
     report.push(NotifyState::Status(&status));
     sd_notify::notify(&report)
+}
+
+fn check_receivers(receivers: &DrainRequests) -> Result<(), String> {
+    let stuck = receivers.stuck_receivers();
+    if stuck.is_empty() {
+        return Ok(());
+    }
+    Err(format!("these receivers do not read their sockets, although data waits there: {}", stuck.join(", ")))
 }

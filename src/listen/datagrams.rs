@@ -143,6 +143,12 @@ impl DatagramSocket {
         }
     }
 
+    /// Returns true if a datagram waits in the socket.
+    fn has_unread(&self) -> bool {
+        poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)
+            .is_ok_and(|ready| ready > 0)
+    }
+
     /// Returns the bytes that wait in the socket, as the kernel counts them. The kernel does not report them for a Unix socket.
     fn waiting_bytes(&self) -> f64 {
         match self {
@@ -214,7 +220,9 @@ impl DatagramReceiver {
         };
         let (reporter, listener, drains) = (threads.clone(), name.clone(), drains.clone());
         let thread = threads.spawn_until(&stopping, &name, move || {
-            receiver.run(&drains.register(None), coalesce_delay).inspect_err(|error| {
+            let socket = Arc::downgrade(&receiver.socket);
+            let has_unread = move || socket.upgrade().is_some_and(|socket| socket.has_unread());
+            receiver.run(&drains.register(has_unread), coalesce_delay).inspect_err(|error| {
                 reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
             })
         })?;
@@ -299,7 +307,7 @@ impl ReceiverThread {
         let (mut failing_since, mut logged_at) = (None, None::<Instant>);
         let mut sleeps = true;
         loop {
-            let drain_request = drains.latest_request();
+            let drain_request = drains.begin_look();
             let received = if sleeps { self.wait_and_receive(&mut batch) } else { self.receive(&mut batch) };
             if self.stopping.load(Ordering::Acquire) {
                 break;

@@ -7,10 +7,13 @@
 //!
 //! A receiver reads the number of the latest request before it reads its socket. Once the socket is empty, and
 //! everything that came out of it is recorded, the receiver answers with that number.
+//!
+//! The same list shows which receivers no longer look at their sockets.
 
+use std::fmt;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
-    Ordering::{Acquire, Release, SeqCst},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
@@ -40,13 +43,22 @@ struct Shared {
     receivers: Mutex<Vec<Receiver>>,
 }
 
-#[derive(Debug)]
 struct Receiver {
     thread: Thread,
     /// Makes the receiver look at its sockets, if it can be woken from sleep.
     again: Option<Arc<Notify>>,
     /// Gone once the receiver has ended. It then counts as drained.
     state: Weak<State>,
+    /// Returns true if the receiver should look at its sockets.
+    has_unread: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The number of its looks at the latest check, if it should have looked at that time.
+    looks_at_check: Option<u64>,
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("thread", &self.thread).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -55,6 +67,8 @@ struct State {
     answered: AtomicU64,
     /// True from the start of a rest until the receiver has seen its socket empty and is about to sleep in the kernel.
     is_resting: AtomicBool,
+    /// The number of times that the receiver was about to look at its sockets. Only the receiver changes it.
+    looks: AtomicU64,
 }
 
 /// The answers of one receiver.
@@ -65,15 +79,45 @@ pub(super) struct DrainAnswers {
 }
 
 impl DrainRequests {
-    /// Adds the calling thread as a receiver. Notifying `again` makes it look at its sockets, if it can be woken from
-    /// sleep.
-    pub(super) fn register(&self, again: Option<Arc<Notify>>) -> DrainAnswers {
+    /// Adds the calling thread as a receiver. `has_unread` returns true if the receiver should look at its sockets.
+    pub(super) fn register(&self, has_unread: impl Fn() -> bool + Send + Sync + 'static) -> DrainAnswers {
+        self.add(None, Box::new(has_unread))
+    }
+
+    /// Adds the calling thread as a receiver that looks at its sockets whenever `again` is notified.
+    pub(super) fn register_notified(&self, again: Arc<Notify>) -> DrainAnswers {
+        self.add(Some(again), Box::new(|| true))
+    }
+
+    fn add(
+        &self,
+        again: Option<Arc<Notify>>,
+        has_unread: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> DrainAnswers {
         let answered = AtomicU64::new(self.0.latest.load(SeqCst));
-        let state = Arc::new(State { answered, is_resting: AtomicBool::new(false) });
+        let (is_resting, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+        let state = Arc::new(State { answered, is_resting, looks });
         let mut receivers = self.0.receivers.lock();
         receivers.retain(|receiver| receiver.state.strong_count() > 0);
-        receivers.push(Receiver { thread: thread::current(), again, state: Arc::downgrade(&state) });
+        receivers.push(Receiver {
+            thread: thread::current(),
+            again,
+            state: Arc::downgrade(&state),
+            has_unread,
+            looks_at_check: None,
+        });
         DrainAnswers { requests: Arc::clone(&self.0), state }
+    }
+
+    /// Returns the names of the receivers that have not looked at their sockets since the previous call, although
+    /// something waited there.
+    pub(crate) fn stuck_receivers(&self) -> Vec<String> {
+        let mut receivers = self.0.receivers.lock();
+        let stuck = receivers.iter_mut().filter_map(|receiver| {
+            let is_stuck = receiver.is_stuck();
+            is_stuck.then(|| receiver.thread.name().unwrap_or_default().to_owned())
+        });
+        stuck.collect()
     }
 
     /// Waits until all receivers that rest have recorded what had arrived before the call.
@@ -103,6 +147,19 @@ impl DrainRequests {
     }
 }
 
+impl Receiver {
+    /// Returns true if the receiver has not looked at its sockets since the previous call, although it should have.
+    fn is_stuck(&mut self) -> bool {
+        let Some(state) = self.state.upgrade() else { return false };
+        if let Some(again) = &self.again {
+            again.notify_one();
+        }
+        let looks = (self.has_unread)().then(|| state.looks.load(Relaxed));
+        let before = std::mem::replace(&mut self.looks_at_check, looks);
+        looks.is_some() && looks == before
+    }
+}
+
 #[cfg(test)]
 impl DrainRequests {
     /// Returns true if a receiver rests.
@@ -114,8 +171,13 @@ impl DrainRequests {
 }
 
 impl DrainAnswers {
-    /// Returns the number of the latest request. A receiver calls this before it reads its socket.
-    pub(super) fn latest_request(&self) -> u64 {
+    /// Notes a look, and returns the number of the latest request. A receiver calls this before it reads its socket.
+    pub(super) fn begin_look(&self) -> u64 {
+        self.state.looks.store(self.state.looks.load(Relaxed) + 1, Relaxed);
+        self.latest_request()
+    }
+
+    fn latest_request(&self) -> u64 {
         self.requests.latest.load(SeqCst)
     }
 
@@ -154,9 +216,9 @@ mod tests {
         let (record, recorded) = mpsc::channel();
         let for_thread = requests.clone();
         let receiver = thread::spawn(move || {
-            let answers = for_thread.register(None);
+            let answers = for_thread.register(|| false);
             loop {
-                let request = answers.latest_request();
+                let request = answers.begin_look();
                 if record.send(request).is_err() {
                     break;
                 }
@@ -196,7 +258,7 @@ mod tests {
     #[test]
     fn only_a_late_drain_waits_for_a_receiver_that_does_not_rest() {
         let requests = DrainRequests::default();
-        let answers = requests.register(None);
+        let answers = requests.register(|| false);
         let begin = Instant::now();
         requests.drain(Some(LONG));
         assert!(begin.elapsed() >= LATE_PATIENCE);
@@ -209,5 +271,21 @@ mod tests {
             requests.drain(Some(LONG));
             assert_eq!(recorded.recv(), Ok(1));
         });
+    }
+
+    #[test]
+    fn only_a_receiver_that_does_not_look_although_something_waits_is_stuck() {
+        let requests = DrainRequests::default();
+        let waits = Arc::new(AtomicBool::new(false));
+        let has_unread = Arc::clone(&waits);
+        let answers = requests.register(move || has_unread.load(SeqCst));
+        let is_stuck = || !requests.stuck_receivers().is_empty();
+        assert_eq!([is_stuck(), is_stuck()], [false; 2], "nothing waits");
+        waits.store(true, SeqCst);
+        assert_eq!([is_stuck(), is_stuck(), is_stuck()], [false, true, true]);
+        answers.begin_look();
+        assert_eq!([is_stuck(), is_stuck()], [false, true]);
+        drop(answers);
+        assert!(!is_stuck(), "it has ended");
     }
 }

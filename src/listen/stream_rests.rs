@@ -68,7 +68,7 @@ impl StreamRests {
     fn before_wait(&self) {
         let state = &mut *self.state.lock();
         let answers =
-            state.answers.get_or_insert_with(|| self.drains.register(Some(Arc::clone(&self.again))));
+            state.answers.get_or_insert_with(|| self.drains.register_notified(Arc::clone(&self.again)));
         let answered = state.request;
         answers.answer(answered);
         let largest_read = std::mem::take(&mut state.largest_read);
@@ -81,7 +81,7 @@ impl StreamRests {
         } else {
             answers.end_rest();
         }
-        state.request = answers.latest_request();
+        state.request = answers.begin_look();
         if state.request != answered {
             self.again.notify_one();
         }
