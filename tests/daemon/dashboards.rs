@@ -10,13 +10,19 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn telemetry_page_lists_every_alert() {
+fn telemetry_and_operations_pages_list_every_alert() {
     let alerts = read("dashboards/alerts.yml");
     let alerts: BTreeSet<_> =
         alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    let rows = Document::read("docs/telemetry.md").table("| alert | fires when |");
-    let documented: BTreeSet<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
-    assert_eq!(documented, alerts);
+    let pages = [
+        ("docs/telemetry.md", "| alert | fires when |"),
+        ("docs/operations.md", "| alert | at once | then |"),
+    ];
+    for (page, header) in pages {
+        let rows = Document::read(page).table(header);
+        let documented: BTreeSet<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+        assert_eq!(documented, alerts, "{page}");
+    }
 }
 
 /// Another test compares the telemetry page with a real run.
