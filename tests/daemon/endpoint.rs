@@ -212,7 +212,7 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
     const MAX_CONNECTIONS: usize = 64;
     let (mut daemon, address, _directory, path) = start_with_large_page(&[
         &format!("exporters.prometheus.max_connections={MAX_CONNECTIONS}"),
-        "exporters.prometheus.timeout=500ms",
+        "exporters.prometheus.timeout=2s",
     ]);
     let finished = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
