@@ -54,6 +54,7 @@ missing_packages() {
 	procps kill
 	prometheus promtool
 	prometheus-node-exporter prometheus-node-exporter
+	python3-seccomp /usr/share/doc/python3-seccomp
 	ruby ruby
 	ruby-statsd /usr/lib/ruby/vendor_ruby/statsd.rb
 	systemd systemd-analyze
@@ -99,6 +100,7 @@ install_packages() {
 	nginx-light nginx
 	prometheus prometheus
 	prometheus-node-exporter prometheus-node-exporter
+	python3-seccomp /usr/share/doc/python3-seccomp
 	victoria-metrics victoria-metrics
 	SERVICES
 }

@@ -48,8 +48,9 @@ fn reload_changes_limits_interval_telemetry_and_log_level() {
     let mut daemon = Daemon::start_from(&configuration.file(), &settings);
     daemon.send("a:1|c\nb:1|c\nc:1|c");
     // Without the new interval, the next row would come at the end of the hour.
-    let quick = "flush.interval = \"100ms\"\naggregation.max_series = 3\nlogging.level = \"debug\"\n";
+    let quick = "flush.interval = \"1s\"\naggregation.max_series = 3\nlogging.level = \"debug\"\n";
     configuration.change(&mut daemon, quick, true);
+    // In the next interval, a and b would be idle, and make room for d.
     daemon.send("c:1|c\nd:1|c");
     daemon.wait_for(|row| row["name"] == "c");
     wait_until(|| fs::read_to_string(&log).unwrap().contains("DEBUG flushed"));

@@ -1,7 +1,9 @@
 //! Starts programs, sends them signals, and kills them at the end of a test.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -12,9 +14,19 @@ use super::wait::wait_for;
 /// The root of the repository.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Returns the path of the tallyd under test, which `cargo test` has built.
+/// Returns the path of the tallyd under test, which `cargo test` has built. If `TALLYD_CONFINED` is set, this is a program
+/// that runs it under the system call filter of its systemd unit.
 pub fn tallyd_path() -> String {
-    std::env::var("CARGO_BIN_EXE_tallyd").expect("`cargo test` sets CARGO_BIN_EXE_tallyd")
+    let tallyd = std::env::var("CARGO_BIN_EXE_tallyd").expect("`cargo test` sets CARGO_BIN_EXE_tallyd");
+    if std::env::var_os("TALLYD_CONFINED").is_none() {
+        return tallyd;
+    }
+    // The program finds tallyd beside itself, because some tests clear the environment.
+    let confined = format!("{tallyd}-confined");
+    match symlink(format!("{ROOT}/tests/confined/tallyd"), &confined) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => panic!("{confined}: {error}"),
+        _ => confined,
+    }
 }
 
 /// Returns the value of `PATH` with the directory of the tallyd under test in front.
