@@ -9,6 +9,8 @@ mod dashboards;
 mod endpoint;
 mod examples;
 mod explain;
+mod faults;
+mod faulty;
 mod files;
 mod links;
 mod log;

@@ -5,65 +5,12 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
-use std::process::Command;
 
 use tallyd_harness::http::get;
-use tallyd_harness::process::ROOT;
-use tallyd_harness::{Daemon, Finished, HTTP, wait_until};
+use tallyd_harness::{HTTP, wait_until};
 use tempfile::TempDir;
 
-/// A tallyd that listens on UDP, TCP and a Unix socket, and that a test makes fail in one thread.
-struct Faulty {
-    daemon: Daemon,
-    folder: TempDir,
-}
-
-impl Faulty {
-    /// Starts tallyd. `fault` is one of `fault.c`, and hits the thread named `thread`.
-    fn start(fault: &str, thread: &str, settings: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let library = path("fault.so");
-        let source = format!("{ROOT}/tests/daemon/fault.c");
-        let compiled =
-            Command::new("cc").args(["-shared", "-fPIC", "-o", &library, &source, "-ldl"]).status();
-        assert!(compiled.unwrap().success());
-        let variables = [
-            format!("LD_PRELOAD={library}"),
-            format!("FAULT={fault}"),
-            format!("FAULT_THREAD={thread}"),
-            format!("FAULT_FILE={}", path("fault")),
-        ];
-        let wrapper: Vec<_> = ["env"].into_iter().chain(variables.iter().map(String::as_str)).collect();
-        let socket = format!("listeners.unix_datagram.path={}", path("socket"));
-        let listeners = [
-            "listeners.tcp.enabled=true",
-            "listeners.tcp.bind=127.0.0.1:0",
-            "listeners.unix_datagram.enabled=true",
-            &socket,
-        ];
-        let daemon = Daemon::start_in(&wrapper, &[&listeners, settings].concat());
-        Self { daemon, folder }
-    }
-
-    /// Turns the fault on.
-    fn fail(&self) {
-        fs::write(self.folder.path().join("fault"), "").unwrap();
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
-    }
-
-    /// Waits until tallyd has ended by itself, and checks that it says why.
-    fn wait(self, reason: &str) -> Finished {
-        let finished = self.daemon.wait();
-        assert_eq!(finished.status.code(), Some(1), "{}", finished.log);
-        assert!(finished.log.contains(reason), "{reason}: {}", finished.log);
-        finished
-    }
-}
+use crate::faulty::Faulty;
 
 #[test]
 fn receiver_that_dies_ends_tallyd_and_the_others_deliver() {
@@ -97,6 +44,14 @@ fn receiver_that_dies_ends_tallyd_and_the_others_deliver() {
 }
 
 #[test]
+fn flush_that_panics_ends_tallyd_with_an_error() {
+    let faulty = Faulty::start("short", "flush", &["flush.interval=100ms"]);
+    faulty.fail();
+    let finished = faulty.wait("the thread flush panicked");
+    assert!(finished.log.contains("the flush panicked; the open interval is lost"), "{}", finished.log);
+}
+
+#[test]
 fn listener_that_cannot_accept_ends_tallyd() {
     let faulty = Faulty::start("EINVAL", "tcp", &[]);
     faulty.daemon.send("a:1|c");
@@ -119,7 +74,7 @@ fn health_checks_fail_while_the_flush_is_stuck() {
     let response = get(address, "/-/healthy");
     assert_eq!(response.code, 503);
     assert!(response.text().starts_with("not healthy: the last flush was "), "{}", response.text());
-    fs::remove_file(faulty.folder.path().join("fault")).unwrap();
+    faulty.recover();
     wait_until(|| is_healthy() == [true, true]);
     assert!(faulty.daemon.stop().status.success());
 }
