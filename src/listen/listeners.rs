@@ -15,17 +15,26 @@ use super::drain::DrainRequests;
 use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
 use super::stream_rests::StreamRests;
-use super::streams::{ByteStream, ConnectionReader, StreamOptions};
+use super::streams::{ByteStream, CloseReason, ConnectionReader, StreamOptions};
 use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, Looks, RefusedWarning, Stopped, Threads,
-    bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, ClientKeys, ConnectionCounts, Listen, Looks, Refused, Stopped,
+    Threads, bind_tcp,
 };
 
 const TCP_KEYS: BindKeys =
     BindKeys { socket: "tcp", address: "listeners.tcp.bind", port: "listeners.tcp.bind", share_port: None };
+
+const TCP_CLIENT_KEYS: ClientKeys = ClientKeys {
+    max_connections: "listeners.tcp.max_connections",
+    permitted_networks: "listeners.tcp.permitted_networks",
+};
+
+/// Files decide who may connect to a Unix socket, so it has no networks.
+const UNIX_CLIENT_KEYS: ClientKeys =
+    ClientKeys { max_connections: "listeners.unix_stream.max_connections", permitted_networks: "" };
 
 /// The options of each listener. A disabled listener is `None`.
 #[derive(Debug, Clone, Default)]
@@ -141,6 +150,9 @@ impl OpenedSockets {
         if let Some(options) = options.udp {
             let granted = socket_drops::register(telemetry, &udp_sockets)?;
             machine_errors::register(telemetry);
+            let refused =
+                Refused::register(telemetry, "datagrams_refused", &[], "listeners.udp.permitted_networks");
+            let permitted = (!options.permitted.have_all()).then(|| (options.permitted.clone(), refused));
             for socket in udp_sockets.iter().step_by(options.receivers) {
                 addresses.udp.push(UdpAddress {
                     address: socket.local_addr()?,
@@ -151,8 +163,9 @@ impl OpenedSockets {
             }
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                let max_datagram = options.max_datagram;
-                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread: unread.clone() };
+                let (max_datagram, unread, permitted) =
+                    (options.max_datagram, unread.clone(), permitted.clone());
+                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread, permitted };
                 udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
@@ -161,8 +174,8 @@ impl OpenedSockets {
             addresses.unix_datagram = Some(bound.path().to_owned());
             let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
-                let name = "unix_datagram".to_owned();
-                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread: unread.clone() };
+                let (name, unread) = ("unix_datagram".to_owned(), unread.clone());
+                let options = DatagramOptions { name, max_datagram, coalesce_delay, unread, permitted: None };
                 let socket = DatagramSocket::Unix(socket);
                 DatagramReceiver::start(socket, Arc::clone(&shard), options, &threads, &drains)
             };
@@ -176,13 +189,13 @@ impl OpenedSockets {
         }
         if let (Some(socket), Some((_, options))) = (tcp, options.tcp) {
             addresses.tcp = Some(socket.local_addr()?);
-            let names = ("tcp", "listeners.tcp.max_connections");
+            let names = ("tcp", TCP_CLIENT_KEYS);
             let shard = new_shard();
             streams.push(start_streams(socket, names, &options, shard, rests(), (telemetry, threads))?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(bound.path().to_owned());
-            let names = ("unix_stream", "listeners.unix_stream.max_connections");
+            let names = ("unix_stream", UNIX_CLIENT_KEYS);
             let (thread, replace) =
                 start_streams(socket, names, &options, new_shard(), rests(), (telemetry, threads))?;
             streams.push(thread);
@@ -206,24 +219,19 @@ fn add_receiver(receivers: &mut Vec<DatagramReceiver>, latest: DatagramReceiver)
     receivers.retain(|receiver| !receiver.has_stopped());
 }
 
-/// Starts the thread of a stream listener. `limit_key` is the configuration key that limits its connections.
-/// Returns the thread, and a channel for a socket that replaces its own.
-fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
+/// Starts the thread of a stream listener. `keys` are the configuration keys that limit its clients. Returns the thread, and a channel for a socket that replaces its own.
+fn start_streams<S: ByteStream, A, L: Listen<Connection = (S, A)>>(
     socket: L,
-    (listener, limit_key): (&'static str, &'static str),
+    (listener, keys): (&'static str, ClientKeys),
     options: &StreamOptions,
     shard: Arc<Mutex<Shard>>,
     (rests, looks): (Arc<StreamRests>, Looks),
     (telemetry, threads): (&Telemetry, &Threads),
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
-    let log = |connections, key: &str| {
-        tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
-    };
-    let warning = RefusedWarning { key: limit_key, log };
-    let connections =
-        ConnectionCounts::register(telemetry, "connections", &[("listener", listener)], warning);
-    let max_connections = options.max_connections;
-    let accept = AcceptOptions { name: listener, max_connections, max_connections_key: limit_key };
+    let tags = [("listener", listener)];
+    let connections = ConnectionCounts::register(telemetry, "connections", &tags, CloseReason::Evicted, keys);
+    let StreamOptions { max_connections, permitted, .. } = options.clone();
+    let accept = AcceptOptions { name: listener, max_connections, permitted, keys };
     let reader = ConnectionReader::new(options, shard, rests);
     AcceptThread::start_replaceable(socket, accept, connections, reader, threads, looks)
 }
@@ -283,6 +291,7 @@ mod tests {
     use super::super::drain;
     use super::*;
     use crate::aggregate::{AggregationOptions, SharedState};
+    use crate::net::PermittedNetworks;
     use crate::resolve::Limits;
 
     #[test]
@@ -293,6 +302,7 @@ mod tests {
             framing: Framing::Lines,
             max_line: 1000,
             max_connections: 10,
+            permitted: PermittedNetworks::default(),
             idle_timeout: Duration::from_mins(1),
         };
         let options = ListenOptions {
