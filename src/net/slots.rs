@@ -111,7 +111,7 @@ mod tests {
             for (order, letter) in (0..).zip(connections.chars()) {
                 let (id, activity) = (server.tasks.spawn(async {}).id(), Activity::new());
                 activity.since.set(begin + Duration::from_nanos(order));
-                server.slots.insert(id, address(letter), Rc::clone(&activity));
+                server.slots.insert(id, Some(address(letter)), Rc::clone(&activity));
                 server.opened.push((id, activity));
             }
             server
@@ -119,15 +119,15 @@ mod tests {
 
         /// Returns the position of the connection that gives way to one from `newcomer`.
         fn evict_for(&mut self, newcomer: char) -> Option<usize> {
-            self.slots.evict_for(address(newcomer))?;
+            self.slots.evict_for(Some(address(newcomer)))?;
             let evicted = self.opened.iter().position(|(_, activity)| activity.is_evicted.take())?;
             self.slots.remove(self.opened[evicted].0);
             Some(evicted)
         }
     }
 
-    fn address(letter: char) -> Address {
-        Some([10, 0, 0, letter as u8].into())
+    fn address(letter: char) -> IpAddr {
+        [10, 0, 0, letter as u8].into()
     }
 
     #[tokio::test]
