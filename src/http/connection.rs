@@ -27,7 +27,7 @@ use tokio_rustls::server::TlsStream;
 use super::deadline::{CloseReason, Progress};
 use super::response::{Body, Response, ResponseCounts, too_many_requests, unauthorized};
 use super::web::{AccessControl, Refusal};
-use crate::net::{ServeConnection, Stop};
+use crate::net::{Activity, ServeConnection, Stop};
 
 /// The length in bytes of the longest header of a request. The header that Prometheus sends takes about 500 bytes.
 const MAX_HEADER: usize = 16 << 10;
@@ -65,8 +65,29 @@ impl<S: Service> ServeConnection<(TcpStream, SocketAddr)> for HttpService<S> {
 
     const SERVES_BACKLOG: bool = false;
 
-    async fn serve(&self, (stream, peer): (TcpStream, SocketAddr), mut stop: Stop) -> CloseReason {
-        let progress = Rc::new(Progress::new(self.timeout));
+    async fn serve(
+        &self,
+        (stream, peer): (TcpStream, SocketAddr),
+        stop: Stop,
+        activity: Rc<Activity>,
+    ) -> CloseReason {
+        let progress = Rc::new(Progress::new(self.timeout, Rc::clone(&activity)));
+        tokio::select! {
+            biased;
+            reason = self.serve_stream(stream, peer, progress, stop) => reason,
+            () = activity.evicted() => CloseReason::Evicted,
+        }
+    }
+}
+
+impl<S: Service> HttpService<S> {
+    async fn serve_stream(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        progress: Rc<Progress>,
+        mut stop: Stop,
+    ) -> CloseReason {
         let Some(tls) = self.access.as_ref().and_then(AccessControl::tls) else {
             return self.serve_http(stream, peer.ip(), progress, stop).await;
         };
@@ -81,9 +102,7 @@ impl<S: Service> ServeConnection<(TcpStream, SocketAddr)> for HttpService<S> {
             Err(reason) => reason,
         }
     }
-}
 
-impl<S: Service> HttpService<S> {
     async fn serve_http(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -95,6 +114,7 @@ impl<S: Service> HttpService<S> {
         let service = service_fn(async |request| {
             progress.received_request();
             let response = self.respond(&request, client).await;
+            progress.made_response();
             let progress = Rc::clone(&progress);
             Ok::<_, Infallible>(response.map(|body| SentBody { body, next: 0, progress }))
         });
@@ -242,7 +262,9 @@ impl<S: AsyncWrite + Unpin> Write for Socket<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.progress.note_sent(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -267,6 +289,8 @@ impl<S: AsyncWrite + Unpin> Write for Socket<S> {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.progress.note_sent(&written);
+        written
     }
 }

@@ -1,9 +1,14 @@
 //! Tracks the deadline of a connection, and the reason for closing it.
 
 use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::net::Activity;
 
 /// The longest time that a connection may be idle between two requests. It exceeds the default scrape interval of
 /// Prometheus, one minute, so Prometheus need not reconnect for each scrape.
@@ -30,6 +35,8 @@ pub(super) enum CloseReason {
     HandshakeTimeout,
     /// The client sent no further request for a long time.
     Idle,
+    /// The connection gave way to a new one, because the limit was reached.
+    Evicted,
     /// tallyd stopped.
     Stop,
 }
@@ -40,6 +47,7 @@ pub(super) struct Progress {
     timeout: Duration,
     stage: Cell<Stage>,
     since: Cell<Instant>,
+    activity: Rc<Activity>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +65,12 @@ enum Stage {
 impl Progress {
     /// Returns the progress of a new connection. The client has `timeout` to send the header of a request, and again to
     /// receive the response.
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, stage: Cell::new(Stage::Reading), since: Cell::new(Instant::now()) }
+    pub(super) fn new(timeout: Duration, activity: Rc<Activity>) -> Self {
+        Self { timeout, stage: Cell::new(Stage::Reading), since: Cell::new(Instant::now()), activity }
     }
 
-    /// Notes that bytes arrived from the client, or that it closed the connection.
+    /// Notes that bytes arrived from the client, or that it closed the connection. A header that trickles in is no
+    /// progress.
     pub(super) fn received_bytes(&self) {
         if self.stage.get() == Stage::Idle {
             self.begin(Stage::Reading);
@@ -71,6 +80,18 @@ impl Progress {
     /// Notes that the header of a request was read.
     pub(super) fn received_request(&self) {
         self.begin(Stage::Answering);
+    }
+
+    /// Notes that the response was made, and can be sent.
+    pub(super) fn made_response(&self) {
+        self.activity.note_progress();
+    }
+
+    /// Notes the result of sending bytes to the client.
+    pub(super) fn note_sent(&self, sent: &Poll<io::Result<usize>>) {
+        if sent.is_ready() {
+            self.activity.note_progress();
+        }
     }
 
     /// Notes that all of the response is in buffers. The deadline does not change.
@@ -88,6 +109,7 @@ impl Progress {
     fn begin(&self, stage: Stage) {
         self.stage.set(stage);
         self.since.set(Instant::now());
+        self.activity.note_progress();
     }
 
     /// Returns true while a response is being made or sent.
@@ -117,7 +139,7 @@ mod tests {
     #[test]
     fn header_and_response_each_have_a_deadline_and_idling_a_longer_one() {
         let timeout = Duration::from_secs(10);
-        let progress = Progress::new(timeout);
+        let progress = Progress::new(timeout, Activity::new());
         let left = || progress.deadline() - progress.since.get();
         let assert_at = |reason, time, answering| {
             let now = (progress.reason_at_deadline(), left(), progress.is_answering());

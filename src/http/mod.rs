@@ -16,4 +16,4 @@ pub(crate) use connection::{Request, Service};
 pub(crate) use server::ServerOptions;
 pub(crate) use server::{Server, ServerKeys};
 pub(crate) use web::check as check_web;
-pub(crate) use web::{Protection, WebError};
+pub(crate) use web::{Protection, WebError, WebReport};

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::connection::{HttpService, Service};
+use super::deadline::CloseReason;
 use super::response::ResponseCounts;
 use super::web::{AccessControl, Protection};
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, RefusedWarning, Stopped, Threads, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, ClientKeys, ConnectionCounts, PermittedNetworks, Stopped, Threads,
+    bind_tcp,
 };
 
 /// The address of a server, and the limits for its clients.
@@ -21,6 +23,8 @@ pub(crate) struct ServerOptions {
     pub(crate) address: SocketAddr,
     /// The number of connections that may be open at a time.
     pub(crate) max_connections: usize,
+    /// The networks from which clients may connect.
+    pub(crate) permitted: PermittedNetworks,
     /// The time that a client has to send the header of a request, and again to receive the response.
     pub(crate) timeout: Duration,
     /// The web configuration file, in the format of exporter-toolkit. It sets TLS, users, headers and a rate limit.
@@ -31,7 +35,7 @@ pub(crate) struct ServerOptions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServerKeys {
     pub(crate) bind: BindKeys,
-    pub(crate) max_connections: &'static str,
+    pub(crate) clients: ClientKeys,
     pub(crate) web_config_file: &'static str,
 }
 
@@ -63,30 +67,32 @@ impl Server {
         let address = socket.local_addr()?;
         let responses = ResponseCounts::register(telemetry);
         let service = HttpService { service, timeout: options.timeout, access, responses };
-        let accepting =
-            Self::start_thread(socket, options.max_connections, keys, service, telemetry, threads)?;
+        let accepting = Self::start_thread(socket, options, keys, service, telemetry, threads)?;
         Ok(Self { address, protection, accepting })
     }
 
     fn start_thread(
         socket: TcpListener,
-        max_connections: usize,
+        options: &ServerOptions,
         keys: &ServerKeys,
         service: HttpService<impl Service>,
         telemetry: &Telemetry,
         threads: &Threads,
     ) -> io::Result<AcceptThread> {
-        let key = keys.max_connections;
-        let log = |connections, key: &str| {
-            tracing::warn!(
-                connections,
-                "HTTP connections were refused because the limit was reached; raise {key}"
-            );
+        let connections = ConnectionCounts::register(
+            telemetry,
+            "http_connections",
+            &[],
+            CloseReason::Evicted,
+            keys.clients,
+        );
+        let options = AcceptOptions {
+            name: "http",
+            max_connections: options.max_connections,
+            permitted: options.permitted.clone(),
+            keys: keys.clients,
+            leaves_backlog: false,
         };
-        let connections =
-            ConnectionCounts::register(telemetry, "http_connections", &[], RefusedWarning { key, log });
-        let options =
-            AcceptOptions { name: "http", max_connections, max_connections_key: key, leaves_backlog: false };
         AcceptThread::start(socket, options, connections, service, threads)
     }
 

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
-use nix::sys::socket::{MsgFlags, MultiHeaders, recv, recvmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrLike, SockaddrStorage, recv, recvmmsg};
 use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
 
@@ -25,7 +25,7 @@ use super::drain::{self, DrainAnswers, DrainRequests};
 use super::socket_memory::SocketMemory;
 use crate::aggregate::{Datagram, Shard};
 use crate::model::Counter;
-use crate::net::{self, BindError, BindKeys, Threads, UdpSockets, is_lasting};
+use crate::net::{self, BindError, BindKeys, PermittedNetworks, Refused, Threads, UdpSockets, is_lasting};
 
 /// The largest number of datagrams that one call receives.
 const BATCH: usize = 32;
@@ -63,6 +63,8 @@ pub struct UdpOptions {
     pub max_datagram: usize,
     /// Whether other processes of the same user may listen on the addresses.
     pub share_port: bool,
+    /// The networks from which clients may send.
+    pub permitted: PermittedNetworks,
 }
 
 /// Opens one socket per receiver, in the order of the addresses.
@@ -180,6 +182,8 @@ pub(super) struct DatagramOptions {
     pub(super) is_held: bool,
     /// Counts the datagrams that nothing read because the receiver failed.
     pub(super) unread: Counter,
+    /// The networks from which clients may send, and the counter of datagrams from elsewhere. `None` permits all.
+    pub(super) permitted: Option<(PermittedNetworks, Refused)>,
 }
 
 /// A running receiver of datagrams.
@@ -206,7 +210,7 @@ impl DatagramReceiver {
         threads: &Threads,
         drains: &DrainRequests,
     ) -> io::Result<Self> {
-        let DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread } = options;
+        let DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted } = options;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
         let wake = is_held.then(EventFd::new).transpose()?.map(Arc::new);
@@ -215,14 +219,14 @@ impl DatagramReceiver {
             shard,
             stopping: Arc::clone(&stopping),
             wake: wake.clone(),
-            max_datagram,
             unread: unread.clone(),
         };
         let (reporter, listener, drains) = (threads.clone(), name.clone(), drains.clone());
         let thread = threads.spawn_until(&stopping, &name, move || {
             let socket = Arc::downgrade(&receiver.socket);
             let has_unread = move || socket.upgrade().is_some_and(|socket| socket.has_unread());
-            receiver.run(&drains.register(has_unread), coalesce_delay).inspect_err(|error| {
+            let batch = Batch::new(max_datagram, permitted);
+            receiver.run(batch, &drains.register(has_unread), coalesce_delay).inspect_err(|error| {
                 reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
             })
         })?;
@@ -277,7 +281,6 @@ struct ReceiverThread {
     shard: Arc<Mutex<Shard>>,
     stopping: Arc<AtomicBool>,
     wake: Option<Arc<EventFd>>,
-    max_datagram: usize,
     unread: Counter,
 }
 
@@ -301,8 +304,7 @@ impl ReceiverThread {
     /// # Errors
     ///
     /// Fails if the socket cannot be read: at once if the error will last, otherwise after a second of failures.
-    fn run(self, drains: &DrainAnswers, coalesce_delay: Duration) -> Result<(), Errno> {
-        let mut batch = Batch::new(self.max_datagram);
+    fn run(self, mut batch: Batch, drains: &DrainAnswers, coalesce_delay: Duration) -> Result<(), Errno> {
         let mut coalescing = Coalescing::new(coalesce_delay, self.socket.room(), Instant::now());
         let (mut failing_since, mut logged_at) = (None, None::<Instant>);
         let mut sleeps = true;
@@ -395,38 +397,70 @@ impl ReceiverThread {
 /// The datagrams that one call has received.
 struct Batch {
     buffers: [Box<[u8]>; BATCH],
-    headers: MultiHeaders<()>,
+    headers: Headers,
     /// The full length of each datagram, and whether it was truncated.
     lengths: [(usize, bool); BATCH],
+    /// Whether the sender of each datagram is permitted.
+    is_permitted: [bool; BATCH],
     count: usize,
 }
 
+/// The headers of a batch. The kernel fills in the addresses of senders only if they are needed.
+enum Headers {
+    /// Everyone may send.
+    Plain(MultiHeaders<()>),
+    /// Clients in these networks may send. Other datagrams are counted.
+    Addressed(MultiHeaders<SockaddrStorage>, PermittedNetworks, Refused),
+}
+
 impl Batch {
-    fn new(max_datagram: usize) -> Self {
+    fn new(max_datagram: usize, permitted: Option<(PermittedNetworks, Refused)>) -> Self {
+        let headers = match permitted {
+            None => Headers::Plain(MultiHeaders::preallocate(BATCH, None)),
+            Some((networks, refused)) => {
+                Headers::Addressed(MultiHeaders::preallocate(BATCH, None), networks, refused)
+            }
+        };
         Self {
             buffers: std::array::from_fn(|_| vec![0; max_datagram].into_boxed_slice()),
-            headers: MultiHeaders::preallocate(BATCH, None),
+            headers,
             lengths: [(0, false); BATCH],
+            is_permitted: [true; BATCH],
             count: 0,
         }
     }
 
     fn receive(&mut self, socket: &DatagramSocket, flags: MsgFlags) -> Result<(), Errno> {
-        self.count = 0;
-        let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-        let socket = socket.as_fd().as_raw_fd();
-        // As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
-        let flags = flags | MsgFlags::MSG_TRUNC;
-        for datagram in recvmmsg(socket, &mut self.headers, slices.iter_mut(), flags, None)? {
-            self.lengths[self.count] = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
-            self.count += 1;
+        let Self { buffers, headers, lengths, is_permitted, count } = self;
+        *count = 0;
+        match headers {
+            Headers::Plain(headers) => {
+                *count = receive(socket, flags, headers, buffers, lengths, |_, _, _: Option<()>| ())?;
+            }
+            Headers::Addressed(headers, networks, refused) => {
+                let mut latest = None;
+                *count = receive(socket, flags, headers, buffers, lengths, |index, length, address| {
+                    let sender = address.as_ref().and_then(ip_address);
+                    // An empty datagram has nothing to refuse. A socket that was shut returns some without a sender.
+                    is_permitted[index] =
+                        length == 0 || sender.is_some_and(|sender| networks.contain(sender));
+                    if !is_permitted[index] {
+                        latest = sender;
+                    }
+                })?;
+                if let Some(latest) = latest {
+                    let others = is_permitted[..*count].iter().filter(|is_permitted| !**is_permitted);
+                    refused.add(others.count() as u64, latest);
+                }
+            }
         }
         Ok(())
     }
 
+    /// Returns the datagrams of permitted senders.
     fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let received = self.buffers.iter().zip(&self.lengths[..self.count]);
-        received.map(|(buffer, &(length, is_truncated))| {
+        let received = self.buffers.iter().zip(&self.lengths[..self.count]).zip(&self.is_permitted);
+        received.filter(|(_, is_permitted)| **is_permitted).map(|((buffer, &(length, is_truncated)), _)| {
             let bytes = if is_truncated { buffer } else { &buffer[..length] };
             Datagram { bytes, length }
         })
@@ -436,6 +470,35 @@ impl Batch {
     fn largest(&self) -> usize {
         self.lengths[..self.count].iter().map(|&(length, _)| length).max().unwrap_or(0)
     }
+}
+
+/// Receives datagrams into `buffers`. Calls `add_sender` with the index and the length of each, and the address of its
+/// sender. Returns their number.
+fn receive<S: SockaddrLike + Copy>(
+    socket: &DatagramSocket,
+    flags: MsgFlags,
+    headers: &mut MultiHeaders<S>,
+    buffers: &mut [Box<[u8]>; BATCH],
+    lengths: &mut [(usize, bool); BATCH],
+    mut add_sender: impl FnMut(usize, usize, Option<S>),
+) -> Result<usize, Errno> {
+    let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+    let socket = socket.as_fd().as_raw_fd();
+    // As an argument, MSG_TRUNC asks for the full length of a truncated datagram.
+    let flags = flags | MsgFlags::MSG_TRUNC;
+    let mut count = 0;
+    for datagram in recvmmsg(socket, headers, slices.iter_mut(), flags, None)? {
+        lengths[count] = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
+        add_sender(count, datagram.bytes, datagram.address);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Returns the IP address of a sender.
+fn ip_address(sender: &SockaddrStorage) -> Option<IpAddr> {
+    let ipv4 = || sender.as_sockaddr_in().map(|address| address.ip().into());
+    ipv4().or_else(|| sender.as_sockaddr_in6().map(|address| address.ip().into()))
 }
 
 #[cfg(test)]
@@ -467,6 +530,7 @@ mod tests {
             coalesce_delay: Duration::from_millis(20),
             is_held: false,
             unread: Counter::default(),
+            permitted: None,
         };
         DatagramReceiver::start(socket, Arc::clone(shard), options, &Threads::new().0, drains).unwrap()
     }

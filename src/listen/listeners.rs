@@ -16,17 +16,26 @@ use super::held::HeldSockets;
 use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
 use super::stream_rests::StreamRests;
-use super::streams::{ByteStream, ConnectionReader, StreamOptions};
+use super::streams::{ByteStream, CloseReason, ConnectionReader, StreamOptions};
 use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ConnectionCounts, Listen, Looks, RefusedWarning, Stopped, Threads,
-    adopt_tcp, adopt_udp, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, ClientKeys, ConnectionCounts, Listen, Looks, Refused, Stopped,
+    Threads, adopt_tcp, adopt_udp, bind_tcp,
 };
 
 const TCP_KEYS: BindKeys =
     BindKeys { socket: "tcp", address: "listeners.tcp.bind", port: "listeners.tcp.bind", share_port: None };
+
+const TCP_CLIENT_KEYS: ClientKeys = ClientKeys {
+    max_connections: "listeners.tcp.max_connections",
+    permitted_networks: "listeners.tcp.permitted_networks",
+};
+
+/// Files decide who may connect to a Unix socket, so it has no networks.
+const UNIX_CLIENT_KEYS: ClientKeys =
+    ClientKeys { max_connections: "listeners.unix_stream.max_connections", permitted_networks: "" };
 
 /// The options of each listener. A disabled listener is `None`.
 #[derive(Debug, Clone, Default)]
@@ -171,6 +180,9 @@ impl OpenedSockets {
             let granted = socket_drops::register(telemetry, &udp_sockets)?;
             machine_errors::register(telemetry);
             let is_held = is_held("udp");
+            let refused =
+                Refused::register(telemetry, "datagrams_refused", &[], "listeners.udp.permitted_networks");
+            let permitted = (!options.permitted.have_all()).then(|| (options.permitted.clone(), refused));
             let local = udp_sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
             for same in local.chunk_by(|one, next| one == next) {
                 let (address, receivers) = (same[0], same.len());
@@ -180,7 +192,9 @@ impl OpenedSockets {
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
                 let (max_datagram, unread) = (options.max_datagram, unread.clone());
-                let options = DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread };
+                let permitted = permitted.clone();
+                let options =
+                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted };
                 udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
@@ -191,7 +205,9 @@ impl OpenedSockets {
             let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
                 let (name, unread) = ("unix_datagram".to_owned(), unread.clone());
-                let options = DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread };
+                let permitted = None;
+                let options =
+                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted };
                 let socket = DatagramSocket::Unix(socket);
                 DatagramReceiver::start(socket, Arc::clone(&shard), options, &threads, &drains)
             };
@@ -210,7 +226,8 @@ impl OpenedSockets {
             let accept = AcceptOptions {
                 name: "tcp",
                 max_connections: options.max_connections,
-                max_connections_key: "listeners.tcp.max_connections",
+                permitted: options.permitted.clone(),
+                keys: TCP_CLIENT_KEYS,
                 leaves_backlog: is_held("tcp"),
             };
             let shard = new_shard();
@@ -221,7 +238,8 @@ impl OpenedSockets {
             let accept = AcceptOptions {
                 name: "unix_stream",
                 max_connections: options.max_connections,
-                max_connections_key: "listeners.unix_stream.max_connections",
+                permitted: options.permitted.clone(),
+                keys: UNIX_CLIENT_KEYS,
                 leaves_backlog: is_held("unix_stream"),
             };
             let (thread, replace) =
@@ -255,7 +273,7 @@ fn path_of(address: unix::SocketAddr) -> PathBuf {
 }
 
 /// Starts the thread of a stream listener. Returns the thread, and a channel for a socket that replaces its own.
-fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
+fn start_streams<S: ByteStream, A, L: Listen<Connection = (S, A)>>(
     socket: L,
     accept: AcceptOptions,
     options: &StreamOptions,
@@ -263,12 +281,8 @@ fn start_streams<S: ByteStream, A: 'static, L: Listen<Connection = (S, A)>>(
     (rests, looks): (Arc<StreamRests>, Looks),
     (telemetry, threads): (&Telemetry, &Threads),
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
-    let log = |connections, key: &str| {
-        tracing::error!(connections, "connections were refused because the limit was reached; raise {key}");
-    };
-    let warning = RefusedWarning { key: accept.max_connections_key, log };
-    let connections =
-        ConnectionCounts::register(telemetry, "connections", &[("listener", accept.name)], warning);
+    let (tags, keys) = ([("listener", accept.name)], accept.keys);
+    let connections = ConnectionCounts::register(telemetry, "connections", &tags, CloseReason::Evicted, keys);
     let reader = ConnectionReader::new(options, shard, rests);
     AcceptThread::start_replaceable(socket, accept, connections, reader, threads, looks)
 }
@@ -342,6 +356,7 @@ mod tests {
     use super::super::drain;
     use super::*;
     use crate::aggregate::{AggregationOptions, SharedState};
+    use crate::net::PermittedNetworks;
     use crate::resolve::Limits;
 
     #[test]
@@ -352,6 +367,7 @@ mod tests {
             framing: Framing::Lines,
             max_line: 1000,
             max_connections: 10,
+            permitted: PermittedNetworks::default(),
             idle_timeout: Duration::from_mins(1),
         };
         let options = ListenOptions {

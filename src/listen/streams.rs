@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use super::framing::{Deframer, End, Frame, Framing};
 use super::stream_rests::StreamRests;
 use crate::aggregate::Shard;
-use crate::net::{ServeConnection, Stop};
+use crate::net::{Activity, PermittedNetworks, ServeConnection, Stop};
 use crate::protocol::RejectReason;
 
 /// The largest number of bytes in one read.
@@ -34,6 +35,8 @@ pub(crate) struct StreamOptions {
     pub max_line: usize,
     /// The number of connections that may be open at a time.
     pub max_connections: usize,
+    /// The networks from which clients may connect.
+    pub permitted: PermittedNetworks,
     /// The longest time for which a connection may send nothing.
     pub idle_timeout: Duration,
 }
@@ -52,6 +55,8 @@ pub(super) enum CloseReason {
     FrameTooLong,
     /// tallyd stopped.
     Stop,
+    /// The connection gave way to a new one, because the limit was reached.
+    Evicted,
 }
 
 /// A connection that can be read without blocking.
@@ -103,12 +108,13 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
 
     const SERVES_BACKLOG: bool = true;
 
-    async fn serve(&self, (stream, _): (S, A), mut stop: Stop) -> CloseReason {
+    async fn serve(&self, (stream, _): (S, A), mut stop: Stop, activity: Rc<Activity>) -> CloseReason {
         let mut deframer = Deframer::new(self.framing, self.max_line);
         let reason = loop {
             let ready = tokio::select! {
                 biased;
-                () = stop.requested() => break self.drain(&stream, &mut deframer),
+                () = stop.requested() => break self.drain(&stream, &mut deframer, CloseReason::Stop),
+                () = activity.evicted() => break self.drain(&stream, &mut deframer, CloseReason::Evicted),
                 ready = timeout(self.idle_timeout, stream.readable()) => ready,
             };
             match ready {
@@ -120,7 +126,10 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
                 Err(reason) => break reason,
                 Ok(0) => {}
                 // Even if this client floods, the others get their turn after one read.
-                Ok(_) => tokio::task::yield_now().await,
+                Ok(_) => {
+                    activity.note_progress();
+                    tokio::task::yield_now().await;
+                }
             }
         };
         let end = if reason == CloseReason::End { End::Whole } else { End::Broken };
@@ -157,13 +166,13 @@ impl ConnectionReader {
         pushed.map(|()| bytes.len()).map_err(|_| CloseReason::FrameTooLong)
     }
 
-    /// Reads the data that the client sent before the stop.
-    fn drain(&self, stream: &impl AsFd, deframer: &mut Deframer) -> CloseReason {
+    /// Reads the data that the client sent before the server closes the connection for this reason.
+    fn drain(&self, stream: &impl AsFd, deframer: &mut Deframer, reason: CloseReason) -> CloseReason {
         let socket = SockRef::from(stream);
         // This asks the kernel, because the runtime may not know yet what has arrived.
         let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), deframer);
         // First, this reads everything that has arrived, so a client may end its last line by closing. If the client
-        // floods, it reads only as much as may have been in flight when the stop began.
+        // floods, it reads only as much as may have been in flight at the beginning.
         let mut left = socket.recv_buffer_size().unwrap_or(0) + IN_FLIGHT;
         while left > 0 {
             match read_now() {
@@ -189,7 +198,7 @@ impl ConnectionReader {
             // option fails only if the client is gone.
             _ = socket.set_linger(Some(Duration::ZERO));
         }
-        CloseReason::Stop
+        reason
     }
 }
 

@@ -1,9 +1,10 @@
 //! Accepts connections and serves all of them on one thread. Every server in tallyd runs this loop.
 //!
 //! ```text
-//!  accept --> fewer open than allowed --> serve until the connection closes --> count by reason
-//!    ^  |
-//!    |  +---> as many open as allowed --> close at once, count as refused
+//!  accept --> is permitted --> fewer open than allowed --> serve until the connection closes --> count by reason
+//!    ^  |     |          |
+//!    |  |     |          +----> as many open as allowed --> one of them gives way (slots)
+//!    |  |     +---> is not permitted --> close at once, count as refused
 //!    |  |
 //!    +--+---> accepting failed --> wait; connections stay in the kernel's backlog
 //!       |
@@ -25,11 +26,13 @@ use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{JoinError, JoinSet, LocalSet, yield_now};
+use tokio::task::{Id, JoinError, JoinSet, LocalSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::bind::BACKLOG;
-use super::connections::ConnectionCounts;
+use super::connections::{ClientKeys, ConnectionCounts};
+use super::permitted::PermittedNetworks;
+use super::slots::{Activity, Address, Slots};
 use super::threads::{Threads, is_lasting};
 use crate::model::Named;
 
@@ -45,7 +48,7 @@ const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 /// A listening socket.
 pub(crate) trait Listen: Send + Sized + 'static {
     /// A connection and the address of its client.
-    type Connection: 'static;
+    type Connection: Accepted;
     /// The socket while it is polled by a runtime.
     type Polled: Send + 'static;
 
@@ -109,6 +112,24 @@ fn until_would_block<T>(accept: impl FnMut() -> io::Result<T>) -> impl Iterator<
     std::iter::repeat_with(accept).take_while(is_left)
 }
 
+/// A connection and the address of its client.
+pub(crate) trait Accepted: 'static {
+    /// Returns the IP address of the client.
+    fn address(&self) -> Address;
+}
+
+impl Accepted for (TcpStream, tcp::SocketAddr) {
+    fn address(&self) -> Address {
+        Some(self.1.ip().to_canonical())
+    }
+}
+
+impl Accepted for (UnixStream, tokio::net::unix::SocketAddr) {
+    fn address(&self) -> Address {
+        None
+    }
+}
+
 /// Serves the connections `C` of a server. It runs only on the server's thread, so it needs no locks.
 pub(crate) trait ServeConnection<C>: Send + 'static {
     /// The reasons for closing a connection.
@@ -121,8 +142,14 @@ pub(crate) trait ServeConnection<C>: Send + 'static {
     /// another process accepts them.
     const SERVES_BACKLOG: bool;
 
-    /// Serves a connection until it ends or the server stops, and returns the reason for closing it.
-    fn serve(&self, connection: C, stop: Stop) -> impl Future<Output = Self::CloseReason>;
+    /// Serves a connection until it ends, the server stops, or the connection has to give way to a new one. Returns the
+    /// reason for closing it.
+    fn serve(
+        &self,
+        connection: C,
+        stop: Stop,
+        activity: Rc<Activity>,
+    ) -> impl Future<Output = Self::CloseReason>;
 }
 
 /// Tells a connection that its server stops.
@@ -137,15 +164,16 @@ impl Stop {
     }
 }
 
-/// The name of a server, and its limit on connections.
-#[derive(Debug, Clone, Copy)]
+/// The name of a server, and its limits for clients.
+#[derive(Debug, Clone)]
 pub(crate) struct AcceptOptions {
     /// The name of its thread, which is also the name of the listener in the log.
     pub(crate) name: &'static str,
     /// The number of connections that may be open at a time.
     pub(crate) max_connections: usize,
-    /// The configuration key of that number.
-    pub(crate) max_connections_key: &'static str,
+    /// The networks from which clients may connect.
+    pub(crate) permitted: PermittedNetworks,
+    pub(crate) keys: ClientKeys,
     /// Whether a stop leaves connections in the backlog, because another process will accept them.
     pub(crate) leaves_backlog: bool,
 }
@@ -247,6 +275,7 @@ impl AcceptThread {
                 service: Rc::new(service),
                 again,
                 open: JoinSet::new(),
+                slots: Slots::default(),
                 stopping,
                 threads: reporter,
             };
@@ -272,17 +301,18 @@ impl AcceptThread {
     }
 }
 
-struct AcceptLoop<C, S: ServeConnection<C>> {
+struct AcceptLoop<C: Accepted, S: ServeConnection<C>> {
     options: AcceptOptions,
     connections: ConnectionCounts<S::CloseReason>,
     service: Rc<S>,
     again: Arc<Notify>,
     open: JoinSet<S::CloseReason>,
+    slots: Slots,
     stopping: watch::Receiver<Option<Duration>>,
     threads: Threads,
 }
 
-impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
+impl<C: Accepted, S: ServeConnection<C>> AcceptLoop<C, S> {
     async fn run<L: Listen<Connection = C>>(
         mut self,
         mut socket: L::Polled,
@@ -290,18 +320,18 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
     ) -> Stopped {
         let mut stop = Stop(self.stopping.clone());
         let again = Arc::clone(&self.again);
-        let mut back_off = BackOff { options: self.options, warned: None };
+        let mut back_off = BackOff { options: self.options.clone(), warned: None };
         loop {
             // Counting ended connections first makes room, so that no connection is refused without need.
             tokio::select! {
                 biased;
                 () = stop.requested() => break,
-                Some(ended) = self.open.join_next() => self.count_end(ended),
+                Some(ended) = self.open.join_next_with_id() => self.count_end(ended),
                 // While a task yields, the runtime looks without waiting.
                 () = again.notified() => yield_now().await,
-                Some(replacement) = replacements.recv() => self.replace(&mut socket, replacement),
+                Some(replacement) = replacements.recv() => self.replace(&mut socket, replacement).await,
                 accepted = L::accept(&socket) => match accepted {
-                    Ok(connection) => self.serve(connection),
+                    Ok(connection) => self.serve(connection).await,
                     Err(error) if error.raw_os_error().is_some_and(|code| is_lasting(Errno::from_raw(code))) => {
                         let listener = self.options.name;
                         self.threads.report(format!("the listener {listener} cannot accept connections: {error}"));
@@ -320,7 +350,7 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
     }
 
     /// Accepts connections on another socket from now on, after those in the backlog of the old one.
-    fn replace<L: Listen<Connection = C>>(&mut self, socket: &mut L::Polled, replacement: L) {
+    async fn replace<L: Listen<Connection = C>>(&mut self, socket: &mut L::Polled, replacement: L) {
         let listener = self.options.name;
         let new = match replacement.poll() {
             Ok(new) => new,
@@ -329,13 +359,13 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
                 return;
             }
         };
-        let served = L::backlog(std::mem::replace(socket, new)).and_then(|backlog| {
-            for accepted in backlog.take(BACKLOG as usize) {
-                self.serve(accepted?);
+        let serve = async {
+            for accepted in L::backlog(std::mem::replace(socket, new))?.take(BACKLOG as usize) {
+                self.serve(accepted?).await;
             }
-            Ok(())
-        });
-        if let Err(error) = served {
+            Ok::<_, io::Error>(())
+        };
+        if let Err(error) = serve.await {
             tracing::error!(%error, listener, "connections in the backlog of the old socket are lost");
         }
     }
@@ -363,38 +393,58 @@ impl<C: 'static, S: ServeConnection<C>> AcceptLoop<C, S> {
                 self.wait_for_open().await;
             }
             if let Ok(connection) = accepted {
-                self.serve(connection);
+                self.serve(connection).await;
             }
         }
         self.wait_for_open().await;
     }
 
     async fn wait_for_open(&mut self) {
-        while let Some(ended) = self.open.join_next().await {
+        while let Some(ended) = self.open.join_next_with_id().await {
             self.count_end(ended);
         }
     }
 
-    fn serve(&mut self, connection: C) {
-        if self.is_full() {
-            self.connections.count_refused();
+    async fn serve(&mut self, connection: C) {
+        let address = connection.address();
+        if let Some(client) = address.filter(|client| !self.options.permitted.contain(*client)) {
+            self.connections.count_refused(client);
             return;
         }
+        self.make_room(address).await;
         self.connections.count_opened();
-        let (service, stop) = (Rc::clone(&self.service), Stop(self.stopping.clone()));
-        self.open.spawn_local(async move { service.serve(connection, stop).await });
+        let (service, stop, activity) =
+            (Rc::clone(&self.service), Stop(self.stopping.clone()), Activity::new());
+        let own = Rc::clone(&activity);
+        let task = self.open.spawn_local(async move { service.serve(connection, stop, own).await });
+        self.slots.insert(task.id(), address, activity);
+    }
+
+    /// Waits until there is room for a connection from `newcomer`.
+    async fn make_room(&mut self, newcomer: Address) {
+        while self.is_full() {
+            if let Some((address, count)) = self.slots.evict_for(newcomer) {
+                self.connections.note_busiest(address, count);
+            }
+            // The service ends soon, because it does not wait for its client. The other connections run meanwhile, so a
+            // flood of new ones does not keep them from their requests.
+            if let Some(ended) = self.open.join_next_with_id().await {
+                self.count_end(ended);
+            }
+        }
     }
 
     fn is_full(&self) -> bool {
         self.open.len() >= self.options.max_connections
     }
 
-    fn count_end(&self, ended: Result<S::CloseReason, JoinError>) {
-        let reason = ended.unwrap_or_else(|error| {
+    fn count_end(&mut self, ended: Result<(Id, S::CloseReason), JoinError>) {
+        let (id, reason) = ended.unwrap_or_else(|error| {
             let listener = self.options.name;
             tracing::error!(%error, listener, "a connection panicked; the data it sent last may be lost");
-            S::PANICKED
+            (error.id(), S::PANICKED)
         });
+        self.slots.remove(id);
         self.connections.count_closed(reason);
     }
 }
@@ -415,12 +465,12 @@ impl BackOff {
         }
         if self.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
             self.warned = Some(Instant::now());
-            let AcceptOptions { name, max_connections_key, .. } = self.options;
+            let AcceptOptions { name, keys: ClientKeys { max_connections, .. }, .. } = self.options;
             tracing::warn!(
                 %error,
                 listener = name,
                 "connections cannot be accepted and have to wait; if tallyd has too many open files, raise their limit \
-                 (LimitNOFILE= of the service) or lower {max_connections_key}"
+                 (LimitNOFILE= of the service) or lower {max_connections}"
             );
         }
         sleep(PAUSE).await;
@@ -432,7 +482,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::{Read, Write};
 
-    use super::super::connections::RefusedWarning;
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
     use crate::model::{Telemetry, Value};
 
@@ -442,9 +493,10 @@ mod tests {
         End,
         Panic,
         Stop,
+        Evicted,
     }
 
-    /// Panics on the first byte, unless the connection ends or the server stops first.
+    /// Panics on the first byte, unless the connection ends, gives way, or the server stops first.
     struct PanicAtByte;
 
     impl ServeConnection<(TcpStream, tcp::SocketAddr)> for PanicAtByte {
@@ -452,11 +504,17 @@ mod tests {
         const PANICKED: Reason = Reason::Panic;
         const SERVES_BACKLOG: bool = true;
 
-        async fn serve(&self, (stream, _): (TcpStream, tcp::SocketAddr), mut stop: Stop) -> Reason {
+        async fn serve(
+            &self,
+            (stream, _): (TcpStream, tcp::SocketAddr),
+            mut stop: Stop,
+            activity: Rc<Activity>,
+        ) -> Reason {
             loop {
                 tokio::select! {
                     biased;
                     () = stop.requested() => return Reason::Stop,
+                    () = activity.evicted() => return Reason::Evicted,
                     _ = stream.readable() => match stream.try_read(&mut [0]) {
                         Ok(0) => return Reason::End,
                         Ok(_) => panic!("a byte"),
@@ -473,22 +531,23 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         let telemetry = Telemetry::default();
-        let warning =
-            RefusedWarning { key: "the.key", log: |refused, key| assert_eq!((refused, key), (1, "the.key")) };
-        let connections = ConnectionCounts::register(&telemetry, "connections", &[], warning);
-        let options = AcceptOptions {
-            name: "test",
-            max_connections: 1,
-            max_connections_key: "the.key",
-            leaves_backlog: false,
-        };
+        let keys = ClientKeys { max_connections: "the.key", permitted_networks: "the.networks" };
+        let connections = ConnectionCounts::register(&telemetry, "connections", &[], Reason::Evicted, keys);
+        let permitted = PermittedNetworks::new(["127.0.0.0/30".parse().unwrap()]);
+        let options =
+            AcceptOptions { name: "test", max_connections: 1, permitted, keys, leaves_backlog: false };
         let server =
             AcceptThread::start(socket, options, connections, PanicAtByte, &Threads::new().0).unwrap();
         let connect = || tcp::TcpStream::connect(address).unwrap();
         let assert_ends =
             |mut client: tcp::TcpStream| assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+        let stranger = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        stranger.bind(&tcp::SocketAddr::from(([127, 0, 0, 4], 0)).into()).unwrap();
+        stranger.connect(&address.into()).unwrap();
+        assert_ends(stranger.into());
+        let evicted = connect();
         let mut first = connect();
-        assert_ends(connect());
+        assert_ends(evicted);
         first.write_all(b"x").unwrap();
         assert_ends(first);
         let second = connect();
@@ -502,9 +561,9 @@ mod tests {
         telemetry.read(|_, series, value| _ = counts.insert(format!("{series:?}"), value));
         let count = |name: &str| counts.get(&format!("tallyd.connections{name}")).cloned();
         assert_eq!(count("|g"), Some(Value::Gauge(0.0)));
-        assert_eq!(count("_opened|c"), Some(Value::Counter(3.0)));
+        assert_eq!(count("_opened|c"), Some(Value::Counter(4.0)));
         assert_eq!(count("_refused|c"), Some(Value::Counter(1.0)));
-        for reason in ["end", "panic", "stop"] {
+        for reason in ["end", "panic", "stop", "evicted"] {
             assert_eq!(count(&format!("_closed|c|#reason:{reason}")), Some(Value::Counter(1.0)), "{reason}");
         }
     }

@@ -1,7 +1,13 @@
 //! Counts the connections of a listening socket.
 
-use enum_map::EnumMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use enum_map::EnumMap;
+use parking_lot::Mutex;
+
+use super::permitted::Refused;
+use super::slots::Address;
 use crate::model::{Counter, Gauge, Named, Repeated, Source, Telemetry, Thinned};
 
 /// The telemetry of the connections of one listening socket. `R` names the reasons for closing a connection.
@@ -9,38 +15,48 @@ use crate::model::{Counter, Gauge, Named, Repeated, Source, Telemetry, Thinned};
 pub(crate) struct ConnectionCounts<R: Named> {
     open: Gauge,
     opened: Counter,
-    refused: Counter,
+    refused: Refused,
     closed: EnumMap<R, Counter>,
+    /// The address that a connection was last taken from, and the number of connections from there.
+    busiest: Arc<Mutex<Option<(IpAddr, usize)>>>,
 }
 
-/// The log entry for connections that were refused because the limit was reached.
+/// The configuration keys of a listening socket that limit its clients.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RefusedWarning {
-    /// The configuration key of the limit.
-    pub(crate) key: &'static str,
-    /// Logs the number of refused connections, and the key to raise.
-    pub(crate) log: fn(connections: u64, key: &'static str),
+pub(crate) struct ClientKeys {
+    /// The key of the number of connections.
+    pub(crate) max_connections: &'static str,
+    /// The key of the networks from which clients may connect.
+    pub(crate) permitted_networks: &'static str,
 }
 
 impl<R: Named> ConnectionCounts<R> {
     /// Registers the gauge `name`, which counts open connections, and the counters `name_opened`, `name_refused` and
-    /// `name_closed`. The last one is counted by reason. Refused connections are logged.
+    /// `name_closed`. The last one is counted by reason. Refused clients are logged, and so are connections that were
+    /// closed for the reason `evicted`.
     pub(crate) fn register(
         telemetry: &Telemetry,
         name: &str,
         tags: &[(&str, &str)],
-        warning: RefusedWarning,
+        evicted: R,
+        keys: ClientKeys,
     ) -> Self {
         let open = telemetry.gauge(name, tags);
         open.set(0.0);
-        let refused = telemetry.counter(&format!("{name}_refused"), tags);
-        let repeated = Thinned::default();
-        telemetry.add_source(WarnOfRefused { refused: refused.clone(), warning, repeated });
+        let closed = telemetry.counters(&format!("{name}_closed"), tags, "reason");
+        let busiest = Arc::default();
+        telemetry.add_source(WarnOfEvicted {
+            evicted: closed[evicted].clone(),
+            busiest: Arc::clone(&busiest),
+            key: keys.max_connections,
+            repeated: Thinned::default(),
+        });
         Self {
             open,
             opened: telemetry.counter(&format!("{name}_opened"), tags),
-            refused,
-            closed: telemetry.counters(&format!("{name}_closed"), tags, "reason"),
+            refused: Refused::register(telemetry, &format!("{name}_refused"), tags, keys.permitted_networks),
+            closed,
+            busiest,
         }
     }
 
@@ -49,8 +65,13 @@ impl<R: Named> ConnectionCounts<R> {
         self.opened.increment();
     }
 
-    pub(super) fn count_refused(&self) {
-        self.refused.increment();
+    pub(super) fn count_refused(&self, client: IpAddr) {
+        self.refused.add(1, client);
+    }
+
+    /// Notes the address from which a connection is taken, and the number of its connections.
+    pub(super) fn note_busiest(&self, address: Address, connections: usize) {
+        *self.busiest.lock() = address.map(|address| (address, connections));
     }
 
     pub(super) fn count_closed(&self, reason: R) {
@@ -60,16 +81,26 @@ impl<R: Named> ConnectionCounts<R> {
 }
 
 #[derive(Debug)]
-struct WarnOfRefused {
-    refused: Counter,
-    warning: RefusedWarning,
+struct WarnOfEvicted {
+    evicted: Counter,
+    busiest: Arc<Mutex<Option<(IpAddr, usize)>>>,
+    /// The configuration key of the limit.
+    key: &'static str,
     repeated: Thinned,
 }
 
-impl Source for WarnOfRefused {
+impl Source for WarnOfEvicted {
     fn update(&mut self) {
-        if let Some(Repeated { amount, .. }) = self.repeated.round(self.refused.pending()) {
-            (self.warning.log)(amount, self.warning.key);
+        let Self { evicted, busiest, key, repeated } = self;
+        if let Some(Repeated { amount, .. }) = repeated.round(evicted.pending()) {
+            let (address, open) = busiest.lock().unzip();
+            tracing::warn!(
+                connections = amount,
+                address = address.map(tracing::field::display),
+                open_from_there = open,
+                "connections gave way to new ones because the limit was reached; raise {key}, or find out why the clients \
+                 of this address open so many"
+            );
         }
     }
 }

@@ -1,13 +1,17 @@
-//! Opens sockets, and accepts and counts connections. It knows no configuration keys: callers pass their names.
+//! Opens sockets, decides who may connect, and accepts and counts connections. It knows no configuration keys: callers pass their names.
 
 mod accept;
 mod bind;
 mod connections;
+mod permitted;
+mod slots;
 mod steering;
 mod threads;
 
 pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, Looks, ServeConnection, Stop, Stopped};
 pub(crate) use bind::{BACKLOG, UdpSockets, adopt_tcp, adopt_udp, bind_tcp, bind_udp, receive_buffer};
 pub(crate) use bind::{BindError, BindKeys};
-pub(crate) use connections::{ConnectionCounts, RefusedWarning};
+pub(crate) use connections::{ClientKeys, ConnectionCounts};
+pub(crate) use permitted::{PermittedNetworks, Refused};
+pub(crate) use slots::Activity;
 pub(crate) use threads::{ThreadEnd, ThreadEnds, Threads, is_lasting};

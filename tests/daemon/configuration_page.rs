@@ -160,6 +160,7 @@ fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
         "quantiles" => "[{ quantile = 0.5 }]",
         "mappings" => "[{ match = \"a.*\", name = \"a\" }]",
         "output" => "[\"console\", \"file\"]",
+        "permitted_networks" => "[\"127.0.0.0/8\"]",
         _ => "[\"a\"]",
     };
     let text = |text: &str| match text {

@@ -10,7 +10,7 @@ use tallyd_harness::process::{Running, stderr, stdout, tallyd, tallyd_command};
 #[test]
 fn check_warns_of_settings_that_are_probably_mistakes() {
     #[rustfmt::skip]
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["exporters.prometheus.buckets=[5, 10, 100, 1000]"], "exporters.prometheus.buckets: buckets look like milliseconds, but those of timings are in seconds; for 1000 ms write 1"),
         (&["flush.percentiles=[0.5, 99]"], "flush.percentiles: 0.5 means that 0.5 % of the values are lower; for the quantile 0.5 write 50"),
         (&["exporters.textfile.enabled=true", "exporters.textfile.path=/nonexistent/a.prom"], "exporters.textfile.path: the directory /nonexistent does not exist; create it"),
@@ -19,6 +19,7 @@ fn check_warns_of_settings_that_are_probably_mistakes() {
         (&["logging.output=[\"file\"]", "logging.file_path=/nonexistent/log"], "logging.file_path: the directory /nonexistent does not exist; create it"),
         (&["listeners.unix_stream.enabled=true", "listeners.unix_stream.path=/nonexistent/s"], "listeners.unix_stream.path: the directory /nonexistent does not exist; create it"),
         (&["exporters.prometheus.port=9200"], "exporters.prometheus.port: has no effect, because exporters.prometheus.start_http_server is not set; set it to true"),
+        (&["exporters.prometheus.start_http_server=true", "exporters.prometheus.address=0.0.0.0", "exporters.prometheus.enable_reload=true"], "exporters.prometheus.enable_reload: everyone who can connect to \"0.0.0.0\" can reload tallyd; set web_config_file to a file with users, or permitted_networks"),
         (&["mapping.mappings=[{ match = \"a.*.*.*\", name = \"a_$9\" }]"], "mapping.mappings: rule 1 (\"a.*.*.*\"): $9 is always empty, because match has only 3 \"*\""),
     ];
     for (settings, expected) in cases {
@@ -34,6 +35,14 @@ fn check_warns_of_settings_that_are_probably_mistakes() {
     }
     let clean = tallyd(&["check", "--strict", "--set", "exporters.prometheus.start_http_server=true"]);
     assert_eq!((clean.status.code(), stderr(&clean)), (Some(0), ""));
+    // Only clients of permitted networks can reload tallyd.
+    for [key, value] in [["address", "::1"], ["permitted_networks", "[\"10.0.0.0/8\"]"]] {
+        let reload =
+            ["start_http_server=true", "enable_reload=true", "address=::", &format!("{key}={value}")];
+        let reload = reload.map(|setting| format!("exporters.prometheus.{setting}"));
+        let reload: Vec<_> = reload.iter().flat_map(|setting| ["--set", setting]).collect();
+        assert_eq!(stderr(&tallyd(&[&["check"], &reload[..]].concat())), "");
+    }
     // A section that was turned off on purpose may keep its keys.
     let off = ["--set", "listeners.tcp.enabled=false", "--set", "listeners.tcp.max_connections=5"];
     assert_eq!(stderr(&tallyd(&[&["check"], &off[..]].concat())), "");

@@ -1,9 +1,10 @@
 //! Tests TLS, client certificates, users and passwords, which a web configuration file of exporter-toolkit sets.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -313,6 +314,37 @@ fn run_and_check_refuse_an_invalid_web_configuration_with_its_line() {
     assert!(run("explain", &["orders:1|c"]).status.success(), "explain needs no certificates");
     site.configure(TLS);
     assert!(run("check", &[]).status.success());
+}
+
+#[test]
+fn check_warns_of_a_key_that_all_users_can_read_and_of_a_reload_without_users() {
+    let site = Site::create();
+    let check = |yaml: &str, mode: u32| {
+        site.configure(yaml);
+        fs::set_permissions(site.path("server.key"), Permissions::from_mode(mode)).unwrap();
+        let web = format!("web_config_file={}", site.path("web.yml").display());
+        let settings = [&*web, "start_http_server=true", "address=0.0.0.0", "enable_reload=true"];
+        let settings = settings.map(|setting| format!("exporters.prometheus.{setting}"));
+        let arguments = settings.iter().flat_map(|setting| ["--set", setting]);
+        let output = tallyd_command().arg("check").args(arguments).output().unwrap();
+        assert!(output.status.success());
+        stderr(&output).replace(&site.directory().display().to_string(), "D")
+    };
+    let users = format!("{TLS}basic_auth_users:\n  ann: {SECRET}\n");
+    let verified = format!("{TLS}  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n");
+    let exposed = "tallyd: warning: D/web.yml:3: key_file: D/server.key: every user of this machine can read the private \
+                   key; run `chmod o-r`\n";
+    let open = "tallyd: warning: D/web.yml: neither users nor verified client certificates, so everyone who can connect \
+                can reload tallyd; add basic_auth_users, or turn exporters.prometheus.enable_reload off\n";
+    for (yaml, mode, expected) in [
+        (&*users, 0o640, String::new()),
+        (&verified, 0o600, String::new()),
+        (&users, 0o644, exposed.to_owned()),
+        (TLS, 0o604, format!("{exposed}{open}")),
+        (&format!("{TLS}  client_auth_type: RequireAnyClientCert\n"), 0o600, open.to_owned()),
+    ] {
+        assert_eq!(check(yaml, mode), expected, "{yaml}");
+    }
 }
 
 #[test]

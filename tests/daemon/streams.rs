@@ -6,14 +6,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use socket2::SockRef;
+use tallyd_harness::http::get;
 use tallyd_harness::process::{stderr, tallyd_command};
-use tallyd_harness::{Daemon, Finished, wait_for, wait_until};
+use tallyd_harness::{Daemon, Finished, HTTP, wait_for, wait_until};
 
 const TCP: [&str; 2] = ["listeners.tcp.enabled=true", "listeners.tcp.bind=127.0.0.1:0"];
 
@@ -274,26 +276,47 @@ fn idle_connection_is_closed_after_the_timeout() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_refused_and_do_not_affect_open_ones() {
+fn a_new_connection_takes_the_place_of_the_longest_idle_one_whose_lines_count() {
     let mut daemon = with_tcp(&["listeners.tcp.max_connections=2", "flush.interval=100ms"]);
-    let mut clients = [connect(&daemon), connect(&daemon)];
+    let [mut first, mut second] = [connect(&daemon), connect(&daemon)];
     daemon.wait_for(open_connections(2.0));
-    (0..10).for_each(|_| wait_for_end(connect(&daemon)));
-    clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
-    let [first, second] = clients;
-    drop(first);
-    daemon.wait_for(|row| row["name"] == "tallyd.connections_closed" && row["value"] == 1.0);
-    // One more connection fits now.
-    let mut third = connect(&daemon);
-    third.write_all(b"b:1|c\n").unwrap();
+    second.write_all(b"b:1|c\n").unwrap();
     daemon.wait_for(|row| row["name"] == "b");
+    // Whether tallyd reads or accepts first, all that the clients have sent counts.
+    daemon.signal("STOP");
+    let lines = "a:1|c\n".repeat(10_000);
+    for client in [&mut first, &mut second] {
+        client.write_all(lines.as_bytes()).unwrap();
+    }
+    let mut third = connect(&daemon);
+    third.write_all(b"c:1|c\n").unwrap();
+    daemon.signal("CONT");
+    daemon.wait_for(|row| row["name"] == "c");
+    daemon.wait_for_count("tallyd.connections_closed", ("reason", "evicted"));
     let finished = daemon.stop();
-    drop(second);
-    assert_eq!(finished.sum("a", "value"), 2.0);
-    assert_eq!(finished.sum("tallyd.connections_refused", "value"), 10.0);
+    assert_eq!(finished.sum("a", "value"), 20_000.0);
     assert_eq!(finished.sum("tallyd.connections_opened", "value"), 3.0);
+    assert_eq!(closed(&finished, "evicted"), 1.0);
     assert_eq!(closed(&finished, "stop"), 2.0);
     assert!(finished.log.contains("listeners.tcp.max_connections"), "{}", finished.log);
+}
+
+#[test]
+fn connections_give_way_in_the_order_of_their_latest_data() {
+    let mut daemon = with_tcp(&["listeners.tcp.max_connections=3", "flush.interval=100ms"]);
+    let mut clients = [connect(&daemon), connect(&daemon), connect(&daemon)];
+    daemon.wait_for(open_connections(3.0));
+    for (order, index) in [2, 0, 1].into_iter().enumerate() {
+        clients[index].write_all(format!("a.{order}:1|c\n").as_bytes()).unwrap();
+        daemon.wait_for(|row| row["name"] == format!("a.{order}"));
+    }
+    let newcomers = [2, 0, 1].map(|index| {
+        let newcomer = connect(&daemon);
+        wait_for_end(&clients[index]);
+        newcomer
+    });
+    drop(newcomers);
+    assert_eq!(closed(&daemon.stop(), "evicted"), 3.0);
 }
 
 #[test]
@@ -381,10 +404,49 @@ fn stop_during_a_tcp_stream_records_what_was_written_before() {
     assert_eq!(finished.sum("tallyd.lines_truncated", "value"), 0.0);
 }
 
+/// Lowers the limit of open files of a running tallyd, which has adapted its limits to a higher one.
+fn limit_open_files(daemon: &Daemon) {
+    let process = daemon.id().to_string();
+    let status = Command::new("prlimit").args(["--pid", &process, "--nofile=40:40"]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn idle_connections_leave_file_descriptors_to_exporters_and_scrapes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tallyd.prom");
+    let textfile = format!("exporters.textfile.path={}", file.display());
+    let settings = ["flush.interval=100ms", "exporters.textfile.enabled=true", &textfile];
+    // tallyd raises the soft limit to the hard one.
+    let wrapper = ["sh", "-c", "ulimit -Sn 100 && ulimit -Hn 160 && exec \"$@\"", "sh"];
+    let mut daemon = Daemon::start_in(&wrapper, &[&TCP[..], &HTTP, &settings].concat());
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().filter(|word| *word == "160").count(), 2, "{open_files}");
+    let http = daemon.http_address();
+    let idle: Vec<_> = (0..300).map(|_| connect(&daemon)).collect();
+    let idle_http: Vec<_> = (0..300).map(|_| TcpStream::connect(http).unwrap()).collect();
+    daemon.wait_for_count("tallyd.connections_closed", ("reason", "evicted"));
+    daemon.wait_for_count("tallyd.http_connections_closed", ("reason", "evicted"));
+    for value in 1..=3 {
+        let mut client = connect(&daemon);
+        client.write_all(format!("a:{value}|g\n").as_bytes()).unwrap();
+        let line = format!("\na {value}\n");
+        wait_until(|| fs::read_to_string(&file).is_ok_and(|page| page.contains(&line)));
+        wait_until(|| get(http, "/metrics").text().contains(&line));
+    }
+    drop((idle, idle_http));
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert!(finished.log.contains("http: 47 instead of 128, tcp: 48 instead of 1024"), "{}", finished.log);
+    assert!(!finished.log.contains("cannot be accepted"), "{}", finished.log);
+    assert_eq!(finished.sum("tallyd.export_errors", "value"), 0.0);
+}
+
 #[test]
 fn connections_wait_for_free_file_descriptors_and_the_log_says_so_once() {
-    let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
-    let mut daemon = Daemon::start_in(&wrapper, &[&TCP[..], &["flush.interval=100ms"]].concat());
+    let mut daemon = with_tcp(&["flush.interval=100ms"]);
+    limit_open_files(&daemon);
     let mut clients: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
     clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());
     let is_a = |row: &Value| row["name"] == "a";
@@ -402,8 +464,8 @@ fn connections_wait_for_free_file_descriptors_and_the_log_says_so_once() {
 
 #[test]
 fn stop_records_connections_that_waited_for_file_descriptors() {
-    let wrapper = ["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"];
-    let daemon = Daemon::start_in(&wrapper, &TCP);
+    let daemon = with_tcp(&[]);
+    limit_open_files(&daemon);
     daemon.signal("STOP");
     let mut clients: Vec<_> = (0..200).map(|_| connect(&daemon)).collect();
     clients.iter_mut().for_each(|client| client.write_all(b"a:1|c\n").unwrap());

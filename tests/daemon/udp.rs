@@ -1,9 +1,12 @@
 //! Tests UDP: receivers, large and dropped datagrams, IPv6, and shared ports.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+use tallyd_harness::http::exchange;
 use tallyd_harness::process::{stderr, stdout, tallyd};
 use tallyd_harness::scraped::{scrape, start, wait_for_value};
 use tallyd_harness::{Daemon, HTTP};
@@ -21,6 +24,62 @@ fn datagrams_dropped_by_the_kernel_are_counted_and_logged() {
     assert!(dropped > 0.0);
     assert_eq!(finished.sum("a", "value") + dropped, 2000.0);
     assert!(finished.log.contains("receive_buffer"), "{}", finished.log);
+}
+
+#[test]
+fn clients_outside_the_permitted_networks_are_refused_counted_and_named() {
+    let permitted = ["udp", "tcp"].map(|listener| {
+        format!("listeners.{listener}.permitted_networks=[\"127.0.0.1\", \"127.0.7.0/24\", \"::1\"]")
+    });
+    let (daemon, address) = start(&[
+        &permitted[0],
+        &permitted[1],
+        "listeners.udp.bind=[::]:0",
+        "listeners.tcp.enabled=true",
+        "listeners.tcp.bind=127.0.0.1:0",
+        "exporters.prometheus.permitted_networks=[\"127.0.7.0/24\"]",
+    ]);
+    let tcp: SocketAddr = daemon.address_of("tcp").parse().unwrap();
+    let udp = SocketAddr::from(([127, 0, 0, 1], daemon.address().port()));
+    daemon.send("a:1|c");
+    for (source, value) in
+        [([127, 0, 0, 1], 2), ([127, 0, 7, 255], 4), ([127, 0, 0, 2], 8), ([127, 0, 8, 0], 16)]
+    {
+        let sender = UdpSocket::bind(SocketAddr::from((source, 0))).unwrap();
+        // More than one batch, of which every datagram is checked.
+        (0..100).for_each(|_| _ = sender.send_to(format!("a:{value}|c").as_bytes(), udp).unwrap());
+        let mut connection = connect_from(source, tcp);
+        // tallyd may have closed the connection already.
+        _ = connection.write_all(format!("b:{value}|c\n").as_bytes());
+        connection.shutdown(Shutdown::Write).unwrap_or_default();
+        _ = connection.read(&mut [0]);
+        let mut scraper = connect_from(source, address);
+        let answered = exchange(&mut scraper, "GET /-/healthy HTTP/1.0\r\n\r\n");
+        assert_eq!(answered.is_ok_and(|answer| !answer.is_empty()), source[2] == 7, "{source:?}");
+    }
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("a", "value"), 601.0);
+    assert_eq!(finished.sum("b", "value"), 6.0);
+    assert_eq!(finished.sum("tallyd.datagrams", "value"), 201.0);
+    assert_eq!(finished.sum("tallyd.lines", "value"), 203.0);
+    assert_eq!(finished.sum("tallyd.datagrams_refused", "value"), 200.0);
+    assert_eq!(finished.sum("tallyd.connections_refused", "value"), 2.0);
+    assert_eq!(finished.sum("tallyd.http_connections_refused", "value"), 3.0);
+    for key in ["listeners.udp", "listeners.tcp", "exporters.prometheus"] {
+        let named = format!("clients outside the networks of {key}.permitted_networks were refused");
+        assert!(
+            finished.log.contains(&named) && finished.log.contains("latest=127.0.8.0"),
+            "{}",
+            finished.log
+        );
+    }
+}
+
+fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
 }
 
 /// The number of short datagrams that fit into a receive buffer of 208 KiB, the usual limit without privileges. The

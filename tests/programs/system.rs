@@ -1,4 +1,4 @@
-//! Tests full and read-only disks, in mount namespaces, and the service file for systemd.
+//! Tests full and read-only disks, in mount namespaces, and the files for systemd and logrotate.
 
 use std::fs;
 use std::path::Path;
@@ -70,4 +70,35 @@ fn service_file_is_valid_and_confines_tallyd() {
     // The limit is an exposure of 1.5 of 10.
     let (is_confined, said) = analyze(&["security", "--offline=true", "--threshold=15"]);
     assert!(is_confined, "{said}");
+}
+
+#[test]
+#[ignore = "needs systemd-sysusers; run make test"]
+fn sysusers_file_creates_the_user_of_the_install_page() {
+    let root = tempfile::tempdir().unwrap();
+    let output = Command::new("systemd-sysusers")
+        .args(["--dry-run", "--root", root.path().to_str().unwrap(), "-"])
+        .stdin(fs::File::open("systemd/sysusers.conf").unwrap())
+        .output()
+        .unwrap();
+    let said = format!("{}{}", stdout(&output), stderr(&output));
+    assert!(output.status.success() && said.contains("user 'tallyd' ("), "{said}");
+}
+
+#[test]
+#[ignore = "needs logrotate; run make test"]
+fn logrotate_rotates_the_log_and_reloads_tallyd() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("tallyd.log"), "a line\n").unwrap();
+    let shipped = fs::read_to_string("systemd/logrotate.conf").unwrap();
+    let reload = format!("touch {}", path("reloaded"));
+    let adapted = shipped.replace("/var/log/tallyd/", &path("")).replace("systemctl reload tallyd", &reload);
+    assert_eq!(adapted.matches(&path("")).count(), 2, "{adapted}");
+    fs::write(path("logrotate.conf"), adapted).unwrap();
+    let arguments = ["--force", "--state", &path("state"), &path("logrotate.conf")];
+    let output = Command::new("/usr/sbin/logrotate").args(arguments).output().unwrap();
+    assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(path("tallyd.log.1")).unwrap(), "a line\n");
+    assert!(Path::new(&path("reloaded")).exists() && !Path::new(&path("tallyd.log")).exists());
 }

@@ -415,6 +415,7 @@ mod tests {
             ("[flush]\ninterval = \"10\"\n", 2, "flush.interval: \"10\" is not a duration; write one such as \"10s\""),
             ("listeners.udp = { bind = \"localhost:1\" }\n", 1, "listeners.udp.bind: \"localhost:1\" is not an IP address with a port; write one such as \"127.0.0.1:8125\" or \"[::]:8125\"; host names are not looked up"),
             ("[exporters.prometheus]\naddress = \"localhost\"\n", 2, "exporters.prometheus.address: \"localhost\" is not an IP address; write one such as \"127.0.0.1\" or \"::1\"; host names are not looked up"),
+            ("[listeners.udp]\npermitted_networks = [\"10.0.0.1/8\"]\n", 2, "listeners.udp.permitted_networks: \"10.0.0.1/8\" is not a network; write one such as \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.7\""),
             ("[listeners.unix_stream]\nmode = \"0888\"\n", 2, "listeners.unix_stream.mode: \"0888\" is not a mode in octal; write one such as \"0660\""),
             ("[listeners.unix_stream]\nmode = \"1777\"\n", 2, "listeners.unix_stream.mode: \"1777\" is not between \"0000\" and \"0777\""),
             ("[listeners.udp]\nreceive_buffer = \"big\"\n", 2, "listeners.udp.receive_buffer: \"big\" is not a size; write one such as \"8MiB\""),

@@ -5,21 +5,22 @@ use std::thread;
 
 use strum::VariantArray;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Warning};
 use super::sections::{
     AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection, IdleSum,
     ListenersSection, PrometheusSection, Signed, TcpSection, UdpSection, UnixStreamSection,
 };
 use super::setting::{ChangedKeys, Setting};
-use super::values::FileMode;
+use super::values::{FileMode, Network};
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
 use crate::export;
 use crate::flush::{IdleReporting, ReloadableSettings};
-use crate::http::{ServerOptions, WebError};
+use crate::http::{ServerOptions, WebError, WebReport};
 use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions, UnixDatagramOptions};
 use crate::mapping::{HistogramOptions, Mapping};
 use crate::model::{Kind, Percentile, Policies, Policy, Series, Statistics};
+use crate::net::PermittedNetworks;
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
 
@@ -42,16 +43,25 @@ impl Config {
         changed
     }
 
-    /// Checks the web configuration file, if there is one, and the certificates that it names.
+    /// Checks the web configuration file, if there is one, and the certificates that it names. Returns what is probably
+    /// a mistake.
     ///
     /// # Errors
     ///
     /// Returns the first error.
-    pub(in crate::app) fn check_web(&self) -> Result<(), ConfigError> {
-        let Some(path) = self.web_config_file() else { return Ok(()) };
-        export::check_web(&path).map_err(|WebError { path, line, problem }| {
+    pub(in crate::app) fn check_web(&self) -> Result<Vec<Warning>, ConfigError> {
+        let Some(path) = self.web_config_file() else { return Ok(Vec::new()) };
+        let in_file = |WebError { path, line, problem }| {
             ConfigError::in_file(&path, line.map(|line| line as usize), problem)
-        })
+        };
+        let WebReport { authenticates, exposed_key } = export::check_web(&path).map_err(in_file)?;
+        let mut warnings: Vec<_> = exposed_key.map(in_file).into_iter().collect();
+        if !authenticates && self.exporters.prometheus.has_open_reload() {
+            let problem = "neither users nor verified client certificates, so everyone who can connect can reload \
+                           tallyd; add basic_auth_users, or turn exporters.prometheus.enable_reload off";
+            warnings.push(ConfigError::in_file(&path, None, problem.to_owned()));
+        }
+        Ok(warnings)
     }
 
     fn web_config_file(&self) -> Option<PathBuf> {
@@ -82,8 +92,15 @@ impl Config {
     /// Returns the options of the UDP listener.
     #[must_use]
     pub fn udp(&self) -> UdpOptions {
-        let UdpSection { ref bind, receivers, receive_buffer, max_datagram, share_port, .. } =
-            self.listeners.udp;
+        let UdpSection {
+            ref bind,
+            ref permitted_networks,
+            receivers,
+            receive_buffer,
+            max_datagram,
+            share_port,
+            ..
+        } = self.listeners.udp;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         UdpOptions {
             addresses: bind.get(),
@@ -91,6 +108,7 @@ impl Config {
             receive_buffer: receive_buffer.get(),
             max_datagram: max_datagram.get(),
             share_port,
+            permitted: permitted(permitted_networks),
         }
     }
 
@@ -166,11 +184,19 @@ impl Config {
 
     /// Returns the options of the Prometheus endpoint, if it is enabled.
     pub(in crate::app) fn serving(&self) -> Option<ServerOptions> {
-        let PrometheusSection { start_http_server, address, port, max_connections, timeout, .. } =
-            &self.exporters.prometheus;
+        let PrometheusSection {
+            start_http_server,
+            address,
+            port,
+            permitted_networks,
+            max_connections,
+            timeout,
+            ..
+        } = &self.exporters.prometheus;
         start_http_server.then(|| ServerOptions {
             address: (address.get(), *port).into(),
             max_connections: *max_connections,
+            permitted: permitted(permitted_networks),
             timeout: timeout.get(),
             web_config_file: self.web_config_file(),
         })
@@ -191,16 +217,32 @@ impl Config {
 
 impl TcpSection {
     fn streams(&self) -> StreamOptions {
-        let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
+        let Self { framing, ref permitted_networks, max_connections, max_line, idle_timeout, .. } = *self;
+        StreamOptions {
+            framing,
+            max_line: max_line.get(),
+            max_connections,
+            permitted: permitted(permitted_networks),
+            idle_timeout: idle_timeout.get(),
+        }
     }
 }
 
 impl UnixStreamSection {
     fn streams(&self) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
-        StreamOptions { framing, max_line: max_line.get(), max_connections, idle_timeout: idle_timeout.get() }
+        StreamOptions {
+            framing,
+            max_line: max_line.get(),
+            max_connections,
+            permitted: PermittedNetworks::default(),
+            idle_timeout: idle_timeout.get(),
+        }
     }
+}
+
+fn permitted(networks: &[Network]) -> PermittedNetworks {
+    PermittedNetworks::new(networks.iter().map(|network| network.get()))
 }
 
 fn socket_file(path: &Path, mode: FileMode, owner: &Owner) -> SocketFile {
@@ -230,6 +272,15 @@ impl IdleSection {
 }
 
 impl PrometheusSection {
+    /// Returns true if clients on other machines can request a reload, unless they need a password.
+    pub(super) fn has_open_reload(&self) -> bool {
+        let Self { start_http_server, enable_reload, address, permitted_networks, .. } = self;
+        *start_http_server
+            && *enable_reload
+            && !address.get().to_canonical().is_loopback()
+            && permitted_networks.is_empty()
+    }
+
     fn histogram_options(&self) -> HistogramOptions {
         HistogramOptions {
             buckets: self.buckets.clone(),

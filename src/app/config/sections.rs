@@ -12,7 +12,7 @@ use super::bounds::{
 };
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
-use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Size};
+use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
 use crate::export::prometheus::Naming;
 use crate::export::{ConsoleFormat, OnExit};
 use crate::listen::{Framing, Owner};
@@ -52,6 +52,7 @@ sections! {
     pub(in crate::app) UdpSection {
         enabled: bool;
         bind: Addresses, addresses;
+        permitted_networks: Vec<Network>;
         receivers: usize, (0..=256, "more than one per core does not help");
         receive_buffer: Size, "4KiB"..="1GiB";
         max_datagram: Size, ("512B"..="64KiB", "UDP carries no more");
@@ -60,6 +61,7 @@ sections! {
     pub(in crate::app) TcpSection {
         enabled: bool;
         bind: Address;
+        permitted_networks: Vec<Network>;
         framing: Framing;
         max_connections: usize, 1..=65_536;
         max_line: Size, "512B"..="1MiB";
@@ -140,6 +142,7 @@ sections! {
         start_http_server: bool;
         address: Host;
         port: u16;
+        permitted_networks: Vec<Network>;
         max_connections: usize, 1..=65_536;
         timeout: HumanDuration, "100ms"..="10m";
         enable_reload: bool;

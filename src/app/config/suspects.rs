@@ -13,7 +13,11 @@ use crate::mapping::Mapping;
 
 /// The keys that have an effect only if a switch is on, with the switch.
 const SWITCHED: [(&str, &str, &[&str]); 5] = [
-    ("listeners.tcp", "enabled", &["bind", "framing", "max_connections", "max_line", "idle_timeout"]),
+    (
+        "listeners.tcp",
+        "enabled",
+        &["bind", "permitted_networks", "framing", "max_connections", "max_line", "idle_timeout"],
+    ),
     ("listeners.unix_datagram", "enabled", &["path", "mode", "owner", "max_datagram"]),
     (
         "listeners.unix_stream",
@@ -23,7 +27,15 @@ const SWITCHED: [(&str, &str, &[&str]); 5] = [
     (
         "exporters.prometheus",
         "start_http_server",
-        &["address", "port", "max_connections", "timeout", "enable_reload", "web_config_file"],
+        &[
+            "address",
+            "port",
+            "permitted_networks",
+            "max_connections",
+            "timeout",
+            "enable_reload",
+            "web_config_file",
+        ],
     ),
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
 ];
@@ -72,6 +84,15 @@ pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&st
     if !has_file && is_set("logging.file_path") && !is_set("logging.output") {
         let text = "has no effect, because logging.output is not set; set it to [\"console\", \"file\"]";
         suspects.push(Problem::new("logging.file_path", text));
+    }
+    let prometheus = &config.exporters.prometheus;
+    if prometheus.has_open_reload() && prometheus.web_config_file == Path::new("") {
+        let text = format!(
+            "everyone who can connect to {:?} can reload tallyd; set web_config_file to a file with users, or \
+             permitted_networks",
+            prometheus.address
+        );
+        suspects.push(Problem::new("exporters.prometheus.enable_reload", text));
     }
     suspects.extend(paths(config));
     suspects

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -91,10 +92,24 @@ written! {
     /// An IP address to listen on. Its port has a key of its own.
     Host(IpAddr): "an IP address", r#""127.0.0.1" or "::1"; host names are not looked up"#,
         |text| text.parse().ok(), |address| address.to_string();
+    /// A network, or a single IP address.
+    Network(IpNet): "a network", r#""10.0.0.0/8", "2001:db8::/32" or "192.0.2.7""#,
+        read_network,
+        |network| if network.prefix_len() == network.max_prefix_len() {
+            network.addr().to_string()
+        } else {
+            network.to_string()
+        };
     /// The mode of a file, written in octal: `"0660"`.
     FileMode(u32): "a mode in octal", r#""0660""#,
         |text| u32::from_str_radix(text, 8).ok(),
         |bits| format!("{bits:04o}");
+}
+
+/// Reads a network. Refuses bits beyond the prefix, because `10.0.0.1/8` may be meant as one address or as a network.
+fn read_network(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into())).ok()?;
+    (IpNet::trunc(&network) == network).then_some(network)
 }
 
 /// Addresses to listen on, written as one address or as a list.

@@ -87,7 +87,8 @@ impl fmt::Display for SendError {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
                 write!(
                     f,
-                    "; the server closed the connection: it is stopping, or listeners.{listener}.max_connections are open"
+                    "; the server closed the connection: it is stopping, listeners.{listener}.max_connections are open, \
+                     or it does not permit this address"
                 )
             }
             _ => Ok(()),

@@ -20,10 +20,11 @@ const NUMBER_WIDTH: usize = 12;
 const STATISTIC_WIDTH: usize = 8;
 
 /// tallyd's own metrics of losses, sorted and without their prefix.
-const LOSSES: [&str; 20] = [
+const LOSSES: [&str; 21] = [
     "connections_refused",
     "datagram_bytes_truncated",
     "datagrams_dropped",
+    "datagrams_refused",
     "datagrams_truncated",
     "datagrams_unread",
     "drops_unreadable",

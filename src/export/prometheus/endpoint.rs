@@ -30,9 +30,11 @@ use super::totals::Totals;
 use crate::export::{ExportError, ExportOutcome, Exporter};
 use crate::http::negotiation::{self, Encoding, Offer, Precision};
 use crate::http::response::{Response, landing_page, method_not_allowed, text};
-use crate::http::{self, Protection, Request, Server, ServerKeys, ServerOptions, Service, WebError};
+use crate::http::{
+    self, Protection, Request, Server, ServerKeys, ServerOptions, Service, WebError, WebReport,
+};
 use crate::model::{Counter, Snapshot, Telemetry};
-use crate::net::{BindKeys, Stopped, Threads};
+use crate::net::{BindKeys, ClientKeys, Stopped, Threads};
 
 const KEYS: ServerKeys = ServerKeys {
     bind: BindKeys {
@@ -41,7 +43,10 @@ const KEYS: ServerKeys = ServerKeys {
         port: "exporters.prometheus.port",
         share_port: None,
     },
-    max_connections: "exporters.prometheus.max_connections",
+    clients: ClientKeys {
+        max_connections: "exporters.prometheus.max_connections",
+        permitted_networks: "exporters.prometheus.permitted_networks",
+    },
     web_config_file: "exporters.prometheus.web_config_file",
 };
 
@@ -82,7 +87,7 @@ pub(crate) type ReloadRequest = oneshot::Sender<Result<(), String>>;
 /// # Errors
 ///
 /// Fails at the first problem.
-pub(crate) fn check_web(path: &Path) -> Result<(), WebError> {
+pub(crate) fn check_web(path: &Path) -> Result<WebReport, WebError> {
     http::check_web(path, KEYS.web_config_file)
 }
 
@@ -299,6 +304,7 @@ mod tests {
     fn health_checks_fail_with_the_reason_while_tallyd_does_not_work() {
         let options = ServerOptions {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
+            permitted: crate::net::PermittedNetworks::default(),
             max_connections: 10,
             timeout: Duration::from_mins(1),
             web_config_file: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
@@ -60,6 +60,11 @@ impl WebProblem {
     /// Returns a problem in the line of `value`.
     pub(super) fn at<T>(value: &Spanned<T>, text: impl Into<String>) -> Self {
         Self { line: Some(value.referenced.line()), text: text.into() }
+    }
+
+    /// Returns the problem with the path of the web configuration file.
+    pub(super) fn in_file(self, path: &Path) -> WebError {
+        WebError { path: path.to_owned(), line: self.line, problem: self.text }
     }
 }
 

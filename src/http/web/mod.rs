@@ -185,23 +185,33 @@ struct WebConfig {
     limit: Option<RateLimit>,
 }
 
+/// The findings in a valid web configuration file.
+#[derive(Debug)]
+pub(crate) struct WebReport {
+    /// Whether every client needs a password or a certificate of an authority.
+    pub authenticates: bool,
+    /// The problem if every user of the machine can read the private key.
+    pub exposed_key: Option<WebError>,
+}
+
 /// Checks a web configuration file and the files that it names. `key` is the configuration key of the path.
 ///
 /// # Errors
 ///
 /// Fails at the first problem.
-pub(crate) fn check(path: &Path, key: &str) -> Result<(), WebError> {
-    WebConfig::read(path, key, &mut WatchedFiles::default()).map(drop)
+pub(crate) fn check(path: &Path, key: &str) -> Result<WebReport, WebError> {
+    let WebConfig { tls, users, .. } = WebConfig::read(path, key, &mut WatchedFiles::default())?;
+    let verifies_clients = tls.as_ref().is_some_and(|tls| tls.verifies_clients);
+    Ok(WebReport {
+        authenticates: users.len() > 0 || verifies_clients,
+        exposed_key: tls.and_then(|tls| tls.exposed_key).map(|problem| problem.in_file(path)),
+    })
 }
 
 impl WebConfig {
     /// Reads the file and the files that it names.
     fn read(path: &Path, key: &str, files: &mut WatchedFiles) -> Result<Self, WebError> {
-        Self::try_read(path, key, files).map_err(|WebProblem { line, text: problem }| WebError {
-            path: path.to_owned(),
-            line,
-            problem,
-        })
+        Self::try_read(path, key, files).map_err(|problem| problem.in_file(path))
     }
 
     fn try_read(path: &Path, key: &str, files: &mut WatchedFiles) -> Result<Self, WebProblem> {

@@ -3,6 +3,8 @@
 //! Versions, cipher suites and curves that rustls lacks are left out, and nothing weaker replaces them. If nothing
 //! is left, the file is refused.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,14 @@ pub(super) struct Tls {
     pub(super) source: String,
     /// The time at which the first certificate expires. `None` if tallyd can read it from none of them.
     pub(super) expiry: Option<UnixTime>,
+    /// Whether each client must have a certificate that an authority has issued.
+    pub(super) verifies_clients: bool,
+    /// The problem if every user of the machine can read the file of the private key.
+    pub(super) exposed_key: Option<WebProblem>,
 }
+
+/// The mode bit of a file that every user may read.
+const READABLE_BY_ALL: u32 = 0o004;
 
 /// The versions in ascending order. rustls lacks the first two.
 const VERSIONS: [&str; 4] = ["TLS10", "TLS11", "TLS12", "TLS13"];
@@ -98,7 +107,14 @@ impl Tls {
             .map_err(|error| pem::server_problem(&error, &chain, &key))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = tls.prefer_server_cipher_suites.unwrap_or(true);
-        Ok(Self { config: Arc::new(config), left_out, source: chain.name, expiry })
+        let verifies_clients =
+            given(&tls.client_auth_type).is_some_and(|kind| kind.value == "RequireAndVerifyClientCert");
+        let key_file = given(&tls.key_file).and_then(|file| fs::metadata(directory.join(&file.value)).ok());
+        let is_exposed = key_file.is_some_and(|file| file.mode() & READABLE_BY_ALL != 0);
+        let exposed_key = is_exposed
+            .then(|| key.problem("every user of this machine can read the private key; run `chmod o-r`"));
+        let config = Arc::new(config);
+        Ok(Self { config, left_out, source: chain.name, expiry, verifies_clients, exposed_key })
     }
 }
 
