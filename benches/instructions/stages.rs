@@ -9,11 +9,13 @@ use tallyd::aggregate::Shard;
 use tallyd::export::ConsoleFormat::{Json, Text};
 use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::export::{Console, ConsoleFormat, Exporter};
+use tallyd::flush::ReloadableSettings;
 use tallyd::model::Snapshot;
+use tallyd::resolve::Limits;
 
 use crate::callgrind::{Case, counted_region};
 use crate::inputs::{self, Input};
-use crate::pipeline::{counters, snapshot, timings, warmed_up, with_percentiles};
+use crate::pipeline::{counters, snapshot, timings, warmed_up, with_percentiles, with_settings};
 use crate::traffic::LINES_PER_DATAGRAM;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -23,6 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     cases.extend([
         Case::new("learn/counter/1k", "series", || learn(&inputs::ALL[0])),
+        Case::new("overflow/counter", "line", overflow),
         Case::new("flush/counters", "series", || flush(10_000, |shard| counters(shard, 10_000))),
         Case::new("flush/timings/100", "value", || flush(10_000, |shard| timings(shard, 100, 100))),
         Case::new("flush/timings/1000", "value", || flush(20_000, |shard| timings(shard, 20, 1000))),
@@ -53,6 +56,21 @@ fn learn(input: &Input) -> usize {
     let mut shard = pipeline.shards[0].lock();
     counted_region(|| inputs::record(&mut shard, &datagrams));
     input.series
+}
+
+/// Records lines of one metric beyond its limit, each with a new tag.
+fn overflow() -> usize {
+    const LINES: usize = 20_000;
+    let limits = Limits { series_per_metric: 1, ..Limits::default() };
+    let pipeline = with_settings(1, ReloadableSettings { limits, ..ReloadableSettings::default() });
+    let line = |number| format!("app.requests.endpoint:1|c|#request:{number:06}");
+    let lines: Vec<_> = (0..LINES + LINES_PER_DATAGRAM).map(line).collect();
+    let datagrams: Vec<_> = lines.chunks(LINES_PER_DATAGRAM).map(|lines| lines.join("\n")).collect();
+    let (first, rest) = datagrams.split_at(1);
+    let mut shard = pipeline.shards[0].lock();
+    inputs::record(&mut shard, first);
+    counted_region(|| inputs::record(&mut shard, rest));
+    LINES
 }
 
 /// Ends an interval that holds `units`.

@@ -27,6 +27,7 @@ use tallyd::export::prometheus::{self, Naming, Totals};
 use tallyd::flush::{IntervalResults, ReloadableSettings};
 use tallyd::model::{Exposition, Percentile, Policies, Policy, Statistics};
 use tallyd::protocol;
+use tallyd::resolve::Limits;
 
 fuzz_target!(|datagram: &[u8]| {
     // tallyd refuses samples with names that begin with `tallyd.`. The model does not know this rule.
@@ -43,8 +44,10 @@ fuzz_target!(|datagram: &[u8]| {
     };
     let policy = Policy { statistics, exposition: Exposition::Histogram, ..Policy::default() };
     let options = AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
-    let settings =
-        ReloadableSettings { policies: Policies::new(vec![policy]), ..ReloadableSettings::default() };
+    // The model does not know the limit of names.
+    let limits = Limits { name: usize::MAX, ..Limits::default() };
+    let policies = Policies::new(vec![policy]);
+    let settings = ReloadableSettings { policies, limits, ..ReloadableSettings::default() };
     let mut pipeline = Pipeline::new(1, options, settings);
     let mut model = Model::default();
     let mut totals = Totals::new(Naming::Prometheus);

@@ -1,15 +1,17 @@
 //! Holds the values of one interval, as one shard recorded them.
 
+use enum_map::EnumMap;
+
 use super::AggregationOptions;
 use super::absorbed::Absorbed;
 use super::counters::Counters;
-use super::counts::{IngestCounts, RefusedNames};
+use super::counts::{ExcessNames, IngestCounts};
 use super::distribution::Distribution;
 use super::events::Events;
 use super::members::Members;
 use super::value_buffers::{Supplies, ValueBuffers};
 use crate::model::MILLISECONDS;
-use crate::resolve::{AggregateKind, NewSlot};
+use crate::resolve::{AggregateKind, Excess, NewSlot};
 
 /// The values of an interval. At its end, the shard exchanges them for empty columns.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub(crate) struct Columns {
     pub(crate) members: ValueBuffers<Members>,
     pub(crate) events: Events,
     pub(crate) counts: IngestCounts,
-    pub(crate) refused: RefusedNames,
+    pub(crate) excess: EnumMap<Excess, ExcessNames>,
     pub(crate) absorbed: Absorbed,
 }
 
@@ -66,7 +68,7 @@ impl Columns {
             members: ValueBuffers::new(Members::new(options.exact_members), 0),
             events: Events::new(options.event_buffer),
             counts: IngestCounts::default(),
-            refused: RefusedNames::default(),
+            excess: EnumMap::default(),
             absorbed: Absorbed::default(),
         }
     }

@@ -4,7 +4,7 @@ use enum_map::EnumMap;
 
 use crate::model::{AlertType, Kind, Priority};
 use crate::protocol::{Name, Note, RejectReason, Status};
-use crate::resolve::RefuseReason;
+use crate::resolve::{OverflowLimit, RefuseReason};
 
 /// The counts of one interval.
 ///
@@ -39,6 +39,8 @@ pub struct IngestCounts {
     pub noted: EnumMap<Note, u64>,
     /// Samples refused.
     pub refused: EnumMap<RefuseReason, u64>,
+    /// Samples and service checks recorded in overflow series. They also count in `samples` or `service_checks`.
+    pub overflowed: EnumMap<OverflowLimit, u64>,
     /// Values whose magnitude is outside the range of histograms.
     pub clamped: u64,
     /// Samples that changed nothing, because a sum absorbed them. They also count in `samples`.
@@ -63,6 +65,7 @@ impl IngestCounts {
             rejected,
             noted,
             refused,
+            overflowed,
             clamped,
             absorbed,
         } = other;
@@ -83,6 +86,7 @@ impl IngestCounts {
         add_all(self.rejected.as_mut_slice(), rejected.as_slice());
         add_all(self.noted.as_mut_slice(), noted.as_slice());
         add_all(self.refused.as_mut_slice(), refused.as_slice());
+        add_all(self.overflowed.as_mut_slice(), overflowed.as_slice());
     }
 }
 
@@ -90,14 +94,14 @@ fn add_all(sums: &mut [u64], counts: &[u64]) {
     sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
 }
 
-/// The metric names that lost the most samples because there was no room for new series.
+/// The metric names that had the most samples beyond a limit.
 ///
 /// The space-saving algorithm counts them (Metwally, Agrawal, El Abbadi 2005). A count is too high by at most the
 /// smallest count in the list.
 #[derive(Debug, Clone, Default)]
-pub struct RefusedNames(Vec<(String, u64)>);
+pub struct ExcessNames(Vec<(String, u64)>);
 
-impl RefusedNames {
+impl ExcessNames {
     /// The largest number of names in the list.
     const WATCHED: usize = 32;
 
@@ -115,9 +119,15 @@ impl RefusedNames {
     }
 
     /// Moves the names of another shard into this list and sorts it.
-    pub(crate) fn merge(&mut self, other: &mut RefusedNames) {
-        for (name, samples) in other.0.drain(..) {
-            self.add(name.as_str().into(), samples);
+    pub(crate) fn merge(&mut self, other: &mut ExcessNames) {
+        self.add_all(other);
+        other.0.clear();
+    }
+
+    /// Adds the names of another list and sorts this one.
+    pub(crate) fn add_all(&mut self, other: &ExcessNames) {
+        for (name, samples) in other.iter() {
+            self.add(name.into(), samples);
         }
         self.0.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     }
@@ -133,14 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_with_the_most_refused_samples_is_found_among_many() {
-        let mut names = RefusedNames::default();
+    fn the_name_with_the_most_samples_beyond_a_limit_is_found_among_many() {
+        let mut names = ExcessNames::default();
         for round in 0..1000 {
             names.add("often".into(), 3);
             names.add("sometimes".into(), 1);
             names.add(format!("once.{round}").as_str().into(), 1);
         }
-        let mut total = RefusedNames::default();
+        let mut total = ExcessNames::default();
         total.merge(&mut names);
         let first: Vec<_> = total.iter().map(|(name, _)| name).take(1).collect();
         assert_eq!(first, ["often"]);

@@ -25,7 +25,7 @@ mod shard;
 mod summarizer;
 mod value_buffers;
 
-pub use counts::{IngestCounts, RefusedNames};
+pub use counts::{ExcessNames, IngestCounts};
 pub use histogram::{Histogram, LARGEST, SMALLEST};
 pub use shard::{Datagram, Shard};
 

@@ -16,8 +16,8 @@ use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
 use crate::resolve::{
-    self, Destination, Entry, Limits, LineCache, RefuseReason, Registry, Resolved, Resolver, RuleEffect,
-    SeriesId, SplitLine, SplitLines, Target,
+    self, Destination, Entry, Excess, Limits, LineCache, OverflowLimit, RefuseReason, Registry, Resolved,
+    Resolver, RuleEffect, SeriesId, SplitLine, SplitLines, Target,
 };
 
 /// The state that all shards share.
@@ -341,22 +341,38 @@ impl Shard {
         self.count_notes(metric.notes());
         // A line may hold thousands of samples, so it is resolved once per kind, not once per sample.
         let mut resolved: EnumMap<Kind, Option<_>> = EnumMap::default();
-        let mut beyond_limit = 0;
+        let mut excess = EnumMap::default();
         for sample in metric.samples() {
             let resolved = resolved[sample.kind].get_or_insert_with(|| self.resolve(line, metric, &sample));
             match *resolved {
-                Ok(Resolved { destination, scale }) => {
+                Ok(Resolved { destination, scale, overflow }) => {
                     self.record_value(destination, scaled(sample.value, scale), Some(sample.rate.weight()));
+                    excess[Excess::Overflowed] += u64::from(self.count_overflowed(overflow));
                 }
                 Err(reason) => {
                     self.columns.counts.refused[reason] += 1;
-                    beyond_limit += u64::from(reason.is_limit());
+                    if let Some(refused) = reason.excess() {
+                        excess[refused] += 1;
+                    }
                 }
             }
         }
-        if beyond_limit > 0 {
-            self.columns.refused.add(metric.name(), beyond_limit);
+        for (excess, samples) in excess.into_iter().filter(|&(_, samples)| samples > 0) {
+            let name = match excess {
+                // A rule with a limit can give each line another name, but has one overflow series.
+                Excess::Overflowed => self.resolver.overflow_name().into(),
+                Excess::Refused | Excess::NameTooLong => metric.name(),
+            };
+            self.columns.excess[excess].add(name, samples);
         }
+    }
+
+    /// Counts a sample that was recorded, if its destination is an overflow series. Returns true if it is one.
+    fn count_overflowed(&mut self, overflow: Option<OverflowLimit>) -> bool {
+        if let Some(limit) = overflow {
+            self.columns.counts.overflowed[limit] += 1;
+        }
+        overflow.is_some()
     }
 
     /// Finds the destination of a line's samples. Opens its slot if it is new.
@@ -385,13 +401,18 @@ impl Shard {
     fn record_check(&mut self, check: &ServiceCheck<'_>) {
         self.count_notes(check.notes);
         match self.resolver.resolve_check(&self.shared.registry, check) {
-            Ok(gauge) => {
+            Ok((gauge, overflow)) => {
                 self.shared.gauges.set(gauge, self.interval, f64::from(check.status as u8));
                 self.columns.counts.service_checks[check.status] += 1;
+                if self.count_overflowed(overflow) {
+                    self.columns.excess[Excess::Overflowed].add(SERVICE_CHECK.into(), 1);
+                }
             }
             Err(reason) => {
                 self.columns.counts.refused[reason] += 1;
-                self.columns.refused.add(SERVICE_CHECK.into(), 1);
+                if let Some(excess) = reason.excess() {
+                    self.columns.excess[excess].add(SERVICE_CHECK.into(), 1);
+                }
             }
         }
     }

@@ -9,13 +9,15 @@ use parking_lot::Mutex;
 use super::catalog::Catalog;
 use super::expiry::{Expiry, seconds};
 use super::merge::{Interval, Merged, Merger};
+use super::name_series::NameSeries;
 use super::telemetry::{IngestTelemetry, OwnSeries};
+use super::top_names::TopLists;
 use crate::aggregate::{
-    AggregationOptions, Columns, IngestCounts, RefusedNames, Shard, ShardReset, SharedState,
+    AggregationOptions, Columns, ExcessNames, IngestCounts, Shard, ShardReset, SharedState,
 };
 use crate::mapping::Mapping;
 use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Series, Snapshot, Telemetry, Value};
-use crate::resolve::Limits;
+use crate::resolve::{Excess, Limits, Usage};
 
 /// The number of slots that `rotate` prepares under one hold of a shard's lock, which takes a few microseconds.
 const SLOTS_PER_STEP: usize = 4096;
@@ -89,6 +91,7 @@ pub struct Aggregator {
     ingest: IngestTelemetry,
     /// `None` if tallyd's own metrics are not among the results.
     own_series: Option<OwnSeries>,
+    name_series: NameSeries,
 }
 
 /// One generation of rules, and their policies.
@@ -109,8 +112,10 @@ pub struct IntervalResults {
     pub events: Vec<Event>,
     /// The counts of the interval's datagrams, lines and samples.
     pub counts: IngestCounts,
-    /// The metric names that lost the most samples to the limits on series.
-    pub refused: RefusedNames,
+    /// The metric names with the most samples beyond a limit.
+    pub excess: EnumMap<Excess, ExcessNames>,
+    /// The names with the most series.
+    pub top: TopLists,
     /// Some of the series that absorbed samples: their sums are so large that the samples changed nothing.
     pub absorbed: Vec<Series>,
     /// The summary of the interval.
@@ -132,6 +137,7 @@ impl Aggregator {
     pub fn new(options: AggregationOptions, settings: ReloadableSettings, telemetry: Telemetry) -> Self {
         let ReloadableSettings { mapping, policies, idle, limits, telemetry: report_own } = settings;
         let shared = Arc::new(SharedState::new(options, limits));
+        shared.registry.set_policies(&policies);
         Self {
             merger: Merger::new(Arc::clone(&shared)),
             shared,
@@ -146,6 +152,7 @@ impl Aggregator {
             ingest: IngestTelemetry::new(&telemetry),
             telemetry,
             own_series: report_own.then(OwnSeries::default),
+            name_series: NameSeries::default(),
         }
     }
 
@@ -202,7 +209,14 @@ impl Aggregator {
         if carried.is_none() {
             self.catalog.update(&self.shared.registry, end);
         }
-        let (results, mut idle) = self.merge(&mut columns, end);
+        let (top, excess) = (self.catalog.count_names(), take_excess(&mut columns));
+        // With new rules, the registry has the new policies already, and the catalog still has the old ones.
+        if self.own_series.is_some() && carried.is_none() {
+            let Self { telemetry, shared, catalog, rules, name_series, .. } = self;
+            let policy = rules.policies.unmatched();
+            name_series.update(telemetry, &shared.registry, catalog, (policy, end), (&top, &excess));
+        }
+        let (results, mut idle) = self.merge(&mut columns, end, top, excess);
         if let (Some(rules), Some(carried)) = (next_rules, carried) {
             self.catalog.carry_policies_over(&carried);
             self.rules = rules;
@@ -254,7 +268,8 @@ impl Aggregator {
             // The old policies apply to the interval that ends. So the catalog must know all series of that interval
             // first.
             self.catalog.update(&self.shared.registry, end);
-            self.shared.registry.carry_policies_over(carried);
+            let policies = next_rules.map_or(&self.rules.policies, |rules| &rules.policies);
+            self.shared.registry.carry_policies_over(carried, policies);
         }
         shards.iter_mut().zip(&mut resets).for_each(|(shard, reset)| shard.rotate_and_reset(reset));
         drop(shards);
@@ -262,17 +277,24 @@ impl Aggregator {
     }
 
     /// Merges the columns. Also returns the number of series without samples, and the bytes of their identities.
-    fn merge(&mut self, columns: &mut [Columns], end: u32) -> (IntervalResults, Limits) {
+    fn merge(
+        &mut self,
+        columns: &mut [Columns],
+        end: u32,
+        top: TopLists,
+        excess: EnumMap<Excess, ExcessNames>,
+    ) -> (IntervalResults, Usage) {
         let policies = Arc::clone(&self.rules.policies);
         let interval =
             Interval { number: self.interval, end, policies: &policies, last_gauges: self.idle.last_gauges };
-        let Merged { mut values, events, counts, refused, absorbed, idle_gauges: mut idle } =
+        let Merged { mut values, events, counts, absorbed, idle_gauges: mut idle } =
             self.merger.merge(columns, &mut self.catalog, interval);
         let alive = self.fill_idle(&mut values, &mut idle);
         self.ingest.report(&counts, &alive, self.shared.registry.limits().series);
         let no_series = OwnSeries::default();
         let own = self.own_series.as_ref().unwrap_or(&no_series);
         let datagrams_dropped = own.read(&self.telemetry, &mut self.catalog, end, &mut values);
+        self.name_series.read(&self.catalog, &mut values);
         let overview = Overview {
             series: alive.values().sum(),
             lines: counts.lines,
@@ -288,12 +310,12 @@ impl Aggregator {
             .map(|&(kind, id)| series[self.catalog.position(kind, id)].clone())
             .collect();
         let rows = Rows::new(series, ids, values);
-        (IntervalResults { rows, policies, events, counts, refused, absorbed, overview }, idle)
+        (IntervalResults { rows, policies, events, counts, excess, top, absorbed, overview }, idle)
     }
 
     /// Fills in the values that are reported for series without samples, and adds these series to `idle`. Returns the
     /// number of live series of clients, per kind.
-    fn fill_idle(&self, values: &mut [Option<Value>], idle: &mut Limits) -> EnumMap<Kind, u64> {
+    fn fill_idle(&self, values: &mut [Option<Value>], idle: &mut Usage) -> EnumMap<Kind, u64> {
         let IdleReporting { zero_counters, zero_sets, .. } = self.idle;
         let mut alive = EnumMap::default();
         let series = self.catalog.series();
@@ -329,6 +351,15 @@ impl Aggregator {
         }
         self.spares = columns;
     }
+}
+
+/// Takes the names with the most samples beyond a limit out of the columns.
+fn take_excess(columns: &mut [Columns]) -> EnumMap<Excess, ExcessNames> {
+    let mut excess = EnumMap::<Excess, ExcessNames>::default();
+    for columns in columns {
+        excess.iter_mut().for_each(|(way, names)| names.merge(&mut columns.excess[way]));
+    }
+    excess
 }
 
 #[cfg(test)]

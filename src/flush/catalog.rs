@@ -6,6 +6,7 @@ use std::sync::Arc;
 use enum_map::EnumMap;
 use strum::VariantArray;
 
+use super::top_names::{TopLists, TopNames};
 use crate::model::{Kind, PolicyId, RESERVED_PREFIX, Series};
 use crate::resolve::{AggregateKind, Registry, SeriesId};
 
@@ -20,6 +21,10 @@ pub(super) struct Catalog {
     entries: Vec<Entry>,
     /// The states, indexed by the number of the series.
     states: EnumMap<AggregateKind, Vec<SeriesState>>,
+    /// The names with the most series when [`count_names`](Self::count_names) was last called.
+    most_series: TopNames,
+    /// Whether series were added or removed since then.
+    is_changed: bool,
 }
 
 /// The number and the kind of a series.
@@ -29,6 +34,8 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     /// Whether the series is one of tallyd's own.
     pub(super) is_own: bool,
+    /// Whether the series was added since [`Catalog::count_names`] was last called.
+    is_new: bool,
 }
 
 impl Entry {
@@ -95,6 +102,50 @@ impl Catalog {
         self.states[kind][id.index()].seen
     }
 
+    /// Returns true if the catalog has the series, and it last had samples at `time`, in seconds.
+    pub(super) fn is_seen_at(&self, kind: AggregateKind, id: SeriesId, time: u32) -> bool {
+        self.states[kind].get(id.index()).is_some_and(|state| state.seen == time)
+    }
+
+    /// Finds the names with the most series of clients, and those with the most series added since the last call.
+    pub(super) fn count_names(&mut self) -> TopLists {
+        let mut added = TopNames::default();
+        if mem::take(&mut self.is_changed) {
+            self.most_series = TopNames::default();
+            let mut rest = 0..self.entries.len();
+            while !rest.is_empty() {
+                let count = self.count_same_name(rest.start);
+                let entries = &mut self.entries[rest.start..][..count];
+                let new: usize =
+                    entries.iter_mut().map(|entry| usize::from(mem::take(&mut entry.is_new))).sum();
+                if count > 1 && !self.entries[rest.start].is_own {
+                    let name = self.series[rest.start].name();
+                    self.most_series.offer(name, count as u64);
+                    if new > 1 {
+                        added.offer(name, new as u64);
+                    }
+                }
+                rest.start += count;
+            }
+        }
+        TopLists { series: self.most_series.clone(), added }
+    }
+
+    /// Returns the number of series, from a position on, that have the same name. It reads the texts of few of them,
+    /// because each one read is likely to miss the CPU cache: it doubles its steps, and then halves the last one.
+    fn count_same_name(&self, start: usize) -> usize {
+        let name = self.series[start].name();
+        let has_name =
+            |series: &Series| series.identity().strip_prefix(name).is_some_and(|rest| rest.starts_with('\n'));
+        let series = &self.series[start..];
+        let mut known = 1;
+        while series.get(2 * known - 1).is_some_and(has_name) {
+            known *= 2;
+        }
+        let unknown = &series[known..series.len().min(2 * known)];
+        known + unknown.partition_point(has_name)
+    }
+
     pub(super) fn kind(&self, kind: AggregateKind, id: SeriesId) -> Kind {
         self.entries[self.position(kind, id)].kind
     }
@@ -147,7 +198,7 @@ impl Catalog {
         }
         let entry = |id, series: &Series| {
             let is_own = series.name().starts_with(RESERVED_PREFIX);
-            Entry { id, kind: series.kind(), is_own }
+            Entry { id, kind: series.kind(), is_own, is_new: true }
         };
         let mut new: Vec<_> = new
             .into_iter()
@@ -160,6 +211,7 @@ impl Catalog {
             states[id.index()].seen = now;
         }
         self.merge(new);
+        self.is_changed = true;
         self.renumber();
     }
 
@@ -210,8 +262,8 @@ impl Catalog {
         entries.shrink_to_fit();
         series.shrink_to_fit();
         policies.shrink_to_fit();
-        let states = mem::take(&mut self.states);
-        *self = Self { entries, series: Arc::new(series), policies: Arc::new(policies), states };
+        (self.entries, self.series, self.policies) = (entries, Arc::new(series), Arc::new(policies));
+        self.is_changed = true;
         self.renumber();
     }
 
@@ -264,6 +316,34 @@ mod tests {
         catalog.change_policies(AggregateKind::Counter, vec![(SeriesId(2), policy(7))]);
         assert_eq!(**catalog.policies(), [3, 9, 7].map(policy));
         assert_eq!(before.len(), 5, "a snapshot keeps its own list of series");
+    }
+
+    #[test]
+    fn the_names_with_the_most_series_and_the_most_new_series_are_found() {
+        let mut catalog = Catalog::default();
+        let mut id = 0;
+        let mut add = |catalog: &mut Catalog, name: &str, count: u32| {
+            for tag in 0..count {
+                let series = Series::new(Kind::Counter, name, &[("t", &tag.to_string())]);
+                catalog.add(AggregateKind::Counter, vec![(SeriesId(id), series, policy(0))], 0);
+                id += 1;
+            }
+        };
+        for (name, count) in [("a", 33), ("b", 1), ("bb", 16), ("c", 7), ("tallyd.own", 50)] {
+            add(&mut catalog, name, count);
+        }
+        let lists = catalog.count_names();
+        let expected = [("a", 33), ("bb", 16), ("c", 7)];
+        assert_eq!(lists.series.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(lists.added.iter().collect::<Vec<_>>(), expected);
+        let lists = catalog.count_names();
+        assert_eq!(lists.series.iter().collect::<Vec<_>>(), expected, "nothing has changed");
+        assert_eq!(lists.added.iter().count(), 0);
+        add(&mut catalog, "d", 8);
+        catalog.remove(AggregateKind::Counter, &(0..30).map(SeriesId).collect::<Vec<_>>(), &[]);
+        let lists = catalog.count_names();
+        assert_eq!(lists.series.iter().collect::<Vec<_>>(), [("bb", 16), ("d", 8), ("c", 7), ("a", 3)]);
+        assert_eq!(lists.added.iter().collect::<Vec<_>>(), [("d", 8)]);
     }
 
     #[test]

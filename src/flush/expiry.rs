@@ -8,10 +8,10 @@ use strum::VariantArray;
 use super::catalog::{Catalog, IdleSeries};
 use crate::aggregate::SharedState;
 use crate::model::{Kind, Policies, PolicyId};
-use crate::resolve::{AggregateKind, Limits, SeriesId};
+use crate::resolve::{AggregateKind, SeriesId, Usage};
 
 /// Drops idle series, in two steps: those that have been idle for their whole lifetime, and those that give way to new
-/// series beyond a limit.
+/// series beyond a limit: that of all series, or that of a metric or rule.
 ///
 /// A shard that knows a line pattern records without asking the registry. So the registry must not give a number to
 /// another series while a shard may still use it.
@@ -37,6 +37,14 @@ struct Announced {
     /// The announced series that give way before the end of their lifetime, sorted.
     giving_way: EnumMap<AggregateKind, Vec<SeriesId>>,
 }
+
+/// The time for which a series must have been idle to give way to another series of its metric or rule. A
+/// client with new tags in every line must not replace all series of a metric again and again, because Prometheus would
+/// store them all.
+const IDLE_IN_GROUP: Duration = Duration::from_hours(1);
+
+/// The part of a metric's or rule's series that give way at a time: one in this many. Some may be rare rather than gone.
+const PART_OF_GROUP: usize = 10;
 
 /// The series that were dropped.
 #[derive(Debug, Default)]
@@ -74,30 +82,47 @@ impl Expiry {
         let excess = shared.registry.excess();
         let is_due = now >= self.next_search || excess.series > 0 || excess.bytes > 0;
         if self.announced.is_none() && is_due {
-            let shortest = policies.iter().flat_map(|policy| policy.expire_after).min();
-            self.next_search = now + shortest.unwrap_or_default() / 8;
+            let lifetimes = policies.iter().flat_map(|policy| policy.expire_after);
+            let shortest = lifetimes.min().unwrap_or_default().min(IDLE_IN_GROUP);
+            self.next_search = now + shortest / 8;
             self.announced = announce_idle(shared, catalog, policies, now, excess);
         }
         Dropped::default()
     }
 }
 
-/// Announces to the registry the series whose lifetime has ended, and as many others as exceed the limits. Returns
-/// `None` if there are none.
+/// Announces to the registry the series whose lifetime has ended, as many others as exceed the limits, and some idle ones
+/// of metrics and rules that had samples for their overflow series. Returns `None` if there are none.
 fn announce_idle(
     shared: &SharedState,
     catalog: &Catalog,
     policies: &Policies,
     now: Duration,
-    mut excess: Limits,
+    mut excess: Usage,
 ) -> Option<Announced> {
     let at = seconds(now);
     let mut dying = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
     let mut giving_way = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
+    let mut overflowing = shared.registry.overflowing(|kind, id| catalog.is_seen_at(kind, id, at));
+    overflowing.values_mut().for_each(|max_series| *max_series = max_series.div_ceil(PART_OF_GROUP));
+    let mut gives_way_in_group = |seen: u32, aggregate, id| {
+        if overflowing.is_empty() || u64::from(at.saturating_sub(seen)) < IDLE_IN_GROUP.as_secs() {
+            return false;
+        }
+        let position = catalog.position(aggregate, id);
+        let (identity, policy) = (catalog.series()[position].identity(), catalog.policies()[position]);
+        let group = shared.registry.group(identity, policy);
+        let left = group.and_then(|group| overflowing.get_mut(&group)).filter(|left| **left > 0);
+        left.is_some_and(|left| {
+            *left -= 1;
+            true
+        })
+    };
     for IdleSeries { seen, aggregate, id, bytes } in catalog.longest_idle(at) {
         let (kind, policy) = (catalog.kind(aggregate, id), catalog.policy(aggregate, id));
         let has_expired = is_idle(seen, kind, policies, policy, now);
-        if !has_expired && excess.series == 0 && excess.bytes == 0 {
+        let is_beyond_limit = excess.series > 0 || excess.bytes > 0;
+        if !has_expired && !is_beyond_limit && !gives_way_in_group(seen, aggregate, id) {
             continue;
         }
         // A series that has expired makes room, too.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
 use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
+use crate::resolve::Excess;
 use crate::text::visible::shortened;
 
 /// A command to the flusher to use new settings.
@@ -71,6 +72,8 @@ struct FlushMessages {
     late: Thinned,
     events_dropped: Thinned,
     refused: Thinned,
+    overflowed: Thinned,
+    too_long: Thinned,
     /// The series that were named because they absorbed samples.
     absorbing: WarnOnce,
 }
@@ -196,16 +199,42 @@ impl FlushMessages {
                 "events were dropped because their buffer was full; raise aggregation.event_buffer"
             );
         }
-        let refused = results.refused.iter().map(|(_, samples)| samples).sum();
-        if let Some(Repeated { times, amount: samples }) = self.refused.round(refused) {
-            let names = results.refused.iter().take(5);
-            let names: Vec<_> =
-                names.map(|(name, samples)| format!("{} ({samples})", shortened(name))).collect();
+        self.log_excess(results);
+    }
+
+    /// Names the metrics with samples beyond a limit, and those that took the room.
+    fn log_excess(&mut self, results: &IntervalResults) {
+        let samples = |way| results.excess[way].iter().map(|(_, samples)| samples).sum();
+        let names = |way| named(results.excess[way].iter());
+        let most_series = named(results.top.series.iter());
+        let most_new_series = named(results.top.added.iter());
+        if let Some(Repeated { times, amount: samples }) = self.refused.round(samples(Excess::Refused)) {
             tracing::error!(
                 samples,
                 intervals = times,
-                names = names.join(", "),
+                names = names(Excess::Refused),
+                most_series,
+                most_new_series,
                 "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
+            );
+        }
+        if let Some(Repeated { times, amount: samples }) = self.overflowed.round(samples(Excess::Overflowed))
+        {
+            tracing::warn!(
+                samples,
+                intervals = times,
+                names = names(Excess::Overflowed),
+                most_series,
+                most_new_series,
+                "samples of new series were recorded in the overflow series of their metrics; send fewer tags, or raise the limit that tallyd.samples_overflowed names"
+            );
+        }
+        if let Some(Repeated { times, amount: samples }) = self.too_long.round(samples(Excess::NameTooLong)) {
+            tracing::error!(
+                samples,
+                intervals = times,
+                names = names(Excess::NameTooLong),
+                "samples were refused because their names are too long; raise aggregation.max_name, or move parts of the names into tags"
             );
         }
     }
@@ -224,6 +253,12 @@ impl FlushMessages {
         // `tallyd.samples_absorbed` counts the others.
         _ = self.absorbing.end_snapshot();
     }
+}
+
+/// Returns the first five names with their counts, in words.
+fn named<'a>(names: impl Iterator<Item = (&'a str, u64)>) -> String {
+    let names: Vec<_> = names.take(5).map(|(name, count)| format!("{} ({count})", shortened(name))).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

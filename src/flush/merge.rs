@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::catalog::Catalog;
-use crate::aggregate::{Absorbed, Columns, IngestCounts, Members, RefusedNames, SharedState, Summarizer};
+use crate::aggregate::{Absorbed, Columns, IngestCounts, Members, SharedState, Summarizer};
 use crate::model::{Event, Kind, MILLISECONDS, Policies, Value, absorbs, finite};
-use crate::resolve::{AggregateKind, Limits, SeriesId};
+use crate::resolve::{AggregateKind, SeriesId, Usage};
 
 /// Merges columns in buffers that it reuses.
 #[derive(Debug)]
@@ -24,11 +24,10 @@ pub(super) struct Merged {
     /// The events, ordered by their timestamps.
     pub(super) events: Vec<Event>,
     pub(super) counts: IngestCounts,
-    pub(super) refused: RefusedNames,
     /// The additions that changed nothing.
     pub(super) absorbed: Absorbed,
     /// The number of gauges that keep a value without samples, and the bytes of their identities.
-    pub(super) idle_gauges: Limits,
+    pub(super) idle_gauges: Usage,
 }
 
 /// The interval to merge.
@@ -65,12 +64,10 @@ impl Merger {
         interval: Interval<'_>,
     ) -> Merged {
         let mut counts = IngestCounts::default();
-        let mut refused = RefusedNames::default();
         let mut absorbed = Absorbed::default();
         let mut events = Vec::new();
         for columns in columns.iter_mut() {
             counts.add(&columns.counts);
-            refused.merge(&mut columns.refused);
             absorbed.merge(&columns.absorbed);
             events.append(&mut columns.events.take());
         }
@@ -82,7 +79,7 @@ impl Merger {
         counts.clamped += self.summarize(columns, catalog, interval, &mut values, &mut absorbed);
         self.unite_sets(columns, catalog, interval, &mut values);
         counts.absorbed = absorbed.counts;
-        Merged { values, events, counts, refused, absorbed, idle_gauges }
+        Merged { values, events, counts, absorbed, idle_gauges }
     }
 
     /// Reads the gauges. Returns the number of those that keep a value without samples, and the bytes of their
@@ -92,8 +89,8 @@ impl Merger {
         catalog: &mut Catalog,
         interval: Interval<'_>,
         values: &mut [Option<Value>],
-    ) -> Limits {
-        let mut idle = Limits { series: 0, bytes: 0 };
+    ) -> Usage {
+        let mut idle = Usage::default();
         self.shared.gauges.read(interval.number, |id, reading| {
             let has_samples = reading.interval == interval.number;
             if has_samples || interval.last_gauges {

@@ -5,9 +5,13 @@ mod catalog;
 mod expiry;
 mod flusher;
 mod merge;
+mod name_series;
 mod schedule;
 mod telemetry;
+mod top_names;
 
 pub use aggregator::{Aggregator, IdleReporting, IntervalResults, ReloadableSettings};
+pub use top_names::{TopLists, TopNames};
+
 pub(crate) use flusher::{Deliver, Drain, Flusher, Reload};
 pub(crate) use schedule::{Ended, Schedule};

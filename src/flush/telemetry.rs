@@ -8,7 +8,7 @@ use crate::model::{
     AlertType, Counter, Gauge, Kind, Named, PolicyId, Priority, RESERVED_PREFIX, Telemetry, Value,
 };
 use crate::protocol::{Note, RejectReason, Status};
-use crate::resolve::{AggregateKind, RefuseReason, Registry, SeriesId};
+use crate::resolve::{AggregateKind, OverflowLimit, RefuseReason, Registry, SeriesId};
 
 /// The telemetry handles for the counts of the shards.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(super) struct IngestTelemetry {
     rejected: EnumMap<RejectReason, Counter>,
     noted: EnumMap<Note, Counter>,
     refused: EnumMap<RefuseReason, Counter>,
+    overflowed: EnumMap<OverflowLimit, Counter>,
     series: EnumMap<Kind, Gauge>,
     series_expired: EnumMap<Kind, Counter>,
     series_limit: Gauge,
@@ -54,6 +55,7 @@ impl IngestTelemetry {
             rejected: telemetry.counters("lines_rejected", &[], "reason"),
             noted: telemetry.counters("lines_noted", &[], "note"),
             refused: telemetry.counters("series_refused", &[], "reason"),
+            overflowed: telemetry.counters("samples_overflowed", &[], "limit"),
             series: EnumMap::from_fn(|kind: Kind| telemetry.gauge("series", &[("type", kind.name())])),
             series_expired: telemetry.counters("series_expired", &[], "type"),
             series_limit: telemetry.gauge("series_limit", &[]),
@@ -77,6 +79,7 @@ impl IngestTelemetry {
             rejected,
             noted,
             refused,
+            overflowed,
             clamped,
             absorbed,
         } = counts;
@@ -97,6 +100,7 @@ impl IngestTelemetry {
         add_all(&self.rejected, rejected);
         add_all(&self.noted, noted);
         add_all(&self.refused, refused);
+        add_all(&self.overflowed, overflowed);
         for (kind, alive) in alive {
             self.series[kind].set(*alive as f64);
         }

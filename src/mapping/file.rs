@@ -151,6 +151,8 @@ pub struct RuleSpec {
     pub histogram_options: Option<HistogramOptions>,
     #[serde(skip_serializing_if = "is_unset")]
     pub scale: Option<f64>,
+    #[serde(skip_serializing_if = "is_unset")]
+    pub max_series: Option<usize>,
     /// The former spelling of `histogram_options.buckets`.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub buckets: Vec<f64>,

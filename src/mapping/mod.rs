@@ -45,6 +45,8 @@ pub struct Mapping {
     defaults: Defaults,
     /// The index of the policy of series that no rule matches.
     unmatched: u32,
+    /// The names of the overflow series of rules with `max_series`, by policy.
+    overflow_names: Vec<Option<Box<str>>>,
     /// Warnings about rules that are legal but probably mistakes, in the order of the rules.
     warnings: Vec<MappingWarning>,
 }

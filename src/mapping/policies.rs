@@ -6,7 +6,7 @@ use strum::VariantArray;
 
 use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleSpec, SummaryOptions};
 use crate::model::{
-    Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Statistics,
+    Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Share, Statistics,
 };
 use crate::text::duration::GoDuration;
 
@@ -28,11 +28,13 @@ impl Mapping {
     pub fn build_policies(&mut self, fallback: &Policy, histograms: &HistogramOptions) -> Vec<Policy> {
         let unmatched = policy(fallback, histograms, &self.defaults, None);
         let mut policies = Vec::new();
+        self.overflow_names.clear();
         for rule in &mut self.rules {
             let own = policy(fallback, histograms, &self.defaults, Some(&rule.spec));
             rule.policy = (own != unmatched).then(|| {
                 let known = policies.iter().position(|known| *known == own);
                 let index = known.unwrap_or_else(|| {
+                    self.overflow_names.push(own.share.is_some().then(|| rule.overflow_name()));
                     policies.push(own);
                     policies.len() - 1
                 });
@@ -47,6 +49,12 @@ impl Mapping {
     /// Returns the policy that the matching rule gives to a series. Without a rule, it is that of unmatched series.
     pub(crate) fn policy_of(&self, mapped: Option<&Mapped<'_>>) -> PolicyId {
         PolicyId::new(mapped.and_then(|mapped| mapped.rule.policy).unwrap_or(self.unmatched))
+    }
+
+    /// Returns the name of the overflow series of a rule with `max_series`, by the policy of the rule. `None` means that
+    /// each metric has an overflow series of its own.
+    pub(crate) fn overflow_name(&self, policy: PolicyId) -> Option<&str> {
+        self.overflow_names.get(policy.index())?.as_deref()
     }
 }
 
@@ -110,7 +118,16 @@ fn policy(
         percentile_window,
         expire_after: lifetime(rule.and_then(|rule| rule.ttl), defaults)
             .map_or(fallback.expire_after, |lifetime| [lifetime; Kind::VARIANTS.len()]),
+        share: rule.and_then(share),
     }
+}
+
+/// Returns the limit that the series of a rule share, if it has one.
+fn share(rule: &RuleSpec) -> Option<Share> {
+    let RuleSpec { pattern, match_metric_type, max_series, .. } = rule;
+    // Two rules can have the same pattern, but then they match different types.
+    let rule = format!("{pattern} {match_metric_type:?}").into();
+    max_series.map(|max_series| Share { max_series, rule })
 }
 
 /// Returns the lifetime that a rule or the defaults of the rules set. As in `statsd_exporter`, a rule's 0 means never,

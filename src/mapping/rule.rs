@@ -76,6 +76,9 @@ impl Rule {
         if !scale.is_finite() {
             return Err(format!("scale {scale} is not a finite number"));
         }
+        if spec.max_series == Some(0) {
+            return Err("max_series must be at least 1; to record nothing, write action: drop".to_owned());
+        }
         check::observer(&spec, defaults)?;
         let stars = pattern.split('.').filter(|segment| *segment == "*").count();
         let mut unknown = Vec::new();
@@ -117,6 +120,12 @@ impl Rule {
         self.spec.pattern == later.spec.pattern
             && self.expression.is_some() == later.expression.is_some()
             && (own.is_none() || own == other)
+    }
+
+    /// Returns the name of the overflow series: the rule's name with `overflow` in place of each reference. So a rule has
+    /// one overflow series for each type, however many names it gives.
+    pub(super) fn overflow_name(&self) -> Box<str> {
+        self.name.expand(|_| "overflow").into()
     }
 
     /// Expands the templates of the name and the labels. `capture` returns the text of a capture by its number, from 1.

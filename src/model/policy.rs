@@ -21,6 +21,17 @@ pub struct Policy {
     /// The time after which tallyd drops a series without samples, in whole seconds, indexed by [`Kind`]. It may be
     /// [`NEVER`](Self::NEVER).
     pub expire_after: [Duration; Kind::VARIANTS.len()],
+    /// The limit that all series of the rule share. `None` means the limit of each metric.
+    pub share: Option<Share>,
+}
+
+/// A limit that the series of one rule share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The number of series that may be alive at a time.
+    pub max_series: usize,
+    /// The rule in words. It keeps the policies of different rules apart.
+    pub rule: Box<str>,
 }
 
 impl Policy {
@@ -39,6 +50,7 @@ impl Default for Policy {
             exposition: Exposition::default(),
             percentile_window: Duration::ZERO,
             expire_after,
+            share: None,
         }
     }
 }
@@ -57,7 +69,7 @@ pub enum Exposition {
 }
 
 /// The index of a policy among the [`Policies`] of its generation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyId(u32);
 
 impl PolicyId {

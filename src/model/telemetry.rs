@@ -198,11 +198,18 @@ impl Telemetry {
         }
     }
 
-    fn register(&self, kind: Kind, name: &str, tags: &[(&str, &str)], handle: Handle) {
-        let Inner { tags: common, series, .. } = &mut *self.0.lock();
+    /// Returns the series with the tags that all of tallyd's own series have. `name` omits the prefix `tallyd.`; `tags`
+    /// are keys and values.
+    pub(crate) fn series(&self, kind: Kind, name: &str, tags: &[(&str, &str)]) -> Series {
+        let Inner { tags: common, .. } = &*self.0.lock();
         let common = common.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let tags: Vec<_> = common.chain(tags.iter().copied()).collect();
-        series.push((Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), &tags), handle));
+        Series::new(kind, &format!("{RESERVED_PREFIX}{name}"), &tags)
+    }
+
+    fn register(&self, kind: Kind, name: &str, tags: &[(&str, &str)], handle: Handle) {
+        let series = self.series(kind, name, tags);
+        self.0.lock().series.push((series, handle));
     }
 }
 

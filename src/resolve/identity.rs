@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::RefuseReason;
 use crate::mapping::{Action, Mapped, Mapping};
-use crate::model::{CONTAINER_ID, Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code};
+use crate::model::{CONTAINER_ID, Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code, split_name};
 use crate::protocol::{Metric, Name, Origin, ServiceCheck, Tag, Tags};
 use crate::text::name;
 
@@ -18,6 +18,8 @@ pub(crate) struct IdentityBuilder {
     /// The range of each tag within `tags`.
     ranges: Vec<Range<usize>>,
     identity: String,
+    /// The identity of the overflow series that was built last.
+    overflow: String,
 }
 
 impl IdentityBuilder {
@@ -138,11 +140,28 @@ impl IdentityBuilder {
         self.identity.push(code(kind));
     }
 
+    /// Builds the identity of the series that takes the excess samples of the identity that was built last. It has the
+    /// same type, and no tag except its own. `name` replaces the name, if given.
+    pub(crate) fn build_overflow(&mut self, name: Option<&str>) {
+        let (own, rest) = split_name(&self.identity);
+        self.overflow.clear();
+        self.overflow.extend([name.unwrap_or(own), OVERFLOW_TAG]);
+        self.overflow.extend(rest.chars().next_back());
+    }
+
+    /// Returns the identity of the overflow series that was built last.
+    pub(crate) fn overflow(&self) -> &str {
+        &self.overflow
+    }
+
     /// Returns the identity that was built last.
     pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
 }
+
+/// The tag of overflow series, as a part of an identity.
+const OVERFLOW_TAG: &str = "\ntallyd_overflow\ntrue\n";
 
 fn push_lossy(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {

@@ -11,20 +11,24 @@
 mod arena;
 mod event;
 mod identity;
+mod limits;
 mod line_cache;
 mod refusal;
 mod registry;
 mod resolver;
+mod shares;
 mod split;
+mod tables;
 
 pub use event::event;
-pub use refusal::RefuseReason;
-pub use registry::Limits;
+pub use limits::Limits;
+pub use refusal::{Excess, OverflowLimit, RefuseReason};
 pub use resolver::ResolveOptions;
 
 pub(crate) use event::{lossy, sorted};
 pub(crate) use identity::{IdentityBuilder, map};
+pub(crate) use limits::Usage;
 pub(crate) use line_cache::{Destination, Entry, LineCache, RuleEffect, Target};
-pub(crate) use registry::{AggregateKind, LimitExceeded, Registry, SeriesId};
+pub(crate) use registry::{AggregateKind, Registry, SeriesId};
 pub(crate) use resolver::{NewSlot, Resolved, Resolver};
 pub(crate) use split::{SplitLine, SplitLines};

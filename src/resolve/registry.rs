@@ -1,6 +1,6 @@
 //! Numbers all series, so that all shards use the same number for a series.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +12,10 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 use strum::VariantArray;
 
 use super::arena::{StringArena, StringRef};
-use crate::model::{HeldPolicy, Kind, PolicyId, RESERVED_PREFIX, Series};
+use super::limits::{LimitExceeded, Limits, TotalExceeded, Usage};
+use super::shares::{Group, Shares};
+use super::tables::{TABLES, table_of};
+use crate::model::{HeldPolicy, Kind, Policies, PolicyId, RESERVED_PREFIX, Series, split_name};
 
 /// The kinds of aggregates. The series of one aggregate kind are stored in the same way and share one numbering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, VariantArray)]
@@ -49,29 +52,6 @@ impl SeriesId {
     }
 }
 
-/// The limits on series. They do not apply to tallyd's own series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The number of series that may be alive at a time; below 2^32.
-    pub series: usize,
-    /// The number of bytes that the names and tags of all series may take.
-    pub bytes: usize,
-}
-
-/// The defaults are those of the shipped configuration.
-impl Default for Limits {
-    fn default() -> Self {
-        Self { series: 1_000_000, bytes: 256 << 20 }
-    }
-}
-
-/// The limit that one more series would exceed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LimitExceeded {
-    Series,
-    Bytes,
-}
-
 /// All live series of all shards.
 ///
 /// A shard asks the registry once for each unknown line pattern, and never for a known one.
@@ -81,6 +61,8 @@ pub(crate) struct Registry {
     hasher: RandomState,
     max_series: AtomicUsize,
     max_bytes: AtomicUsize,
+    max_series_per_metric: AtomicUsize,
+    max_name: AtomicUsize,
     /// The number of series without samples in the latest interval, and the bytes of their identities.
     idle_series: AtomicUsize,
     idle_bytes: AtomicUsize,
@@ -93,19 +75,13 @@ const SERIES_PER_STEP: usize = 256;
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The number of live series that clients sent.
-    series: usize,
-    /// The number of bytes that their identities take.
-    bytes: usize,
+    /// The live series that clients sent.
+    used: Usage,
+    shares: Shares,
     /// The identities of all series.
     identities: StringArena,
     kinds: EnumMap<AggregateKind, Numbers>,
 }
-
-/// The number of tables over which the series of a kind are spread by hash. A single table of a million series takes
-/// 100 ms to grow, while all receivers with new series wait. Each of these tables grows in less than half a
-/// millisecond.
-const TABLES: usize = 256;
 
 /// The series of one aggregate kind.
 #[derive(Debug)]
@@ -122,6 +98,8 @@ struct Numbers {
     changed: Vec<SeriesId>,
     /// The idle series that will be dropped unless a sample arrives in time.
     dying: BTreeSet<SeriesId>,
+    /// The overflow series.
+    overflow: BTreeSet<SeriesId>,
 }
 
 impl Default for Numbers {
@@ -134,13 +112,9 @@ impl Default for Numbers {
             added: Vec::new(),
             changed: Vec::new(),
             dying: BTreeSet::new(),
+            overflow: BTreeSet::new(),
         }
     }
-}
-
-/// Returns the table of a hash. The bits that choose the table do not determine the position within it.
-fn table_of(hash: u64) -> usize {
-    (hash >> 40) as usize % TABLES
 }
 
 /// Returns true if the identity belongs to one of tallyd's own series, which have no limits.
@@ -149,50 +123,68 @@ fn is_own(identity: &str) -> bool {
 }
 
 impl Registry {
-    pub(crate) fn new(Limits { series, bytes }: Limits) -> Self {
-        Self {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let registry = Self {
             hasher: RandomState::default(),
-            max_series: AtomicUsize::new(series),
-            max_bytes: AtomicUsize::new(bytes),
+            max_series: AtomicUsize::default(),
+            max_bytes: AtomicUsize::default(),
+            max_series_per_metric: AtomicUsize::default(),
+            max_name: AtomicUsize::default(),
             idle_series: AtomicUsize::new(0),
             idle_bytes: AtomicUsize::new(0),
             inner: RwLock::default(),
-        }
+        };
+        registry.set_limits(limits);
+        registry
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        Limits { series: self.max_series.load(Relaxed), bytes: self.max_bytes.load(Relaxed) }
+        Limits {
+            series: self.max_series.load(Relaxed),
+            bytes: self.max_bytes.load(Relaxed),
+            series_per_metric: self.max_series_per_metric.load(Relaxed),
+            name: self.max_name.load(Relaxed),
+        }
     }
 
     /// Changes the limits. Series that exceed a lower limit live on until they expire.
-    pub(crate) fn set_limits(&self, Limits { series, bytes }: Limits) {
+    pub(crate) fn set_limits(&self, Limits { series, bytes, series_per_metric, name }: Limits) {
         self.max_series.store(series, Relaxed);
         self.max_bytes.store(bytes, Relaxed);
+        self.max_series_per_metric.store(series_per_metric, Relaxed);
+        self.max_name.store(name, Relaxed);
+    }
+
+    /// Sets the limits of the rules. There must be no series yet.
+    pub(crate) fn set_policies(&self, policies: &Policies) {
+        self.inner.write().shares.set_rules(max_series(policies));
     }
 
     /// Tells the registry how many series had no samples in the latest interval, and how many bytes their identities
     /// take. New series may take their room, and the flush then drops as many of them.
-    pub(crate) fn set_idle(&self, idle: Limits) {
+    pub(crate) fn set_idle(&self, idle: Usage) {
         self.idle_series.store(idle.series, Relaxed);
         self.idle_bytes.store(idle.bytes, Relaxed);
     }
 
-    /// Returns the limits on new series. Until idle series have given way, there may be up to twice as many series.
-    fn room(&self) -> Limits {
-        let Limits { series, bytes } = self.limits();
-        Limits {
+    /// Returns the room for new series. Until idle series have given way, there may be up to twice as many series.
+    fn room(&self) -> Room {
+        let limits = self.limits();
+        let Limits { series, bytes, .. } = limits;
+        let total = Usage {
             series: series.saturating_add(self.idle_series.load(Relaxed).min(series)),
             bytes: bytes.saturating_add(self.idle_bytes.load(Relaxed).min(bytes)),
-        }
+        };
+        Room { total, limits }
     }
 
     /// Returns the number of series, and of bytes of their identities, by which clients exceed the limits.
-    pub(crate) fn excess(&self) -> Limits {
-        let limits = self.limits();
-        let inner = self.inner.read();
-        Limits {
-            series: inner.series.saturating_sub(limits.series),
-            bytes: inner.bytes.saturating_sub(limits.bytes),
+    pub(crate) fn excess(&self) -> Usage {
+        let limits = self.limits().total();
+        let used = self.inner.read().used;
+        Usage {
+            series: used.series.saturating_sub(limits.series),
+            bytes: used.bytes.saturating_sub(limits.bytes),
         }
     }
 
@@ -209,23 +201,81 @@ impl Registry {
         policy: PolicyId,
     ) -> Result<SeriesId, LimitExceeded> {
         let hash = self.hasher.hash_one(identity);
+        let check = |inner: &Inner| inner.check_room(identity, policy, self.room(), &self.hasher);
+        self.resolve_if(kind, (identity, hash), policy, check, |_, _| ())
+    }
+
+    /// Returns the number of an overflow series, and registers the series if it is new. Only the limits on all series
+    /// apply to it, because there is at most one for each metric and rule.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the series is new and would exceed a limit.
+    pub(crate) fn resolve_overflow(
+        &self,
+        kind: AggregateKind,
+        identity: &str,
+        policy: PolicyId,
+    ) -> Result<SeriesId, TotalExceeded> {
+        let hash = self.hasher.hash_one(identity);
+        let check = |inner: &Inner| inner.check_total(identity, self.room().total);
+        let note = |inner: &mut Inner, id| _ = inner.kinds[kind].overflow.insert(id);
+        self.resolve_if(kind, (identity, hash), policy, check, note)
+    }
+
+    /// Finds or registers a series, given with its hash. Calls `check` before it registers one, and `note` afterwards.
+    fn resolve_if<E>(
+        &self,
+        kind: AggregateKind,
+        (identity, hash): (&str, u64),
+        policy: PolicyId,
+        check: impl Fn(&Inner) -> Result<(), E>,
+        note: impl Fn(&mut Inner, SeriesId),
+    ) -> Result<SeriesId, E> {
         {
             let inner = self.inner.read();
             match inner.find(kind, hash, identity) {
                 Some(id) if inner.kinds[kind].is_settled(id, policy) => return Ok(id),
                 // Clients beyond a limit usually exceed it with every line, so the check first runs under the cheaper
                 // read lock.
-                None => inner.check_room(identity, self.room())?,
+                None => check(&inner)?,
                 Some(_) => {}
             }
         }
         let mut inner = self.inner.write();
         if let Some(id) = inner.find(kind, hash, identity) {
-            inner.kinds[kind].settle(id, policy);
+            inner.settle(kind, id, policy);
             return Ok(id);
         }
-        inner.check_room(identity, self.room())?;
-        Ok(inner.register(kind, hash, identity, policy, &self.hasher))
+        check(&inner)?;
+        let id = inner.register(kind, hash, identity, policy, &self.hasher);
+        note(&mut inner, id);
+        Ok(id)
+    }
+
+    /// Returns the group whose limit applies to a series with this identity and policy, if there is one.
+    pub(crate) fn group(&self, identity: &str, policy: PolicyId) -> Option<Group> {
+        self.inner.read().shares.group(identity, policy, &self.hasher)
+    }
+
+    /// Returns the groups with overflow series for which `has_samples` returns true, and the limit of each group.
+    pub(crate) fn overflowing(
+        &self,
+        has_samples: impl Fn(AggregateKind, SeriesId) -> bool,
+    ) -> HashMap<Group, usize> {
+        let limits = self.limits();
+        let Inner { shares, kinds, identities, .. } = &*self.inner.read();
+        let mut overflowing = HashMap::new();
+        for (kind, numbers) in kinds {
+            for &id in numbers.overflow.iter().filter(|&&id| has_samples(kind, id)) {
+                let identity = identities.text(numbers.identities[id.index()]);
+                let policy = numbers.policies[id.index()].id();
+                if let Some(group) = shares.group(identity, policy, &self.hasher) {
+                    overflowing.insert(group, shares.max_series(group, &limits));
+                }
+            }
+        }
+        overflowing
     }
 
     /// Runs `work` while the registry is locked.
@@ -265,11 +315,17 @@ impl Registry {
     }
 
     /// Starts a generation of rules. Each series gets the policy that replaces its old one, until a line assigns it
-    /// another. `carried` holds the new id of each old policy. No shard may resolve lines at this time.
-    pub(crate) fn carry_policies_over(&self, carried: &[PolicyId]) {
-        for numbers in self.inner.write().kinds.values_mut() {
-            for held in &mut numbers.policies {
+    /// another. `carried` holds the new id of each old policy among `policies`. No shard may resolve lines at this time.
+    pub(crate) fn carry_policies_over(&self, carried: &[PolicyId], policies: &Policies) {
+        let Inner { kinds, shares, identities: texts, .. } = &mut *self.inner.write();
+        shares.set_rules(max_series(policies));
+        let counts_rules = shares.has_rules();
+        for Numbers { policies, identities, .. } in kinds.values_mut() {
+            for (held, &text) in policies.iter_mut().zip(&*identities) {
                 *held = held.carry_over(carried);
+                if counts_rules && !text.is_none() {
+                    shares.add_to_rule(texts.text(text), held.id());
+                }
             }
         }
     }
@@ -310,10 +366,17 @@ impl Registry {
             for table in 0..TABLES {
                 let mut inner = self.inner.write();
                 inner.shrink(kind, table, &self.hasher);
+                inner.shares.shrink(table);
                 RwLockWriteGuard::unlock_fair(inner);
             }
         }
         dropped
+    }
+
+    /// Drops series of tallyd itself, to which no shard refers.
+    pub(crate) fn drop_own(&self, kind: AggregateKind, ids: &[SeriesId]) {
+        let mut inner = self.inner.write();
+        ids.iter().for_each(|&id| inner.drop_series(kind, id, &self.hasher));
     }
 
     /// Moves the series of a kind out of sparse blocks, so that these blocks can be freed. Returns the moved series,
@@ -338,31 +401,76 @@ impl Numbers {
     fn is_settled(&self, id: SeriesId, policy: PolicyId) -> bool {
         !self.dying.contains(&id) && !self.policies[id.index()].gives_way_to(policy)
     }
+}
 
-    /// Keeps a series alive because a line refers to it. Assigns the line's policy if that takes precedence.
-    fn settle(&mut self, id: SeriesId, policy: PolicyId) {
-        // A million dying series may all come back in one interval, so the set must find each one fast.
-        self.dying.remove(&id);
-        let held = &mut self.policies[id.index()];
-        if held.gives_way_to(policy) {
-            let has_changed = held.id() != policy;
-            *held = HeldPolicy::assigned(policy);
-            if has_changed {
-                self.changed.push(id);
-            }
-        }
-    }
+/// The room for new series.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// The series that may be alive, including those that can take the room of idle ones.
+    total: Usage,
+    limits: Limits,
+}
+
+/// Returns the limits of rules by their policies.
+fn max_series(policies: &Policies) -> impl Iterator<Item = Option<usize>> {
+    policies.iter().map(|policy| policy.share.as_ref().map(|share| share.max_series))
 }
 
 impl Inner {
-    fn check_room(&self, identity: &str, limits: Limits) -> Result<(), LimitExceeded> {
+    /// Keeps a series alive because a line refers to it. Assigns the line's policy if that takes precedence.
+    fn settle(&mut self, kind: AggregateKind, id: SeriesId, policy: PolicyId) {
+        let Self { identities: texts, kinds, shares, .. } = self;
+        let Numbers { dying, policies, changed, identities, .. } = &mut kinds[kind];
+        // A million dying series may all come back in one interval, so the set must find each one fast.
+        dying.remove(&id);
+        let held = &mut policies[id.index()];
+        if held.gives_way_to(policy) {
+            let before = held.id();
+            *held = HeldPolicy::assigned(policy);
+            if before != policy {
+                changed.push(id);
+                shares.change_policy(texts.text(identities[id.index()]), before, policy);
+            }
+        }
+    }
+
+    /// Checks whether there is room for a new series with this identity and policy.
+    fn check_room(
+        &self,
+        identity: &str,
+        policy: PolicyId,
+        Room { mut total, limits }: Room,
+        hasher: &RandomState,
+    ) -> Result<(), LimitExceeded> {
         if is_own(identity) {
             return Ok(());
         }
-        if self.series >= limits.series {
-            return Err(LimitExceeded::Series);
+        if split_name(identity).0.len() > limits.name {
+            return Err(LimitExceeded::NameLength);
         }
-        if self.bytes + identity.len() > limits.bytes { Err(LimitExceeded::Bytes) } else { Ok(()) }
+        let mut used = Usage::default();
+        if let Some(group) = self.shares.group(identity, policy, hasher) {
+            used = self.shares.used(group);
+            if used.series >= self.shares.max_series(group, &limits) {
+                return Err(match group {
+                    Group::Metric(_) => LimitExceeded::Metric,
+                    Group::Rule(_) => LimitExceeded::Rule,
+                });
+            }
+        }
+        if !limits.is_small(used) {
+            let reserve = limits.reserve();
+            total.series -= reserve.series;
+            total.bytes -= reserve.bytes;
+        }
+        self.check_total(identity, total).map_err(LimitExceeded::Total)
+    }
+
+    fn check_total(&self, identity: &str, total: Usage) -> Result<(), TotalExceeded> {
+        if self.used.series >= total.series {
+            return Err(TotalExceeded::Series);
+        }
+        if self.used.bytes + identity.len() > total.bytes { Err(TotalExceeded::Bytes) } else { Ok(()) }
     }
 
     fn find(&self, kind: AggregateKind, hash: u64, identity: &str) -> Option<SeriesId> {
@@ -384,10 +492,10 @@ impl Inner {
         policy: PolicyId,
         hasher: &RandomState,
     ) -> SeriesId {
-        let Self { identities: texts, kinds, series, bytes } = self;
+        let Self { identities: texts, kinds, used, shares } = self;
         if !is_own(identity) {
-            *series += 1;
-            *bytes += identity.len();
+            used.add(identity);
+            shares.add(identity, policy, hasher);
         }
         let Numbers { tables, identities, policies, free, added, .. } = &mut kinds[kind];
         let held = HeldPolicy::assigned(policy);
@@ -406,8 +514,9 @@ impl Inner {
     }
 
     fn drop_series(&mut self, kind: AggregateKind, id: SeriesId, hasher: &RandomState) {
-        let Self { identities: texts, kinds, series, bytes } = self;
-        let Numbers { tables, identities, free, .. } = &mut kinds[kind];
+        let Self { identities: texts, kinds, used, shares } = self;
+        let Numbers { tables, identities, policies, free, overflow, .. } = &mut kinds[kind];
+        overflow.remove(&id);
         let text = std::mem::replace(&mut identities[id.index()], StringRef::NONE);
         let identity = texts.text(text);
         let hash = hasher.hash_one(identity);
@@ -415,8 +524,8 @@ impl Inner {
             entry.remove();
         }
         if !is_own(identity) {
-            *series -= 1;
-            *bytes -= identity.len();
+            used.remove(identity);
+            shares.remove(identity, policies[id.index()].id(), hasher);
         }
         texts.release(text);
         free.push(id);
@@ -448,9 +557,10 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Policy, Share};
 
     fn registry(series: usize) -> Registry {
-        Registry::new(Limits { series, bytes: 1000 })
+        Registry::new(Limits { series, bytes: 1000, ..Limits::default() })
     }
 
     fn resolve(registry: &Registry, kind: AggregateKind, identity: &str) -> Result<SeriesId, LimitExceeded> {
@@ -465,7 +575,7 @@ mod tests {
         assert_eq!(resolve(&registry, AggregateKind::Counter, "a\nc"), Ok(a));
         registry.mark_dying(AggregateKind::Counter, [a]);
         assert_eq!(registry.drop_dying(AggregateKind::Counter, |_| true, |_| ()), [a]);
-        assert_eq!(registry.inner.read().series, 1);
+        assert_eq!(registry.inner.read().used.series, 1);
         assert_eq!(resolve(&registry, AggregateKind::Counter, "c\nc"), Ok(a));
         assert_eq!(resolve(&registry, AggregateKind::Counter, "b\nc"), Ok(b));
     }
@@ -502,7 +612,10 @@ mod tests {
         let registry = registry(2);
         let a = resolve(&registry, AggregateKind::Counter, "a\nc");
         resolve(&registry, AggregateKind::Gauge, "a\ng").unwrap();
-        assert_eq!(resolve(&registry, AggregateKind::Set, "a\ns"), Err(LimitExceeded::Series));
+        assert_eq!(
+            resolve(&registry, AggregateKind::Set, "a\ns"),
+            Err(LimitExceeded::Total(TotalExceeded::Series))
+        );
         assert_eq!(resolve(&registry, AggregateKind::Counter, "a\nc"), a);
     }
 
@@ -514,12 +627,15 @@ mod tests {
         resolve(&registry, AggregateKind::Counter, "tallyd.lines\nc").unwrap();
         registry.mark_dying(AggregateKind::Gauge, [own]);
         registry.drop_dying(AggregateKind::Gauge, |_| true, |_| ());
-        assert_eq!(resolve(&registry, AggregateKind::Gauge, "b\ng"), Err(LimitExceeded::Series));
+        assert_eq!(
+            resolve(&registry, AggregateKind::Gauge, "b\ng"),
+            Err(LimitExceeded::Total(TotalExceeded::Series))
+        );
     }
 
     #[test]
     fn a_few_remaining_series_do_not_keep_the_memory_of_all() {
-        let registry = Registry::new(Limits { series: 10_000, bytes: 1 << 30 });
+        let registry = Registry::new(Limits { series: 10_000, bytes: 1 << 30, ..Limits::default() });
         let resolve =
             |number: usize| resolve(&registry, AggregateKind::Set, &format!("{number:0100}\ns")).unwrap();
         let ids: Vec<_> = (0..10_000).map(resolve).collect();
@@ -551,13 +667,130 @@ mod tests {
         assert_eq!(registry.take_changed(AggregateKind::Set), []);
     }
 
+    fn tagged(name: &str, tag: usize) -> String {
+        format!("{name}\ntag\n{tag}\nc")
+    }
+
+    #[test]
+    fn a_metric_has_its_own_limit_which_dropped_series_make_room_in() {
+        let registry = Registry::new(Limits { series_per_metric: 2, ..Limits::default() });
+        let resolve =
+            |kind, identity: &str| registry.resolve(kind, identity, PolicyId::default()).map(|id| id.0);
+        let first = resolve(AggregateKind::Counter, &tagged("a", 0)).unwrap();
+        resolve(AggregateKind::Counter, &tagged("a", 1)).unwrap();
+        assert_eq!(resolve(AggregateKind::Counter, &tagged("a", 2)), Err(LimitExceeded::Metric));
+        assert_eq!(resolve(AggregateKind::Counter, &tagged("a", 0)), Ok(first), "a known series");
+        for (kind, identity) in [
+            (AggregateKind::Counter, "a\nc"),
+            (AggregateKind::Gauge, "a\ntag\n1\ng"),
+            (AggregateKind::Counter, "aa\ntag\n1\nc"),
+        ] {
+            assert!(
+                resolve(kind, identity).is_ok(),
+                "{identity:?} has no tags, another type or another name"
+            );
+        }
+        registry.mark_dying(AggregateKind::Counter, [SeriesId(first)]);
+        registry.drop_dying(AggregateKind::Counter, |_| true, |_| ());
+        assert!(resolve(AggregateKind::Counter, &tagged("a", 2)).is_ok());
+        assert_eq!(resolve(AggregateKind::Counter, &tagged("a", 3)), Err(LimitExceeded::Metric));
+    }
+
+    /// Ten metrics of equal size fill all but the reserve, in which only small metrics find room.
+    #[test]
+    fn the_last_tenth_of_a_limit_is_for_small_metrics() {
+        let bytes = tagged("a", 0).len();
+        for (limits, exceeded) in [
+            (Limits { series: 1000, ..Limits::default() }, TotalExceeded::Series),
+            (Limits { bytes: 1000 * bytes, ..Limits::default() }, TotalExceeded::Bytes),
+        ] {
+            let registry = Registry::new(limits);
+            let add = |name: &str, tag: usize| {
+                // All identities have the same length.
+                let tag = char::from_u32('\u{4000}' as u32 + tag as u32).unwrap();
+                let identity = format!("{name}\nt\n{tag}\nc");
+                assert_eq!(identity.len(), bytes);
+                registry.resolve(AggregateKind::Counter, &identity, PolicyId::default()).map(|_| ())
+            };
+            let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+            (0..900).for_each(|number| add(names[number % 10], number).unwrap());
+            assert_eq!(add("a", 5000), Err(LimitExceeded::Total(exceeded)));
+            (0..10).for_each(|number| add("x", number).unwrap());
+            assert_eq!(add("x", 10), Err(LimitExceeded::Total(exceeded)), "it is not small any more");
+            (0..10).for_each(|number| add("y", number).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_overflow_series_needs_only_room_within_the_limit_on_all_series() {
+        let limits = Limits { series: 20, series_per_metric: 100, ..Limits::default() };
+        let registry = Registry::new(limits);
+        let resolve = |tag| {
+            registry.resolve(AggregateKind::Counter, &tagged("a", tag), PolicyId::default()).map(|_| ())
+        };
+        (0..18).for_each(|tag| resolve(tag).unwrap());
+        assert_eq!(resolve(18), Err(LimitExceeded::Total(TotalExceeded::Series)));
+        let overflow =
+            |name| registry.resolve_overflow(AggregateKind::Counter, &tagged(name, 99), PolicyId::default());
+        let first = overflow("a").unwrap();
+        overflow("b").unwrap();
+        assert_eq!(overflow("c"), Err(TotalExceeded::Series));
+        assert_eq!(overflow("a"), Ok(first));
+        let at = |_, id| id == first;
+        let overflowing: Vec<_> = registry.overflowing(at).into_iter().collect();
+        let group = registry.group(&tagged("a", 0), PolicyId::default()).unwrap();
+        assert_eq!(overflowing, [(group, 100)]);
+    }
+
+    #[test]
+    fn the_series_of_a_rule_share_its_limit_across_names_and_generations() {
+        let share = |rule: &str, max_series| Policy {
+            share: Some(Share { max_series, rule: rule.into() }),
+            ..Policy::default()
+        };
+        let policies = Policies::new(vec![share("a", 3), share("b", 1), Policy::default()]);
+        let registry = registry(100);
+        registry.set_policies(&policies);
+        let resolve = |name: &str, policy| {
+            registry.resolve(AggregateKind::Set, &format!("{name}\ns"), PolicyId::new(policy))
+        };
+        let first = resolve("x", 0).unwrap();
+        resolve("y", 0).unwrap();
+        resolve("other", 1).unwrap();
+        assert_eq!(resolve("another", 1), Err(LimitExceeded::Rule));
+        resolve("none", 2).unwrap();
+        // The first rule takes over a series of the second.
+        resolve("other", 0).unwrap();
+        assert_eq!(resolve("z", 0), Err(LimitExceeded::Rule));
+        resolve("another", 1).unwrap();
+        registry.mark_dying(AggregateKind::Set, [first]);
+        registry.drop_dying(AggregateKind::Set, |_| true, |_| ());
+        let next = Policies::new(vec![share("a", 3), Policy::default()]);
+        registry.carry_policies_over(&next.carried_from(&policies), &next);
+        resolve("z", 0).unwrap();
+        assert_eq!(resolve("w", 0), Err(LimitExceeded::Rule), "y and other count, x and another do not");
+    }
+
+    #[test]
+    fn a_new_series_with_a_long_name_is_refused_and_known_ones_live_on() {
+        let registry = Registry::new(Limits { name: 4, ..Limits::default() });
+        assert!(resolve(&registry, AggregateKind::Set, "four\ntag\nlonger\ns").is_ok());
+        assert_eq!(resolve(&registry, AggregateKind::Set, "fives\ns"), Err(LimitExceeded::NameLength));
+        registry.set_limits(Limits { name: 3, ..Limits::default() });
+        assert!(resolve(&registry, AggregateKind::Set, "four\ntag\nlonger\ns").is_ok());
+        assert!(
+            resolve(&registry, AggregateKind::Gauge, "tallyd.lines\ng").is_ok(),
+            "it is one of tallyd's own"
+        );
+    }
+
     #[test]
     fn a_policy_of_earlier_rules_gives_way_to_any_line() {
         let registry = registry(10);
         let resolve =
             |policy: u32| registry.resolve(AggregateKind::Set, "a\ns", PolicyId::new(policy)).unwrap();
         let a = resolve(0);
-        registry.carry_policies_over(&[PolicyId::new(1)]);
+        registry.carry_policies_over(&[PolicyId::new(1)], &Policies::default());
         assert_eq!(registry.take_added(AggregateKind::Set)[0].2, PolicyId::new(1));
         resolve(2);
         assert_eq!(registry.take_changed(AggregateKind::Set), [(a, PolicyId::new(2))]);
@@ -575,11 +808,17 @@ mod tests {
 
     #[test]
     fn the_bytes_of_identities_are_limited_and_dropped_series_make_room() {
-        let registry = Registry::new(Limits { series: 10, bytes: 7 });
+        let registry = Registry::new(Limits { series: 10, bytes: 7, ..Limits::default() });
         let a = resolve(&registry, AggregateKind::Set, "a\ns").unwrap();
-        assert_eq!(resolve(&registry, AggregateKind::Set, "long\ns"), Err(LimitExceeded::Bytes));
+        assert_eq!(
+            resolve(&registry, AggregateKind::Set, "long\ns"),
+            Err(LimitExceeded::Total(TotalExceeded::Bytes))
+        );
         assert!(resolve(&registry, AggregateKind::Set, "bb\ns").is_ok());
-        assert_eq!(resolve(&registry, AggregateKind::Set, "c\ns"), Err(LimitExceeded::Bytes));
+        assert_eq!(
+            resolve(&registry, AggregateKind::Set, "c\ns"),
+            Err(LimitExceeded::Total(TotalExceeded::Bytes))
+        );
         registry.mark_dying(AggregateKind::Set, [a]);
         registry.drop_dying(AggregateKind::Set, |_| true, |_| ());
         assert!(resolve(&registry, AggregateKind::Set, "c\ns").is_ok());

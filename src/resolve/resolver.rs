@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use enum_map::EnumMap;
 
+use super::limits::Limits;
 use super::line_cache::{Destination, LineCache, RuleEffect, Target};
-use super::registry::{AggregateKind, Limits, Registry, SeriesId};
-use super::{IdentityBuilder, RefuseReason, SplitLine, map};
+use super::registry::{AggregateKind, Registry, SeriesId};
+use super::{IdentityBuilder, OverflowLimit, RefuseReason, SplitLine, map};
 use crate::mapping::Mapping;
-use crate::model::{Kind, PolicyId, RESERVED_PREFIX};
+use crate::model::{Kind, PolicyId, RESERVED_PREFIX, split_name};
 use crate::protocol::{Metric, Name, Sample, ServiceCheck};
 
 /// The settings that determine the series of a line.
@@ -54,6 +55,8 @@ pub(crate) struct Resolved {
     pub(crate) destination: Destination,
     /// The factor by which a rule multiplies the value.
     pub(crate) scale: f64,
+    /// The limit because of which the destination is an overflow series, if it is one.
+    pub(crate) overflow: Option<OverflowLimit>,
 }
 
 /// The outcome of resolving a sample. The shard must open a new slot before it records the sample.
@@ -67,6 +70,21 @@ pub(crate) struct NewSlot {
     pub(crate) owner: SeriesId,
     /// The weight of most samples of the slot.
     pub(crate) weight: f64,
+}
+
+/// The destination of a series, or of the overflow series that replaces it.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    destination: Destination,
+    new_slot: Option<NewSlot>,
+    overflow: Option<OverflowLimit>,
+}
+
+impl Found {
+    fn scaled_by(self, scale: f64) -> (Resolved, Option<NewSlot>) {
+        let Self { destination, new_slot, overflow } = self;
+        (Resolved { destination, scale, overflow }, new_slot)
+    }
 }
 
 /// Marks keys that are identities before mapping. Split lines contain no line feed, so no other key ends in one.
@@ -163,9 +181,8 @@ impl Resolver {
                 Target::Gauge if !metric.has_deltas() => Target::AbsoluteGauge,
                 target => target,
             };
-            let (slot, new_slot) = self.open_slot(registry, sample.kind, weight, policy)?;
-            let destination = Destination { target, slot, weight_index };
-            Ok((Resolved { destination, scale }, new_slot))
+            let found = self.open_series(registry, target, sample.kind, (weight, weight_index), policy)?;
+            Ok(found.scaled_by(scale))
         });
         remember(&mut self.cache, before, after, resolved);
         resolved
@@ -197,8 +214,7 @@ impl Resolver {
     ) -> Resolution {
         let (scale, policy) = self.identify(metric, sample)?;
         let target = self.target(sample.kind, metric.name());
-        let (destination, new_slot) = self.find_series(registry, target, sample.kind, policy)?;
-        Ok((Resolved { destination, scale }, new_slot))
+        Ok(self.find_series(registry, target, sample.kind, policy)?.scaled_by(scale))
     }
 
     /// Builds the identity of a sample's series with the rules applied. Returns the factor for the sample's value and
@@ -213,16 +229,22 @@ impl Resolver {
         Ok((scale, self.mapping.policy_of(mapped.as_ref())))
     }
 
-    /// Finds or creates the gauge that represents a service check.
+    /// Finds or creates the gauge that represents a service check. Also returns the limit because of which it is an
+    /// overflow series, if it is one.
     pub(crate) fn resolve_check(
         &mut self,
         registry: &Registry,
         check: &ServiceCheck<'_>,
-    ) -> Result<SeriesId, RefuseReason> {
+    ) -> Result<(SeriesId, Option<OverflowLimit>), RefuseReason> {
         self.identities.build_check(check);
         let policy = self.mapping.policy_of(None);
-        let (destination, _) = self.find_series(registry, Target::Gauge, Kind::Gauge, policy)?;
-        Ok(SeriesId(destination.slot))
+        let found = self.find_series(registry, Target::Gauge, Kind::Gauge, policy)?;
+        Ok((SeriesId(found.destination.slot), found.overflow))
+    }
+
+    /// Returns the name of the overflow series that was found last.
+    pub(crate) fn overflow_name(&self) -> &str {
+        split_name(self.identities.overflow()).0
     }
 
     fn target(&self, kind: Kind, name: Name<'_>) -> Target {
@@ -246,7 +268,7 @@ impl Resolver {
             },
             _ => (known, 1.0),
         };
-        Ok((Resolved { destination, scale }, None))
+        Ok((Resolved { destination, scale, overflow: None }, None))
     }
 
     fn find_key(&self, before: &[u8], after: &[u8]) -> Option<Destination> {
@@ -260,37 +282,77 @@ impl Resolver {
         target: Target,
         kind: Kind,
         policy: PolicyId,
-    ) -> Result<(Destination, Option<NewSlot>), RefuseReason> {
+    ) -> Result<Found, RefuseReason> {
         // Identities contain a line feed and split lines do not, so both can be keys of one table.
         if let Some(known) = self.find_key(self.identities.identity().as_bytes(), b"") {
             // A service check may have opened the gauge without knowing the meaning of a sign, so this line's target
             // applies.
+            let destination = Destination { target, ..known };
+            return Ok(Found { destination, new_slot: None, overflow: None });
+        }
+        let found = self.open_series(registry, target, kind, (1.0, 0), policy)?;
+        if found.overflow.is_none() {
+            self.cache.insert(self.identities.identity().as_bytes(), b"", found.destination);
+        }
+        Ok(found)
+    }
+
+    /// Allocates a slot for the series whose identity was built last, and registers the series if it is new. Beyond a
+    /// limit, the overflow series takes its place. `weight` comes with the index by which patterns refer to it.
+    fn open_series(
+        &mut self,
+        registry: &Registry,
+        target: Target,
+        kind: Kind,
+        (weight, weight_index): (f64, u8),
+        policy: PolicyId,
+    ) -> Result<Found, RefuseReason> {
+        match registry.resolve(AggregateKind::of(kind), self.identities.identity(), policy) {
+            Ok(owner) => {
+                let (slot, new_slot) = self.open_slot(kind, owner, weight);
+                let destination = Destination { target, slot, weight_index };
+                Ok(Found { destination, new_slot, overflow: None })
+            }
+            Err(exceeded) => {
+                let overflow = Some(OverflowLimit::try_from(exceeded)?);
+                let (destination, new_slot) = self.find_overflow(registry, target, kind, policy)?;
+                Ok(Found { destination, new_slot, overflow })
+            }
+        }
+    }
+
+    /// Finds or opens the slot of the overflow series for the identity that was built last. A client beyond a limit can
+    /// send a new pattern with every line, so only the overflow series itself is remembered.
+    fn find_overflow(
+        &mut self,
+        registry: &Registry,
+        target: Target,
+        kind: Kind,
+        policy: PolicyId,
+    ) -> Result<(Destination, Option<NewSlot>), RefuseReason> {
+        self.identities.build_overflow(self.mapping.overflow_name(policy));
+        let identity = self.identities.overflow();
+        if let Some(known) = self.find_key(identity.as_bytes(), b"") {
             return Ok((Destination { target, ..known }, None));
         }
-        let (slot, new_slot) = self.open_slot(registry, kind, 1.0, policy)?;
+        let owner = registry.resolve_overflow(AggregateKind::of(kind), identity, policy)?;
+        let (slot, new_slot) = self.open_slot(kind, owner, 1.0);
         let destination = Destination { target, slot, weight_index: 0 };
-        self.cache.insert(self.identities.identity().as_bytes(), b"", destination);
+        self.cache.insert(self.identities.overflow().as_bytes(), b"", destination);
         Ok((destination, new_slot))
     }
 
-    /// Allocates a slot for the series whose identity was built last, and registers the series if it is new.
-    fn open_slot(
-        &mut self,
-        registry: &Registry,
-        kind: Kind,
-        weight: f64,
-        policy: PolicyId,
-    ) -> Result<(u32, Option<NewSlot>), RefuseReason> {
+    /// Allocates a slot for a series.
+    fn open_slot(&mut self, kind: Kind, owner: SeriesId, weight: f64) -> (u32, Option<NewSlot>) {
         let kind = AggregateKind::of(kind);
-        let owner = registry.resolve(kind, self.identities.identity(), policy)?;
         if kind == AggregateKind::Gauge {
-            return Ok((owner.0, None));
+            return (owner.0, None);
         }
         let next = &mut self.slots[kind];
         let slot = mem::replace(next, *next + 1);
         // The weights of sets have no meaning.
         let weight = if kind == AggregateKind::Set { 1.0 } else { weight };
-        Ok((slot, Some(NewSlot { kind, owner, weight })))
+        (slot, Some(NewSlot { kind, owner, weight }))
     }
 
     /// Returns true if the cache has room for new patterns.
@@ -323,8 +385,10 @@ impl Resolver {
 /// Remembers the outcome of resolving a line, if every such line has the same outcome.
 fn remember(cache: &mut LineCache, before: &[u8], after: &[u8], resolved: Resolution) {
     match resolved {
-        Ok((Resolved { destination, scale: 1.0 }, _)) => cache.insert(before, after, destination),
-        Ok((Resolved { destination, scale }, _)) => {
+        // The series gets samples of its own as soon as there is room for it.
+        Ok((Resolved { overflow: Some(_), .. }, _)) => {}
+        Ok((Resolved { destination, scale: 1.0, .. }, _)) => cache.insert(before, after, destination),
+        Ok((Resolved { destination, scale, .. }, _)) => {
             cache.insert_effect(before, after, RuleEffect::Scaled { destination, scale });
         }
         Err(RefuseReason::MappingDrop) => cache.insert_effect(before, after, RuleEffect::Dropped),
@@ -345,7 +409,7 @@ mod tests {
 
     impl Lines {
         fn new(max_series: usize) -> Self {
-            let limits = Limits { series: max_series, bytes: 1 << 20 };
+            let limits = Limits { series: max_series, bytes: 1 << 20, ..Limits::default() };
             let resolver = Resolver::new(&ResolveOptions::default(), Arc::default());
             Self { registry: Registry::new(limits), resolver }
         }
@@ -393,6 +457,28 @@ mod tests {
         assert!(lines.is_full());
         lines.reset();
         assert!(!lines.is_full());
+    }
+
+    #[test]
+    fn lines_beyond_the_limit_of_their_metric_leave_no_patterns() {
+        let mut lines = Lines::new(10_000);
+        lines.registry.set_limits(Limits { series_per_metric: 1, ..lines.registry.limits() });
+        assert_eq!(lines.resolve(b"a:1|c|#t:0").0.overflow, None);
+        let (overflow, new_slot) = lines.resolve(b"a:1|c|#t:1");
+        assert!(new_slot.is_some());
+        let size = lines.resolver.size();
+        for tag in 2..1000 {
+            for line in [format!("a:1|c|#t:{tag}"), format!("a:1|c|@0.5|#t:{tag}|T1656581400")] {
+                let (resolved, new_slot) = lines.resolve(line.as_bytes());
+                assert!(new_slot.is_none());
+                assert_eq!(resolved.destination.slot, overflow.destination.slot);
+                assert_eq!(resolved.overflow, Some(OverflowLimit::MaxSeriesPerMetric));
+            }
+        }
+        assert_eq!(lines.resolver.size(), size);
+        assert_eq!(lines.resolver.overflow_name(), "a");
+        lines.registry.set_limits(Limits { series_per_metric: 10, ..lines.registry.limits() });
+        assert_eq!(lines.resolve(b"a:1|c|#t:2").0.overflow, None, "there is room again");
     }
 
     #[test]

@@ -123,13 +123,14 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 26] = [
+const OTHER_WORDS: [(&str, &str); 27] = [
     ("", "native"),
     ("0666", "0660"),
     ("0s", "90s"),
     ("10s", "11s"),
     ("127.0.0.1", "::1"),
     ("127.0.0.1:8125", "127.0.0.1:8126"),
+    ("1KiB", "2KiB"),
     ("1MiB", "2MiB"),
     ("1day", "2days"),
     ("1h", "2h"),

@@ -79,6 +79,7 @@ fn names_of_60_kilobytes_are_short_in_the_log() {
         "exporters.textfile.enabled=true",
         &format!("exporters.textfile.path={}", folder.path().join("page.prom").display()),
         "aggregation.max_series=100",
+        "aggregation.max_name=64KiB",
     ];
     let daemon = Daemon::start(&settings);
     let client = UnixDatagram::unbound().unwrap();
@@ -97,6 +98,17 @@ fn names_of_60_kilobytes_are_short_in_the_log() {
     }
     assert!(finished.log.contains("xxx… (60002 bytes)"), "{}", finished.log);
     assert!(fs::metadata(folder.path().join("page.prom")).is_ok());
+}
+
+#[test]
+fn names_that_are_too_long_are_refused_and_logged() {
+    let daemon = Daemon::start(&[]);
+    daemon.send(format!("{}:1:2|c\nfits:1|c", "x".repeat(1025)));
+    let finished = daemon.stop();
+    assert_eq!(finished.sum("fits", "value"), 1.0);
+    assert_eq!(finished.sum_of("tallyd.series_refused", ("reason", "name_too_long")), 2.0);
+    let message = finished.log.lines().find(|line| line.contains("aggregation.max_name")).unwrap();
+    assert!(message.contains("ERROR") && message.contains("xxx… (1025 bytes) (2)"), "{message}");
 }
 
 #[test]

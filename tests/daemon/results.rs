@@ -1,5 +1,7 @@
 //! Tests the rows that tallyd writes: types, events, telemetry and intervals.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -78,6 +80,70 @@ fn telemetry_accounts_for_every_line_by_reason() {
     assert!(!finished.log.contains("tallyd.x"), "max_series is not the reason: {}", finished.log);
 }
 
+/// The victim has 2,000 new series. If a metric may have more than `max_series`, the victim has 500, which find room in
+/// the reserve.
+#[test]
+fn client_with_a_new_tag_in_each_line_takes_no_room_of_others_and_is_named() {
+    const CULPRIT: usize = 30_000;
+    const VICTIM: usize = 2000;
+    for (per_metric, series, limit) in [
+        (0, VICTIM, "max_series_per_metric"),
+        (5000, VICTIM, "max_series_per_metric"),
+        (100_000, 500, "max_series"),
+    ] {
+        let daemon = Daemon::start(&[
+            "aggregation.max_series=10_000",
+            &format!("aggregation.max_series_per_metric={per_metric}"),
+            "listeners.tcp.enabled=true",
+            "listeners.tcp.bind=127.0.0.1:0",
+        ]);
+        let culprit = (0..CULPRIT).map(|number| format!("culprit:1|c|#request:{number}\n"));
+        let victim = (0..VICTIM).map(|number| number % series);
+        let victim = victim.map(|number| format!("victim.{}:1|c|#t:{number}\n", number / 20));
+        // Both share a connection, so that the victim comes second.
+        let mut connection = TcpStream::connect(daemon.address_of("tcp")).unwrap();
+        connection.write_all(culprit.chain(victim).collect::<String>().as_bytes()).unwrap();
+        drop(connection);
+        let finished = daemon.stop();
+        let is_overflow = |row: &&Value| row["tags"]["tallyd_overflow"] == "true";
+        assert_eq!(finished.sum("culprit", "value"), CULPRIT as f64);
+        assert_eq!(finished.named("culprit").filter(is_overflow).count(), 1);
+        let victim = finished.rows.iter().filter(|row| row["name"].as_str().unwrap().starts_with("victim."));
+        let victim: Vec<_> = victim.map(|row| row["value"].as_f64().unwrap()).collect();
+        assert_eq!((victim.len(), victim.iter().sum::<f64>()), (series, VICTIM as f64));
+        assert_eq!(finished.sum_of("tallyd.samples", ("type", "counter")), (CULPRIT + VICTIM) as f64);
+        assert_eq!(finished.sum("tallyd.series_refused", "value"), 0.0);
+        assert!(finished.sum_of("tallyd.samples_overflowed", ("limit", limit)) > 20_000.0);
+        let taken = finished.sum_of("tallyd.top_series", ("name", "culprit"));
+        assert_eq!(taken, finished.named("culprit").count() as f64);
+        assert_eq!(finished.sum_of("tallyd.top_series_added", ("name", "culprit")), taken);
+        assert!(finished.sum_of("tallyd.top_samples_excess", ("name", "culprit")) > 20_000.0);
+        let message = finished.log.lines().find(|line| line.contains("in the overflow series")).unwrap();
+        assert!(message.contains(" WARN ") && message.contains("names=\"culprit ("), "{message}");
+        assert!(message.contains(&format!("most_series=\"culprit ({taken})")), "{message}");
+    }
+}
+
+#[test]
+fn names_in_telemetry_are_those_of_the_latest_interval() {
+    let mut daemon = Daemon::start(&["flush.interval=100ms"]);
+    let top = |list: &'static str, name: &'static str| {
+        move |row: &Value| row["name"] == list && row["tags"]["name"] == name && row["value"] == 2.0
+    };
+    daemon.send("once:1|c\nfirst:1|c|#t:1\nfirst:1|c|#t:2");
+    daemon.wait_for(top("tallyd.top_series_added", "first"));
+    daemon.send("second:1|g|#t:1\nsecond:1|g|#t:2");
+    daemon.wait_for(top("tallyd.top_series_added", "second"));
+    let finished = daemon.stop();
+    let rows = |list: &'static str, name: &'static str| {
+        finished.named(list).filter(|row| row["tags"]["name"] == name).count()
+    };
+    // An interval may end between the two samples of a name.
+    assert!(rows("tallyd.top_series_added", "first") <= 2);
+    assert!(rows("tallyd.top_series", "first") >= rows("tallyd.top_series", "second"));
+    assert_eq!(rows("tallyd.top_series", "once"), 0);
+}
+
 #[test]
 fn events_and_service_checks_are_reported_and_counted() {
     let daemon = Daemon::start(&[]);
@@ -137,7 +203,7 @@ fn events_beyond_the_buffer_are_counted_and_logged() {
 
 #[test]
 fn samples_that_change_nothing_are_counted_and_their_series_named() {
-    let daemon = Daemon::start(&["aggregation.exact_values=10"]);
+    let daemon = Daemon::start(&["aggregation.exact_values=10", "aggregation.max_name=64KiB"]);
     daemon.send("c:9007199254740992|c\ng:9007199254740992|g\nfew:1e300:1:1|ms");
     (0..1000).for_each(|_| daemon.send("c:1|c\ng:+1|g"));
     let many = ["many:1e300|h".to_owned(), vec!["many:1|h"; 1000].join("\n")].join("\n");

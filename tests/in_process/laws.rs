@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tallyd::aggregate::{AggregationOptions, Datagram};
 use tallyd::flush::{IdleReporting, IntervalResults, ReloadableSettings};
 use tallyd::model::{Kind, Percentile, Policies, Policy, Rows, Statistics, Value};
-use tallyd::resolve::{Limits, RefuseReason, ResolveOptions};
+use tallyd::resolve::{Excess, Limits, OverflowLimit, RefuseReason, ResolveOptions};
 
 use crate::model::{Model, State, nearest_rank, without_absorbed};
 use crate::pipeline::Pipeline;
@@ -130,6 +130,28 @@ proptest! {
                 prop_assert_eq!(&without_absorbed(&results.counts), &model.counts);
                 model.end();
             }
+        }
+    }
+
+    /// The generated lines give a metric up to five series with tags.
+    #[test]
+    fn samples_beyond_the_limit_of_a_metric_are_in_its_overflow_series(
+        intervals in proptest::collection::vec(stream(), 1..4),
+        max_series_per_metric in 1_usize..4,
+    ) {
+        let limits = Limits { series_per_metric: max_series_per_metric, ..Limits::default() };
+        let settings = ReloadableSettings { limits, ..settings(seconds(3600)) };
+        let mut pipeline = Pipeline::new(2, AggregationOptions::default(), settings);
+        let mut model = Model { max_series_per_metric: Some(max_series_per_metric), ..Model::default() };
+        for stream in &intervals {
+            for (datagram, receiver) in stream {
+                pipeline.record(*receiver, datagram.as_bytes());
+                model.record(datagram.as_bytes());
+            }
+            let results = pipeline.end_interval();
+            assert_rows_are(&results.rows, &model);
+            prop_assert_eq!(&without_absorbed(&results.counts), &model.counts);
+            model.end();
         }
     }
 
@@ -380,12 +402,112 @@ fn names_and_tags_take_no_more_memory_than_configured() {
     let settings = ReloadableSettings { limits, ..settings(seconds(3600)) };
     let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
     let long = "x".repeat(500);
-    for n in 0..10 {
+    for n in 0..100 {
         pipeline.record(0, format!("a{n}:1|c|#{long}").as_bytes());
     }
     let results = pipeline.end_interval();
+    // The first series takes 507 bytes. Then there is room for the overflow series of nine metrics with 25 bytes each,
+    // and of ten with 26.
+    assert_eq!(results.rows.len(), 1 + 9 + 10);
+    assert_eq!(results.counts.overflowed[OverflowLimit::MaxSeriesBytes], 19);
+    assert_eq!(results.counts.refused[RefuseReason::MaxSeriesBytes], 80);
+}
+
+/// Returns the value of the series with this name and this only tag.
+fn tagged_value(results: &IntervalResults, name: &str, tag: (&str, &str)) -> Option<Value> {
+    let is_it = |row: &tallyd::model::Row<'_>| row.series.name() == name && row.series.tags().eq([tag]);
+    results.rows.iter().find(is_it).map(|row| row.value.clone())
+}
+
+const OVERFLOW: (&str, &str) = ("tallyd_overflow", "true");
+
+#[test]
+fn overflow_series_sums_counters_keeps_the_last_gauge_and_merges_timings_and_sets() {
+    let limits = Limits { series_per_metric: 1, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..settings(seconds(3600)) };
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    for tag in 0..5 {
+        let lines = format!(
+            "c:2|c|@0.5|#t:{tag}\ng:{tag}|g|#t:{tag}\nt:{tag}:10|ms|#t:{tag}\ns:{tag}|s|#t:{tag}\n_sc|up|{}|#t:{tag}",
+            tag % 4
+        );
+        pipeline.record(0, lines);
+    }
+    pipeline.record(0, "g:+0.5|g|#t:9\nc:1|c");
+    let results = pipeline.end_interval();
+    let overflow = |name| tagged_value(&results, name, OVERFLOW);
+    assert_eq!(overflow("c"), Some(Value::Counter(16.0)));
+    assert_eq!(tagged_value(&results, "c", ("t", "0")), Some(Value::Counter(4.0)));
+    assert_eq!(overflow("g"), Some(Value::Gauge(4.5)));
+    assert_eq!(overflow("s"), Some(Value::Set(4.0)));
+    assert_eq!(overflow("service_check"), Some(Value::Gauge(0.0)));
+    let Some(Value::Summary(summary)) = overflow("t") else { panic!("no timing") };
+    assert_eq!((summary.count, summary.sum, summary.min), (8.0, 50.0, 1.0));
+    let overflowed = results.counts.overflowed[OverflowLimit::MaxSeriesPerMetric];
+    assert_eq!(overflowed, 4 + 5 + 8 + 4 + 4);
+    assert_eq!(results.counts.refused.values().sum::<u64>(), 0);
+    assert_eq!(results.rows.iter().filter(|row| row.series.name() == "c").count(), 3);
+}
+
+#[test]
+fn idle_series_of_a_full_metric_give_way_after_an_hour_a_few_at_a_time() {
+    let limits = Limits { series_per_metric: 20, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..settings([Policy::NEVER; 6]) };
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    let alive_at = |pipeline: &mut Pipeline, minutes: u64, lines: &str| {
+        pipeline.record(0, lines);
+        let results = pipeline.end_interval_at(Duration::from_mins(minutes));
+        let is_own = |tag: &str| tagged_value(&results, "a", ("t", tag)).is_some();
+        (results.overview.series, is_own("new"), results.counts.overflowed.values().sum::<u64>())
+    };
+    let all: Vec<_> = (0..20).map(|tag| format!("a:1|c|#t:{tag}")).collect();
+    assert_eq!(alive_at(&mut pipeline, 0, &[&all.join("\n"), "other:1|c"].join("\n")), (21, false, 0));
+    // Nothing gives way for its own sake, and nothing before the hour is over.
+    assert_eq!(alive_at(&mut pipeline, 59, "a:1|c|#t:new"), (22, false, 1));
+    assert_eq!(alive_at(&mut pipeline, 60, "a:1|c|#t:0"), (22, false, 0));
+    assert_eq!(alive_at(&mut pipeline, 70, "a:1|c|#t:new"), (22, false, 1));
+    // Two of twenty series are announced, dropped at the next flush, and one is replaced.
+    assert_eq!(alive_at(&mut pipeline, 71, "a:1|c|#t:new"), (22, false, 1));
+    assert_eq!(alive_at(&mut pipeline, 72, "a:1|c|#t:new"), (21, true, 0));
+}
+
+#[test]
+fn one_metric_cannot_take_the_last_room_for_series() {
+    let mut pipeline = pipeline_of(1000, seconds(3600));
+    for number in 0..3000 {
+        pipeline.record(0, format!("culprit.{}:1|c|#request:{number}", number % 5));
+    }
+    let victims: Vec<_> = (0..50).map(|number| format!("victim.{}:1|c|#t:{number}", number / 10)).collect();
+    pipeline.record(0, victims.join("\n"));
+    let results = pipeline.end_interval();
+    assert_eq!(results.counts.samples[Kind::Counter], 3050, "nothing is refused");
+    let rows_of = |prefix| results.rows.iter().filter(move |row| row.series.name().starts_with(prefix));
+    assert_eq!(rows_of("victim.").count(), 50);
+    assert_eq!(rows_of("culprit.").count(), 900 + 5, "each culprit has an overflow series");
+    assert_eq!(results.counts.overflowed[OverflowLimit::MaxSeries], 2100);
+    let sum: f64 = rows_of("culprit.")
+        .map(|row| match row.value {
+            Value::Counter(sum) => *sum,
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(sum, 3000.0);
+    let top: Vec<_> = results.top.series.iter().collect();
+    assert_eq!(top[0], ("culprit.0", 181));
+    assert!(top.iter().all(|(name, count)| name.starts_with("culprit.") && *count == 181), "{top:?}");
+    let excess: Vec<_> = results.excess[Excess::Overflowed].iter().map(|(_, samples)| samples).collect();
+    assert_eq!(excess, [420; 5]);
+}
+
+#[test]
+fn samples_with_long_names_are_refused_and_named() {
+    let mut pipeline = pipeline(1);
+    let [longest, too_long] = [1024, 1025].map(|length| "x".repeat(length));
+    pipeline.record(0, format!("{longest}:1|c|#{too_long}\n{too_long}:1:2|ms\n{too_long}:1|g"));
+    let results = pipeline.end_interval();
     assert_eq!(results.rows.len(), 1);
-    assert_eq!(results.counts.refused[RefuseReason::MaxSeriesBytes], 9);
+    assert_eq!(results.counts.refused[RefuseReason::NameTooLong], 3);
+    assert_eq!(results.excess[Excess::NameTooLong].iter().collect::<Vec<_>>(), [(&*too_long, 3)]);
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use tallyd::aggregate::AggregationOptions;
 use tallyd::export::prometheus::{Format, Naming};
 use tallyd::export::{ExportOutcome, QuarantineReason};
-use tallyd::flush::{IdleReporting, ReloadableSettings};
-use tallyd::mapping::HistogramOptions;
-use tallyd::model::{Percentile, Policy, Statistics};
+use tallyd::flush::{IdleReporting, IntervalResults, ReloadableSettings};
+use tallyd::mapping::{HistogramOptions, Mapping};
+use tallyd::model::{Percentile, Policy, Row, Statistics, Value};
+use tallyd::resolve::{Excess, Limits, OverflowLimit};
 
 use crate::exporter::Exporter;
-use crate::pipeline;
+use crate::pipeline::{self, Pipeline};
 
 /// Returns settings with these rules in YAML. If the rules say nothing, series have two percentiles, two bounds and a
 /// time-to-live of one minute.
@@ -266,4 +267,70 @@ fn series_that_returns_under_another_rule_gets_the_buckets_of_that_rule() {
     let page = exporter.text();
     assert!(page.contains("x_bucket{le=\"2\"} 1\nx_bucket{le=\"+Inf\"} 1\n"), "{page}");
     assert!(!page.contains("le=\"1\""), "{page}");
+}
+
+/// Returns the names and the values of all counters.
+fn counters(results: &IntervalResults) -> Vec<(String, f64)> {
+    let counter = |row: Row<'_>| match row.value {
+        Value::Counter(sum) => (format!("{:?}", row.series), *sum),
+        other => panic!("{other:?}"),
+    };
+    results.rows.iter().map(counter).collect()
+}
+
+#[test]
+fn series_of_a_rule_share_its_limit_and_the_excess_is_in_one_series() {
+    let yaml = |limit: usize| {
+        format!(
+            "mappings:\n- {{match: shop.*.*, name: \"shop_$1\", labels: {{id: $2}}, max_series: {limit}}}\n\
+             - {{match: api.*, name: api, labels: {{path: $1}}, max_series: 1}}\n"
+        )
+    };
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings(&yaml(3)));
+    let lines: Vec<_> = (0..10).map(|id| format!("shop.n{id}.{id}:1|c\napi.{id}:2|c")).collect();
+    pipeline.record(0, lines.join("\n"));
+    let results = pipeline.end_interval();
+    let expected = [
+        ("api|c|#path:0", 2.0),
+        ("api|c|#tallyd_overflow:true", 18.0),
+        ("shop_n0|c|#id:0", 1.0),
+        ("shop_n1|c|#id:1", 1.0),
+        ("shop_n2|c|#id:2", 1.0),
+        ("shop_overflow|c|#tallyd_overflow:true", 7.0),
+    ];
+    assert_eq!(counters(&results), expected.map(|(name, sum)| (name.to_owned(), sum)));
+    assert_eq!(results.counts.overflowed[OverflowLimit::RuleMaxSeries], 16);
+    let excess: Vec<_> = results.excess[Excess::Overflowed].iter().collect();
+    assert_eq!(excess, [("api", 9), ("shop_overflow", 7)]);
+    // With a higher limit, some of them get series of their own. The overflow series counts, too.
+    pipeline.reload(settings(&yaml(5)));
+    pipeline.end_interval();
+    pipeline.record(0, lines.join("\n"));
+    let shop: Vec<_> = counters(&pipeline.end_interval())
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("shop_"))
+        .map(|(_, sum)| sum)
+        .collect();
+    assert_eq!(shop.iter().sum::<f64>(), 10.0);
+    assert!(shop.len() > 4, "{shop:?}");
+}
+
+#[test]
+fn limit_of_a_rule_replaces_that_of_the_metric() {
+    let rules = "mappings:\n- {match: wide, name: wide, max_series: 50}\n";
+    let limits = Limits { series_per_metric: 10, ..Limits::default() };
+    let settings = ReloadableSettings { limits, ..settings(rules) };
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    for tag in 0..100 {
+        pipeline.record(0, format!("wide:1|c|#t:{tag}\nnarrow:1|c|#t:{tag}"));
+    }
+    let results = pipeline.end_interval();
+    let series = |name| results.rows.iter().filter(|row| row.series.name() == name).count();
+    assert_eq!([series("wide"), series("narrow")], [51, 11]);
+}
+
+#[test]
+fn rule_without_room_for_any_series_is_refused() {
+    let error = Mapping::from_yaml("mappings:\n- {match: a, name: a, max_series: 0}\n").unwrap_err();
+    assert!(error.to_string().contains("max_series must be at least 1; to record nothing"), "{error}");
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tallyd::aggregate::IngestCounts;
 use tallyd::model::{Event, Kind, RESERVED_PREFIX, Series};
 use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
+use tallyd::resolve::OverflowLimit;
 
 /// Everything that was sent for one series in an interval. A gauge also has its value from before.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,10 @@ pub(crate) struct Model {
     pub(crate) series: BTreeMap<Series, State>,
     pub(crate) events: Vec<Event>,
     pub(crate) counts: IngestCounts,
+    /// The largest number of series with tags that a metric may have.
+    pub(crate) max_series_per_metric: Option<usize>,
+    /// All series that ever had samples. None of them expires.
+    pub(crate) known: BTreeSet<Series>,
 }
 
 /// Returns the counts that the model has, too. The model does not notice samples that change no sum, because that
@@ -80,7 +85,26 @@ impl Model {
         notes.iter().for_each(|note| self.counts.noted[note] += 1);
     }
 
+    /// Returns the series that records a sample of `series`: itself, or the overflow series of its metric.
+    fn admit(&mut self, series: &Series) -> Series {
+        let is_tagged = |series: &Series| series.tags().next().is_some();
+        let is_of_metric = |other: &&Series| {
+            other.name() == series.name() && other.kind() == series.kind() && is_tagged(other)
+        };
+        let is_full = self
+            .max_series_per_metric
+            .is_some_and(|limit| self.known.iter().filter(is_of_metric).count() >= limit);
+        let mut admitted = series.clone();
+        if is_full && is_tagged(series) && !self.known.contains(series) {
+            self.counts.overflowed[OverflowLimit::MaxSeriesPerMetric] += 1;
+            admitted = Series::new(series.kind(), series.name(), &[("tallyd_overflow", "true")]);
+        }
+        self.known.insert(admitted.clone());
+        admitted
+    }
+
     fn add(&mut self, series: &Series, value: SampleValue<'_>, weight: f64) {
+        let series = self.admit(series);
         let state = self.series.entry(series.clone()).or_insert_with(|| match series.kind() {
             Kind::Counter => State::Counter(0.0),
             Kind::Gauge => State::Gauge(0.0),

@@ -141,12 +141,22 @@ impl Config {
                 statistics.native = None;
             }
         }
-        let AggregationSection { max_series, max_series_bytes, idle, .. } = &self.aggregation;
+        let AggregationSection {
+            max_series, max_series_bytes, max_series_per_metric, max_name, idle, ..
+        } = &self.aggregation;
         ReloadableSettings {
             mapping,
             policies: Policies::new(policies),
             idle: idle.reporting(),
-            limits: Limits { series: *max_series, bytes: max_series_bytes.get() },
+            limits: Limits {
+                series: *max_series,
+                bytes: max_series_bytes.get(),
+                series_per_metric: match *max_series_per_metric {
+                    0 => max_series.div_ceil(10),
+                    limit => limit,
+                },
+                name: max_name.get(),
+            },
             telemetry: self.telemetry.enabled,
         }
     }
@@ -209,6 +219,7 @@ impl Config {
             mapping,
             naming: self.exporters.prometheus.naming,
             max_line: self.listeners.tcp.max_line.get(),
+            max_name: self.aggregation.max_name.get(),
             format,
             is_numbered: false,
         }
@@ -322,9 +333,11 @@ mod tests {
         let config = with(&[]);
         assert_eq!(config.aggregation_options(), AggregationOptions::default());
         assert_eq!(config.aggregation.idle.reporting(), IdleReporting::default());
+        assert_eq!(config.reloadable_settings(Mapping::default()).limits, Limits::default());
         let explainer = config.explainer(Mapping::default(), explain::ExplainFormat::Text);
-        let Explainer { options, naming, max_line, .. } = Explainer::default();
-        assert_eq!((explainer.options, explainer.naming, explainer.max_line), (options, naming, max_line));
+        let Explainer { options, naming, max_line, max_name, .. } = Explainer::default();
+        assert_eq!((explainer.options, explainer.naming), (options, naming));
+        assert_eq!((explainer.max_line, explainer.max_name), (max_line, max_name));
     }
 
     #[test]
@@ -338,6 +351,8 @@ mod tests {
             "shutdown.timeout=1s",
             "aggregation.max_series=5",
             "aggregation.max_series_bytes=1MiB",
+            "aggregation.max_series_per_metric=5",
+            "aggregation.max_name=2KiB",
             "aggregation.idle.gauges=nothing",
             "aggregation.expire_after.set=2h",
             "exporters.prometheus.timings=native",

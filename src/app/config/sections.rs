@@ -102,6 +102,8 @@ sections! {
     pub(in crate::app) AggregationSection {
         #[reload] max_series: usize, 1..=100_000_000;
         #[reload] max_series_bytes: Size, "64KiB"..="1TiB";
+        #[reload] max_series_per_metric: usize, 0..=100_000_000;
+        #[reload] max_name: Size, "64B"..="1MiB";
         digits: usize, (1..=4, "4 takes about 10 MB for a series with many values");
         exact_values: usize, (0..=1_000_000, "each value takes 8 bytes in each series");
         exact_members: usize, (0..=1_000_000, "each member takes 8 bytes in each series");

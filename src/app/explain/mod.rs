@@ -36,6 +36,8 @@ pub struct Explainer {
     pub naming: Naming,
     /// The longest line that is accepted, in bytes.
     pub max_line: usize,
+    /// The longest name of a series that is accepted, in bytes.
+    pub max_name: usize,
     /// The format of the explanations.
     pub format: ExplainFormat,
     /// Whether the text for a rejected line has the number of the line.
@@ -50,6 +52,7 @@ impl Default for Explainer {
             mapping: Mapping::default(),
             naming: Naming::Prometheus,
             max_line: 64 << 10,
+            max_name: 1 << 10,
             format: ExplainFormat::Text,
             is_numbered: false,
         }
@@ -116,11 +119,12 @@ impl Explainer {
         match protocol::parse(line, self.options.dialects) {
             Err(error) => self.reject(line, error.reason(), error.offset(), number),
             Ok(parsed) => {
-                let Self { options, mapping, naming, format, .. } = self;
+                let Self { options, mapping, naming, max_name, format, .. } = self;
                 let text = match format {
                     ExplainFormat::Json => Meaning::new(&parsed, options, mapping).to_json(),
                     ExplainFormat::Text => {
-                        Describer { options, mapping, naming: *naming }.describe(line, &parsed)
+                        Describer { options, mapping, naming: *naming, max_name: *max_name }
+                            .describe(line, &parsed)
                     }
                 };
                 Explanation { text, is_rejected: false }

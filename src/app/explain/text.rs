@@ -40,6 +40,7 @@ pub(super) struct Describer<'a> {
     pub(super) options: &'a AggregationOptions,
     pub(super) mapping: &'a Mapping,
     pub(super) naming: Naming,
+    pub(super) max_name: usize,
 }
 
 impl Describer<'_> {
@@ -86,7 +87,11 @@ impl Describer<'_> {
                     if scale != 1.0 {
                         push_field(text, "scale", &scale.to_string());
                     }
-                    self.push_series(text, &Series::from_identity(identities.identity()));
+                    let series = Series::from_identity(identities.identity());
+                    self.push_series(text, &series);
+                    if series.name().len() > self.max_name {
+                        push_refusal(text, RefuseReason::NameTooLong);
+                    }
                 }
                 Err(reason) => push_refusal(text, reason),
             }
