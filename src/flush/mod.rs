@@ -5,9 +5,12 @@ mod catalog;
 mod expiry;
 mod flusher;
 mod merge;
+mod saved_series;
 mod schedule;
 mod telemetry;
 
 pub use aggregator::{Aggregator, IdleReporting, IntervalResults, ReloadableSettings};
-pub(crate) use flusher::{Deliver, Drain, Flusher, Reload};
+pub use saved_series::{LiveSeries, RestoredSeries, SavedSeries};
+
+pub(crate) use flusher::{CLOCK_ORIGIN, Deliver, Drain, Flusher, Reload};
 pub(crate) use schedule::{Ended, Schedule};

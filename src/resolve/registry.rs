@@ -225,7 +225,17 @@ impl Registry {
             return Ok(id);
         }
         inner.check_room(identity, self.room())?;
+        let policy = HeldPolicy::assigned(policy);
         Ok(inner.register(kind, hash, identity, policy, &self.hasher))
+    }
+
+    /// Registers a series of an earlier process, whatever the limits are. If the series exceed a limit, idle ones give way
+    /// at the end of the interval.
+    pub(crate) fn restore(&self, kind: AggregateKind, identity: &str, policy: HeldPolicy) -> SeriesId {
+        let hash = self.hasher.hash_one(identity);
+        let mut inner = self.inner.write();
+        let known = inner.find(kind, hash, identity);
+        known.unwrap_or_else(|| inner.register(kind, hash, identity, policy, &self.hasher))
     }
 
     /// Runs `work` while the registry is locked.
@@ -381,7 +391,7 @@ impl Inner {
         kind: AggregateKind,
         hash: u64,
         identity: &str,
-        policy: PolicyId,
+        held: HeldPolicy,
         hasher: &RandomState,
     ) -> SeriesId {
         let Self { identities: texts, kinds, series, bytes } = self;
@@ -390,7 +400,6 @@ impl Inner {
             *bytes += identity.len();
         }
         let Numbers { tables, identities, policies, free, added, .. } = &mut kinds[kind];
-        let held = HeldPolicy::assigned(policy);
         let id = free.pop().unwrap_or_else(|| {
             identities.push(StringRef::NONE);
             policies.push(held);

@@ -247,6 +247,7 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
             "listeners.tcp.bind=127.0.0.1:0",
             "exporters.textfile.enabled=true",
             &path("exporters.textfile.path", "tallyd.prom"),
+            &path("state.path", "state"),
         ],
     );
     daemon.stop();

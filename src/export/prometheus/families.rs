@@ -144,6 +144,11 @@ impl Families {
         &mut self.members[number as usize]
     }
 
+    /// Returns all members, in the order of their numbers.
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
     pub(super) fn families_mut(&mut self) -> impl Iterator<Item = &mut Family> {
         self.list.iter_mut()
     }
