@@ -173,6 +173,14 @@ impl Families {
         })
     }
 
+    /// Makes room for new members. A table that grows step by step hashes each name several times.
+    pub(super) fn reserve(&mut self, members: usize) {
+        self.members.reserve(members);
+        self.unsorted.reserve(members);
+        let key = |number: &u32| self.hasher.hash_one(sort_key(&self.list, &self.members, *number));
+        self.by_labels.reserve(members, key);
+    }
+
     /// Adds a family, whose name must be new, and returns its number.
     pub(super) fn open(&mut self, family: Family) -> u32 {
         let number = self.list.len() as u32;

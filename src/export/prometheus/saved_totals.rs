@@ -274,6 +274,7 @@ impl Totals {
         placements.iter().for_each(|(series, placement)| {
             series_of[placement.member as usize].get_or_insert(series);
         });
+        self.families.reserve(series_of.iter().flatten().count());
         let members = members.into_iter().zip(&series_of);
         let numbers: Vec<_> =
             members.map(|(member, series)| self.restore_member(member, (*series)?, &policies)).collect();
