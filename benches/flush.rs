@@ -1,4 +1,4 @@
-//! Measures the flush, and the rendering of snapshots.
+//! Measures the flush, the rendering of snapshots, and the encoding of the state that outlives the process.
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod pipeline;
@@ -6,15 +6,17 @@ mod traffic;
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parking_lot::Mutex;
 use pipeline::{counters, timings, with_percentiles};
 use strum::VariantArray;
-use tallyd::aggregate::Shard;
-use tallyd::export::prometheus::{self, Naming, Totals};
+use tallyd::aggregate::{AggregationOptions, Shard};
+use tallyd::export::prometheus::{self, Naming, SavedTotals, Totals};
 use tallyd::export::{Console, ConsoleFormat, Exporter};
-use tallyd::model::Named;
+use tallyd::flush::{Aggregator, ReloadableSettings, SavedSeries};
+use tallyd::model::{Named, Telemetry};
 
 fn flush(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("flush");
@@ -86,9 +88,44 @@ fn render(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Measures how long a million counters and their totals take to encode at a write of the state, and to decode and
+/// restore at a start. The time of the disk comes on top.
+fn state(criterion: &mut Criterion) {
+    const SERIES: usize = 1_000_000;
+    let mut group = criterion.benchmark_group("state");
+    group.sample_size(10).throughput(Throughput::Elements(SERIES as u64));
+    let now = Duration::from_hours(1);
+    let aggregator = || {
+        let settings = ReloadableSettings { telemetry: false, ..ReloadableSettings::default() };
+        Aggregator::new(AggregationOptions::default(), settings, Telemetry::default())
+    };
+    let mut earlier = aggregator();
+    let shard = earlier.add_shard();
+    counters(&shard, SERIES);
+    let mut totals = Totals::new(Naming::Prometheus);
+    let results = earlier.end_interval(now);
+    totals.add(&results.into_snapshot(SystemTime::UNIX_EPOCH + now, Duration::from_secs(10)));
+    let encode = || (earlier.live_series(now).encode(), totals.encode());
+    let (series, members) = encode();
+    println!("state/counters/1M takes {} bytes", series.len() + members.len());
+    group.bench_function("encode/counters/1M", |bencher| bencher.iter_with_large_drop(encode));
+    group.bench_function("restore/counters/1M", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let mut later = aggregator();
+            let saved = SavedSeries::decode(&series).unwrap();
+            assert_eq!(later.restore(&saved, Duration::ZERO, now).alive, SERIES);
+            let mut totals = Totals::new(Naming::Prometheus);
+            let saved = SavedTotals::decode(&members).unwrap();
+            assert!(totals.restore(saved, Duration::ZERO, later.series()));
+            (later, totals)
+        });
+    });
+    group.finish();
+}
+
 fn four_tags(id: usize) -> String {
     format!("env:prod,region:eu-west-1,endpoint:{id:05},status:{}", 200 + id % 4)
 }
 
-criterion_group!(benches, flush, render);
+criterion_group!(benches, flush, render, state);
 criterion_main!(benches);

@@ -8,6 +8,12 @@ use crate::resolve::SeriesId;
 /// The number of locks that share the gauges, so that two receivers seldom compete for one.
 const STRIPES: usize = 64;
 
+/// The interval before the first one. Gauges of an earlier process had their latest sample in it.
+pub(crate) const INTERVAL_BEFORE_START: u32 = 1;
+
+/// The first interval of the process.
+pub(crate) const FIRST_INTERVAL: u32 = INTERVAL_BEFORE_START + 1;
+
 /// The current value of each gauge.
 ///
 /// Changes such as `+5` need one order across all receivers, so gauges are the only aggregates that shards share. The

@@ -9,7 +9,7 @@ use foldhash::quality::RandomState;
 use super::AggregationOptions;
 use super::columns::{Columns, Lengths, Recycled};
 use super::counts::IngestCounts;
-use super::gauges::Gauges;
+use super::gauges::{FIRST_INTERVAL, Gauges};
 use crate::mapping::Mapping;
 use crate::model::{Kind, SERVICE_CHECK, finite};
 use crate::protocol::{
@@ -47,7 +47,7 @@ pub struct Shard {
     shared: Arc<SharedState>,
     resolver: Resolver,
     columns: Columns,
-    /// The number of the open interval, from 1.
+    /// The number of the open interval, from [`FIRST_INTERVAL`].
     interval: u32,
 }
 
@@ -120,12 +120,12 @@ impl ShardReset {
 }
 
 impl Shard {
-    /// Creates a shard without series, in interval 1.
+    /// Creates a shard without series, in the first interval.
     pub(crate) fn new(shared: Arc<SharedState>, mapping: Arc<Mapping>) -> Self {
         Self {
             resolver: Resolver::new(&shared.options.resolve, mapping),
             columns: Columns::new(&shared.options),
-            interval: 1,
+            interval: FIRST_INTERVAL,
             shared,
         }
     }

@@ -22,15 +22,17 @@ use crate::app::health::FlushHealth;
 use crate::app::log::{self, Log};
 use crate::app::service_manager::{ServiceManager, State};
 use crate::app::signals::Signals;
+use crate::app::state::{Restoring, StateSchedule};
 use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
-use crate::flush::{Aggregator, Deliver, Drain, Flusher, Reload, Schedule};
+use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
-use crate::listen::{self, DrainRequests, HeldSockets, Listeners};
+use crate::listen::{self, CountedDrops, DrainRequests, HeldSockets, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Snapshot, Telemetry};
 use crate::net::{ThreadEnd, ThreadEnds, Threads};
+use crate::state::{StateFile, StateHandle, StateKeeper, StateTelemetry};
 
 /// The reason why the daemon could not start, or ended unexpectedly.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -204,6 +206,8 @@ struct Pipeline {
     commands: mpsc::Sender<Reload>,
     flusher: JoinHandle<()>,
     exporters: Vec<ExporterHandle>,
+    /// `None` if no state outlives the process.
+    state: Option<StateHandle>,
     health: Arc<FlushHealth>,
     service_manager: ServiceManager,
     reload_telemetry: ReloadTelemetry,
@@ -226,22 +230,41 @@ impl Pipeline {
         let (reload_sender, reload_requests) = channel::channel(1);
         let interval = config.flush.interval.get();
         let health = Arc::new(FlushHealth::new(interval));
-        let mut exporters = Exporters { telemetry, threads, handles: Vec::new(), queues: Vec::new() };
-        let (closed_sender, output_closed) = channel::channel(1);
         let (mut listening, mut serving) = (config.listening(&held.listeners()), config.serving());
         descriptors::limit_connections(descriptors::raise_limit(), &mut listening, &mut serving);
-        let endpoint = exporters.start(config, serving, &health, reload_sender, closed_sender)?;
-        let Exporters { handles, queues, .. } = exporters;
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
         let settings = config.reloadable_settings(mapping);
         let mut aggregator = Aggregator::new(config.aggregation_options(), settings, telemetry.clone());
+        // From here on, the kernel keeps datagrams that arrive while the state is read.
         let opened = listen::open(listening, held)?;
+        let drops = CountedDrops::default();
+        let state_options = config.state();
+        let file = state_options.as_ref().map(|options| StateFile::open(&options.path)).transpose()?;
+        let saved = file.as_ref().and_then(StateFile::read);
+        let mut restoring = Restoring::default();
+        let mut keeper = file.map(|file| {
+            let telemetry = StateTelemetry::register(telemetry);
+            if let Some(saved) = &saved {
+                restoring = Restoring::new(&file, saved, &mut aggregator, &drops, &telemetry);
+            }
+            StateKeeper::new(file, telemetry)
+        });
+        let state_schedule = keeper
+            .as_mut()
+            .zip(state_options)
+            .map(|(keeper, options)| StateSchedule::new(keeper, &options, drops.clone()));
+        let (handles, queues) = (Vec::new(), Vec::new());
+        let mut exporters = Exporters { telemetry, threads, restoring, keeper, handles, queues };
+        let (closed_sender, output_closed) = channel::channel(1);
+        let endpoint = exporters.start(config, serving, &health, reload_sender, closed_sender)?;
+        let Exporters { handles, queues, keeper, .. } = exporters;
+        let state = keeper.map(|keeper| keeper.start(threads)).transpose()?;
         let schedule = Schedule::new(interval, Instant::now(), SystemTime::now());
         let drains = DrainRequests::default();
-        let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains)?;
-        let delivery = Delivery { queues, health: Arc::clone(&health) };
+        let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains, &drops)?;
+        let delivery = Delivery { queues, state: state_schedule, health: Arc::clone(&health) };
         let flusher = Flusher::new(aggregator, schedule, drains.clone(), telemetry, delivery);
         let (commands, received) = mpsc::channel();
         let flusher = threads.spawn("flush", move || flusher.run(&received))?;
@@ -262,6 +285,7 @@ impl Pipeline {
             commands,
             flusher,
             exporters: handles,
+            state,
             health,
             service_manager,
             reload_telemetry,
@@ -396,12 +420,27 @@ impl Pipeline {
         self.exporters.iter().for_each(|exporter| exporter.close(deadline));
         let finished = self.exporters.into_iter().map(|exporter| exporter.finish(deadline));
         let undelivered: Vec<_> = finished.filter_map(Result::err).map(|error| error.to_string()).collect();
+        let patience = self.shutdown_timeout.max(SHORTEST_STATE_TIMEOUT);
+        let saved = self.state.map_or(Ok(()), |state| state.finish(patience));
+        let mut failures = Vec::new();
         if !undelivered.is_empty() {
-            return Err(format!("the last interval may be lost: {}", undelivered.join(", ")).into());
+            failures.push(format!("the last interval may be lost: {}", undelivered.join(", ")));
+        }
+        if let Err(reason) = saved {
+            failures.push(format!(
+                "the state of the stop was not written: {reason}; gauges and totals continue from the state before"
+            ));
+        }
+        if !failures.is_empty() {
+            return Err(failures.join("; ").into());
         }
         flushed.map_err(|_| "the flush panicked; the open interval is lost".into())
     }
 }
+
+/// The shortest time that the write of the state may take at a stop. `shutdown.timeout` is about slow readers, and may be
+/// too short for a disk.
+const SHORTEST_STATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Drain for DrainRequests {
     fn drain(&self, lateness: Option<Duration>) {
@@ -409,15 +448,22 @@ impl Drain for DrainRequests {
     }
 }
 
-/// Hands snapshots to all exporters.
+/// Hands snapshots to all exporters, and now and then the state to its keeper.
 struct Delivery {
     queues: Vec<ExporterQueue>,
+    state: Option<StateSchedule>,
     health: Arc<FlushHealth>,
 }
 
 impl Deliver for Delivery {
-    fn deliver(&mut self, snapshot: &Arc<Snapshot>) {
-        self.queues.iter_mut().for_each(|exporter| exporter.deliver(snapshot));
+    fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_last: bool, live: impl FnOnce() -> LiveSeries) {
+        let due = self.state.as_mut().and_then(|state| state.is_due(is_last).then_some(state));
+        // At a stop, exporters hand over their state anyway.
+        let is_saved = due.is_some() && !is_last;
+        self.queues.iter_mut().for_each(|exporter| exporter.deliver(snapshot, is_saved));
+        if let Some(state) = due {
+            state.hand_over(live());
+        }
         self.health.flushed(snapshot);
     }
 }
@@ -448,6 +494,9 @@ impl ReloadTelemetry {
 struct Exporters<'a> {
     telemetry: &'a Telemetry,
     threads: &'a Threads,
+    restoring: Restoring<'a>,
+    /// The keeper of the state. `None` if no state outlives the process.
+    keeper: Option<StateKeeper>,
     handles: Vec<ExporterHandle>,
     queues: Vec<ExporterQueue>,
 }
@@ -475,7 +524,8 @@ impl Exporters<'_> {
         }
         let naming = config.exporters.prometheus.naming;
         if textfile.enabled {
-            let totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
+            let mut totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
+            self.restoring.continue_totals("textfile", &mut totals);
             self.add(Textfile::new(
                 textfile.path.clone(),
                 textfile.on_exit,
@@ -485,7 +535,9 @@ impl Exporters<'_> {
         }
         let Some(serving) = serving else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
-        let totals = Totals::new(naming).with_created_lines(config.exporters.prometheus.openmetrics_created);
+        let mut totals =
+            Totals::new(naming).with_created_lines(config.exporters.prometheus.openmetrics_created);
+        self.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
         let endpoint = Endpoint::start(&serving, totals, health, reloads, (self.telemetry, self.threads))?;
         let started = (endpoint.address(), endpoint.protection());
@@ -493,8 +545,10 @@ impl Exporters<'_> {
         Ok(Some(started))
     }
 
-    fn add(&mut self, exporter: impl Exporter) -> io::Result<()> {
-        let (handle, queue) = ExporterHandle::start(exporter, self.telemetry, self.threads)?;
+    fn add<E: Exporter>(&mut self, exporter: E) -> io::Result<()> {
+        let keeper = self.keeper.as_mut().filter(|_| E::KEEPS_TOTALS);
+        let state = keeper.map(|keeper| keeper.add_owner(exporter.name()));
+        let (handle, queue) = ExporterHandle::start(exporter, state, self.telemetry, self.threads)?;
         self.handles.push(handle);
         self.queues.push(queue);
         Ok(())

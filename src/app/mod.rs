@@ -12,6 +12,7 @@ mod log;
 mod send;
 mod service_manager;
 mod signals;
+mod state;
 mod terminal;
 
 use std::ffi::OsStr;

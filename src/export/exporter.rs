@@ -25,6 +25,11 @@ pub trait Exporter: Send + 'static {
     /// Fails if the snapshot could not be delivered as a whole.
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError>;
 
+    /// Returns the state that outlives the process, if the exporter has any.
+    fn state(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Ends the exporter after the last snapshot. tallyd waits for it at most `patience`.
     ///
     /// # Errors

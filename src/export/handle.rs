@@ -15,6 +15,7 @@ use super::exporter::Exporter;
 use super::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{Counter, Repeated, Snapshot, Telemetry, Thinned};
 use crate::net::Threads;
+use crate::state::PartSender;
 
 /// The number of snapshots that wait for a slow exporter. If one more arrives, the oldest is dropped.
 const QUEUE: usize = 4;
@@ -23,7 +24,7 @@ const QUEUE: usize = 4;
 #[derive(Debug)]
 pub(crate) struct ExporterQueue {
     name: &'static str,
-    snapshots: async_channel::Sender<Arc<Snapshot>>,
+    snapshots: async_channel::Sender<Queued>,
     snapshots_dropped: Counter,
     samples_undelivered: Counter,
     /// The samples of the snapshots that the exporter has not handled yet.
@@ -31,22 +32,32 @@ pub(crate) struct ExporterQueue {
     dropped: Thinned,
 }
 
+/// A snapshot in the queue of an exporter.
+#[derive(Debug)]
+struct Queued {
+    snapshot: Arc<Snapshot>,
+    /// Whether the exporter hands over its state after this snapshot.
+    is_saved: bool,
+}
+
 impl ExporterQueue {
     /// Puts a snapshot into the exporter's queue without waiting. If the queue is full, the oldest snapshot is dropped.
-    pub(crate) fn deliver(&mut self, snapshot: &Arc<Snapshot>) {
+    /// If `is_saved` is true, the exporter hands over its state after this snapshot.
+    pub(crate) fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_saved: bool) {
         self.waiting.fetch_add(snapshot.overview.samples, Relaxed);
-        let (dropped, reason) = match self.snapshots.force_send(Arc::clone(snapshot)) {
+        let queued = Queued { snapshot: Arc::clone(snapshot), is_saved };
+        let (dropped, reason) = match self.snapshots.force_send(queued) {
             Ok(None) => (None, "its queue was full"),
             Ok(oldest) => (oldest, "it is too slow, and loses the oldest snapshot of its queue"),
             Err(closed) => (Some(closed.into_inner()), "its thread has ended"),
         };
-        if let Some(snapshot) = &dropped {
+        if let Some(Queued { snapshot, .. }) = &dropped {
             self.snapshots_dropped.increment();
             self.samples_undelivered.add(snapshot.overview.samples);
             self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
         }
         let logged = match dropped {
-            Some(snapshot) => self.dropped.add(snapshot.overview.samples),
+            Some(Queued { snapshot, .. }) => self.dropped.add(snapshot.overview.samples),
             None => self.dropped.rest(),
         };
         if let Some(Repeated { times, amount }) = logged {
@@ -66,7 +77,7 @@ impl ExporterQueue {
 pub(crate) struct ExporterHandle {
     name: &'static str,
     /// Closes the queue at the stop, even if the flush has panicked.
-    snapshots: async_channel::Sender<Arc<Snapshot>>,
+    snapshots: async_channel::Sender<Queued>,
     /// The time by which the exporter must finish. It is set when no more snapshots come.
     deadline: Arc<OnceLock<Instant>>,
     waiting: Arc<AtomicU64>,
@@ -89,13 +100,15 @@ impl fmt::Display for Undelivered {
 }
 
 impl ExporterHandle {
-    /// Starts the thread of an exporter and registers its counters.
+    /// Starts the thread of an exporter and registers its counters. The exporter hands over its state through `state`, if
+    /// it has any.
     ///
     /// # Errors
     ///
     /// Fails if the system cannot start a thread.
     pub(crate) fn start(
         exporter: impl Exporter,
+        state: Option<PartSender>,
         telemetry: &Telemetry,
         threads: &Threads,
     ) -> io::Result<(Self, ExporterQueue)> {
@@ -107,6 +120,7 @@ impl ExporterHandle {
         let samples_undelivered = telemetry.counter("samples_undelivered", &tags);
         let thread = ExporterThread {
             exporter,
+            state,
             snapshots: queue,
             deadline: Arc::clone(&deadline),
             exporting: None,
@@ -164,7 +178,8 @@ impl ExporterHandle {
 /// The thread that runs an exporter.
 struct ExporterThread<E> {
     exporter: E,
-    snapshots: async_channel::Receiver<Arc<Snapshot>>,
+    state: Option<PartSender>,
+    snapshots: async_channel::Receiver<Queued>,
     deadline: Arc<OnceLock<Instant>>,
     /// The samples of the snapshot that is being exported.
     exporting: Option<u64>,
@@ -188,7 +203,7 @@ impl<E: Exporter> ExporterThread<E> {
         // True if the latest message says that exporting fails.
         let mut is_failing = false;
         let mut last = Ok(());
-        while let Ok(snapshot) = self.snapshots.recv_blocking() {
+        while let Ok(Queued { snapshot, is_saved }) = self.snapshots.recv_blocking() {
             self.exporting = Some(snapshot.overview.samples);
             last = match self.exporter.export(&snapshot) {
                 Ok(outcome) => {
@@ -218,10 +233,22 @@ impl<E: Exporter> ExporterThread<E> {
             };
             self.exporting = None;
             self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
+            if is_saved {
+                self.hand_over_state();
+            }
         }
+        self.hand_over_state();
         let deadline = self.deadline.get().copied().unwrap_or_else(Instant::now);
         let finished = self.exporter.finish(deadline.saturating_duration_since(Instant::now()));
         last.and(finished.map_err(|error| error.to_string()))
+    }
+
+    fn hand_over_state(&self) {
+        if let Some(sender) = &self.state
+            && let Some(state) = self.exporter.state()
+        {
+            sender.hand_over(|| state);
+        }
     }
 
     fn count(&self, ExportOutcome { quarantined, merged, absorbed }: ExportOutcome) {
@@ -240,7 +267,7 @@ impl<E> Drop for ExporterThread<E> {
         // From now on, the flush counts the snapshots that it cannot deliver.
         self.snapshots.close();
         let queued = std::iter::from_fn(|| self.snapshots.try_recv().ok());
-        for samples in queued.map(|snapshot| snapshot.overview.samples).chain(self.exporting) {
+        for samples in queued.map(|queued| queued.snapshot.overview.samples).chain(self.exporting) {
             self.errors.increment();
             self.samples_undelivered.add(samples);
         }
@@ -302,7 +329,7 @@ mod tests {
             let telemetry = Telemetry::default();
             let fake = FakeExporter { taken, outcomes: commands };
             let threads = Threads::new().0;
-            let (handle, queue) = ExporterHandle::start(fake, &telemetry, &threads).unwrap();
+            let (handle, queue) = ExporterHandle::start(fake, None, &telemetry, &threads).unwrap();
             Self { handle, queue, taken: takes, outcomes, telemetry }
         }
 
@@ -329,9 +356,9 @@ mod tests {
     #[test]
     fn exporter_that_hangs_loses_its_oldest_snapshots_which_are_counted() {
         let mut fixture = Fixture::new();
-        fixture.queue.deliver(&snapshot(0));
+        fixture.queue.deliver(&snapshot(0), false);
         assert_eq!(fixture.taken.recv(), Ok(0));
-        (1..=6).for_each(|number| fixture.queue.deliver(&snapshot(number)));
+        (1..=6).for_each(|number| fixture.queue.deliver(&snapshot(number), false));
         let lost = [
             count("samples_undelivered|c|#exporter:fake", 20.0),
             count("snapshots_dropped|c|#exporter:fake", 2.0),
@@ -347,11 +374,11 @@ mod tests {
     fn failures_are_counted_and_the_exporter_gets_the_next_snapshot() {
         let mut fixture = Fixture::new();
         for (number, outcome) in [Err(()), Ok(ExportOutcome::default()), Err(())].into_iter().enumerate() {
-            fixture.queue.deliver(&snapshot(number as u64));
+            fixture.queue.deliver(&snapshot(number as u64), false);
             assert_eq!(fixture.taken.recv(), Ok(number as u64));
             fixture.outcomes.send(outcome).unwrap();
         }
-        fixture.queue.deliver(&snapshot(3));
+        fixture.queue.deliver(&snapshot(3), false);
         assert_eq!(fixture.taken.recv(), Ok(3));
         let lost = [
             count("samples_undelivered|c|#exporter:fake", 20.0),
@@ -367,7 +394,7 @@ mod tests {
         outcome.quarantined[QuarantineReason::NameTaken] = 2;
         outcome.merged[MergeReason::Labels] = 3;
         for _ in 0..2 {
-            fixture.queue.deliver(&snapshot(0));
+            fixture.queue.deliver(&snapshot(0), false);
             fixture.outcomes.send(Ok(outcome)).unwrap();
         }
         fixture.handle.close(later());
@@ -384,9 +411,9 @@ mod tests {
         let Fixture { handle, mut queue, taken, outcomes, telemetry } = Fixture::new();
         drop((taken, outcomes));
         // The fake exporter panics, because it cannot report this snapshot.
-        queue.deliver(&snapshot(0));
+        queue.deliver(&snapshot(0), false);
         assert_eq!(handle.ended.recv(), Err(mpsc::RecvError));
-        (1..=3).for_each(|number| queue.deliver(&snapshot(number)));
+        (1..=3).for_each(|number| queue.deliver(&snapshot(number), false));
         let mut lost = Vec::new();
         telemetry.read(|_, series, value| {
             if series.kind() == Kind::Counter && value != Value::Counter(0.0) {
@@ -403,7 +430,7 @@ mod tests {
     #[test]
     fn finish_stops_waiting_for_an_exporter_that_hangs() {
         let mut fixture = Fixture::new();
-        fixture.queue.deliver(&snapshot(0));
+        fixture.queue.deliver(&snapshot(0), false);
         assert_eq!(fixture.taken.recv(), Ok(0));
         let undelivered = fixture.handle.finish(Instant::now()).unwrap_err();
         assert_eq!(
@@ -417,7 +444,7 @@ mod tests {
         for (outcomes, is_delivered) in [([Err(()), Ok(())], true), ([Ok(()), Err(())], false)] {
             let mut fixture = Fixture::new();
             for outcome in outcomes {
-                fixture.queue.deliver(&snapshot(0));
+                fixture.queue.deliver(&snapshot(0), false);
                 fixture.outcomes.send(outcome.map(|()| ExportOutcome::default())).unwrap();
             }
             assert_eq!(fixture.handle.finish(later()).is_ok(), is_delivered);

@@ -118,6 +118,10 @@ impl Exporter for Textfile {
             .map_err(|error| ExportError::new(format!("cannot write {}", self.path.display()), error))
     }
 
+    fn state(&self) -> Option<Vec<u8>> {
+        Some(self.totals.encode())
+    }
+
     fn finish(&mut self, _: Duration) -> Result<(), ExportError> {
         match self.on_exit {
             OnExit::Keep => Ok(()),

@@ -10,14 +10,18 @@ use super::catalog::Catalog;
 use super::expiry::{Expiry, seconds};
 use super::merge::{Interval, Merged, Merger};
 use super::name_series::NameSeries;
+use super::saved_series::{LiveSeries, RestoredSeries, SavedSeries, idle_for};
 use super::telemetry::{IngestTelemetry, OwnSeries};
 use super::top_names::TopLists;
 use crate::aggregate::{
-    AggregationOptions, Columns, ExcessNames, IngestCounts, Shard, ShardReset, SharedState,
+    AggregationOptions, Columns, ExcessNames, FIRST_INTERVAL, INTERVAL_BEFORE_START, IngestCounts, Shard,
+    ShardReset, SharedState,
 };
 use crate::mapping::Mapping;
-use crate::model::{Event, Kind, Overview, Policies, PolicyId, Rows, Series, Snapshot, Telemetry, Value};
-use crate::resolve::{Excess, Limits, Usage};
+use crate::model::{
+    Event, HeldPolicy, Kind, Overview, Policies, PolicyId, Rows, Series, Snapshot, Telemetry, Value,
+};
+use crate::resolve::{AggregateKind, Excess, Limits, Usage};
 
 /// The number of slots that `rotate` prepares under one hold of a shard's lock, which takes a few microseconds.
 const SLOTS_PER_STEP: usize = 4096;
@@ -78,7 +82,7 @@ pub struct Aggregator {
     shards: Vec<Arc<Mutex<Shard>>>,
     /// One set of empty columns per shard. The next interval is recorded in them.
     spares: Vec<Columns>,
-    /// The number of the open interval, counted from 1.
+    /// The number of the open interval, counted from [`FIRST_INTERVAL`].
     interval: u32,
     rules: Rules,
     /// The rules that take effect with the next interval.
@@ -143,7 +147,7 @@ impl Aggregator {
             shared,
             shards: Vec::new(),
             spares: Vec::new(),
-            interval: 1,
+            interval: FIRST_INTERVAL,
             rules: Rules { mapping: Arc::new(mapping), policies: Arc::new(policies) },
             next_rules: None,
             idle,
@@ -158,12 +162,72 @@ impl Aggregator {
 
     /// Adds a shard for one receiver. All shards must be added before the first interval ends.
     pub fn add_shard(&mut self) -> Arc<Mutex<Shard>> {
-        debug_assert_eq!(self.interval, 1, "a later shard would miss intervals");
+        debug_assert_eq!(self.interval, FIRST_INTERVAL, "a later shard would miss intervals");
         let mapping = Arc::clone(&self.rules.mapping);
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&self.shared), mapping)));
         self.shards.push(Arc::clone(&shard));
         self.spares.push(Columns::new(&self.shared.options));
         shard
+    }
+
+    /// Returns the state of the series after the latest interval, which ended at `now`.
+    #[must_use]
+    pub fn live_series(&self, now: Duration) -> LiveSeries {
+        let now = seconds(now);
+        let mut gauges = Vec::new();
+        self.shared.gauges.read(self.interval - 1, |id, reading| {
+            gauges.push((self.catalog.position(AggregateKind::Gauge, id), reading.value));
+        });
+        LiveSeries {
+            policies: Arc::clone(&self.rules.policies),
+            series: Arc::clone(self.catalog.series()),
+            policy_ids: Arc::clone(self.catalog.policies()),
+            idle: self.catalog.idle(now),
+            gauges,
+        }
+    }
+
+    /// Returns all live series in sorted order.
+    #[must_use]
+    pub fn series(&self) -> &Arc<Vec<Series>> {
+        self.catalog.series()
+    }
+
+    /// Makes the series of an earlier process alive again, before the first line arrives. They count as idle, and gauges
+    /// keep their values. A series whose lifetime ended during `downtime` stays away. `now` is as for
+    /// [`end_interval`](Self::end_interval), and must be later than any series has been idle.
+    ///
+    /// As after a reload, a series keeps its policy if the rules contain an equal one, until a line names it.
+    pub fn restore(&mut self, saved: &SavedSeries<'_>, downtime: Duration, now: Duration) -> RestoredSeries {
+        debug_assert_eq!(self.interval, FIRST_INTERVAL, "samples may have arrived");
+        let policies = Arc::clone(&self.rules.policies);
+        let carried = policies.carried_from(&saved.policies);
+        let SharedState { registry, gauges, .. } = &*self.shared;
+        let mut restored = Vec::with_capacity(saved.rows.len());
+        let mut idle = Usage::default();
+        for row in &saved.rows {
+            let policy = HeldPolicy::assigned(row.policy()).carry_over(&carried);
+            let kind = Series::kind_of(row.identity);
+            let idle_for = idle_for(row, downtime);
+            if u64::from(idle_for) >= policies.get(policy.id()).expire_after[kind as usize].as_secs() {
+                continue;
+            }
+            let aggregate = AggregateKind::of(kind);
+            let id = registry.restore(aggregate, row.identity, policy);
+            if let Some(value) = row.gauge {
+                gauges.set(id, INTERVAL_BEFORE_START, value);
+            }
+            idle.series += 1;
+            idle.bytes += row.identity.len();
+            restored.push((aggregate, id, seconds(now).saturating_sub(idle_for)));
+        }
+        self.catalog.update(registry, seconds(now));
+        for &(aggregate, id, seen) in &restored {
+            self.catalog.mark_seen(aggregate, id, seen);
+        }
+        // New series may take the room of restored ones in the first interval already.
+        registry.set_idle(idle);
+        RestoredSeries { alive: restored.len(), expired: saved.rows.len() - restored.len() }
     }
 
     /// Returns the rules of the latest settings.
@@ -365,6 +429,7 @@ fn take_excess(columns: &mut [Columns]) -> EnumMap<Excess, ExcessNames> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Policy;
 
     #[test]
     fn a_telemetry_gauge_without_a_value_keeps_its_number() {
@@ -383,5 +448,85 @@ mod tests {
         let value = |name| rows.iter().find(|row| row.series.name() == name).map(|row| row.value.clone());
         assert_eq!(value("tallyd.unset"), Some(Value::Gauge(1.0)));
         assert_eq!(value("client"), Some(Value::Gauge(7.0)));
+    }
+
+    /// Returns an aggregator whose series expire after an hour, except counters.
+    fn aggregator(limits: Limits) -> Aggregator {
+        let settings = ReloadableSettings { limits, ..ReloadableSettings::default() };
+        Aggregator::new(AggregationOptions::default(), settings, Telemetry::default())
+    }
+
+    fn rows(aggregator: &mut Aggregator, now: Duration) -> Vec<(String, Value)> {
+        let rows = aggregator.end_interval(now).rows;
+        rows.iter().map(|row| (format!("{:?}", row.series), row.value.clone())).collect()
+    }
+
+    #[test]
+    fn restored_gauges_keep_their_values_and_idle_times_go_on() {
+        const HOUR: Duration = Duration::from_hours(1);
+        let mut earlier = aggregator(Limits::default());
+        let shard = earlier.add_shard();
+        shard.lock().record(b"old:1|g\ncounter:1|c\nset:1|s");
+        earlier.end_interval(HOUR);
+        shard.lock().record(b"gauge:100|g\ngauge:+10|g");
+        earlier.end_interval(HOUR * 3 / 2);
+        let bytes = earlier.live_series(HOUR * 3 / 2).encode();
+        let saved = SavedSeries::decode(&bytes).unwrap();
+
+        let mut later = aggregator(Limits::default());
+        let shard = later.add_shard();
+        let start = HOUR * 9;
+        let restored = later.restore(&saved, HOUR / 2, start);
+        assert_eq!(restored, RestoredSeries { alive: 2, expired: 2 });
+        assert_eq!(later.live_series(start).encode(), {
+            let mut live = later.live_series(start);
+            live.gauges = vec![(1, 110.0)];
+            live.idle = vec![3600, 1800];
+            live.encode()
+        });
+        assert_eq!(rows(&mut later, start), [("gauge|g".to_owned(), Value::Gauge(110.0))]);
+        shard.lock().record(b"gauge:+5|g\ncounter:2|c");
+        let expected =
+            [("counter|c".to_owned(), Value::Counter(2.0)), ("gauge|g".to_owned(), Value::Gauge(115.0))];
+        assert_eq!(rows(&mut later, start), expected);
+    }
+
+    #[test]
+    fn restored_series_give_way_to_new_ones_at_a_limit() {
+        let mut earlier = aggregator(Limits::default());
+        earlier.add_shard().lock().record(b"a:1|c\nb:1|c\nc:1|c");
+        earlier.end_interval(Duration::ZERO);
+        let bytes = earlier.live_series(Duration::ZERO).encode();
+
+        let mut later = aggregator(Limits { series: 2, ..Limits::default() });
+        let shard = later.add_shard();
+        later.restore(&SavedSeries::decode(&bytes).unwrap(), Duration::ZERO, Duration::from_secs(9));
+        shard.lock().record(b"d:1|c");
+        let counts = later.end_interval(Duration::from_secs(10)).counts;
+        assert_eq!(counts.refused.values().sum::<u64>(), 0, "restored series are idle");
+        later.end_interval(Duration::from_secs(20));
+        let left: Vec<_> = later.series().iter().map(Series::name).collect();
+        assert_eq!(left, ["c", "d"], "those that give way are the first ones that are idle longest");
+    }
+
+    #[test]
+    fn restored_series_keep_an_equal_policy_of_other_rules() {
+        let rules = |policies: &[&str]| {
+            let policy = |help: &&str| Policy { help: (*help).into(), ..Policy::default() };
+            Policies::new(policies.iter().map(policy).collect())
+        };
+        let with = |policies| {
+            let settings = ReloadableSettings { policies, ..ReloadableSettings::default() };
+            Aggregator::new(AggregationOptions::default(), settings, Telemetry::default())
+        };
+        let mut earlier = with(rules(&["none"]));
+        earlier.add_shard().lock().record(b"a:1|c");
+        earlier.end_interval(Duration::ZERO);
+        let bytes = earlier.live_series(Duration::ZERO).encode();
+        for (policies, expected) in [(["x", "none", "y"], 1), (["x", "y", "z"], 2)] {
+            let mut later = with(rules(&policies));
+            later.restore(&SavedSeries::decode(&bytes).unwrap(), Duration::ZERO, Duration::ZERO);
+            assert_eq!(**later.catalog.policies(), [PolicyId::new(expected)], "{policies:?}");
+        }
     }
 }

@@ -146,6 +146,12 @@ impl Catalog {
         known + unknown.partition_point(has_name)
     }
 
+    /// Returns how long each series has had no samples at `now`, in seconds, in the order of the series.
+    pub(super) fn idle(&self, now: u32) -> Vec<u32> {
+        let idle = |entry: &Entry| now.saturating_sub(self.seen(entry.aggregate(), entry.id));
+        self.entries.iter().map(idle).collect()
+    }
+
     pub(super) fn kind(&self, kind: AggregateKind, id: SeriesId) -> Kind {
         self.entries[self.position(kind, id)].kind
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Aggregator, Ended, IntervalResults, ReloadableSettings, Schedule};
+use super::{Aggregator, Ended, IntervalResults, LiveSeries, ReloadableSettings, Schedule};
 use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
 use crate::resolve::Excess;
 use crate::text::visible::shortened;
@@ -20,9 +20,14 @@ pub(crate) struct Reload {
 
 /// Accepts the snapshots that the flusher makes.
 pub(crate) trait Deliver: Send {
-    /// Accepts a snapshot. It must not block, because that would delay the next flush.
-    fn deliver(&mut self, snapshot: &Arc<Snapshot>);
+    /// Accepts a snapshot. It must not block, because that would delay the next flush. `is_last` is true at a stop.
+    /// `live` returns the state of the series after the snapshot.
+    fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_last: bool, live: impl FnOnce() -> LiveSeries);
 }
+
+/// The time of the flusher's clock when it starts. Series of an earlier process had their latest samples before it. It
+/// leaves room for 68 years on either side.
+pub(crate) const CLOCK_ORIGIN: Duration = Duration::from_secs(1 << 31);
 
 /// Makes receivers record what has arrived.
 pub(crate) trait Drain: Send {
@@ -131,7 +136,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
             }
             let start = Instant::now();
             let ended = self.schedule.end(start, SystemTime::now());
-            self.flush(begin.elapsed(), ended);
+            self.flush(CLOCK_ORIGIN + begin.elapsed(), ended, overslept.is_none());
             (self.has_put_off, self.has_overslept) = (false, false);
             let duration = start.elapsed();
             self.telemetry.duration.set(duration.as_secs_f64());
@@ -168,14 +173,15 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
         }
     }
 
-    fn flush(&mut self, now: Duration, ended: Ended) {
+    fn flush(&mut self, now: Duration, ended: Ended, is_last: bool) {
         let Ended { time, length, late } = ended;
         self.telemetry.late.add(u64::from(late));
         let unix_time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.telemetry.last_flush.set(unix_time.as_secs_f64());
         let results = self.aggregator.end_interval(now);
         self.messages.log(&results, late, length);
-        self.exporters.deliver(&Arc::new(results.into_snapshot(time, length)));
+        let snapshot = Arc::new(results.into_snapshot(time, length));
+        self.exporters.deliver(&snapshot, is_last, || self.aggregator.live_series(now));
     }
 }
 
@@ -271,7 +277,7 @@ mod tests {
     struct Discard;
 
     impl Deliver for Discard {
-        fn deliver(&mut self, _: &Arc<Snapshot>) {}
+        fn deliver(&mut self, _: &Arc<Snapshot>, _: bool, _: impl FnOnce() -> LiveSeries) {}
     }
 
     struct NoReceivers;

@@ -6,12 +6,14 @@ mod expiry;
 mod flusher;
 mod merge;
 mod name_series;
+mod saved_series;
 mod schedule;
 mod telemetry;
 mod top_names;
 
 pub use aggregator::{Aggregator, IdleReporting, IntervalResults, ReloadableSettings};
+pub use saved_series::{LiveSeries, RestoredSeries, SavedSeries};
 pub use top_names::{TopLists, TopNames};
 
-pub(crate) use flusher::{Deliver, Drain, Flusher, Reload};
+pub(crate) use flusher::{CLOCK_ORIGIN, Deliver, Drain, Flusher, Reload};
 pub(crate) use schedule::{Ended, Schedule};

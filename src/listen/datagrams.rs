@@ -544,7 +544,8 @@ mod tests {
                 UdpSocket::bind(if address.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
             sender.connect((sender.local_addr().unwrap().ip(), port)).unwrap();
             let telemetry = Telemetry::default();
-            socket_drops::register(&telemetry, std::slice::from_ref(&socket)).unwrap();
+            let drops = socket_drops::CountedDrops::default();
+            socket_drops::register(&telemetry, std::slice::from_ref(&socket), &drops).unwrap();
             // This is more than one batch, and few enough for the smallest usual receive buffer.
             let held = 3 * BATCH as u64;
             (0..held).for_each(|_| _ = sender.send(b"a:1|c").unwrap());

@@ -13,11 +13,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::datagrams::{DatagramOptions, DatagramReceiver, DatagramSocket, UdpOptions, bind_udp};
 use super::drain::DrainRequests;
 use super::held::HeldSockets;
+use super::machine_errors;
+use super::socket_drops::{self, CountedDrops};
 use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
 use super::stream_rests::StreamRests;
 use super::streams::{ByteStream, CloseReason, ConnectionReader, StreamOptions};
-use super::{machine_errors, socket_drops};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
@@ -156,7 +157,7 @@ pub(crate) fn open(
 
 impl OpenedSockets {
     /// Starts the receivers, each with a shard from `new_shard`, and registers their telemetry. The receivers answer the
-    /// requests of `drains`.
+    /// requests of `drains`. `drops` has what an earlier process has counted, and gets what this one counts.
     ///
     /// # Errors
     ///
@@ -167,6 +168,7 @@ impl OpenedSockets {
         telemetry: &Telemetry,
         threads: &Threads,
         drains: &DrainRequests,
+        drops: &CountedDrops,
     ) -> io::Result<Listeners> {
         let Self { options, udp: udp_sockets, tcp, unix_datagram, unix_stream, held } = self;
         let is_held = |listener| held.contains(&listener);
@@ -177,7 +179,7 @@ impl OpenedSockets {
         let (mut udp, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let mut unix_receivers = Arc::default();
         if let Some(options) = options.udp {
-            let granted = socket_drops::register(telemetry, &udp_sockets)?;
+            let granted = socket_drops::register(telemetry, &udp_sockets, drops)?;
             machine_errors::register(telemetry);
             let is_held = is_held("udp");
             let refused =
@@ -200,7 +202,7 @@ impl OpenedSockets {
         }
         if let (Some((socket, bound)), Some(options)) = (unix_datagram, options.unix_datagram) {
             let UnixDatagramOptions { file, max_datagram } = options;
-            addresses.unix_datagram = Some(path_of(socket.local_addr()?));
+            addresses.unix_datagram = Some(path_of(&socket.local_addr()?));
             let is_held = bound.is_none();
             let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
@@ -234,7 +236,7 @@ impl OpenedSockets {
             streams.push(start_streams(socket, accept, &options, shard, rests(), (telemetry, threads))?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
-            addresses.unix_stream = Some(path_of(socket.local_addr()?));
+            addresses.unix_stream = Some(path_of(&socket.local_addr()?));
             let accept = AcceptOptions {
                 name: "unix_stream",
                 max_connections: options.max_connections,
@@ -268,7 +270,7 @@ fn add_receiver(receivers: &mut Vec<DatagramReceiver>, latest: DatagramReceiver)
 }
 
 /// Returns the path of a Unix socket. It is empty if the socket has none.
-fn path_of(address: unix::SocketAddr) -> PathBuf {
+fn path_of(address: &unix::SocketAddr) -> PathBuf {
     address.as_pathname().map(Path::to_owned).unwrap_or_default()
 }
 
@@ -378,7 +380,13 @@ mod tests {
         let drains = DrainRequests::default();
         let listeners = open(options, HeldSockets::default())
             .unwrap()
-            .start(|| Arc::clone(&shard), &Telemetry::default(), &Threads::new().0, &drains)
+            .start(
+                || Arc::clone(&shard),
+                &Telemetry::default(),
+                &Threads::new().0,
+                &drains,
+                &CountedDrops::default(),
+            )
             .unwrap();
         let address = listeners.addresses.tcp.unwrap();
         let mut clients = [(); 10].map(|()| TcpStream::connect(address).unwrap());

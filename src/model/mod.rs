@@ -1,6 +1,7 @@
 //! Holds the types that all stages share.
 
 mod arithmetic;
+mod encoding;
 mod event;
 mod kind;
 mod named;
@@ -15,6 +16,8 @@ mod thinned;
 mod warn_once;
 
 pub(crate) use arithmetic::{MILLISECONDS, absorbs, finite, nanoseconds};
+pub use encoding::InvalidState;
+pub(crate) use encoding::{Decoder, Encoder};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use named::Named;

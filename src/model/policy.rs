@@ -159,6 +159,11 @@ impl Policies {
         &self.policies[id.index()]
     }
 
+    /// Returns true if this generation has a policy with this id.
+    pub(crate) fn has(&self, id: PolicyId) -> bool {
+        id.index() < self.policies.len()
+    }
+
     /// Returns the policies in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Policy> {
         self.policies.iter()

@@ -48,6 +48,17 @@ impl Series {
         Self { block: Arc::clone(block), at: part.start as u32, len: part.len() as u32 }
     }
 
+    /// Returns true if a text can be the identity of a series.
+    pub(crate) fn is_identity(text: &str) -> bool {
+        let last = text.chars().next_back();
+        text.contains('\n') && Kind::VARIANTS.iter().any(|&kind| last == Some(code(kind)))
+    }
+
+    /// Returns true if the series is one of tallyd's own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.identity().starts_with(RESERVED_PREFIX)
+    }
+
     pub(crate) fn identity(&self) -> &str {
         &self.block[self.at as usize..][..self.len as usize]
     }
@@ -66,7 +77,12 @@ impl Series {
     /// Returns the kind, which is the last character of the identity.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        let last = self.identity().chars().next_back();
+        Self::kind_of(self.identity())
+    }
+
+    /// Returns the kind of the series with this identity.
+    pub(crate) fn kind_of(identity: &str) -> Kind {
+        let last = identity.chars().next_back();
         Kind::VARIANTS.iter().copied().find(|&kind| last == Some(code(kind))).unwrap_or(Kind::Counter)
     }
 

@@ -202,7 +202,7 @@ impl Registry {
     ) -> Result<SeriesId, LimitExceeded> {
         let hash = self.hasher.hash_one(identity);
         let check = |inner: &Inner| inner.check_room(identity, policy, self.room(), &self.hasher);
-        self.resolve_if(kind, (identity, hash), policy, check, |_, _| ())
+        self.resolve_if(kind, (identity, hash), policy, check)
     }
 
     /// Returns the number of an overflow series, and registers the series if it is new. Only the limits on all series
@@ -219,18 +219,19 @@ impl Registry {
     ) -> Result<SeriesId, TotalExceeded> {
         let hash = self.hasher.hash_one(identity);
         let check = |inner: &Inner| inner.check_total(identity, self.room().total);
-        let note = |inner: &mut Inner, id| _ = inner.kinds[kind].overflow.insert(id);
-        self.resolve_if(kind, (identity, hash), policy, check, note)
+        let id = self.resolve_if(kind, (identity, hash), policy, check)?;
+        // The series may have been restored.
+        self.inner.write().kinds[kind].overflow.insert(id);
+        Ok(id)
     }
 
-    /// Finds or registers a series, given with its hash. Calls `check` before it registers one, and `note` afterwards.
+    /// Finds or registers a series, given with its hash. Calls `check` before it registers one.
     fn resolve_if<E>(
         &self,
         kind: AggregateKind,
         (identity, hash): (&str, u64),
         policy: PolicyId,
         check: impl Fn(&Inner) -> Result<(), E>,
-        note: impl Fn(&mut Inner, SeriesId),
     ) -> Result<SeriesId, E> {
         {
             let inner = self.inner.read();
@@ -248,9 +249,8 @@ impl Registry {
             return Ok(id);
         }
         check(&inner)?;
-        let id = inner.register(kind, hash, identity, policy, &self.hasher);
-        note(&mut inner, id);
-        Ok(id)
+        let policy = HeldPolicy::assigned(policy);
+        Ok(inner.register(kind, hash, identity, policy, &self.hasher))
     }
 
     /// Returns the group whose limit applies to a series with this identity and policy, if there is one.
@@ -276,6 +276,15 @@ impl Registry {
             }
         }
         overflowing
+    }
+
+    /// Registers a series of an earlier process, whatever the limits are. If the series exceed a limit, idle ones give way
+    /// at the end of the interval.
+    pub(crate) fn restore(&self, kind: AggregateKind, identity: &str, policy: HeldPolicy) -> SeriesId {
+        let hash = self.hasher.hash_one(identity);
+        let mut inner = self.inner.write();
+        let known = inner.find(kind, hash, identity);
+        known.unwrap_or_else(|| inner.register(kind, hash, identity, policy, &self.hasher))
     }
 
     /// Runs `work` while the registry is locked.
@@ -489,16 +498,15 @@ impl Inner {
         kind: AggregateKind,
         hash: u64,
         identity: &str,
-        policy: PolicyId,
+        held: HeldPolicy,
         hasher: &RandomState,
     ) -> SeriesId {
         let Self { identities: texts, kinds, used, shares } = self;
         if !is_own(identity) {
             used.add(identity);
-            shares.add(identity, policy, hasher);
+            shares.add(identity, held.id(), hasher);
         }
         let Numbers { tables, identities, policies, free, added, .. } = &mut kinds[kind];
-        let held = HeldPolicy::assigned(policy);
         let id = free.pop().unwrap_or_else(|| {
             identities.push(StringRef::NONE);
             policies.push(held);

@@ -123,7 +123,7 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 27] = [
+const OTHER_WORDS: [(&str, &str); 28] = [
     ("", "native"),
     ("0666", "0660"),
     ("0s", "90s"),
@@ -134,6 +134,7 @@ const OTHER_WORDS: [(&str, &str); 27] = [
     ("1MiB", "2MiB"),
     ("1day", "2days"),
     ("1h", "2h"),
+    ("1m", "2m"),
     ("256KiB", "128KiB"),
     ("256MiB", "128MiB"),
     ("32MiB", "16MiB"),

@@ -22,6 +22,7 @@ mod results;
 mod secured;
 mod send;
 mod service_manager;
+mod state;
 mod stopping;
 mod streams;
 mod supervision;

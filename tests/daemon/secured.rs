@@ -249,6 +249,7 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
             "exporters.textfile.enabled=true",
             &path("exporters.textfile.path", "tallyd.prom"),
             "aggregation.max_series_per_metric=2",
+            &path("state.path", "state"),
         ],
     );
     // Names are reported only if they have several series, or samples beyond a limit.

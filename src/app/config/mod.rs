@@ -29,6 +29,7 @@ pub(in crate::app) use error::Warning;
 pub(in crate::app) use file::Occasion;
 pub(in crate::app) use layers::prepare;
 pub use layers::{Environment, load};
+pub(in crate::app) use options::StateOptions;
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
 

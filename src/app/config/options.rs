@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use strum::VariantArray;
 
 use super::error::{ConfigError, Warning};
 use super::sections::{
     AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection, IdleSum,
-    ListenersSection, PrometheusSection, Signed, TcpSection, UdpSection, UnixStreamSection,
+    ListenersSection, PrometheusSection, Signed, StateSection, TcpSection, UdpSection, UnixStreamSection,
 };
 use super::setting::{ChangedKeys, Setting};
 use super::values::{FileMode, Network};
@@ -23,6 +24,14 @@ use crate::model::{Kind, Percentile, Policies, Policy, Series, Statistics};
 use crate::net::PermittedNetworks;
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
+
+/// The options of the state that outlives the process.
+#[derive(Debug)]
+pub(in crate::app) struct StateOptions {
+    pub(in crate::app) path: PathBuf,
+    /// How often it is written.
+    pub(in crate::app) interval: Duration,
+}
 
 impl Config {
     /// Returns the whole configuration as TOML.
@@ -175,6 +184,13 @@ impl Config {
         }
     }
 
+    /// Returns the options of the state, if it is kept.
+    pub(in crate::app) fn state(&self) -> Option<StateOptions> {
+        let StateSection { path, interval } = &self.state;
+        let options = || StateOptions { path: path.clone(), interval: interval.get() };
+        (!path.as_os_str().is_empty()).then(options)
+    }
+
     /// Returns the tags of all of tallyd's own series, as keys and values.
     pub(in crate::app) fn own_tags(&self) -> Vec<(String, String)> {
         let split = |tag: &String| {
@@ -304,7 +320,6 @@ impl PrometheusSection {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::time::Duration;
 
     use super::super::{Environment, Occasion, load, prepare};
     use super::*;

@@ -32,6 +32,7 @@ sections! {
         #[reload] mapping: MappingSection;
         aggregation: AggregationSection;
         exporters: ExportersSection;
+        state: StateSection;
         telemetry: TelemetrySection;
         logging: LoggingSection;
     }
@@ -162,6 +163,10 @@ sections! {
         path: PathBuf, Limited(textfile_path, [".prom"]);
         on_exit: OnExit;
         reserved_prefixes: Vec<String>;
+    }
+    pub(in crate::app) StateSection {
+        path: PathBuf;
+        interval: HumanDuration, "1s"..="1h";
     }
     pub(in crate::app) TelemetrySection {
         #[reload] enabled: bool;

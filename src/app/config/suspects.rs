@@ -85,6 +85,10 @@ pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&st
         let text = "has no effect, because logging.output is not set; set it to [\"console\", \"file\"]";
         suspects.push(Problem::new("logging.file_path", text));
     }
+    if config.state.path.as_os_str().is_empty() && is_set("state.interval") && !is_set("state.path") {
+        let text = "has no effect, because state.path is not set; set it to the path of a file";
+        suspects.push(Problem::new("state.interval", text));
+    }
     let prometheus = &config.exporters.prometheus;
     if prometheus.has_open_reload() && prometheus.web_config_file == Path::new("") {
         let text = format!(
@@ -111,6 +115,7 @@ fn paths(config: &Config) -> Vec<Problem> {
             &config.logging.file_path,
             false,
         ),
+        ("state.path", !config.state.path.as_os_str().is_empty(), &config.state.path, true),
         ("exporters.textfile.path", exporters.textfile.enabled, &exporters.textfile.path, true),
         (
             "listeners.unix_datagram.path",

@@ -162,6 +162,10 @@ impl Exporter for Endpoint {
         if self.server.as_ref().is_some_and(Server::is_running) { Ok(outcome) } else { Err(panicked()) }
     }
 
+    fn state(&self) -> Option<Vec<u8>> {
+        Some(self.cache.encode())
+    }
+
     fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {
         // The thread needs the rest of the time to end.
         let patience = patience * 9 / 10;

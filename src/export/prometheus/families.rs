@@ -144,6 +144,11 @@ impl Families {
         &mut self.members[number as usize]
     }
 
+    /// Returns all members, in the order of their numbers.
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
     pub(super) fn families_mut(&mut self) -> impl Iterator<Item = &mut Family> {
         self.list.iter_mut()
     }
@@ -166,6 +171,14 @@ impl Families {
             owner
                 .is_some_and(|number| self.family(number).metric_type.suffixes().any(|other| other == suffix))
         })
+    }
+
+    /// Makes room for new members. A table that grows step by step hashes each name several times.
+    pub(super) fn reserve(&mut self, members: usize) {
+        self.members.reserve(members);
+        self.unsorted.reserve(members);
+        let key = |number: &u32| self.hasher.hash_one(sort_key(&self.list, &self.members, *number));
+        self.by_labels.reserve(members, key);
     }
 
     /// Adds a family, whose name must be new, and returns its number.

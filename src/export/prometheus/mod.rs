@@ -17,6 +17,7 @@ mod names;
 mod percentile_window;
 mod placements;
 mod render_cache;
+mod saved_totals;
 mod scrape_interval;
 #[cfg(test)]
 mod tests;
@@ -25,4 +26,5 @@ mod totals;
 pub use encode::Format;
 pub(crate) use endpoint::{Endpoint, Health, ReloadRequest, check_web};
 pub use names::Naming;
+pub use saved_totals::SavedTotals;
 pub use totals::Totals;

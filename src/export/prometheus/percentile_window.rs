@@ -14,19 +14,19 @@ const PARTS: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct PercentileWindow {
     /// The parts that the window covers, oldest first.
-    parts: VecDeque<Part>,
+    pub(super) parts: VecDeque<Part>,
 }
 
 /// Intervals whose values share a histogram.
 #[derive(Debug)]
-struct Part {
+pub(super) struct Part {
     /// The end of the first interval, in nanoseconds.
-    begin: u64,
+    pub(super) begin: u64,
     /// The end of the latest interval, in nanoseconds.
-    end: u64,
-    min: f64,
-    max: f64,
-    values: NativeHistogram,
+    pub(super) end: u64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) values: NativeHistogram,
 }
 
 impl PercentileWindow {

@@ -60,6 +60,11 @@ impl RenderCache {
         self.totals.read().shortest_window()
     }
 
+    /// Returns the totals in their saved form.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        self.totals.read().encode()
+    }
+
     /// Returns true once there is something to scrape.
     pub(super) fn is_ready(&self) -> bool {
         self.snapshots.load(Ordering::Acquire) > 0

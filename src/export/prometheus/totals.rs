@@ -20,8 +20,8 @@ use crate::text::visible::shortened;
 /// The running totals of all series, in families.
 #[derive(Debug)]
 pub struct Totals {
-    naming: Naming,
-    reserved: ReservedNames,
+    pub(super) naming: Naming,
+    pub(super) reserved: ReservedNames,
     /// Whether OpenMetrics has `_created` lines, with the times when series began.
     pub(super) shows_created: bool,
     pub(super) families: Families,
@@ -301,7 +301,7 @@ impl Totals {
                 let series = row.series.shortened();
                 tracing::error!(
                     series,
-                    "a running total is so large that further values do not change it; restart tallyd to begin again"
+                    "a running total is so large that further values do not change it; restart tallyd without its state file to begin again"
                 );
             }
         }

@@ -10,11 +10,12 @@ use source::{CLIENT, Import, SRC, Sources};
 use tallyd_harness::Document;
 
 /// Each room, from the highest to the lowest, with the rooms that it may import.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     (
         "app",
         &[
             "export",
+            "state",
             "http",
             "listen",
             "net",
@@ -27,7 +28,8 @@ const ROOMS: [(&str, &[&str]); 12] = [
             "text",
         ],
     ),
-    ("export", &["http", "net", "model", "text"]),
+    ("export", &["state", "http", "net", "model", "text"]),
+    ("state", &["net", "model"]),
     ("http", &["net", "model", "text"]),
     ("listen", &["net", "aggregate", "protocol", "model"]),
     ("net", &["model"]),
@@ -58,7 +60,7 @@ const IMPURE: [(&[&str], &str); 9] = [
 ];
 
 /// The crates that pure rooms may use. They compute, and use no socket, file, clock or log.
-const PURE_CRATES: [&str; 17] = [
+const PURE_CRATES: [&str; 18] = [
     "cardinality_estimator",
     "enum_map",
     "foldhash",
@@ -68,6 +70,7 @@ const PURE_CRATES: [&str; 17] = [
     "memchr",
     "nom",
     "parking_lot",
+    "postcard",
     "regex_automata",
     "regex_syntax",
     "serde",

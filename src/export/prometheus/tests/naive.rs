@@ -92,7 +92,8 @@ impl NaiveTotals {
         let end = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let began = end.saturating_sub(snapshot.interval);
         self.clock += snapshot.interval;
-        if self.policies != snapshot.policies {
+        // Equal rules start a generation, too, as after a restart.
+        if !Arc::ptr_eq(&self.policies, &snapshot.policies) {
             self.change_rules(snapshot);
         }
         let policies = &*snapshot.policies;

@@ -12,7 +12,7 @@ use strum::VariantArray;
 use super::naive::NaiveTotals;
 use super::{page, text};
 use crate::export::prometheus::encode::decoded;
-use crate::export::prometheus::{Format, Naming, Totals};
+use crate::export::prometheus::{Format, Naming, SavedTotals, Totals};
 use crate::model::{
     Exposition, HeldPolicy, Kind, NativeHistogram, NativeSettings, Percentile, Policies, Policy, PolicyId,
     Rows, Series, Snapshot, Statistics, Summary, Value,
@@ -76,6 +76,8 @@ struct Interval {
     reloads: bool,
     /// True if the exporter is too slow and never sees the snapshot.
     is_lost: bool,
+    /// True if tallyd was restarted before the interval, and its state was restored.
+    is_after_restart: bool,
     /// The row of each series, if it has one.
     sent: Vec<Option<Sent>>,
 }
@@ -98,8 +100,16 @@ fn interval() -> impl Strategy<Value = Interval> {
         rule,
         was_dropped,
     });
-    (1..20_u64, prop::bool::weighted(0.2), prop::bool::weighted(0.1), vec(prop::option::of(sent), 20))
-        .prop_map(|(seconds, reloads, is_lost, sent)| Interval { seconds, reloads, is_lost, sent })
+    let chance = prop::bool::weighted;
+    (1..20_u64, chance(0.2), chance(0.1), chance(0.2), vec(prop::option::of(sent), 20)).prop_map(
+        |(seconds, reloads, is_lost, is_after_restart, sent)| Interval {
+            seconds,
+            reloads,
+            is_lost,
+            is_after_restart,
+            sent,
+        },
+    )
 }
 
 /// Makes snapshots as the flush does.
@@ -113,6 +123,13 @@ struct Flush {
 }
 
 impl Flush {
+    /// Starts a generation of rules. After a restart, the rules are the same ones in a new generation.
+    fn change_rules(&mut self, rules: Policies) {
+        let earlier = std::mem::replace(&mut self.policies, Arc::new(rules));
+        let carried = self.policies.carried_from(&earlier);
+        self.known.values_mut().for_each(|policy| *policy = policy.carry_over(&carried));
+    }
+
     fn snapshot(
         &mut self,
         pool: &BTreeSet<Series>,
@@ -144,9 +161,7 @@ impl Flush {
         let policies = Arc::clone(&self.policies);
         // Rules that were read in this interval take effect in the next one.
         if reloads && let Some(rules) = self.reloads.next() {
-            self.policies = Arc::new(Policies::new(rules));
-            let carried = self.policies.carried_from(&policies);
-            self.known.values_mut().for_each(|policy| *policy = policy.carry_over(&carried));
+            self.change_rules(Policies::new(rules));
         }
         let interval = Duration::from_secs(seconds);
         self.time += interval;
@@ -157,6 +172,16 @@ impl Flush {
         );
         Snapshot { time: SystemTime::UNIX_EPOCH + self.time, interval, policies, ..rows.into() }
     }
+}
+
+/// Returns the totals that another process restores from these.
+fn restarted(totals: &Totals) -> Totals {
+    let bytes = totals.encode();
+    let mut restored = Totals::new(totals.naming);
+    let live: Vec<_> = totals.placements.iter().map(|(series, _)| series.clone()).collect();
+    assert!(restored.restore(SavedTotals::decode(&bytes).unwrap(), Duration::ZERO, &live));
+    assert_eq!(restored.encode(), bytes);
+    restored
 }
 
 fn has_summary(series: &Series) -> bool {
@@ -221,7 +246,7 @@ proptest! {
     // A case takes half a millisecond. Only many cases cover the conflicts between policies.
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn totals_and_all_formats_agree_with_the_naive_totals(
+    fn totals_and_all_formats_agree_with_the_naive_totals_over_restarts(
         naming in select(&[Naming::Prometheus, Naming::StatsdExporter][..]),
         pool in vec(series(), 1..20),
         rules in vec(vec(policy(), 1..4), 1..4),
@@ -239,6 +264,13 @@ proptest! {
         let mut totals = Totals::new(naming);
         for interval in intervals {
             let is_lost = interval.is_lost;
+            // Gauges of tallyd itself are not saved, so another series could take their names.
+            if interval.is_after_restart && !pool.iter().any(Series::is_own) {
+                flush.change_rules(Policies::clone(&flush.policies));
+                let page = text(&totals, Format::Text);
+                totals = restarted(&totals);
+                prop_assert_eq!(text(&totals, Format::Text), page);
+            }
             let snapshot = flush.snapshot(&pool, interval);
             if is_lost {
                 continue;

@@ -1,0 +1,271 @@
+//! Collects the parts of the state, and writes them to the file on a thread of its own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::file::StateFile;
+use crate::model::{Counter, Gauge, Repeated, Telemetry, Thinned};
+use crate::net::Threads;
+
+/// A part of the state, which the keeper's thread encodes.
+struct Encode(Box<dyn FnOnce() -> Vec<u8> + Send>);
+
+impl fmt::Debug for Encode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encode")
+    }
+}
+
+#[derive(Debug)]
+enum Message {
+    Part(&'static str, Encode),
+    Finish,
+}
+
+/// The keeper of the state before its thread starts. Parts that are handed over meanwhile wait.
+#[derive(Debug)]
+pub(crate) struct StateKeeper {
+    writer: Writer,
+    messages: Sender<Message>,
+    received: Receiver<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The thread that writes the state.
+#[derive(Debug)]
+pub(crate) struct StateHandle {
+    messages: Sender<Message>,
+    /// Receives the outcome of the last write when the thread ends.
+    ended: Receiver<Result<(), String>>,
+}
+
+/// Hands the part of one owner to the keeper.
+#[derive(Debug, Clone)]
+pub(crate) struct PartSender {
+    name: &'static str,
+    messages: Sender<Message>,
+    /// The number of parts that the thread has not taken in yet.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl PartSender {
+    /// Hands over the state of the owner. It does not wait.
+    pub(crate) fn hand_over(&self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Sending fails only if the thread panicked, and then tallyd stops.
+        _ = self.messages.send(Message::Part(self.name, Encode(Box::new(encode))));
+    }
+
+    /// Returns true if the thread has taken in the parts of all owners. Otherwise, the disk is slow, and further parts
+    /// would only take memory.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl StateKeeper {
+    pub(crate) fn new(file: StateFile, telemetry: StateTelemetry) -> Self {
+        let (messages, received) = mpsc::channel();
+        let (owners, parts) = (Vec::new(), BTreeMap::new());
+        let writer = Writer { file, owners, telemetry, parts, last: Ok(()), failures: Thinned::default() };
+        Self { writer, messages, received, waiting: Arc::default() }
+    }
+
+    /// Adds an owner of a part, and returns the sender of its part.
+    pub(crate) fn add_owner(&mut self, name: &'static str) -> PartSender {
+        self.writer.owners.push(name);
+        PartSender { name, messages: self.messages.clone(), waiting: Arc::clone(&self.waiting) }
+    }
+
+    /// Starts the thread that writes the state.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system provides no thread.
+    pub(crate) fn start(self, threads: &Threads) -> io::Result<StateHandle> {
+        let Self { writer, messages, received, waiting } = self;
+        let (end, ended) = mpsc::channel();
+        threads.spawn("state", move || {
+            // Sending fails only if the stop has given up on the thread.
+            _ = end.send(writer.run(&received, &waiting));
+        })?;
+        Ok(StateHandle { messages, ended })
+    }
+}
+
+impl StateHandle {
+    /// Writes what the owners have handed over, but waits not longer than `patience`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the state of the stop may not be in the file.
+    pub(crate) fn finish(self, patience: Duration) -> Result<(), String> {
+        // Sending fails only if the thread panicked.
+        _ = self.messages.send(Message::Finish);
+        match self.ended.recv_timeout(patience) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => Err(format!("the disk took longer than {patience:?}")),
+            Err(RecvTimeoutError::Disconnected) => Err("its thread panicked".to_owned()),
+        }
+    }
+}
+
+/// tallyd's own series about the state.
+#[derive(Debug)]
+pub(crate) struct StateTelemetry {
+    bytes: Gauge,
+    written: Gauge,
+    errors: Counter,
+}
+
+impl StateTelemetry {
+    pub(crate) fn register(telemetry: &Telemetry) -> Self {
+        let state = Self {
+            bytes: telemetry.gauge("state_bytes", &[]),
+            written: telemetry.gauge("state_written_timestamp_seconds", &[]),
+            errors: telemetry.counter("state_write_errors", &[]),
+        };
+        state.note(UNIX_EPOCH, 0);
+        state
+    }
+
+    /// Notes the time and the size of the state in the file.
+    pub(crate) fn note(&self, time: SystemTime, bytes: u64) {
+        self.written.set(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        self.bytes.set(bytes as f64);
+    }
+}
+
+/// Collects and writes the parts.
+#[derive(Debug)]
+struct Writer {
+    file: StateFile,
+    owners: Vec<&'static str>,
+    telemetry: StateTelemetry,
+    /// The parts that were handed over since the latest write.
+    parts: BTreeMap<&'static str, Vec<u8>>,
+    /// The outcome of the latest write.
+    last: Result<(), String>,
+    failures: Thinned,
+}
+
+impl Writer {
+    /// Writes whenever all owners have handed over their parts.
+    ///
+    /// If an owner hands over its next part first, another one hangs. Then the others are written, and the one that hangs
+    /// keeps the part that is in the file. Each part is complete by itself, so the parts of a file may differ in age.
+    fn run(mut self, messages: &Receiver<Message>, waiting: &AtomicUsize) -> Result<(), String> {
+        while let Ok(Message::Part(name, Encode(encode))) = messages.recv() {
+            if self.parts.contains_key(name) {
+                self.write();
+            }
+            self.parts.insert(name, encode());
+            if self.parts.len() == self.owners.len() {
+                self.write();
+            }
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        if !self.parts.is_empty() {
+            self.write();
+        }
+        self.last
+    }
+
+    fn write(&mut self) {
+        let begin = Instant::now();
+        let mut parts = mem::take(&mut self.parts);
+        if parts.len() < self.owners.len() {
+            self.add_old_parts(&mut parts);
+        }
+        let time = SystemTime::now();
+        self.last = match self.file.write(time, &parts) {
+            Ok(bytes) => {
+                self.telemetry.note(time, bytes);
+                let duration = begin.elapsed();
+                tracing::debug!(?duration, bytes, "the state was written");
+                if self.failures.rest().is_some() || self.last.is_err() {
+                    tracing::info!("writing the state works again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.telemetry.errors.increment();
+                let path = self.file.path().display();
+                if let Some(Repeated { times, .. }) = self.failures.add(0) {
+                    tracing::error!(
+                        times,
+                        "cannot write the state to {path}: {error}; after a crash, gauges and totals continue from the \
+                         state before; free some space there, and let tallyd's user write there"
+                    );
+                }
+                Err(format!("cannot write {path}: {error}"))
+            }
+        };
+    }
+
+    /// Adds the parts of the file for the owners that have not handed over theirs.
+    fn add_old_parts(&self, parts: &mut BTreeMap<&'static str, Vec<u8>>) {
+        let Some(saved) = self.file.read() else { return };
+        let Ok(old) = saved.parts() else { return };
+        for &owner in &self.owners {
+            if let Some(bytes) = old.parts.get(owner) {
+                parts.entry(owner).or_insert_with(|| bytes.to_vec());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the parts in the file, as text.
+    fn parts(path: &std::path::Path) -> Vec<(String, String)> {
+        let bytes = std::fs::read(path).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("state");
+        std::fs::write(&copy, bytes).unwrap();
+        let saved = StateFile::open(&copy).unwrap().read().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let parts = saved.parts().unwrap().parts;
+        parts.into_iter().map(|(name, bytes)| (name.to_owned(), text(bytes))).collect()
+    }
+
+    fn expected(parts: &[(&str, &str)]) -> Vec<(String, String)> {
+        parts.iter().map(|(name, bytes)| ((*name).to_owned(), (*bytes).to_owned())).collect()
+    }
+
+    #[test]
+    fn an_owner_that_hangs_keeps_its_part_while_the_others_are_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let telemetry = StateTelemetry::register(&Telemetry::default());
+        let mut keeper = StateKeeper::new(StateFile::open(&path).unwrap(), telemetry);
+        let [a, b] = ["a", "b"].map(|name| keeper.add_owner(name));
+        assert!(a.is_idle());
+        let handle = keeper.start(&Threads::new().0).unwrap();
+        let hand_over = |owner: &PartSender, part: &'static str| owner.hand_over(|| part.into());
+        hand_over(&a, "a1");
+        hand_over(&b, "b1");
+        wait_until(|| a.is_idle());
+        assert_eq!(parts(&path), expected(&[("a", "a1"), ("b", "b1")]));
+        hand_over(&a, "a2");
+        hand_over(&a, "a3");
+        wait_until(|| a.is_idle());
+        assert_eq!(parts(&path), expected(&[("a", "a2"), ("b", "b1")]));
+        assert_eq!(handle.finish(Duration::from_mins(1)), Ok(()));
+        assert_eq!(parts(&path), expected(&[("a", "a3"), ("b", "b1")]));
+    }
+
+    fn wait_until(fact: impl Fn() -> bool) {
+        while !fact() {
+            std::thread::yield_now();
+        }
+    }
+}
