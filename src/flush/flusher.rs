@@ -1,4 +1,7 @@
 //! Ends intervals on time, on a thread of its own.
+//!
+//! Only [`Flusher::run`] waits and reads the clocks. The steps that it takes get the time as an argument, so a simulation
+//! can take them, too.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -10,7 +13,7 @@ use crate::text::visible::shortened;
 
 /// A command to the flusher to use new settings.
 #[derive(Debug)]
-pub(crate) struct Reload {
+pub struct Reload {
     /// The settings of series.
     pub settings: ReloadableSettings,
     /// The length of intervals.
@@ -18,13 +21,13 @@ pub(crate) struct Reload {
 }
 
 /// Accepts the snapshots that the flusher makes.
-pub(crate) trait Deliver: Send {
+pub trait Deliver: Send {
     /// Accepts a snapshot. It must not block, because that would delay the next flush.
     fn deliver(&mut self, snapshot: &Arc<Snapshot>);
 }
 
 /// Makes receivers record what has arrived.
-pub(crate) trait Drain: Send {
+pub trait Drain: Send {
     /// Waits until the receivers have recorded what had arrived before the call, but only for a moment. `lateness` is
     /// given if the flush is so late that much may have arrived.
     fn drain(&self, lateness: Option<Duration>);
@@ -32,8 +35,10 @@ pub(crate) trait Drain: Send {
 
 /// Flushes at the end of each interval.
 #[derive(Debug)]
-pub(crate) struct Flusher<D, R> {
+pub struct Flusher<D, R> {
     aggregator: Aggregator,
+    /// The start of the first interval.
+    begin: Instant,
     /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
     receivers: R,
@@ -78,7 +83,7 @@ struct FlushMessages {
 impl<D: Deliver, R: Drain> Flusher<D, R> {
     /// Creates a flusher that hands each snapshot to `exporters`. At the end of an interval, it drains `receivers` first.
     #[must_use]
-    pub(crate) fn new(
+    pub fn new(
         aggregator: Aggregator,
         schedule: Schedule,
         receivers: R,
@@ -95,6 +100,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
         let messages = FlushMessages::default();
         Self {
             aggregator,
+            begin: schedule.started(),
             schedule,
             receivers,
             exporters,
@@ -108,28 +114,18 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
     /// the open interval.
     pub(crate) fn run(mut self, commands: &Receiver<Reload>) {
-        let begin = Instant::now();
         loop {
             let overslept = match self.next_event(commands) {
                 Event::Command(command) => {
-                    let Reload { settings, interval } = *command;
-                    self.aggregator.reload(settings);
-                    self.schedule.change_interval(interval, Instant::now(), SystemTime::now());
+                    self.reload(*command, Instant::now(), SystemTime::now());
                     continue;
                 }
                 Event::IntervalEnd { overslept } => Some(overslept),
                 Event::Stop => None,
             };
-            let lateness = self.schedule.wake(Instant::now());
-            // At a stop, the receivers have already drained their sockets and ended. If only the previous flush was
-            // slow, they have received meanwhile.
-            if let Some(overslept) = overslept {
-                self.receivers.drain(lateness.filter(|_| overslept));
-            }
+            self.wake(Instant::now(), overslept);
             let start = Instant::now();
-            let ended = self.schedule.end(start, SystemTime::now());
-            self.flush(begin.elapsed(), ended);
-            (self.has_put_off, self.has_overslept) = (false, false);
+            let ended = self.end_interval(start, SystemTime::now());
             let duration = start.elapsed();
             self.telemetry.duration.set(duration.as_secs_f64());
             tracing::debug!(?duration, late = ended.late, "flushed");
@@ -137,6 +133,37 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
                 return;
             }
         }
+    }
+
+    /// Returns the time at which the open interval should end.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.schedule.deadline()
+    }
+
+    /// Executes a command.
+    pub fn reload(&mut self, Reload { settings, interval }: Reload, now: Instant, wall: SystemTime) {
+        self.aggregator.reload(settings);
+        self.schedule.change_interval(interval, now, wall);
+    }
+
+    /// Begins a flush: notes how late it is, and drains the receivers. `overslept` is true if the flusher slept beyond the
+    /// end of the interval, and `None` at a stop.
+    pub fn wake(&mut self, now: Instant, overslept: Option<bool>) {
+        let lateness = self.schedule.wake(now);
+        // At a stop, the receivers have already drained their sockets and ended. If only the previous flush was slow,
+        // they have received meanwhile.
+        if let Some(overslept) = overslept {
+            self.receivers.drain(lateness.filter(|_| overslept));
+        }
+    }
+
+    /// Ends the open interval at `now`, and hands its snapshot to the exporters.
+    pub fn end_interval(&mut self, now: Instant, wall: SystemTime) -> Ended {
+        let ended = self.schedule.end(now, wall);
+        self.flush(now.saturating_duration_since(self.begin), ended);
+        (self.has_put_off, self.has_overslept) = (false, false);
+        ended
     }
 
     /// Waits for a command until the interval ends. If the interval has ended already, at most one command comes before

@@ -9,5 +9,5 @@ mod schedule;
 mod telemetry;
 
 pub use aggregator::{Aggregator, IdleReporting, IntervalResults, ReloadableSettings};
-pub(crate) use flusher::{Deliver, Drain, Flusher, Reload};
-pub(crate) use schedule::{Ended, Schedule};
+pub use flusher::{Deliver, Drain, Flusher, Reload};
+pub use schedule::{Ended, Schedule};

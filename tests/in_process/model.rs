@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tallyd::aggregate::IngestCounts;
 use tallyd::model::{Event, Kind, RESERVED_PREFIX, Series};
 use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
+use tallyd::resolve::RefuseReason;
 
 /// Everything that was sent for one series in an interval. A gauge also has its value from before.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,15 +34,27 @@ pub(crate) fn without_absorbed(counts: &IngestCounts) -> IngestCounts {
     IngestCounts { absorbed: IngestCounts::default().absorbed, ..counts.clone() }
 }
 
+/// Decides which series records a sample: the one that the line names, another one, or none.
+pub(crate) type Admit<'a> = dyn FnMut(Series) -> Result<Series, RefuseReason> + 'a;
+
 impl Model {
+    /// Records a datagram without rules or limits.
     pub(crate) fn record(&mut self, datagram: &[u8]) {
+        self.record_admitted(datagram, &mut |series| {
+            assert!(!series.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
+            Ok(series)
+        });
+    }
+
+    /// Records the samples of a datagram that `admit` does not refuse.
+    pub(crate) fn record_admitted(&mut self, datagram: &[u8], admit: &mut Admit<'_>) {
         self.counts.datagrams += 1;
         self.counts.bytes += datagram.len() as u64;
         for line in protocol::lines(datagram) {
             self.counts.lines += 1;
             match protocol::parse(line, Dialects::ALL) {
                 Err(error) => self.counts.rejected[error.reason()] += 1,
-                Ok(Line::Metric(metric)) => self.record_metric(&metric),
+                Ok(Line::Metric(metric)) => self.record_metric(&metric, admit),
                 Ok(Line::Event(event)) => {
                     self.note(event.notes);
                     self.counts.events[event.priority][event.alert_type] += 1;
@@ -49,7 +62,6 @@ impl Model {
                 }
                 Ok(Line::ServiceCheck(check)) => {
                     self.note(check.notes);
-                    self.counts.service_checks[check.status] += 1;
                     let mut tags = owned(check.tags);
                     for (key, _) in &mut tags {
                         if key == "check" || check.hostname.is_some() && key == "host" {
@@ -58,21 +70,29 @@ impl Model {
                     }
                     tags.push(("check".to_owned(), check.name.to_owned()));
                     tags.extend(check.hostname.map(|host| ("host".to_owned(), lossy(host))));
-                    let series = series(Kind::Gauge, "service_check", &tags);
-                    self.add(&series, SampleValue::Number(f64::from(check.status as u8)), 1.0);
+                    match admit(series(Kind::Gauge, "service_check", &tags)) {
+                        Ok(series) => {
+                            self.counts.service_checks[check.status] += 1;
+                            self.add(&series, SampleValue::Number(f64::from(check.status as u8)), 1.0);
+                        }
+                        Err(reason) => self.counts.refused[reason] += 1,
+                    }
                 }
             }
         }
     }
 
-    fn record_metric(&mut self, metric: &Metric<'_>) {
+    fn record_metric(&mut self, metric: &Metric<'_>, admit: &mut Admit<'_>) {
         self.note(metric.notes());
-        assert!(!metric.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
         let tags = owned(metric.tags());
         for sample in metric.samples() {
-            self.counts.samples[sample.kind] += 1;
-            let series = series(sample.kind, &metric.name().to_string(), &tags);
-            self.add(&series, sample.value, sample.rate.weight());
+            match admit(series(sample.kind, &metric.name().to_string(), &tags)) {
+                Ok(series) => {
+                    self.counts.samples[sample.kind] += 1;
+                    self.add(&series, sample.value, sample.rate.weight());
+                }
+                Err(reason) => self.counts.refused[reason] += 1,
+            }
         }
     }
 

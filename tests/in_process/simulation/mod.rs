@@ -1,0 +1,167 @@
+//! Simulates tallyd's core from a seed, with everything that can go wrong around it.
+//!
+//! ```text
+//!            simulated                 |                 real                   |        simulated
+//!                                      |                                        |
+//!  clients --> buffers of the kernel ---> shards --> flusher --> snapshot --> queues --> exporters --> disks
+//!  random       bounded; receivers     |  registry   schedule                   |  totals, page        full, broken
+//!  lines        stall                  |  gauges     aggregator                 |  (real)              stalled
+//!                  |                   |                 |                      |                         |
+//!                  v                   |                 v                      |                         v
+//!            plain model, plain registry, twin     rows and counts equal?       |             plain page equal?
+//! ```
+//!
+//! One thread runs it all. Clocks, network and disks move only when the simulation moves them, so a seed gives the same run
+//! every time. (Hashes have a random key in each process, but no result depends on them.)
+//!
+//! In each step, one thing happens: clients send, a receiver reads or stalls, an exporter works, stalls or fails, somebody
+//! scrapes, settings are reloaded, the wall clock jumps, or tallyd is suspended. Sometimes tallyd stops or crashes, and
+//! starts again.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `clock`, `kernel`, `clients`, `settings`, `exporters` | the simulated world |
+//! | `machine` | the receivers, and the witnesses that read along |
+//! | `expected`, `plain_registry`, `plain_page` | what tallyd must do, in its simplest form |
+//! | `life` | the steps from a start to a stop or a crash, and the law of accounting at the end |
+//!
+//! The simulation checks:
+//!
+//! - after each interval: rows, events and counts equal those of the plain model; another number of receivers gives the same
+//!   rows; the interval has its true length and end
+//! - after each page: it is valid, and its counters are the sums of what the exporter got; between two scrapes, none falls
+//! - at the end of a life: each datagram was read or dropped; each sample was delivered, counted as undelivered, or known to
+//!   wait; the lengths of the intervals add up to the time
+//!
+//! `TALLYD_SEED=17 cargo test --test in_process simulation` repeats one seed, `TALLYD_SEEDS=100000` runs more of them.
+
+mod clients;
+mod clock;
+mod expected;
+mod exporters;
+mod kernel;
+mod life;
+mod machine;
+mod plain_page;
+mod plain_registry;
+mod settings;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+use fastrand::Rng;
+
+use clock::Clock;
+use life::{Life, Tally};
+
+/// The steps of a run. `TALLYD_STEPS` sets fewer.
+const STEPS: u64 = 400;
+
+/// The seeds of a run of all tests.
+const SEEDS: u64 = 1000;
+
+/// Runs a seed. Returns what happened in each life. Panics if a law does not hold.
+fn run(seed: u64, steps: u64) -> Vec<Tally> {
+    let mut rng = Rng::with_seed(seed);
+    let mut clock = Clock::new(&mut rng);
+    let mut lives = Vec::new();
+    let mut life = Life::start(&mut rng, &clock);
+    for _ in 0..steps {
+        life.step(&mut rng, &mut clock);
+        if rng.u8(..) == 0 {
+            let crashes = rng.bool();
+            lives.push(life.finish(&mut rng, &mut clock, crashes));
+            life = Life::start(&mut rng, &clock);
+        }
+    }
+    lives.push(life.finish(&mut rng, &mut clock, false));
+    lives
+}
+
+/// Returns the number in an environment variable.
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// Runs a seed. If a law does not hold, returns how to repeat it with few steps.
+fn try_run(seed: u64, steps: u64) -> Result<Vec<Tally>, String> {
+    let attempt = |steps| catch_unwind(AssertUnwindSafe(|| run(seed, steps)));
+    attempt(steps).map_err(|panic| {
+        let (mut passes, mut fails, mut why) = (0, steps, panic);
+        while passes + 1 < fails {
+            let middle = passes.midpoint(fails);
+            match attempt(middle) {
+                Ok(_) => passes = middle,
+                Err(panic) => (fails, why) = (middle, panic),
+            }
+        }
+        format!(
+            "seed {seed} fails after {fails} steps: {}\nrepeat it with\n  TALLYD_SEED={seed} TALLYD_STEPS={fails} cargo test \
+             --test in_process simulation",
+            text_of(&*why)
+        )
+    })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without text")
+}
+
+/// Adds up what happened in several lives.
+fn sum<'a>(lives: impl IntoIterator<Item = &'a Tally>) -> Tally {
+    lives.into_iter().fold(Tally::default(), |sum, life| Tally {
+        sent: sum.sent + life.sent,
+        dropped: sum.dropped + life.dropped,
+        recorded: sum.recorded + life.recorded,
+        refused: sum.refused + life.refused,
+        rejected: sum.rejected + life.rejected,
+        undelivered: sum.undelivered + life.undelivered,
+        lost_in_crashes: sum.lost_in_crashes + life.lost_in_crashes,
+        expired: sum.expired + life.expired,
+        late: sum.late + life.late,
+        quarantined: sum.quarantined + life.quarantined,
+        failed_exports: sum.failed_exports + life.failed_exports,
+    })
+}
+
+#[test]
+fn every_law_holds_for_every_seed() {
+    let steps = number("TALLYD_STEPS").unwrap_or(STEPS);
+    let only = number("TALLYD_SEED");
+    let end = only.map_or_else(|| number("TALLYD_SEEDS").unwrap_or(SEEDS), |seed| seed + 1);
+    let next = AtomicU64::new(only.unwrap_or(0));
+    let run_some = || {
+        let mut lives = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Relaxed);
+            if seed >= end {
+                return Ok(sum(&lives));
+            }
+            lives.push(sum(&try_run(seed, steps)?));
+        }
+    };
+    let results: Vec<Result<Tally, String>> = thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let total = sum(&results.into_iter().map(|result| result.unwrap_or_else(|why| panic!("{why}"))).collect::<Vec<_>>());
+    println!("{total:?}");
+    if only.is_none() {
+        // A law that nothing puts to the test proves nothing.
+        let Tally { sent, dropped, recorded, refused, rejected, undelivered, lost_in_crashes, .. } = total;
+        let Tally { expired, late, quarantined, failed_exports, .. } = total;
+        let all = [sent, dropped, recorded, refused, rejected, undelivered, lost_in_crashes, expired, late];
+        assert!(all.iter().chain(&[quarantined, failed_exports]).all(|count| *count > 0), "{total:?}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_every_time() {
+    for seed in 0..5 {
+        assert_eq!(run(seed, STEPS), run(seed, STEPS));
+    }
+}
