@@ -48,6 +48,8 @@ fn line(rng: &mut Rng, client: usize, are_tagged: bool) -> String {
         }
         17 => format!("_e{{1,1}}:{word}|x|t:error"),
         18 => format!("_sc|{word}|{}", rng.u8(..4)),
-        _ => ["tallyd.lines:1|c", "wrong", "a:b|c", "a:1|q", ":1|c", "", "a:1|c|@0"][rng.usize(..7)].to_owned(),
+        _ => {
+            ["tallyd.lines:1|c", "wrong", "a:b|c", "a:1|q", ":1|c", "", "a:1|c|@0"][rng.usize(..7)].to_owned()
+        }
     }
 }

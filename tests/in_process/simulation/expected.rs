@@ -98,7 +98,10 @@ impl Expected {
                 let error = if values.len() > self.exact_values { 0.01 } else { 0.0 };
                 for (got, percent) in summary.percentiles.iter().zip(percentiles) {
                     let exact = nearest_rank(values, *percent);
-                    assert!((got - exact).abs() <= error * exact.abs(), "{series:?} {percent}: {got} for {exact}");
+                    assert!(
+                        (got - exact).abs() <= error * exact.abs(),
+                        "{series:?} {percent}: {got} for {exact}"
+                    );
                 }
             }
             (got, expected) => panic!("{series:?}: {got:?} for {expected:?}"),
@@ -110,7 +113,9 @@ impl Expected {
 pub(super) fn own_counters(snapshot: &Snapshot) -> BTreeMap<(String, String), u64> {
     let mut counters = BTreeMap::new();
     for row in &snapshot.rows {
-        if let (Some(name), Value::Counter(count)) = (row.series.name().strip_prefix(RESERVED_PREFIX), row.value) {
+        if let (Some(name), Value::Counter(count)) =
+            (row.series.name().strip_prefix(RESERVED_PREFIX), row.value)
+        {
             let tag = row.series.tags().last().map_or("", |(_, value)| value);
             *counters.entry((name.to_owned(), tag.to_owned())).or_default() += *count as u64;
         }
@@ -121,7 +126,8 @@ pub(super) fn own_counters(snapshot: &Snapshot) -> BTreeMap<(String, String), u6
 /// Asserts that the snapshot has these counts, both as totals and as tallyd's own series.
 fn assert_counts(snapshot: &Snapshot, counts: &IngestCounts, dropped: u64) {
     let own = own_counters(snapshot);
-    let sum = |name: &str| own.iter().filter(|((known, _), _)| known == name).map(|(_, count)| count).sum::<u64>();
+    let sum =
+        |name: &str| own.iter().filter(|((known, _), _)| known == name).map(|(_, count)| count).sum::<u64>();
     let get = |name: &str, tag: &str| own[&(name.to_owned(), tag.to_owned())];
     let events: u64 = counts.events.values().flat_map(|of_priority| of_priority.values()).sum();
     for (name, expected) in [

@@ -106,8 +106,7 @@ impl Life {
         let machine = Machine::new(kernel, shards, max_datagram, (options, &settings), rng.usize(1..6));
         let machine = Arc::new(Mutex::new(machine));
         let disks = [(); 2].map(|()| Arc::new(Mutex::new(Disk::default())));
-        let (to_forgetful, forgetful) =
-            ExporterQueue::connect(Forgetful(Arc::clone(&disks[0])), &telemetry);
+        let (to_forgetful, forgetful) = ExporterQueue::connect(Forgetful(Arc::clone(&disks[0])), &telemetry);
         let (to_page, page) = ExporterQueue::connect(Page::new(Arc::clone(&disks[1])), &telemetry);
         let queues = Queues { queues: vec![to_forgetful, to_page], latest: None, are_open: true };
         let outbox = Outbox(Arc::new(Mutex::new(queues)));
@@ -215,7 +214,11 @@ impl Life {
     /// Asserts that the interval has its true length and end, and that the next one ends at a multiple of its length.
     fn assert_schedule(&mut self, clock: &Clock, due: Instant, woken: Instant, ended: Ended) {
         let now = clock.now();
-        assert_eq!(ended.length, (now - self.ended).max(Duration::from_nanos(1)), "the length of the interval");
+        assert_eq!(
+            ended.length,
+            (now - self.ended).max(Duration::from_nanos(1)),
+            "the length of the interval"
+        );
         // A stop can come at the moment of a flush. Such an interval is a nanosecond long, because rates divide by it.
         self.lengths += if now > self.ended { ended.length } else { Duration::ZERO };
         self.ended = now;

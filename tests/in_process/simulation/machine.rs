@@ -55,10 +55,9 @@ impl Machine {
     pub(super) fn read(&mut self, receiver: usize) -> bool {
         let datagrams = self.kernel.take(receiver, BATCH);
         let as_read = |datagram: &Vec<u8>| datagram.len().min(self.max_datagram);
-        let whole = datagrams.iter().map(|datagram| Datagram {
-            bytes: &datagram[..as_read(datagram)],
-            length: datagram.len(),
-        });
+        let whole = datagrams
+            .iter()
+            .map(|datagram| Datagram { bytes: &datagram[..as_read(datagram)], length: datagram.len() });
         self.shards[receiver].lock().record_all(whole.clone());
         for (number, datagram) in whole.enumerate() {
             self.expected.record(&datagrams[number], self.max_datagram);
@@ -86,7 +85,11 @@ impl Machine {
         self.dropped_before = self.kernel.dropped;
         self.expected.assert_is(snapshot, now, dropped);
         let twin = self.twin.end_interval_at(now);
-        assert_eq!(rows_of(&snapshot.rows), rows_of(&twin.rows), "the results depend on the number of receivers");
+        assert_eq!(
+            rows_of(&snapshot.rows),
+            rows_of(&twin.rows),
+            "the results depend on the number of receivers"
+        );
     }
 }
 

@@ -57,7 +57,7 @@ use clock::Clock;
 use life::{Life, Tally};
 
 /// The steps of a run. `TALLYD_STEPS` sets fewer.
-const STEPS: u64 = 400;
+const STEPS: u64 = 150;
 
 /// The seeds of a run of all tests.
 const SEEDS: u64 = 1000;
@@ -70,7 +70,7 @@ fn run(seed: u64, steps: u64) -> Vec<Tally> {
     let mut life = Life::start(&mut rng, &clock);
     for _ in 0..steps {
         life.step(&mut rng, &mut clock);
-        if rng.u8(..) == 0 {
+        if rng.u8(..100) == 0 {
             let crashes = rng.bool();
             lives.push(life.finish(&mut rng, &mut clock, crashes));
             life = Life::start(&mut rng, &clock);
@@ -148,7 +148,10 @@ fn every_law_holds_for_every_seed() {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let total = sum(&results.into_iter().map(|result| result.unwrap_or_else(|why| panic!("{why}"))).collect::<Vec<_>>());
+    let total = sum(&results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|why| panic!("{why}")))
+        .collect::<Vec<_>>());
     println!("{total:?}");
     if only.is_none() {
         // A law that nothing puts to the test proves nothing.

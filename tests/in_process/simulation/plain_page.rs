@@ -91,7 +91,8 @@ impl PlainPage {
         }
         for (name, before) in std::mem::take(&mut self.scraped) {
             let is_steady = name.starts_with("hits_") || name.starts_with("tallyd_");
-            let Some(now) = counters.get(&name).filter(|_| is_steady && !self.may_fall.contains(&name)) else {
+            let Some(now) = counters.get(&name).filter(|_| is_steady && !self.may_fall.contains(&name))
+            else {
                 continue;
             };
             assert!(*now >= before, "{name} fell from {before} to {now}");

@@ -38,9 +38,7 @@ impl Rules {
         match self {
             Rules::None => "",
             Rules::Drop => "mappings:\n- match: noise.*\n  name: noise\n  action: drop\n",
-            Rules::Rename => {
-                "mappings:\n- match: db.*.time\n  name: db_time\n  labels:\n    table: $1\n"
-            }
+            Rules::Rename => "mappings:\n- match: db.*.time\n  name: db_time\n  labels:\n    table: $1\n",
         }
     }
 
@@ -67,11 +65,7 @@ impl Settings {
             rules: [Rules::None, Rules::Drop, Rules::Rename][rng.usize(..3)],
             percentiles: percentiles[rng.usize(..4)].to_vec(),
             lifetimes: (if rng.bool() { Policy::NEVER } else { seconds(rng) }, seconds(rng)),
-            idle: IdleReporting {
-                zero_counters: rng.bool(),
-                zero_sets: rng.bool(),
-                last_gauges: rng.bool(),
-            },
+            idle: IdleReporting { zero_counters: rng.bool(), zero_sets: rng.bool(), last_gauges: rng.bool() },
             max_series,
             max_bytes,
         }
