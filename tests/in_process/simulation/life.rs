@@ -31,6 +31,7 @@ pub(super) struct Tally {
     pub(super) recorded: u64,
     pub(super) refused: u64,
     pub(super) rejected: u64,
+    pub(super) snapshots_dropped: u64,
     pub(super) undelivered: u64,
     pub(super) lost_in_crashes: u64,
     pub(super) expired: u64,
@@ -157,8 +158,9 @@ impl Life {
                 machine.stalled[receiver] = rng.u8(..3) == 0;
             }
             68..=81 => _ = self.export(),
-            82..=84 => self.forgetful.is_stalled = rng.bool(),
-            85 | 86 => self.page.is_stalled = rng.bool(),
+            // Exporters stall long enough to lose snapshots.
+            82 | 83 => self.forgetful.is_stalled = rng.u8(..3) > 0,
+            84..=86 => self.page.is_stalled = rng.u8(..3) > 0,
             87..=90 => {
                 let fault = rng.bool().then(|| FAULTS[rng.usize(..FAULTS.len())]);
                 let disk = if rng.bool() { &self.forgetful.disk } else { &self.page.disk };
@@ -313,6 +315,7 @@ impl Life {
             recorded: self.recorded,
             refused: own("series_refused"),
             rejected: own("lines_rejected"),
+            snapshots_dropped: own("snapshots_dropped"),
             undelivered: own("samples_undelivered"),
             lost_in_crashes: open,
             expired: own("series_expired"),

@@ -118,6 +118,7 @@ fn sum<'a>(lives: impl IntoIterator<Item = &'a Tally>) -> Tally {
         recorded: sum.recorded + life.recorded,
         refused: sum.refused + life.refused,
         rejected: sum.rejected + life.rejected,
+        snapshots_dropped: sum.snapshots_dropped + life.snapshots_dropped,
         undelivered: sum.undelivered + life.undelivered,
         lost_in_crashes: sum.lost_in_crashes + life.lost_in_crashes,
         expired: sum.expired + life.expired,
@@ -156,9 +157,12 @@ fn every_law_holds_for_every_seed() {
     if only.is_none() {
         // A law that nothing puts to the test proves nothing.
         let Tally { sent, dropped, recorded, refused, rejected, undelivered, lost_in_crashes, .. } = total;
-        let Tally { expired, late, quarantined, failed_exports, .. } = total;
+        let Tally { expired, late, quarantined, failed_exports, snapshots_dropped, .. } = total;
         let all = [sent, dropped, recorded, refused, rejected, undelivered, lost_in_crashes, expired, late];
-        assert!(all.iter().chain(&[quarantined, failed_exports]).all(|count| *count > 0), "{total:?}");
+        assert!(
+            all.iter().chain(&[quarantined, failed_exports, snapshots_dropped]).all(|count| *count > 0),
+            "{total:?}"
+        );
     }
 }
 
