@@ -1,6 +1,6 @@
 //! What an interval must contain: the plain model, fed with the same datagrams in the same order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tallyd::aggregate::IngestCounts;
@@ -63,7 +63,7 @@ impl Expected {
         for series in self.registry.live.keys() {
             let zero = match series.kind() {
                 Kind::Counter => State::Counter(0.0),
-                _ => State::Set(std::collections::BTreeSet::new()),
+                _ => State::Set(BTreeSet::new()),
             };
             let idle = self.registry.settings.idle;
             let state = match series.kind() {

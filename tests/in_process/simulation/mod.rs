@@ -11,12 +11,12 @@
 //!            plain model, plain registry, twin     rows and counts equal?       |             plain page equal?
 //! ```
 //!
-//! One thread runs it all. Clocks, network and disks move only when the simulation moves them, so a seed gives the same run
-//! every time. (Hashes have a random key in each process, but no result depends on them.)
+//! One thread runs all of this. Clocks, network and disks change only when the simulation changes them. So a seed gives the
+//! same run every time. The keys of hashes are random, but no result depends on them.
 //!
-//! In each step, one thing happens: clients send, a receiver reads or stalls, an exporter works, stalls or fails, somebody
-//! scrapes, settings are reloaded, the wall clock jumps, or tallyd is suspended. Sometimes tallyd stops or crashes, and
-//! starts again.
+//! In each step, one thing happens: clients send, a receiver reads or stalls, an exporter works or stalls, a disk fails, the
+//! page is scraped, settings are reloaded, the wall clock jumps, or the machine is suspended. Sometimes tallyd stops or
+//! crashes, and starts again without state.
 //!
 //! | file | what it holds |
 //! |---|---|
