@@ -36,6 +36,6 @@ impl Clock {
     /// Sets the wall clock forward or back by up to an hour.
     pub(super) fn jump(&mut self, rng: &mut Rng) {
         let step = Duration::from_millis(rng.u64(1..3_600_000));
-        self.wall = if rng.bool() { self.wall + step } else { self.wall - step };
+        self.wall = if rng.bool() { self.wall + step } else { self.wall.saturating_sub(step) };
     }
 }

@@ -26,13 +26,11 @@ pub(super) struct Disk {
 
 impl Disk {
     fn write(&mut self, file: String) -> Result<(), ExportError> {
-        match self.fault {
-            Some(fault) => Err(ExportError::new("cannot write", io::Error::from_raw_os_error(fault))),
-            None => {
-                self.file = file;
-                Ok(())
-            }
+        if let Some(fault) = self.fault {
+            return Err(ExportError::new("cannot write", io::Error::from_raw_os_error(fault)));
         }
+        self.file = file;
+        Ok(())
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) struct Life {
 struct Outbox(Arc<Mutex<Queues>>);
 
 struct Queues {
-    queues: Vec<ExporterQueue>,
+    of_exporters: Vec<ExporterQueue>,
     latest: Option<Arc<Snapshot>>,
     /// False after the stop. Then a snapshot only shows what the counters hold.
     are_open: bool,
@@ -78,10 +78,10 @@ struct Queues {
 
 impl Deliver for Outbox {
     fn deliver(&mut self, snapshot: &Arc<Snapshot>) {
-        let Queues { queues, latest, are_open } = &mut *self.0.lock();
+        let Queues { of_exporters, latest, are_open } = &mut *self.0.lock();
         *latest = Some(Arc::clone(snapshot));
         if *are_open {
-            queues.iter_mut().for_each(|queue| queue.deliver(snapshot));
+            of_exporters.iter_mut().for_each(|queue| queue.deliver(snapshot));
         }
     }
 }
@@ -109,7 +109,7 @@ impl Life {
         let disks = [(); 2].map(|()| Arc::new(Mutex::new(Disk::default())));
         let (to_forgetful, forgetful) = ExporterQueue::connect(Forgetful(Arc::clone(&disks[0])), &telemetry);
         let (to_page, page) = ExporterQueue::connect(Page::new(Arc::clone(&disks[1])), &telemetry);
-        let queues = Queues { queues: vec![to_forgetful, to_page], latest: None, are_open: true };
+        let queues = Queues { of_exporters: vec![to_forgetful, to_page], latest: None, are_open: true };
         let outbox = Outbox(Arc::new(Mutex::new(queues)));
         let schedule = Schedule::new(settings.interval, clock.now(), clock.wall());
         let receivers = Receivers(Arc::clone(&machine));
@@ -306,7 +306,7 @@ impl Life {
         );
         assert!(crashes || kernel.unread() == 0, "a stop leaves no datagram unread");
         assert_eq!(self.recorded, own("samples"), "the totals of the snapshots");
-        let queues = &self.outbox.0.lock().queues;
+        let queues = &self.outbox.0.lock().of_exporters;
         self.assert_delivered(&self.forgetful, queues[0].waiting(), open);
         self.assert_delivered(&self.page, queues[1].waiting(), open);
         Tally {

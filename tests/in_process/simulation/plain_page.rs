@@ -52,7 +52,7 @@ impl PlainPage {
         let lifetime = settings.lifetime(Kind::Counter);
         let Self { totals, gone, .. } = self;
         totals.retain(|series, total| {
-            let stays = live.contains(series) && clock - total.seen < lifetime;
+            let stays = live.contains(series) && clock.saturating_sub(total.seen) < lifetime;
             if !stays {
                 gone.insert(exposed(series));
             }

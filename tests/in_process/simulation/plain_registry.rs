@@ -92,18 +92,15 @@ impl PlainRegistry {
     /// the series that are dropped.
     pub(super) fn end(&mut self, now: Duration) -> Vec<Series> {
         self.in_force = self.settings.clone();
-        let dropped = match self.dying.take() {
-            Some(dying) => {
-                let gone = |(series, gives_way): (Series, bool)| {
-                    let seen = self.live[&series];
-                    (self.is_expired(&series, now) || gives_way && seen < dying.at).then_some(series)
-                };
-                dying.series.into_iter().filter_map(gone).collect()
-            }
-            None => {
-                self.announce(now);
-                Vec::new()
-            }
+        let dropped: Vec<_> = if let Some(dying) = self.dying.take() {
+            let gone = |(series, gives_way): (Series, bool)| {
+                let seen = self.live[&series];
+                (self.is_expired(&series, now) || gives_way && seen < dying.at).then_some(series)
+            };
+            dying.series.into_iter().filter_map(gone).collect()
+        } else {
+            self.announce(now);
+            Vec::new()
         };
         dropped.iter().for_each(|series| _ = self.live.remove(series));
         let idle = || self.live.keys().filter(|series| !self.sampled.contains(series));
