@@ -127,7 +127,11 @@ fn rests_lose_no_burst_that_a_small_buffer_holds_without_them() {
         for burst in [ROOM / 8, ROOM / 2, ROOM * 7 / 8, ROOM * 2, ROOM * 4, ROOM * 8] {
             // On a busy machine, even a receiver that never rests may get no CPU for too long.
             let is_kept = |delay| (0..5).any(|_| is_burst_kept(delay, steady, burst));
-            let is_kept_without = is_kept("0s");
+            // Only if a receiver that never rests reliably keeps a burst that is larger than the buffer, rests must, too.
+            let is_kept_without = match burst {
+                0..=ROOM => is_kept("0s"),
+                _ => (0..3).all(|_| is_burst_kept("0s", steady, burst)),
+            };
             assert!(is_kept_without || burst > ROOM, "{burst} datagrams after {steady:?}, without rests");
             assert!(!is_kept_without || is_kept("50ms"), "{burst} datagrams after {steady:?}");
         }
