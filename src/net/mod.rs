@@ -1,4 +1,5 @@
-//! Opens sockets, decides who may connect, and accepts and counts connections. It knows no configuration keys: callers pass their names.
+//! Opens sockets, decides who may connect, and accepts and counts connections. It knows no configuration keys: callers
+//! pass their names.
 
 mod accept;
 mod bind;
