@@ -54,21 +54,24 @@ fn daemon_survives_a_read_only_directory() {
 
 #[test]
 #[ignore = "needs systemd-analyze; run make test"]
-fn service_file_is_valid_and_confines_tallyd() {
+fn unit_files_are_valid_and_confine_tallyd() {
     let directory = tempfile::tempdir().unwrap();
     // The unit names the installed binary, which must exist.
     let unit = fs::read_to_string("systemd/tallyd.service").unwrap();
     let unit = unit.replace("/usr/local/bin/tallyd", &tallyd_path());
-    let path = directory.path().join("tallyd.service");
-    fs::write(&path, unit).unwrap();
-    let analyze = |arguments: &[&str]| {
-        let output = Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap();
+    let [service, socket] = ["tallyd.service", "tallyd.socket"].map(|name| directory.path().join(name));
+    fs::write(&service, unit).unwrap();
+    fs::copy("systemd/tallyd.socket", &socket).unwrap();
+    let analyze = |arguments: &[&str], path: &Path| {
+        let output = Command::new("systemd-analyze").args(arguments).arg(path).output().unwrap();
         (output.status.success(), format!("{}{}", stdout(&output), stderr(&output)))
     };
-    let (is_valid, said) = analyze(&["verify"]);
-    assert!(is_valid && !said.contains("tallyd.service"), "{said}");
+    for unit in [&service, &socket] {
+        let (is_valid, said) = analyze(&["verify"], unit);
+        assert!(is_valid && !said.contains("tallyd."), "{said}");
+    }
     // The limit is an exposure of 1.5 of 10.
-    let (is_confined, said) = analyze(&["security", "--offline=true", "--threshold=15"]);
+    let (is_confined, said) = analyze(&["security", "--offline=true", "--threshold=15"], &service);
     assert!(is_confined, "{said}");
 }
 
