@@ -33,7 +33,7 @@ struct Load {
     per_second: u32,
 }
 
-/// What was sent and recorded, and the times without a tallyd that read.
+/// The datagrams that were sent and recorded, and the gaps in which no tallyd read the socket.
 struct Measured {
     sent: Sent,
     recorded: f64,

@@ -48,7 +48,7 @@ pub struct SavedSeries<'a> {
     pub(super) rows: Vec<SavedRow<'a>>,
 }
 
-/// What became of saved series.
+/// The numbers of saved series that are alive again, and of those that expired meanwhile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RestoredSeries {
     /// The number of series that are alive again.

@@ -19,7 +19,7 @@ pub fn send_until(path: &Path, finished: &AtomicBool) -> f64 {
     sent
 }
 
-/// What clients have sent over UDP.
+/// Counts the datagrams that clients have sent over UDP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
     /// The number of datagrams.

@@ -21,7 +21,7 @@ pub fn tallyd_path() -> String {
     if std::env::var_os("TALLYD_CONFINED").is_none() {
         return tallyd;
     }
-    // The program finds tallyd beside itself, because some tests clear the environment.
+    // The program looks for tallyd in its own directory, because some tests clear the environment.
     let confined = format!("{tallyd}-confined");
     match symlink(format!("{ROOT}/tests/confined/tallyd"), &confined) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => panic!("{confined}: {error}"),

@@ -85,6 +85,14 @@ fn stream() -> impl Strategy<Value = Vec<(String, usize)>> {
     proptest::collection::vec((datagram, 0_usize..8), 0..60)
 }
 
+/// Records the datagrams of a stream in both the pipeline and the model.
+fn record(stream: &[(String, usize)], pipeline: &Pipeline, model: &mut Model) {
+    for (datagram, receiver) in stream {
+        pipeline.record(*receiver, datagram.as_bytes());
+        model.record(datagram.as_bytes());
+    }
+}
+
 fn assert_rows_are(rows: &Rows, model: &Model) {
     let names: Vec<_> = rows.iter().map(|row| row.series).collect();
     assert_eq!(names, model.series.keys().collect::<Vec<_>>());
@@ -119,10 +127,7 @@ proptest! {
             let mut pipeline = pipeline(receivers);
             let mut model = Model::default();
             for stream in &intervals {
-                for (datagram, receiver) in stream {
-                    pipeline.record(*receiver, datagram.as_bytes());
-                    model.record(datagram.as_bytes());
-                }
+                record(stream, &pipeline, &mut model);
                 let results = pipeline.end_interval();
                 assert_rows_are(&results.rows, &model);
                 model.events.sort();
@@ -144,10 +149,7 @@ proptest! {
         let mut pipeline = Pipeline::new(2, AggregationOptions::default(), settings);
         let mut model = Model { max_series_per_metric: Some(max_series_per_metric), ..Model::default() };
         for stream in &intervals {
-            for (datagram, receiver) in stream {
-                pipeline.record(*receiver, datagram.as_bytes());
-                model.record(datagram.as_bytes());
-            }
+            record(stream, &pipeline, &mut model);
             let results = pipeline.end_interval();
             assert_rows_are(&results.rows, &model);
             prop_assert_eq!(&without_absorbed(&results.counts), &model.counts);
