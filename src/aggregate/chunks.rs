@@ -3,6 +3,8 @@
 //! Chunks are allocated in segments. A segment goes to the flush with the values of the interval, and comes back
 //! afterwards. So the memory for the values of one interval is enough for all intervals.
 
+use crate::model::{Claim, Memory, MemoryPart};
+
 /// The number of values in a chunk. With its other fields, a chunk fills a cache line.
 pub(super) const CHUNK_VALUES: usize = 7;
 /// The number of chunks in a segment of 64 KiB.
@@ -60,7 +62,21 @@ impl Chunk {
     }
 }
 
-pub(super) type Segment = Box<[Chunk]>;
+/// Memory for many chunks.
+#[derive(Debug)]
+pub(super) struct Segment {
+    chunks: Box<[Chunk]>,
+    /// Counts the memory until the segment is dropped.
+    _claim: Claim,
+}
+
+impl Segment {
+    /// Returns a new segment, or `None` if there is no room for it in `memory`.
+    fn new(memory: &Memory) -> Option<Self> {
+        let claim = memory.try_claim(MemoryPart::Values, SEGMENT_CHUNKS * size_of::<Chunk>())?;
+        Some(Self { chunks: vec![Chunk::EMPTY; SEGMENT_CHUNKS].into(), _claim: claim })
+    }
+}
 
 /// The chunks of many slots, by number.
 #[derive(Debug, Default)]
@@ -78,33 +94,34 @@ impl ChunkArena {
     #[inline]
     pub(super) fn get(&self, number: u32) -> Option<&Chunk> {
         let number = number as usize;
-        self.segments.get(number / SEGMENT_CHUNKS)?.get(number % SEGMENT_CHUNKS)
+        self.segments.get(number / SEGMENT_CHUNKS)?.chunks.get(number % SEGMENT_CHUNKS)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Chunk> {
         let number = number as usize;
-        self.segments.get_mut(number / SEGMENT_CHUNKS)?.get_mut(number % SEGMENT_CHUNKS)
+        self.segments.get_mut(number / SEGMENT_CHUNKS)?.chunks.get_mut(number % SEGMENT_CHUNKS)
     }
 
-    /// Stores a chunk and returns its number.
-    pub(super) fn insert(&mut self, chunk: Chunk) -> u32 {
+    /// Stores a chunk and returns its number. Returns `None` if that takes a new segment and `memory` has no room for
+    /// it.
+    pub(super) fn insert(&mut self, chunk: Chunk, memory: &Memory) -> Option<u32> {
         let number = if let Some(number) = self.released {
             self.released = self.get(number).map(|chunk| chunk.older).filter(|&older| older != NONE);
             number
         } else {
             let number = self.taken;
-            self.taken += 1;
             if number as usize == self.segments.len() * SEGMENT_CHUNKS {
-                let new = || vec![Chunk::EMPTY; SEGMENT_CHUNKS].into();
-                self.segments.push(self.reserve.pop().unwrap_or_else(new));
+                let segment = self.reserve.pop().or_else(|| Segment::new(memory))?;
+                self.segments.push(segment);
             }
+            self.taken += 1;
             number
         };
         if let Some(place) = self.get_mut(number) {
             *place = chunk;
         }
-        number
+        Some(number)
     }
 
     /// Releases a chunk and returns the number of the next older one.

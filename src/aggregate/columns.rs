@@ -60,12 +60,14 @@ impl Lengths {
 
 impl Columns {
     pub(crate) fn new(options: &AggregationOptions) -> Self {
-        let values = |unit| ValueBuffers::new(Distribution::new(options.digits, unit), options.exact_values);
+        let memory = || options.memory.clone();
+        let values =
+            |unit| ValueBuffers::new(Distribution::new(options.digits, unit), options.exact_values, memory());
         Self {
             counters: Counters::default(),
             timings: values(MILLISECONDS),
             values: values(1.0),
-            members: ValueBuffers::new(Members::new(options.exact_members), 0),
+            members: ValueBuffers::new(Members::new(options.exact_members), 0, memory()),
             events: Events::new(options.event_buffer),
             counts: IngestCounts::default(),
             excess: EnumMap::default(),

@@ -79,6 +79,15 @@ impl Fold for Distribution {
         self.moments = Moments::default();
         self.histogram.clear();
     }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.histogram.heap_bytes()
+    }
+
+    fn bytes_with(&self, words: &[u64]) -> usize {
+        let values = words.iter().map(|&word| f64::from_bits(word) / self.unit);
+        size_of::<Self>() + self.histogram.heap_bytes_with(values)
+    }
 }
 
 /// The count, sum, mean, spread and extremes of weighted values.

@@ -115,6 +115,24 @@ impl Histogram {
         self.negative.clear();
     }
 
+    /// Returns the memory of the buckets, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        [&self.positive, &self.negative].map(Buckets::heap_bytes).into_iter().sum()
+    }
+
+    /// Returns at least the memory that the buckets would take after counting these values, in bytes.
+    pub(super) fn heap_bytes_with(&self, values: impl Iterator<Item = f64>) -> usize {
+        let sides = [&self.positive, &self.negative];
+        let mut spans = sides.map(Buckets::span);
+        for value in values.filter(|&value| value != 0.0) {
+            let span = &mut spans[usize::from(value < 0.0)];
+            let (bucket, _) = self.bucket(value.abs());
+            *span =
+                Some(span.map_or((bucket, bucket), |(first, last)| (first.min(bucket), last.max(bucket))));
+        }
+        sides.into_iter().zip(spans).map(|(side, span)| side.heap_bytes_with(span)).sum()
+    }
+
     /// Returns the middle of each bucket that is not empty, and the weight in it, in ascending order. The bucket of
     /// magnitudes above [`LARGEST`] is reported as infinity.
     pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
@@ -209,6 +227,28 @@ impl Buckets {
 
     fn clear(&mut self) {
         self.weights.clear();
+    }
+
+    /// Returns the first and the last bucket of the array, or `None` if it is empty.
+    fn span(&self) -> Option<(u32, u32)> {
+        let buckets = self.weights.len() as u32;
+        (buckets > 0).then(|| (self.first, self.first + buckets - 1))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.weights.capacity() * size_of::<f64>()
+    }
+
+    /// Returns at least the memory of an array that covers `span`, too.
+    fn heap_bytes_with(&self, span: Option<(u32, u32)>) -> usize {
+        match span {
+            Some((first, last)) if span != self.span() => {
+                // An array that grows may double its capacity.
+                let buckets = (last - first + 1 + 2 * SLACK) as usize;
+                (2 * buckets * size_of::<f64>()).max(self.heap_bytes())
+            }
+            _ => self.heap_bytes(),
+        }
     }
 
     fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, f64)> {

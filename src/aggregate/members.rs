@@ -76,6 +76,17 @@ impl Fold for Members {
         self.exact.clear();
         self.estimator = None;
     }
+
+    fn bytes(&self) -> usize {
+        let estimator = self.estimator.as_ref().map_or(0, CardinalityEstimator::size_of);
+        size_of::<Self>() + self.exact.allocation_size() + estimator
+    }
+
+    fn bytes_with(&self, words: &[u64]) -> usize {
+        // A table that grows doubles its capacity, and is at least half full then.
+        let added = if self.estimator.is_some() { 0 } else { 4 * size_of_val(words) };
+        self.bytes() + self.exact.allocation_size() + added
+    }
 }
 
 #[cfg(test)]

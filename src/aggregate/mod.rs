@@ -36,6 +36,7 @@ pub(crate) use members::Members;
 pub(crate) use shard::{ShardReset, SharedState};
 pub(crate) use summarizer::Summarizer;
 
+use crate::model::Memory;
 use crate::protocol::Dialects;
 use crate::resolve::ResolveOptions;
 
@@ -54,6 +55,8 @@ pub struct AggregationOptions {
     pub exact_members: usize,
     /// The largest number of bytes of events that a shard keeps until the end of the interval.
     pub event_buffer: usize,
+    /// The memory that series and values may take.
+    pub memory: Memory,
 }
 
 /// The defaults are those of the shipped configuration.
@@ -66,6 +69,7 @@ impl Default for AggregationOptions {
             exact_values: 512,
             exact_members: 1000,
             event_buffer: 1 << 20,
+            memory: Memory::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::columns::{Columns, Lengths, Recycled};
 use super::counts::IngestCounts;
 use super::gauges::{FIRST_INTERVAL, Gauges};
 use crate::mapping::Mapping;
-use crate::model::{Kind, SERVICE_CHECK, finite};
+use crate::model::{Kind, MemoryPart, SERVICE_CHECK, finite};
 use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
@@ -106,10 +106,13 @@ impl ShardReset {
         share: f64,
         mapping: Option<Arc<Mapping>>,
     ) -> Self {
+        // The old state is in memory, too, until the rotation.
+        let share = if options.memory.is_scarce(MemoryPart::Patterns) { 0.0 } else { share };
         let scaled = |count: usize| (count as f64 * share) as usize;
         let mut columns = Columns::new(options);
         columns.reserve(size.lengths.scaled(share));
-        let cache = LineCache::with_capacity(scaled(size.patterns), scaled(size.key_bytes));
+        let (patterns, key_bytes) = (scaled(size.patterns), scaled(size.key_bytes));
+        let cache = LineCache::with_capacity(patterns, key_bytes, &options.memory);
         Self { cache, columns, mapping }
     }
 
@@ -123,7 +126,7 @@ impl Shard {
     /// Creates a shard without series, in the first interval.
     pub(crate) fn new(shared: Arc<SharedState>, mapping: Arc<Mapping>) -> Self {
         Self {
-            resolver: Resolver::new(&shared.options.resolve, mapping),
+            resolver: Resolver::new(&shared.options.resolve, mapping, &shared.options.memory),
             columns: Columns::new(&shared.options),
             interval: FIRST_INTERVAL,
             shared,
@@ -285,9 +288,15 @@ impl Shard {
         Some(())
     }
 
-    /// Records a value at its destination. Without `weight`, the weight of the destination applies.
+    /// Records a value at its destination. Without `weight`, the weight of the destination applies. Returns false if there
+    /// is no memory for the value, which is then counted as refused.
     #[inline(always)]
-    fn record_value(&mut self, destination: Destination, value: SampleValue<'_>, weight: Option<f64>) {
+    fn record_value(
+        &mut self,
+        destination: Destination,
+        value: SampleValue<'_>,
+        weight: Option<f64>,
+    ) -> bool {
         let word = match value {
             SampleValue::Number(number) | SampleValue::Signed(number) => number.to_bits(),
             SampleValue::Member(member) => self.shared.member_hasher.hash_one(member),
@@ -295,6 +304,7 @@ impl Shard {
         let Columns { counters, timings, values, members, counts, absorbed, .. } = &mut self.columns;
         let Destination { target, slot, .. } = destination;
         let gauge = || (&self.shared.gauges, SeriesId(slot), self.interval);
+        let mut is_recorded = true;
         match target {
             Target::Counter => {
                 let weight = weight.unwrap_or_else(|| self.resolver.cache().weight(destination));
@@ -305,9 +315,9 @@ impl Shard {
             // A single push serves both columns. With one push for each, a timing takes a nanosecond more.
             Target::Timing | Target::Histogram | Target::Distribution => {
                 let column = if target == Target::Timing { timings } else { values };
-                column.push_as(slot, word, weight);
+                is_recorded = column.push_as(slot, word, weight);
             }
-            Target::Set => members.push(slot, word),
+            Target::Set => is_recorded = members.push(slot, word),
             Target::Gauge if matches!(value, SampleValue::Signed(_)) => {
                 let (gauges, id, interval) = gauge();
                 if gauges.add(id, interval, f64::from_bits(word)) {
@@ -321,9 +331,12 @@ impl Shard {
             // The caller has applied the rule's effect already.
             Target::Ruled => {}
         }
-        if let Some(kind) = target.kind() {
+        if !is_recorded {
+            counts.refused[RefuseReason::Memory] += 1;
+        } else if let Some(kind) = target.kind() {
             counts.samples[kind] += 1;
         }
+        is_recorded
     }
 
     /// Parses a line and records its content. This is the general path.
@@ -346,8 +359,10 @@ impl Shard {
             let resolved = resolved[sample.kind].get_or_insert_with(|| self.resolve(line, metric, &sample));
             match *resolved {
                 Ok(Resolved { destination, scale, overflow }) => {
-                    self.record_value(destination, scaled(sample.value, scale), Some(sample.rate.weight()));
-                    excess[Excess::Overflowed] += u64::from(self.count_overflowed(overflow));
+                    let value = scaled(sample.value, scale);
+                    if self.record_value(destination, value, Some(sample.rate.weight())) {
+                        excess[Excess::Overflowed] += u64::from(self.count_overflowed(overflow));
+                    }
                 }
                 Err(reason) => {
                     self.columns.counts.refused[reason] += 1;

@@ -242,7 +242,7 @@ mod tests {
     use super::super::layout;
     use super::super::value_buffers::ValueBuffers;
     use super::*;
-    use crate::model::{MILLISECONDS, NativeHistogram, NativeSettings};
+    use crate::model::{MILLISECONDS, Memory, NativeHistogram, NativeSettings};
     use crate::resolve::SeriesId;
 
     fn statistics() -> Statistics {
@@ -268,7 +268,7 @@ mod tests {
         exact_values: usize,
         parts: usize,
     ) -> Summary {
-        let mut buffers = ValueBuffers::new(Distribution::new(digits, unit), exact_values);
+        let mut buffers = ValueBuffers::new(Distribution::new(digits, unit), exact_values, Memory::default());
         (0..parts).for_each(|_| buffers.open(SeriesId(0), 1.0));
         for (index, &(value, weight)) in values.iter().enumerate() {
             buffers.push_weighted((index % parts) as u32, value.to_bits(), weight);
@@ -545,10 +545,10 @@ mod tests {
 
     #[test]
     fn few_values_outside_the_range_of_a_native_histogram_are_counted() {
-        let mut buffers = ValueBuffers::new(Distribution::new(2, 1.0), 512);
+        let mut buffers = ValueBuffers::new(Distribution::new(2, 1.0), 512, Memory::default());
         buffers.open(SeriesId(0), 1.0);
         let slot = 0;
-        [1e-12, -1e20, 1.0, 0.0].iter().for_each(|value: &f64| buffers.push(slot, value.to_bits()));
+        [1e-12, -1e20, 1.0, 0.0].iter().for_each(|value: &f64| assert!(buffers.push(slot, value.to_bits())));
         for (native, expected) in [(None, 0), (Some(NativeSettings { schema: 3, max_buckets: 0 }), 2)] {
             let asked = Statistics { native, ..Statistics::default() };
             let mut summarizer = Summarizer::new(2, 512, 1.0);

@@ -12,6 +12,7 @@
 //! The slot itself holds the latest values, which saves following a pointer and touching another cache line.
 
 use super::chunks::{CHUNK_VALUES, Chunk, ChunkArena, NONE, Segment};
+use crate::model::{Claim, Memory, MemoryPart};
 use crate::resolve::SeriesId;
 
 /// The number of values that gather in chunks between two folds of a slot.
@@ -29,6 +30,29 @@ pub(crate) trait Fold {
     fn fold(&mut self, words: &[u64], weight: f64);
     /// Forgets all values and keeps the memory.
     fn clear(&mut self);
+    /// Returns the memory that it takes, in bytes.
+    fn bytes(&self) -> usize;
+    /// Returns at least the memory that it would take after adding these values, in bytes.
+    fn bytes_with(&self, words: &[u64]) -> usize;
+}
+
+/// A structure on the heap, whose memory is accounted for.
+#[derive(Debug)]
+struct Folded<T> {
+    value: T,
+    claim: Claim,
+}
+
+impl<T: Fold> Folded<T> {
+    fn new(value: T, memory: &Memory) -> Self {
+        let claim = memory.claim(MemoryPart::Values, value.bytes());
+        Self { value, claim }
+    }
+
+    fn fold(&mut self, words: &[u64], weight: f64) {
+        self.value.fold(words, weight);
+        self.claim.resize(self.value.bytes());
+    }
 }
 
 /// A list of 64-bit words for each slot: the bits of a distribution's values, or the hashes of a set's members.
@@ -38,13 +62,15 @@ pub(crate) struct ValueBuffers<T> {
     /// The part of each slot that is seldom needed.
     states: Vec<SlotState<T>>,
     chunks: ChunkArena,
-    spare: Vec<Box<T>>,
+    spare: Vec<Box<Folded<T>>>,
     /// The empty structure that new ones are modeled on.
     model: T,
     /// The number of values that a slot keeps before its first fold.
     keep: u32,
     /// A buffer for values that are about to be folded.
     run: Vec<u64>,
+    /// Limits the memory of all values.
+    memory: Memory,
 }
 
 /// The latest values of a slot, and the link to older ones.
@@ -74,7 +100,7 @@ struct SlotState<T> {
     chunked: u32,
     /// The weight of all values that were pushed without their own weight.
     weight: f64,
-    folded: Option<Box<T>>,
+    folded: Option<Box<Folded<T>>>,
 }
 
 impl<T> SlotState<T> {
@@ -87,13 +113,13 @@ impl<T> SlotState<T> {
 #[derive(Debug)]
 pub(crate) struct Supplies<T> {
     segments: Vec<Segment>,
-    folded: Vec<Box<T>>,
+    folded: Vec<Box<Folded<T>>>,
 }
 
 impl<T: Fold> ValueBuffers<T> {
     /// Creates buffers without slots. Values are folded into structures like `model`, which must be empty. A slot keeps
-    /// at least `keep` values before its first fold.
-    pub(crate) fn new(model: T, keep: usize) -> Self {
+    /// at least `keep` values before its first fold, unless `memory` becomes scarce.
+    pub(crate) fn new(model: T, keep: usize, memory: Memory) -> Self {
         Self {
             slots: Vec::new(),
             states: Vec::new(),
@@ -102,6 +128,7 @@ impl<T: Fold> ValueBuffers<T> {
             model,
             keep: u32::try_from(keep).unwrap_or(u32::MAX),
             run: Vec::new(),
+            memory,
         }
     }
 
@@ -118,19 +145,22 @@ impl<T: Fold> ValueBuffers<T> {
         self.states.push(SlotState::new(owner, weight));
     }
 
-    /// Appends a value with the weight of the slot.
+    /// Appends a value with the weight of the slot. Returns false if there is no memory for it.
     #[inline(always)]
-    pub(crate) fn push(&mut self, index: u32, word: u64) {
+    pub(crate) fn push(&mut self, index: u32, word: u64) -> bool {
         let slot = &mut self.slots[index as usize];
         if let Some(place) = slot.words.get_mut(slot.len as usize) {
             *place = word;
             slot.len += 1;
-        } else {
-            self.spill(index);
+            return true;
+        }
+        let has_room = self.spill(index);
+        if has_room {
             let slot = &mut self.slots[index as usize];
             slot.words[0] = word;
             slot.len = 1;
         }
+        has_room
     }
 
     /// Reads a slot to bring it into the CPU cache.
@@ -139,36 +169,51 @@ impl<T: Fold> ValueBuffers<T> {
         self.slots.get(slot as usize).map_or(0, |slot| u64::from(slot.len))
     }
 
-    /// Appends a value. Without `weight`, the weight of the slot applies.
+    /// Appends a value. Without `weight`, the weight of the slot applies. Returns false if there is no memory for it.
     #[inline(always)]
-    pub(crate) fn push_as(&mut self, index: u32, word: u64, weight: Option<f64>) {
+    pub(crate) fn push_as(&mut self, index: u32, word: u64, weight: Option<f64>) -> bool {
         match weight {
             None => self.push(index, word),
             Some(weight) => self.push_weighted(index, word, weight),
         }
     }
 
-    /// Appends a value with any weight.
-    pub(crate) fn push_weighted(&mut self, index: u32, word: u64, weight: f64) {
+    /// Appends a value with any weight. Returns false if there is no memory for it.
+    pub(crate) fn push_weighted(&mut self, index: u32, word: u64, weight: f64) -> bool {
         if weight.to_bits() == self.states[index as usize].weight.to_bits() {
             return self.push(index, word);
         }
         let newest = self.chunks.get_mut(self.slots[index as usize].older);
         if !newest.is_some_and(|chunk| chunk.push_weighted(word, weight)) {
             self.fold_if_many(index);
-            let slot = &mut self.slots[index as usize];
-            slot.older = self.chunks.insert(Chunk::weighted(word, weight, slot.older));
+            let older = self.slots[index as usize].older;
+            if !self.add_chunk(index, Chunk::weighted(word, weight, older)) {
+                return false;
+            }
         }
         self.states[index as usize].chunked += 1;
+        true
     }
 
-    /// Moves the slot's full run into a chunk.
+    /// Moves the slot's full run into a chunk. Returns false if there is no memory for it.
     #[inline(never)]
-    fn spill(&mut self, index: u32) {
+    fn spill(&mut self, index: u32) -> bool {
         self.fold_if_many(index);
-        let slot = &mut self.slots[index as usize];
-        slot.older = self.chunks.insert(Chunk::full(slot.words, slot.older));
-        self.states[index as usize].chunked += CHUNK_VALUES as u32;
+        let slot = &self.slots[index as usize];
+        let has_room = self.add_chunk(index, Chunk::full(slot.words, slot.older));
+        if has_room {
+            self.states[index as usize].chunked += CHUNK_VALUES as u32;
+        }
+        has_room
+    }
+
+    /// Makes a chunk the newest one of a slot. Returns false if there is no memory for it.
+    fn add_chunk(&mut self, index: u32, chunk: Chunk) -> bool {
+        let number = self.chunks.insert(chunk, &self.memory);
+        if let Some(number) = number {
+            self.slots[index as usize].older = number;
+        }
+        number.is_some()
     }
 
     /// Returns the number of values that a slot may have in chunks before its first fold: from `keep` to twice as many.
@@ -182,17 +227,17 @@ impl<T: Fold> ValueBuffers<T> {
         self.keep.saturating_add(((u64::from(self.keep) * share) >> 32) as u32)
     }
 
-    /// Folds all values in chunks if their number exceeds the limit.
+    /// Folds all values in chunks if their number exceeds the limit, and there is memory for it.
     fn fold_if_many(&mut self, index: u32) {
         let state = &self.states[index as usize];
-        let limit = if state.folded.is_some() { FOLD_EVERY } else { self.first_fold(index) };
-        if state.chunked <= limit {
+        let is_scarce = self.memory.is_scarce(MemoryPart::Values);
+        let limit = if state.folded.is_some() || is_scarce { FOLD_EVERY } else { self.first_fold(index) };
+        if state.chunked <= limit || is_scarce && !self.can_fold(index) {
             return;
         }
         let state = &mut self.states[index as usize];
-        let folded = state
-            .folded
-            .get_or_insert_with(|| self.spare.pop().unwrap_or_else(|| Box::new(self.model.empty())));
+        let new = || Box::new(Folded::new(self.model.empty(), &self.memory));
+        let folded = state.folded.get_or_insert_with(|| self.spare.pop().unwrap_or_else(new));
         // Most values have the weight of the slot, so they are folded together.
         self.run.clear();
         let slot = &mut self.slots[index as usize];
@@ -205,6 +250,22 @@ impl<T: Fold> ValueBuffers<T> {
         }
         folded.fold(&self.run, state.weight);
         state.chunked = 0;
+    }
+
+    /// Returns true if there is memory for the structure into which the values in a slot's chunks would be folded.
+    fn can_fold(&mut self, index: u32) -> bool {
+        let (slot, state) = (&self.slots[index as usize], &self.states[index as usize]);
+        self.run.clear();
+        let mut number = slot.older;
+        while let Some(chunk) = self.chunks.get(number) {
+            self.run.extend_from_slice(chunk.run(state.weight).0);
+            number = chunk.older;
+        }
+        let (present, after) = match &state.folded {
+            Some(folded) => (folded.value.bytes(), folded.value.bytes_with(&self.run)),
+            None => (0, self.model.bytes_with(&self.run)),
+        };
+        after.saturating_sub(present) <= self.memory.room(MemoryPart::Values)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -248,7 +309,12 @@ impl<T: Fold> ValueBuffers<T> {
     /// Returns the values of a slot.
     pub(crate) fn contents(&self, slot: u32) -> Contents<'_, T> {
         let (slot, state) = (&self.slots[slot as usize], &self.states[slot as usize]);
-        Contents { chunks: &self.chunks, slot, weight: state.weight, folded: state.folded.as_deref() }
+        Contents {
+            chunks: &self.chunks,
+            slot,
+            weight: state.weight,
+            folded: state.folded.as_deref().map(|folded| &folded.value),
+        }
     }
 
     /// Forgets all values and keeps the slots. Returns the memory that held the values.
@@ -257,7 +323,7 @@ impl<T: Fold> ValueBuffers<T> {
         for (slot, state) in self.slots.iter_mut().zip(&mut self.states) {
             (slot.len, slot.older, state.chunked) = (0, NONE, 0);
             if let Some(mut one) = state.folded.take() {
-                one.clear();
+                one.value.clear();
                 folded.push(one);
             }
         }
@@ -348,6 +414,12 @@ mod tests {
         fn clear(&mut self) {
             self.0.clear();
         }
+        fn bytes(&self) -> usize {
+            self.0.len() * size_of::<(u64, u64)>()
+        }
+        fn bytes_with(&self, words: &[u64]) -> usize {
+            self.bytes() + size_of_val(words) * 2
+        }
     }
 
     fn all(buffers: &ValueBuffers<Log>, slot: u32) -> Vec<(u64, u64)> {
@@ -370,7 +442,7 @@ mod tests {
 
     #[test]
     fn values_are_folded_only_beyond_the_number_to_keep() {
-        let mut buffers = ValueBuffers::new(Log::default(), 20);
+        let mut buffers = ValueBuffers::new(Log::default(), 20, Memory::default());
         buffers.open(SeriesId(0), 1.0);
         let slot = 0;
         for word in 0..28 {
@@ -384,14 +456,14 @@ mod tests {
     #[test]
     fn slots_that_fill_at_the_same_pace_are_folded_at_different_times() {
         const SLOTS: u32 = 100;
-        let mut buffers = ValueBuffers::new(Log::default(), 512);
+        let mut buffers = ValueBuffers::new(Log::default(), 512, Memory::default());
         (0..SLOTS).for_each(|id| buffers.open(SeriesId(id), 1.0));
         let folded = |buffers: &ValueBuffers<Log>| {
             (0..SLOTS).filter(|&slot| buffers.contents(slot).folded.is_some()).count()
         };
         let (mut before, mut most) = (0, 0);
         for word in 0..=2 * 512 + 2 * CHUNK_VALUES as u64 {
-            (0..SLOTS).for_each(|slot| buffers.push(slot, word));
+            (0..SLOTS).for_each(|slot| assert!(buffers.push(slot, word)));
             most = most.max(folded(&buffers) - before);
             before = folded(&buffers);
         }
@@ -401,18 +473,47 @@ mod tests {
 
     #[test]
     fn the_memory_of_one_interval_serves_the_next() {
-        let mut buffers = ValueBuffers::new(Log::default(), 0);
+        let mut buffers = ValueBuffers::new(Log::default(), 0, Memory::default());
         buffers.open(SeriesId(0), 1.0);
         let slot = 0;
-        (0..100_000).for_each(|word| buffers.push(slot, word));
+        (0..100_000).for_each(|word| assert!(buffers.push(slot, word)));
         let segments = buffers.chunks.segment_count();
         assert_eq!(segments, 1, "folded chunks are reused");
         let supplies = buffers.clear();
         assert_eq!((supplies.segments.len(), supplies.folded.len()), (1, 1));
         assert_eq!(buffers.occupied().count(), 0);
         drop(buffers.resupply(supplies));
-        (0..=CHUNK_VALUES as u64).for_each(|word| buffers.push(slot, word));
+        (0..=CHUNK_VALUES as u64).for_each(|word| assert!(buffers.push(slot, word)));
         assert!(buffers.chunks.reserve.is_empty());
+    }
+
+    #[test]
+    fn values_are_folded_early_and_then_refused_as_memory_runs_out() {
+        // Room for 26 segments of 64 KiB, each of which holds 7,168 values.
+        let memory = Memory::limited(33 << 20);
+        let mut buffers = ValueBuffers::new(Log::default(), 100_000, memory.clone());
+        let slots = 0..100;
+        slots.clone().for_each(|id| buffers.open(SeriesId(id), 1.0));
+        let mut expected = vec![Vec::new(); slots.len()];
+        let (mut is_folded, mut refused) = (false, 0);
+        for word in 0..5000 {
+            for slot in slots.clone() {
+                if buffers.push(slot, word) {
+                    expected[slot as usize].push((word, 1_f64.to_bits()));
+                } else {
+                    refused += 1;
+                }
+            }
+            is_folded |= slots.clone().any(|slot| buffers.contents(slot).folded.is_some());
+            assert!(refused == 0 || is_folded);
+        }
+        assert!(refused > 100_000, "{refused}");
+        assert!(memory.room(MemoryPart::Values) < 128 << 10);
+        for slot in slots {
+            assert_eq!(all(&buffers, slot), expected[slot as usize], "what was accepted is kept");
+        }
+        drop(buffers);
+        assert_eq!(memory.used(MemoryPart::Values), 0);
     }
 
     proptest! {
@@ -421,7 +522,7 @@ mod tests {
             pushes in proptest::collection::vec((0_u32..4, 0_u64..1000, 1_u8..3), 0..3000),
             keep in 0_usize..100,
         ) {
-            let mut buffers = ValueBuffers::new(Log::default(), keep);
+            let mut buffers = ValueBuffers::new(Log::default(), keep, Memory::default());
             let mut model = vec![Vec::new(); 4];
             (0..4).for_each(|id| buffers.open(SeriesId(id), 2.0));
             for _interval in 0..2 {

@@ -16,10 +16,13 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc as channel, oneshot};
 
+use crate::aggregate::AggregationOptions;
 use crate::app::config::{self, Config, Loaded, Occasion, Ready};
 use crate::app::descriptors;
 use crate::app::health::FlushHealth;
 use crate::app::log::{self, Log};
+use crate::app::memory;
+use crate::app::process;
 use crate::app::service_manager::{ServiceManager, State};
 use crate::app::signals::Signals;
 use crate::app::state::{Restoring, StateSchedule};
@@ -30,7 +33,7 @@ use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Sche
 use crate::http::{Protection, ServerOptions};
 use crate::listen::{self, CountedDrops, DrainRequests, HeldSockets, Listeners};
 use crate::mapping::Mapping;
-use crate::model::{Counter, Gauge, Snapshot, Telemetry};
+use crate::model::{Counter, Gauge, Memory, Snapshot, Telemetry};
 use crate::net::{ThreadEnd, ThreadEnds, Threads};
 use crate::state::{StateFile, StateHandle, StateKeeper, StateTelemetry};
 
@@ -236,7 +239,10 @@ impl Pipeline {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
         let settings = config.reloadable_settings(mapping);
-        let mut aggregator = Aggregator::new(config.aggregation_options(), settings, telemetry.clone());
+        let memory = memory::limited(config.max_memory(), telemetry);
+        process::report_to(telemetry);
+        let options = AggregationOptions { memory: memory.clone(), ..config.aggregation_options() };
+        let mut aggregator = Aggregator::new(options, settings, telemetry.clone());
         // From here on, the kernel keeps datagrams that arrive while the state is read.
         let opened = listen::open(listening, held)?;
         let drops = CountedDrops::default();
@@ -256,7 +262,7 @@ impl Pipeline {
             .zip(state_options)
             .map(|(keeper, options)| StateSchedule::new(keeper, &options, drops.clone()));
         let (handles, queues) = (Vec::new(), Vec::new());
-        let mut exporters = Exporters { telemetry, threads, restoring, keeper, handles, queues };
+        let mut exporters = Exporters { memory, telemetry, threads, restoring, keeper, handles, queues };
         let (closed_sender, output_closed) = channel::channel(1);
         let endpoint = exporters.start(config, serving, &health, reload_sender, closed_sender)?;
         let Exporters { handles, queues, keeper, .. } = exporters;
@@ -492,6 +498,7 @@ impl ReloadTelemetry {
 
 /// Starts the exporters.
 struct Exporters<'a> {
+    memory: Memory,
     telemetry: &'a Telemetry,
     threads: &'a Threads,
     restoring: Restoring<'a>,
@@ -524,7 +531,9 @@ impl Exporters<'_> {
         }
         let naming = config.exporters.prometheus.naming;
         if textfile.enabled {
-            let mut totals = Totals::new(naming).with_reserved_prefixes(textfile.reserved_prefixes.clone());
+            let mut totals = Totals::new(naming)
+                .counted_in(&self.memory)
+                .with_reserved_prefixes(textfile.reserved_prefixes.clone());
             self.restoring.continue_totals("textfile", &mut totals);
             self.add(Textfile::new(
                 textfile.path.clone(),
@@ -535,11 +544,13 @@ impl Exporters<'_> {
         }
         let Some(serving) = serving else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
-        let mut totals =
-            Totals::new(naming).with_created_lines(config.exporters.prometheus.openmetrics_created);
+        let mut totals = Totals::new(naming)
+            .counted_in(&self.memory)
+            .with_created_lines(config.exporters.prometheus.openmetrics_created);
         self.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
-        let endpoint = Endpoint::start(&serving, totals, health, reloads, (self.telemetry, self.threads))?;
+        let shared = (&self.memory, self.telemetry, self.threads);
+        let endpoint = Endpoint::start(&serving, totals, health, reloads, shared)?;
         let started = (endpoint.address(), endpoint.protection());
         self.add(endpoint)?;
         Ok(Some(started))
@@ -548,7 +559,8 @@ impl Exporters<'_> {
     fn add<E: Exporter>(&mut self, exporter: E) -> io::Result<()> {
         let keeper = self.keeper.as_mut().filter(|_| E::KEEPS_TOTALS);
         let state = keeper.map(|keeper| keeper.add_owner(exporter.name()));
-        let (handle, queue) = ExporterHandle::start(exporter, state, self.telemetry, self.threads)?;
+        let (handle, queue) =
+            ExporterHandle::start(exporter, state, (&self.memory, self.telemetry), self.threads)?;
         self.handles.push(handle);
         self.queues.push(queue);
         Ok(())

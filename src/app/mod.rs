@@ -9,6 +9,8 @@ mod descriptors;
 pub mod explain;
 mod health;
 mod log;
+mod memory;
+mod process;
 mod send;
 mod service_manager;
 mod signals;

@@ -13,7 +13,7 @@ use enum_map::EnumMap;
 
 use super::exporter::Exporter;
 use super::outcome::{ExportOutcome, MergeReason, QuarantineReason};
-use crate::model::{Counter, Repeated, Snapshot, Telemetry, Thinned};
+use crate::model::{Counter, Memory, MemoryPart, Repeated, Snapshot, Telemetry, Thinned};
 use crate::net::Threads;
 use crate::state::PartSender;
 
@@ -30,6 +30,9 @@ pub(crate) struct ExporterQueue {
     /// The samples of the snapshots that the exporter has not handled yet.
     waiting: Arc<AtomicU64>,
     dropped: Thinned,
+    /// The exporter's end of the queue, to drop the oldest snapshots.
+    oldest: async_channel::WeakReceiver<Queued>,
+    memory: Memory,
 }
 
 /// A snapshot in the queue of an exporter.
@@ -46,29 +49,53 @@ impl ExporterQueue {
     pub(crate) fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_saved: bool) {
         self.waiting.fetch_add(snapshot.overview.samples, Relaxed);
         let queued = Queued { snapshot: Arc::clone(snapshot), is_saved };
-        let (dropped, reason) = match self.snapshots.force_send(queued) {
-            Ok(None) => (None, "its queue was full"),
-            Ok(oldest) => (oldest, "it is too slow, and loses the oldest snapshot of its queue"),
-            Err(closed) => (Some(closed.into_inner()), "its thread has ended"),
-        };
-        if let Some(Queued { snapshot, .. }) = &dropped {
-            self.snapshots_dropped.increment();
-            self.samples_undelivered.add(snapshot.overview.samples);
-            self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
-        }
-        let logged = match dropped {
-            Some(Queued { snapshot, .. }) => self.dropped.add(snapshot.overview.samples),
-            None => self.dropped.rest(),
-        };
-        if let Some(Repeated { times, amount }) = logged {
-            let exporter = self.name;
-            tracing::error!(
-                exporter,
-                snapshots = times,
-                samples = amount,
-                "an exporter lost snapshots: {reason}"
+        let mut is_whole = true;
+        while self.memory.room(MemoryPart::Snapshots) == 0
+            && let Some(oldest) = self.take_oldest()
+        {
+            is_whole = false;
+            self.lose(
+                &oldest,
+                "it is too slow for the memory of snapshots; raise memory.max, or make it faster",
             );
         }
+        match self.snapshots.force_send(queued) {
+            Ok(None) if is_whole => {
+                if let Some(lost) = self.dropped.rest() {
+                    self.log(lost, "its queue was full");
+                }
+            }
+            Ok(None) => {}
+            Ok(Some(oldest)) => {
+                self.lose(&oldest, "it is too slow, and loses the oldest snapshot of its queue");
+            }
+            Err(closed) => self.lose(&closed.into_inner(), "its thread has ended"),
+        }
+    }
+
+    /// Takes the oldest snapshot out of the queue.
+    fn take_oldest(&self) -> Option<Queued> {
+        self.oldest.upgrade()?.try_recv().ok()
+    }
+
+    /// Counts a snapshot that the exporter never gets.
+    fn lose(&mut self, Queued { snapshot, .. }: &Queued, reason: &str) {
+        self.snapshots_dropped.increment();
+        self.samples_undelivered.add(snapshot.overview.samples);
+        self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
+        if let Some(lost) = self.dropped.add(snapshot.overview.samples) {
+            self.log(lost, reason);
+        }
+    }
+
+    fn log(&self, Repeated { times, amount }: Repeated, reason: &str) {
+        let exporter = self.name;
+        tracing::error!(
+            exporter,
+            snapshots = times,
+            samples = amount,
+            "an exporter lost snapshots: {reason}"
+        );
     }
 }
 
@@ -109,12 +136,13 @@ impl ExporterHandle {
     pub(crate) fn start(
         exporter: impl Exporter,
         state: Option<PartSender>,
-        telemetry: &Telemetry,
+        (memory, telemetry): (&Memory, &Telemetry),
         threads: &Threads,
     ) -> io::Result<(Self, ExporterQueue)> {
         let name = exporter.name();
         let tags = [("exporter", name)];
         let (snapshots, queue) = async_channel::bounded(QUEUE);
+        let oldest = queue.downgrade();
         let (end, ended) = mpsc::channel();
         let (deadline, waiting) = (Arc::default(), Arc::new(AtomicU64::new(0)));
         let samples_undelivered = telemetry.counter("samples_undelivered", &tags);
@@ -142,6 +170,8 @@ impl ExporterHandle {
             samples_undelivered,
             waiting: Arc::clone(&waiting),
             dropped: Thinned::default(),
+            oldest,
+            memory: memory.clone(),
         };
         Ok((Self { name, snapshots, deadline, waiting, ended }, queue))
     }
@@ -329,7 +359,8 @@ mod tests {
             let telemetry = Telemetry::default();
             let fake = FakeExporter { taken, outcomes: commands };
             let threads = Threads::new().0;
-            let (handle, queue) = ExporterHandle::start(fake, None, &telemetry, &threads).unwrap();
+            let (handle, queue) =
+                ExporterHandle::start(fake, None, (&Memory::default(), &telemetry), &threads).unwrap();
             Self { handle, queue, taken: takes, outcomes, telemetry }
         }
 
@@ -368,6 +399,31 @@ mod tests {
         (0..5).for_each(|_| fixture.outcomes.send(Ok(ExportOutcome::default())).unwrap());
         assert_eq!(fixture.handle.finish(later()), Ok(()));
         assert_eq!(fixture.taken.try_iter().collect::<Vec<_>>(), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn the_oldest_snapshots_give_way_if_the_memory_for_snapshots_is_used_up() {
+        let mut fixture = Fixture::new();
+        let memory = Memory::limited(16 << 20);
+        fixture.queue.memory = memory.clone();
+        let large = |number| {
+            let mut snapshot = Arc::unwrap_or_clone(snapshot(number));
+            snapshot.rows = snapshot.rows.counted_in(&memory, 100);
+            Arc::new(snapshot)
+        };
+        for number in 0..4 {
+            fixture.queue.deliver(&large(number), false);
+            if number == 0 {
+                assert_eq!(fixture.taken.recv(), Ok(0), "the exporter is busy with the first one");
+            }
+        }
+        let lost = [
+            count("samples_undelivered|c|#exporter:fake", 20.0),
+            count("snapshots_dropped|c|#exporter:fake", 2.0),
+        ];
+        assert_eq!(fixture.counts(), lost);
+        fixture.outcomes.send(Ok(ExportOutcome::default())).unwrap();
+        assert_eq!(fixture.taken.recv(), Ok(3));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::expiry::{Expiry, seconds};
 use super::merge::{Interval, Merged, Merger};
 use super::name_series::NameSeries;
 use super::saved_series::{LiveSeries, RestoredSeries, SavedSeries, idle_for};
+use super::series_memory::SeriesBudget;
 use super::telemetry::{IngestTelemetry, OwnSeries};
 use super::top_names::TopLists;
 use crate::aggregate::{
@@ -96,6 +97,7 @@ pub struct Aggregator {
     /// `None` if tallyd's own metrics are not among the results.
     own_series: Option<OwnSeries>,
     name_series: NameSeries,
+    budget: SeriesBudget,
 }
 
 /// One generation of rules, and their policies.
@@ -140,6 +142,7 @@ impl Aggregator {
     #[must_use]
     pub fn new(options: AggregationOptions, settings: ReloadableSettings, telemetry: Telemetry) -> Self {
         let ReloadableSettings { mapping, policies, idle, limits, telemetry: report_own } = settings;
+        let budget = SeriesBudget::new(&options.memory);
         let shared = Arc::new(SharedState::new(options, limits));
         shared.registry.set_policies(&policies);
         Self {
@@ -157,6 +160,7 @@ impl Aggregator {
             telemetry,
             own_series: report_own.then(OwnSeries::default),
             name_series: NameSeries::default(),
+            budget,
         }
     }
 
@@ -166,6 +170,7 @@ impl Aggregator {
         let mapping = Arc::clone(&self.rules.mapping);
         let shard = Arc::new(Mutex::new(Shard::new(Arc::clone(&self.shared), mapping)));
         self.shards.push(Arc::clone(&shard));
+        self.budget.add_receiver(&self.shared.registry);
         self.spares.push(Columns::new(&self.shared.options));
         shard
     }
@@ -294,6 +299,7 @@ impl Aggregator {
         self.shared.registry.set_idle(idle);
         self.interval += 1;
         self.recycle(columns, is_reset);
+        self.budget.update(&self.shared.registry);
         results
     }
 
@@ -373,7 +379,8 @@ impl Aggregator {
             .iter()
             .map(|&(kind, id)| series[self.catalog.position(kind, id)].clone())
             .collect();
-        let rows = Rows::new(series, ids, values);
+        let of_events = events.iter().map(Event::bytes).sum();
+        let rows = Rows::new(series, ids, values).counted_in(&self.shared.options.memory, of_events);
         (IntervalResults { rows, policies, events, counts, excess, top, absorbed, overview }, idle)
     }
 

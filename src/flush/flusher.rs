@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Aggregator, Ended, IntervalResults, LiveSeries, ReloadableSettings, Schedule};
 use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
-use crate::resolve::Excess;
+use crate::resolve::{Excess, RefuseReason};
 use crate::text::visible::shortened;
 
 /// A command to the flusher to use new settings.
@@ -79,6 +79,7 @@ struct FlushMessages {
     refused: Thinned,
     overflowed: Thinned,
     too_long: Thinned,
+    no_memory: Thinned,
     /// The series that were named because they absorbed samples.
     absorbing: WarnOnce,
 }
@@ -206,6 +207,14 @@ impl FlushMessages {
             );
         }
         self.log_excess(results);
+        let without_memory = results.counts.refused[RefuseReason::Memory];
+        if let Some(Repeated { times, amount: samples }) = self.no_memory.round(without_memory) {
+            tracing::error!(
+                samples,
+                intervals = times,
+                "samples were refused because the memory for series or values was used up; raise memory.max, or send fewer tags"
+            );
+        }
     }
 
     /// Names the metrics with samples beyond a limit, and those that took the room.
@@ -221,7 +230,7 @@ impl FlushMessages {
                 names = names(Excess::Refused),
                 most_series,
                 most_new_series,
-                "samples of new series were refused; raise aggregation.max_series or max_series_bytes, or send fewer tags"
+                "samples of new series were refused; send fewer tags, or raise the limit that tallyd.series_refused names"
             );
         }
         if let Some(Repeated { times, amount: samples }) = self.overflowed.round(samples(Excess::Overflowed))

@@ -8,6 +8,7 @@ mod merge;
 mod name_series;
 mod saved_series;
 mod schedule;
+mod series_memory;
 mod telemetry;
 mod top_names;
 

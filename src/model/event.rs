@@ -51,3 +51,15 @@ pub struct Event {
     /// The keys and values of the tags, sorted. A tag without a value has an empty value.
     pub tags: Vec<(String, String)>,
 }
+
+impl Event {
+    /// Returns the memory of the event, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self { title, text, hostname, aggregation_key, source_type, tags, .. } = self;
+        let optional = [hostname, aggregation_key, source_type].into_iter().flatten();
+        let of_texts: usize = optional.chain([title, text]).map(String::len).sum();
+        let of_tags: usize =
+            tags.iter().map(|(key, value)| size_of::<(String, String)>() + key.len() + value.len()).sum();
+        size_of::<Self>() + of_texts + of_tags
+    }
+}

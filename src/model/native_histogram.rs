@@ -42,6 +42,12 @@ pub struct NativeHistogram {
 }
 
 impl NativeHistogram {
+    /// Returns the memory of the histogram, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let buckets = self.positive.capacity() + self.negative.capacity();
+        size_of::<Self>() + buckets * size_of::<(i32, f64)>()
+    }
+
     /// The schemas that Prometheus accepts.
     pub const SCHEMAS: RangeInclusive<i8> = -4..=8;
 

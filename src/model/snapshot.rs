@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Event, Policies, Policy, PolicyId, RESERVED_PREFIX, Series, Summary, finite};
+use super::{
+    Claim, Event, Memory, MemoryPart, Policies, Policy, PolicyId, RESERVED_PREFIX, Series, Summary, finite,
+};
 
 /// The results of one interval.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct Rows {
     policies: Arc<Vec<PolicyId>>,
     /// The result of each series; `None` if it has no row.
     values: Vec<Option<Value>>,
+    /// Accounts for the memory of the snapshot until the last copy of the rows is dropped.
+    _claim: Option<Arc<Claim>>,
 }
 
 impl Rows {
@@ -63,7 +67,20 @@ impl Rows {
         values: Vec<Option<Value>>,
     ) -> Self {
         debug_assert_eq!(series.len(), values.len(), "each series has a value");
-        Self { series, policies, values }
+        Self { series, policies, values, _claim: None }
+    }
+
+    /// Counts the memory of the rows, and of `more` bytes beside them, until the last copy of the rows is dropped.
+    #[must_use]
+    pub(crate) fn counted_in(self, memory: &Memory, more: usize) -> Self {
+        let of_summaries = self.values.iter().map(|value| match value {
+            Some(Value::Summary(summary)) => summary.bytes(),
+            _ => 0,
+        });
+        // The lists of series and policies are shared until they change.
+        let of_row = size_of::<Series>() + size_of::<PolicyId>() + size_of::<Option<Value>>();
+        let bytes = self.values.len() * of_row + of_summaries.sum::<usize>() + more;
+        Self { _claim: Some(Arc::new(memory.claim(MemoryPart::Snapshots, bytes))), ..self }
     }
 
     /// Returns the rows in the order of the series.

@@ -48,3 +48,11 @@ pub struct Summary {
     /// the internal histogram's.
     pub native: Option<Box<NativeHistogram>>,
 }
+
+impl Summary {
+    /// Returns the memory of the summary, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let native = self.native.as_ref().map_or(0, |native| native.bytes());
+        size_of::<Self>() + size_of_val(&*self.percentiles) + size_of_val(&*self.buckets) + native
+    }
+}

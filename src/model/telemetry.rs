@@ -120,6 +120,8 @@ struct Inner {
 enum Handle {
     Counter(Counter),
     FetchedCounter(FetchedCounter),
+    /// A counter of milliseconds whose value is in seconds.
+    Seconds(Counter),
     Gauge(Gauge),
 }
 
@@ -144,6 +146,15 @@ impl Telemetry {
     pub(crate) fn fetched_counter(&self, name: &str, tags: &[(&str, &str)]) -> FetchedCounter {
         let counter = FetchedCounter::default();
         self.register(Kind::Counter, name, tags, Handle::FetchedCounter(counter.clone()));
+        counter
+    }
+
+    /// Registers a counter of seconds, to which the caller adds milliseconds. `name` omits the prefix `tallyd.`; `tags` are
+    /// keys and values.
+    #[must_use]
+    pub(crate) fn seconds(&self, name: &str, tags: &[(&str, &str)]) -> Counter {
+        let counter = Counter::default();
+        self.register(Kind::Counter, name, tags, Handle::Seconds(counter.clone()));
         counter
     }
 
@@ -188,6 +199,9 @@ impl Telemetry {
                     if is_known.load(Relaxed) {
                         each(position, series, Value::Counter(counter.0.swap(0, Relaxed) as f64));
                     }
+                }
+                Handle::Seconds(counter) => {
+                    each(position, series, Value::Counter(counter.0.swap(0, Relaxed) as f64 / 1e3));
                 }
                 Handle::Gauge(gauge) => {
                     if let Some(value) = gauge.get() {

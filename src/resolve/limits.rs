@@ -1,5 +1,9 @@
 //! The limits on series, and what counts towards them.
 
+use enum_map::EnumMap;
+
+use super::aggregate_kind::AggregateKind;
+
 /// The limits on series. They do not apply to tallyd's own series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -58,6 +62,37 @@ pub(crate) enum LimitExceeded {
 pub(crate) enum TotalExceeded {
     Series,
     Bytes,
+    Memory,
+}
+
+/// The memory that series may take, and what each of them is expected to take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeriesMemory {
+    /// The memory that all series may take, in bytes.
+    pub(crate) max: usize,
+    /// The bytes for a series, besides those that depend on the length of its identity.
+    pub(crate) per_series: EnumMap<AggregateKind, usize>,
+    /// The bytes for each byte of an identity.
+    pub(crate) per_byte: usize,
+}
+
+/// Memory without a limit.
+impl Default for SeriesMemory {
+    fn default() -> Self {
+        Self { max: usize::MAX, per_series: EnumMap::default(), per_byte: 0 }
+    }
+}
+
+impl SeriesMemory {
+    /// Returns the part of the memory that only small groups may use.
+    pub(super) fn reserve(&self) -> usize {
+        self.max / Limits::RESERVE
+    }
+
+    /// Returns the bytes that a series takes.
+    pub(super) fn of(&self, kind: AggregateKind, identity: &str) -> usize {
+        self.per_series[kind] + self.per_byte * identity.len()
+    }
 }
 
 /// A number of series, and the number of bytes of their identities.

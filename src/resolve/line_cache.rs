@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use crate::model::Kind;
+use crate::model::{Claim, Kind, Memory, MemoryPart};
 
 /// The column that records the samples of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,9 @@ pub(crate) struct LineCache {
     effects: Vec<RuleEffect>,
     /// Whether a pattern was too long to remember.
     overflowed: bool,
+    memory: Memory,
+    /// Accounts for the entries and the keys.
+    claim: Claim,
 }
 
 /// An entry of the table.
@@ -107,13 +110,13 @@ impl Entry {
 }
 
 impl LineCache {
-    /// Returns an empty cache with room for `patterns` patterns whose keys take `key_bytes` bytes.
-    pub(crate) fn with_capacity(patterns: usize, key_bytes: usize) -> Self {
+    /// Returns an empty cache with room for `patterns` patterns whose keys take `key_bytes` bytes. It counts in `memory`.
+    pub(crate) fn with_capacity(patterns: usize, key_bytes: usize, memory: &Memory) -> Self {
         let mut entries = 1024;
         while capacity(entries) < patterns {
             entries = grown(entries);
         }
-        Self {
+        let mut cache = Self {
             hasher: RandomState::default(),
             entries: vec![Entry::FREE; entries].into(),
             len: 0,
@@ -121,7 +124,37 @@ impl LineCache {
             weights: vec![1.0],
             effects: Vec::new(),
             overflowed: false,
-        }
+            memory: memory.clone(),
+            claim: memory.claim(MemoryPart::Patterns, 0),
+        };
+        cache.claim.resize(cache.bytes());
+        cache
+    }
+
+    /// Returns the memory of the entries and the keys, in bytes.
+    fn bytes(&self) -> usize {
+        self.entries.len() * size_of::<Entry>() + self.keys.capacity()
+    }
+
+    /// Returns true if there is memory for one more pattern.
+    pub(crate) fn has_room(&self) -> bool {
+        self.growth() <= self.memory.room(MemoryPart::Patterns)
+    }
+
+    /// Returns true if there is memory for one more pattern, and plenty is left for the patterns of new series.
+    pub(crate) fn has_ample_room(&self) -> bool {
+        self.growth() <= self.memory.room(MemoryPart::Patterns) / 2
+            && !self.memory.is_scarce(MemoryPart::Patterns)
+    }
+
+    /// Returns at least the bytes that one more pattern may take.
+    fn growth(&self) -> usize {
+        let entries = self.entries.len();
+        let of_entries = if self.len < capacity(entries) { 0 } else { grown(entries) - entries };
+        // A full vector doubles its capacity.
+        let of_keys =
+            if self.keys.capacity() - self.keys.len() > MAX_KEY { 0 } else { self.keys.capacity() + MAX_KEY };
+        of_entries * size_of::<Entry>() + of_keys
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -202,9 +235,11 @@ impl LineCache {
         if self.len >= capacity(self.entries.len()) {
             self.grow();
         }
+        self.keys.reserve(length);
         self.keys.extend_from_slice(before);
         self.keys.push(b':');
         self.keys.extend_from_slice(after);
+        self.claim.resize(self.bytes());
         let Destination { target, slot, weight_index } = destination;
         let hash = self.hash(before, after);
         put(&mut self.entries, Entry { hash, key_start, key_len, weight_index, target, slot });
@@ -246,6 +281,9 @@ impl LineCache {
         self.entries = entries;
     }
 }
+
+/// The length of the longest key.
+const MAX_KEY: usize = u16::MAX as usize;
 
 /// Returns the number of patterns that a table with this many entries accepts.
 ///
@@ -301,7 +339,7 @@ mod tests {
     #[test]
     fn each_table_hashes_with_its_own_key() {
         let hashes = || {
-            let cache = LineCache::with_capacity(0, 0);
+            let cache = LineCache::with_capacity(0, 0, &Memory::default());
             [&b"a"[..], b"b", b"c.d"].map(|before| cache.hash(before, b"|c"))
         };
         assert_ne!(hashes(), hashes());
@@ -309,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_boundary_between_name_and_rest_is_part_of_the_key() {
-        let mut cache = LineCache::with_capacity(0, 0);
+        let mut cache = LineCache::with_capacity(0, 0, &Memory::default());
         let destination = Destination { target: Target::Counter, slot: 7, weight_index: 0 };
         cache.insert(b"a", b"|c|#t", destination);
         assert!(find(&cache, b"a", b"|c|#t").is_some());
@@ -319,7 +357,7 @@ mod tests {
 
     #[test]
     fn patterns_refer_to_at_most_256_weights() {
-        let mut cache = LineCache::with_capacity(0, 0);
+        let mut cache = LineCache::with_capacity(0, 0, &Memory::default());
         assert_eq!(cache.index_of_weight(1.0), Some(0));
         for index in 1..=255_u8 {
             assert_eq!(cache.index_of_weight(f64::from(index) + 1.5), Some(index));
@@ -331,7 +369,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_table_behaves_like_a_standard_map(keys in proptest::collection::vec(("[a-d]{1,3}", "[|c#d]{0,3}"), 0..2000)) {
-            let mut cache = LineCache::with_capacity(0, 0);
+            let mut cache = LineCache::with_capacity(0, 0, &Memory::default());
             let mut model = HashMap::new();
             for (slot, (before, after)) in (0_u32..).zip(keys) {
                 let found = find(&cache, before.as_bytes(), after.as_bytes()).map(|destination| destination.slot);

@@ -8,6 +8,7 @@
 //!                                           numbers all series
 //! ```
 
+mod aggregate_kind;
 mod arena;
 mod event;
 mod identity;
@@ -25,10 +26,11 @@ pub use limits::Limits;
 pub use refusal::{Excess, OverflowLimit, RefuseReason};
 pub use resolver::ResolveOptions;
 
+pub(crate) use aggregate_kind::AggregateKind;
 pub(crate) use event::{lossy, sorted};
 pub(crate) use identity::{IdentityBuilder, map};
-pub(crate) use limits::Usage;
+pub(crate) use limits::{SeriesMemory, Usage};
 pub(crate) use line_cache::{Destination, Entry, LineCache, RuleEffect, Target};
-pub(crate) use registry::{AggregateKind, Registry, SeriesId};
+pub(crate) use registry::{Registry, SeriesId};
 pub(crate) use resolver::{NewSlot, Resolved, Resolver};
 pub(crate) use split::{SplitLine, SplitLines};

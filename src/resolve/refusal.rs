@@ -13,6 +13,8 @@ pub enum RefuseReason {
     MaxSeries,
     /// The series is new, and its name and tags would exceed `max_series_bytes`.
     MaxSeriesBytes,
+    /// There is no memory for the series, which is new, or for the value.
+    Memory,
     /// The series is new, and its name is longer than `max_name`.
     NameTooLong,
     /// The name begins with `tallyd.`, the prefix of tallyd's own metrics.
@@ -28,7 +30,9 @@ impl RefuseReason {
     #[must_use]
     pub fn excess(self) -> Option<Excess> {
         match self {
-            RefuseReason::MaxSeries | RefuseReason::MaxSeriesBytes => Some(Excess::Refused),
+            RefuseReason::MaxSeries | RefuseReason::MaxSeriesBytes | RefuseReason::Memory => {
+                Some(Excess::Refused)
+            }
             RefuseReason::NameTooLong => Some(Excess::NameTooLong),
             RefuseReason::ReservedName | RefuseReason::MappingDrop | RefuseReason::MappingEmptyName => None,
         }
@@ -40,6 +44,7 @@ impl From<TotalExceeded> for RefuseReason {
         match limit {
             TotalExceeded::Series => RefuseReason::MaxSeries,
             TotalExceeded::Bytes => RefuseReason::MaxSeriesBytes,
+            TotalExceeded::Memory => RefuseReason::Memory,
         }
     }
 }
@@ -57,6 +62,8 @@ pub enum OverflowLimit {
     MaxSeries,
     /// The metric is not small, and only the reserve of `max_series_bytes` is left.
     MaxSeriesBytes,
+    /// The metric is not small, and only the reserve of the memory for series is left.
+    Memory,
 }
 
 /// Returns the limit, or the reason for refusing the sample if it cannot be recorded in an overflow series either.
@@ -69,6 +76,7 @@ impl TryFrom<LimitExceeded> for OverflowLimit {
             LimitExceeded::Rule => Ok(OverflowLimit::RuleMaxSeries),
             LimitExceeded::Total(TotalExceeded::Series) => Ok(OverflowLimit::MaxSeries),
             LimitExceeded::Total(TotalExceeded::Bytes) => Ok(OverflowLimit::MaxSeriesBytes),
+            LimitExceeded::Total(TotalExceeded::Memory) => Ok(OverflowLimit::Memory),
             LimitExceeded::NameLength => Err(RefuseReason::NameTooLong),
         }
     }

@@ -5,41 +5,17 @@ use std::hash::BuildHasher;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use enum_map::{Enum, EnumMap};
+use enum_map::EnumMap;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockWriteGuard};
-use strum::VariantArray;
 
+use super::aggregate_kind::AggregateKind;
 use super::arena::{StringArena, StringRef};
-use super::limits::{LimitExceeded, Limits, TotalExceeded, Usage};
+use super::limits::{LimitExceeded, Limits, SeriesMemory, TotalExceeded, Usage};
 use super::shares::{Group, Shares};
 use super::tables::{TABLES, table_of};
-use crate::model::{HeldPolicy, Kind, Policies, PolicyId, RESERVED_PREFIX, Series, split_name};
-
-/// The kinds of aggregates. The series of one aggregate kind are stored in the same way and share one numbering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, VariantArray)]
-pub(crate) enum AggregateKind {
-    Counter,
-    Gauge,
-    /// Timings in milliseconds. Prometheus gets them in seconds.
-    Timing,
-    /// Histograms and distributions.
-    Distribution,
-    Set,
-}
-
-impl AggregateKind {
-    pub(crate) fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Counter => AggregateKind::Counter,
-            Kind::Gauge => AggregateKind::Gauge,
-            Kind::Timing => AggregateKind::Timing,
-            Kind::Histogram | Kind::Distribution => AggregateKind::Distribution,
-            Kind::Set => AggregateKind::Set,
-        }
-    }
-}
+use crate::model::{HeldPolicy, Policies, PolicyId, RESERVED_PREFIX, Series, split_name};
 
 /// The number of a series within its aggregate kind. Numbers are dense from 0. The number of a dropped series is
 /// reused.
@@ -77,6 +53,7 @@ const SERIES_PER_STEP: usize = 256;
 struct Inner {
     /// The live series that clients sent.
     used: Usage,
+    memory: SeriesMemory,
     shares: Shares,
     /// The identities of all series.
     identities: StringArena,
@@ -167,6 +144,16 @@ impl Registry {
         self.idle_bytes.store(idle.bytes, Relaxed);
     }
 
+    /// Sets the memory that series may take.
+    pub(crate) fn set_memory(&self, memory: SeriesMemory) {
+        self.inner.write().memory = memory;
+    }
+
+    /// Returns the memory that all series are expected to take, in bytes.
+    pub(crate) fn memory_taken(&self) -> usize {
+        self.inner.read().memory_taken()
+    }
+
     /// Returns the room for new series. Until idle series have given way, there may be up to twice as many series.
     fn room(&self) -> Room {
         let limits = self.limits();
@@ -178,12 +165,18 @@ impl Registry {
         Room { total, limits }
     }
 
-    /// Returns the number of series, and of bytes of their identities, by which clients exceed the limits.
+    /// Returns the number of series, and of bytes of their identities, by which clients exceed the limits. Series beyond
+    /// the limits of their number and bytes took the room of idle ones. New series cannot take the memory of idle ones, so
+    /// these give way as soon as the reserve of the memory is in use.
     pub(crate) fn excess(&self) -> Usage {
         let limits = self.limits().total();
-        let used = self.inner.read().used;
+        let inner = self.inner.read();
+        let Inner { used, memory, .. } = &*inner;
+        let taken = inner.memory_taken();
+        let beyond = taken.saturating_sub(memory.max - memory.reserve());
+        let by_memory = if beyond == 0 { 0 } else { beyond.div_ceil((taken / used.series.max(1)).max(1)) };
         Usage {
-            series: used.series.saturating_sub(limits.series),
+            series: used.series.saturating_sub(limits.series).max(by_memory),
             bytes: used.bytes.saturating_sub(limits.bytes),
         }
     }
@@ -201,7 +194,7 @@ impl Registry {
         policy: PolicyId,
     ) -> Result<SeriesId, LimitExceeded> {
         let hash = self.hasher.hash_one(identity);
-        let check = |inner: &Inner| inner.check_room(identity, policy, self.room(), &self.hasher);
+        let check = |inner: &Inner| inner.check_room(kind, identity, policy, self.room(), &self.hasher);
         self.resolve_if(kind, (identity, hash), policy, check)
     }
 
@@ -218,7 +211,7 @@ impl Registry {
         policy: PolicyId,
     ) -> Result<SeriesId, TotalExceeded> {
         let hash = self.hasher.hash_one(identity);
-        let check = |inner: &Inner| inner.check_total(identity, self.room().total);
+        let check = |inner: &Inner| inner.check_total(kind, identity, self.room().total, inner.memory.max);
         let id = self.resolve_if(kind, (identity, hash), policy, check)?;
         // The series may have been restored.
         self.inner.write().kinds[kind].overflow.insert(id);
@@ -446,6 +439,7 @@ impl Inner {
     /// Checks whether there is room for a new series with this identity and policy.
     fn check_room(
         &self,
+        kind: AggregateKind,
         identity: &str,
         policy: PolicyId,
         Room { mut total, limits }: Room,
@@ -467,19 +461,42 @@ impl Inner {
                 });
             }
         }
+        let mut memory = self.memory.max;
         if !limits.is_small(used) {
             let reserve = limits.reserve();
             total.series -= reserve.series;
             total.bytes -= reserve.bytes;
+            memory -= self.memory.reserve();
         }
-        self.check_total(identity, total).map_err(LimitExceeded::Total)
+        self.check_total(kind, identity, total, memory).map_err(LimitExceeded::Total)
     }
 
-    fn check_total(&self, identity: &str, total: Usage) -> Result<(), TotalExceeded> {
+    fn check_total(
+        &self,
+        kind: AggregateKind,
+        identity: &str,
+        total: Usage,
+        memory: usize,
+    ) -> Result<(), TotalExceeded> {
         if self.used.series >= total.series {
             return Err(TotalExceeded::Series);
         }
-        if self.used.bytes + identity.len() > total.bytes { Err(TotalExceeded::Bytes) } else { Ok(()) }
+        if self.used.bytes + identity.len() > total.bytes {
+            return Err(TotalExceeded::Bytes);
+        }
+        if self.memory_taken() + self.memory.of(kind, identity) > memory {
+            return Err(TotalExceeded::Memory);
+        }
+        Ok(())
+    }
+
+    /// Returns the memory that all series are expected to take, in bytes.
+    fn memory_taken(&self) -> usize {
+        let SeriesMemory { per_series, per_byte, .. } = &self.memory;
+        let live = |numbers: &Numbers| numbers.identities.len() - numbers.free.len();
+        let of_series: usize =
+            self.kinds.iter().map(|(kind, numbers)| live(numbers) * per_series[kind]).sum();
+        of_series + self.used.bytes * per_byte
     }
 
     fn find(&self, kind: AggregateKind, hash: u64, identity: &str) -> Option<SeriesId> {
@@ -501,7 +518,7 @@ impl Inner {
         held: HeldPolicy,
         hasher: &RandomState,
     ) -> SeriesId {
-        let Self { identities: texts, kinds, used, shares } = self;
+        let Self { identities: texts, kinds, used, shares, .. } = self;
         if !is_own(identity) {
             used.add(identity);
             shares.add(identity, held.id(), hasher);
@@ -522,7 +539,7 @@ impl Inner {
     }
 
     fn drop_series(&mut self, kind: AggregateKind, id: SeriesId, hasher: &RandomState) {
-        let Self { identities: texts, kinds, used, shares } = self;
+        let Self { identities: texts, kinds, used, shares, .. } = self;
         let Numbers { tables, identities, policies, free, overflow, .. } = &mut kinds[kind];
         overflow.remove(&id);
         let text = std::mem::replace(&mut identities[id.index()], StringRef::NONE);
@@ -586,6 +603,25 @@ mod tests {
         assert_eq!(registry.inner.read().used.series, 1);
         assert_eq!(resolve(&registry, AggregateKind::Counter, "c\nc"), Ok(a));
         assert_eq!(resolve(&registry, AggregateKind::Counter, "b\nc"), Ok(b));
+    }
+
+    #[test]
+    fn new_series_need_memory_and_idle_ones_give_way_once_the_reserve_is_in_use() {
+        let registry = registry(1000);
+        let memory = SeriesMemory { max: 1000, per_series: EnumMap::from_fn(|_| 40), per_byte: 2 };
+        registry.set_memory(memory);
+        let name = |n: usize| format!("name{n}\nc");
+        for n in 0..9 {
+            resolve(&registry, AggregateKind::Counter, &name(n)).unwrap();
+            resolve(&registry, AggregateKind::Counter, &name(n)).unwrap();
+        }
+        assert_eq!((registry.memory_taken(), registry.excess().series), (9 * (40 + 7 * 2), 0));
+        let is_accepted = |&n: &usize| resolve(&registry, AggregateKind::Set, &name(n)).is_ok();
+        assert_eq!((9..100).take_while(is_accepted).count(), 9);
+        assert_eq!(registry.memory_taken(), 988);
+        let refused = resolve(&registry, AggregateKind::Gauge, &name(99));
+        assert_eq!(refused, Err(LimitExceeded::Total(TotalExceeded::Memory)));
+        assert_eq!(registry.excess().series, 2, "two series take the 88 bytes of the reserve");
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use enum_map::EnumMap;
 
+use super::aggregate_kind::AggregateKind;
 use super::limits::Limits;
 use super::line_cache::{Destination, LineCache, RuleEffect, Target};
-use super::registry::{AggregateKind, Registry, SeriesId};
+use super::registry::{Registry, SeriesId};
 use super::{IdentityBuilder, OverflowLimit, RefuseReason, SplitLine, map};
 use crate::mapping::Mapping;
-use crate::model::{Kind, PolicyId, RESERVED_PREFIX, split_name};
+use crate::model::{Kind, Memory, PolicyId, RESERVED_PREFIX, split_name};
 use crate::protocol::{Metric, Name, Sample, ServiceCheck};
 
 /// The settings that determine the series of a line.
@@ -105,9 +106,9 @@ fn max_key_bytes(limits: Limits) -> usize {
 }
 
 impl Resolver {
-    pub(crate) fn new(options: &ResolveOptions, mapping: Arc<Mapping>) -> Self {
+    pub(crate) fn new(options: &ResolveOptions, mapping: Arc<Mapping>, memory: &Memory) -> Self {
         Self {
-            cache: LineCache::with_capacity(0, 0),
+            cache: LineCache::with_capacity(0, 0, memory),
             mapping,
             slots: EnumMap::default(),
             identities: IdentityBuilder::new(options.container_id_tag),
@@ -290,6 +291,10 @@ impl Resolver {
             let destination = Destination { target, ..known };
             return Ok(Found { destination, new_slot: None, overflow: None });
         }
+        // Without a pattern, each line of the series would take a new slot.
+        if !self.cache.has_room() {
+            return Err(RefuseReason::Memory);
+        }
         let found = self.open_series(registry, target, kind, (1.0, 0), policy)?;
         if found.overflow.is_none() {
             self.cache.insert(self.identities.identity().as_bytes(), b"", found.destination);
@@ -357,7 +362,9 @@ impl Resolver {
 
     /// Returns true if the cache has room for new patterns.
     fn can_learn(&self, limits: Limits) -> bool {
-        self.cache.len() < max_patterns(limits) && self.cache.key_bytes() < max_key_bytes(limits)
+        self.cache.len() < max_patterns(limits)
+            && self.cache.key_bytes() < max_key_bytes(limits)
+            && self.cache.has_ample_room()
     }
 
     /// Returns true if the shard should forget its patterns. Either the cache has no room, or a pattern was too long to
@@ -399,6 +406,7 @@ fn remember(cache: &mut LineCache, before: &[u8], after: &[u8], resolved: Resolu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::MemoryPart;
     use crate::protocol::{self, Dialects, Line};
     use crate::resolve::SplitLines;
 
@@ -410,7 +418,7 @@ mod tests {
     impl Lines {
         fn new(max_series: usize) -> Self {
             let limits = Limits { series: max_series, bytes: 1 << 20, ..Limits::default() };
-            let resolver = Resolver::new(&ResolveOptions::default(), Arc::default());
+            let resolver = Resolver::new(&ResolveOptions::default(), Arc::default(), &Memory::default());
             Self { registry: Registry::new(limits), resolver }
         }
 
@@ -426,7 +434,7 @@ mod tests {
         }
 
         fn reset(&mut self) {
-            self.resolver.reset(&mut LineCache::with_capacity(0, 0), None);
+            self.resolver.reset(&mut LineCache::with_capacity(0, 0, &Memory::default()), None);
         }
     }
 
@@ -479,6 +487,33 @@ mod tests {
         assert_eq!(lines.resolver.overflow_name(), "a");
         lines.registry.set_limits(Limits { series_per_metric: 10, ..lines.registry.limits() });
         assert_eq!(lines.resolve(b"a:1|c|#t:2").0.overflow, None, "there is room again");
+    }
+
+    #[test]
+    fn without_memory_for_patterns_known_series_are_found_and_new_ones_refused() {
+        let mut lines = Lines::new(100_000);
+        // A tenth of a MiB is for patterns.
+        let memory = Memory::limited(17 << 20);
+        lines.resolver = Resolver::new(&ResolveOptions::default(), Arc::default(), &memory);
+        let resolve = |lines: &mut Lines, name: usize, container: usize| {
+            let line = format!("name{name}:1|c|c:{container}");
+            let split = SplitLines::new(line.as_bytes()).next().unwrap();
+            let Ok(Line::Metric(metric)) = protocol::parse(line.as_bytes(), Dialects::ALL) else { panic!() };
+            let sample = metric.samples().next().unwrap();
+            lines.resolver.resolve(&lines.registry, split, &metric, &sample).map(|(resolved, _)| resolved)
+        };
+        let container = (0..100_000).find(|&n| {
+            resolve(&mut lines, 0, n).unwrap();
+            lines.is_full()
+        });
+        assert!(memory.is_scarce(MemoryPart::Patterns) || memory.room(MemoryPart::Patterns) < 100 << 10);
+        let slots = lines.resolver.slots;
+        resolve(&mut lines, 0, container.unwrap() + 1).unwrap();
+        assert!(lines.resolver.slots[AggregateKind::Counter] <= slots[AggregateKind::Counter] + 1);
+        let first_refused = (1..100_000).find(|&name| resolve(&mut lines, name, 0).is_err()).unwrap();
+        assert_eq!(resolve(&mut lines, first_refused, 0).unwrap_err(), RefuseReason::Memory);
+        resolve(&mut lines, 1, 0).unwrap();
+        assert!(memory.used(MemoryPart::Patterns) <= memory.max(MemoryPart::Patterns));
     }
 
     #[test]

@@ -123,9 +123,10 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 28] = [
+const OTHER_WORDS: [(&str, &str); 29] = [
     ("", "native"),
     ("0666", "0660"),
+    ("0B", "1GiB"),
     ("0s", "90s"),
     ("10s", "11s"),
     ("127.0.0.1", "::1"),

@@ -15,6 +15,7 @@ mod files;
 mod links;
 mod log;
 mod mapping;
+mod memory;
 mod mistakes;
 mod reload;
 mod restarts;

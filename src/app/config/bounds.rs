@@ -9,7 +9,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::values::Addresses;
+use super::values::{Addresses, Size, Written};
 use crate::model::{Percentile, Statistics};
 
 /// Refuses quantiles, and percentiles that appear twice or are not above the first limit and at most the second.
@@ -70,6 +70,12 @@ pub(super) fn console_path(path: &PathBuf) -> Result<(), String> {
 pub(super) fn textfile_path(path: &PathBuf, [end]: [&str; 1]) -> Result<(), String> {
     let is_read = path.extension().is_some_and(|extension| end[1..] == *extension);
     refuse_if(!is_read, &format!("must end in \"{end}\"; node_exporter reads no other files"))
+}
+
+/// Refuses limits of the memory below `least`. Zero stands for a limit that fits the machine.
+pub(super) fn memory_max(max: &Size, [least]: [&str; 1]) -> Result<(), String> {
+    let is_wrong = max.get() > 0 && Size::read(least).is_some_and(|least| *max < least);
+    refuse_if(is_wrong, &format!("must be at least \"{least}\", or \"0B\" for half of the machine's memory"))
 }
 
 pub(super) fn histogram_bounds(bounds: &Vec<f64>, [most]: [usize; 1]) -> Result<(), String> {

@@ -20,7 +20,7 @@ use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError, WebReport};
 use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions, UnixDatagramOptions};
 use crate::mapping::{HistogramOptions, Mapping};
-use crate::model::{Kind, Percentile, Policies, Policy, Series, Statistics};
+use crate::model::{Kind, Memory, Percentile, Policies, Policy, Series, Statistics};
 use crate::net::PermittedNetworks;
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
@@ -121,6 +121,11 @@ impl Config {
         }
     }
 
+    /// Returns the most memory that tallyd may take, in bytes, or `None` if it depends on the machine.
+    pub(in crate::app) fn max_memory(&self) -> Option<usize> {
+        Some(self.memory.max.get()).filter(|&max| max > 0)
+    }
+
     pub(in crate::app) fn aggregation_options(&self) -> AggregationOptions {
         let AggregationSection { digits, exact_values, exact_members, gauges, event_buffer, .. } =
             &self.aggregation;
@@ -135,6 +140,7 @@ impl Config {
             exact_members: *exact_members,
             dialects: self.protocol.dialects.enabled(),
             event_buffer: event_buffer.get(),
+            memory: Memory::default(),
         }
     }
 

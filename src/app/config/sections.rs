@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{
-    addresses, console_path, histogram_bounds, native_bucket_factor, own_tags, percentiles, socket_path,
-    textfile_path,
+    addresses, console_path, histogram_bounds, memory_max, native_bucket_factor, own_tags, percentiles,
+    socket_path, textfile_path,
 };
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
@@ -31,6 +31,7 @@ sections! {
         protocol: ProtocolSection;
         #[reload] mapping: MappingSection;
         aggregation: AggregationSection;
+        memory: MemorySection;
         exporters: ExportersSection;
         state: StateSection;
         telemetry: TelemetrySection;
@@ -129,6 +130,9 @@ sections! {
         histogram: Lifetime;
         distribution: Lifetime;
         set: Lifetime;
+    }
+    pub(in crate::app) MemorySection {
+        max: Size, Limited(memory_max, ["64MiB"]);
     }
     pub(in crate::app) ExportersSection {
         console: ConsoleSection;

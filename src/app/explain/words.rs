@@ -57,6 +57,7 @@ pub(super) fn refused(reason: RefuseReason) -> &'static str {
         RefuseReason::MaxSeriesBytes => {
             "names and tags take as much memory as aggregation.max_series_bytes allows"
         }
+        RefuseReason::Memory => "the memory for its series or value is used up; see memory.max",
         RefuseReason::NameTooLong => "the name is longer than aggregation.max_name",
         RefuseReason::ReservedName => "names that begin with tallyd. are reserved for tallyd's own series",
         RefuseReason::MappingDrop => "the rule drops the sample",

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::encode::Format;
-use super::render_cache::RenderCache;
+use super::render_cache::{NoRoom, RenderCache};
 use super::scrape_interval::ScrapeInterval;
 use super::totals::Totals;
 use crate::export::{ExportError, ExportOutcome, Exporter};
@@ -33,7 +33,7 @@ use crate::http::response::{Response, landing_page, method_not_allowed, text};
 use crate::http::{
     self, Protection, Request, Server, ServerKeys, ServerOptions, Service, WebError, WebReport,
 };
-use crate::model::{Counter, Snapshot, Telemetry};
+use crate::model::{Counter, Memory, Snapshot, Telemetry};
 use crate::net::{BindKeys, ClientKeys, Stopped, Threads};
 
 const KEYS: ServerKeys = ServerKeys {
@@ -114,15 +114,16 @@ impl Endpoint {
         totals: Totals,
         health: Arc<dyn Health>,
         reload_requests: Option<mpsc::Sender<ReloadRequest>>,
-        (telemetry, threads): (&Telemetry, &Threads),
+        (memory, telemetry, threads): (&Memory, &Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let cache = Arc::new(RenderCache::new(totals));
+        let cache = Arc::new(RenderCache::new(totals, memory.clone()));
         let scrapes = telemetry.counters("scrapes", &[], "format");
         let scrape_interval = Arc::new(ScrapeInterval::register(telemetry));
         let service = ScrapeService {
             cache: Arc::clone(&cache),
             health,
             scrapes,
+            scrapes_refused: telemetry.counter("scrapes_refused", &[]),
             scrape_interval: Arc::clone(&scrape_interval),
             reload_requests,
         };
@@ -184,12 +185,18 @@ fn panicked() -> ExportError {
     ExportError::new("the endpoint panicked", io::Error::other("restart tallyd; see the log above"))
 }
 
+/// The answer to a scrape for which there is no memory.
+const NO_ROOM: &str = "no memory for the page: it is larger than its share of memory.max, or slow clients still \
+                       receive earlier pages; accept gzip, or raise memory.max\n";
+
 /// Answers the requests of scrapers and people.
 #[derive(Debug)]
 struct ScrapeService {
     cache: Arc<RenderCache>,
     health: Arc<dyn Health>,
     scrapes: EnumMap<Format, Counter>,
+    /// Counts scrapes for which there was no memory.
+    scrapes_refused: Counter,
     scrape_interval: Arc<ScrapeInterval>,
     /// `None` if clients may not request a reload.
     reload_requests: Option<mpsc::Sender<ReloadRequest>>,
@@ -244,7 +251,11 @@ impl ScrapeService {
         } else {
             let cache = Arc::clone(&self.cache);
             match spawn_blocking(move || cache.find_or_render(format, encoding)).await {
-                Ok(body) => body,
+                Ok(Ok(body)) => body,
+                Ok(Err(NoRoom)) => {
+                    self.scrapes_refused.increment();
+                    return text(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM);
+                }
                 Err(error) => {
                     tracing::error!(%error, "the metrics could not be rendered");
                     return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered\n");
@@ -315,8 +326,10 @@ mod tests {
         };
         let (telemetry, threads) = (Telemetry::default(), Threads::new().0);
         let totals = Totals::new(Naming::Prometheus);
-        let endpoint =
-            Endpoint::start(&options, totals, Arc::new(Unhealthy), None, (&telemetry, &threads)).unwrap();
+        let endpoint = {
+            let shared = (&Memory::default(), &telemetry, &threads);
+            Endpoint::start(&options, totals, Arc::new(Unhealthy), None, shared).unwrap()
+        };
         endpoint.cache.add(&Rows::default().into());
         for path in ["healthy", "ready"] {
             let mut client = TcpStream::connect(endpoint.address()).unwrap();

@@ -74,6 +74,14 @@ impl Member {
 }
 
 impl Total {
+    /// Returns the memory that it has on the heap, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Total::Counter(_) | Total::Gauge(_) => 0,
+            Total::Distribution(total) => total.bytes(),
+        }
+    }
+
     /// Returns a total without samples.
     pub(super) fn new(family_type: FamilyType, policy: &Policy) -> Self {
         match family_type {
@@ -85,6 +93,14 @@ impl Total {
 }
 
 impl Distribution {
+    /// Returns the memory of the distribution, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let window = self.window.as_ref().map_or(0, |window| window.bytes());
+        let native = self.native.as_ref().map_or(0, |native| native.bytes());
+        let numbers = self.quantiles.capacity() + self.buckets.len();
+        size_of::<Self>() + numbers * size_of::<f64>() + window + native
+    }
+
     /// Returns a distribution without values, with the buckets that the policy wants.
     pub(super) fn new(policy: &Policy) -> Self {
         let Statistics { bounds, native, .. } = &policy.statistics;

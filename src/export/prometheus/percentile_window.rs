@@ -30,6 +30,12 @@ pub(super) struct Part {
 }
 
 impl PercentileWindow {
+    /// Returns the memory of the window, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let of_values = self.parts.iter().map(|part| part.values.bytes()).sum::<usize>();
+        size_of::<Self>() + self.parts.capacity() * size_of::<Part>() + of_values
+    }
+
     /// Adds an interval that ended at `end`, in nanoseconds. `extremes` are its smallest and its largest value. Each part
     /// of the window has at most `max_buckets` buckets.
     pub(super) fn add(

@@ -16,7 +16,7 @@ use super::totals::Totals;
 use crate::export::ExportOutcome;
 use crate::http::negotiation::Encoding;
 use crate::http::response::Body;
-use crate::model::Snapshot;
+use crate::model::{Claim, Memory, MemoryPart, Snapshot};
 
 /// The totals, and the pages that were rendered since the latest snapshot.
 #[derive(Debug)]
@@ -25,7 +25,12 @@ pub(super) struct RenderCache {
     /// The number of snapshots that were added.
     snapshots: AtomicU64,
     rendered: EnumMap<Format, EnumMap<Encoding, Mutex<Option<Rendered>>>>,
+    memory: Memory,
 }
+
+/// The memory for pages is used up.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoRoom;
 
 #[derive(Debug)]
 struct Rendered {
@@ -35,8 +40,10 @@ struct Rendered {
 }
 
 impl RenderCache {
-    pub(super) fn new(totals: Totals) -> Self {
-        Self { totals: RwLock::new(totals), snapshots: AtomicU64::new(0), rendered: EnumMap::default() }
+    /// Creates a cache whose pages count in `memory`.
+    pub(super) fn new(totals: Totals, memory: Memory) -> Self {
+        let snapshots = AtomicU64::new(0);
+        Self { totals: RwLock::new(totals), snapshots, rendered: EnumMap::default(), memory }
     }
 
     /// Adds a snapshot to the totals, and drops the outdated bodies. Clients that are receiving a body keep it in
@@ -77,12 +84,30 @@ impl RenderCache {
 
     /// Returns the body, and renders it if necessary. Rendering takes time in proportion to the number of series.
     /// Callers that want the same body wait for each other.
-    pub(super) fn find_or_render(&self, format: Format, encoding: Encoding) -> Body {
+    ///
+    /// # Errors
+    ///
+    /// Fails if the memory for pages is used up, even after the other bodies in the cache were dropped.
+    pub(super) fn find_or_render(&self, format: Format, encoding: Encoding) -> Result<Body, NoRoom> {
         let mut slot = self.rendered[format][encoding].lock();
         if let Some(body) = self.current(slot.as_ref()) {
-            return body;
+            return Ok(body);
         }
-        let mut pieces = Pieces(Vec::new());
+        *slot = None;
+        let rendered = self.render_body(format, encoding).or_else(|NoRoom| {
+            for other in self.rendered.values().flat_map(EnumMap::values) {
+                // A locked body is being rendered, or is the one that this function renders.
+                if let Some(mut other) = other.try_lock() {
+                    *other = None;
+                }
+            }
+            self.render_body(format, encoding)
+        })?;
+        Ok(Arc::clone(&slot.insert(rendered).body))
+    }
+
+    fn render_body(&self, format: Format, encoding: Encoding) -> Result<Rendered, NoRoom> {
+        let mut pieces = Pieces { pieces: Vec::new(), memory: &self.memory };
         let rendered = match encoding {
             Encoding::Identity => self.render(format, &mut pieces),
             // The body is compressed while it is rendered. So the uncompressed body, which is ten times as large, is
@@ -93,10 +118,9 @@ impl RenderCache {
                 rendered.and_then(|snapshots| encoder.finish().map(|_| snapshots))
             }
         };
-        let snapshots = rendered.expect("writing to memory never fails");
-        let body = Body::from(pieces.0);
-        *slot = Some(Rendered { body: Arc::clone(&body), snapshots });
-        body
+        // Writing to memory fails for no other reason.
+        let snapshots = rendered.map_err(|_| NoRoom)?;
+        Ok(Rendered { body: Body::from(pieces.pieces), snapshots })
     }
 
     fn current(&self, rendered: Option<&Rendered>) -> Option<Body> {
@@ -113,12 +137,29 @@ impl RenderCache {
     }
 }
 
-/// Keeps each piece that is written to it.
-struct Pieces(Vec<Bytes>);
+/// Keeps each piece that is written to it. Fails if the memory for pages is used up.
+struct Pieces<'a> {
+    pieces: Vec<Bytes>,
+    memory: &'a Memory,
+}
 
-impl Write for Pieces {
+/// A piece of a page, whose memory counts until the last client has it.
+struct Piece {
+    bytes: Box<[u8]>,
+    _claim: Claim,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Write for Pieces<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.push(Bytes::copy_from_slice(bytes));
+        let claim = self.memory.try_claim(MemoryPart::Pages, bytes.len());
+        let claim = claim.ok_or(io::ErrorKind::OutOfMemory)?;
+        self.pieces.push(Bytes::from_owner(Piece { bytes: bytes.into(), _claim: claim }));
         Ok(bytes.len())
     }
 
@@ -141,7 +182,7 @@ mod tests {
     use crate::model::{Kind, Rows, Series, Value};
 
     fn cache() -> RenderCache {
-        RenderCache::new(Totals::new(Naming::Prometheus))
+        RenderCache::new(Totals::new(Naming::Prometheus), Memory::default())
     }
 
     fn hits(count: u32) -> Snapshot {
@@ -155,7 +196,7 @@ mod tests {
         assert!(cache.find(Format::Text, Encoding::Gzip).is_none() && !cache.is_ready());
         cache.add(&hits(1));
         assert!(cache.is_ready());
-        let render = || cache.find_or_render(Format::Text, Encoding::Gzip);
+        let render = || cache.find_or_render(Format::Text, Encoding::Gzip).unwrap();
         let bodies: Vec<_> = thread::scope(|scope| {
             let all = [(); 8].map(|()| scope.spawn(render));
             all.into_iter().map(|one| one.join().unwrap()).collect()
@@ -176,7 +217,7 @@ mod tests {
             cache.add(&hits(count));
             for &format in Format::VARIANTS {
                 let [plain, compressed] = [Encoding::Identity, Encoding::Gzip]
-                    .map(|encoding| cache.find_or_render(format, encoding).concat());
+                    .map(|encoding| cache.find_or_render(format, encoding).unwrap().concat());
                 let mut text = Vec::new();
                 GzDecoder::new(&compressed[..]).read_to_end(&mut text).unwrap();
                 assert_eq!(text, plain);
@@ -188,5 +229,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn pages_beyond_the_memory_are_refused_until_slow_clients_have_theirs() {
+        let cache = cache();
+        cache.add(&hits(1000));
+        let page = cache.find_or_render(Format::Text, Encoding::Identity).unwrap().concat().len();
+        // A quarter of the memory is for pages: room for one page, but not for two.
+        let memory = Memory::limited((16 << 20) + 4 * page * 3 / 2);
+        let cache = RenderCache::new(Totals::new(Naming::Prometheus), memory);
+        let render = |encoding| cache.find_or_render(Format::Text, encoding);
+        cache.add(&hits(1000));
+        let slow = render(Encoding::Identity).unwrap();
+        render(Encoding::Gzip).unwrap();
+        cache.add(&hits(1000));
+        assert_eq!(render(Encoding::Identity), Err(NoRoom));
+        assert!(render(Encoding::Gzip).is_ok(), "a compressed page is small");
+        drop(slow);
+        assert!(render(Encoding::Identity).is_ok());
     }
 }

@@ -285,6 +285,7 @@ impl Totals {
         });
         self.placements.add(placed.collect());
         self.families.sort();
+        self.count_bytes();
         true
     }
 

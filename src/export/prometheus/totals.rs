@@ -12,8 +12,8 @@ use super::names::{Naming, ReservedNames, labels};
 use super::placements::{Placed, Placement, Placements};
 use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
-    Exposition, HeldPolicy, Kind, MILLISECONDS, Named, Policies, Policy, PolicyId, Row, Series, Snapshot,
-    Statistics, Summary, Value, WarnOnce, absorbs, nanoseconds,
+    Claim, Exposition, HeldPolicy, Kind, MILLISECONDS, Memory, MemoryPart, Named, Policies, Policy, PolicyId,
+    Row, Series, Snapshot, Statistics, Summary, Value, WarnOnce, absorbs, nanoseconds,
 };
 use crate::text::visible::shortened;
 
@@ -40,6 +40,10 @@ pub struct Totals {
     named_as_absorbing: WarnOnce,
     /// The shortest time that the percentiles of a summary cover. `None` if no summary had samples under these rules.
     shortest_window: Option<Duration>,
+    /// The memory that distributions take, in bytes, besides what every series takes.
+    distribution_bytes: usize,
+    /// Accounts for them.
+    claim: Claim,
 }
 
 impl Totals {
@@ -59,7 +63,16 @@ impl Totals {
             named_as_kept_off: WarnOnce::default(),
             named_as_absorbing: WarnOnce::default(),
             shortest_window: None,
+            distribution_bytes: 0,
+            claim: Memory::default().claim(MemoryPart::Series, 0),
         }
+    }
+
+    /// Counts the memory of the totals in `memory`.
+    #[must_use]
+    pub(crate) fn counted_in(mut self, memory: &Memory) -> Self {
+        self.claim = memory.claim(MemoryPart::Series, 0);
+        self
     }
 
     /// Sets whether OpenMetrics has `_created` lines, with the times when counters, summaries and histograms began.
@@ -117,6 +130,7 @@ impl Totals {
         self.placements.add(new);
         self.families.sort();
         self.expire(&idle);
+        self.claim.resize(self.distribution_bytes);
         // `tallyd.increases_absorbed` counts the others.
         _ = self.named_as_absorbing.end_snapshot();
         let not_logged = self.named_as_kept_off.end_snapshot();
@@ -217,8 +231,10 @@ impl Totals {
             is_gone: false,
             began: self.interval_began,
         };
+        let bytes = member.total.bytes();
         match self.families.join(member) {
             Ok(number) => {
+                self.distribution_bytes += bytes;
                 self.use_help(family, policy);
                 Ok(Placement::Member { number, by_labels, by_series: false })
             }
@@ -261,6 +277,7 @@ impl Totals {
             }
             (Total::Gauge(present), Value::Gauge(value) | Value::Set(value)) => *present = *value,
             (Total::Distribution(total), Value::Summary(summary)) => {
+                let before = total.bytes();
                 let Distribution { count, sum, quantiles, window, buckets, native } = &mut **total;
                 let Summary { percentiles, buckets: new, native: new_native, .. } = &**summary;
                 is_absorbed = absorbs(count, summary.count) | absorbs(sum, summary.sum / divisor);
@@ -289,6 +306,7 @@ impl Totals {
                     total.add(new);
                     total.limit(policy.statistics.native.map_or(0, |settings| settings.max_buckets));
                 }
+                self.distribution_bytes = (self.distribution_bytes + total.bytes()).saturating_sub(before);
             }
             _ => {}
         }
@@ -436,6 +454,12 @@ impl Totals {
     fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool) {
         let members = self.families.retain(stays);
         self.placements.renumber(&members);
+        self.count_bytes();
+    }
+
+    /// Counts the memory of all distributions anew.
+    pub(super) fn count_bytes(&mut self) {
+        self.distribution_bytes = self.families.members().iter().map(|member| member.total.bytes()).sum();
     }
 }
 
