@@ -208,31 +208,35 @@ impl Aggregator {
         let policies = Arc::clone(&self.rules.policies);
         let carried = policies.carried_from(&saved.policies);
         let SharedState { registry, gauges, .. } = &*self.shared;
-        let mut restored = Vec::with_capacity(saved.rows.len());
+        let alive: Vec<_> = saved
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let policy = HeldPolicy::assigned(row.policy()).carry_over(&carried);
+                let kind = Series::kind_of(row.identity);
+                let idle_for = idle_for(row, downtime);
+                let lifetime = policies.get(policy.id()).expire_after[kind as usize].as_secs();
+                (u64::from(idle_for) < lifetime).then_some((row, AggregateKind::of(kind), policy, idle_for))
+            })
+            .collect();
+        let series: Vec<_> =
+            alive.iter().map(|(row, aggregate, policy, _)| (*aggregate, row.identity, *policy)).collect();
+        let ids = registry.restore(&series);
         let mut idle = Usage::default();
-        for row in &saved.rows {
-            let policy = HeldPolicy::assigned(row.policy()).carry_over(&carried);
-            let kind = Series::kind_of(row.identity);
-            let idle_for = idle_for(row, downtime);
-            if u64::from(idle_for) >= policies.get(policy.id()).expire_after[kind as usize].as_secs() {
-                continue;
-            }
-            let aggregate = AggregateKind::of(kind);
-            let id = registry.restore(aggregate, row.identity, policy);
+        for ((row, ..), &id) in alive.iter().zip(&ids) {
             if let Some(value) = row.gauge {
                 gauges.set(id, INTERVAL_BEFORE_START, value);
             }
             idle.series += 1;
             idle.bytes += row.identity.len();
-            restored.push((aggregate, id, seconds(now).saturating_sub(idle_for)));
         }
         self.catalog.update(registry, seconds(now));
-        for &(aggregate, id, seen) in &restored {
-            self.catalog.mark_seen(aggregate, id, seen);
+        for (&(_, aggregate, _, idle_for), &id) in alive.iter().zip(&ids) {
+            self.catalog.mark_seen(aggregate, id, seconds(now).saturating_sub(idle_for));
         }
         // New series may take the room of restored ones in the first interval already.
         registry.set_idle(idle);
-        RestoredSeries { alive: restored.len(), expired: saved.rows.len() - restored.len() }
+        RestoredSeries { alive: alive.len(), expired: saved.rows.len() - alive.len() }
     }
 
     /// Returns the rules of the latest settings.

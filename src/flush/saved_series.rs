@@ -98,6 +98,9 @@ impl<'a> SavedSeries<'a> {
             if is_valid { Ok(row) } else { Err(InvalidState) }
         })?;
         decoder.end()?;
+        if !rows.is_sorted_by(|a, b| a.identity < b.identity) {
+            return Err(InvalidState);
+        }
         Ok(Self { policies, rows })
     }
 }

@@ -271,13 +271,18 @@ impl Registry {
         overflowing
     }
 
-    /// Registers a series of an earlier process, whatever the limits are. If the series exceed a limit, idle ones give way
-    /// at the end of the interval.
-    pub(crate) fn restore(&self, kind: AggregateKind, identity: &str, policy: HeldPolicy) -> SeriesId {
-        let hash = self.hasher.hash_one(identity);
+    /// Registers the series of an earlier process, whatever the limits are. There must be no series yet, and no identity may
+    /// appear twice. If the series exceed a limit, idle ones give way at the end of the interval. Returns the numbers of
+    /// the series in their order.
+    pub(crate) fn restore(&self, series: &[(AggregateKind, &str, HeldPolicy)]) -> Vec<SeriesId> {
         let mut inner = self.inner.write();
-        let known = inner.find(kind, hash, identity);
-        known.unwrap_or_else(|| inner.register(kind, hash, identity, policy, &self.hasher))
+        let mut counts = EnumMap::<AggregateKind, usize>::default();
+        series.iter().for_each(|(kind, ..)| counts[*kind] += 1);
+        counts.into_iter().for_each(|(kind, count)| inner.kinds[kind].reserve(count));
+        let register = |&(kind, identity, policy): &(AggregateKind, &str, HeldPolicy)| {
+            inner.register(kind, self.hasher.hash_one(identity), identity, policy, &self.hasher)
+        };
+        series.iter().map(register).collect()
     }
 
     /// Runs `work` while the registry is locked.
@@ -399,6 +404,16 @@ impl Registry {
 }
 
 impl Numbers {
+    /// Reserves memory for the first series. A table that grows step by step hashes each identity several times.
+    fn reserve(&mut self, series: usize) {
+        // A table gets a few more than the average.
+        let per_table = (series / TABLES) * 9 / 8;
+        self.tables.iter_mut().for_each(|table| table.reserve(per_table, |_| 0));
+        self.identities.reserve_exact(series);
+        self.policies.reserve_exact(series);
+        self.added.reserve_exact(series);
+    }
+
     /// Returns true if a line that refers to the series changes nothing: the series is not dying and keeps its policy.
     fn is_settled(&self, id: SeriesId, policy: PolicyId) -> bool {
         !self.dying.contains(&id) && !self.policies[id.index()].gives_way_to(policy)

@@ -189,12 +189,15 @@ impl Families {
         })
     }
 
-    /// Makes room for new members. A table that grows step by step hashes each name several times.
-    pub(super) fn reserve(&mut self, members: usize) {
+    /// Makes room for new members and families. A table that grows step by step hashes each name several times.
+    pub(super) fn reserve(&mut self, members: usize, families: usize) {
         self.members.reserve(members);
         self.unsorted.reserve(members);
         let key = |number: &u32| self.hasher.hash_one(sort_key(&self.list, &self.members, *number));
         self.by_labels.reserve(members, key);
+        let key = |number: &u32| self.hasher.hash_one(&*self.list[*number as usize].name);
+        self.by_name.reserve(families, key);
+        self.list.reserve(families);
     }
 
     /// Adds a family, whose name must be new, and returns its number.
@@ -224,6 +227,16 @@ impl Families {
                 Ok(number)
             }
         }
+    }
+
+    /// Sorts the new members as [`sort`](Self::sort) does. `nearly_sorted` has each of them at least once, in nearly the
+    /// same order.
+    pub(super) fn sort_from(&mut self, nearly_sorted: impl Iterator<Item = u32>) {
+        let mut is_new = vec![false; self.members.len()];
+        self.unsorted.iter().for_each(|number| is_new[*number as usize] = true);
+        self.unsorted.clear();
+        self.unsorted.extend(nearly_sorted.filter(|number| mem::take(&mut is_new[*number as usize])));
+        self.sort();
     }
 
     /// Sorts the new members into the order.
