@@ -12,7 +12,7 @@ mod log;
 mod send;
 mod service_manager;
 mod signals;
-mod state;
+pub mod state;
 mod terminal;
 
 use std::ffi::OsStr;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::disk::{Disk, FileSystem};
 use super::file::StateFile;
 use crate::model::{Counter, Gauge, Repeated, Telemetry, Thinned};
 use crate::net::Threads;
@@ -28,13 +29,13 @@ enum Message {
     Finish,
 }
 
-/// The keeper of the state before its thread starts. Parts that are handed over meanwhile wait.
+/// The keeper of the state before its thread starts. Parts that are handed over meanwhile wait. A simulation takes them in
+/// without a thread.
 #[derive(Debug)]
-pub(crate) struct StateKeeper {
-    writer: Writer,
+pub struct StateKeeper<D: Disk = FileSystem> {
+    writer: Writer<D>,
     messages: Sender<Message>,
     received: Receiver<Message>,
-    waiting: Arc<AtomicUsize>,
 }
 
 /// The thread that writes the state.
@@ -47,7 +48,7 @@ pub(crate) struct StateHandle {
 
 /// Hands the part of one owner to the keeper.
 #[derive(Debug, Clone)]
-pub(crate) struct PartSender {
+pub struct PartSender {
     name: &'static str,
     messages: Sender<Message>,
     /// The number of parts that the thread has not taken in yet.
@@ -56,7 +57,7 @@ pub(crate) struct PartSender {
 
 impl PartSender {
     /// Hands over the state of the owner. It does not wait.
-    pub(crate) fn hand_over(&self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
+    pub fn hand_over(&self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // Sending fails only if the thread panicked, and then tallyd stops.
         _ = self.messages.send(Message::Part(self.name, Encode(Box::new(encode))));
@@ -64,23 +65,33 @@ impl PartSender {
 
     /// Returns true if the thread has taken in the parts of all owners. Otherwise, the disk is slow, and further parts
     /// would only take memory.
-    pub(crate) fn is_idle(&self) -> bool {
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
     }
 }
 
-impl StateKeeper {
-    pub(crate) fn new(file: StateFile, telemetry: StateTelemetry) -> Self {
+impl<D: Disk> StateKeeper<D> {
+    /// Creates the keeper of the state in a file.
+    #[must_use]
+    pub fn new(file: StateFile<D>, telemetry: StateTelemetry) -> Self {
         let (messages, received) = mpsc::channel();
-        let (owners, parts) = (Vec::new(), BTreeMap::new());
-        let writer = Writer { file, owners, telemetry, parts, last: Ok(()), failures: Thinned::default() };
-        Self { writer, messages, received, waiting: Arc::default() }
+        let writer = Writer {
+            file,
+            owners: Vec::new(),
+            telemetry,
+            waiting: Arc::default(),
+            parts: BTreeMap::new(),
+            last: Ok(()),
+            failures: Thinned::default(),
+        };
+        Self { writer, messages, received }
     }
 
     /// Adds an owner of a part, and returns the sender of its part.
-    pub(crate) fn add_owner(&mut self, name: &'static str) -> PartSender {
+    pub fn add_owner(&mut self, name: &'static str) -> PartSender {
         self.writer.owners.push(name);
-        PartSender { name, messages: self.messages.clone(), waiting: Arc::clone(&self.waiting) }
+        PartSender { name, messages: self.messages.clone(), waiting: Arc::clone(&self.writer.waiting) }
     }
 
     /// Starts the thread that writes the state.
@@ -89,13 +100,30 @@ impl StateKeeper {
     ///
     /// Fails if the system provides no thread.
     pub(crate) fn start(self, threads: &Threads) -> io::Result<StateHandle> {
-        let Self { writer, messages, received, waiting } = self;
+        let Self { writer, messages, received } = self;
         let (end, ended) = mpsc::channel();
         threads.spawn("state", move || {
             // Sending fails only if the stop has given up on the thread.
-            _ = end.send(writer.run(&received, &waiting));
+            _ = end.send(writer.run(&received));
         })?;
         Ok(StateHandle { messages, ended })
+    }
+
+    /// Takes in the part that has waited longest, and writes the state if it is complete then. Returns false if no part
+    /// waits. `now` is the time of the write.
+    pub fn take_in(&mut self, now: SystemTime) -> bool {
+        let Ok(Message::Part(name, encode)) = self.received.try_recv() else { return false };
+        self.writer.take_in(name, encode, now);
+        true
+    }
+
+    /// Writes the parts that were taken in since the latest write.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the latest state may not be in the file.
+    pub fn finish(&mut self, now: SystemTime) -> Result<(), String> {
+        self.writer.finish(now)
     }
 }
 
@@ -118,14 +146,16 @@ impl StateHandle {
 
 /// tallyd's own series about the state.
 #[derive(Debug)]
-pub(crate) struct StateTelemetry {
+pub struct StateTelemetry {
     bytes: Gauge,
     written: Gauge,
     errors: Counter,
 }
 
 impl StateTelemetry {
-    pub(crate) fn register(telemetry: &Telemetry) -> Self {
+    /// Registers the series.
+    #[must_use]
+    pub fn register(telemetry: &Telemetry) -> Self {
         let state = Self {
             bytes: telemetry.gauge("state_bytes", &[]),
             written: telemetry.gauge("state_written_timestamp_seconds", &[]),
@@ -144,46 +174,57 @@ impl StateTelemetry {
 
 /// Collects and writes the parts.
 #[derive(Debug)]
-struct Writer {
-    file: StateFile,
+struct Writer<D: Disk> {
+    file: StateFile<D>,
     owners: Vec<&'static str>,
     telemetry: StateTelemetry,
-    /// The parts that were handed over since the latest write.
+    /// The number of parts that were not taken in yet.
+    waiting: Arc<AtomicUsize>,
+    /// The parts that were taken in since the latest write.
     parts: BTreeMap<&'static str, Vec<u8>>,
     /// The outcome of the latest write.
     last: Result<(), String>,
     failures: Thinned,
 }
 
-impl Writer {
-    /// Writes whenever all owners have handed over their parts.
+impl<D: Disk> Writer<D> {
+    /// Takes in parts until the stop.
+    fn run(mut self, messages: &Receiver<Message>) -> Result<(), String> {
+        while let Ok(Message::Part(name, encode)) = messages.recv() {
+            self.take_in(name, encode, SystemTime::now());
+        }
+        self.finish(SystemTime::now())
+    }
+
+    /// Takes in a part. Writes whenever all owners have handed over their parts.
     ///
     /// If an owner hands over its next part first, another one hangs. Then the others are written, and the one that hangs
     /// keeps the part that is in the file. Each part is complete by itself, so the parts of a file may differ in age.
-    fn run(mut self, messages: &Receiver<Message>, waiting: &AtomicUsize) -> Result<(), String> {
-        while let Ok(Message::Part(name, Encode(encode))) = messages.recv() {
-            if self.parts.contains_key(name) {
-                self.write();
-            }
-            self.parts.insert(name, encode());
-            if self.parts.len() == self.owners.len() {
-                self.write();
-            }
-            waiting.fetch_sub(1, Ordering::Relaxed);
+    fn take_in(&mut self, name: &'static str, Encode(encode): Encode, now: SystemTime) {
+        if self.parts.contains_key(name) {
+            self.write(now);
         }
-        if !self.parts.is_empty() {
-            self.write();
+        self.parts.insert(name, encode());
+        if self.parts.len() == self.owners.len() {
+            self.write(now);
         }
-        self.last
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn write(&mut self) {
+    /// Writes the parts that were taken in since the latest write. Returns the outcome of the latest write.
+    fn finish(&mut self, now: SystemTime) -> Result<(), String> {
+        if !self.parts.is_empty() {
+            self.write(now);
+        }
+        self.last.clone()
+    }
+
+    fn write(&mut self, time: SystemTime) {
         let begin = Instant::now();
         let mut parts = mem::take(&mut self.parts);
         if parts.len() < self.owners.len() {
             self.add_old_parts(&mut parts);
         }
-        let time = SystemTime::now();
         self.last = match self.file.write(time, &parts) {
             Ok(bytes) => {
                 self.telemetry.note(time, bytes);
