@@ -164,13 +164,25 @@ impl<D: Disk> StateFile<D> {
     /// Reads the file. Returns `None` if it does not exist. A file that cannot be read or is not valid is set aside.
     #[must_use]
     pub fn read(&self) -> Option<SavedState> {
+        self.read_valid().unwrap_or_else(|error| {
+            self.set_aside(&error);
+            None
+        })
+    }
+
+    /// Reads the file. Returns `None` if it does not exist. A file that is not valid is set aside.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read. It may be valid.
+    pub(super) fn read_valid(&self) -> io::Result<Option<SavedState>> {
         match read(&self.disk, &self.path) {
-            Ok(Ok(bytes)) => return Some(SavedState { bytes }),
+            Ok(Ok(bytes)) => return Ok(Some(SavedState { bytes })),
             Ok(Err(refusal)) => self.set_aside(&refusal),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.set_aside(&error),
+            Err(error) => return Err(error),
         }
-        None
+        Ok(None)
     }
 
     /// Renames a file that is of no use, and replaces the one that was renamed before.

@@ -222,10 +222,8 @@ impl<D: Disk> Writer<D> {
     fn write(&mut self, time: SystemTime) {
         let begin = Instant::now();
         let mut parts = mem::take(&mut self.parts);
-        if parts.len() < self.owners.len() {
-            self.add_old_parts(&mut parts);
-        }
-        self.last = match self.file.write(time, &parts) {
+        let added = self.add_old_parts(&mut parts);
+        self.last = match added.and_then(|()| self.file.write(time, &parts)) {
             Ok(bytes) => {
                 self.telemetry.note(time, bytes);
                 let duration = begin.elapsed();
@@ -251,20 +249,33 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Adds the parts of the file for the owners that have not handed over theirs.
-    fn add_old_parts(&self, parts: &mut BTreeMap<&'static str, Vec<u8>>) {
-        let Some(saved) = self.file.read() else { return };
-        let Ok(old) = saved.parts() else { return };
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read. A write would then lose the parts of these owners.
+    fn add_old_parts(&self, parts: &mut BTreeMap<&'static str, Vec<u8>>) -> io::Result<()> {
+        if parts.len() == self.owners.len() {
+            return Ok(());
+        }
+        let Some(saved) = self.file.read_valid()? else { return Ok(()) };
+        let Ok(old) = saved.parts() else { return Ok(()) };
         for &owner in &self.owners {
             if let Some(bytes) = old.parts.get(owner) {
                 parts.entry(owner).or_insert_with(|| bytes.to_vec());
             }
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use crate::state::NewFile;
 
     /// Returns the parts in the file, as text.
     fn parts(path: &std::path::Path) -> Vec<(String, String)> {
@@ -301,6 +312,60 @@ mod tests {
         wait_until(|| a.is_idle());
         assert_eq!(parts(&path), expected(&[("a", "a2"), ("b", "b1")]));
         assert_eq!(handle.finish(Duration::from_mins(1)), Ok(()));
+        assert_eq!(parts(&path), expected(&[("a", "a3"), ("b", "b1")]));
+    }
+
+    /// A file system in which files can be written, but not always read.
+    #[derive(Debug, Clone, Default)]
+    struct Unreadable(Arc<AtomicBool>);
+
+    impl Disk for Unreadable {
+        type Lock = <FileSystem as Disk>::Lock;
+
+        fn lock(&self, path: &Path) -> io::Result<Self::Lock> {
+            FileSystem.lock(path)
+        }
+        fn open(&self, path: &Path) -> io::Result<(impl Read, u64)> {
+            if self.0.load(Ordering::Relaxed) {
+                return Err(io::Error::other("no descriptors are left"));
+            }
+            FileSystem.open(path)
+        }
+        fn create(&self, path: &Path) -> io::Result<impl NewFile> {
+            FileSystem.create(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            FileSystem.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            FileSystem.remove(path)
+        }
+        fn sync_names(&self, path: &Path) -> io::Result<()> {
+            FileSystem.sync_names(path)
+        }
+    }
+
+    /// The simulation found that the file was set aside, and the part of the owner that hangs was lost.
+    #[test]
+    fn a_file_that_cannot_be_read_at_present_is_neither_set_aside_nor_replaced_without_a_part() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let disk = Unreadable::default();
+        let file = StateFile::on_disk(disk.clone(), path.clone()).unwrap();
+        let mut keeper = StateKeeper::new(file, StateTelemetry::register(&Telemetry::default()));
+        let [a, b] = ["a", "b"].map(|name| keeper.add_owner(name));
+        let mut hand_over = |owner: &PartSender, part: &'static str| {
+            owner.hand_over(|| part.into());
+            keeper.take_in(UNIX_EPOCH);
+        };
+        hand_over(&a, "a1");
+        hand_over(&b, "b1");
+        disk.0.store(true, Ordering::Relaxed);
+        hand_over(&a, "a2");
+        hand_over(&a, "a3");
+        assert_eq!(parts(&path), expected(&[("a", "a1"), ("b", "b1")]));
+        disk.0.store(false, Ordering::Relaxed);
+        hand_over(&a, "a4");
         assert_eq!(parts(&path), expected(&[("a", "a3"), ("b", "b1")]));
     }
 
