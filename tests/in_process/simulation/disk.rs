@@ -126,6 +126,12 @@ impl StateDisk {
         self.0.lock().failed
     }
 
+    /// Returns true if the state file would be that of a write even after a loss of power.
+    pub(super) fn is_safe(&self, write: u64) -> bool {
+        let is_whole = |content: &Content| content.write == write && content.safe == content.bytes.len();
+        self.0.lock().safe.get(Path::new(STATE)).is_some_and(|content| is_whole(&content.lock()))
+    }
+
     /// Returns the number of the write that made the state file, if there is one.
     pub(super) fn write_of_state(&self) -> Option<u64> {
         self.0.lock().seen.get(Path::new(STATE)).map(|content| content.lock().write)

@@ -115,7 +115,12 @@ impl Life {
     pub(super) fn start(rng: &mut Rng, world: &mut World) -> Self {
         let (now, wall) = (world.clock.now(), world.clock.wall());
         let are_limited = rng.u8(..4) == 0;
-        let settings = Settings::random(rng, are_limited);
+        // Most restarts change a few settings or none.
+        let settings = match world.settings.take() {
+            Some(settings) if rng.bool() => settings,
+            Some(settings) => settings.changed(rng, are_limited),
+            None => Settings::random(rng, are_limited),
+        };
         let options = AggregationOptions {
             exact_values: if rng.bool() { 512 } else { 4 },
             ..AggregationOptions::default()
@@ -259,7 +264,7 @@ impl Life {
     }
 
     fn reload(&mut self, rng: &mut Rng, clock: &Clock) {
-        let settings = Settings::random(rng, self.are_limited);
+        let settings = self.settings.changed(rng, self.are_limited);
         let interval = settings.interval;
         self.has_jumped &= interval == self.settings.interval;
         self.machine.lock().reload(&settings);
@@ -381,6 +386,7 @@ impl Life {
             }
             self.save(world);
         }
+        world.settings = Some(self.settings.clone());
         assert_eq!(self.lengths, self.ended - self.begin, "the lengths of all intervals add up");
         let open = self.machine.lock().expected.samples();
         // One more interval shows what the counters and the shards still hold.

@@ -93,6 +93,22 @@ impl Settings {
         }
     }
 
+    /// Returns settings of which some have other values.
+    pub(super) fn changed(&self, rng: &mut Rng, are_limited: bool) -> Self {
+        let other = Self::random(rng, are_limited);
+        match rng.u8(..4) {
+            0 => other,
+            1 => Self { rules: other.rules, ..self.clone() },
+            2 => Self { percentiles: other.percentiles, window: other.window, ..self.clone() },
+            _ => Self {
+                rules: self.rules,
+                percentiles: self.percentiles.clone(),
+                window: self.window,
+                ..other
+            },
+        }
+    }
+
     /// Returns the lifetime of an idle series.
     pub(super) fn lifetime(&self, kind: Kind) -> Duration {
         if kind == Kind::Counter { self.lifetimes.0 } else { self.lifetimes.1 }

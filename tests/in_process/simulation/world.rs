@@ -10,9 +10,12 @@ use super::clock::Clock;
 use super::disk::StateDisk;
 use super::plain_page::{PlainPage, PlainTotals};
 use super::plain_state::{PlainSeries, PlainState};
+use super::settings::Settings;
 
 pub(super) struct World {
     pub(super) clock: Clock,
+    /// The settings of the latest life.
+    pub(super) settings: Option<Settings>,
     pub(super) state_disk: StateDisk,
     /// What each write to the disk must contain.
     writes: BTreeMap<u64, PlainState>,
@@ -25,6 +28,7 @@ impl World {
     pub(super) fn new(rng: &mut Rng) -> Self {
         Self {
             clock: Clock::new(rng),
+            settings: None,
             state_disk: StateDisk::default(),
             writes: BTreeMap::new(),
             page: PlainPage::default(),
@@ -85,6 +89,7 @@ impl World {
         let has_failed = after.1 > before.1;
         let is_new = after.0 == Some(number);
         assert!(is_new || has_failed && after.0 == before.0, "the state file after a write");
+        assert!(has_failed || self.state_disk.is_safe(number), "a loss of power cannot undo a write");
         Some(!has_failed)
     }
 }
