@@ -21,13 +21,13 @@ use tallyd::state::{StateFile, StateKeeper, StateTelemetry};
 
 use super::clients::{CLIENTS, datagram};
 use super::clock::Clock;
-use super::disk::{FAULTS, STATE, StateDisk};
+use super::disk::{FAULTS, STATE};
 use super::expected::own_counters;
 use super::exporters::{Disk, FORGETFUL, Forgetful, Handled, PAGE, Page, Worker, text_of};
 use super::kernel::Kernel;
 use super::machine::{Machine, Receivers};
 use super::plain_page::is_followed;
-use super::plain_state::{Part, PlainKeeper};
+use super::saving::Saving;
 use super::settings::Settings;
 use super::world::World;
 
@@ -41,17 +41,9 @@ pub(super) struct Life {
     outbox: Outbox,
     forgetful: Worker<Forgetful>,
     page: Worker<Page>,
-    keeper: StateKeeper<StateDisk>,
-    plain_keeper: PlainKeeper,
-    /// Whether the disk of the state is so slow that nothing is written at present.
-    is_keeper_stalled: bool,
-    state_interval: Duration,
-    /// The time of the latest interval whose state was handed over, or of the start.
-    saved: Instant,
+    saving: Saving,
     /// The number of series that were restored.
     restored: u64,
-    /// The number of writes of the state that succeeded, and of those that failed.
-    writes: (u64, u64),
     settings: Settings,
     begin: Instant,
     /// The end of the latest interval.
@@ -173,13 +165,8 @@ impl Life {
             outbox,
             forgetful: Worker::new(FORGETFUL, forgetful, forgetful_disk),
             page: Worker::new(PAGE, page, page_disk),
-            keeper,
-            plain_keeper: PlainKeeper::default(),
-            is_keeper_stalled: false,
-            state_interval,
-            saved: now,
+            saving: Saving::new(keeper, state_interval, now),
             restored,
-            writes: (0, 0),
             settings,
             begin: now,
             ended: now,
@@ -235,32 +222,15 @@ impl Life {
                 let most = if rng.u8(..8) == 0 { 7_200_000 } else { self.settings.interval.as_millis() * 5 };
                 world.clock.advance(millis(rng, most));
             }
-            100..=105 => while !self.is_keeper_stalled && self.keep(world) {},
+            100..=105 => while !self.saving.is_stalled && self.saving.take_in(world) {},
             106 => world.state_disk.change_fault(rng),
-            _ => self.is_keeper_stalled = rng.bool(),
+            _ => self.saving.is_stalled = rng.bool(),
         }
         world.clock.advance(millis(rng, self.settings.interval.as_millis() / 5));
         if world.clock.now() >= self.flusher.deadline() {
             let overslept = rng.bool();
             self.flush(rng, &mut world.clock, Some(overslept));
         }
-    }
-
-    /// Lets the keeper take in one part of the state, and write it if it is complete. Returns false if none waits.
-    fn keep(&mut self, world: &mut World) -> bool {
-        let now = world.clock.wall();
-        let earlier = world.state_in_file().cloned();
-        let plain = self.plain_keeper.take_in(now, earlier.as_ref());
-        let mut has_taken_in = false;
-        let is_written = world.write_state(plain, || has_taken_in = self.keeper.take_in(now));
-        self.note_write(is_written);
-        has_taken_in
-    }
-
-    /// Counts a write. `is_written` is `None` if nothing had to be written.
-    fn note_write(&mut self, is_written: Option<bool>) {
-        self.writes.0 += u64::from(is_written == Some(true));
-        self.writes.1 += u64::from(is_written == Some(false));
     }
 
     fn reload(&mut self, rng: &mut Rng, clock: &Clock) {
@@ -296,11 +266,9 @@ impl Life {
         let now = CLOCK_ORIGIN + (self.ended - self.begin);
         machine.assert_is(&snapshot, now);
         let is_last = overslept.is_none();
-        let is_due = is_last || self.ended - self.saved >= self.state_interval && self.plain_keeper.is_idle();
+        let is_due = self.saving.is_due(self.ended, is_last);
         if is_due {
-            self.saved = self.ended;
-            self.plain_keeper.hand_over(Part::Series(machine.expected.state(now)));
-            self.plain_keeper.hand_over(Part::Sockets);
+            self.saving.hand_over_series(self.ended, machine.expected.state(now));
         }
         self.history.push(Interval { snapshot, live, values, settings, is_saved: is_due && !is_last });
     }
@@ -356,7 +324,7 @@ impl Life {
                 world.page.assert_is(&self.page.disk.lock().file);
             }
             if *is_saved {
-                self.plain_keeper.hand_over(Part::Totals(world.page.totals.clone()));
+                self.saving.hand_over_totals(world.page.totals.clone());
             }
         }
         forgetful.is_some() || page.is_some()
@@ -380,11 +348,14 @@ impl Life {
             while self.export(world) {}
             if !self.page.is_stalled {
                 self.page.thread.end().unwrap();
-                self.plain_keeper.hand_over(Part::Totals(world.page.totals.clone()));
+                self.saving.hand_over_totals(world.page.totals.clone());
                 let page = self.page.disk.lock().file.clone();
                 world.page.scrape(&page);
             }
-            self.save(world);
+            if self.saving.finish(world) && !self.page.is_stalled {
+                let now = CLOCK_ORIGIN + (self.ended - self.begin);
+                world.stopped_with(self.machine.lock().expected.state(now));
+            }
         }
         world.settings = Some(self.settings.clone());
         assert_eq!(self.lengths, self.ended - self.begin, "the lengths of all intervals add up");
@@ -400,27 +371,11 @@ impl Life {
         self.tally(crashes, open)
     }
 
-    /// Writes the state of the stop.
-    fn save(&mut self, world: &mut World) {
-        while self.keep(world) {}
-        let now = world.clock.wall();
-        let earlier = world.state_in_file().cloned();
-        let plain = self.plain_keeper.write(now, earlier.as_ref());
-        let mut outcome = Ok(());
-        let is_written = world.write_state(plain, || outcome = self.keeper.finish(now));
-        self.note_write(is_written);
-        assert!(is_written.is_none_or(|is_written| is_written == outcome.is_ok()), "{outcome:?}");
-        if outcome.is_ok() && !self.page.is_stalled {
-            let series = self.machine.lock().expected.state(CLOCK_ORIGIN + (self.ended - self.begin));
-            world.stopped_with(series);
-        }
-    }
-
     /// Lets the process or the whole machine die, perhaps in the middle of a write.
     fn crash(&mut self, rng: &mut Rng, world: &mut World) {
         if rng.bool() {
             world.state_disk.cut_power_after(rng.u32(..20));
-            while self.keep(world) {}
+            while self.saving.take_in(world) {}
         }
         if rng.bool() {
             world.state_disk.lose_power(rng);
@@ -443,13 +398,13 @@ impl Life {
         let queues = &self.outbox.0.lock().of_exporters;
         self.assert_delivered(&self.forgetful, queues[0].waiting(), open);
         self.assert_delivered(&self.page, queues[1].waiting(), open);
-        assert_eq!(own("state_write_errors"), self.writes.1, "failed writes of the state");
+        assert_eq!(own("state_write_errors"), self.saving.failed, "failed writes of the state");
         let mut tally = Tally::from([
             ("datagrams sent".to_owned(), kernel.sent),
             ("samples recorded".to_owned(), self.recorded),
             ("samples lost in crashes".to_owned(), open),
             ("series restored".to_owned(), self.restored),
-            ("states written".to_owned(), self.writes.0),
+            ("states written".to_owned(), self.saving.written),
         ]);
         for name in [
             "datagrams_dropped",

@@ -23,7 +23,7 @@
 //! |---|---|
 //! | `clock`, `kernel`, `clients`, `settings`, `exporters`, `disk` | the simulated parts |
 //! | `world` | what outlives a life of tallyd |
-//! | `machine` | the receivers, and the witnesses that read along |
+//! | `machine`, `saving` | the receivers and the keeper of the state, each with the witnesses that follow it |
 //! | `expected`, `plain_registry`, `plain_page`, `plain_state` | what tallyd must do, in its simplest form |
 //! | `life` | the steps from a start to a stop or a crash, and the law of accounting at the end |
 //!
@@ -52,6 +52,7 @@ mod machine;
 mod plain_page;
 mod plain_registry;
 mod plain_state;
+mod saving;
 mod settings;
 mod world;
 
