@@ -19,7 +19,6 @@ use tallyd::listen::CountedDrops;
 use tallyd::model::{Series, Snapshot, Telemetry};
 use tallyd::state::{StateFile, StateKeeper, StateTelemetry};
 
-use super::clients::{CLIENTS, datagram};
 use super::clock::Clock;
 use super::disk::{FAULTS, STATE};
 use super::expected::own_counters;
@@ -183,10 +182,7 @@ impl Life {
         match rng.usize(..108) {
             0..=44 => {
                 let mut machine = self.machine.lock();
-                for _ in 0..rng.usize(1..12) {
-                    let client = rng.usize(..CLIENTS);
-                    machine.kernel.send(client, datagram(rng, client));
-                }
+                (0..rng.usize(1..12)).for_each(|_| machine.send(rng));
             }
             45..=64 => {
                 let mut machine = self.machine.lock();
@@ -249,8 +245,14 @@ impl Life {
         let woken = clock.now();
         self.flusher.wake(woken, overslept);
         self.machine.lock().assert_drained();
-        // Draining takes time.
+        // Draining takes time. What a receiver reads meanwhile still belongs to the interval.
         clock.advance(millis(rng, 60));
+        if overslept.is_some() && rng.bool() {
+            let mut machine = self.machine.lock();
+            machine.send(rng);
+            let receiver = rng.usize(..machine.stalled.len());
+            machine.read(receiver);
+        }
         self.outbox.0.lock().now = clock.now();
         let ended = self.flusher.end_interval(clock.now(), clock.wall(), overslept.is_none());
         self.assert_schedule(clock, due, woken, ended);

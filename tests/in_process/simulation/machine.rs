@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastrand::Rng;
 use parking_lot::Mutex;
 use tallyd::aggregate::{AggregationOptions, Datagram, Shard};
 use tallyd::flush::{CLOCK_ORIGIN, Drain, SavedSeries};
 use tallyd::model::{RESERVED_PREFIX, Rows, Series, Snapshot, Value};
 
+use super::clients::{CLIENTS, datagram};
 use super::expected::Expected;
 use super::kernel::Kernel;
 use super::plain_state::PlainSeries;
@@ -50,6 +52,12 @@ impl Machine {
             twin: Pipeline::new(receivers_of_twin, options, settings.reloadable()),
             dropped_before: 0,
         }
+    }
+
+    /// Lets a client send a datagram.
+    pub(super) fn send(&mut self, rng: &mut Rng) {
+        let client = rng.usize(..CLIENTS);
+        self.kernel.send(client, datagram(rng, client));
     }
 
     /// Lets a receiver read one batch. Returns false if there is nothing to read.
