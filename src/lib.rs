@@ -13,7 +13,7 @@
 //! - `net` binds sockets and accepts connections.
 //! - [`listen`] receives datagrams and streams. Each receiver has its own shard.
 //! - `http` serves HTTP, with TLS and users.
-//! - `state` keeps what outlives the process in a file.
+//! - [`state`] keeps what outlives the process in a file.
 //! - [`export`] renders and delivers snapshots. Each exporter has its own thread.
 //! - [`app`] is the program around them: command line, configuration, log, start and stop, and the tools.
 //!
@@ -37,7 +37,7 @@ pub mod model;
 mod net;
 pub mod protocol;
 pub mod resolve;
-mod state;
+pub mod state;
 mod text;
 
 /// Runs the example in the README as a test.

@@ -253,14 +253,14 @@ impl Pipeline {
         let mut keeper = file.map(|file| {
             let telemetry = StateTelemetry::register(telemetry);
             if let Some(saved) = &saved {
-                restoring = Restoring::new(&file, saved, &mut aggregator, &drops, &telemetry);
+                restoring =
+                    Restoring::new(&file, saved, &mut aggregator, &drops, &telemetry, SystemTime::now());
             }
             StateKeeper::new(file, telemetry)
         });
-        let state_schedule = keeper
-            .as_mut()
-            .zip(state_options)
-            .map(|(keeper, options)| StateSchedule::new(keeper, &options, drops.clone()));
+        let state_schedule = keeper.as_mut().zip(state_options).map(|(keeper, options)| {
+            StateSchedule::new(keeper, options.interval, drops.clone(), Instant::now())
+        });
         let (handles, queues) = (Vec::new(), Vec::new());
         let mut exporters = Exporters { memory, telemetry, threads, restoring, keeper, handles, queues };
         let (closed_sender, output_closed) = channel::channel(1);
@@ -463,7 +463,8 @@ struct Delivery {
 
 impl Deliver for Delivery {
     fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_last: bool, live: impl FnOnce() -> LiveSeries) {
-        let due = self.state.as_mut().and_then(|state| state.is_due(is_last).then_some(state));
+        let now = Instant::now();
+        let due = self.state.as_mut().and_then(|state| state.is_due(now, is_last).then_some(state));
         // At a stop, exporters hand over their state anyway.
         let is_saved = due.is_some() && !is_last;
         self.queues.iter_mut().for_each(|exporter| exporter.deliver(snapshot, is_saved));

@@ -14,7 +14,7 @@ mod process;
 mod send;
 mod service_manager;
 mod signals;
-mod state;
+pub mod state;
 mod terminal;
 
 use std::ffi::OsStr;

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::app::config::StateOptions;
 use crate::export::prometheus::{SavedTotals, Totals};
 use crate::flush::{Aggregator, CLOCK_ORIGIN, LiveSeries, RestoredSeries, SavedSeries};
 use crate::listen::CountedDrops;
 use crate::model::{Decoder, Encoder, InvalidState, Series};
-use crate::state::{PartSender, Parts, SavedState, StateFile, StateKeeper, StateTelemetry};
+use crate::state::{Disk, PartSender, Parts, SavedState, StateFile, StateKeeper, StateTelemetry};
 
 /// The name of the part with all series. The parts of exporters have the names of the exporters.
 const SERIES: &str = "series";
@@ -38,22 +37,23 @@ impl<'a> Decoded<'a> {
 }
 
 /// The totals of an earlier process that exporters have not continued yet.
-#[derive(Default)]
-pub(super) struct Restoring<'a> {
+#[derive(Debug, Default)]
+pub struct Restoring<'a> {
     totals: BTreeMap<&'a str, SavedTotals<'a>>,
     downtime: Duration,
     live: Arc<Vec<Series>>,
 }
 
 impl<'a> Restoring<'a> {
-    /// Makes the series in the state alive again. Everything is decoded before anything is restored, so a file is restored
-    /// as a whole or not at all.
-    pub(super) fn new(
-        file: &StateFile,
+    /// Makes the series in the state alive again at `now`. Everything is decoded before anything is restored, so a file is
+    /// restored as a whole or not at all.
+    pub fn new(
+        file: &StateFile<impl Disk>,
         saved: &'a SavedState,
         aggregator: &mut Aggregator,
         counted: &CountedDrops,
         telemetry: &StateTelemetry,
+        now: SystemTime,
     ) -> Self {
         let begin = Instant::now();
         let Decoded { time, series, drops, totals } = match Decoded::new(saved) {
@@ -66,7 +66,7 @@ impl<'a> Restoring<'a> {
         telemetry.note(time, saved.size() as u64);
         counted.set(drops);
         // The clock may have been set back.
-        let downtime = SystemTime::now().duration_since(time).unwrap_or_default();
+        let downtime = now.duration_since(time).unwrap_or_default();
         let restore = |series: &SavedSeries<'_>| aggregator.restore(series, downtime, CLOCK_ORIGIN);
         let RestoredSeries { alive, expired } = series.as_ref().map(restore).unwrap_or_default();
         let written = humantime::format_rfc3339_seconds(time);
@@ -76,7 +76,7 @@ impl<'a> Restoring<'a> {
     }
 
     /// Continues the totals of an exporter.
-    pub(super) fn continue_totals(&mut self, exporter: &str, totals: &mut Totals) {
+    pub fn continue_totals(&mut self, exporter: &str, totals: &mut Totals) {
         if let Some(saved) = self.totals.remove(exporter)
             && !totals.restore(saved, self.downtime, &self.live)
         {
@@ -89,7 +89,8 @@ impl<'a> Restoring<'a> {
 }
 
 /// Decides when the state is written, and hands the series to the keeper.
-pub(super) struct StateSchedule {
+#[derive(Debug)]
+pub struct StateSchedule {
     series: PartSender,
     sockets: PartSender,
     counted: CountedDrops,
@@ -99,22 +100,29 @@ pub(super) struct StateSchedule {
 }
 
 impl StateSchedule {
-    pub(super) fn new(keeper: &mut StateKeeper, options: &StateOptions, counted: CountedDrops) -> Self {
+    /// Creates a schedule that begins at `now`, and adds the owners of the parts that it hands over.
+    #[must_use]
+    pub fn new(
+        keeper: &mut StateKeeper<impl Disk>,
+        interval: Duration,
+        counted: CountedDrops,
+        now: Instant,
+    ) -> Self {
         let [series, sockets] = [SERIES, SOCKETS].map(|part| keeper.add_owner(part));
-        Self { series, sockets, counted, interval: options.interval, latest: Instant::now() }
+        Self { series, sockets, counted, interval, latest: now }
     }
 
-    /// Returns true if the state after this interval is to be written. A stop always writes the state.
-    pub(super) fn is_due(&mut self, is_last: bool) -> bool {
-        let is_due = is_last || self.latest.elapsed() >= self.interval && self.series.is_idle();
+    /// Returns true if the state after the interval that ended at `now` is to be written. A stop always writes the state.
+    pub fn is_due(&mut self, now: Instant, is_last: bool) -> bool {
+        let is_due = is_last || now - self.latest >= self.interval && self.series.is_idle();
         if is_due {
-            self.latest = Instant::now();
+            self.latest = now;
         }
         is_due
     }
 
     /// Hands over the series and the drops. The keeper encodes them.
-    pub(super) fn hand_over(&self, live: LiveSeries) {
+    pub fn hand_over(&self, live: LiveSeries) {
         self.series.hand_over(|| live.encode());
         let drops = self.counted.get();
         self.sockets.hand_over(move || encode_drops(&drops));

@@ -49,7 +49,8 @@ pub struct ExportError {
 
 impl ExportError {
     /// Creates the error of an action, for example `cannot write to /var/log/metrics`.
-    pub(super) fn new(action: impl Into<String>, source: io::Error) -> Self {
+    #[must_use]
+    pub fn new(action: impl Into<String>, source: io::Error) -> Self {
         Self { action: action.into(), source }
     }
 }

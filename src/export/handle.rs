@@ -22,7 +22,7 @@ const QUEUE: usize = 4;
 
 /// The flush's end of an exporter's queue.
 #[derive(Debug)]
-pub(crate) struct ExporterQueue {
+pub struct ExporterQueue {
     name: &'static str,
     snapshots: async_channel::Sender<Queued>,
     snapshots_dropped: Counter,
@@ -37,16 +37,64 @@ pub(crate) struct ExporterQueue {
 
 /// A snapshot in the queue of an exporter.
 #[derive(Debug)]
-struct Queued {
-    snapshot: Arc<Snapshot>,
+pub struct Queued {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
     /// Whether the exporter hands over its state after this snapshot.
     is_saved: bool,
 }
 
 impl ExporterQueue {
+    /// Connects an exporter with the flush, and registers its counters. Returns both ends of the queue. The exporter hands
+    /// over its state through `state`, if it has any. Its snapshots give way to new ones if `memory` is used up.
+    #[must_use]
+    pub fn connect<E: Exporter>(
+        exporter: E,
+        state: Option<PartSender>,
+        (memory, telemetry): (&Memory, &Telemetry),
+    ) -> (Self, ExporterThread<E>) {
+        let name = exporter.name();
+        let tags = [("exporter", name)];
+        let (sender, receiver) = async_channel::bounded(QUEUE);
+        let oldest = receiver.downgrade();
+        let samples_undelivered = telemetry.counter("samples_undelivered", &tags);
+        let thread = ExporterThread {
+            exporter,
+            state,
+            snapshots: receiver,
+            deadline: Arc::default(),
+            exporting: None,
+            failures: Thinned::default(),
+            is_failing: false,
+            errors: telemetry.counter("export_errors", &tags),
+            samples_undelivered: samples_undelivered.clone(),
+            waiting: Arc::default(),
+            quarantined: telemetry.counters("series_quarantined", &tags, "reason"),
+            merged: telemetry.counters("series_merged", &tags, "by"),
+            absorbed: telemetry.counter("increases_absorbed", &tags),
+        };
+        let queue = Self {
+            name,
+            snapshots: sender,
+            snapshots_dropped: telemetry.counter("snapshots_dropped", &tags),
+            samples_undelivered,
+            waiting: Arc::clone(&thread.waiting),
+            dropped: Thinned::default(),
+            oldest,
+            memory: memory.clone(),
+        };
+        (queue, thread)
+    }
+
+    /// Returns the samples of the snapshots that the exporter has not handled yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Relaxed)
+    }
+
     /// Puts a snapshot into the exporter's queue without waiting. If the queue is full, the oldest snapshot is dropped.
     /// If `is_saved` is true, the exporter hands over its state after this snapshot.
-    pub(crate) fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_saved: bool) {
+    pub fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_saved: bool) {
         self.waiting.fetch_add(snapshot.overview.samples, Relaxed);
         let queued = Queued { snapshot: Arc::clone(snapshot), is_saved };
         let mut is_whole = true;
@@ -140,40 +188,20 @@ impl ExporterHandle {
         threads: &Threads,
     ) -> io::Result<(Self, ExporterQueue)> {
         let name = exporter.name();
-        let tags = [("exporter", name)];
-        let (snapshots, queue) = async_channel::bounded(QUEUE);
-        let oldest = queue.downgrade();
+        let (queue, thread) = ExporterQueue::connect(exporter, state, (memory, telemetry));
         let (end, ended) = mpsc::channel();
-        let (deadline, waiting) = (Arc::default(), Arc::new(AtomicU64::new(0)));
-        let samples_undelivered = telemetry.counter("samples_undelivered", &tags);
-        let thread = ExporterThread {
-            exporter,
-            state,
-            snapshots: queue,
-            deadline: Arc::clone(&deadline),
-            exporting: None,
-            errors: telemetry.counter("export_errors", &tags),
-            samples_undelivered: samples_undelivered.clone(),
-            waiting: Arc::clone(&waiting),
-            quarantined: telemetry.counters("series_quarantined", &tags, "reason"),
-            merged: telemetry.counters("series_merged", &tags, "by"),
-            absorbed: telemetry.counter("increases_absorbed", &tags),
+        let handle = Self {
+            name,
+            snapshots: queue.snapshots.clone(),
+            deadline: Arc::clone(&thread.deadline),
+            waiting: Arc::clone(&queue.waiting),
+            ended,
         };
         threads.spawn(&format!("export-{name}"), move || {
             // Sending fails only if the stop has given up on the exporter.
             _ = end.send(thread.run());
         })?;
-        let queue = ExporterQueue {
-            name,
-            snapshots: snapshots.clone(),
-            snapshots_dropped: telemetry.counter("snapshots_dropped", &tags),
-            samples_undelivered,
-            waiting: Arc::clone(&waiting),
-            dropped: Thinned::default(),
-            oldest,
-            memory: memory.clone(),
-        };
-        Ok((Self { name, snapshots, deadline, waiting, ended }, queue))
+        Ok((handle, queue))
     }
 
     /// Tells the exporter that no more snapshots come, and by when it must have delivered the rest of its queue.
@@ -205,14 +233,18 @@ impl ExporterHandle {
     }
 }
 
-/// The thread that runs an exporter.
-struct ExporterThread<E> {
+/// The thread that runs an exporter. A simulation runs its steps without a thread.
+#[derive(Debug)]
+pub struct ExporterThread<E> {
     exporter: E,
     state: Option<PartSender>,
     snapshots: async_channel::Receiver<Queued>,
     deadline: Arc<OnceLock<Instant>>,
     /// The samples of the snapshot that is being exported.
     exporting: Option<u64>,
+    failures: Thinned,
+    /// True if the latest message says that exporting fails.
+    is_failing: bool,
     errors: Counter,
     samples_undelivered: Counter,
     waiting: Arc<AtomicU64>,
@@ -228,49 +260,71 @@ impl<E: Exporter> ExporterThread<E> {
     ///
     /// Returns the error of the last delivery, or of the end.
     fn run(mut self) -> Result<(), String> {
-        let name = self.exporter.name();
-        let mut failures = Thinned::default();
-        // True if the latest message says that exporting fails.
-        let mut is_failing = false;
         let mut last = Ok(());
-        while let Ok(Queued { snapshot, is_saved }) = self.snapshots.recv_blocking() {
-            self.exporting = Some(snapshot.overview.samples);
-            last = match self.exporter.export(&snapshot) {
-                Ok(outcome) => {
-                    self.count(outcome);
-                    _ = failures.rest();
-                    if mem::take(&mut is_failing) {
-                        tracing::info!(exporter = name, "exporting works again");
-                    }
-                    Ok(())
-                }
-                Err(error) => {
-                    self.errors.increment();
-                    if !E::KEEPS_TOTALS {
-                        self.samples_undelivered.add(snapshot.overview.samples);
-                    }
-                    if let Some(Repeated { times, amount }) = failures.add(snapshot.overview.samples) {
-                        is_failing = true;
-                        tracing::error!(
-                            exporter = name,
-                            snapshots = times,
-                            samples = amount,
-                            "snapshots were not delivered: {error}"
-                        );
-                    }
-                    Err(error.to_string())
-                }
-            };
-            self.exporting = None;
-            self.waiting.fetch_sub(snapshot.overview.samples, Relaxed);
-            if is_saved {
-                self.hand_over_state();
-            }
+        while let Ok(queued) = self.snapshots.recv_blocking() {
+            last = self.export(&queued);
         }
+        last.and(self.end())
+    }
+
+    /// Returns the oldest snapshot in the queue without waiting, or `None` if the queue is empty.
+    #[must_use]
+    pub fn take(&self) -> Option<Queued> {
+        self.snapshots.try_recv().ok()
+    }
+
+    /// Delivers a snapshot that was taken from the queue, and counts the outcome.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the delivery.
+    pub fn export(&mut self, Queued { snapshot, is_saved }: &Queued) -> Result<(), String> {
+        let (name, samples) = (self.exporter.name(), snapshot.overview.samples);
+        self.exporting = Some(samples);
+        let delivered = match self.exporter.export(snapshot) {
+            Ok(outcome) => {
+                self.count(outcome);
+                _ = self.failures.rest();
+                if mem::take(&mut self.is_failing) {
+                    tracing::info!(exporter = name, "exporting works again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.errors.increment();
+                if !E::KEEPS_TOTALS {
+                    self.samples_undelivered.add(samples);
+                }
+                if let Some(Repeated { times, amount }) = self.failures.add(samples) {
+                    self.is_failing = true;
+                    tracing::error!(
+                        exporter = name,
+                        snapshots = times,
+                        samples = amount,
+                        "snapshots were not delivered: {error}"
+                    );
+                }
+                Err(error.to_string())
+            }
+        };
+        self.exporting = None;
+        self.waiting.fetch_sub(samples, Relaxed);
+        if *is_saved {
+            self.hand_over_state();
+        }
+        delivered
+    }
+
+    /// Ends the exporter after the last snapshot, and hands over its state.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the end.
+    pub fn end(&mut self) -> Result<(), String> {
         self.hand_over_state();
         let deadline = self.deadline.get().copied().unwrap_or_else(Instant::now);
         let finished = self.exporter.finish(deadline.saturating_duration_since(Instant::now()));
-        last.and(finished.map_err(|error| error.to_string()))
+        finished.map_err(|error| error.to_string())
     }
 
     fn hand_over_state(&self) {

@@ -1,4 +1,7 @@
 //! Ends intervals on time, on a thread of its own.
+//!
+//! Only [`Flusher::run`] waits and reads the clocks. The steps that it takes get the time as an argument, so a simulation
+//! can take them, too.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -11,7 +14,7 @@ use crate::text::visible::shortened;
 
 /// A command to the flusher to use new settings.
 #[derive(Debug)]
-pub(crate) struct Reload {
+pub struct Reload {
     /// The settings of series.
     pub settings: ReloadableSettings,
     /// The length of intervals.
@@ -19,7 +22,7 @@ pub(crate) struct Reload {
 }
 
 /// Accepts the snapshots that the flusher makes.
-pub(crate) trait Deliver: Send {
+pub trait Deliver: Send {
     /// Accepts a snapshot. It must not block, because that would delay the next flush. `is_last` is true at a stop.
     /// `live` returns the state of the series after the snapshot.
     fn deliver(&mut self, snapshot: &Arc<Snapshot>, is_last: bool, live: impl FnOnce() -> LiveSeries);
@@ -27,10 +30,10 @@ pub(crate) trait Deliver: Send {
 
 /// The time of the flusher's clock when it starts. Series of an earlier process had their latest samples before it. It
 /// leaves room for 68 years on either side.
-pub(crate) const CLOCK_ORIGIN: Duration = Duration::from_secs(1 << 31);
+pub const CLOCK_ORIGIN: Duration = Duration::from_secs(1 << 31);
 
 /// Makes receivers record what has arrived.
-pub(crate) trait Drain: Send {
+pub trait Drain: Send {
     /// Waits until the receivers have recorded what had arrived before the call, but only for a moment. `lateness` is
     /// given if the flush is so late that much may have arrived.
     fn drain(&self, lateness: Option<Duration>);
@@ -38,8 +41,10 @@ pub(crate) trait Drain: Send {
 
 /// Flushes at the end of each interval.
 #[derive(Debug)]
-pub(crate) struct Flusher<D, R> {
+pub struct Flusher<D, R> {
     aggregator: Aggregator,
+    /// The start of the first interval.
+    begin: Instant,
     /// The schedule starts before the receivers do, so the first rates divide by the full time since the start.
     schedule: Schedule,
     receivers: R,
@@ -87,7 +92,7 @@ struct FlushMessages {
 impl<D: Deliver, R: Drain> Flusher<D, R> {
     /// Creates a flusher that hands each snapshot to `exporters`. At the end of an interval, it drains `receivers` first.
     #[must_use]
-    pub(crate) fn new(
+    pub fn new(
         aggregator: Aggregator,
         schedule: Schedule,
         receivers: R,
@@ -104,6 +109,7 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
         let messages = FlushMessages::default();
         Self {
             aggregator,
+            begin: schedule.started(),
             schedule,
             receivers,
             exporters,
@@ -117,28 +123,18 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
     /// Flushes at the end of each interval and executes commands until all senders of `commands` are gone. Then flushes
     /// the open interval.
     pub(crate) fn run(mut self, commands: &Receiver<Reload>) {
-        let begin = Instant::now();
         loop {
             let overslept = match self.next_event(commands) {
                 Event::Command(command) => {
-                    let Reload { settings, interval } = *command;
-                    self.aggregator.reload(settings);
-                    self.schedule.change_interval(interval, Instant::now(), SystemTime::now());
+                    self.reload(*command, Instant::now(), SystemTime::now());
                     continue;
                 }
                 Event::IntervalEnd { overslept } => Some(overslept),
                 Event::Stop => None,
             };
-            let lateness = self.schedule.wake(Instant::now());
-            // At a stop, the receivers have already drained their sockets and ended. If only the previous flush was
-            // slow, they have received meanwhile.
-            if let Some(overslept) = overslept {
-                self.receivers.drain(lateness.filter(|_| overslept));
-            }
+            self.wake(Instant::now(), overslept);
             let start = Instant::now();
-            let ended = self.schedule.end(start, SystemTime::now());
-            self.flush(CLOCK_ORIGIN + begin.elapsed(), ended, overslept.is_none());
-            (self.has_put_off, self.has_overslept) = (false, false);
+            let ended = self.end_interval(start, SystemTime::now(), overslept.is_none());
             let duration = start.elapsed();
             self.telemetry.duration.set(duration.as_secs_f64());
             tracing::debug!(?duration, late = ended.late, "flushed");
@@ -146,6 +142,37 @@ impl<D: Deliver, R: Drain> Flusher<D, R> {
                 return;
             }
         }
+    }
+
+    /// Returns the time at which the open interval should end.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.schedule.deadline()
+    }
+
+    /// Executes a command.
+    pub fn reload(&mut self, Reload { settings, interval }: Reload, now: Instant, wall: SystemTime) {
+        self.aggregator.reload(settings);
+        self.schedule.change_interval(interval, now, wall);
+    }
+
+    /// Begins a flush: notes how late it is, and drains the receivers. `overslept` is true if the flusher slept beyond the
+    /// end of the interval, and `None` at a stop.
+    pub fn wake(&mut self, now: Instant, overslept: Option<bool>) {
+        let lateness = self.schedule.wake(now);
+        // At a stop, the receivers have already drained their sockets and ended. If only the previous flush was slow,
+        // they have received meanwhile.
+        if let Some(overslept) = overslept {
+            self.receivers.drain(lateness.filter(|_| overslept));
+        }
+    }
+
+    /// Ends the open interval at `now`, and hands its snapshot to the exporters. `is_last` is true at a stop.
+    pub fn end_interval(&mut self, now: Instant, wall: SystemTime, is_last: bool) -> Ended {
+        let ended = self.schedule.end(now, wall);
+        self.flush(CLOCK_ORIGIN + now.saturating_duration_since(self.begin), ended, is_last);
+        (self.has_put_off, self.has_overslept) = (false, false);
+        ended
     }
 
     /// Waits for a command until the interval ends. If the interval has ended already, at most one command comes before

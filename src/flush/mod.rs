@@ -13,8 +13,7 @@ mod telemetry;
 mod top_names;
 
 pub use aggregator::{Aggregator, IdleReporting, IntervalResults, ReloadableSettings};
+pub use flusher::{CLOCK_ORIGIN, Deliver, Drain, Flusher, Reload};
 pub use saved_series::{LiveSeries, RestoredSeries, SavedSeries};
+pub use schedule::{Ended, Schedule};
 pub use top_names::{TopLists, TopNames};
-
-pub(crate) use flusher::{CLOCK_ORIGIN, Deliver, Drain, Flusher, Reload};
-pub(crate) use schedule::{Ended, Schedule};

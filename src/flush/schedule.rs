@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The deadlines of flushes. All clock readings are arguments.
 #[derive(Debug, Clone)]
-pub(crate) struct Schedule {
+pub struct Schedule {
     interval: Duration,
     /// The start of the open interval.
     started: Instant,
@@ -18,7 +18,7 @@ pub(crate) struct Schedule {
 
 /// An interval that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub struct Ended {
     /// The end of the interval: the boundary, or the actual time if the interval ended early or late.
     pub time: SystemTime,
     /// The length by the monotonic clock, which is never zero.
@@ -30,10 +30,15 @@ pub(crate) struct Ended {
 impl Schedule {
     /// Creates a schedule whose first interval starts now and ends at the next multiple of `interval` since 1970.
     #[must_use]
-    pub(crate) fn new(interval: Duration, now: Instant, wall: SystemTime) -> Self {
+    pub fn new(interval: Duration, now: Instant, wall: SystemTime) -> Self {
         let mut schedule = Self { interval, started: now, deadline: now, boundary: wall, lateness: None };
         schedule.aim(now, wall, schedule.next_multiple(wall, Duration::ZERO));
         schedule
+    }
+
+    /// Returns the start of the open interval.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
     }
 
     /// Returns the time at which the open interval should end.

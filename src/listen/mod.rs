@@ -31,6 +31,6 @@ pub use framing::{Deframer, End, Frame, FrameTooLong, Framing};
 pub(crate) use held::HeldSockets;
 pub(crate) use listeners::{ListenOptions, Listeners, UnixDatagramOptions, open};
 pub(crate) use owner::Owner;
-pub(crate) use socket_drops::CountedDrops;
+pub use socket_drops::CountedDrops;
 pub(crate) use socket_file::SocketFile;
 pub(crate) use streams::StreamOptions;

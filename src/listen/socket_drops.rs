@@ -42,7 +42,7 @@ struct WatchedSocket {
 /// If it is kept over a restart, the drops of a socket that the service manager holds are counted once, those while no
 /// tallyd ran included. Otherwise, all drops since the socket was opened are counted again.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CountedDrops(Arc<Mutex<BTreeMap<u64, u32>>>);
+pub struct CountedDrops(Arc<Mutex<BTreeMap<u64, u32>>>);
 
 impl CountedDrops {
     /// Sets the readings of an earlier process, before any socket is registered.

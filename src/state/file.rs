@@ -9,14 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::Crc;
 
+use super::disk::{Disk, FileSystem, NewFile};
 use crate::model::{Decoder, Encoder, InvalidState};
 
 const MAGIC: &[u8; 13] = b"tallyd state\n";
@@ -35,15 +35,16 @@ const REFUSED: &str = ".refused";
 
 /// The state file of this process.
 #[derive(Debug)]
-pub(crate) struct StateFile {
+pub struct StateFile<D: Disk = FileSystem> {
+    disk: D,
     path: PathBuf,
-    /// The locked file. It has a file of its own, because each write replaces the state file.
-    lock: Option<File>,
+    /// The lock. It has a file of its own, because each write replaces the state file.
+    lock: Option<D::Lock>,
 }
 
 /// The reason why tallyd cannot start with a state file.
 #[derive(Debug)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// Another process has locked it.
     InUse(PathBuf),
     /// The path leads to something that is no file.
@@ -71,17 +72,17 @@ impl std::error::Error for OpenError {}
 
 /// The content of a state file whose checksum is right.
 #[derive(Debug)]
-pub(crate) struct SavedState {
+pub struct SavedState {
     bytes: Vec<u8>,
 }
 
 /// The decoded frame of a state file.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Parts<'a> {
+pub struct Parts<'a> {
     /// The time of the write.
-    pub(crate) time: SystemTime,
+    pub time: SystemTime,
     /// The bytes of each part, by name.
-    pub(crate) parts: BTreeMap<&'a str, &'a [u8]>,
+    pub parts: BTreeMap<&'a str, &'a [u8]>,
 }
 
 /// The reason why a file is refused.
@@ -111,8 +112,6 @@ impl fmt::Display for Refusal {
 impl StateFile {
     /// Opens the state file at `path`, which need not exist, and locks it.
     ///
-    /// If the lock file cannot be written, tallyd starts all the same, and each write tries again.
-    ///
     /// # Errors
     ///
     /// Fails if another process has locked the file, or if the path leads to something that is no file.
@@ -122,7 +121,20 @@ impl StateFile {
         if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(OpenError::NoFile(path));
         }
-        let mut file = Self { path, lock: None };
+        Self::on_disk(FileSystem, path)
+    }
+}
+
+impl<D: Disk> StateFile<D> {
+    /// Opens a state file, which need not exist, and locks it.
+    ///
+    /// If the lock file cannot be written, tallyd starts all the same, and each write tries again.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another process has locked the file.
+    pub fn on_disk(disk: D, path: PathBuf) -> Result<Self, OpenError> {
+        let mut file = Self { disk, path, lock: None };
         match file.lock() {
             Ok(()) => Ok(file),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(OpenError::InUse(file.path)),
@@ -145,35 +157,39 @@ impl StateFile {
         if self.lock.is_some() {
             return Ok(());
         }
-        let lock = with_suffix(&self.path, ".lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(lock)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another tallyd uses it"));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        self.lock = Some(file);
+        self.lock = Some(self.disk.lock(&with_suffix(&self.path, ".lock"))?);
         Ok(())
     }
 
     /// Reads the file. Returns `None` if it does not exist. A file that cannot be read or is not valid is set aside.
-    pub(crate) fn read(&self) -> Option<SavedState> {
-        match read(&self.path) {
-            Ok(Ok(bytes)) => return Some(SavedState { bytes }),
+    #[must_use]
+    pub fn read(&self) -> Option<SavedState> {
+        self.read_valid().unwrap_or_else(|error| {
+            self.set_aside(&error);
+            None
+        })
+    }
+
+    /// Reads the file. Returns `None` if it does not exist. A file that is not valid is set aside.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read. It may be valid.
+    pub(super) fn read_valid(&self) -> io::Result<Option<SavedState>> {
+        match read(&self.disk, &self.path) {
+            Ok(Ok(bytes)) => return Ok(Some(SavedState { bytes })),
             Ok(Err(refusal)) => self.set_aside(&refusal),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.set_aside(&error),
+            Err(error) => return Err(error),
         }
-        None
+        Ok(None)
     }
 
     /// Renames a file that is of no use, and replaces the one that was renamed before.
     pub(crate) fn set_aside(&self, reason: &dyn fmt::Display) {
         let aside = with_suffix(&self.path, REFUSED);
         let path = self.path.display();
-        match fs::rename(&self.path, &aside) {
+        match self.disk.rename(&self.path, &aside) {
             Ok(()) => tracing::error!(
                 "the state file {path} is refused: {reason}; gauges and totals begin again, and the file is now {}",
                 aside.display()
@@ -192,15 +208,14 @@ impl StateFile {
     pub(crate) fn write(&mut self, time: SystemTime, parts: &BTreeMap<&str, Vec<u8>>) -> io::Result<u64> {
         self.lock()?;
         let new = with_suffix(&self.path, ".new");
-        let written = write_new(&new, time, parts).and_then(|size| {
-            fs::rename(&new, &self.path)?;
-            let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
-            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        let written = write_new(&self.disk, &new, time, parts).and_then(|size| {
+            self.disk.rename(&new, &self.path)?;
+            self.disk.sync_names(&self.path)?;
             Ok(size)
         });
         if written.is_err() {
             // On a full disk, an incomplete file would take the space that is needed.
-            _ = fs::remove_file(&new);
+            _ = self.disk.remove(&new);
         }
         written
     }
@@ -212,7 +227,7 @@ impl SavedState {
     /// # Errors
     ///
     /// Fails if tallyd cannot have written the bytes, although their checksum is right.
-    pub(crate) fn parts(&self) -> Result<Parts<'_>, InvalidState> {
+    pub fn parts(&self) -> Result<Parts<'_>, InvalidState> {
         let mut decoder = Decoder::new(&self.bytes[HEADER..self.bytes.len() - CHECKSUM]);
         let time = UNIX_EPOCH + Duration::from_millis(decoder.take()?);
         let parts = decoder.take_list(|decoder| {
@@ -236,15 +251,20 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn write_new(path: &Path, time: SystemTime, parts: &BTreeMap<&str, Vec<u8>>) -> io::Result<u64> {
-    match fs::remove_file(path) {
+fn write_new(
+    disk: &impl Disk,
+    path: &Path,
+    time: SystemTime,
+    parts: &BTreeMap<&str, Vec<u8>>,
+) -> io::Result<u64> {
+    match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = disk.create(path)?;
     let size = write_framed(time, parts, |piece| file.write_all(piece))?;
     // Without this, a crash could leave the name with incomplete content.
-    file.sync_all()?;
+    file.sync()?;
     Ok(size)
 }
 
@@ -279,9 +299,8 @@ fn write_framed(
 
 /// Reads a file whose checksum is right. It reads a header first, so a wrong length or a large foreign file takes no
 /// memory.
-fn read(path: &Path) -> io::Result<Result<Vec<u8>, Refusal>> {
-    let mut file = File::open(path)?;
-    let found = file.metadata()?.len();
+fn read(disk: &impl Disk, path: &Path) -> io::Result<Result<Vec<u8>, Refusal>> {
+    let (mut file, found) = disk.open(path)?;
     let mut bytes = vec![0; HEADER];
     match file.read_exact(&mut bytes) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Err(Refusal::Foreign)),
@@ -395,7 +414,7 @@ mod tests {
         ];
         for (content, expected) in cases {
             fs::write(file.path(), content).unwrap();
-            assert_eq!(read(file.path()).unwrap().unwrap_err().to_string(), expected);
+            assert_eq!(read(&FileSystem, file.path()).unwrap().unwrap_err().to_string(), expected);
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::disk::{Disk, FileSystem};
 use super::file::StateFile;
 use crate::model::{Counter, Gauge, Repeated, Telemetry, Thinned};
 use crate::net::Threads;
@@ -28,13 +29,13 @@ enum Message {
     Finish,
 }
 
-/// The keeper of the state before its thread starts. Parts that are handed over meanwhile wait.
+/// The keeper of the state before its thread starts. Parts that are handed over meanwhile wait. A simulation takes them in
+/// without a thread.
 #[derive(Debug)]
-pub(crate) struct StateKeeper {
-    writer: Writer,
+pub struct StateKeeper<D: Disk = FileSystem> {
+    writer: Writer<D>,
     messages: Sender<Message>,
     received: Receiver<Message>,
-    waiting: Arc<AtomicUsize>,
 }
 
 /// The thread that writes the state.
@@ -47,7 +48,7 @@ pub(crate) struct StateHandle {
 
 /// Hands the part of one owner to the keeper.
 #[derive(Debug, Clone)]
-pub(crate) struct PartSender {
+pub struct PartSender {
     name: &'static str,
     messages: Sender<Message>,
     /// The number of parts that the thread has not taken in yet.
@@ -56,7 +57,7 @@ pub(crate) struct PartSender {
 
 impl PartSender {
     /// Hands over the state of the owner. It does not wait.
-    pub(crate) fn hand_over(&self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
+    pub fn hand_over(&self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // Sending fails only if the thread panicked, and then tallyd stops.
         _ = self.messages.send(Message::Part(self.name, Encode(Box::new(encode))));
@@ -64,23 +65,33 @@ impl PartSender {
 
     /// Returns true if the thread has taken in the parts of all owners. Otherwise, the disk is slow, and further parts
     /// would only take memory.
-    pub(crate) fn is_idle(&self) -> bool {
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) == 0
     }
 }
 
-impl StateKeeper {
-    pub(crate) fn new(file: StateFile, telemetry: StateTelemetry) -> Self {
+impl<D: Disk> StateKeeper<D> {
+    /// Creates the keeper of the state in a file.
+    #[must_use]
+    pub fn new(file: StateFile<D>, telemetry: StateTelemetry) -> Self {
         let (messages, received) = mpsc::channel();
-        let (owners, parts) = (Vec::new(), BTreeMap::new());
-        let writer = Writer { file, owners, telemetry, parts, last: Ok(()), failures: Thinned::default() };
-        Self { writer, messages, received, waiting: Arc::default() }
+        let writer = Writer {
+            file,
+            owners: Vec::new(),
+            telemetry,
+            waiting: Arc::default(),
+            parts: BTreeMap::new(),
+            last: Ok(()),
+            failures: Thinned::default(),
+        };
+        Self { writer, messages, received }
     }
 
     /// Adds an owner of a part, and returns the sender of its part.
-    pub(crate) fn add_owner(&mut self, name: &'static str) -> PartSender {
+    pub fn add_owner(&mut self, name: &'static str) -> PartSender {
         self.writer.owners.push(name);
-        PartSender { name, messages: self.messages.clone(), waiting: Arc::clone(&self.waiting) }
+        PartSender { name, messages: self.messages.clone(), waiting: Arc::clone(&self.writer.waiting) }
     }
 
     /// Starts the thread that writes the state.
@@ -89,13 +100,30 @@ impl StateKeeper {
     ///
     /// Fails if the system provides no thread.
     pub(crate) fn start(self, threads: &Threads) -> io::Result<StateHandle> {
-        let Self { writer, messages, received, waiting } = self;
+        let Self { writer, messages, received } = self;
         let (end, ended) = mpsc::channel();
         threads.spawn("state", move || {
             // Sending fails only if the stop has given up on the thread.
-            _ = end.send(writer.run(&received, &waiting));
+            _ = end.send(writer.run(&received));
         })?;
         Ok(StateHandle { messages, ended })
+    }
+
+    /// Takes in the part that has waited longest, and writes the state if it is complete then. Returns false if no part
+    /// waits. `now` is the time of the write.
+    pub fn take_in(&mut self, now: SystemTime) -> bool {
+        let Ok(Message::Part(name, encode)) = self.received.try_recv() else { return false };
+        self.writer.take_in(name, encode, now);
+        true
+    }
+
+    /// Writes the parts that were taken in since the latest write.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the latest state may not be in the file.
+    pub fn finish(&mut self, now: SystemTime) -> Result<(), String> {
+        self.writer.finish(now)
     }
 }
 
@@ -118,14 +146,16 @@ impl StateHandle {
 
 /// tallyd's own series about the state.
 #[derive(Debug)]
-pub(crate) struct StateTelemetry {
+pub struct StateTelemetry {
     bytes: Gauge,
     written: Gauge,
     errors: Counter,
 }
 
 impl StateTelemetry {
-    pub(crate) fn register(telemetry: &Telemetry) -> Self {
+    /// Registers the series.
+    #[must_use]
+    pub fn register(telemetry: &Telemetry) -> Self {
         let state = Self {
             bytes: telemetry.gauge("state_bytes", &[]),
             written: telemetry.gauge("state_written_timestamp_seconds", &[]),
@@ -144,47 +174,56 @@ impl StateTelemetry {
 
 /// Collects and writes the parts.
 #[derive(Debug)]
-struct Writer {
-    file: StateFile,
+struct Writer<D: Disk> {
+    file: StateFile<D>,
     owners: Vec<&'static str>,
     telemetry: StateTelemetry,
-    /// The parts that were handed over since the latest write.
+    /// The number of parts that were not taken in yet.
+    waiting: Arc<AtomicUsize>,
+    /// The parts that were taken in since the latest write.
     parts: BTreeMap<&'static str, Vec<u8>>,
     /// The outcome of the latest write.
     last: Result<(), String>,
     failures: Thinned,
 }
 
-impl Writer {
-    /// Writes whenever all owners have handed over their parts.
+impl<D: Disk> Writer<D> {
+    /// Takes in parts until the stop.
+    fn run(mut self, messages: &Receiver<Message>) -> Result<(), String> {
+        while let Ok(Message::Part(name, encode)) = messages.recv() {
+            self.take_in(name, encode, SystemTime::now());
+        }
+        self.finish(SystemTime::now())
+    }
+
+    /// Takes in a part. Writes whenever all owners have handed over their parts.
     ///
     /// If an owner hands over its next part first, another one hangs. Then the others are written, and the one that hangs
     /// keeps the part that is in the file. Each part is complete by itself, so the parts of a file may differ in age.
-    fn run(mut self, messages: &Receiver<Message>, waiting: &AtomicUsize) -> Result<(), String> {
-        while let Ok(Message::Part(name, Encode(encode))) = messages.recv() {
-            if self.parts.contains_key(name) {
-                self.write();
-            }
-            self.parts.insert(name, encode());
-            if self.parts.len() == self.owners.len() {
-                self.write();
-            }
-            waiting.fetch_sub(1, Ordering::Relaxed);
+    fn take_in(&mut self, name: &'static str, Encode(encode): Encode, now: SystemTime) {
+        if self.parts.contains_key(name) {
+            self.write(now);
         }
-        if !self.parts.is_empty() {
-            self.write();
+        self.parts.insert(name, encode());
+        if self.parts.len() == self.owners.len() {
+            self.write(now);
         }
-        self.last
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn write(&mut self) {
+    /// Writes the parts that were taken in since the latest write. Returns the outcome of the latest write.
+    fn finish(&mut self, now: SystemTime) -> Result<(), String> {
+        if !self.parts.is_empty() {
+            self.write(now);
+        }
+        self.last.clone()
+    }
+
+    fn write(&mut self, time: SystemTime) {
         let begin = Instant::now();
         let mut parts = mem::take(&mut self.parts);
-        if parts.len() < self.owners.len() {
-            self.add_old_parts(&mut parts);
-        }
-        let time = SystemTime::now();
-        self.last = match self.file.write(time, &parts) {
+        let added = self.add_old_parts(&mut parts);
+        self.last = match added.and_then(|()| self.file.write(time, &parts)) {
             Ok(bytes) => {
                 self.telemetry.note(time, bytes);
                 let duration = begin.elapsed();
@@ -210,20 +249,33 @@ impl Writer {
     }
 
     /// Adds the parts of the file for the owners that have not handed over theirs.
-    fn add_old_parts(&self, parts: &mut BTreeMap<&'static str, Vec<u8>>) {
-        let Some(saved) = self.file.read() else { return };
-        let Ok(old) = saved.parts() else { return };
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read. A write would then lose the parts of these owners.
+    fn add_old_parts(&self, parts: &mut BTreeMap<&'static str, Vec<u8>>) -> io::Result<()> {
+        if parts.len() == self.owners.len() {
+            return Ok(());
+        }
+        let Some(saved) = self.file.read_valid()? else { return Ok(()) };
+        let Ok(old) = saved.parts() else { return Ok(()) };
         for &owner in &self.owners {
             if let Some(bytes) = old.parts.get(owner) {
                 parts.entry(owner).or_insert_with(|| bytes.to_vec());
             }
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use crate::state::NewFile;
 
     /// Returns the parts in the file, as text.
     fn parts(path: &std::path::Path) -> Vec<(String, String)> {
@@ -260,6 +312,60 @@ mod tests {
         wait_until(|| a.is_idle());
         assert_eq!(parts(&path), expected(&[("a", "a2"), ("b", "b1")]));
         assert_eq!(handle.finish(Duration::from_mins(1)), Ok(()));
+        assert_eq!(parts(&path), expected(&[("a", "a3"), ("b", "b1")]));
+    }
+
+    /// A file system in which files can be written, but not always read.
+    #[derive(Debug, Clone, Default)]
+    struct Unreadable(Arc<AtomicBool>);
+
+    impl Disk for Unreadable {
+        type Lock = <FileSystem as Disk>::Lock;
+
+        fn lock(&self, path: &Path) -> io::Result<Self::Lock> {
+            FileSystem.lock(path)
+        }
+        fn open(&self, path: &Path) -> io::Result<(impl Read, u64)> {
+            if self.0.load(Ordering::Relaxed) {
+                return Err(io::Error::other("no descriptors are left"));
+            }
+            FileSystem.open(path)
+        }
+        fn create(&self, path: &Path) -> io::Result<impl NewFile> {
+            FileSystem.create(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            FileSystem.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            FileSystem.remove(path)
+        }
+        fn sync_names(&self, path: &Path) -> io::Result<()> {
+            FileSystem.sync_names(path)
+        }
+    }
+
+    /// The simulation found that the file was set aside, and the part of the owner that hangs was lost.
+    #[test]
+    fn a_file_that_cannot_be_read_at_present_is_neither_set_aside_nor_replaced_without_a_part() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let disk = Unreadable::default();
+        let file = StateFile::on_disk(disk.clone(), path.clone()).unwrap();
+        let mut keeper = StateKeeper::new(file, StateTelemetry::register(&Telemetry::default()));
+        let [a, b] = ["a", "b"].map(|name| keeper.add_owner(name));
+        let mut hand_over = |owner: &PartSender, part: &'static str| {
+            owner.hand_over(|| part.into());
+            keeper.take_in(UNIX_EPOCH);
+        };
+        hand_over(&a, "a1");
+        hand_over(&b, "b1");
+        disk.0.store(true, Ordering::Relaxed);
+        hand_over(&a, "a2");
+        hand_over(&a, "a3");
+        assert_eq!(parts(&path), expected(&[("a", "a1"), ("b", "b1")]));
+        disk.0.store(false, Ordering::Relaxed);
+        hand_over(&a, "a4");
         assert_eq!(parts(&path), expected(&[("a", "a3"), ("b", "b1")]));
     }
 

@@ -1,7 +1,10 @@
 //! Keeps the state that outlives the process in a file. It knows no contents: each owner encodes and decodes its part.
 
+mod disk;
 mod file;
 mod keeper;
 
-pub(crate) use file::{Parts, SavedState, StateFile};
-pub(crate) use keeper::{PartSender, StateHandle, StateKeeper, StateTelemetry};
+pub use disk::{Disk, FileSystem, NewFile};
+pub use file::{OpenError, Parts, SavedState, StateFile};
+pub(crate) use keeper::StateHandle;
+pub use keeper::{PartSender, StateKeeper, StateTelemetry};

@@ -19,3 +19,4 @@ mod plain;
 mod plain_parser;
 mod protocol_page;
 mod rooms;
+mod simulation;

@@ -4,11 +4,12 @@
 //! only the parser, `resolve::event` and plain types. The conformance cases test the parser on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use tallyd::aggregate::IngestCounts;
 use tallyd::model::{Event, Kind, RESERVED_PREFIX, Series};
 use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
-use tallyd::resolve::OverflowLimit;
+use tallyd::resolve::{OverflowLimit, RefuseReason};
 
 /// Everything that was sent for one series in an interval. A gauge also has its value from before.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,15 +39,32 @@ pub(crate) fn without_absorbed(counts: &IngestCounts) -> IngestCounts {
     IngestCounts { absorbed: IngestCounts::default().absorbed, ..counts.clone() }
 }
 
+/// The series that records a sample, and the limit because of which it is an overflow series, if it is one.
+pub(crate) type Admitted = (Series, Option<OverflowLimit>);
+
+/// Decides which series records a sample.
+pub(crate) type Admit<'a> = dyn FnMut(Series) -> Result<Admitted, RefuseReason> + 'a;
+
 impl Model {
+    /// Records a datagram without rules. Of all limits, only that of each metric applies.
     pub(crate) fn record(&mut self, datagram: &[u8]) {
+        let (limit, mut known) = (self.max_series_per_metric, mem::take(&mut self.known));
+        self.record_admitted(datagram, &mut |series| {
+            assert!(!series.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
+            Ok(admit(&mut known, limit, series))
+        });
+        self.known = known;
+    }
+
+    /// Records the samples of a datagram that `admit` does not refuse.
+    pub(crate) fn record_admitted(&mut self, datagram: &[u8], admit: &mut Admit<'_>) {
         self.counts.datagrams += 1;
         self.counts.bytes += datagram.len() as u64;
         for line in protocol::lines(datagram) {
             self.counts.lines += 1;
             match protocol::parse(line, Dialects::ALL) {
                 Err(error) => self.counts.rejected[error.reason()] += 1,
-                Ok(Line::Metric(metric)) => self.record_metric(&metric),
+                Ok(Line::Metric(metric)) => self.record_metric(&metric, admit),
                 Ok(Line::Event(event)) => {
                     self.note(event.notes);
                     self.counts.events[event.priority][event.alert_type] += 1;
@@ -54,7 +72,6 @@ impl Model {
                 }
                 Ok(Line::ServiceCheck(check)) => {
                     self.note(check.notes);
-                    self.counts.service_checks[check.status] += 1;
                     let mut tags = owned(check.tags);
                     for (key, _) in &mut tags {
                         if key == "check" || check.hostname.is_some() && key == "host" {
@@ -63,21 +80,27 @@ impl Model {
                     }
                     tags.push(("check".to_owned(), check.name.to_owned()));
                     tags.extend(check.hostname.map(|host| ("host".to_owned(), lossy(host))));
-                    let series = series(Kind::Gauge, "service_check", &tags);
-                    self.add(&series, SampleValue::Number(f64::from(check.status as u8)), 1.0);
+                    let admitted = admit(series(Kind::Gauge, "service_check", &tags));
+                    if self.add(&admitted, SampleValue::Number(f64::from(check.status as u8)), 1.0) {
+                        self.counts.service_checks[check.status] += 1;
+                    }
                 }
             }
         }
     }
 
-    fn record_metric(&mut self, metric: &Metric<'_>) {
+    fn record_metric(&mut self, metric: &Metric<'_>, admit: &mut Admit<'_>) {
         self.note(metric.notes());
-        assert!(!metric.name().starts_with(RESERVED_PREFIX), "the model knows no reserved names");
         let tags = owned(metric.tags());
+        // A limit applies to all samples of a line or to none.
+        let mut admitted = BTreeMap::new();
         for sample in metric.samples() {
-            self.counts.samples[sample.kind] += 1;
-            let series = series(sample.kind, &metric.name().to_string(), &tags);
-            self.add(&series, sample.value, sample.rate.weight());
+            let admitted = admitted
+                .entry(sample.kind as usize)
+                .or_insert_with(|| admit(series(sample.kind, &metric.name().to_string(), &tags)));
+            if self.add(admitted, sample.value, sample.rate.weight()) {
+                self.counts.samples[sample.kind] += 1;
+            }
         }
     }
 
@@ -85,26 +108,23 @@ impl Model {
         notes.iter().for_each(|note| self.counts.noted[note] += 1);
     }
 
-    /// Returns the series that records a sample of `series`: itself, or the overflow series of its metric.
-    fn admit(&mut self, series: &Series) -> Series {
-        let is_tagged = |series: &Series| series.tags().next().is_some();
-        let is_of_metric = |other: &&Series| {
-            other.name() == series.name() && other.kind() == series.kind() && is_tagged(other)
+    /// Adds a sample to the series that records it, or counts why none does. Returns false if it is refused.
+    fn add(
+        &mut self,
+        admitted: &Result<Admitted, RefuseReason>,
+        value: SampleValue<'_>,
+        weight: f64,
+    ) -> bool {
+        let (series, overflow) = match admitted {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                self.counts.refused[*reason] += 1;
+                return false;
+            }
         };
-        let is_full = self
-            .max_series_per_metric
-            .is_some_and(|limit| self.known.iter().filter(is_of_metric).count() >= limit);
-        let mut admitted = series.clone();
-        if is_full && is_tagged(series) && !self.known.contains(series) {
-            self.counts.overflowed[OverflowLimit::MaxSeriesPerMetric] += 1;
-            admitted = Series::new(series.kind(), series.name(), &[("tallyd_overflow", "true")]);
+        if let Some(limit) = overflow {
+            self.counts.overflowed[*limit] += 1;
         }
-        self.known.insert(admitted.clone());
-        admitted
-    }
-
-    fn add(&mut self, series: &Series, value: SampleValue<'_>, weight: f64) {
-        let series = self.admit(series);
         let state = self.series.entry(series.clone()).or_insert_with(|| match series.kind() {
             Kind::Counter => State::Counter(0.0),
             Kind::Gauge => State::Gauge(0.0),
@@ -119,6 +139,7 @@ impl Model {
             (State::Values(values), SampleValue::Number(value)) => values.push((value, weight)),
             (state, value) => panic!("{value:?} for {state:?}"),
         }
+        true
     }
 
     /// Ends the interval. Gauges keep their values.
@@ -127,6 +148,33 @@ impl Model {
         self.events.clear();
         self.counts = IngestCounts::default();
     }
+}
+
+/// Returns the overflow series of a series: that of its metric.
+pub(crate) fn overflow_of(series: &Series) -> Series {
+    Series::new(series.kind(), series.name(), &[("tallyd_overflow", "true")])
+}
+
+pub(crate) fn is_tagged(series: &Series) -> bool {
+    series.tags().next().is_some()
+}
+
+/// Returns true if two series count towards the limit of one metric.
+pub(crate) fn share_metric(one: &Series, other: &Series) -> bool {
+    one.name() == other.name() && one.kind() == other.kind() && is_tagged(one) && is_tagged(other)
+}
+
+/// Returns the series that records a sample of `series`: itself, or the overflow series of its metric.
+fn admit(known: &mut BTreeSet<Series>, max_series_per_metric: Option<usize>, series: Series) -> Admitted {
+    let used = || known.iter().filter(|other| share_metric(&series, other)).count();
+    let is_full = max_series_per_metric.is_some_and(|limit| used() >= limit);
+    let admitted = if is_full && is_tagged(&series) && !known.contains(&series) {
+        (overflow_of(&series), Some(OverflowLimit::MaxSeriesPerMetric))
+    } else {
+        (series, None)
+    };
+    known.insert(admitted.0.clone());
+    admitted
 }
 
 fn series(kind: Kind, name: &str, tags: &[(String, String)]) -> Series {

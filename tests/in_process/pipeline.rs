@@ -16,7 +16,7 @@ use tallyd::model::{Policies, Policy, Telemetry};
 pub(crate) struct Pipeline {
     /// One shard per receiver.
     pub(crate) shards: Vec<Arc<Mutex<Shard>>>,
-    aggregator: Aggregator,
+    pub(crate) aggregator: Aggregator,
 }
 
 impl Pipeline {

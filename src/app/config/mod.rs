@@ -29,7 +29,6 @@ pub(in crate::app) use error::Warning;
 pub(in crate::app) use file::Occasion;
 pub(in crate::app) use layers::prepare;
 pub use layers::{Environment, load};
-pub(in crate::app) use options::StateOptions;
 pub use sections::Config;
 pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
 
