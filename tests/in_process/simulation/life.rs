@@ -151,7 +151,8 @@ impl Life {
         let memory = Memory::default();
         let (to_forgetful, forgetful) = ExporterQueue::connect(forgetful, None, (&memory, &telemetry));
         let page = Page::new(Arc::clone(&disks[1]), totals);
-        let (to_page, page) = ExporterQueue::connect(page, Some(keeper.add_owner(PAGE)), (&memory, &telemetry));
+        let (to_page, page) =
+            ExporterQueue::connect(page, Some(keeper.add_owner(PAGE)), (&memory, &telemetry));
         let of_exporters = vec![to_forgetful, to_page];
         let queues = Queues { of_exporters, state, now, latest: None, are_open: true };
         let outbox = Outbox(Arc::new(Mutex::new(queues)));
@@ -425,8 +426,8 @@ impl Life {
         for ((name, tag), count) in &self.own {
             let is_tallied =
                 ["samples_overflowed", "series_refused", "series_quarantined"].contains(&&**name);
-            // No rule of the simulation gives an empty name.
-            if is_tallied && tag != "mapping_empty_name" {
+            // No rule of the simulation gives an empty name, and its memory is without limits.
+            if is_tallied && !["mapping_empty_name", "memory"].contains(&&**tag) {
                 *tally.entry(format!("{name} {tag}")).or_default() += count;
             }
         }
