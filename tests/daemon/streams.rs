@@ -498,10 +498,14 @@ fn start_replaces_an_abandoned_socket_file_but_not_a_served_one() {
 
 /// Returns how often tallyd's thread of this name has gone to sleep.
 fn sleeps(daemon: &Daemon, thread: &str) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
-    let paths: Vec<_> = threads.map(|entry| entry.unwrap().path()).collect();
-    let is_named = |path: &&PathBuf| fs::read_to_string(path.join("comm")).unwrap().trim() == thread;
-    let status = fs::read_to_string(paths.iter().find(is_named).unwrap().join("status")).unwrap();
+    let is_named =
+        |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == thread);
+    // A thread takes its name some time after it was started.
+    let path = wait_for(|| {
+        let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).unwrap();
+        threads.map(|entry| entry.unwrap().path()).find(is_named)
+    });
+    let status = fs::read_to_string(path.join("status")).unwrap();
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
     count.trim().parse().unwrap()
 }
