@@ -102,7 +102,6 @@ install_packages() {
 	nginx-light nginx
 	prometheus prometheus
 	prometheus-node-exporter prometheus-node-exporter
-	python3-seccomp /usr/share/doc/python3-seccomp
 	victoria-metrics victoria-metrics
 	SERVICES
 }
