@@ -361,7 +361,7 @@ impl Aggregator {
         let policies = Arc::clone(&self.rules.policies);
         let interval =
             Interval { number: self.interval, end, policies: &policies, last_gauges: self.idle.last_gauges };
-        let Merged { mut values, events, counts, absorbed, idle_gauges: mut idle } =
+        let Merged { mut values, events, counts, summary_bytes, absorbed, idle_gauges: mut idle } =
             self.merger.merge(columns, &mut self.catalog, interval);
         let alive = self.fill_idle(&mut values, &mut idle);
         self.ingest.report(&counts, &alive, self.shared.registry.limits().series);
@@ -383,8 +383,9 @@ impl Aggregator {
             .iter()
             .map(|&(kind, id)| series[self.catalog.position(kind, id)].clone())
             .collect();
-        let of_events = events.iter().map(Event::bytes).sum();
-        let rows = Rows::new(series, ids, values).counted_in(&self.shared.options.memory, of_events);
+        let event_bytes: usize = events.iter().map(Event::bytes).sum();
+        let rows = Rows::new(series, ids, values)
+            .counted_in(&self.shared.options.memory, summary_bytes + event_bytes);
         (IntervalResults { rows, policies, events, counts, excess, top, absorbed, overview }, idle)
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Merged {
     /// The events, ordered by their timestamps.
     pub(super) events: Vec<Event>,
     pub(super) counts: IngestCounts,
+    /// The memory of the summaries among the values, in bytes.
+    pub(super) summary_bytes: usize,
     /// The additions that changed nothing.
     pub(super) absorbed: Absorbed,
     /// The number of gauges that keep a value without samples, and the bytes of their identities.
@@ -76,10 +78,11 @@ impl Merger {
         let mut values: Vec<_> = std::iter::repeat_with(|| None).take(catalog.entries().len()).collect();
         add_counters(columns, catalog, interval, &mut values, &mut absorbed);
         let idle_gauges = self.read_gauges(catalog, interval, &mut values);
-        counts.clamped += self.summarize(columns, catalog, interval, &mut values, &mut absorbed);
+        let (clamped, summary_bytes) = self.summarize(columns, catalog, interval, &mut values, &mut absorbed);
+        counts.clamped += clamped;
         self.unite_sets(columns, catalog, interval, &mut values);
         counts.absorbed = absorbed.counts;
-        Merged { values, events, counts, absorbed, idle_gauges }
+        Merged { values, events, counts, summary_bytes, absorbed, idle_gauges }
     }
 
     /// Reads the gauges. Returns the number of those that keep a value without samples, and the bytes of their
@@ -108,7 +111,8 @@ impl Merger {
         idle
     }
 
-    /// Summarizes timings, histograms and distributions. Returns the number of values that were clamped.
+    /// Summarizes timings, histograms and distributions. Returns the number of values that were clamped, and the bytes of
+    /// the summaries.
     fn summarize(
         &mut self,
         columns: &[Columns],
@@ -116,8 +120,8 @@ impl Merger {
         interval: Interval<'_>,
         values: &mut [Option<Value>],
         absorbed: &mut Absorbed,
-    ) -> u64 {
-        let mut clamped = 0;
+    ) -> (u64, usize) {
+        let (mut clamped, mut bytes) = (0, 0);
         for (kind, summarizer) in &mut self.summarizers {
             let kind = *kind;
             let slots = occupied_slots(columns, |columns| columns.distributions(kind).occupied());
@@ -135,6 +139,7 @@ impl Merger {
                     |position: &usize| &interval.policies.get(catalog.policies()[*position]).statistics;
                 let statistics: Vec<_> = positions.iter().map(statistics).collect();
                 summarizer.summarize(&parts, &statistics, |number, summary, inexact| {
+                    bytes += summary.bytes();
                     values[positions[number]] = Some(Value::Summary(Box::new(summary)));
                     clamped += inexact.clamped;
                     if inexact.absorbed > 0 {
@@ -144,7 +149,7 @@ impl Merger {
                 });
             }
         }
-        clamped
+        (clamped, bytes)
     }
 
     fn unite_sets(

@@ -70,16 +70,13 @@ impl Rows {
         Self { series, policies, values, _claim: None }
     }
 
-    /// Counts the memory of the rows, and of `more` bytes beside them, until the last copy of the rows is dropped.
+    /// Counts the memory of the rows until their last copy is dropped. `more` are the bytes of summaries and events, which
+    /// are elsewhere.
     #[must_use]
     pub(crate) fn counted_in(self, memory: &Memory, more: usize) -> Self {
-        let of_summaries = self.values.iter().map(|value| match value {
-            Some(Value::Summary(summary)) => summary.bytes(),
-            _ => 0,
-        });
         // The lists of series and policies are shared until they change.
         let of_row = size_of::<Series>() + size_of::<PolicyId>() + size_of::<Option<Value>>();
-        let bytes = self.values.len() * of_row + of_summaries.sum::<usize>() + more;
+        let bytes = self.values.len() * of_row + more;
         Self { _claim: Some(Arc::new(memory.claim(MemoryPart::Snapshots, bytes))), ..self }
     }
 
