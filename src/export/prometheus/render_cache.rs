@@ -107,7 +107,12 @@ impl RenderCache {
     }
 
     fn render_body(&self, format: Format, encoding: Encoding) -> Result<Rendered, NoRoom> {
-        let mut pieces = Pieces { pieces: Vec::new(), memory: &self.memory };
+        // Slow clients of plain pages leave room for compressed ones, which Prometheus requests.
+        let reserve = match encoding {
+            Encoding::Identity => self.memory.max(MemoryPart::Pages) / 4,
+            Encoding::Gzip => 0,
+        };
+        let mut pieces = Pieces { pieces: Vec::new(), memory: &self.memory, reserve };
         let rendered = match encoding {
             Encoding::Identity => self.render(format, &mut pieces),
             // The body is compressed while it is rendered. So the uncompressed body, which is ten times as large, is
@@ -141,6 +146,8 @@ impl RenderCache {
 struct Pieces<'a> {
     pieces: Vec<Bytes>,
     memory: &'a Memory,
+    /// The bytes to leave to other pages.
+    reserve: usize,
 }
 
 /// A piece of a page, whose memory counts until the last client has it.
@@ -157,7 +164,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Write for Pieces<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let claim = self.memory.try_claim(MemoryPart::Pages, bytes.len());
+        let has_room = self.memory.room(MemoryPart::Pages) >= self.reserve + bytes.len();
+        let claim = has_room.then(|| self.memory.try_claim(MemoryPart::Pages, bytes.len())).flatten();
         let claim = claim.ok_or(io::ErrorKind::OutOfMemory)?;
         self.pieces.push(Bytes::from_owner(Piece { bytes: bytes.into(), _claim: claim }));
         Ok(bytes.len())
@@ -236,7 +244,7 @@ mod tests {
         let cache = cache();
         cache.add(&hits(1000));
         let page = cache.find_or_render(Format::Text, Encoding::Identity).unwrap().concat().len();
-        // A quarter of the memory is for pages: room for one page, but not for two.
+        // A quarter of the memory is for pages, and three quarters of that for plain ones: room for one, but not for two.
         let memory = Memory::limited((16 << 20) + 4 * page * 3 / 2);
         let cache = RenderCache::new(Totals::new(Naming::Prometheus), memory);
         let render = |encoding| cache.find_or_render(Format::Text, encoding);
