@@ -112,7 +112,7 @@ impl RenderCache {
             Encoding::Identity => self.memory.max(MemoryPart::Pages) / 4,
             Encoding::Gzip => 0,
         };
-        let mut pieces = Pieces { pieces: Vec::new(), memory: &self.memory, reserve };
+        let mut pieces = Pieces { written: Vec::new(), memory: &self.memory, reserve };
         let rendered = match encoding {
             Encoding::Identity => self.render(format, &mut pieces),
             // The body is compressed while it is rendered. So the uncompressed body, which is ten times as large, is
@@ -125,7 +125,7 @@ impl RenderCache {
         };
         // Writing to memory fails for no other reason.
         let snapshots = rendered.map_err(|_| NoRoom)?;
-        Ok(Rendered { body: Body::from(pieces.pieces), snapshots })
+        Ok(Rendered { body: Body::from(pieces.written), snapshots })
     }
 
     fn current(&self, rendered: Option<&Rendered>) -> Option<Body> {
@@ -144,7 +144,7 @@ impl RenderCache {
 
 /// Keeps each piece that is written to it. Fails if the memory for pages is used up.
 struct Pieces<'a> {
-    pieces: Vec<Bytes>,
+    written: Vec<Bytes>,
     memory: &'a Memory,
     /// The bytes to leave to other pages.
     reserve: usize,
@@ -167,7 +167,7 @@ impl Write for Pieces<'_> {
         let has_room = self.memory.room(MemoryPart::Pages) >= self.reserve + bytes.len();
         let claim = has_room.then(|| self.memory.try_claim(MemoryPart::Pages, bytes.len())).flatten();
         let claim = claim.ok_or(io::ErrorKind::OutOfMemory)?;
-        self.pieces.push(Bytes::from_owner(Piece { bytes: bytes.into(), _claim: claim }));
+        self.written.push(Bytes::from_owner(Piece { bytes: bytes.into(), _claim: claim }));
         Ok(bytes.len())
     }
 
