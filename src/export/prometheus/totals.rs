@@ -457,7 +457,7 @@ impl Totals {
         self.count_bytes();
     }
 
-    /// Counts the memory of all distributions anew.
+    /// Counts the memory of all distributions again, from the beginning.
     pub(super) fn count_bytes(&mut self) {
         self.distribution_bytes = self.families.members().iter().map(|member| member.total.bytes()).sum();
     }
