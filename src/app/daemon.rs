@@ -25,7 +25,7 @@ use crate::app::memory;
 use crate::app::process;
 use crate::app::service_manager::{ServiceManager, State};
 use crate::app::signals::Signals;
-use crate::app::state::{Restoring, StateSchedule};
+use crate::app::state::{CountsSender, Restoring, StateSchedule};
 use crate::app::terminal::Terminal;
 use crate::export::prometheus::Totals;
 use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
@@ -210,7 +210,8 @@ struct Pipeline {
     flusher: JoinHandle<()>,
     exporters: Vec<ExporterHandle>,
     /// `None` if no state outlives the process.
-    state: Option<StateHandle>,
+    state: Option<(StateHandle, CountsSender)>,
+    telemetry: Telemetry,
     health: Arc<FlushHealth>,
     service_manager: ServiceManager,
     reload_telemetry: ReloadTelemetry,
@@ -265,8 +266,9 @@ impl Pipeline {
         let mut exporters = Exporters { memory, telemetry, threads, restoring, keeper, handles, queues };
         let (closed_sender, output_closed) = channel::channel(1);
         let endpoint = exporters.start(config, serving, &health, reload_sender, closed_sender)?;
-        let Exporters { handles, queues, keeper, .. } = exporters;
+        let Exporters { handles, queues, keeper, restoring, .. } = exporters;
         let state = keeper.map(|keeper| keeper.start(threads)).transpose()?;
+        let state = state.zip(state_schedule.as_ref().map(StateSchedule::counts));
         let schedule = Schedule::new(interval, Instant::now(), SystemTime::now());
         let drains = DrainRequests::default();
         let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains, &drops)?;
@@ -277,6 +279,7 @@ impl Pipeline {
         telemetry.gauge("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let reload_telemetry = ReloadTelemetry::new(telemetry);
         let service_manager = ServiceManager::start(&health, drains, threads)?;
+        restoring.add_counts(telemetry);
         listeners.log_addresses();
         match endpoint {
             Some((address, Some(Protection { tls, users }))) => {
@@ -292,6 +295,7 @@ impl Pipeline {
             flusher,
             exporters: handles,
             state,
+            telemetry: telemetry.clone(),
             health,
             service_manager,
             reload_telemetry,
@@ -427,7 +431,10 @@ impl Pipeline {
         let finished = self.exporters.into_iter().map(|exporter| exporter.finish(deadline));
         let undelivered: Vec<_> = finished.filter_map(Result::err).map(|error| error.to_string()).collect();
         let patience = self.shutdown_timeout.max(SHORTEST_STATE_TIMEOUT);
-        let saved = self.state.map_or(Ok(()), |state| state.finish(patience));
+        let saved = self.state.map_or(Ok(()), |(state, counts)| {
+            counts.hand_over_last(&self.telemetry);
+            state.finish(patience)
+        });
         let mut failures = Vec::new();
         if !undelivered.is_empty() {
             failures.push(format!("the last interval may be lost: {}", undelivered.join(", ")));
@@ -469,7 +476,7 @@ impl Deliver for Delivery {
         let is_saved = due.is_some() && !is_last;
         self.queues.iter_mut().for_each(|exporter| exporter.deliver(snapshot, is_saved));
         if let Some(state) = due {
-            state.hand_over(live());
+            state.hand_over(live(), is_last);
         }
         self.health.flushed(snapshot);
     }

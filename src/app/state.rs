@@ -4,24 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::export::prometheus::{SavedTotals, Totals};
 use crate::flush::{Aggregator, CLOCK_ORIGIN, LiveSeries, RestoredSeries, SavedSeries};
 use crate::listen::CountedDrops;
-use crate::model::{Decoder, Encoder, InvalidState, Series};
+use crate::model::{Decoder, Encoder, InvalidState, Kind, Series, Telemetry};
 use crate::state::{Disk, PartSender, Parts, SavedState, StateFile, StateKeeper, StateTelemetry};
 
 /// The name of the part with all series. The parts of exporters have the names of the exporters.
 const SERIES: &str = "series";
 
-/// The name of the part with the drops that the kernel has counted for each socket.
-const SOCKETS: &str = "sockets";
+/// The name of the part with [`Counts`].
+const COUNTS: &str = "counts";
+
+/// What was counted and must not be counted twice, or be forgotten.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counts<'a> {
+    /// The drops that were counted for each socket, by its cookie. The kernel counts them for the life of the socket.
+    drops: BTreeMap<u64, u32>,
+    /// The counts that no flush has read, each with the identity of its counter. Only a stop leaves any.
+    #[serde(borrow)]
+    pending: Vec<(&'a str, u64)>,
+}
 
 /// The decoded state of an earlier process.
 struct Decoded<'a> {
     time: SystemTime,
     series: Option<SavedSeries<'a>>,
-    /// The counted drops of each socket, by its cookie.
-    drops: BTreeMap<u64, u32>,
+    counts: Counts<'a>,
     /// The totals of each exporter, by name.
     totals: BTreeMap<&'a str, SavedTotals<'a>>,
 }
@@ -30,9 +41,9 @@ impl<'a> Decoded<'a> {
     fn new(saved: &'a SavedState) -> Result<Self, InvalidState> {
         let Parts { time, mut parts } = saved.parts()?;
         let series = parts.remove(SERIES).map(SavedSeries::decode).transpose()?;
-        let drops = parts.remove(SOCKETS).map(decode_drops).transpose()?.unwrap_or_default();
+        let counts = parts.remove(COUNTS).map(Counts::decode).transpose()?.unwrap_or_default();
         let totals = parts.into_iter().map(|(name, bytes)| Ok((name, SavedTotals::decode(bytes)?)));
-        Ok(Self { time, series, drops, totals: totals.collect::<Result<_, _>>()? })
+        Ok(Self { time, series, counts, totals: totals.collect::<Result<_, _>>()? })
     }
 }
 
@@ -40,6 +51,8 @@ impl<'a> Decoded<'a> {
 #[derive(Debug, Default)]
 pub struct Restoring<'a> {
     totals: BTreeMap<&'a str, SavedTotals<'a>>,
+    /// The counts that no flush of the earlier process has read.
+    pending: Vec<(&'a str, u64)>,
     downtime: Duration,
     live: Arc<Vec<Series>>,
 }
@@ -56,7 +69,7 @@ impl<'a> Restoring<'a> {
         now: SystemTime,
     ) -> Self {
         let begin = Instant::now();
-        let Decoded { time, series, drops, totals } = match Decoded::new(saved) {
+        let Decoded { time, series, counts: Counts { drops, pending }, totals } = match Decoded::new(saved) {
             Ok(decoded) => decoded,
             Err(error) => {
                 file.set_aside(&error);
@@ -72,14 +85,23 @@ impl<'a> Restoring<'a> {
         let written = humantime::format_rfc3339_seconds(time);
         let took = begin.elapsed();
         tracing::info!(series = alive, expired, %written, ?took, "the state of an earlier tallyd was restored");
-        Self { totals, downtime, live: Arc::clone(aggregator.series()) }
+        Self { totals, pending, downtime, live: Arc::clone(aggregator.series()) }
+    }
+
+    /// Adds what the earlier process counted after its last flush. All counters must have been registered.
+    pub fn add_counts(&self, telemetry: &Telemetry) {
+        let series = |identity| Series::from_identity(identity);
+        self.pending.iter().for_each(|(identity, count)| telemetry.add_pending(&series(identity), *count));
     }
 
     /// Continues the totals of an exporter.
     pub fn continue_totals(&mut self, exporter: &str, totals: &mut Totals) {
-        if let Some(saved) = self.totals.remove(exporter)
-            && !totals.restore(saved, self.downtime, &self.live)
-        {
+        let Some(saved) = self.totals.remove(exporter) else { return };
+        let begin = Instant::now();
+        if totals.restore(saved, self.downtime, &self.live) {
+            let took = begin.elapsed();
+            tracing::info!(exporter, ?took, "totals of an earlier tallyd continue");
+        } else {
             tracing::warn!(
                 exporter,
                 "totals begin again, because exporters.prometheus.naming has changed since the state was written"
@@ -92,8 +114,7 @@ impl<'a> Restoring<'a> {
 #[derive(Debug)]
 pub struct StateSchedule {
     series: PartSender,
-    sockets: PartSender,
-    counted: CountedDrops,
+    counts: CountsSender,
     interval: Duration,
     /// The time of the latest write, or of the start.
     latest: Instant,
@@ -105,11 +126,17 @@ impl StateSchedule {
     pub fn new(
         keeper: &mut StateKeeper<impl Disk>,
         interval: Duration,
-        counted: CountedDrops,
+        drops: CountedDrops,
         now: Instant,
     ) -> Self {
-        let [series, sockets] = [SERIES, SOCKETS].map(|part| keeper.add_owner(part));
-        Self { series, sockets, counted, interval, latest: now }
+        let [series, counts] = [SERIES, COUNTS].map(|part| keeper.add_owner(part));
+        Self { series, counts: CountsSender { part: counts, drops }, interval, latest: now }
+    }
+
+    /// Returns the sender of the counts at a stop.
+    #[must_use]
+    pub fn counts(&self) -> CountsSender {
+        self.counts.clone()
     }
 
     /// Returns true if the state after the interval that ended at `now` is to be written. A stop always writes the state.
@@ -121,25 +148,56 @@ impl StateSchedule {
         is_due
     }
 
-    /// Hands over the series and the drops. The keeper encodes them.
-    pub fn hand_over(&self, live: LiveSeries) {
+    /// Hands over the series, which the keeper encodes. At a stop, the counts come later, from [`CountsSender`].
+    pub fn hand_over(&self, live: LiveSeries, is_last: bool) {
         self.series.hand_over(|| live.encode());
-        let drops = self.counted.get();
-        self.sockets.hand_over(move || encode_drops(&drops));
+        if !is_last {
+            self.counts.hand_over(Vec::new());
+        }
     }
 }
 
-fn encode_drops(drops: &BTreeMap<u64, u32>) -> Vec<u8> {
-    let mut encoder = Encoder::default();
-    encoder.push(drops);
-    encoder.finish()
+/// Hands over what was counted.
+#[derive(Debug, Clone)]
+pub struct CountsSender {
+    part: PartSender,
+    drops: CountedDrops,
 }
 
-fn decode_drops(bytes: &[u8]) -> Result<BTreeMap<u64, u32>, InvalidState> {
-    let mut decoder = Decoder::new(bytes);
-    let drops = decoder.take()?;
-    decoder.end()?;
-    Ok(drops)
+impl CountsSender {
+    /// Hands over the counts of a stop, after the last flush and once the exporters have finished.
+    pub fn hand_over_last(&self, telemetry: &Telemetry) {
+        self.hand_over(telemetry.pending());
+    }
+
+    fn hand_over(&self, pending: Vec<(Series, u64)>) {
+        let drops = self.drops.get();
+        self.part.hand_over(move || {
+            let pending = pending.iter().map(|(series, count)| (series.identity(), *count)).collect();
+            Counts { drops, pending }.encode()
+        });
+    }
+}
+
+impl<'a> Counts<'a> {
+    fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::default();
+        encoder.push(self);
+        encoder.finish()
+    }
+
+    fn decode(bytes: &'a [u8]) -> Result<Self, InvalidState> {
+        let mut decoder = Decoder::new(bytes);
+        let counts: Self = decoder.take()?;
+        decoder.end()?;
+        let is_counter =
+            |identity: &str| Series::is_identity(identity) && Series::kind_of(identity) == Kind::Counter;
+        if counts.pending.iter().all(|(identity, _)| is_counter(identity)) {
+            Ok(counts)
+        } else {
+            Err(InvalidState)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -150,11 +208,10 @@ mod tests {
     use super::*;
     use crate::app::config::{Environment, Occasion, Ready, prepare};
     use crate::export::prometheus::{Format, Naming};
-    use crate::model::Telemetry;
 
-    /// The state that [`encoded`] returned when version 1 was made. If this test fails, other versions of tallyd can no
+    /// The state that [`encoded`] returned when version 2 was made. If this test fails, other versions of tallyd can no
     /// longer read the state: raise the version in `state/file.rs`, and write a new file with `TALLYD_STATE=new`.
-    const VERSION_1: &[u8] = include_bytes!("../../tests/data/state.1");
+    const VERSION_2: &[u8] = include_bytes!("../../tests/data/state.2");
 
     /// Returns an aggregator with rules for all types of the page.
     fn aggregator() -> Aggregator {
@@ -265,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_version_1_is_read_and_written_as_ever() {
+    fn a_file_of_version_2_is_read_and_written_as_ever() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let ([series, totals], saved) = encoded();
@@ -275,10 +332,10 @@ mod tests {
         file.write(time, &parts).unwrap();
         let written = fs::read(&path).unwrap();
         if std::env::var_os("TALLYD_STATE").is_some() {
-            fs::write("tests/data/state.1", &written).unwrap();
+            fs::write("tests/data/state.2", &written).unwrap();
         }
-        assert!(written == VERSION_1, "the format has changed");
-        fs::write(&path, VERSION_1).unwrap();
+        assert!(written == VERSION_2, "the format has changed");
+        fs::write(&path, VERSION_2).unwrap();
         let read = file.read().unwrap();
         let Parts { time: read_time, parts } = read.parts().unwrap();
         assert_eq!(read_time, time);

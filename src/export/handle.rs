@@ -156,6 +156,7 @@ pub(crate) struct ExporterHandle {
     /// The time by which the exporter must finish. It is set when no more snapshots come.
     deadline: Arc<OnceLock<Instant>>,
     waiting: Arc<AtomicU64>,
+    samples_undelivered: Counter,
     /// Receives the outcome of the last delivery when the thread ends. Disconnected without one if the thread panicked.
     ended: mpsc::Receiver<Result<(), String>>,
 }
@@ -195,6 +196,7 @@ impl ExporterHandle {
             snapshots: queue.snapshots.clone(),
             deadline: Arc::clone(&thread.deadline),
             waiting: Arc::clone(&queue.waiting),
+            samples_undelivered: queue.samples_undelivered.clone(),
             ended,
         };
         threads.spawn(&format!("export-{name}"), move || {
@@ -211,7 +213,7 @@ impl ExporterHandle {
         self.snapshots.close();
     }
 
-    /// Waits until the exporter has finished, but not longer than the deadline.
+    /// Waits until the exporter has finished, but not longer than the deadline. Then it counts the samples that are left.
     ///
     /// # Errors
     ///
@@ -223,6 +225,7 @@ impl ExporterHandle {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
             Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.samples_undelivered.add(waiting());
                 format!("not finished within shutdown.timeout, with {} samples left", waiting())
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Exposition, NativeHistogram, NativeSettings, Percentile, Policies, Policy, Share, Statistics};
 
+/// The number of restored series whose slots in hash tables are touched before the first of them is inserted. The CPU then
+/// loads the slots at the same time, and not one after the other.
+pub(crate) const TOUCHED_AT_ONCE: usize = 32;
+
 /// Encodes values one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder(Vec<u8>);

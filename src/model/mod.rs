@@ -18,7 +18,7 @@ mod warn_once;
 
 pub(crate) use arithmetic::{MILLISECONDS, absorbs, finite, nanoseconds};
 pub use encoding::InvalidState;
-pub(crate) use encoding::{Decoder, Encoder};
+pub(crate) use encoding::{Decoder, Encoder, TOUCHED_AT_ONCE};
 pub use event::{AlertType, Event, Priority};
 pub use kind::Kind;
 pub use memory::{Claim, Memory, MemoryPart};

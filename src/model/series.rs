@@ -71,7 +71,12 @@ impl Series {
     /// Returns the name that the client sent or that a rule gave.
     #[must_use]
     pub fn name(&self) -> &str {
-        split_at_line_feed(self.identity()).map_or("", |(name, _)| name)
+        Self::name_of(self.identity())
+    }
+
+    /// Returns the name of the series with this identity.
+    pub(crate) fn name_of(identity: &str) -> &str {
+        split_at_line_feed(identity).map_or("", |(name, _)| name)
     }
 
     /// Returns the kind, which is the last character of the identity.

@@ -125,6 +125,16 @@ enum Handle {
     Gauge(Gauge),
 }
 
+impl Handle {
+    fn counter(&self) -> Option<&Counter> {
+        match self {
+            Handle::Counter(counter) | Handle::Seconds(counter) => Some(counter),
+            Handle::FetchedCounter(FetchedCounter { counter, .. }) => Some(counter),
+            Handle::Gauge(_) => None,
+        }
+    }
+}
+
 impl Telemetry {
     /// Creates an empty list whose series all have these tags, which are keys and values.
     #[must_use]
@@ -212,6 +222,28 @@ impl Telemetry {
         }
     }
 
+    /// Returns the counters with a count that the flush has not read, as their series and the count.
+    pub(crate) fn pending(&self) -> Vec<(Series, u64)> {
+        let inner = self.0.lock();
+        let counts =
+            inner.series.iter().filter_map(|(series, handle)| Some((series, handle.counter()?.pending())));
+        counts.filter(|(_, count)| *count > 0).map(|(series, count)| (series.clone(), count)).collect()
+    }
+
+    /// Adds a count that [`pending`](Self::pending) returned in an earlier process. A counter that this process does not
+    /// have is registered.
+    pub(crate) fn add_pending(&self, series: &Series, count: u64) {
+        let mut inner = self.0.lock();
+        let known = inner.series.iter().find(|(known, _)| known == series);
+        if let Some(counter) = known.and_then(|(_, handle)| handle.counter()) {
+            counter.add(count);
+        } else {
+            let counter = Counter::default();
+            counter.add(count);
+            inner.series.push((series.clone(), Handle::Counter(counter)));
+        }
+    }
+
     /// Returns the series with the tags that all of tallyd's own series have. `name` omits the prefix `tallyd.`; `tags`
     /// are keys and values.
     pub(crate) fn series(&self, kind: Kind, name: &str, tags: &[(&str, &str)]) -> Series {
@@ -258,6 +290,19 @@ mod tests {
         let telemetry = Telemetry::with_tags(vec![("site".to_owned(), "a".to_owned())]);
         telemetry.gauge("connections", &[("listener", "tcp")]).set(1.0);
         assert_eq!(read(&telemetry)[0].1, "tallyd.connections|g|#listener:tcp,site:a");
+    }
+
+    #[test]
+    fn counts_that_no_flush_has_read_are_added_to_the_counters_of_the_next_process() {
+        let [earlier, later] = [Telemetry::default(), Telemetry::default()];
+        let [lost, _read, gone] = ["lost", "read", "gone"].map(|name| earlier.counter(name, &[]));
+        lost.add(3);
+        gone.add(5);
+        let counter = later.counter("lost", &[]);
+        counter.add(1);
+        earlier.pending().iter().for_each(|(series, count)| later.add_pending(series, *count));
+        let expected = [(0, "tallyd.lost|c".to_owned(), 4.0), (1, "tallyd.gone|c".to_owned(), 5.0)];
+        assert_eq!(read(&later), expected.map(|(at, series, count)| (at, series, Value::Counter(count))));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,7 +16,7 @@ use super::arena::{StringArena, StringRef};
 use super::limits::{LimitExceeded, Limits, SeriesMemory, TotalExceeded, Usage};
 use super::shares::{Group, Shares};
 use super::tables::{TABLES, table_of};
-use crate::model::{HeldPolicy, Policies, PolicyId, RESERVED_PREFIX, Series, split_name};
+use crate::model::{HeldPolicy, Policies, PolicyId, RESERVED_PREFIX, Series, TOUCHED_AT_ONCE, split_name};
 
 /// The number of a series within its aggregate kind. Numbers are dense from 0. The number of a dropped series is
 /// reused.
@@ -279,10 +280,20 @@ impl Registry {
         let mut counts = EnumMap::<AggregateKind, usize>::default();
         series.iter().for_each(|(kind, ..)| counts[*kind] += 1);
         counts.into_iter().for_each(|(kind, count)| inner.kinds[kind].reserve(count));
-        let register = |&(kind, identity, policy): &(AggregateKind, &str, HeldPolicy)| {
-            inner.register(kind, self.hasher.hash_one(identity), identity, policy, &self.hasher)
-        };
-        series.iter().map(register).collect()
+        let mut ids = Vec::with_capacity(series.len());
+        for series in series.chunks(TOUCHED_AT_ONCE) {
+            let touch = |&(kind, identity, _): &(AggregateKind, &str, HeldPolicy)| {
+                let hash = self.hasher.hash_one(identity);
+                black_box(inner.kinds[kind].tables[table_of(hash)].find(hash, |_| false));
+                hash
+            };
+            let hashes: Vec<_> = series.iter().map(touch).collect();
+            let register = |(&(kind, identity, policy), hash)| {
+                inner.register(kind, hash, identity, policy, &self.hasher)
+            };
+            ids.extend(series.iter().zip(hashes).map(register));
+        }
+        ids
     }
 
     /// Runs `work` while the registry is locked.

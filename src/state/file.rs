@@ -22,7 +22,7 @@ use crate::model::{Decoder, Encoder, InvalidState};
 const MAGIC: &[u8; 13] = b"tallyd state\n";
 
 /// The version of the format of the frame and of all parts. A change of any of them needs a new version.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The bytes before the body: the magic, the version and the length.
 const HEADER: usize = MAGIC.len() + 4 + 8;
@@ -408,7 +408,7 @@ mod tests {
         let cases = [
             (b"tallyd".to_vec(), "tallyd did not write it"),
             (vec![b'x'; 100], "tallyd did not write it"),
-            (newer, "it has version 7, and this tallyd reads version 1"),
+            (newer, "it has version 7, and this tallyd reads version 2"),
             (flipped, "its checksum is wrong"),
             (torn, "it should have 614 bytes and has 613"),
         ];

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tallyd_harness::http::request;
@@ -85,6 +86,22 @@ fn gauges_totals_and_their_start_continue_after_a_stop() {
     assert_eq!(created_lines(&openmetrics(&third)), created);
     // A gauge without samples is still reported.
     assert_eq!(third.stop().sum("g", "value"), 115.0);
+}
+
+#[test]
+fn samples_that_the_last_flush_lost_are_counted_by_the_next_tallyd() {
+    let site = Site::new();
+    let (pipe, counter) = (site.path("pipe"), "tallyd.samples_undelivered");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // A full disk, and a console that hangs, because nothing reads the pipe.
+    for console in ["/dev/full", pipe.to_str().unwrap()] {
+        let console = format!("exporters.console.path={console}");
+        let daemon = site.start(&[&console, "shutdown.timeout=100ms"]);
+        daemon.send("c:5|c\nc:2|c\ng:1|g");
+        assert!(!daemon.stop().status.success());
+        assert_eq!(site.start(&[]).stop().sum(counter, "value"), 3.0, "{console}");
+        assert_eq!(site.start(&[]).stop().sum(counter, "value"), 0.0, "the count is not added again");
+    }
 }
 
 #[test]

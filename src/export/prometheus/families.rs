@@ -1,6 +1,7 @@
 //! Holds the families of the page and their members. They are found by name and labels, and walked in sorted order.
 
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::{mem, slice};
 
 use foldhash::fast::RandomState;
@@ -22,6 +23,13 @@ pub(super) struct Family {
     /// True if the rules in force want another type for the family. It leaves the page at the end of the interval, and
     /// its rows are quarantined.
     pub(super) is_leaving: bool,
+}
+
+/// A family with the hash of its name, so that each name is hashed once.
+#[derive(Debug)]
+struct Hashed {
+    family: Family,
+    hash: u64,
 }
 
 /// A member of a family: one series of the page.
@@ -118,7 +126,7 @@ impl Distribution {
 /// All families and members. Each has a number that stays the same until [`retain`](Self::retain).
 #[derive(Debug, Default)]
 pub(super) struct Families {
-    list: Vec<Family>,
+    list: Vec<Hashed>,
     members: Vec<Member>,
     /// The numbers of the members, sorted by the names of their families, then by their labels.
     order: Vec<u32>,
@@ -141,7 +149,7 @@ impl Families {
     }
 
     pub(super) fn family(&self, number: u32) -> &Family {
-        &self.list[number as usize]
+        &self.list[number as usize].family
     }
 
     pub(super) fn family_of(&self, member: u32) -> &Family {
@@ -149,7 +157,7 @@ impl Families {
     }
 
     pub(super) fn family_mut(&mut self, number: u32) -> &mut Family {
-        &mut self.list[number as usize]
+        &mut self.list[number as usize].family
     }
 
     pub(super) fn member(&self, number: u32) -> &Member {
@@ -166,7 +174,7 @@ impl Families {
     }
 
     pub(super) fn families_mut(&mut self) -> impl Iterator<Item = &mut Family> {
-        self.list.iter_mut()
+        self.list.iter_mut().map(|hashed| &mut hashed.family)
     }
 
     pub(super) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member> {
@@ -189,54 +197,52 @@ impl Families {
         })
     }
 
-    /// Makes room for new members and families. A table that grows step by step hashes each name several times.
+    /// Makes room for new members and families. A table that grows step by step hashes its members several times.
     pub(super) fn reserve(&mut self, members: usize, families: usize) {
         self.members.reserve(members);
         self.unsorted.reserve(members);
-        let key = |number: &u32| self.hasher.hash_one(sort_key(&self.list, &self.members, *number));
-        self.by_labels.reserve(members, key);
-        let key = |number: &u32| self.hasher.hash_one(&*self.list[*number as usize].name);
-        self.by_name.reserve(families, key);
+        self.by_labels
+            .reserve(members, |&number| hash(&self.hasher, &self.list, &self.members[number as usize]));
+        self.by_name.reserve(families, |&number| self.list[number as usize].hash);
         self.list.reserve(families);
+    }
+
+    /// Touches the entries of the tables that a new member needs. Called for several members before the first of them joins,
+    /// it lets the CPU load their entries at the same time.
+    pub(super) fn touch(&self, family: &str, labels: &str) {
+        let name = self.hasher.hash_one(family);
+        black_box(self.by_name.find(name, |_| false));
+        black_box(self.by_labels.find(self.hasher.hash_one((name, labels)), |_| false));
     }
 
     /// Adds a family, whose name must be new, and returns its number.
     pub(super) fn open(&mut self, family: Family) -> u32 {
         let number = self.list.len() as u32;
-        self.list.push(family);
-        let hash = |number: &u32| self.hasher.hash_one(&*self.list[*number as usize].name);
-        self.by_name.insert_unique(hash(&number), number, hash);
+        let hash = self.hasher.hash_one(&*family.name);
+        self.list.push(Hashed { family, hash });
+        self.by_name.insert_unique(hash, number, |&number| self.list[number as usize].hash);
         number
     }
 
     /// Adds a member to its family and returns its number. If the family already has a member with these labels,
     /// returns the number of that member as an error.
     pub(super) fn join(&mut self, member: Member) -> Result<u32, u32> {
-        let number = self.members.len() as u32;
-        self.members.push(member);
-        let key = |number: &u32| sort_key(&self.list, &self.members, *number);
-        let hash = |number: &u32| self.hasher.hash_one(key(number));
-        match self.by_labels.entry(hash(&number), |known| key(known) == key(&number), hash) {
-            Entry::Occupied(twin) => {
-                self.members.pop();
-                Err(*twin.get())
-            }
+        let Self { list, members, hasher, .. } = self;
+        let is_twin = |&number: &u32| {
+            let known = &members[number as usize];
+            known.family == member.family && known.labels == member.labels
+        };
+        let hash_of = |&number: &u32| hash(hasher, list, &members[number as usize]);
+        match self.by_labels.entry(hash(hasher, list, &member), is_twin, hash_of) {
+            Entry::Occupied(twin) => Err(*twin.get()),
             Entry::Vacant(entry) => {
+                let number = members.len() as u32;
                 entry.insert(number);
                 self.unsorted.push(number);
+                members.push(member);
                 Ok(number)
             }
         }
-    }
-
-    /// Sorts the new members as [`sort`](Self::sort) does. `nearly_sorted` has each of them at least once, in nearly the
-    /// same order.
-    pub(super) fn sort_from(&mut self, nearly_sorted: impl Iterator<Item = u32>) {
-        let mut is_new = vec![false; self.members.len()];
-        self.unsorted.iter().for_each(|number| is_new[*number as usize] = true);
-        self.unsorted.clear();
-        self.unsorted.extend(nearly_sorted.filter(|number| mem::take(&mut is_new[*number as usize])));
-        self.sort();
     }
 
     /// Sorts the new members into the order.
@@ -250,11 +256,11 @@ impl Families {
     /// Drops the members that `stays` rejects and the families without members, and renumbers all others. All members
     /// must be sorted.
     pub(super) fn retain(&mut self, stays: impl Fn(&Family, &Member) -> bool) -> Renumbering {
-        let Self { list: families, members, order, by_name, by_labels, .. } = self;
+        let Self { list: families, members, order, by_name, by_labels, hasher, .. } = self;
         let mut has_members = vec![false; families.len()];
         let new_members = Renumbering::retain(members, |member| {
             let family = member.family as usize;
-            let stays = stays(&families[family], member);
+            let stays = stays(&families[family].family, member);
             has_members[family] |= stays;
             stays
         });
@@ -264,20 +270,22 @@ impl Families {
         order.retain_mut(|number| new_members.renumber(number));
         order.shrink_to(2 * order.len());
         by_labels.retain(|number| new_members.renumber(number));
-        by_labels.shrink_to(2 * by_labels.len(), |number| {
-            self.hasher.hash_one(sort_key(families, members, *number))
-        });
+        by_labels.shrink_to(2 * by_labels.len(), |&number| hash(hasher, families, &members[number as usize]));
         by_name.retain(|number| new_families.renumber(number));
-        by_name
-            .shrink_to(2 * by_name.len(), |number| self.hasher.hash_one(&*families[*number as usize].name));
+        by_name.shrink_to(2 * by_name.len(), |&number| families[number as usize].hash);
         new_members
     }
 }
 
 /// Returns the key by which the page is sorted: the name of the member's family, and the member's labels.
-fn sort_key<'a>(families: &'a [Family], members: &'a [Member], number: u32) -> (&'a str, &'a str) {
+fn sort_key<'a>(families: &'a [Hashed], members: &'a [Member], number: u32) -> (&'a str, &'a str) {
     let member = &members[number as usize];
-    (&families[member.family as usize].name, &member.labels)
+    (&families[member.family as usize].family.name, &member.labels)
+}
+
+/// Returns the hash of a member's family and labels.
+fn hash(hasher: &RandomState, families: &[Hashed], member: &Member) -> u64 {
+    hasher.hash_one((families[member.family as usize].hash, &*member.labels))
 }
 
 /// The members of a family in sorted order.

@@ -1,9 +1,11 @@
 //! The running totals that outlive the process.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::admission::{self, Admission};
 use super::families::{Distribution, Family, Member, Total};
@@ -13,8 +15,8 @@ use super::percentile_window::{Part, PercentileWindow};
 use super::placements::{Placed, Placement};
 use super::totals::Totals;
 use crate::model::{
-    Decoder, Encoder, HeldPolicy, InvalidState, NativeHistogram, Policies, Policy, PolicyId, Series,
-    nanoseconds,
+    Decoder, Encoder, HeldPolicy, InvalidState, Kind, NativeHistogram, Policies, Policy, PolicyId, Series,
+    TOUCHED_AT_ONCE, nanoseconds,
 };
 
 /// Decoded totals.
@@ -48,6 +50,8 @@ struct SavedMember {
     policy: u32,
     /// The policy of the HELP text of the family.
     help: u32,
+    /// The number of the family's kind.
+    kind: u8,
     /// In nanoseconds, on the clock of the totals.
     seen: u64,
     /// In seconds since 1970.
@@ -59,7 +63,8 @@ struct SavedMember {
 enum SavedTotal {
     Counter(f64),
     Gauge(f64),
-    Distribution(SavedDistribution),
+    /// Most totals are only a number.
+    Distribution(Box<SavedDistribution>),
 }
 
 /// The saved form of a [`Distribution`].
@@ -110,20 +115,21 @@ impl SavedTotal {
             Total::Distribution(total) => {
                 let Distribution { count, sum, quantiles, window, buckets, native } = &**total;
                 let parts = |window: &PercentileWindow| window.parts.iter().map(SavedPart::new).collect();
-                Self::Distribution(SavedDistribution {
+                Self::Distribution(Box::new(SavedDistribution {
                     count: *count,
                     sum: *sum,
                     quantiles: quantiles.clone(),
                     window: window.as_deref().map(parts),
                     buckets: buckets.to_vec(),
                     native: native.as_deref().map(SavedNative::new),
-                })
+                }))
             }
         }
     }
 
     fn is_valid(&self) -> bool {
-        let Self::Distribution(SavedDistribution { window, native, .. }) = self else { return true };
+        let Self::Distribution(total) = self else { return true };
+        let SavedDistribution { window, native, .. } = &**total;
         let in_window = window.iter().flatten().map(|part| &part.values);
         in_window.chain(native).all(SavedNative::is_valid)
     }
@@ -134,7 +140,7 @@ impl SavedTotal {
             Self::Counter(total) => (family_type == FamilyType::Counter).then_some(Total::Counter(total)),
             Self::Gauge(value) => (family_type == FamilyType::Gauge).then_some(Total::Gauge(value)),
             Self::Distribution(saved) => {
-                let SavedDistribution { count, sum, quantiles, window, buckets, native } = saved;
+                let SavedDistribution { count, sum, quantiles, window, buckets, native } = *saved;
                 let empty = Distribution::new(policy);
                 let is_alike = empty.buckets.len() == buckets.len()
                     && empty.native.is_some() == native.is_some()
@@ -195,7 +201,9 @@ impl<'a> SavedTotals<'a> {
             let member: SavedMember = decoder.take()?;
             let ids = [member.policy, member.help].map(PolicyId::new);
             let is_valid = ids.into_iter().all(|id| policies.has(id)) && member.total.is_valid();
-            if is_valid && member.seen <= clock { Ok(member) } else { Err(InvalidState) }
+            let is_valid =
+                is_valid && usize::from(member.kind) < Kind::VARIANTS.len() && member.seen <= clock;
+            if is_valid { Ok(member) } else { Err(InvalidState) }
         })?;
         let placements = decoder.take_list(|decoder| {
             let placement: SavedPlacement<'_> = decoder.take()?;
@@ -231,16 +239,22 @@ impl Totals {
                 Placement::Quarantined(_) => None,
             })
         };
+        // Members are saved in the order of their first series. So a restart finds both lists in nearly the same order.
         let mut numbers = vec![None; self.families.members().len()];
-        placed().for_each(|(_, number, ..)| numbers[number as usize] = Some(0));
-        // The order of the numbers is the order in which the members came.
-        let saved = numbers.iter_mut().flatten().zip(0..).map(|(number, new)| *number = new).count();
-        encoder.push(&(saved as u32));
-        for (member, _) in self.families.members().iter().zip(&numbers).filter(|(_, number)| number.is_some())
-        {
+        let mut members = Vec::new();
+        for (_, number, ..) in placed() {
+            numbers[number as usize].get_or_insert_with(|| {
+                members.push(number);
+                members.len() as u32 - 1
+            });
+        }
+        encoder.push(&(members.len() as u32));
+        for member in members.into_iter().map(|number| self.families.member(number)) {
+            let family = self.families.family(member.family);
             encoder.push(&SavedMember {
                 policy: member.policy.id().index() as u32,
-                help: self.families.family(member.family).policy.id().index() as u32,
+                help: family.policy.id().index() as u32,
+                kind: family.kind as u8,
                 seen: member.seen,
                 began: member.began,
                 total: SavedTotal::new(&member.total),
@@ -269,65 +283,80 @@ impl Totals {
         let policies = Arc::new(policies);
         self.policies = Arc::clone(&policies);
         self.clock = clock.saturating_add(nanoseconds(downtime));
-        let placements = alive(placements, live);
-        let mut series_of = vec![None; members.len()];
-        placements.iter().for_each(|(series, placement)| {
-            series_of[placement.member as usize].get_or_insert(series);
-        });
-        self.families.reserve(series_of.iter().flatten().count(), names(&placements));
-        let members = members.into_iter().zip(&series_of);
-        let numbers: Vec<_> =
-            members.map(|(member, series)| self.restore_member(member, (*series)?, &policies)).collect();
-        let placed = placements.into_iter().filter_map(|(series, placement)| {
-            let SavedPlacement { member, by_labels, by_series, .. } = placement;
-            let number = numbers[member as usize]?;
-            Some(Placed { series, placement: Placement::Member { number, by_labels, by_series } })
-        });
-        let placed: Vec<_> = placed.collect();
-        // The order of the series is nearly that of the page, which makes sorting fast.
-        self.families.sort_from(placed.iter().filter_map(|placed| placed.placement.member()));
+        self.families.reserve(members.len(), names(&placements));
+        let mut members: Vec<_> = members.into_iter().map(Some).collect();
+        let mut numbers = vec![None; members.len()];
+        let mut placed = Vec::with_capacity(placements.len());
+        let mut live = live.iter().peekable();
+        for placements in placements.chunks(TOUCHED_AT_ONCE) {
+            let revived: Vec<_> = placements
+                .iter()
+                .filter_map(|placement| {
+                    let series = revive(placement.identity, &mut live)?;
+                    let (family, labels) = (self.naming.family(&series), labels(&series).0);
+                    self.families.touch(&family, &labels);
+                    Some((series, placement, family, labels))
+                })
+                .collect();
+            for (series, &SavedPlacement { member, by_labels, by_series, .. }, family, labels) in revived {
+                let number = &mut numbers[member as usize];
+                // The first of a member's series brings it back.
+                if let Some(saved) = members[member as usize].take() {
+                    *number = self.restore_member(saved, &series, (&family, labels), &policies);
+                }
+                if let Some(number) = *number {
+                    placed.push(Placed {
+                        series,
+                        placement: Placement::Member { number, by_labels, by_series },
+                    });
+                }
+            }
+        }
         self.placements.add(placed);
+        self.families.sort();
         self.count_bytes();
         true
     }
 
-    /// Adds a member to the family of one of its series. Returns its number, or `None` if it must begin again.
-    fn restore_member(&mut self, saved: SavedMember, series: &Series, policies: &Policies) -> Option<u32> {
-        let SavedMember { policy, help, seen, began, total } = saved;
+    /// Adds a member to the family of one of its series, with these labels. Returns its number, or `None` if it must begin again.
+    fn restore_member(
+        &mut self,
+        saved: SavedMember,
+        series: &Series,
+        (name, labels): (&str, String),
+        policies: &Policies,
+    ) -> Option<u32> {
+        let SavedMember { policy, help, kind: family_kind, seen, began, total } = saved;
         let (id, kind) = (PolicyId::new(policy), series.kind());
         let policy = policies.get(id);
         let metric_type = FamilyType::of(kind, policy);
         let total = total.restore(metric_type, policy)?;
-        let name = self.naming.family(series);
-        let family =
-            match admission::admit(&self.families, &self.reserved, series, &name, metric_type).ok()? {
-                Admission::Known(number) => number,
-                Admission::New => {
-                    let (name, policy) = (name.into(), HeldPolicy::assigned(PolicyId::new(help)));
-                    self.families.open(Family { name, metric_type, kind, policy, is_leaving: false })
-                }
-            };
-        let (labels, policy) = (labels(series).0.into(), HeldPolicy::assigned(id));
+        let family = match admission::admit(&self.families, &self.reserved, series, name, metric_type).ok()? {
+            Admission::Known(number) => number,
+            Admission::New => {
+                let (name, policy) = (name.into(), HeldPolicy::assigned(PolicyId::new(help)));
+                let kind = Kind::VARIANTS[usize::from(family_kind)];
+                self.families.open(Family { name, metric_type, kind, policy, is_leaving: false })
+            }
+        };
+        let (labels, policy) = (labels.into(), HeldPolicy::assigned(id));
         let member = Member { labels, family, kind, policy, total, seen, is_gone: false, began };
         self.families.join(member).ok()
     }
 }
 
 /// Counts the names of sorted series.
-fn names(placements: &[(Series, SavedPlacement<'_>)]) -> usize {
-    placements.chunk_by(|(a, _), (b, _)| a.name() == b.name()).count()
+fn names(placements: &[SavedPlacement<'_>]) -> usize {
+    let names = placements.iter().map(|placement| Series::name_of(placement.identity));
+    names.clone().zip(names.skip(1)).filter(|(name, next)| name != next).count() + 1
 }
 
-/// Returns the placements of series that are alive or tallyd's own. It shares the texts of live series.
-fn alive<'a>(placements: Vec<SavedPlacement<'a>>, live: &[Series]) -> Vec<(Series, SavedPlacement<'a>)> {
-    let mut live = live.iter().peekable();
-    let alive = |placement: SavedPlacement<'a>| {
-        while live.next_if(|series| series.identity() < placement.identity).is_some() {}
-        let series = match live.peek() {
-            Some(series) if series.identity() == placement.identity => (*series).clone(),
-            _ => Some(Series::from_identity(placement.identity)).filter(Series::is_own)?,
-        };
-        Some((series, placement))
-    };
-    placements.into_iter().filter_map(alive).collect()
+/// Returns the series with this identity if it is alive or tallyd's own. It shares the text of a live series. Calls must
+/// be in sorted order, as `live` is.
+fn revive<'a>(identity: &str, live: &mut Peekable<impl Iterator<Item = &'a Series>>) -> Option<Series> {
+    while live.next_if(|series| series.identity() < identity).is_some() {}
+    match live.peek() {
+        Some(series) if series.identity() == identity => Some((*series).clone()),
+        _ => Some(Series::from_identity(identity)).filter(Series::is_own),
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use fastrand::Rng;
 use parking_lot::Mutex;
 use tallyd::aggregate::AggregationOptions;
-use tallyd::app::state::{Restoring, StateSchedule};
+use tallyd::app::state::{CountsSender, Restoring, StateSchedule};
 use tallyd::export::prometheus::{Naming, Totals};
 use tallyd::export::{Exporter, ExporterQueue};
 use tallyd::flush::{
@@ -41,6 +41,8 @@ pub(super) struct Life {
     forgetful: Worker<Forgetful>,
     page: Worker<Page>,
     saving: Saving,
+    counts: CountsSender,
+    telemetry: Telemetry,
     /// The number of series that were restored.
     restored: u64,
     settings: Settings,
@@ -92,7 +94,7 @@ impl Deliver for Outbox {
             let is_due = state.is_due(*now, is_last);
             of_exporters.iter_mut().for_each(|queue| queue.deliver(snapshot, is_due && !is_last));
             if is_due {
-                state.hand_over(live());
+                state.hand_over(live(), is_last);
             }
         }
     }
@@ -144,6 +146,7 @@ impl Life {
         let mut keeper = StateKeeper::new(file, state_telemetry);
         let state_interval = Duration::from_secs(rng.u64(0..30));
         let state = StateSchedule::new(&mut keeper, state_interval, drops, now);
+        let counts = state.counts();
 
         let machine = Arc::new(Mutex::new(machine));
         let disks = [String::new(), page].map(|file| Arc::new(Mutex::new(Disk { file, fault: None })));
@@ -167,6 +170,8 @@ impl Life {
             forgetful: Worker::new(FORGETFUL, forgetful, forgetful_disk),
             page: Worker::new(PAGE, page, page_disk),
             saving: Saving::new(keeper, state_interval, now),
+            counts,
+            telemetry,
             restored,
             settings,
             begin: now,
@@ -272,7 +277,7 @@ impl Life {
         let is_last = overslept.is_none();
         let is_due = self.saving.is_due(self.ended, is_last);
         if is_due {
-            self.saving.hand_over_series(self.ended, machine.expected.state(now));
+            self.saving.hand_over_series(self.ended, machine.expected.state(now), is_last);
         }
         self.history.push(Interval { snapshot, live, values, settings, is_saved: is_due && !is_last });
     }
@@ -356,6 +361,8 @@ impl Life {
                 let page = self.page.disk.lock().file.clone();
                 world.page.scrape(&page);
             }
+            self.counts.hand_over_last(&self.telemetry);
+            self.saving.hand_over_counts();
             if self.saving.finish(world) && !self.page.is_stalled {
                 let now = CLOCK_ORIGIN + (self.ended - self.begin);
                 world.stopped_with(self.machine.lock().expected.state(now));

@@ -39,8 +39,8 @@ impl PlainState {
 #[derive(Debug, Clone)]
 pub(super) enum Part {
     Series(PlainSeries),
-    /// The drops of sockets. In the simulation, no socket outlives the process.
-    Sockets,
+    /// What was counted. The simulation does not look at it.
+    Counts,
     Totals(PlainTotals),
 }
 
@@ -86,7 +86,7 @@ impl PlainKeeper {
         for part in self.parts.drain(..) {
             match part {
                 Part::Series(series) => state.series = Some(series),
-                Part::Sockets => {}
+                Part::Counts => {}
                 Part::Totals(totals) => state.totals = Some(totals),
             }
         }

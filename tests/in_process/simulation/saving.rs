@@ -36,10 +36,17 @@ impl Saving {
     }
 
     /// Notes what the flush hands over at the end of an interval.
-    pub(super) fn hand_over_series(&mut self, ended: Instant, series: PlainSeries) {
+    pub(super) fn hand_over_series(&mut self, ended: Instant, series: PlainSeries, is_last: bool) {
         self.latest = ended;
         self.plain.hand_over(Part::Series(series));
-        self.plain.hand_over(Part::Sockets);
+        if !is_last {
+            self.hand_over_counts();
+        }
+    }
+
+    /// Notes that the counts were handed over.
+    pub(super) fn hand_over_counts(&mut self) {
+        self.plain.hand_over(Part::Counts);
     }
 
     /// Notes what the exporter of the page hands over.
