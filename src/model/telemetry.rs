@@ -128,8 +128,9 @@ enum Handle {
 impl Handle {
     fn counter(&self) -> Option<&Counter> {
         match self {
-            Handle::Counter(counter) | Handle::Seconds(counter) => Some(counter),
-            Handle::FetchedCounter(FetchedCounter { counter, .. }) => Some(counter),
+            Handle::Counter(counter)
+            | Handle::Seconds(counter)
+            | Handle::FetchedCounter(FetchedCounter { counter, .. }) => Some(counter),
             Handle::Gauge(_) => None,
         }
     }
