@@ -72,7 +72,7 @@ struct Tallyd {
 
 impl Tallyd {
     fn start(held: &[OwnedFd]) -> Self {
-        let mut command = tallyd_with_sockets(held);
+        let mut command = tallyd_with_sockets(held, &[]);
         command.args(SETTINGS.iter().flat_map(|setting| ["--set", setting]));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("tallyd starts");
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());

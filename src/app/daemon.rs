@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::pin::pin;
@@ -227,7 +227,7 @@ impl Pipeline {
     fn start(
         config: &Config,
         mapping: Mapping,
-        held: HeldSockets,
+        mut held: HeldSockets,
         telemetry: &Telemetry,
         threads: &Threads,
     ) -> Result<Self, Failure> {
@@ -236,6 +236,12 @@ impl Pipeline {
         let health = Arc::new(FlushHealth::new(interval));
         let (mut listening, mut serving) = (config.listening(&held.listeners()), config.serving());
         descriptors::limit_connections(descriptors::raise_limit(), &mut listening, &mut serving);
+        let held_endpoint = held.take_endpoint();
+        if held_endpoint.is_some() && serving.is_none() {
+            return Err("the service manager passed a socket for the endpoint, which is off; set \
+                        exporters.prometheus.start_http_server to true, or stop the socket unit"
+                .into());
+        }
         if !mapping.is_empty() {
             tracing::info!(rules = mapping.rules().len(), "mapping rules were read");
         }
@@ -265,7 +271,13 @@ impl Pipeline {
         let (handles, queues) = (Vec::new(), Vec::new());
         let mut exporters = Exporters { memory, telemetry, threads, restoring, keeper, handles, queues };
         let (closed_sender, output_closed) = channel::channel(1);
-        let endpoint = exporters.start(config, serving, &health, reload_sender, closed_sender)?;
+        let endpoint = exporters.start(
+            config,
+            serving.zip(Some(held_endpoint)),
+            &health,
+            reload_sender,
+            closed_sender,
+        )?;
         let Exporters { handles, queues, keeper, restoring, .. } = exporters;
         let state = keeper.map(|keeper| keeper.start(threads)).transpose()?;
         let state = state.zip(state_schedule.as_ref().map(StateSchedule::counts));
@@ -522,7 +534,7 @@ impl Exporters<'_> {
     fn start(
         &mut self,
         config: &Config,
-        serving: Option<ServerOptions>,
+        serving: Option<(ServerOptions, Option<TcpListener>)>,
         health: &Arc<FlushHealth>,
         reload_sender: channel::Sender<ReloadRequest>,
         closed_sender: channel::Sender<()>,
@@ -550,7 +562,7 @@ impl Exporters<'_> {
                 config.textfile_timestamp(),
             ))?;
         }
-        let Some(serving) = serving else { return Ok(None) };
+        let Some((serving, held)) = serving else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
         let mut totals = Totals::new(naming)
             .counted_in(&self.memory)
@@ -558,7 +570,7 @@ impl Exporters<'_> {
         self.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
         let shared = (&self.memory, self.telemetry, self.threads);
-        let endpoint = Endpoint::start(&serving, totals, health, reloads, shared)?;
+        let endpoint = Endpoint::start((&serving, held), totals, health, reloads, shared)?;
         let started = (endpoint.address(), endpoint.protection());
         self.add(endpoint)?;
         Ok(Some(started))

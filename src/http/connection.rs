@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Sleep, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -95,7 +95,7 @@ impl<S: Service> HttpService<S> {
             biased;
             encrypted = handshake(stream, tls) => encrypted,
             () = sleep_until(progress.deadline()) => return CloseReason::HandshakeTimeout,
-            () = stop.requested() => return CloseReason::Stop,
+            () = no_more_requests(&mut stop, &progress) => return CloseReason::Stop,
         };
         match encrypted {
             Ok(stream) => self.serve_http(stream, peer.ip(), progress, stop).await,
@@ -133,7 +133,7 @@ impl<S: Service> HttpService<S> {
                     Err(_) => CloseReason::Broken,
                 },
                 () = deadline(alarm.as_mut(), &progress) => return progress.reason_at_deadline(),
-                () = stop.requested(), if !is_stopping => {
+                () = no_more_requests(&mut stop, &progress), if !is_stopping => {
                     if !progress.is_answering() {
                         return CloseReason::Stop;
                     }
@@ -187,6 +187,12 @@ async fn handshake(
         let is_tls_error = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
         if is_tls_error { CloseReason::BadHandshake } else { CloseReason::Broken }
     })
+}
+
+/// Waits until tallyd stops, and then for a request that may be on its way.
+async fn no_more_requests(stop: &mut Stop, progress: &Progress) {
+    stop.requested().await;
+    sleep(progress.patience_at_stop()).await;
 }
 
 /// Waits until the deadline, which moves with the progress of the connection.

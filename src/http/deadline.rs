@@ -14,6 +14,10 @@ use crate::net::Activity;
 /// Prometheus, one minute, so Prometheus need not reconnect for each scrape.
 const IDLE: Duration = Duration::from_mins(2);
 
+/// The time that a client has for its request after tallyd was told to stop. A client that has just connected sends the
+/// request at once, and would take a closed connection for an error.
+const LAST_REQUEST: Duration = Duration::from_millis(100);
+
 /// The reason for closing a connection. Telemetry shows the names, so they are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, enum_map::Enum, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -115,6 +119,11 @@ impl Progress {
     /// Returns true while a response is being made or sent.
     pub(super) fn is_answering(&self) -> bool {
         matches!(self.stage.get(), Stage::Answering | Stage::Sending)
+    }
+
+    /// Returns how long the connection stays open for a request after tallyd was told to stop.
+    pub(super) fn patience_at_stop(&self) -> Duration {
+        if self.stage.get() == Stage::Reading { LAST_REQUEST } else { Duration::ZERO }
     }
 
     /// Returns the time at which the connection is closed, unless it makes progress before.

@@ -13,7 +13,7 @@ use super::web::{AccessControl, Protection};
 use crate::model::Telemetry;
 use crate::net::{
     AcceptOptions, AcceptThread, BindKeys, ClientKeys, ConnectionCounts, PermittedNetworks, Stopped, Threads,
-    bind_tcp,
+    adopt_tcp, bind_tcp,
 };
 
 /// The address of a server, and the limits for its clients.
@@ -48,22 +48,26 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a thread on which `service` answers requests, and registers the telemetry of the server.
+    /// Starts a thread on which `service` answers requests, and registers the telemetry of the server. It uses the socket
+    /// that the service manager `held`, if there is one. Then clients that connect while no process runs wait for the next.
     ///
     /// # Errors
     ///
     /// Fails if the web configuration file is invalid, the address cannot be used, or the system provides no thread.
     pub(crate) fn start(
         options: &ServerOptions,
+        held: Option<TcpListener>,
         keys: &ServerKeys,
         service: impl Service,
-        telemetry: &Telemetry,
-        threads: &Threads,
+        (telemetry, threads): (&Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let open = |path| AccessControl::open(path, keys.web_config_file, telemetry, threads);
         let access = options.web_config_file.clone().map(open).transpose()?;
         let protection = access.as_ref().map(AccessControl::protection);
-        let socket = bind_tcp(options.address, &keys.bind)?;
+        let socket = match held {
+            Some(socket) => adopt_tcp(socket)?,
+            None => bind_tcp(options.address, &keys.bind)?,
+        };
         let address = socket.local_addr()?;
         let responses = ResponseCounts::register(telemetry);
         let service = HttpService { service, timeout: options.timeout, access, responses };

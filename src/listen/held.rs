@@ -16,7 +16,11 @@ pub(crate) struct HeldSockets {
     pub(super) tcp: Option<TcpListener>,
     pub(super) unix_datagram: Option<UnixDatagram>,
     pub(super) unix_stream: Option<UnixListener>,
+    endpoint: Option<TcpListener>,
 }
+
+/// The name that the service manager gives to the socket of the endpoint (`FileDescriptorName=`).
+const ENDPOINT: &str = "prometheus";
 
 /// A socket of the service manager that tallyd cannot use.
 #[derive(Debug)]
@@ -53,13 +57,18 @@ impl HeldSockets {
     ///
     /// Fails if tallyd cannot read one of the sockets, because what arrives there would be lost.
     pub(crate) fn take() -> Result<Self, HeldSocketError> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
         let mut passed = ListenFd::from_env();
         let mut held = Self::default();
         for index in 0..passed.len() {
+            let is_endpoint = names.next() == Some(ENDPOINT);
             if let Ok(Some(socket)) = passed.take_udp_socket(index) {
                 held.udp.push(socket);
             } else if let Ok(Some(socket)) = passed.take_tcp_listener(index) {
-                put(&mut held.tcp, socket, "tcp")?;
+                let (place, name) =
+                    if is_endpoint { (&mut held.endpoint, ENDPOINT) } else { (&mut held.tcp, "tcp") };
+                put(place, socket, name)?;
             } else if let Ok(Some(socket)) = passed.take_unix_datagram(index) {
                 put(&mut held.unix_datagram, socket, "unix_datagram")?;
             } else if let Ok(Some(socket)) = passed.take_unix_listener(index) {
@@ -71,9 +80,14 @@ impl HeldSockets {
         Ok(held)
     }
 
+    /// Takes the socket of the endpoint.
+    pub(crate) fn take_endpoint(&mut self) -> Option<TcpListener> {
+        self.endpoint.take()
+    }
+
     /// Returns the names of the listeners that these sockets serve.
     pub(crate) fn listeners(&self) -> Vec<&'static str> {
-        let Self { udp, tcp, unix_datagram, unix_stream } = self;
+        let Self { udp, tcp, unix_datagram, unix_stream, endpoint: _ } = self;
         let listeners = [
             ("udp", !udp.is_empty()),
             ("tcp", tcp.is_some()),

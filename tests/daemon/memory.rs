@@ -15,6 +15,9 @@ use tempfile::TempDir;
 const MAX: u64 = 128 << 20;
 const MAX_SETTING: &str = "memory.max=128MiB";
 
+/// The setting for an interval that ends many times during an attack. By default, it ends at the stop.
+const FLUSHES: &str = "flush.interval=1s";
+
 impl Outcome {
     /// Returns the number of samples that were refused because the memory was used up.
     fn refused(&self) -> f64 {
@@ -43,7 +46,6 @@ impl Attack {
         let textfile = format!("exporters.textfile.path={}", directory.path().join("tallyd.prom").display());
         let all = [
             MAX_SETTING,
-            "flush.interval=1s",
             "listeners.udp.enabled=false",
             "listeners.unix_datagram.enabled=true",
             &listener,
@@ -100,7 +102,7 @@ impl Attack {
 
 #[test]
 fn million_names_take_no_more_than_the_memory_and_idle_ones_give_way() {
-    let mut attack = Attack::start(&HTTP);
+    let mut attack = Attack::start(&[&HTTP[..], &[FLUSHES]].concat());
     for kind in ["c", "ms", "g", "s"] {
         attack.send((0..250_000).map(|n| format!("service.endpoint_{n:07}.requests:1|{kind}")));
     }
@@ -124,14 +126,14 @@ fn million_names_take_no_more_than_the_memory_and_idle_ones_give_way() {
 
 #[test]
 fn names_of_60_kilobytes_take_no_more_than_the_memory() {
-    let mut attack = Attack::start(&["aggregation.max_name=64KiB"]);
+    let mut attack = Attack::start(&["aggregation.max_name=64KiB", FLUSHES]);
     attack.send((0..5000).map(|n| format!("{}{n}:1|c", "x".repeat(60_000))));
     assert!(attack.finish().refused() > 0.0);
 }
 
 #[test]
 fn wide_histograms_take_no_more_than_the_memory() {
-    let mut attack = Attack::start(&["aggregation.digits=4", "flush.interval=10s"]);
+    let mut attack = Attack::start(&["aggregation.digits=4"]);
     let mut random = fastrand::Rng::with_seed(1);
     attack.send((0..600_000).map(|n| {
         let magnitude = 10_f64.powf(random.f64() * 28.0 - 9.0);
@@ -143,7 +145,7 @@ fn wide_histograms_take_no_more_than_the_memory() {
 
 #[test]
 fn large_sets_take_no_more_than_the_memory() {
-    let mut attack = Attack::start(&["flush.interval=10s"]);
+    let mut attack = Attack::start(&[]);
     attack.send((0..500_000).map(|n| format!("large:{n}|s")));
     attack.send((0..500_000).map(|n| format!("many.{}:{n}|s", n % 10_000)));
     let members = attack.finish().page.value("large", &[]).unwrap();
@@ -152,7 +154,7 @@ fn large_sets_take_no_more_than_the_memory() {
 
 #[test]
 fn slow_scrapers_are_refused_beyond_the_memory_for_pages() {
-    let mut attack = Attack::start(&HTTP);
+    let mut attack = Attack::start(&[&HTTP[..], &[FLUSHES]].concat());
     let address = attack.daemon.http_address();
     let lines = || (0..50_000).map(|n| format!("service.endpoint_{n:07}.requests:1|c"));
     let is_refused = || {
@@ -183,7 +185,8 @@ fn slow_scrapers_are_refused_beyond_the_memory_for_pages() {
 
 #[test]
 fn reloads_leave_nothing_in_memory() {
-    let mut attack = Attack::start(&[&HTTP[..], &["exporters.prometheus.enable_reload=true"]].concat());
+    let mut attack =
+        Attack::start(&[&HTTP[..], &["exporters.prometheus.enable_reload=true", FLUSHES]].concat());
     let address = attack.daemon.http_address();
     for round in 0..300 {
         attack.send((0..100).map(|n| format!("a{n}:{round}|ms")));

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockRef, Socket, Type};
-use tallyd_harness::Daemon;
 use tallyd_harness::meanwhile::{Sent, SetOnDrop, send_paced};
 use tallyd_harness::process::{stderr, tallyd_with_sockets};
+use tallyd_harness::{Daemon, scraped};
 
 /// The memory that the kernel counts for a small datagram.
 const DATAGRAM_BYTES: usize = 832;
@@ -61,6 +61,52 @@ fn restarts_lose_nothing_if_the_service_manager_holds_the_socket() {
     recorded += last.stop().sum("meanwhile", "value");
     assert_eq!(sent.errors, 0);
     assert_eq!(recorded, sent.datagrams as f64);
+}
+
+#[test]
+fn no_scrape_fails_during_restarts_if_the_service_manager_holds_the_socket_of_the_endpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = format!("state.path={}", directory.path().join("state").display());
+    let settings = ["exporters.prometheus.start_http_server=true", &state];
+    let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let endpoint = [OwnedFd::from(endpoint)];
+    let start = || Daemon::start_with_all_sockets(&[], &endpoint, &settings);
+    let (mut daemon, finished) = (start(), AtomicBool::new(false));
+    assert_eq!(daemon.http_address(), address);
+    thread::scope(|scope| {
+        let scraper = scope.spawn(|| {
+            let mut totals = Vec::new();
+            while !finished.load(Ordering::Relaxed) {
+                totals.push(scraped::scrape(address).value("c_total", &[]).unwrap_or_default());
+            }
+            totals
+        });
+        let guard = SetOnDrop(&finished);
+        for _ in 0..4 {
+            daemon.send("c:1|c");
+            assert!(daemon.stop().status.success());
+            daemon = start();
+        }
+        scraped::wait_for_value(address, "c_total", 4.0);
+        drop(guard);
+        let totals = scraper.join().unwrap();
+        assert!(totals.is_sorted() && totals.contains(&4.0), "{totals:?}");
+    });
+}
+
+#[test]
+fn a_held_socket_of_an_endpoint_that_is_off_is_refused() {
+    let endpoint = OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+    let output =
+        tallyd_with_sockets(&[], &[endpoint]).args(["--set", "listeners.udp.bind=127.0.0.1:0"]).output();
+    let output = output.unwrap();
+    assert!(!output.status.success());
+    assert!(
+        stderr(&output).contains("set exporters.prometheus.start_http_server to true"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -162,7 +208,7 @@ fn descriptors_that_tallyd_cannot_read_are_refused() {
         (vec![tcp(), file()], "file descriptor 2 of the service manager is not a socket"),
         (vec![tcp(), tcp()], "the service manager passed two sockets for tcp"),
     ] {
-        let output = tallyd_with_sockets(&sockets).output().unwrap();
+        let output = tallyd_with_sockets(&sockets, &[]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr(&output).contains(problem), "{}", stderr(&output));
     }

@@ -56,7 +56,12 @@ impl Daemon {
 
     /// Starts tallyd as systemd does if a socket unit has these sockets. The caller holds the sockets, too.
     pub fn start_with_sockets(sockets: &[OwnedFd], settings: &[&str]) -> Self {
-        let command = tallyd_with_sockets(sockets);
+        Self::start_with_all_sockets(sockets, &[], settings)
+    }
+
+    /// Starts tallyd with sockets of its listeners and of its endpoint that the service manager holds.
+    pub fn start_with_all_sockets(sockets: &[OwnedFd], endpoint: &[OwnedFd], settings: &[&str]) -> Self {
+        let command = tallyd_with_sockets(sockets, endpoint);
         let interval = format!("flush.interval={}s", longest_interval());
         Self::launch(command, &[&[interval.as_str()], settings].concat())
     }

@@ -43,13 +43,16 @@ pub fn tallyd_command() -> Command {
 /// The first file descriptor that systemd passes (`SD_LISTEN_FDS_START`).
 const FIRST_PASSED: i32 = 3;
 
-/// Returns a command that runs tallyd with these sockets, as systemd does for a socket unit.
-pub fn tallyd_with_sockets(sockets: &[OwnedFd]) -> Command {
+/// Returns a command that runs tallyd with these sockets, as systemd does for a socket unit. The unit of the last ones, if
+/// any, has the name of the endpoint.
+pub fn tallyd_with_sockets(sockets: &[OwnedFd], endpoint: &[OwnedFd]) -> Command {
     // Only the process itself knows its id.
     let mut command = Command::new("sh");
     command.args(["-c", "export LISTEN_PID=$$; exec \"$@\"", "sh", &tallyd_path()]);
-    command.env("LISTEN_FDS", sockets.len().to_string());
-    let mappings = sockets.iter().zip(FIRST_PASSED..).map(|(socket, child_fd)| {
+    let names = [vec!["tallyd.socket"; sockets.len()], vec!["prometheus"; endpoint.len()]].concat();
+    command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    let sockets = sockets.iter().chain(endpoint);
+    let mappings = sockets.zip(FIRST_PASSED..).map(|(socket, child_fd)| {
         let parent_fd = socket.try_clone().unwrap();
         FdMapping { parent_fd, child_fd }
     });

@@ -59,16 +59,20 @@ fn unit_files_are_valid_and_confine_tallyd() {
     // The unit names the installed binary, which must exist.
     let unit = fs::read_to_string("systemd/tallyd.service").unwrap();
     let unit = unit.replace("/usr/local/bin/tallyd", &tallyd_path());
-    let [service, socket] = ["tallyd.service", "tallyd.socket"].map(|name| directory.path().join(name));
+    let service = directory.path().join("tallyd.service");
     fs::write(&service, unit).unwrap();
-    fs::copy("systemd/tallyd.socket", &socket).unwrap();
+    let sockets = ["tallyd.socket", "tallyd-prometheus.socket"].map(|name| {
+        let path = directory.path().join(name);
+        fs::copy(Path::new("systemd").join(name), &path).unwrap();
+        path
+    });
     let analyze = |arguments: &[&str], path: &Path| {
         let output = Command::new("systemd-analyze").args(arguments).arg(path).output().unwrap();
         (output.status.success(), format!("{}{}", stdout(&output), stderr(&output)))
     };
-    for unit in [&service, &socket] {
+    for unit in sockets.iter().chain([&service]) {
         let (is_valid, said) = analyze(&["verify"], unit);
-        assert!(is_valid && !said.contains("tallyd."), "{said}");
+        assert!(is_valid && !said.contains("tallyd"), "{said}");
     }
     // The limit is an exposure of 1.5 of 10.
     let (is_confined, said) = analyze(&["security", "--offline=true", "--threshold=15"], &service);

@@ -12,7 +12,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,14 +103,15 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Starts to serve `totals`, to which every exported snapshot is added. With `reload_requests`, clients may request
+    /// Starts to serve `totals`, to which every exported snapshot is added, on the socket that the service manager `held`
+    /// or on its own. With `reload_requests`, clients may request
     /// a reload of the configuration.
     ///
     /// # Errors
     ///
     /// Fails if the web configuration file is invalid, the address cannot be used, or the system provides no thread.
     pub(crate) fn start(
-        options: &ServerOptions,
+        (options, held): (&ServerOptions, Option<TcpListener>),
         totals: Totals,
         health: Arc<dyn Health>,
         reload_requests: Option<mpsc::Sender<ReloadRequest>>,
@@ -127,7 +128,7 @@ impl Endpoint {
             scrape_interval: Arc::clone(&scrape_interval),
             reload_requests,
         };
-        let server = Server::start(options, &KEYS, service, telemetry, threads)?;
+        let server = Server::start(options, held, &KEYS, service, (telemetry, threads))?;
         Ok(Self {
             address: server.address(),
             protection: server.protection(),
@@ -328,7 +329,7 @@ mod tests {
         let totals = Totals::new(Naming::Prometheus);
         let endpoint = {
             let shared = (&Memory::default(), &telemetry, &threads);
-            Endpoint::start(&options, totals, Arc::new(Unhealthy), None, shared).unwrap()
+            Endpoint::start((&options, None), totals, Arc::new(Unhealthy), None, shared).unwrap()
         };
         endpoint.cache.add(&Rows::default().into());
         for path in ["healthy", "ready"] {
