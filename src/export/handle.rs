@@ -72,6 +72,7 @@ impl ExporterQueue {
             quarantined: telemetry.counters("series_quarantined", &tags, "reason"),
             merged: telemetry.counters("series_merged", &tags, "by"),
             absorbed: telemetry.counter("increases_absorbed", &tags),
+            windows_dropped: telemetry.counter("percentile_windows_dropped", &tags),
         };
         let queue = Self {
             name,
@@ -254,6 +255,7 @@ pub struct ExporterThread<E> {
     quarantined: EnumMap<QuarantineReason, Counter>,
     merged: EnumMap<MergeReason, Counter>,
     absorbed: Counter,
+    windows_dropped: Counter,
 }
 
 impl<E: Exporter> ExporterThread<E> {
@@ -338,8 +340,10 @@ impl<E: Exporter> ExporterThread<E> {
         }
     }
 
-    fn count(&self, ExportOutcome { quarantined, merged, absorbed }: ExportOutcome) {
+    fn count(&self, outcome: ExportOutcome) {
+        let ExportOutcome { quarantined, merged, absorbed, windows_dropped } = outcome;
         self.absorbed.add(absorbed);
+        self.windows_dropped.add(windows_dropped);
         quarantined.into_iter().for_each(|(reason, rows)| self.quarantined[reason].add(rows));
         merged.into_iter().for_each(|(reason, rows)| self.merged[reason].add(rows));
     }

@@ -12,6 +12,8 @@ pub struct ExportOutcome {
     pub merged: EnumMap<MergeReason, u64>,
     /// Rows that changed no running total, because the total is too large.
     pub absorbed: u64,
+    /// Rows whose percentiles cover only the latest interval, because the memory for series has no room for a window.
+    pub windows_dropped: u64,
 }
 
 /// The reason why a row of a snapshot is not on the Prometheus page.

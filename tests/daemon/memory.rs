@@ -1,5 +1,6 @@
 //! Tests that tallyd keeps within its memory, and accounts for what it refuses, whatever is sent, scraped or reloaded.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -76,17 +77,24 @@ impl Attack {
         }
     }
 
+    /// Returns the number of percentile windows that the latest page says were dropped.
+    fn dropped_windows(&self) -> f64 {
+        let dropped = ("tallyd_percentile_windows_dropped_total", [("exporter", "textfile")]);
+        read_page(&self.directory).value(dropped.0, &dropped.1).unwrap_or_default()
+    }
+
     /// Stops tallyd. Checks its memory, and that every sample was recorded or refused.
     fn finish(self) -> Outcome {
         self.check_memory();
-        let log = self.daemon.stop().log;
-        let page = Page::parse(&fs::read_to_string(self.directory.path().join("tallyd.prom")).unwrap());
+        let Self { daemon, sent, directory, .. } = self;
+        let log = daemon.stop().log;
+        let page = read_page(&directory);
         let total = |name: &str| {
             let of_name = page.0.iter().filter(|((series, _), _)| series == name);
             of_name.map(|(_, value)| value).sum::<f64>()
         };
         let accounted = total("tallyd_samples_total") + total("tallyd_series_refused_total");
-        assert_eq!(accounted, self.sent as f64, "{log}");
+        assert_eq!(accounted, sent as f64, "{log}");
         Outcome { page, log }
     }
 
@@ -98,6 +106,11 @@ impl Attack {
         println!("peak: {kilobytes} kB");
         assert!(kilobytes << 10 <= MAX * 115 / 100, "{kilobytes} kB");
     }
+}
+
+/// Reads the text file, which is empty before the first interval ends.
+fn read_page(directory: &TempDir) -> Page {
+    Page::parse(&fs::read_to_string(directory.path().join("tallyd.prom")).unwrap_or_default())
 }
 
 #[test]
@@ -141,6 +154,27 @@ fn wide_histograms_take_no_more_than_the_memory() {
         format!("t{}:{sign}{magnitude:e}|ms", n % 200)
     }));
     assert!(attack.finish().refused() > 0.0);
+}
+
+#[test]
+fn percentile_windows_give_way_at_the_memory_for_series() {
+    const SERIES: u64 = 2000;
+    const VALUES: u64 = 200;
+    let settings = ["aggregation.digits=3", "exporters.prometheus.percentile_window=1h", FLUSHES];
+    let mut attack = Attack::start(&settings);
+    let mut random = fastrand::Rng::with_seed(1);
+    // All intervals of the next minutes share a histogram, and each brings values in new buckets.
+    wait_until(|| {
+        attack.send((0..SERIES).map(|n| {
+            let mut line = format!("t{n}");
+            (0..VALUES).for_each(|_| _ = write!(line, ":{}", 10_f64.powf(4.0 * random.f64())));
+            line + "|ms"
+        }));
+        attack.sent += SERIES * (VALUES - 1);
+        attack.dropped_windows() > 0.0
+    });
+    let outcome = attack.finish();
+    assert!(outcome.log.contains("percentiles cover only the latest interval"), "{}", outcome.log);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::placements::{Placed, Placement, Placements};
 use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
     Claim, Exposition, HeldPolicy, Kind, MILLISECONDS, Memory, MemoryPart, Named, Policies, Policy, PolicyId,
-    Row, Series, Snapshot, Statistics, Summary, Value, WarnOnce, absorbs, nanoseconds,
+    Repeated, Row, Series, Snapshot, Statistics, Summary, Thinned, Value, WarnOnce, absorbs, nanoseconds,
 };
 use crate::text::visible::shortened;
 
@@ -42,8 +42,12 @@ pub struct Totals {
     shortest_window: Option<Duration>,
     /// The memory that distributions take, in bytes, besides what every series takes.
     distribution_bytes: usize,
-    /// Accounts for them.
+    /// The memory beyond which no percentile window grows, in bytes.
+    max_distribution_bytes: usize,
+    memory: Memory,
+    /// Accounts for the memory of distributions.
     claim: Claim,
+    windows_dropped: Thinned,
 }
 
 impl Totals {
@@ -64,13 +68,17 @@ impl Totals {
             named_as_absorbing: WarnOnce::default(),
             shortest_window: None,
             distribution_bytes: 0,
+            max_distribution_bytes: usize::MAX,
+            memory: Memory::default(),
             claim: Memory::default().claim(MemoryPart::Series, 0),
+            windows_dropped: Thinned::default(),
         }
     }
 
     /// Counts the memory of the totals in `memory`.
     #[must_use]
     pub(crate) fn counted_in(mut self, memory: &Memory) -> Self {
+        self.memory = memory.clone();
         self.claim = memory.claim(MemoryPart::Series, 0);
         self
     }
@@ -96,6 +104,7 @@ impl Totals {
         if !Arc::ptr_eq(&self.policies, &snapshot.policies) {
             self.change_rules(snapshot);
         }
+        self.max_distribution_bytes = self.claim.bytes().saturating_add(self.memory.room(MemoryPart::Series));
         let mut outcome = ExportOutcome::default();
         let placements = mem::take(&mut self.placements);
         let mut walk = placements.walk();
@@ -133,6 +142,12 @@ impl Totals {
         self.claim.resize(self.distribution_bytes);
         // `tallyd.increases_absorbed` counts the others.
         _ = self.named_as_absorbing.end_snapshot();
+        if let Some(Repeated { amount, .. }) = self.windows_dropped.round(outcome.windows_dropped) {
+            tracing::warn!(
+                series = amount,
+                "percentiles cover only the latest interval, because the memory for series is used up; raise memory.max, or shorten percentile_window"
+            );
+        }
         let not_logged = self.named_as_kept_off.end_snapshot();
         if not_logged > 0 {
             tracing::warn!(
@@ -286,8 +301,10 @@ impl Totals {
                     self.shortest_window =
                         Some(self.shortest_window.map_or(window, |other| other.min(window)));
                 }
+                let has_room = self.distribution_bytes < self.max_distribution_bytes;
+                outcome.windows_dropped += u64::from(!policy.percentile_window.is_zero() && !has_room);
                 match new_native {
-                    Some(values) if !policy.percentile_window.is_zero() => {
+                    Some(values) if !policy.percentile_window.is_zero() && has_room => {
                         let window = window.get_or_insert_default();
                         let extremes = summary.min / divisor..=summary.max / divisor;
                         let max_buckets = policy.statistics.native.map_or(0, |native| native.max_buckets);

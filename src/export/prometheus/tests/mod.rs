@@ -67,7 +67,7 @@ pub(super) fn add_live(
         policies,
         ..Rows::new(Arc::new(series), Arc::new(ids), values).into()
     };
-    let ExportOutcome { quarantined, merged, absorbed } = totals.add(&snapshot);
+    let ExportOutcome { quarantined, merged, absorbed, .. } = totals.add(&snapshot);
     let quarantined = quarantined.into_iter().map(|(reason, count)| (reason.name(), count));
     let merged = merged.into_iter().map(|(reason, count)| (reason.name(), count));
     quarantined.chain(merged).chain([("absorbed", absorbed)]).filter(|&(_, count)| count > 0).collect()
