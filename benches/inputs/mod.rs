@@ -4,6 +4,7 @@
 use std::hint::black_box;
 
 use tallyd::aggregate::{Datagram, Shard};
+use tallyd::model::Origin;
 
 use crate::traffic::{BATCH, LINES_PER_DATAGRAM, shuffled_passes};
 
@@ -58,7 +59,8 @@ const fn of_200k(name: &'static str, line: fn(usize, usize) -> String) -> Input 
 /// Records datagrams in batches, as a receiver does.
 pub(crate) fn record(shard: &mut Shard, datagrams: &[String]) {
     for batch in datagrams.chunks(BATCH) {
-        shard.record_all(batch.iter().map(|datagram| Datagram::complete(black_box(datagram.as_bytes()))));
+        let datagrams = batch.iter().map(|datagram| Datagram::complete(black_box(datagram.as_bytes())));
+        shard.record_all(datagrams, &Origin::default());
     }
 }
 

@@ -9,6 +9,7 @@ use super::counts::{ExcessNames, IngestCounts};
 use super::distribution::Distribution;
 use super::events::Events;
 use super::members::Members;
+use super::rejected::RejectedLines;
 use super::value_buffers::{Supplies, ValueBuffers};
 use crate::model::MILLISECONDS;
 use crate::resolve::{AggregateKind, Excess, NewSlot};
@@ -25,6 +26,7 @@ pub(crate) struct Columns {
     pub(crate) counts: IngestCounts,
     pub(crate) excess: EnumMap<Excess, ExcessNames>,
     pub(crate) absorbed: Absorbed,
+    pub(crate) rejected: RejectedLines,
 }
 
 /// Memory that the flush returns to the shard for reuse.
@@ -72,6 +74,7 @@ impl Columns {
             counts: IngestCounts::default(),
             excess: EnumMap::default(),
             absorbed: Absorbed::default(),
+            rejected: RejectedLines::default(),
         }
     }
 

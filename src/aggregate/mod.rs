@@ -21,6 +21,7 @@ mod gauges;
 mod histogram;
 mod layout;
 mod members;
+mod rejected;
 mod shard;
 mod summarizer;
 mod value_buffers;

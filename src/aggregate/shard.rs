@@ -11,7 +11,7 @@ use super::columns::{Columns, Lengths, Recycled};
 use super::counts::IngestCounts;
 use super::gauges::{FIRST_INTERVAL, Gauges};
 use crate::mapping::Mapping;
-use crate::model::{Kind, MemoryPart, SERVICE_CHECK, finite};
+use crate::model::{Kind, MemoryPart, Origin, Origins, SERVICE_CHECK, finite};
 use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
@@ -133,16 +133,20 @@ impl Shard {
         }
     }
 
-    /// Records all lines of a complete datagram and counts each of them.
+    /// Records all lines of a complete datagram of unknown origin, and counts each of them.
     pub fn record(&mut self, datagram: &[u8]) {
-        self.record_all([Datagram::complete(datagram)]);
+        self.record_all([Datagram::complete(datagram)], &Origin::default());
     }
 
     /// Records all lines of datagrams and counts each of them.
     ///
     /// If a datagram is truncated, this records its complete lines. It drops the last line, which may be incomplete, and
     /// counts what is lost: the bytes, and a line, because the number of lost lines is unknown.
-    pub fn record_all<'a>(&mut self, datagrams: impl IntoIterator<Item = Datagram<'a>>) {
+    pub fn record_all<'a>(
+        &mut self,
+        datagrams: impl IntoIterator<Item = Datagram<'a>>,
+        origins: &dyn Origins,
+    ) {
         let mut pending = PendingLines::NONE;
         for Datagram { mut bytes, length } in datagrams {
             let counts = &mut self.columns.counts;
@@ -154,9 +158,9 @@ impl Shard {
             }
             counts.datagrams += 1;
             counts.bytes += bytes.len() as u64;
-            self.add_lines(bytes, &mut pending);
+            self.add_lines(bytes, &mut pending, origins);
         }
-        self.record_pending(&mut pending);
+        self.record_pending(&mut pending, origins);
     }
 
     /// Counts bytes that were read from a stream.
@@ -165,9 +169,10 @@ impl Shard {
     }
 
     /// Counts a line that the receiver rejects before it has read all of it.
-    pub fn reject(&mut self, reason: RejectReason) {
+    pub fn reject(&mut self, reason: RejectReason, origin: Origin) {
         self.columns.counts.lines += 1;
         self.columns.counts.rejected[reason] += 1;
+        self.columns.rejected.add_rejected(reason, &[], 0, origin);
     }
 
     /// Counts a line that lost its end. It does not count in `lines`, because its meaning is unknown.
@@ -182,30 +187,30 @@ impl Shard {
     }
 
     /// Records complete lines. The caller counts their bytes.
-    pub fn record_lines(&mut self, lines: &[u8]) {
+    pub fn record_lines(&mut self, lines: &[u8], origins: &dyn Origins) {
         let mut pending = PendingLines::NONE;
-        self.add_lines(lines, &mut pending);
-        self.record_pending(&mut pending);
+        self.add_lines(lines, &mut pending, origins);
+        self.record_pending(&mut pending, origins);
     }
 
     /// Splits and hashes lines, and records them whenever there are enough.
     #[inline(always)]
-    fn add_lines<'a>(&mut self, lines: &'a [u8], pending: &mut PendingLines<'a>) {
+    fn add_lines<'a>(&mut self, lines: &'a [u8], pending: &mut PendingLines<'a>, origins: &dyn Origins) {
         for line in SplitLines::new(lines) {
             pending.lines[pending.count] = (line, self.resolver.hash(line));
             pending.count += 1;
             if pending.count == AHEAD {
-                self.record_pending(pending);
+                self.record_pending(pending, origins);
             }
         }
     }
 
     /// Records the pending lines.
-    fn record_pending(&mut self, pending: &mut PendingLines<'_>) {
+    fn record_pending(&mut self, pending: &mut PendingLines<'_>, origins: &dyn Origins) {
         let lines = &pending.lines[..pending.count];
         self.read_ahead(lines);
         for &(line, hash) in lines {
-            self.record_line(line, hash);
+            self.record_line(line, hash, origins);
         }
         pending.count = 0;
     }
@@ -241,10 +246,10 @@ impl Shard {
     }
 
     #[inline(always)]
-    fn record_line(&mut self, line: SplitLine<'_>, hash: u32) {
+    fn record_line(&mut self, line: SplitLine<'_>, hash: u32, origins: &dyn Origins) {
         self.columns.counts.lines += 1;
         if self.record_known(line, hash).is_none() {
-            self.record_unknown(line);
+            self.record_unknown(line, origins);
         }
     }
 
@@ -341,20 +346,25 @@ impl Shard {
 
     /// Parses a line and records its content. This is the general path.
     #[cold]
-    fn record_unknown(&mut self, line: SplitLine<'_>) {
+    fn record_unknown(&mut self, line: SplitLine<'_>, origins: &dyn Origins) {
         match protocol::parse(line.line, self.shared.options.dialects) {
-            Ok(Line::Metric(metric)) => self.record_metric(line, &metric),
+            Ok(Line::Metric(metric)) => self.record_metric(line, &metric, origins),
             Ok(Line::Event(event)) => self.record_event(line.line, &event),
-            Ok(Line::ServiceCheck(check)) => self.record_check(&check),
-            Err(error) => self.columns.counts.rejected[error.reason()] += 1,
+            Ok(Line::ServiceCheck(check)) => self.record_check(line.line, &check, origins),
+            Err(error) => {
+                let Columns { counts, rejected, .. } = &mut self.columns;
+                counts.rejected[error.reason()] += 1;
+                rejected.add_rejected(error.reason(), line.line, error.offset(), origins.of(line.line));
+            }
         }
     }
 
-    fn record_metric(&mut self, line: SplitLine<'_>, metric: &Metric<'_>) {
+    fn record_metric(&mut self, line: SplitLine<'_>, metric: &Metric<'_>, origins: &dyn Origins) {
         self.count_notes(metric.notes());
         // A line may hold thousands of samples, so it is resolved once per kind, not once per sample.
         let mut resolved: EnumMap<Kind, Option<_>> = EnumMap::default();
         let mut excess = EnumMap::default();
+        let mut refused = None;
         for sample in metric.samples() {
             let resolved = resolved[sample.kind].get_or_insert_with(|| self.resolve(line, metric, &sample));
             match *resolved {
@@ -366,12 +376,14 @@ impl Shard {
                 }
                 Err(reason) => {
                     self.columns.counts.refused[reason] += 1;
+                    refused = Some(reason);
                     if let Some(refused) = reason.excess() {
                         excess[refused] += 1;
                     }
                 }
             }
         }
+        self.keep_refused(refused, line.line, origins);
         for (excess, samples) in excess.into_iter().filter(|&(_, samples)| samples > 0) {
             let name = match excess {
                 // A rule with a limit can give each line another name, but has one overflow series.
@@ -413,7 +425,7 @@ impl Shard {
         counts.events_dropped += u64::from(!is_kept);
     }
 
-    fn record_check(&mut self, check: &ServiceCheck<'_>) {
+    fn record_check(&mut self, line: &[u8], check: &ServiceCheck<'_>, origins: &dyn Origins) {
         self.count_notes(check.notes);
         match self.resolver.resolve_check(&self.shared.registry, check) {
             Ok((gauge, overflow)) => {
@@ -425,10 +437,18 @@ impl Shard {
             }
             Err(reason) => {
                 self.columns.counts.refused[reason] += 1;
+                self.keep_refused(Some(reason), line, origins);
                 if let Some(excess) = reason.excess() {
                     self.columns.excess[excess].add(SERVICE_CHECK.into(), 1);
                 }
             }
+        }
+    }
+
+    /// Keeps a line if one of its samples was refused, unless the operator wants a rule to drop it.
+    fn keep_refused(&mut self, reason: Option<RefuseReason>, line: &[u8], origins: &dyn Origins) {
+        if let Some(reason) = reason.filter(|reason| *reason != RefuseReason::MappingDrop) {
+            self.columns.rejected.add_refused(reason, line, origins.of(line));
         }
     }
 

@@ -15,7 +15,7 @@ use crate::export::prometheus::Totals;
 use crate::export::{MergeReason, QuarantineReason};
 use crate::flush::{Aggregator, ReloadableSettings};
 use crate::mapping::Mapping;
-use crate::model::{Named, Telemetry, Value};
+use crate::model::{Named, Origin, Telemetry, Value};
 use crate::protocol::{self, Dialects, Line};
 use crate::text::visible::visible;
 
@@ -47,7 +47,7 @@ pub(super) fn report(config: &Config, mapping: Mapping, mut input: impl Read) ->
     let dialects = options.dialects;
     let mut aggregator = Aggregator::new(options, settings, Telemetry::default());
     let shard = aggregator.add_shard();
-    shard.lock().record_lines(&lines);
+    shard.lock().record_lines(&lines, &Origin::default());
     let results = aggregator.end_interval(Duration::ZERO);
     let mut text = summary(&results.counts);
     let is_any_rejected = push_rejected(&mut text, &lines, dialects);

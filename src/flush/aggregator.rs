@@ -1,5 +1,6 @@
 //! Ends intervals: rotates all shards at one moment, and merges what they recorded.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +21,8 @@ use crate::aggregate::{
 };
 use crate::mapping::Mapping;
 use crate::model::{
-    Event, HeldPolicy, Kind, Overview, Policies, PolicyId, Rows, Series, Snapshot, Telemetry, Value,
+    Event, HeldPolicy, Kind, Overview, Policies, PolicyId, RejectedLine, Rows, Series, Snapshot, Telemetry,
+    Value,
 };
 use crate::resolve::{AggregateKind, Excess, Limits, Usage};
 
@@ -118,6 +120,8 @@ pub struct IntervalResults {
     pub events: Vec<Event>,
     /// The counts of the interval's datagrams, lines and samples.
     pub counts: IngestCounts,
+    /// The latest lines that were not recorded, by reason.
+    pub rejected: Vec<RejectedLine>,
     /// The metric names with the most samples beyond a limit.
     pub excess: EnumMap<Excess, ExcessNames>,
     /// The names with the most series.
@@ -132,8 +136,8 @@ impl IntervalResults {
     /// Returns the snapshot of an interval that ended at `time` and was `interval` long.
     #[must_use]
     pub fn into_snapshot(self, time: SystemTime, interval: Duration) -> Snapshot {
-        let Self { rows, policies, events, overview, .. } = self;
-        Snapshot { time, interval, policies, rows, events, overview }
+        let Self { rows, policies, events, rejected, overview, .. } = self;
+        Snapshot { time, interval, policies, rows, events, rejected, overview }
     }
 }
 
@@ -386,7 +390,9 @@ impl Aggregator {
         let event_bytes: usize = events.iter().map(Event::bytes).sum();
         let rows = Rows::new(series, ids, values)
             .counted_in(&self.shared.options.memory, summary_bytes + event_bytes);
-        (IntervalResults { rows, policies, events, counts, excess, top, absorbed, overview }, idle)
+        let rejected = columns.iter_mut().flat_map(|columns| mem::take(&mut columns.rejected).into_lines());
+        let rejected = rejected.collect();
+        (IntervalResults { rows, policies, events, counts, rejected, excess, top, absorbed, overview }, idle)
     }
 
     /// Fills in the values that are reported for series without samples, and adds these series to `idle`. Returns the

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use enum_map::EnumMap;
+
 use super::{Aggregator, Ended, IntervalResults, LiveSeries, ReloadableSettings, Schedule};
-use crate::model::{Counter, Gauge, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
+use crate::model::{Counter, Gauge, Named, Origin, Repeated, Snapshot, Telemetry, Thinned, WarnOnce};
+use crate::protocol::RejectReason;
 use crate::resolve::{Excess, RefuseReason};
 use crate::text::visible::shortened;
 
@@ -85,6 +88,9 @@ struct FlushMessages {
     overflowed: Thinned,
     too_long: Thinned,
     no_memory: Thinned,
+    rejected: EnumMap<RejectReason, Thinned>,
+    /// The samples whose names clients or rules may not give.
+    misnamed: EnumMap<RefuseReason, Thinned>,
     /// The series that were named because they absorbed samples.
     absorbing: WarnOnce,
 }
@@ -217,6 +223,7 @@ impl FlushMessages {
     /// Logs what went wrong in an interval. Messages that repeat become ever fewer.
     fn log(&mut self, results: &IntervalResults, late: bool, length: Duration) {
         self.log_absorbed(results);
+        self.log_rejected(results);
         if let Some(Repeated { times, .. }) = self.late.round(u64::from(late)) {
             tracing::warn!(
                 ?length,
@@ -241,6 +248,46 @@ impl FlushMessages {
                 intervals = times,
                 "samples were refused because the memory for series or values was used up; raise memory.max, or send fewer tags"
             );
+        }
+    }
+
+    /// Shows the latest invalid line of each reason, and who sent it. Does the same for samples with a name that is not
+    /// permitted. Other samples that were refused are named by their metrics.
+    fn log_rejected(&mut self, results: &IntervalResults) {
+        let latest = |reason| results.rejected.iter().rfind(|line| line.reason == reason);
+        for (reason, &count) in &results.counts.rejected {
+            if let Some(Repeated { times, amount: lines }) = self.rejected[reason].round(count)
+                && let Some(line) = latest(reason.name())
+            {
+                let Origin { listener, sender } = line.origin;
+                tracing::error!(
+                    reason = line.reason,
+                    lines,
+                    intervals = times,
+                    line = line.shortened(),
+                    column = line.column(),
+                    listener,
+                    %sender,
+                    "lines were rejected; `tallyd explain` says what is wrong with one"
+                );
+            }
+        }
+        for reason in [RefuseReason::ReservedName, RefuseReason::MappingEmptyName] {
+            let count = results.counts.refused[reason];
+            if let Some(Repeated { times, amount: samples }) = self.misnamed[reason].round(count)
+                && let Some(line) = latest(reason.name())
+            {
+                let Origin { listener, sender } = line.origin;
+                tracing::error!(
+                    reason = line.reason,
+                    samples,
+                    intervals = times,
+                    line = line.shortened(),
+                    listener,
+                    %sender,
+                    "samples were refused because of their names"
+                );
+            }
         }
     }
 

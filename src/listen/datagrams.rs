@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::coalesce::{Coalescing, Room};
 use super::drain::{self, DrainAnswers, DrainRequests};
 use super::socket_memory::SocketMemory;
 use crate::aggregate::{Datagram, Shard};
-use crate::model::Counter;
+use crate::model::{Counter, Origin, Origins, Sender};
 use crate::net::{self, BindError, BindKeys, PermittedNetworks, Refused, Threads, UdpSockets, is_lasting};
 
 /// The largest number of datagrams that one call receives.
@@ -225,7 +225,7 @@ impl DatagramReceiver {
         let thread = threads.spawn_until(&stopping, &name, move || {
             let socket = Arc::downgrade(&receiver.socket);
             let has_unread = move || socket.upgrade().is_some_and(|socket| socket.has_unread());
-            let batch = Batch::new(max_datagram, permitted);
+            let batch = Batch::new(&receiver.socket, max_datagram, permitted);
             receiver.run(batch, &drains.register(has_unread), coalesce_delay).inspect_err(|error| {
                 reporter.report(format!("the receiver {listener} cannot read its socket: {error}"));
             })
@@ -389,72 +389,92 @@ impl ReceiverThread {
         let has_phantoms = self.stopping.load(Ordering::Acquire) && self.wake.is_none();
         let _guard = UnreadIfPanicking { datagrams: batch.count, unread: &self.unread };
         let mut shard = self.shard.lock();
-        shard.record_all(batch.datagrams().filter(|datagram| datagram.length > 0 || !has_phantoms));
+        let datagrams = batch.datagrams().filter(|datagram| datagram.length > 0 || !has_phantoms);
+        shard.record_all(datagrams, batch);
         Ok(())
     }
 }
 
 /// The datagrams that one call has received.
 struct Batch {
+    /// The name of the listener.
+    listener: &'static str,
     buffers: [Box<[u8]>; BATCH],
     headers: Headers,
     /// The full length of each datagram, and whether it was truncated.
     lengths: [(usize, bool); BATCH],
-    /// Whether the sender of each datagram is permitted.
+    /// The sender of each datagram.
+    senders: [Sender; BATCH],
+    /// Whether each sender is permitted.
     is_permitted: [bool; BATCH],
+    /// The networks from which clients may send, and the counter of datagrams from elsewhere. `None` permits all.
+    permitted: Option<(PermittedNetworks, Refused)>,
     count: usize,
 }
 
-/// The headers of a batch. The kernel fills in the addresses of senders only if they are needed.
+/// The headers of a batch.
 enum Headers {
-    /// Everyone may send.
-    Plain(MultiHeaders<()>),
-    /// Clients in these networks may send. Other datagrams are counted.
-    Addressed(MultiHeaders<SockaddrStorage>, PermittedNetworks, Refused),
+    /// The kernel fills in the addresses of the senders.
+    Udp(MultiHeaders<SockaddrStorage>),
+    /// The senders have no address.
+    Unix(MultiHeaders<()>),
 }
 
 impl Batch {
-    fn new(max_datagram: usize, permitted: Option<(PermittedNetworks, Refused)>) -> Self {
-        let headers = match permitted {
-            None => Headers::Plain(MultiHeaders::preallocate(BATCH, None)),
-            Some((networks, refused)) => {
-                Headers::Addressed(MultiHeaders::preallocate(BATCH, None), networks, refused)
+    fn new(
+        socket: &DatagramSocket,
+        max_datagram: usize,
+        permitted: Option<(PermittedNetworks, Refused)>,
+    ) -> Self {
+        let (listener, headers) = match socket {
+            DatagramSocket::Udp(_) => ("udp", Headers::Udp(MultiHeaders::preallocate(BATCH, None))),
+            DatagramSocket::Unix(_) => {
+                ("unix_datagram", Headers::Unix(MultiHeaders::preallocate(BATCH, None)))
             }
         };
         Self {
+            listener,
             buffers: std::array::from_fn(|_| vec![0; max_datagram].into_boxed_slice()),
             headers,
             lengths: [(0, false); BATCH],
+            senders: [Sender::Unknown; BATCH],
             is_permitted: [true; BATCH],
+            permitted,
             count: 0,
         }
     }
 
     fn receive(&mut self, socket: &DatagramSocket, flags: MsgFlags) -> Result<(), Errno> {
-        let Self { buffers, headers, lengths, is_permitted, count } = self;
+        let Self { buffers, headers, lengths, senders, count, .. } = self;
         *count = 0;
-        match headers {
-            Headers::Plain(headers) => {
-                *count = receive(socket, flags, headers, buffers, lengths, |_, _, _: Option<()>| ())?;
-            }
-            Headers::Addressed(headers, networks, refused) => {
-                let mut latest = None;
-                *count = receive(socket, flags, headers, buffers, lengths, |index, length, address| {
-                    let sender = address.as_ref().and_then(ip_address);
-                    // An empty datagram has nothing to refuse. A socket that was shut returns some without a sender.
-                    is_permitted[index] =
-                        length == 0 || sender.is_some_and(|sender| networks.contain(sender));
-                    if !is_permitted[index] {
-                        latest = sender;
-                    }
-                })?;
-                if let Some(latest) = latest {
-                    let others = is_permitted[..*count].iter().filter(|is_permitted| !**is_permitted);
-                    refused.add(others.count() as u64, latest);
-                }
+        *count = match headers {
+            Headers::Udp(headers) => receive(socket, flags, headers, buffers, lengths, |index, address| {
+                senders[index] = address.as_ref().and_then(sender).unwrap_or_default();
+            }),
+            Headers::Unix(headers) => receive(socket, flags, headers, buffers, lengths, |_, _| ()),
+        }?;
+        self.refuse_others();
+        Ok(())
+    }
+
+    /// Marks and counts the datagrams whose senders are not permitted.
+    fn refuse_others(&mut self) {
+        let Some((networks, refused)) = &self.permitted else { return };
+        let mut latest = None;
+        let received = self.lengths[..self.count].iter().zip(&self.senders).zip(&mut self.is_permitted);
+        let mut others = 0;
+        for ((&(length, _), sender), is_permitted) in received {
+            let address = if let Sender::Address(address) = sender { Some(address.ip()) } else { None };
+            // An empty datagram has nothing to refuse. A socket that was shut returns some without a sender.
+            *is_permitted = length == 0 || address.is_some_and(|address| networks.contain(address));
+            if !*is_permitted {
+                others += 1;
+                latest = address;
             }
         }
-        Ok(())
+        if let Some(latest) = latest {
+            refused.add(others, latest);
+        }
     }
 
     /// Returns the datagrams of permitted senders.
@@ -472,15 +492,24 @@ impl Batch {
     }
 }
 
-/// Receives datagrams into `buffers`. Calls `add_sender` with the index and the length of each, and the address of its
-/// sender. Returns their number.
+/// The lines of a batch are parts of its buffers, so their addresses tell which datagram they are in.
+impl Origins for Batch {
+    fn of(&self, line: &[u8]) -> Origin {
+        let has_line = |buffer: &Box<[u8]>| buffer.as_ptr_range().contains(&line.as_ptr());
+        let sender = self.buffers.iter().position(has_line).map(|index| self.senders[index]);
+        Origin { listener: self.listener, sender: sender.unwrap_or_default() }
+    }
+}
+
+/// Receives datagrams into `buffers`. Calls `add_sender` with the index of each, and the address of its sender. Returns
+/// their number.
 fn receive<S: SockaddrLike + Copy>(
     socket: &DatagramSocket,
     flags: MsgFlags,
     headers: &mut MultiHeaders<S>,
     buffers: &mut [Box<[u8]>; BATCH],
     lengths: &mut [(usize, bool); BATCH],
-    mut add_sender: impl FnMut(usize, usize, Option<S>),
+    mut add_sender: impl FnMut(usize, Option<S>),
 ) -> Result<usize, Errno> {
     let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
     let socket = socket.as_fd().as_raw_fd();
@@ -489,16 +518,17 @@ fn receive<S: SockaddrLike + Copy>(
     let mut count = 0;
     for datagram in recvmmsg(socket, headers, slices.iter_mut(), flags, None)? {
         lengths[count] = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
-        add_sender(count, datagram.bytes, datagram.address);
+        add_sender(count, datagram.address);
         count += 1;
     }
     Ok(count)
 }
 
-/// Returns the IP address of a sender.
-fn ip_address(sender: &SockaddrStorage) -> Option<IpAddr> {
-    let ipv4 = || sender.as_sockaddr_in().map(|address| address.ip().into());
-    ipv4().or_else(|| sender.as_sockaddr_in6().map(|address| address.ip().into()))
+/// Returns the sender with this address.
+fn sender(address: &SockaddrStorage) -> Option<Sender> {
+    let ipv4 = || address.as_sockaddr_in().map(|&address| SocketAddr::V4(address.into()));
+    let ipv6 = || address.as_sockaddr_in6().map(|&address| SocketAddr::V6(address.into()));
+    ipv4().or_else(ipv6).map(Sender::Address)
 }
 
 #[cfg(test)]

@@ -285,7 +285,7 @@ fn start_streams<S: ByteStream, A, L: Listen<Connection = (S, A)>>(
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
     let (tags, keys) = ([("listener", accept.name)], accept.keys);
     let connections = ConnectionCounts::register(telemetry, "connections", &tags, CloseReason::Evicted, keys);
-    let reader = ConnectionReader::new(options, shard, rests);
+    let reader = ConnectionReader::new(accept.name, options, shard, rests);
     AcceptThread::start_replaceable(socket, accept, connections, reader, threads, looks)
 }
 

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use socket2::SockRef;
+use tokio::net::unix::UCred;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::framing::{Deframer, End, Frame, Framing};
 use super::stream_rests::StreamRests;
 use crate::aggregate::Shard;
+use crate::model::{Origin, Sender};
 use crate::net::{Activity, PermittedNetworks, ServeConnection, Stop};
 use crate::protocol::RejectReason;
 
@@ -66,6 +68,9 @@ pub(super) trait ByteStream: AsFd + 'static {
 
     /// Reads the data that has arrived, as far as the runtime knows.
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Returns the client.
+    fn sender(&self) -> Sender;
 }
 
 impl ByteStream for TcpStream {
@@ -75,6 +80,10 @@ impl ByteStream for TcpStream {
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.try_read(buffer)
+    }
+
+    fn sender(&self) -> Sender {
+        self.peer_addr().map_or(Sender::Unknown, Sender::Address)
     }
 }
 
@@ -86,11 +95,19 @@ impl ByteStream for UnixStream {
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.try_read(buffer)
     }
+
+    fn sender(&self) -> Sender {
+        let process = |credentials: UCred| Some((credentials.pid()?, credentials.uid()));
+        let process = self.peer_cred().ok().and_then(process);
+        process.map_or(Sender::Unknown, |(pid, uid)| Sender::Process { pid, uid })
+    }
 }
 
 /// Records the lines of all connections of a listener.
 #[derive(Debug)]
 pub(super) struct ConnectionReader {
+    /// The name of the listener.
+    listener: &'static str,
     framing: Framing,
     max_line: usize,
     idle_timeout: Duration,
@@ -110,11 +127,12 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
 
     async fn serve(&self, (stream, _): (S, A), mut stop: Stop, activity: Rc<Activity>) -> CloseReason {
         let mut deframer = Deframer::new(self.framing, self.max_line);
+        let origin = Origin { listener: self.listener, sender: stream.sender() };
         let reason = loop {
             let ready = tokio::select! {
                 biased;
-                () = stop.requested() => break self.drain(&stream, &mut deframer, CloseReason::Stop),
-                () = activity.evicted() => break self.drain(&stream, &mut deframer, CloseReason::Evicted),
+                () = stop.requested() => break self.drain(&stream, origin, &mut deframer, CloseReason::Stop),
+                () = activity.evicted() => break self.drain(&stream, origin, &mut deframer, CloseReason::Evicted),
                 ready = timeout(self.idle_timeout, stream.readable()) => ready,
             };
             match ready {
@@ -122,7 +140,7 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
                 Ok(Err(_)) => break CloseReason::Broken,
                 Ok(Ok(())) => {}
             }
-            match self.read(|buffer| stream.try_read(buffer), &mut deframer) {
+            match self.read(|buffer| stream.try_read(buffer), origin, &mut deframer) {
                 Err(reason) => break reason,
                 Ok(0) => {}
                 // Even if this client floods, the others get their turn after one read.
@@ -134,22 +152,28 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
         };
         let end = if reason == CloseReason::End { End::Whole } else { End::Broken };
         let mut shard = self.shard.lock();
-        deframer.end(end, |frame| record(&mut shard, frame));
+        deframer.end(end, |frame| record(&mut shard, frame, origin));
         reason
     }
 }
 
 impl ConnectionReader {
-    pub(super) fn new(options: &StreamOptions, shard: Arc<Mutex<Shard>>, rests: Arc<StreamRests>) -> Self {
+    pub(super) fn new(
+        listener: &'static str,
+        options: &StreamOptions,
+        shard: Arc<Mutex<Shard>>,
+        rests: Arc<StreamRests>,
+    ) -> Self {
         let StreamOptions { framing, max_line, idle_timeout, .. } = *options;
         let buffer = RefCell::new(vec![0; READ].into_boxed_slice());
-        Self { framing, max_line, idle_timeout, shard, rests, buffer }
+        Self { listener, framing, max_line, idle_timeout, shard, rests, buffer }
     }
 
     /// Reads once and records the complete lines. Returns the number of bytes, which is 0 if none have arrived.
     fn read(
         &self,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+        origin: Origin,
         deframer: &mut Deframer,
     ) -> Result<usize, CloseReason> {
         let mut buffer = self.buffer.borrow_mut();
@@ -162,15 +186,21 @@ impl ConnectionReader {
         self.rests.add_read(bytes.len());
         let mut shard = self.shard.lock();
         shard.count_stream_bytes(bytes.len());
-        let pushed = deframer.push(bytes, |frame| record(&mut shard, frame));
+        let pushed = deframer.push(bytes, |frame| record(&mut shard, frame, origin));
         pushed.map(|()| bytes.len()).map_err(|_| CloseReason::FrameTooLong)
     }
 
     /// Reads the data that the client sent before the server closes the connection for this reason.
-    fn drain(&self, stream: &impl AsFd, deframer: &mut Deframer, reason: CloseReason) -> CloseReason {
+    fn drain(
+        &self,
+        stream: &impl AsFd,
+        origin: Origin,
+        deframer: &mut Deframer,
+        reason: CloseReason,
+    ) -> CloseReason {
         let socket = SockRef::from(stream);
         // This asks the kernel, because the runtime may not know yet what has arrived.
-        let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), deframer);
+        let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), origin, deframer);
         // First, this reads everything that has arrived, so a client may end its last line by closing. If the client
         // floods, it reads only as much as may have been in flight at the beginning.
         let mut left = socket.recv_buffer_size().unwrap_or(0) + IN_FLIGHT;
@@ -202,10 +232,10 @@ impl ConnectionReader {
     }
 }
 
-fn record(shard: &mut Shard, frame: Frame<'_>) {
+fn record(shard: &mut Shard, frame: Frame<'_>, origin: Origin) {
     match frame {
-        Frame::Lines(lines) => shard.record_lines(lines),
-        Frame::TooLong => shard.reject(RejectReason::LineTooLong),
+        Frame::Lines(lines) => shard.record_lines(lines, &origin),
+        Frame::TooLong => shard.reject(RejectReason::LineTooLong, origin),
         Frame::Truncated => shard.count_truncated_line(),
     }
 }

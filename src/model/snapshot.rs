@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Claim, Event, Memory, MemoryPart, Policies, Policy, PolicyId, RESERVED_PREFIX, Series, Summary, finite,
+    Claim, Event, Memory, MemoryPart, Policies, Policy, PolicyId, RESERVED_PREFIX, RejectedLine, Series,
+    Summary, finite,
 };
 
 /// The results of one interval.
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub rows: Rows,
     /// The events, sorted by timestamp. Events without a timestamp come first.
     pub events: Vec<Event>,
+    /// The latest lines that were not recorded, by reason.
+    pub rejected: Vec<RejectedLine>,
     /// The totals of the interval.
     pub overview: Overview,
 }
@@ -221,6 +224,7 @@ impl From<Rows> for Snapshot {
             policies: Arc::default(),
             rows,
             events: Vec::new(),
+            rejected: Vec::new(),
             overview: Overview::default(),
         }
     }

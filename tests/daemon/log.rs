@@ -2,8 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -177,4 +178,48 @@ fn log_file_of_a_stop_has_every_line() {
     // Each output formats the time by itself.
     let without_time = |log: &str| log.lines().map(|line| line[27..].to_owned()).collect::<Vec<_>>();
     assert_eq!(without_time(&log), without_time(&finished.log));
+}
+
+#[test]
+fn the_latest_line_of_each_reason_for_rejecting_is_logged_with_its_sender() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let settings = [
+        "flush.interval=100ms",
+        "listeners.tcp.enabled=true",
+        "listeners.tcp.bind=127.0.0.1:0",
+        "listeners.unix_stream.enabled=true",
+        "listeners.unix_stream.framing=lines",
+        &format!("listeners.unix_stream.path={}", path.display()),
+    ];
+    let mut daemon = Daemon::start(&settings);
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // The lines of one datagram after another are recorded together.
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.signal("STOP");
+    other.send_to(b"valid:1|c", daemon.address()).unwrap();
+    udp.send_to(b"valid:1|c\npage.views:one|c\nvalid:1|c", daemon.address()).unwrap();
+    other.send_to(b"valid:1|c\ntallyd.own:1|c", daemon.address()).unwrap();
+    daemon.signal("CONT");
+    let mut tcp = TcpStream::connect(daemon.address_of("tcp")).unwrap();
+    tcp.write_all(b"page\x1b[2J:1|\n").unwrap();
+    UnixStream::connect(&path).unwrap().write_all(b"page:1|x\n").unwrap();
+    for reason in ["bad_value", "bad_name", "unknown_type"] {
+        daemon.wait_for_count("tallyd.lines_rejected", ("reason", reason));
+    }
+    let log = daemon.stop().log;
+    let [udp, other] = [udp, other].map(|socket| socket.local_addr().unwrap());
+    let (tcp, pid) = (tcp.local_addr().unwrap(), std::process::id());
+    for expected in [
+        format!(
+            "reason=\"bad_value\" lines=1 intervals=1 line=\"page.views:one|c\" column=12 listener=\"udp\" sender={udp}"
+        ),
+        format!(
+            "reason=\"reserved_name\" samples=1 intervals=1 line=\"tallyd.own:1|c\" listener=\"udp\" sender={other}"
+        ),
+        format!("line=\"page\\\\u{{1b}}[2J:1|\" column=5 listener=\"tcp\" sender={tcp}"),
+        format!("line=\"page:1|x\" column=8 listener=\"unix_stream\" sender=pid {pid}, uid "),
+    ] {
+        assert!(log.contains(&expected), "{expected}: {log}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tallyd::aggregate::{AggregationOptions, Datagram};
 use tallyd::flush::{IdleReporting, IntervalResults, ReloadableSettings};
-use tallyd::model::{Kind, Percentile, Policies, Policy, Rows, Statistics, Value};
+use tallyd::model::{Kind, Origin, Percentile, Policies, Policy, Rows, Statistics, Value};
 use tallyd::resolve::{Excess, Limits, OverflowLimit, RefuseReason, ResolveOptions};
 
 use crate::model::{Model, State, nearest_rank, without_absorbed};
@@ -326,7 +326,7 @@ fn only_whole_lines_of_a_truncated_datagram_count() {
     let mut pipeline = pipeline(1);
     let truncated = [(&b"a:1|c\na:12"[..], 1000), (b"a:1234|c", 9)];
     let truncated = truncated.map(|(bytes, length)| Datagram { bytes, length });
-    pipeline.shards[0].lock().record_all(truncated);
+    pipeline.shards[0].lock().record_all(truncated, &Origin::default());
     let results = pipeline.end_interval();
     assert_eq!(value(&results, "a"), Some(&Value::Counter(1.0)));
     assert_eq!(

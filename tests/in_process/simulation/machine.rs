@@ -10,7 +10,7 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 use tallyd::aggregate::{AggregationOptions, Datagram, Shard};
 use tallyd::flush::{CLOCK_ORIGIN, Drain, SavedSeries};
-use tallyd::model::{RESERVED_PREFIX, Rows, Series, Snapshot, Value};
+use tallyd::model::{Origin, RESERVED_PREFIX, Rows, Series, Snapshot, Value};
 
 use super::clients::{CLIENTS, datagram};
 use super::expected::Expected;
@@ -67,11 +67,11 @@ impl Machine {
         let whole = datagrams
             .iter()
             .map(|datagram| Datagram { bytes: &datagram[..as_read(datagram)], length: datagram.len() });
-        self.shards[receiver].lock().record_all(whole.clone());
+        self.shards[receiver].lock().record_all(whole.clone(), &Origin::default());
         for (number, datagram) in whole.enumerate() {
             self.expected.record(&datagrams[number], self.max_datagram);
             let shards = &self.twin.shards;
-            shards[(receiver + number) % shards.len()].lock().record_all([datagram]);
+            shards[(receiver + number) % shards.len()].lock().record_all([datagram], &Origin::default());
         }
         !datagrams.is_empty()
     }

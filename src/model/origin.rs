@@ -1,0 +1,54 @@
+//! Says where a line came from.
+
+use core::net::SocketAddr;
+use std::fmt;
+
+/// The sender of a line, as far as the kernel knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Sender {
+    /// The kernel does not say. This is so for Unix datagrams, for example.
+    #[default]
+    Unknown,
+    /// The address and the port.
+    Address(SocketAddr),
+    /// A process of this machine.
+    Process {
+        /// The id of the process that connected.
+        pid: i32,
+        /// The id of its user.
+        uid: u32,
+    },
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sender::Unknown => f.write_str("unknown"),
+            // An IPv4 client of a socket for both versions has an address such as ::ffff:192.0.2.1.
+            Sender::Address(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(f),
+            Sender::Process { pid, uid } => write!(f, "pid {pid}, uid {uid}"),
+        }
+    }
+}
+
+/// The listener that received a line, and the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The name of the listener, for example `udp`. It is empty if the line came from a file.
+    pub listener: &'static str,
+    /// The sender.
+    pub sender: Sender,
+}
+
+/// Knows the origins of lines that are recorded together. It is only asked about lines that were not recorded.
+pub trait Origins {
+    /// Returns the origin of a line, which is a part of the bytes that are being recorded.
+    fn of(&self, line: &[u8]) -> Origin;
+}
+
+/// All lines have one origin.
+impl Origins for Origin {
+    fn of(&self, _: &[u8]) -> Origin {
+        *self
+    }
+}
