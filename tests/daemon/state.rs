@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tallyd_harness::http::request;
 use tallyd_harness::process::{stderr, tallyd};
-use tallyd_harness::{Daemon, HTTP, Page, scraped, wait_for};
+use tallyd_harness::{Daemon, HTTP, Page, scraped};
 use tempfile::TempDir;
 
 /// The directory of a state file.
@@ -140,14 +139,7 @@ fn a_crash_loses_at_most_what_came_after_the_latest_write() {
     let daemon = site.start(&["flush.interval=100ms", "state.interval=1s"]);
     daemon.send("g:7|g\nc:5|c");
     scraped::wait_for_value(daemon.http_address(), "c_total", 5.0);
-    let mut seen = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-    // The first write after this moment may have begun before it.
-    for _ in 0..2 {
-        seen = wait_for(|| {
-            let page = scraped::scrape(daemon.http_address());
-            page.value("tallyd_state_written_timestamp_seconds", &[]).filter(|&written| written > seen)
-        });
-    }
+    scraped::wait_for_state(daemon.http_address());
     daemon.signal("KILL");
     assert!(!daemon.wait().status.success());
     let daemon = site.start(&[]);

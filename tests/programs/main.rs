@@ -12,6 +12,7 @@ mod demo;
 mod endpoint;
 mod grafana;
 mod queries;
+mod restarts;
 mod scrapers;
 mod secured;
 mod shop;

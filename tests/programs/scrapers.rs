@@ -6,9 +6,12 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tallyd_harness::http::{connect, free_address, get, get_unchunked};
-use tallyd_harness::process::Running;
+use tallyd_harness::process::{Running, send_signal};
 use tallyd_harness::{wait_for, wait_for_ok, wait_until};
 use tempfile::TempDir;
 
@@ -47,7 +50,7 @@ pub(crate) fn encode(text: &str) -> String {
 
 /// A server that scrapes every second.
 pub(crate) struct Server {
-    _running: Running,
+    running: Running,
     _directory: TempDir,
     address: SocketAddr,
 }
@@ -106,7 +109,34 @@ impl Server {
             command
         });
         wait_until(|| get(address, health).code == 200);
-        Self { _running: running, _directory: directory, address }
+        Self { running, _directory: directory, address }
+    }
+
+    /// Pauses the server: from this moment on, it sends no request. It neither scrapes nor answers queries.
+    pub(crate) fn pause(&self) {
+        let process = self.running.0.id();
+        send_signal(process, "STOP");
+        // The kernel reports this once all threads of the process have stopped.
+        let process = Pid::from_raw(process.try_into().unwrap());
+        let status = waitpid(process, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert_eq!(status, WaitStatus::Stopped(process, Signal::SIGSTOP));
+    }
+
+    /// Ends the pause of the server.
+    pub(crate) fn resume(&self) {
+        send_signal(self.running.0.id(), "CONT");
+    }
+
+    /// Returns all samples of a series that the server has, in the order of their time. The series must have some.
+    pub(crate) fn samples(&self, series: &str) -> Vec<Sample> {
+        // No test takes as long as this.
+        let answer = self.answer(&format!("{series}[1h]"));
+        let [series] = &answer[..] else { panic!("{series}: {answer:?}") };
+        let sample = |sample: &Value| Sample {
+            milliseconds: (sample[0].as_f64().unwrap() * 1e3).round() as u64,
+            value: sample[1].as_str().unwrap().parse().unwrap(),
+        };
+        series["values"].as_array().unwrap().iter().map(sample).collect()
     }
 
     /// Returns the value of a query, which must have at most one.
@@ -156,6 +186,14 @@ impl Server {
             if is_right(value) { Ok(()) } else { Err(format!("{query} is {value:?}")) }
         });
     }
+}
+
+/// A value that a server has stored.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// The time of the scrape, in milliseconds since 1970. This is the precision of Prometheus.
+    pub(crate) milliseconds: u64,
+    pub(crate) value: f64,
 }
 
 pub(crate) fn value_of(series: &Value) -> f64 {
