@@ -453,7 +453,8 @@ impl Pipeline {
         }
         if let Err(reason) = saved {
             failures.push(format!(
-                "the state of the stop was not written: {reason}; gauges and totals continue from the state before"
+                "the state of the stop was not written: {reason}; gauges continue from the state before, and totals begin \
+                 again"
             ));
         }
         if !failures.is_empty() {

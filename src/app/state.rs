@@ -85,6 +85,12 @@ impl<'a> Restoring<'a> {
         let written = humantime::format_rfc3339_seconds(time);
         let took = begin.elapsed();
         tracing::info!(series = alive, expired, %written, ?took, "the state of an earlier tallyd was restored");
+        let totals = if saved.has_latest_totals() {
+            totals
+        } else {
+            tracing::warn!("totals begin again, because the earlier tallyd did not stop normally");
+            BTreeMap::new()
+        };
         Self { totals, pending, downtime, live: Arc::clone(aggregator.series()) }
     }
 
@@ -150,9 +156,9 @@ impl StateSchedule {
 
     /// Hands over the series, which the keeper encodes. At a stop, the counts come later, from [`CountsSender`].
     pub fn hand_over(&self, live: LiveSeries, is_last: bool) {
-        self.series.hand_over(|| live.encode());
+        self.series.hand_over(is_last, || live.encode());
         if !is_last {
-            self.counts.hand_over(Vec::new());
+            self.counts.hand_over(false, Vec::new());
         }
     }
 }
@@ -167,12 +173,12 @@ pub struct CountsSender {
 impl CountsSender {
     /// Hands over the counts of a stop, after the last flush and once the exporters have finished.
     pub fn hand_over_last(&self, telemetry: &Telemetry) {
-        self.hand_over(telemetry.pending());
+        self.hand_over(true, telemetry.pending());
     }
 
-    fn hand_over(&self, pending: Vec<(Series, u64)>) {
+    fn hand_over(&self, is_last: bool, pending: Vec<(Series, u64)>) {
         let drops = self.drops.get();
-        self.part.hand_over(move || {
+        self.part.hand_over(is_last, move || {
             let pending = pending.iter().map(|(series, count)| (series.identity(), *count)).collect();
             Counts { drops, pending }.encode()
         });

@@ -315,7 +315,7 @@ impl<E: Exporter> ExporterThread<E> {
         self.exporting = None;
         self.waiting.fetch_sub(samples, Relaxed);
         if *is_saved {
-            self.hand_over_state();
+            self.hand_over_state(false);
         }
         delivered
     }
@@ -326,17 +326,17 @@ impl<E: Exporter> ExporterThread<E> {
     ///
     /// Returns the error of the end.
     pub fn end(&mut self) -> Result<(), String> {
-        self.hand_over_state();
+        self.hand_over_state(true);
         let deadline = self.deadline.get().copied().unwrap_or_else(Instant::now);
         let finished = self.exporter.finish(deadline.saturating_duration_since(Instant::now()));
         finished.map_err(|error| error.to_string())
     }
 
-    fn hand_over_state(&self) {
+    fn hand_over_state(&self, is_last: bool) {
         if let Some(sender) = &self.state
             && let Some(state) = self.exporter.state()
         {
-            sender.hand_over(|| state);
+            sender.hand_over(is_last, || state);
         }
     }
 

@@ -495,9 +495,9 @@ impl Batch {
 /// The lines of a batch are parts of its buffers, so their addresses tell which datagram they are in.
 impl Origins for Batch {
     fn of(&self, line: &[u8]) -> Origin {
-        let has_line = |buffer: &Box<[u8]>| buffer.as_ptr_range().contains(&line.as_ptr());
-        let sender = self.buffers.iter().position(has_line).map(|index| self.senders[index]);
-        Origin { listener: self.listener, sender: sender.unwrap_or_default() }
+        let mut senders = self.buffers.iter().zip(&self.senders);
+        let sender = senders.find(|(buffer, _)| buffer.as_ptr_range().contains(&line.as_ptr()));
+        Origin { listener: self.listener, sender: sender.map(|(_, sender)| *sender).unwrap_or_default() }
     }
 }
 

@@ -29,7 +29,7 @@ pub trait Disk: fmt::Debug + Send + 'static {
     ///
     /// # Errors
     ///
-    /// Fails if the file exists already, or for the reason of the disk.
+    /// Fails with [`io::ErrorKind::AlreadyExists`] if the file exists, or for the reason of the disk.
     fn create(&self, path: &Path) -> io::Result<impl NewFile>;
 
     /// Renames a file, and replaces the file that had the new name.

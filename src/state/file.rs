@@ -33,6 +33,9 @@ const CHECKSUM: usize = 4;
 /// The end of the name of the file to which a file that is not valid is renamed.
 const REFUSED: &str = ".refused";
 
+/// The end of the name of the file that exists while a tallyd runs, and after a crash.
+const RUNNING: &str = ".running";
+
 /// The state file of this process.
 #[derive(Debug)]
 pub struct StateFile<D: Disk = FileSystem> {
@@ -74,6 +77,7 @@ impl std::error::Error for OpenError {}
 #[derive(Debug)]
 pub struct SavedState {
     bytes: Vec<u8>,
+    is_after_stop: bool,
 }
 
 /// The decoded frame of a state file.
@@ -177,7 +181,7 @@ impl<D: Disk> StateFile<D> {
     /// Fails if the file cannot be read. It may be valid.
     pub(super) fn read_valid(&self) -> io::Result<Option<SavedState>> {
         match read(&self.disk, &self.path) {
-            Ok(Ok(bytes)) => return Ok(Some(SavedState { bytes })),
+            Ok(Ok(bytes)) => return Ok(Some(SavedState { bytes, is_after_stop: self.is_after_stop() })),
             Ok(Err(refusal)) => self.set_aside(&refusal),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -198,6 +202,36 @@ impl<D: Disk> StateFile<D> {
                 "the state file {path} is refused: {reason}; gauges and totals begin again, and the next write replaces \
                  the file, because it cannot be renamed: {error}"
             ),
+        }
+    }
+
+    /// Notes that a tallyd runs, until [`note_stop`](Self::note_stop).
+    pub(super) fn note_start(&self) {
+        let path = with_suffix(&self.path, RUNNING);
+        let noted = self.disk.create(&path).map(drop).and_then(|()| self.disk.sync_names(&path));
+        if let Err(error) = noted
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            tracing::error!(
+                "cannot write {}: {error}; after a crash, totals may continue from an older state; let tallyd's user write \
+                 there",
+                path.display()
+            );
+        }
+    }
+
+    /// Returns true if the tallyd that wrote the file has stopped, and had no later state than this one.
+    fn is_after_stop(&self) -> bool {
+        let running = self.disk.open(&with_suffix(&self.path, RUNNING)).map(|_| ());
+        running.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Notes that a tallyd stopped, and that its latest state is in the file.
+    pub(super) fn note_stop(&self) {
+        let path = with_suffix(&self.path, RUNNING);
+        let noted = self.disk.remove(&path).and_then(|()| self.disk.sync_names(&path));
+        if let Err(error) = noted {
+            tracing::error!("cannot remove {}: {error}; the next tallyd begins totals again", path.display());
         }
     }
 
@@ -237,6 +271,13 @@ impl SavedState {
         })?;
         decoder.end()?;
         Ok(Parts { time, parts: parts.into_iter().collect() })
+    }
+
+    /// Returns false if the tallyd that wrote the state has crashed, or could not write its last state. Then its totals in the
+    /// file may be older than those that Prometheus has. Prometheus would take a total that falls for one that began again at
+    /// 0, and count all of it once more.
+    pub(crate) fn has_latest_totals(&self) -> bool {
+        self.is_after_stop
     }
 
     /// Returns the number of bytes of the file.

@@ -25,8 +25,16 @@ impl fmt::Debug for Encode {
 
 #[derive(Debug)]
 enum Message {
-    Part(&'static str, Encode),
+    Part(Part),
     Finish,
+}
+
+#[derive(Debug)]
+struct Part {
+    owner: &'static str,
+    encode: Encode,
+    /// Whether the owner hands over no later part.
+    is_last: bool,
 }
 
 /// The keeper of the state before its thread starts. Parts that are handed over meanwhile wait. A simulation takes them in
@@ -57,10 +65,12 @@ pub struct PartSender {
 
 impl PartSender {
     /// Hands over the state of the owner. It does not wait.
-    pub fn hand_over(&self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
+    /// `is_last` is true at a stop.
+    pub fn hand_over(&self, is_last: bool, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
+        let part = Part { owner: self.name, encode: Encode(Box::new(encode)), is_last };
         // Sending fails only if the thread panicked, and then tallyd stops.
-        _ = self.messages.send(Message::Part(self.name, Encode(Box::new(encode))));
+        _ = self.messages.send(Message::Part(part));
     }
 
     /// Returns true if the thread has taken in the parts of all owners. Otherwise, the disk is slow, and further parts
@@ -83,6 +93,8 @@ impl<D: Disk> StateKeeper<D> {
             waiting: Arc::default(),
             parts: BTreeMap::new(),
             last: Ok(()),
+            last_parts: 0,
+            finished: 0,
             failures: Thinned::default(),
         };
         Self { writer, messages, received }
@@ -100,6 +112,7 @@ impl<D: Disk> StateKeeper<D> {
     ///
     /// Fails if the system provides no thread.
     pub(crate) fn start(self, threads: &Threads) -> io::Result<StateHandle> {
+        self.note_start();
         let Self { writer, messages, received } = self;
         let (end, ended) = mpsc::channel();
         threads.spawn("state", move || {
@@ -109,11 +122,16 @@ impl<D: Disk> StateKeeper<D> {
         Ok(StateHandle { messages, ended })
     }
 
+    /// Notes that the totals in the file may become older than those that exporters show.
+    pub fn note_start(&self) {
+        self.writer.file.note_start();
+    }
+
     /// Takes in the part that has waited longest, and writes the state if it is complete then. Returns false if no part
     /// waits. `now` is the time of the write.
     pub fn take_in(&mut self, now: SystemTime) -> bool {
-        let Ok(Message::Part(name, encode)) = self.received.try_recv() else { return false };
-        self.writer.take_in(name, encode, now);
+        let Ok(Message::Part(part)) = self.received.try_recv() else { return false };
+        self.writer.take_in(part, now);
         true
     }
 
@@ -124,6 +142,11 @@ impl<D: Disk> StateKeeper<D> {
     /// Returns the reason if the latest state may not be in the file.
     pub fn finish(&mut self, now: SystemTime) -> Result<(), String> {
         self.writer.finish(now)
+    }
+
+    /// Notes that tallyd has stopped, after [`finish`](Self::finish).
+    pub fn note_stop(&self) {
+        self.writer.note_stop();
     }
 }
 
@@ -184,27 +207,42 @@ struct Writer<D: Disk> {
     parts: BTreeMap<&'static str, Vec<u8>>,
     /// The outcome of the latest write.
     last: Result<(), String>,
+    /// The number of parts that are the last ones of their owners, and not written yet.
+    last_parts: usize,
+    /// The number of owners whose last part is in the file.
+    finished: usize,
     failures: Thinned,
 }
 
 impl<D: Disk> Writer<D> {
     /// Takes in parts until the stop.
     fn run(mut self, messages: &Receiver<Message>) -> Result<(), String> {
-        while let Ok(Message::Part(name, encode)) = messages.recv() {
-            self.take_in(name, encode, SystemTime::now());
+        while let Ok(Message::Part(part)) = messages.recv() {
+            self.take_in(part, SystemTime::now());
         }
-        self.finish(SystemTime::now())
+        let outcome = self.finish(SystemTime::now());
+        self.note_stop();
+        outcome
+    }
+
+    /// Notes that the last parts of all owners are in the file. Otherwise, its totals may be older than those that exporters
+    /// have shown.
+    fn note_stop(&self) {
+        if self.finished == self.owners.len() {
+            self.file.note_stop();
+        }
     }
 
     /// Takes in a part. Writes whenever all owners have handed over their parts.
     ///
     /// If an owner hands over its next part first, another one hangs. Then the others are written, and the one that hangs
     /// keeps the part that is in the file. Each part is complete by itself, so the parts of a file may differ in age.
-    fn take_in(&mut self, name: &'static str, Encode(encode): Encode, now: SystemTime) {
-        if self.parts.contains_key(name) {
+    fn take_in(&mut self, Part { owner, encode: Encode(encode), is_last }: Part, now: SystemTime) {
+        if self.parts.contains_key(owner) {
             self.write(now);
         }
-        self.parts.insert(name, encode());
+        self.parts.insert(owner, encode());
+        self.last_parts += usize::from(is_last);
         if self.parts.len() == self.owners.len() {
             self.write(now);
         }
@@ -222,9 +260,11 @@ impl<D: Disk> Writer<D> {
     fn write(&mut self, time: SystemTime) {
         let begin = Instant::now();
         let mut parts = mem::take(&mut self.parts);
+        let last_parts = mem::take(&mut self.last_parts);
         let added = self.add_old_parts(&mut parts);
         self.last = match added.and_then(|()| self.file.write(time, &parts)) {
             Ok(bytes) => {
+                self.finished += last_parts;
                 self.telemetry.note(time, bytes);
                 let duration = begin.elapsed();
                 tracing::debug!(?duration, bytes, "the state was written");
@@ -239,8 +279,7 @@ impl<D: Disk> Writer<D> {
                 if let Some(Repeated { times, .. }) = self.failures.add(0) {
                     tracing::error!(
                         times,
-                        "cannot write the state to {path}: {error}; after a crash, gauges and totals continue from the \
-                         state before; free some space there, and let tallyd's user write there"
+                        "cannot write the state to {path}: {error}; after a crash, gauges continue from the state before; free some space there, and let tallyd's user write there"
                     );
                 }
                 Err(format!("cannot write {path}: {error}"))
@@ -302,7 +341,7 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| keeper.add_owner(name));
         assert!(a.is_idle());
         let handle = keeper.start(&Threads::new().0).unwrap();
-        let hand_over = |owner: &PartSender, part: &'static str| owner.hand_over(|| part.into());
+        let hand_over = |owner: &PartSender, part: &'static str| owner.hand_over(false, || part.into());
         hand_over(&a, "a1");
         hand_over(&b, "b1");
         wait_until(|| a.is_idle());
@@ -355,7 +394,7 @@ mod tests {
         let mut keeper = StateKeeper::new(file, StateTelemetry::register(&Telemetry::default()));
         let [a, b] = ["a", "b"].map(|name| keeper.add_owner(name));
         let mut hand_over = |owner: &PartSender, part: &'static str| {
-            owner.hand_over(|| part.into());
+            owner.hand_over(false, || part.into());
             keeper.take_in(UNIX_EPOCH);
         };
         hand_over(&a, "a1");

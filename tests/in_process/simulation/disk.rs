@@ -19,6 +19,9 @@ const NO_DESCRIPTOR: i32 = 24;
 /// The path of the state file.
 pub(super) const STATE: &str = "/var/lib/tallyd/state";
 
+/// The path of the file that exists while tallyd runs, and after a crash.
+const RUNNING: &str = "/var/lib/tallyd/state.running";
+
 /// A disk, which all its clones share.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StateDisk(Arc<Mutex<Files>>);
@@ -121,6 +124,11 @@ impl StateDisk {
         (*fault, *room, *power) = (None, None, None);
     }
 
+    /// Returns true if the file says that tallyd runs, or has crashed.
+    pub(super) fn has_running(&self) -> bool {
+        self.0.lock().seen.contains_key(Path::new(RUNNING))
+    }
+
     /// Returns the number of operations that failed.
     pub(super) fn failed(&self) -> u64 {
         self.0.lock().failed
@@ -157,7 +165,10 @@ impl Disk for StateDisk {
     fn create(&self, path: &Path) -> io::Result<impl NewFile> {
         let files = &mut *self.0.lock();
         files.begin(Operation::Create)?;
-        assert!(!files.seen.contains_key(path), "a new file must not exist yet");
+        if files.seen.contains_key(path) {
+            assert_eq!(path, Path::new(RUNNING), "a new state file must not exist yet");
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         let content = Arc::new(Mutex::new(Content { write: files.write, ..Content::default() }));
         files.seen.insert(path.to_owned(), Arc::clone(&content));
         Ok(OpenFile { disk: self.clone(), content })

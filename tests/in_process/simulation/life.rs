@@ -147,6 +147,7 @@ impl Life {
         let state_interval = Duration::from_secs(rng.u64(0..30));
         let state = StateSchedule::new(&mut keeper, state_interval, drops, now);
         let counts = state.counts();
+        keeper.note_start();
 
         let machine = Arc::new(Mutex::new(machine));
         let disks = [String::new(), page].map(|file| Arc::new(Mutex::new(Disk { file, fault: None })));

@@ -73,6 +73,9 @@ impl Saving {
         let is_written = world.write_state(plain, || outcome = self.keeper.finish(now));
         self.note(is_written);
         assert!(is_written.is_none_or(|is_written| is_written == outcome.is_ok()), "{outcome:?}");
+        let failed = world.state_disk.failed();
+        self.keeper.note_stop();
+        world.is_stop_noted = world.state_disk.failed() == failed;
         outcome.is_ok()
     }
 

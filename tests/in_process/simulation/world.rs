@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) page: PlainPage,
     /// The state with which the latest life stopped, if it was written. `None` after a crash.
     stopped_with: Option<(PlainSeries, PlainTotals)>,
+    /// Whether the disk worked when the latest life noted its stop.
+    pub(super) is_stop_noted: bool,
 }
 
 impl World {
@@ -33,6 +35,7 @@ impl World {
             writes: BTreeMap::new(),
             page: PlainPage::default(),
             stopped_with: None,
+            is_stop_noted: false,
         }
     }
 
@@ -63,9 +66,13 @@ impl World {
 
     /// Lets the totals of a state continue, as far as their series are alive.
     pub(super) fn restart_page(&mut self, state: Option<&PlainState>, is_alive: impl Fn(&Series) -> bool) {
-        let is_whole = self.stopped_with.take().is_some();
+        let has_stopped = self.stopped_with.take().is_some();
+        let continues = !self.state_disk.has_running();
+        assert!(!continues || has_stopped || state.is_none(), "totals that Prometheus has seen never fall");
+        assert!(continues || !has_stopped || !self.is_stop_noted, "totals continue after a stop");
+        let is_whole = continues && has_stopped;
         let downtime = state.map(|state| state.downtime(self.clock.wall())).unwrap_or_default();
-        let totals = state.and_then(|state| state.totals.as_ref());
+        let totals = state.and_then(|state| state.totals.as_ref()).filter(|_| continues);
         self.page.restart(totals, downtime, is_alive, is_whole);
     }
 
