@@ -38,6 +38,11 @@ impl RejectedLines {
         self.rejected[reason].add(reason.name(), line, Some(offset), origin);
     }
 
+    /// Keeps the origin of a line that the receiver did not read to its end.
+    pub(super) fn add_unread(&mut self, reason: RejectReason, origin: Origin) {
+        self.rejected[reason].add(reason.name(), &[], None, origin);
+    }
+
     /// Keeps a line of which a sample was refused.
     pub(super) fn add_refused(&mut self, reason: RefuseReason, line: &[u8], origin: Origin) {
         self.refused[reason].add(reason.name(), line, None, origin);

@@ -172,7 +172,7 @@ impl Shard {
     pub fn reject(&mut self, reason: RejectReason, origin: Origin) {
         self.columns.counts.lines += 1;
         self.columns.counts.rejected[reason] += 1;
-        self.columns.rejected.add_rejected(reason, &[], 0, origin);
+        self.columns.rejected.add_unread(reason, origin);
     }
 
     /// Counts a line that lost its end. It does not count in `lines`, because its meaning is unknown.

@@ -571,7 +571,13 @@ impl Exporters<'_> {
         self.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
         let shared = (&self.memory, self.telemetry, self.threads);
-        let endpoint = Endpoint::start((&serving, held), totals, health, reloads, shared)?;
+        let endpoint = Endpoint::start(
+            (&serving, held),
+            totals,
+            health,
+            (config.exporters.prometheus.api, reloads),
+            shared,
+        )?;
         let started = (endpoint.address(), endpoint.protection());
         self.add(endpoint)?;
         Ok(Some(started))

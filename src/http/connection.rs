@@ -43,8 +43,8 @@ pub(crate) type Request = hyper::Request<Incoming>;
 
 /// Answers requests. It runs only on the server's thread.
 pub(crate) trait Service: Send + 'static {
-    /// Returns the response to an admitted request.
-    fn respond(&self, request: &Request) -> impl Future<Output = Response>;
+    /// Returns the response to an admitted request of a client.
+    fn respond(&self, request: &Request, client: IpAddr) -> impl Future<Output = Response>;
 }
 
 /// Serves the connections of a server, and hands their requests to `service`.
@@ -147,11 +147,11 @@ impl<S: Service> HttpService<S> {
     /// Answers a request and counts the response.
     async fn respond(&self, request: &Request, client: IpAddr) -> Response {
         let response = match &self.access {
-            None => self.service.respond(request).await,
+            None => self.service.respond(request, client).await,
             Some(access) => {
                 let (admitted, headers) = access.admit(request.headers(), client).await;
                 let mut response = match admitted {
-                    Ok(()) => self.service.respond(request).await,
+                    Ok(()) => self.service.respond(request, client).await,
                     Err(Refusal::TooManyRequests) => too_many_requests(),
                     Err(Refusal::Unauthorized) => unauthorized(),
                 };

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use serde::Serialize;
 
 use crate::model::{Counter, Telemetry};
+use crate::text::visible::json_escaped;
 
 /// A response that is ready to be sent.
 pub(crate) type Response = hyper::Response<Body>;
@@ -16,8 +18,9 @@ pub(crate) type Response = hyper::Response<Body>;
 pub(crate) type Body = Arc<[Bytes]>;
 
 /// The status codes of all responses.
-const CODES: [StatusCode; 8] = [
+const CODES: [StatusCode; 9] = [
     StatusCode::OK,
+    StatusCode::BAD_REQUEST,
     StatusCode::UNAUTHORIZED,
     StatusCode::FORBIDDEN,
     StatusCode::NOT_FOUND,
@@ -46,6 +49,12 @@ impl ResponseCounts {
 /// Returns a plain-text response.
 pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response {
     with_type(code, "text/plain; charset=utf-8", text)
+}
+
+/// Returns a response with JSON. Hidden characters are escaped, because people look at it in a terminal.
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    let text = serde_json::to_string(value).expect("all keys are text, and nothing else can fail");
+    with_type(StatusCode::OK, "application/json", json_escaped(&text).into_owned() + "\n")
 }
 
 fn with_type(code: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response {

@@ -11,7 +11,8 @@ const LOGGED: usize = 160;
 pub struct RejectedLine {
     /// The reason, as telemetry names it.
     pub reason: &'static str,
-    /// The bytes of the line. If it is very long, they are a part of it that contains the offending byte.
+    /// The bytes of the line. If it is very long, they are a part of it that contains the offending byte. There are none if
+    /// the receiver did not read the line to its end.
     pub bytes: Vec<u8>,
     /// The offset of the first of these bytes in the line.
     pub begin: usize,
@@ -31,15 +32,15 @@ impl RejectedLine {
     }
 
     /// Returns the line as the log shows it: hidden characters are escaped, and a long line is shortened to the part
-    /// around the offending byte.
-    pub(crate) fn shortened(&self) -> String {
+    /// around the offending byte. Returns `None` if its bytes are not known.
+    pub(crate) fn shortened(&self) -> Option<String> {
         let offending = self.offset.unwrap_or(0).saturating_sub(self.begin);
         let begin = if self.bytes.len() <= LOGGED { 0 } else { offending.saturating_sub(LOGGED / 2) };
         let end = self.bytes.len().min(begin + LOGGED);
         let text = String::from_utf8_lossy(&self.bytes[begin..end]);
         let before = if self.begin + begin > 0 { "…" } else { "" };
         let after = if self.begin + end < self.length { "…" } else { "" };
-        format!("{before}{}{after}", visible(&text))
+        (self.length > 0).then(|| format!("{before}{}{after}", visible(&text)))
     }
 }
 
@@ -51,7 +52,7 @@ mod tests {
     fn the_log_shows_the_part_of_a_line_around_the_offending_byte() {
         let shown = |bytes: &[u8], begin, length, offset| {
             let (reason, origin, bytes) = ("bad_value", Origin::default(), bytes.to_vec());
-            RejectedLine { reason, bytes, begin, length, offset: Some(offset), origin }.shortened()
+            RejectedLine { reason, bytes, begin, length, offset: Some(offset), origin }.shortened().unwrap()
         };
         assert_eq!(shown(b"a:\x1b\xff|c", 0, 6, 2), "a:\\u{1b}\u{fffd}|c");
         let long = [[b'a'; 300], [b'b'; 300]].concat();

@@ -123,7 +123,7 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 29] = [
+const OTHER_WORDS: [(&str, &str); 30] = [
     ("", "native"),
     ("0666", "0660"),
     ("0B", "1GiB"),
@@ -148,6 +148,7 @@ const OTHER_WORDS: [(&str, &str); 29] = [
     ("last", "nothing"),
     ("length", "lines"),
     ("lines", "length"),
+    ("local", "off"),
     ("never", "2h"),
     ("nothing", "zero"),
     ("prometheus", "statsd_exporter"),

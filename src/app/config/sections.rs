@@ -13,7 +13,7 @@ use super::bounds::{
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
-use crate::export::prometheus::Naming;
+use crate::export::prometheus::{ApiAccess, Naming};
 use crate::export::{ConsoleFormat, OnExit};
 use crate::listen::{Framing, Owner};
 use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec};
@@ -153,6 +153,7 @@ sections! {
         max_connections: usize, 1..=65_536;
         timeout: HumanDuration, "100ms"..="10m";
         enable_reload: bool;
+        api: ApiAccess;
         web_config_file: PathBuf;
         #[reload] timings: Exposition;
         #[reload] percentile_window: HumanDuration, "0s"..="1h";
@@ -186,7 +187,7 @@ sections! {
 
 values! {
     bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Addresses, Host, FileMode,
-    Framing, Owner, Defaults, Exposition, ConsoleFormat, Naming, OnExit,
+    Framing, Owner, Defaults, ApiAccess, Exposition, ConsoleFormat, Naming, OnExit,
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }
 

@@ -34,6 +34,7 @@ const SWITCHED: [(&str, &str, &[&str]); 5] = [
             "max_connections",
             "timeout",
             "enable_reload",
+            "api",
             "web_config_file",
         ],
     ),

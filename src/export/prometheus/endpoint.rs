@@ -12,17 +12,18 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use enum_map::EnumMap;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
+use super::api::{Api, ApiAccess};
 use super::encode::Format;
 use super::render_cache::{NoRoom, RenderCache};
 use super::scrape_interval::ScrapeInterval;
@@ -73,6 +74,9 @@ const OFFERS: [Offer<Format>; 3] = [
     },
 ];
 
+/// The beginning of the paths of the API.
+const API: &str = "/api/v1/";
+
 /// Says whether tallyd works.
 pub(crate) trait Health: fmt::Debug + Send + Sync + 'static {
     /// Returns the reason if tallyd does not work.
@@ -97,6 +101,7 @@ pub(crate) struct Endpoint {
     address: SocketAddr,
     protection: Option<Protection>,
     cache: Arc<RenderCache>,
+    api: Arc<Api>,
     scrape_interval: Arc<ScrapeInterval>,
     /// The HTTP server. `None` once the exporter has finished.
     server: Option<Server>,
@@ -114,14 +119,16 @@ impl Endpoint {
         (options, held): (&ServerOptions, Option<TcpListener>),
         totals: Totals,
         health: Arc<dyn Health>,
-        reload_requests: Option<mpsc::Sender<ReloadRequest>>,
+        (api, reload_requests): (ApiAccess, Option<mpsc::Sender<ReloadRequest>>),
         (memory, telemetry, threads): (&Memory, &Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let cache = Arc::new(RenderCache::new(totals, memory.clone()));
+        let api = Arc::new(Api::new(api));
         let scrapes = telemetry.counters("scrapes", &[], "format");
         let scrape_interval = Arc::new(ScrapeInterval::register(telemetry));
         let service = ScrapeService {
             cache: Arc::clone(&cache),
+            api: Arc::clone(&api),
             health,
             scrapes,
             scrapes_refused: telemetry.counter("scrapes_refused", &[]),
@@ -133,6 +140,7 @@ impl Endpoint {
             address: server.address(),
             protection: server.protection(),
             cache,
+            api,
             scrape_interval,
             server: Some(server),
         })
@@ -160,6 +168,7 @@ impl Exporter for Endpoint {
 
     fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
         let outcome = self.cache.add(snapshot);
+        self.api.add(snapshot);
         self.scrape_interval.note_window(self.cache.shortest_window(), snapshot.interval);
         if self.server.as_ref().is_some_and(Server::is_running) { Ok(outcome) } else { Err(panicked()) }
     }
@@ -194,6 +203,7 @@ const NO_ROOM: &str = "no memory for the page: it is larger than its share of me
 #[derive(Debug)]
 struct ScrapeService {
     cache: Arc<RenderCache>,
+    api: Arc<Api>,
     health: Arc<dyn Health>,
     scrapes: EnumMap<Format, Counter>,
     /// Counts scrapes for which there was no memory.
@@ -204,11 +214,16 @@ struct ScrapeService {
 }
 
 impl Service for ScrapeService {
-    async fn respond(&self, request: &Request) -> Response {
+    async fn respond(&self, request: &Request, client: IpAddr) -> Response {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let writes = matches!(*request.method(), Method::POST | Method::PUT);
         match request.uri().path() {
             "/" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => method_not_allowed("GET, HEAD"),
+            path if path.starts_with(API) => match self.api.refusal(client) {
+                Some(refusal) => refusal,
+                None if reads => self.ask(request.uri()).await,
+                None => method_not_allowed("GET, HEAD"),
+            },
             "/-/reload" if !writes => method_not_allowed("POST, PUT"),
             "/-/reload" => self.reload().await,
             "/" => landing_page(
@@ -226,7 +241,10 @@ impl Service for ScrapeService {
                 let why = "not ready: the first interval has not ended yet\n";
                 text(StatusCode::SERVICE_UNAVAILABLE, why)
             }
-            _ => text(StatusCode::NOT_FOUND, "not found: there are /metrics, /-/healthy and /-/ready\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "not found: there are /metrics, /-/healthy, /-/ready and /api/v1/\n",
+            ),
         }
     }
 }
@@ -271,6 +289,18 @@ impl ScrapeService {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response
+    }
+
+    /// Answers a question to the API.
+    async fn ask(&self, uri: &Uri) -> Response {
+        let (api, cache) = (Arc::clone(&self.api), Arc::clone(&self.cache));
+        let (path, query) = (uri.path()[API.len()..].to_owned(), uri.query().map(str::to_owned));
+        let answer =
+            spawn_blocking(move || cache.read(|totals| api.respond(&path, query.as_deref(), totals)));
+        answer.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a question to the API could not be answered");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered\n")
+        })
     }
 
     /// Requests a reload of the configuration, and returns its outcome.
@@ -329,7 +359,8 @@ mod tests {
         let totals = Totals::new(Naming::Prometheus);
         let endpoint = {
             let shared = (&Memory::default(), &telemetry, &threads);
-            Endpoint::start((&options, None), totals, Arc::new(Unhealthy), None, shared).unwrap()
+            Endpoint::start((&options, None), totals, Arc::new(Unhealthy), (ApiAccess::Off, None), shared)
+                .unwrap()
         };
         endpoint.cache.add(&Rows::default().into());
         for path in ["healthy", "ready"] {

@@ -9,6 +9,7 @@
 //! ```
 
 mod admission;
+mod api;
 mod encode;
 mod endpoint;
 mod families;
@@ -23,6 +24,7 @@ mod scrape_interval;
 mod tests;
 mod totals;
 
+pub(crate) use api::ApiAccess;
 pub use encode::Format;
 pub(crate) use endpoint::{Endpoint, Health, ReloadRequest, check_web};
 pub use names::Naming;

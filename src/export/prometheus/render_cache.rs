@@ -67,6 +67,11 @@ impl RenderCache {
         self.totals.read().shortest_window()
     }
 
+    /// Calls `read` with the totals. A new snapshot waits in the queue of the exporter meanwhile.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Totals) -> T) -> T {
+        read(&self.totals.read())
+    }
+
     /// Returns the totals in their saved form.
     pub(super) fn encode(&self) -> Vec<u8> {
         self.totals.read().encode()

@@ -17,6 +17,9 @@ use crate::model::{
 };
 use crate::text::visible::shortened;
 
+/// The most rows that are remembered as kept off the page.
+const MOST_KEPT_OFF: usize = 100;
+
 /// The running totals of all series, in families.
 #[derive(Debug)]
 pub struct Totals {
@@ -36,6 +39,8 @@ pub struct Totals {
     has_leaving: bool,
     /// The rows that were named because they are kept off the page.
     named_as_kept_off: WarnOnce,
+    /// The first rows of the latest interval that are kept off the page, with the reasons.
+    kept_off: Vec<(Series, QuarantineReason)>,
     /// The series that were named because their total absorbs increases.
     named_as_absorbing: WarnOnce,
     /// The shortest time that the percentiles of a summary cover. `None` if no summary had samples under these rules.
@@ -65,6 +70,7 @@ impl Totals {
             interval_began: 0.0,
             has_leaving: false,
             named_as_kept_off: WarnOnce::default(),
+            kept_off: Vec::new(),
             named_as_absorbing: WarnOnce::default(),
             shortest_window: None,
             distribution_bytes: 0,
@@ -105,6 +111,7 @@ impl Totals {
             self.change_rules(snapshot);
         }
         self.max_distribution_bytes = self.claim.bytes().saturating_add(self.memory.room(MemoryPart::Series));
+        self.kept_off.clear();
         let mut outcome = ExportOutcome::default();
         let placements = mem::take(&mut self.placements);
         let mut walk = placements.walk();
@@ -124,6 +131,9 @@ impl Totals {
             });
             if let Err(reason) = self.add_row(placement, row, &mut outcome) {
                 outcome.quarantined[reason] += 1;
+                if self.kept_off.len() < MOST_KEPT_OFF {
+                    self.kept_off.push((row.series.clone(), reason));
+                }
                 idle.extend(placement.member());
                 if reason == QuarantineReason::NegativeIncrease {
                     self.warn_kept_off(row.series, reason);
@@ -175,6 +185,12 @@ impl Totals {
     /// `None` if no summary had samples since the rules changed.
     pub(super) fn shortest_window(&self) -> Option<Duration> {
         self.shortest_window
+    }
+
+    /// Returns rows of the latest interval that are kept off the page, in sorted order, with the reasons. There are at most
+    /// 100 of them.
+    pub(super) fn kept_off(&self) -> &[(Series, QuarantineReason)] {
+        &self.kept_off
     }
 
     /// Returns each series that is kept off the page, in sorted order, with the reason.

@@ -1,0 +1,106 @@
+//! Remembers the latest lines that were not recorded, over many intervals.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+
+use super::super::totals::Totals;
+use crate::model::{Named, RejectedLine, Sender, Snapshot};
+use crate::text::visible::visible;
+
+/// The number of lines that are remembered for each reason. With 512 bytes of each line, and fewer than 20 reasons, they
+/// take at most 400 KB.
+const REMEMBERED: usize = 32;
+
+/// The latest lines of each reason, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct RejectedHistory(BTreeMap<&'static str, VecDeque<Remembered>>);
+
+#[derive(Debug)]
+struct Remembered {
+    /// The end of the interval in which the line came.
+    time: String,
+    line: RejectedLine,
+}
+
+/// The answer to `/api/v1/rejected`.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer<'a> {
+    /// Latest first.
+    lines: Vec<Line<'a>>,
+    /// Series whose rows in the latest interval are not on the page.
+    quarantined: Vec<Quarantined>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    time: &'a str,
+    reason: &'a str,
+    #[serde(rename = "line")]
+    text: String,
+    /// The length of the whole line in bytes.
+    length: usize,
+    /// The offset of `text` in the line, in bytes.
+    begin: usize,
+    column: Option<usize>,
+    listener: &'a str,
+    sender: Option<SenderFields>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum SenderFields {
+    Address { address: String },
+    Process { pid: i32, uid: u32 },
+}
+
+#[derive(Debug, Serialize)]
+struct Quarantined {
+    series: String,
+    reason: &'static str,
+}
+
+impl RejectedHistory {
+    /// Adds the lines of an interval.
+    pub(super) fn add(&mut self, snapshot: &Snapshot) {
+        for line in &snapshot.rejected {
+            let remembered = self.0.entry(line.reason).or_default();
+            if remembered.len() == REMEMBERED {
+                remembered.pop_front();
+            }
+            remembered.push_back(Remembered { time: snapshot.time_text(), line: line.clone() });
+        }
+    }
+
+    /// Returns all lines, and the series that are kept off the page.
+    pub(super) fn to_answer(&self, totals: &Totals) -> Answer<'_> {
+        let mut lines: Vec<_> = self.0.values().flatten().rev().map(Line::new).collect();
+        // The sort is stable, so the latest lines of an interval stay first. Times of the same length sort as text.
+        lines.sort_by(|a, b| b.time.cmp(a.time));
+        let quarantined = totals.kept_off().iter().map(|(series, reason)| Quarantined {
+            series: visible(&format!("{series:?}")).into_owned(),
+            reason: reason.name(),
+        });
+        Answer { lines, quarantined: quarantined.collect() }
+    }
+}
+
+impl<'a> Line<'a> {
+    fn new(Remembered { time, line }: &'a Remembered) -> Self {
+        let sender = match line.origin.sender {
+            Sender::Unknown => None,
+            sender @ Sender::Address(_) => Some(SenderFields::Address { address: sender.to_string() }),
+            Sender::Process { pid, uid } => Some(SenderFields::Process { pid, uid }),
+        };
+        Self {
+            time,
+            reason: line.reason,
+            text: visible(&String::from_utf8_lossy(&line.bytes)).into_owned(),
+            length: line.length,
+            begin: line.begin,
+            column: line.column(),
+            listener: line.origin.listener,
+            sender,
+        }
+    }
+}
