@@ -13,10 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrLike, SockaddrStorage, recv, recvmmsg};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrLike, SockaddrStorage, UnixCredentials,
+    recv, recvmmsg, setsockopt, sockopt,
+};
 use parking_lot::Mutex;
 use socket2::{SockFilter, SockRef};
 
@@ -416,7 +420,7 @@ struct Batch {
 enum Headers {
     /// The kernel fills in the addresses of the senders.
     Udp(MultiHeaders<SockaddrStorage>),
-    /// The senders have no address.
+    /// The kernel fills in the processes of the senders.
     Unix(MultiHeaders<()>),
 }
 
@@ -428,8 +432,13 @@ impl Batch {
     ) -> Self {
         let (listener, headers) = match socket {
             DatagramSocket::Udp(_) => ("udp", Headers::Udp(MultiHeaders::preallocate(BATCH, None))),
-            DatagramSocket::Unix(_) => {
-                ("unix_datagram", Headers::Unix(MultiHeaders::preallocate(BATCH, None)))
+            DatagramSocket::Unix(socket) => {
+                if let Err(error) = setsockopt(socket, sockopt::PassCred, &true) {
+                    tracing::warn!(%error, "the kernel does not tell who sends to the Unix socket");
+                }
+                // There is room for nothing else, so no sender can pass files to tallyd.
+                let credentials = cmsg_space!(UnixCredentials);
+                ("unix_datagram", Headers::Unix(MultiHeaders::preallocate(BATCH, Some(credentials))))
             }
         };
         Self {
@@ -448,10 +457,12 @@ impl Batch {
         let Self { buffers, headers, lengths, senders, count, .. } = self;
         *count = 0;
         *count = match headers {
-            Headers::Udp(headers) => receive(socket, flags, headers, buffers, lengths, |index, address| {
-                senders[index] = address.as_ref().and_then(sender).unwrap_or_default();
+            Headers::Udp(headers) => receive(socket, flags, headers, buffers, lengths, |index, datagram| {
+                senders[index] = datagram.address.as_ref().and_then(host).unwrap_or_default();
             }),
-            Headers::Unix(headers) => receive(socket, flags, headers, buffers, lengths, |_, _| ()),
+            Headers::Unix(headers) => receive(socket, flags, headers, buffers, lengths, |index, datagram| {
+                senders[index] = process(&datagram).unwrap_or_default();
+            }),
         }?;
         self.refuse_others();
         Ok(())
@@ -501,15 +512,15 @@ impl Origins for Batch {
     }
 }
 
-/// Receives datagrams into `buffers`. Calls `add_sender` with the index of each, and the address of its sender. Returns
-/// their number.
+/// Receives datagrams into `buffers`. Calls `add_sender` with the index of each, and what the kernel says about it.
+/// Returns their number.
 fn receive<S: SockaddrLike + Copy>(
     socket: &DatagramSocket,
     flags: MsgFlags,
     headers: &mut MultiHeaders<S>,
     buffers: &mut [Box<[u8]>; BATCH],
     lengths: &mut [(usize, bool); BATCH],
-    mut add_sender: impl FnMut(usize, Option<S>),
+    mut add_sender: impl FnMut(usize, RecvMsg<'_, '_, S>),
 ) -> Result<usize, Errno> {
     let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
     let socket = socket.as_fd().as_raw_fd();
@@ -518,17 +529,27 @@ fn receive<S: SockaddrLike + Copy>(
     let mut count = 0;
     for datagram in recvmmsg(socket, headers, slices.iter_mut(), flags, None)? {
         lengths[count] = (datagram.bytes, datagram.flags.contains(MsgFlags::MSG_TRUNC));
-        add_sender(count, datagram.address);
+        add_sender(count, datagram);
         count += 1;
     }
     Ok(count)
 }
 
 /// Returns the sender with this address.
-fn sender(address: &SockaddrStorage) -> Option<Sender> {
+fn host(address: &SockaddrStorage) -> Option<Sender> {
     let ipv4 = || address.as_sockaddr_in().map(|&address| SocketAddr::V4(address.into()));
     let ipv6 = || address.as_sockaddr_in6().map(|&address| SocketAddr::V6(address.into()));
     ipv4().or_else(ipv6).map(Sender::Address)
+}
+
+/// Returns the process that sent a datagram over a Unix socket.
+fn process(datagram: &RecvMsg<'_, '_, ()>) -> Option<Sender> {
+    datagram.cmsgs().ok()?.find_map(|message| match message {
+        ControlMessageOwned::ScmCredentials(process) => {
+            Some(Sender::Process { pid: process.pid(), uid: process.uid() })
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]

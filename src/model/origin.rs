@@ -6,14 +6,15 @@ use std::fmt;
 /// The sender of a line, as far as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Sender {
-    /// The kernel does not say. This is so for Unix datagrams, for example.
+    /// The kernel does not say.
     #[default]
     Unknown,
     /// The address and the port.
     Address(SocketAddr),
     /// A process of this machine.
     Process {
-        /// The id of the process that connected.
+        /// The id of the process that sent the datagram or opened the connection. It is 0 if the process is in another
+        /// container, which tallyd cannot see.
         pid: i32,
         /// The id of its user.
         uid: u32,

@@ -183,7 +183,7 @@ fn log_file_of_a_stop_has_every_line() {
 #[test]
 fn the_latest_line_of_each_reason_for_rejecting_is_logged_with_its_sender() {
     let folder = TempDir::new().unwrap();
-    let path = folder.path().join("socket");
+    let [path, datagram_path] = ["socket", "datagrams"].map(|name| folder.path().join(name));
     let settings = [
         "flush.interval=100ms",
         "listeners.tcp.enabled=true",
@@ -191,6 +191,8 @@ fn the_latest_line_of_each_reason_for_rejecting_is_logged_with_its_sender() {
         "listeners.unix_stream.enabled=true",
         "listeners.unix_stream.framing=lines",
         &format!("listeners.unix_stream.path={}", path.display()),
+        "listeners.unix_datagram.enabled=true",
+        &format!("listeners.unix_datagram.path={}", datagram_path.display()),
     ];
     let mut daemon = Daemon::start(&settings);
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -204,7 +206,8 @@ fn the_latest_line_of_each_reason_for_rejecting_is_logged_with_its_sender() {
     let mut tcp = TcpStream::connect(daemon.address_of("tcp")).unwrap();
     tcp.write_all(b"page\x1b[2J:1|\n").unwrap();
     UnixStream::connect(&path).unwrap().write_all(b"page:1|x\n").unwrap();
-    for reason in ["bad_value", "bad_name", "unknown_type"] {
+    UnixDatagram::unbound().unwrap().send_to(b"page:1|c|@2", &datagram_path).unwrap();
+    for reason in ["bad_value", "bad_name", "unknown_type", "bad_rate"] {
         daemon.wait_for_count("tallyd.lines_rejected", ("reason", reason));
     }
     let log = daemon.stop().log;
@@ -219,6 +222,7 @@ fn the_latest_line_of_each_reason_for_rejecting_is_logged_with_its_sender() {
         ),
         format!("line=\"page\\\\u{{1b}}[2J:1|\" column=5 listener=\"tcp\" sender={tcp}"),
         format!("line=\"page:1|x\" column=8 listener=\"unix_stream\" sender=pid {pid}, uid "),
+        format!("line=\"page:1|c|@2\" column=11 listener=\"unix_datagram\" sender=pid {pid}, uid "),
     ] {
         assert!(log.contains(&expected), "{expected}: {log}");
     }
