@@ -127,11 +127,12 @@ impl Columns {
         self.members.take_reserve(&mut other.members);
     }
 
-    /// Forgets the values of timings, histograms, distributions and sets, and all counts. Returns the memory that held
+    /// Forgets the values of timings, histograms, distributions and sets, all counts, and rejected lines. Returns the memory that held
     /// the values.
     pub(crate) fn clear(&mut self) -> Recycled {
         self.counts = IngestCounts::default();
         self.absorbed.clear();
+        self.rejected.clear();
         Recycled { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
     }
 

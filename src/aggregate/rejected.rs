@@ -17,7 +17,7 @@ const LONGEST: usize = 512;
 /// The latest lines of an interval that were not recorded.
 ///
 /// They take at most 17 reasons * 8 lines * 512 bytes, which is 70 KB. A line costs a copy of at most 512 bytes, however
-/// many lines are rejected.
+/// many lines are rejected. The memory is used again in later intervals.
 #[derive(Debug, Default)]
 pub(crate) struct RejectedLines {
     rejected: EnumMap<RejectReason, Latest>,
@@ -27,9 +27,10 @@ pub(crate) struct RejectedLines {
 /// The latest lines with one reason.
 #[derive(Debug, Default)]
 struct Latest {
+    /// At most [`KEPT`] lines. Those of earlier intervals stay, and give their memory to new ones.
     lines: Vec<RejectedLine>,
-    /// The position of the oldest line, once there are [`KEPT`].
-    oldest: usize,
+    /// The number of lines of this interval, including those that were overwritten.
+    added: usize,
 }
 
 impl RejectedLines {
@@ -49,12 +50,13 @@ impl RejectedLines {
     }
 
     /// Returns the lines by reason. Those with the same reason are in the order in which they came.
-    pub(crate) fn into_lines(self) -> impl Iterator<Item = RejectedLine> {
-        let Self { rejected, refused } = self;
-        rejected.into_values().chain(refused.into_values()).flat_map(|Latest { mut lines, oldest }| {
-            lines.rotate_left(oldest);
-            lines
-        })
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &RejectedLine> {
+        self.rejected.values().chain(self.refused.values()).flat_map(Latest::lines)
+    }
+
+    /// Forgets the lines.
+    pub(super) fn clear(&mut self) {
+        self.rejected.values_mut().chain(self.refused.values_mut()).for_each(|latest| latest.added = 0);
     }
 }
 
@@ -62,19 +64,24 @@ impl Latest {
     fn add(&mut self, reason: &'static str, line: &[u8], offset: Option<usize>, origin: Origin) {
         let begin = offset.filter(|offset| *offset >= LONGEST).map_or(0, |offset| offset - LONGEST / 2);
         let mut kept = RejectedLine { reason, bytes: Vec::new(), begin, length: line.len(), offset, origin };
-        let is_full = self.lines.len() == KEPT;
-        if is_full {
-            // The new line takes over the memory of the oldest one.
-            kept.bytes = mem::take(&mut self.lines[self.oldest].bytes);
+        let position = self.added % KEPT;
+        let mut overwritten = self.lines.get_mut(position);
+        if let Some(overwritten) = &mut overwritten {
+            kept.bytes = mem::take(&mut overwritten.bytes);
             kept.bytes.clear();
         }
         kept.bytes.extend_from_slice(&line[begin..line.len().min(begin + LONGEST)]);
-        if is_full {
-            self.lines[self.oldest] = kept;
-            self.oldest = (self.oldest + 1) % KEPT;
-        } else {
-            self.lines.push(kept);
+        match overwritten {
+            Some(overwritten) => *overwritten = kept,
+            None => self.lines.push(kept),
         }
+        self.added += 1;
+    }
+
+    /// Returns the lines of this interval, oldest first.
+    fn lines(&self) -> impl Iterator<Item = &RejectedLine> {
+        let oldest = self.added.saturating_sub(KEPT);
+        (oldest..self.added).map(|added| &self.lines[added % KEPT])
     }
 }
 
@@ -87,8 +94,8 @@ mod tests {
         for (line, offset) in lines {
             kept.add_rejected(RejectReason::BadValue, line.as_bytes(), *offset, Origin::default());
         }
-        let text = |line: RejectedLine| (String::from_utf8(line.bytes).unwrap(), line.begin);
-        kept.into_lines().map(text).collect()
+        let text = |line: &RejectedLine| (String::from_utf8(line.bytes.clone()).unwrap(), line.begin);
+        kept.lines().map(text).collect()
     }
 
     #[test]
@@ -97,6 +104,20 @@ mod tests {
         let added: Vec<_> = lines.iter().map(|line| (line.as_str(), 3)).collect();
         let expected: Vec<_> = lines[3..].iter().map(|line| (line.clone(), 0)).collect();
         assert_eq!(kept(&added), expected);
+    }
+
+    #[test]
+    fn lines_of_earlier_intervals_are_forgotten() {
+        let mut kept = RejectedLines::default();
+        let add = |kept: &mut RejectedLines, line: &str| {
+            kept.add_rejected(RejectReason::BadValue, line.as_bytes(), 2, Origin::default());
+        };
+        (0..KEPT).for_each(|_| add(&mut kept, "a:a long value|c"));
+        kept.clear();
+        assert_eq!(kept.lines().count(), 0);
+        add(&mut kept, "a:x|c");
+        let lines: Vec<_> = kept.lines().map(|line| line.bytes.as_slice()).collect();
+        assert_eq!(lines, [b"a:x|c"]);
     }
 
     #[test]

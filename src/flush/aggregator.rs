@@ -1,6 +1,5 @@
 //! Ends intervals: rotates all shards at one moment, and merges what they recorded.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -390,8 +389,7 @@ impl Aggregator {
         let event_bytes: usize = events.iter().map(Event::bytes).sum();
         let rows = Rows::new(series, ids, values)
             .counted_in(&self.shared.options.memory, summary_bytes + event_bytes);
-        let rejected = columns.iter_mut().flat_map(|columns| mem::take(&mut columns.rejected).into_lines());
-        let rejected = rejected.collect();
+        let rejected = columns.iter().flat_map(|columns| columns.rejected.lines()).cloned().collect();
         (IntervalResults { rows, policies, events, counts, rejected, excess, top, absorbed, overview }, idle)
     }
 
