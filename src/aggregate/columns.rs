@@ -5,9 +5,11 @@ use enum_map::EnumMap;
 use super::AggregationOptions;
 use super::absorbed::Absorbed;
 use super::counters::Counters;
-use super::counts::{ExcessNames, IngestCounts};
+use super::counts::IngestCounts;
 use super::distribution::Distribution;
 use super::events::Events;
+use super::frequent_names::FrequentNames;
+use super::line_sample::LineSample;
 use super::members::Members;
 use super::rejected::RejectedLines;
 use super::value_buffers::{Supplies, ValueBuffers};
@@ -24,9 +26,12 @@ pub(crate) struct Columns {
     pub(crate) members: ValueBuffers<Members>,
     pub(crate) events: Events,
     pub(crate) counts: IngestCounts,
-    pub(crate) excess: EnumMap<Excess, ExcessNames>,
+    pub(crate) excess: EnumMap<Excess, FrequentNames>,
     pub(crate) absorbed: Absorbed,
     pub(crate) rejected: RejectedLines,
+    /// The names in rejected lines.
+    pub(crate) rejected_names: FrequentNames,
+    pub(crate) sample: LineSample,
 }
 
 /// Memory that the flush returns to the shard for reuse.
@@ -75,6 +80,8 @@ impl Columns {
             excess: EnumMap::default(),
             absorbed: Absorbed::default(),
             rejected: RejectedLines::default(),
+            rejected_names: FrequentNames::default(),
+            sample: LineSample::default(),
         }
     }
 
@@ -127,12 +134,14 @@ impl Columns {
         self.members.take_reserve(&mut other.members);
     }
 
-    /// Forgets the values of timings, histograms, distributions and sets, all counts, and rejected lines. Returns the memory that held
+    /// Forgets the values of timings, histograms, distributions and sets, all counts, rejected
+    /// lines and the sample. Returns the memory that held
     /// the values.
     pub(crate) fn clear(&mut self) -> Recycled {
         self.counts = IngestCounts::default();
         self.absorbed.clear();
         self.rejected.clear();
+        self.sample.clear();
         Recycled { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
     }
 

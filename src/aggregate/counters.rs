@@ -63,6 +63,11 @@ impl Counters {
         self.sums.get(slot as usize).map_or(0, |sum| sum.to_bits())
     }
 
+    /// Returns the series of a slot.
+    pub(crate) fn owner(&self, slot: u32) -> SeriesId {
+        self.owners[slot as usize]
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.owners.len()
     }

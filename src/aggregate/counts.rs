@@ -3,7 +3,7 @@
 use enum_map::EnumMap;
 
 use crate::model::{AlertType, Kind, Priority};
-use crate::protocol::{Name, Note, RejectReason, Status};
+use crate::protocol::{Note, RejectReason, Status};
 use crate::resolve::{OverflowLimit, RefuseReason};
 
 /// The counts of one interval.
@@ -92,70 +92,4 @@ impl IngestCounts {
 
 fn add_all(sums: &mut [u64], counts: &[u64]) {
     sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-}
-
-/// The metric names that had the most samples beyond a limit.
-///
-/// The space-saving algorithm counts them (Metwally, Agrawal, El Abbadi 2005). A count is too high by at most the
-/// smallest count in the list.
-#[derive(Debug, Clone, Default)]
-pub struct ExcessNames(Vec<(String, u64)>);
-
-impl ExcessNames {
-    /// The largest number of names in the list.
-    const WATCHED: usize = 32;
-
-    pub(super) fn add(&mut self, name: Name<'_>, samples: u64) {
-        if let Some((_, count)) = self.0.iter_mut().find(|(known, _)| name == **known) {
-            *count += samples;
-        } else if self.0.len() < Self::WATCHED {
-            self.0.push((name.to_string(), samples));
-        } else if let Some((least, count)) = self.0.iter_mut().min_by_key(|(_, count)| *count) {
-            // The buffer is reused, so that a flood of new names costs no allocations.
-            least.clear();
-            least.extend(name.pieces());
-            *count += samples;
-        }
-    }
-
-    /// Moves the names of another shard into this list and sorts it.
-    pub(crate) fn merge(&mut self, other: &mut ExcessNames) {
-        self.add_all(other);
-        other.0.clear();
-    }
-
-    /// Adds the names of another list and sorts this one.
-    pub(crate) fn add_all(&mut self, other: &ExcessNames) {
-        for (name, samples) in other.iter() {
-            self.add(name.into(), samples);
-        }
-        self.0.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    }
-
-    /// Returns the names and their numbers of samples. After a merge, the largest number comes first.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(name, samples)| (name.as_str(), *samples))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_with_the_most_samples_beyond_a_limit_is_found_among_many() {
-        let mut names = ExcessNames::default();
-        for round in 0..1000 {
-            names.add("often".into(), 3);
-            names.add("sometimes".into(), 1);
-            names.add(format!("once.{round}").as_str().into(), 1);
-        }
-        let mut total = ExcessNames::default();
-        total.merge(&mut names);
-        let first: Vec<_> = total.iter().map(|(name, _)| name).take(1).collect();
-        assert_eq!(first, ["often"]);
-        assert!(total.iter().any(|(name, _)| name == "sometimes"));
-        // A name takes over the count of the name that it replaces, so the sum stays exact.
-        assert_eq!(total.iter().map(|(_, samples)| samples).sum::<u64>(), 5000);
-    }
 }

@@ -17,27 +17,31 @@ mod counters;
 mod counts;
 mod distribution;
 mod events;
+mod frequent_names;
 mod gauges;
 mod histogram;
 mod layout;
+mod line_sample;
 mod members;
 mod rejected;
 mod shard;
 mod summarizer;
 mod value_buffers;
 
-pub use counts::{ExcessNames, IngestCounts};
+pub use counts::IngestCounts;
+pub use frequent_names::FrequentNames;
 pub use histogram::{Histogram, LARGEST, SMALLEST};
 pub use shard::{Datagram, Shard};
 
 pub(crate) use absorbed::Absorbed;
 pub(crate) use columns::Columns;
 pub(crate) use gauges::{FIRST_INTERVAL, INTERVAL_BEFORE_START};
+pub(crate) use line_sample::{LineSample, SampledLine};
 pub(crate) use members::Members;
 pub(crate) use shard::{ShardReset, SharedState};
 pub(crate) use summarizer::Summarizer;
 
-use crate::model::Memory;
+use crate::model::{FlushRequests, Memory};
 use crate::protocol::Dialects;
 use crate::resolve::ResolveOptions;
 
@@ -56,6 +60,8 @@ pub struct AggregationOptions {
     pub exact_members: usize,
     /// The largest number of bytes of events that a shard keeps until the end of the interval.
     pub event_buffer: usize,
+    /// What people ask of the flush.
+    pub requests: FlushRequests,
     /// The memory that series and values may take.
     pub memory: Memory,
 }
@@ -70,6 +76,7 @@ impl Default for AggregationOptions {
             exact_values: 512,
             exact_members: 1000,
             event_buffer: 1 << 20,
+            requests: FlushRequests::default(),
             memory: Memory::default(),
         }
     }

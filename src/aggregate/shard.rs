@@ -1,5 +1,6 @@
 //! Records the lines that one receiver reads.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -10,14 +11,15 @@ use super::AggregationOptions;
 use super::columns::{Columns, Lengths, Recycled};
 use super::counts::IngestCounts;
 use super::gauges::{FIRST_INTERVAL, Gauges};
+use super::line_sample::SampledLine;
 use crate::mapping::Mapping;
 use crate::model::{Kind, MemoryPart, Origin, Origins, SERVICE_CHECK, finite};
 use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
 use crate::resolve::{
-    self, Destination, Entry, Excess, Limits, LineCache, OverflowLimit, RefuseReason, Registry, Resolved,
-    Resolver, RuleEffect, SeriesId, SplitLine, SplitLines, Target,
+    self, AggregateKind, Destination, Entry, Excess, Limits, LineCache, OverflowLimit, RefuseReason,
+    Registry, Resolved, Resolver, RuleEffect, SeriesId, SplitLine, SplitLines, Target,
 };
 
 /// The state that all shards share.
@@ -67,6 +69,9 @@ impl<'a> Datagram<'a> {
         Self { bytes, length: bytes.len() }
     }
 }
+
+/// The longest part of an invalid line that counts as its name, in bytes.
+const LONGEST_NAME: usize = 200;
 
 /// The number of lines to look at before recording them.
 const AHEAD: usize = 32;
@@ -212,7 +217,38 @@ impl Shard {
         for &(line, hash) in lines {
             self.record_line(line, hash, origins);
         }
+        let begin = self.columns.sample.lines();
+        while let Some(index) = self.columns.sample.next_of(begin, lines.len()) {
+            let (line, hash) = lines[index];
+            self.keep_in_sample(line, hash, origins);
+        }
         pending.count = 0;
+    }
+
+    /// Keeps a line, which has just been recorded, in the sample of the interval.
+    #[cold]
+    fn keep_in_sample(&mut self, line: SplitLine<'_>, hash: u32, origins: &dyn Origins) {
+        let found = if line.has_value() { self.resolver.find(line, hash) } else { None };
+        let destination = found.and_then(|found| match found.target {
+            Target::Ruled => self.resolver.cache().effect(found).destination(),
+            _ => Some(found),
+        });
+        let Columns { counters, timings, values, members, sample, .. } = &mut self.columns;
+        let series = destination.and_then(|Destination { target, slot, .. }| {
+            let kind = AggregateKind::of(target.kind()?);
+            let owner = match kind {
+                AggregateKind::Counter => counters.owner(slot),
+                AggregateKind::Timing => timings.owner(slot),
+                AggregateKind::Distribution => values.owner(slot),
+                AggregateKind::Set => members.owner(slot),
+                AggregateKind::Gauge => SeriesId(slot),
+            };
+            Some((kind, owner))
+        });
+        // A member of a set may contain colons.
+        let is_packed = series.is_some_and(|(kind, _)| kind != AggregateKind::Set);
+        let more = if is_packed { memchr::memchr_iter(b':', line.value()).count() } else { 0 };
+        sample.keep(SampledLine { series, values: more as u32 + 1, origin: origins.of(line.line) });
     }
 
     /// Reads the memory that recording these lines needs, to bring it into the CPU cache.
@@ -352,8 +388,9 @@ impl Shard {
             Ok(Line::Event(event)) => self.record_event(line.line, &event),
             Ok(Line::ServiceCheck(check)) => self.record_check(line.line, &check, origins),
             Err(error) => {
-                let Columns { counts, rejected, .. } = &mut self.columns;
+                let Columns { counts, rejected, rejected_names, .. } = &mut self.columns;
                 counts.rejected[error.reason()] += 1;
+                rejected_names.add((&*probable_name(line.line)).into(), 1);
                 rejected.add_rejected(error.reason(), line.line, error.offset(), origins.of(line.line));
             }
         }
@@ -500,6 +537,12 @@ impl Shard {
     pub(crate) fn resupply(&mut self, recycled: Recycled) -> Recycled {
         self.columns.resupply(recycled)
     }
+}
+
+/// Returns the text before the first colon of an invalid line, or a part of it.
+fn probable_name(line: &[u8]) -> Cow<'_, str> {
+    let end = memchr::memchr(b':', line).unwrap_or(line.len());
+    String::from_utf8_lossy(&line[..end.min(LONGEST_NAME)])
 }
 
 /// Returns a value multiplied by the factor of a rule.

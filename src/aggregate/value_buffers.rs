@@ -268,6 +268,11 @@ impl<T: Fold> ValueBuffers<T> {
         after.saturating_sub(present) <= self.memory.room(MemoryPart::Values)
     }
 
+    /// Returns the series of a slot.
+    pub(crate) fn owner(&self, slot: u32) -> SeriesId {
+        self.states[slot as usize].owner
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.states.len()
     }

@@ -27,8 +27,10 @@ use crate::app::service_manager::{ServiceManager, State};
 use crate::app::signals::Signals;
 use crate::app::state::{CountsSender, Restoring, StateSchedule};
 use crate::app::terminal::Terminal;
-use crate::export::prometheus::Totals;
-use crate::export::{Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ReloadRequest, Textfile};
+use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
+use crate::export::{
+    Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, ReloadRequest, Textfile,
+};
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
 use crate::listen::{self, CountedDrops, DrainRequests, HeldSockets, Listeners};
@@ -215,6 +217,8 @@ struct Pipeline {
     health: Arc<FlushHealth>,
     service_manager: ServiceManager,
     reload_telemetry: ReloadTelemetry,
+    /// The configuration that the API shows.
+    configuration: ConfigurationInForce,
     /// Requests from HTTP clients to reload the configuration.
     reload_requests: channel::Receiver<ReloadRequest>,
     /// Receives a message if standard output was closed and no other exporter is enabled.
@@ -249,6 +253,7 @@ impl Pipeline {
         let memory = memory::limited(config.max_memory(), telemetry);
         process::report_to(telemetry);
         let options = AggregationOptions { memory: memory.clone(), ..config.aggregation_options() };
+        let requests = options.requests.clone();
         let mut aggregator = Aggregator::new(options, settings, telemetry.clone());
         // From here on, the kernel keeps datagrams that arrive while the state is read.
         let opened = listen::open(listening, held)?;
@@ -268,14 +273,24 @@ impl Pipeline {
         let state_schedule = keeper.as_mut().zip(state_options).map(|(keeper, options)| {
             StateSchedule::new(keeper, options.interval, drops.clone(), Instant::now())
         });
+        let configuration = ConfigurationInForce::default();
+        configuration.set(config.in_force(config));
+        let statuses = ExporterStatuses::default();
+        let api = ApiOptions {
+            access: config.exporters.prometheus.api,
+            configuration: configuration.clone(),
+            exporters: statuses.clone(),
+            requests,
+        };
         let (handles, queues) = (Vec::new(), Vec::new());
-        let mut exporters = Exporters { memory, telemetry, threads, restoring, keeper, handles, queues };
+        let mut exporters =
+            Exporters { memory, telemetry, threads, statuses, restoring, keeper, handles, queues };
         let (closed_sender, output_closed) = channel::channel(1);
         let endpoint = exporters.start(
             config,
             serving.zip(Some(held_endpoint)),
             &health,
-            reload_sender,
+            (api, reload_sender),
             closed_sender,
         )?;
         let Exporters { handles, queues, keeper, restoring, .. } = exporters;
@@ -311,6 +326,7 @@ impl Pipeline {
             health,
             service_manager,
             reload_telemetry,
+            configuration,
             reload_requests,
             output_closed,
             shutdown_timeout,
@@ -417,6 +433,7 @@ impl Pipeline {
             let settings = new.reloadable_settings(mapping);
             // Sending fails only if the flusher has ended, and then the daemon ends, too.
             _ = self.commands.send(Reload { settings, interval });
+            self.configuration.set(new.in_force(config));
             *latest = new;
         });
         if let Err(error) = &outcome {
@@ -522,6 +539,7 @@ struct Exporters<'a> {
     memory: Memory,
     telemetry: &'a Telemetry,
     threads: &'a Threads,
+    statuses: ExporterStatuses,
     restoring: Restoring<'a>,
     /// The keeper of the state. `None` if no state outlives the process.
     keeper: Option<StateKeeper>,
@@ -537,7 +555,7 @@ impl Exporters<'_> {
         config: &Config,
         serving: Option<(ServerOptions, Option<TcpListener>)>,
         health: &Arc<FlushHealth>,
-        reload_sender: channel::Sender<ReloadRequest>,
+        (api, reload_sender): (ApiOptions, channel::Sender<ReloadRequest>),
         closed_sender: channel::Sender<()>,
     ) -> Result<Option<(SocketAddr, Option<Protection>)>, Failure> {
         let console = &config.exporters.console;
@@ -571,13 +589,7 @@ impl Exporters<'_> {
         self.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
         let shared = (&self.memory, self.telemetry, self.threads);
-        let endpoint = Endpoint::start(
-            (&serving, held),
-            totals,
-            health,
-            (config.exporters.prometheus.api, reloads),
-            shared,
-        )?;
+        let endpoint = Endpoint::start((&serving, held), totals, health, (api, reloads), shared)?;
         let started = (endpoint.address(), endpoint.protection());
         self.add(endpoint)?;
         Ok(Some(started))
@@ -586,8 +598,8 @@ impl Exporters<'_> {
     fn add<E: Exporter>(&mut self, exporter: E) -> io::Result<()> {
         let keeper = self.keeper.as_mut().filter(|_| E::KEEPS_TOTALS);
         let state = keeper.map(|keeper| keeper.add_owner(exporter.name()));
-        let (handle, queue) =
-            ExporterHandle::start(exporter, state, (&self.memory, self.telemetry), self.threads)?;
+        let shared = (&self.memory, self.telemetry, &self.statuses);
+        let (handle, queue) = ExporterHandle::start(exporter, state, shared, self.threads)?;
         self.handles.push(handle);
         self.queues.push(queue);
         Ok(())

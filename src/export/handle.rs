@@ -12,6 +12,7 @@ use std::time::Instant;
 use enum_map::EnumMap;
 
 use super::exporter::Exporter;
+use super::exporter_status::{ExporterStatus, ExporterStatuses};
 use super::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{Counter, Memory, MemoryPart, Repeated, Snapshot, Telemetry, Thinned};
 use crate::net::Threads;
@@ -51,13 +52,14 @@ impl ExporterQueue {
     pub fn connect<E: Exporter>(
         exporter: E,
         state: Option<PartSender>,
-        (memory, telemetry): (&Memory, &Telemetry),
+        (memory, telemetry, statuses): (&Memory, &Telemetry, &ExporterStatuses),
     ) -> (Self, ExporterThread<E>) {
         let name = exporter.name();
         let tags = [("exporter", name)];
         let (sender, receiver) = async_channel::bounded(QUEUE);
         let oldest = receiver.downgrade();
         let samples_undelivered = telemetry.counter("samples_undelivered", &tags);
+        let waiting = Arc::default();
         let thread = ExporterThread {
             exporter,
             state,
@@ -68,7 +70,8 @@ impl ExporterQueue {
             is_failing: false,
             errors: telemetry.counter("export_errors", &tags),
             samples_undelivered: samples_undelivered.clone(),
-            waiting: Arc::default(),
+            status: statuses.add(name, Arc::clone(&waiting)),
+            waiting,
             quarantined: telemetry.counters("series_quarantined", &tags, "reason"),
             merged: telemetry.counters("series_merged", &tags, "by"),
             absorbed: telemetry.counter("increases_absorbed", &tags),
@@ -186,11 +189,11 @@ impl ExporterHandle {
     pub(crate) fn start(
         exporter: impl Exporter,
         state: Option<PartSender>,
-        (memory, telemetry): (&Memory, &Telemetry),
+        shared: (&Memory, &Telemetry, &ExporterStatuses),
         threads: &Threads,
     ) -> io::Result<(Self, ExporterQueue)> {
         let name = exporter.name();
-        let (queue, thread) = ExporterQueue::connect(exporter, state, (memory, telemetry));
+        let (queue, thread) = ExporterQueue::connect(exporter, state, shared);
         let (end, ended) = mpsc::channel();
         let handle = Self {
             name,
@@ -251,6 +254,7 @@ pub struct ExporterThread<E> {
     is_failing: bool,
     errors: Counter,
     samples_undelivered: Counter,
+    status: Arc<ExporterStatus>,
     waiting: Arc<AtomicU64>,
     quarantined: EnumMap<QuarantineReason, Counter>,
     merged: EnumMap<MergeReason, Counter>,
@@ -312,6 +316,7 @@ impl<E: Exporter> ExporterThread<E> {
                 Err(error.to_string())
             }
         };
+        self.status.note(&delivered);
         self.exporting = None;
         self.waiting.fetch_sub(samples, Relaxed);
         if *is_saved {
@@ -420,8 +425,8 @@ mod tests {
             let telemetry = Telemetry::default();
             let fake = FakeExporter { taken, outcomes: commands };
             let threads = Threads::new().0;
-            let (handle, queue) =
-                ExporterHandle::start(fake, None, (&Memory::default(), &telemetry), &threads).unwrap();
+            let shared = (&Memory::default(), &telemetry, &ExporterStatuses::default());
+            let (handle, queue) = ExporterHandle::start(fake, None, shared, &threads).unwrap();
             Self { handle, queue, taken: takes, outcomes, telemetry }
         }
 

@@ -3,6 +3,7 @@
 mod append;
 mod console;
 mod exporter;
+mod exporter_status;
 mod handle;
 mod outcome;
 pub mod prometheus;
@@ -11,6 +12,7 @@ mod textfile;
 pub(crate) use append::has_moved;
 pub use console::{Console, ConsoleFormat};
 pub use exporter::{ExportError, Exporter};
+pub use exporter_status::ExporterStatuses;
 pub(crate) use handle::ExporterHandle;
 pub use handle::{ExporterQueue, ExporterThread, Queued};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};

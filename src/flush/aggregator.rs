@@ -12,16 +12,16 @@ use super::merge::{Interval, Merged, Merger};
 use super::name_series::NameSeries;
 use super::saved_series::{LiveSeries, RestoredSeries, SavedSeries, idle_for};
 use super::series_memory::SeriesBudget;
+use super::talkers::talkers;
 use super::telemetry::{IngestTelemetry, OwnSeries};
-use super::top_names::TopLists;
 use crate::aggregate::{
-    AggregationOptions, Columns, ExcessNames, FIRST_INTERVAL, INTERVAL_BEFORE_START, IngestCounts, Shard,
+    AggregationOptions, Columns, FIRST_INTERVAL, FrequentNames, INTERVAL_BEFORE_START, IngestCounts, Shard,
     ShardReset, SharedState,
 };
 use crate::mapping::Mapping;
 use crate::model::{
-    Event, HeldPolicy, Kind, Overview, Policies, PolicyId, RejectedLine, Rows, Series, Snapshot, Telemetry,
-    Value,
+    Event, HeldPolicy, Kind, NativeHistogram, Overview, Policies, PolicyId, RejectedLine, Rows, Series,
+    Snapshot, Talkers, Telemetry, Value,
 };
 use crate::resolve::{AggregateKind, Excess, Limits, Usage};
 
@@ -121,10 +121,12 @@ pub struct IntervalResults {
     pub counts: IngestCounts,
     /// The latest lines that were not recorded, by reason.
     pub rejected: Vec<RejectedLine>,
+    /// The values of the watched series, if these had samples: timings, histograms and distributions.
+    pub distributions: Vec<(Series, NativeHistogram)>,
     /// The metric names with the most samples beyond a limit.
-    pub excess: EnumMap<Excess, ExcessNames>,
-    /// The names with the most series.
-    pub top: TopLists,
+    pub excess: EnumMap<Excess, FrequentNames>,
+    /// The senders and the names that took most of the interval.
+    pub talkers: Talkers,
     /// Some of the series that absorbed samples: their sums are so large that the samples changed nothing.
     pub absorbed: Vec<Series>,
     /// The summary of the interval.
@@ -135,8 +137,8 @@ impl IntervalResults {
     /// Returns the snapshot of an interval that ended at `time` and was `interval` long.
     #[must_use]
     pub fn into_snapshot(self, time: SystemTime, interval: Duration) -> Snapshot {
-        let Self { rows, policies, events, rejected, overview, .. } = self;
-        Snapshot { time, interval, policies, rows, events, rejected, overview }
+        let Self { rows, policies, events, rejected, distributions, talkers, overview, .. } = self;
+        Snapshot { time, interval, policies, rows, events, rejected, distributions, talkers, overview }
     }
 }
 
@@ -285,14 +287,16 @@ impl Aggregator {
         if carried.is_none() {
             self.catalog.update(&self.shared.registry, end);
         }
-        let (top, excess) = (self.catalog.count_names(), take_excess(&mut columns));
+        let most_series = self.catalog.count_names();
+        let talkers = talkers(&mut columns, &self.catalog, most_series);
+        let excess = take_excess(&mut columns);
         // With new rules, the registry has the new policies already, and the catalog still has the old ones.
         if self.own_series.is_some() && carried.is_none() {
             let Self { telemetry, shared, catalog, rules, name_series, .. } = self;
             let policy = rules.policies.unmatched();
-            name_series.update(telemetry, &shared.registry, catalog, (policy, end), (&top, &excess));
+            name_series.update(telemetry, &shared.registry, catalog, (policy, end), (&talkers, &excess));
         }
-        let (results, mut idle) = self.merge(&mut columns, end, top, excess);
+        let (results, mut idle) = self.merge(&mut columns, end, talkers, excess);
         if let (Some(rules), Some(carried)) = (next_rules, carried) {
             self.catalog.carry_policies_over(&carried);
             self.rules = rules;
@@ -358,14 +362,21 @@ impl Aggregator {
         &mut self,
         columns: &mut [Columns],
         end: u32,
-        top: TopLists,
-        excess: EnumMap<Excess, ExcessNames>,
+        talkers: Talkers,
+        excess: EnumMap<Excess, FrequentNames>,
     ) -> (IntervalResults, Usage) {
         let policies = Arc::clone(&self.rules.policies);
         let interval =
             Interval { number: self.interval, end, policies: &policies, last_gauges: self.idle.last_gauges };
-        let Merged { mut values, events, counts, summary_bytes, absorbed, idle_gauges: mut idle } =
-            self.merger.merge(columns, &mut self.catalog, interval);
+        let Merged {
+            mut values,
+            events,
+            counts,
+            summary_bytes,
+            distributions,
+            absorbed,
+            idle_gauges: mut idle,
+        } = self.merger.merge(columns, &mut self.catalog, interval);
         let alive = self.fill_idle(&mut values, &mut idle);
         self.ingest.report(&counts, &alive, self.shared.registry.limits().series);
         let no_series = OwnSeries::default();
@@ -386,11 +397,27 @@ impl Aggregator {
             .iter()
             .map(|&(kind, id)| series[self.catalog.position(kind, id)].clone())
             .collect();
+        let named = |(position, values): (usize, _)| (series[position].clone(), values);
+        let distributions = distributions.into_iter().map(named).collect();
         let event_bytes: usize = events.iter().map(Event::bytes).sum();
         let rows = Rows::new(series, ids, values)
             .counted_in(&self.shared.options.memory, summary_bytes + event_bytes);
         let rejected = columns.iter().flat_map(|columns| columns.rejected.lines()).cloned().collect();
-        (IntervalResults { rows, policies, events, counts, rejected, excess, top, absorbed, overview }, idle)
+        (
+            IntervalResults {
+                rows,
+                policies,
+                events,
+                counts,
+                rejected,
+                distributions,
+                excess,
+                talkers,
+                absorbed,
+                overview,
+            },
+            idle,
+        )
     }
 
     /// Fills in the values that are reported for series without samples, and adds these series to `idle`. Returns the
@@ -434,8 +461,8 @@ impl Aggregator {
 }
 
 /// Takes the names with the most samples beyond a limit out of the columns.
-fn take_excess(columns: &mut [Columns]) -> EnumMap<Excess, ExcessNames> {
-    let mut excess = EnumMap::<Excess, ExcessNames>::default();
+fn take_excess(columns: &mut [Columns]) -> EnumMap<Excess, FrequentNames> {
+    let mut excess = EnumMap::<Excess, FrequentNames>::default();
     for columns in columns {
         excess.iter_mut().for_each(|(way, names)| names.merge(&mut columns.excess[way]));
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use enum_map::EnumMap;
 use strum::VariantArray;
 
-use super::top_names::{TopLists, TopNames};
-use crate::model::{Kind, PolicyId, RESERVED_PREFIX, Series};
+use crate::model::{Kind, PolicyId, RESERVED_PREFIX, Series, TopNames};
 use crate::resolve::{AggregateKind, Registry, SeriesId};
 
 /// All live series. A series is found by its position in the sorted order, or by its number.
@@ -90,6 +89,17 @@ impl Catalog {
         self.states[kind][id.index()].position as usize
     }
 
+    /// Returns the position of a series in the sorted order, or `None` if it is not alive.
+    pub(super) fn find(&self, series: &Series) -> Option<usize> {
+        self.series.binary_search(series).ok()
+    }
+
+    /// Returns the kind and the number of a series of clients, or `None` if it is not alive.
+    pub(super) fn number(&self, series: &Series) -> Option<(AggregateKind, SeriesId)> {
+        let entry = self.entries[self.find(series)?];
+        (!entry.is_own).then_some((entry.aggregate(), entry.id))
+    }
+
     /// Notes that a series has samples at `now`, in seconds. Returns its position.
     pub(super) fn mark_seen(&mut self, kind: AggregateKind, id: SeriesId, now: u32) -> usize {
         let state = &mut self.states[kind][id.index()];
@@ -107,8 +117,8 @@ impl Catalog {
         self.states[kind].get(id.index()).is_some_and(|state| state.seen == time)
     }
 
-    /// Finds the names with the most series of clients, and those with the most series added since the last call.
-    pub(super) fn count_names(&mut self) -> TopLists {
+    /// Returns the names with the most series of clients, and those with the most series added since the last call.
+    pub(super) fn count_names(&mut self) -> (TopNames, TopNames) {
         let mut added = TopNames::default();
         if mem::take(&mut self.is_changed) {
             self.most_series = TopNames::default();
@@ -128,7 +138,7 @@ impl Catalog {
                 rest.start += count;
             }
         }
-        TopLists { series: self.most_series.clone(), added }
+        (self.most_series.clone(), added)
     }
 
     /// Returns the number of series, from a position on, that have the same name. It reads the texts of few of them,
@@ -340,16 +350,16 @@ mod tests {
         }
         let lists = catalog.count_names();
         let expected = [("a", 33), ("bb", 16), ("c", 7)];
-        assert_eq!(lists.series.iter().collect::<Vec<_>>(), expected);
-        assert_eq!(lists.added.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(lists.0.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(lists.1.iter().collect::<Vec<_>>(), expected);
         let lists = catalog.count_names();
-        assert_eq!(lists.series.iter().collect::<Vec<_>>(), expected, "nothing has changed");
-        assert_eq!(lists.added.iter().count(), 0);
+        assert_eq!(lists.0.iter().collect::<Vec<_>>(), expected, "nothing has changed");
+        assert_eq!(lists.1.iter().count(), 0);
         add(&mut catalog, "d", 8);
         catalog.remove(AggregateKind::Counter, &(0..30).map(SeriesId).collect::<Vec<_>>(), &[]);
         let lists = catalog.count_names();
-        assert_eq!(lists.series.iter().collect::<Vec<_>>(), [("bb", 16), ("d", 8), ("c", 7), ("a", 3)]);
-        assert_eq!(lists.added.iter().collect::<Vec<_>>(), [("d", 8)]);
+        assert_eq!(lists.0.iter().collect::<Vec<_>>(), [("bb", 16), ("d", 8), ("c", 7), ("a", 3)]);
+        assert_eq!(lists.1.iter().collect::<Vec<_>>(), [("d", 8)]);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use strum::VariantArray;
 
 use super::catalog::{Catalog, IdleSeries};
 use crate::aggregate::SharedState;
-use crate::model::{Kind, Policies, PolicyId};
+use crate::model::{Kind, Policies, PolicyId, Series};
 use crate::resolve::{AggregateKind, SeriesId, Usage};
 
-/// Drops idle series, in two steps: those that have been idle for their whole lifetime, and those that give way to new
-/// series beyond a limit: that of all series, or that of a metric or rule.
+/// Drops series, in two steps: those that have been idle for their whole lifetime, those that give way to new series beyond a
+/// limit, and those that somebody deleted. The limit is that of all series, or that of a metric or rule.
 ///
 /// A shard that knows a line pattern records without asking the registry. So the registry must not give a number to
 /// another series while a shard may still use it.
@@ -36,6 +36,8 @@ struct Announced {
     at: u32,
     /// The announced series that give way before the end of their lifetime, sorted.
     giving_way: EnumMap<AggregateKind, Vec<SeriesId>>,
+    /// The announced series that somebody deleted, sorted. They are dropped even if they had samples until the rotation.
+    deleted: EnumMap<AggregateKind, Vec<SeriesId>>,
 }
 
 /// The time for which a series must have been idle to give way to another series of its metric or rule. A
@@ -79,29 +81,46 @@ impl Expiry {
         if was_reset && let Some(announced) = self.announced.take() {
             return drop_idle(&announced, shared, catalog, policies, now);
         }
+        if self.announced.is_some() {
+            return Dropped::default();
+        }
         let excess = shared.registry.excess();
-        let is_due = now >= self.next_search || excess.series > 0 || excess.bytes > 0;
-        if self.announced.is_none() && is_due {
+        let deleted = find_deleted(&shared.options.requests.take_deleted(), catalog);
+        let is_any_deleted = deleted.values().any(|ids| !ids.is_empty());
+        if now >= self.next_search || excess.series > 0 || excess.bytes > 0 || is_any_deleted {
             let lifetimes = policies.iter().flat_map(|policy| policy.expire_after);
             let shortest = lifetimes.min().unwrap_or_default().min(IDLE_IN_GROUP);
             self.next_search = now + shortest / 8;
-            self.announced = announce_idle(shared, catalog, policies, now, excess);
+            self.announced = announce(shared, catalog, policies, now, (excess, deleted));
         }
         Dropped::default()
     }
 }
 
-/// Announces to the registry the series whose lifetime has ended, as many others as exceed the limits, and some idle ones
-/// of metrics and rules that had samples for their overflow series. Returns `None` if there are none.
-fn announce_idle(
+/// Returns the numbers of series that somebody deleted and that are alive, sorted.
+fn find_deleted(series: &[Series], catalog: &Catalog) -> EnumMap<AggregateKind, Vec<SeriesId>> {
+    let mut deleted = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
+    for (aggregate, id) in series.iter().filter_map(|series| catalog.number(series)) {
+        deleted[aggregate].push(id);
+    }
+    for ids in deleted.values_mut() {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    deleted
+}
+
+/// Announces to the registry the deleted series, those whose lifetime has ended, as many others as exceed the limits, and some
+/// idle ones of metrics and rules that had samples for their overflow series. Returns `None` if there are none.
+fn announce(
     shared: &SharedState,
     catalog: &Catalog,
     policies: &Policies,
     now: Duration,
-    mut excess: Usage,
+    (mut excess, deleted): (Usage, EnumMap<AggregateKind, Vec<SeriesId>>),
 ) -> Option<Announced> {
     let at = seconds(now);
-    let mut dying = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
+    let mut dying = deleted.clone();
     let mut giving_way = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
     let mut overflowing = shared.registry.overflowing(|kind, id| catalog.is_seen_at(kind, id, at));
     overflowing.values_mut().for_each(|max_series| *max_series = max_series.div_ceil(PART_OF_GROUP));
@@ -119,6 +138,9 @@ fn announce_idle(
         })
     };
     for IdleSeries { seen, aggregate, id, bytes } in catalog.longest_idle(at) {
+        if deleted[aggregate].binary_search(&id).is_ok() {
+            continue;
+        }
         let (kind, policy) = (catalog.kind(aggregate, id), catalog.policy(aggregate, id));
         let has_expired = is_idle(seen, kind, policies, policy, now);
         let is_beyond_limit = excess.series > 0 || excess.bytes > 0;
@@ -141,7 +163,7 @@ fn announce_idle(
         shared.registry.mark_dying(kind, ids);
     }
     giving_way.values_mut().for_each(|ids| ids.sort_unstable());
-    Some(Announced { dying: count, of: catalog.entries().len(), at, giving_way })
+    Some(Announced { dying: count, of: catalog.entries().len(), at, giving_way, deleted })
 }
 
 fn drop_idle(
@@ -156,8 +178,9 @@ fn drop_idle(
         let is_idle = |id: SeriesId| {
             let seen = catalog.seen(aggregate, id);
             let gives_way = || announced.giving_way[aggregate].binary_search(&id).is_ok();
+            let is_deleted = announced.deleted[aggregate].binary_search(&id).is_ok();
             let (kind, policy) = (catalog.kind(aggregate, id), catalog.policy(aggregate, id));
-            is_idle(seen, kind, policies, policy, now) || seen < announced.at && gives_way()
+            is_deleted || is_idle(seen, kind, policies, policy, now) || seen < announced.at && gives_way()
         };
         match aggregate {
             // The store forgets the gauge at once. Otherwise a new gauge with this number could lose its first samples.

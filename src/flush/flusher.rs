@@ -295,8 +295,8 @@ impl FlushMessages {
     fn log_excess(&mut self, results: &IntervalResults) {
         let samples = |way| results.excess[way].iter().map(|(_, samples)| samples).sum();
         let names = |way| named(results.excess[way].iter());
-        let most_series = named(results.top.series.iter());
-        let most_new_series = named(results.top.added.iter());
+        let most_series = named(results.talkers.series.iter());
+        let most_new_series = named(results.talkers.added.iter());
         if let Some(Repeated { times, amount: samples }) = self.refused.round(samples(Excess::Refused)) {
             tracing::error!(
                 samples,

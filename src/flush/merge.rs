@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::catalog::Catalog;
 use crate::aggregate::{Absorbed, Columns, IngestCounts, Members, SharedState, Summarizer};
-use crate::model::{Event, Kind, MILLISECONDS, Policies, Value, absorbs, finite};
+use crate::model::{
+    Event, Kind, MILLISECONDS, NativeHistogram, NativeSettings, Policies, Series, Statistics, Summary, Value,
+    absorbs, finite,
+};
 use crate::resolve::{AggregateKind, SeriesId, Usage};
 
 /// Merges columns in buffers that it reuses.
@@ -26,6 +29,8 @@ pub(super) struct Merged {
     pub(super) counts: IngestCounts,
     /// The memory of the summaries among the values, in bytes.
     pub(super) summary_bytes: usize,
+    /// The distributions of the watched series.
+    pub(super) distributions: Vec<(usize, NativeHistogram)>,
     /// The additions that changed nothing.
     pub(super) absorbed: Absorbed,
     /// The number of gauges that keep a value without samples, and the bytes of their identities.
@@ -78,11 +83,14 @@ impl Merger {
         let mut values: Vec<_> = std::iter::repeat_with(|| None).take(catalog.entries().len()).collect();
         add_counters(columns, catalog, interval, &mut values, &mut absorbed);
         let idle_gauges = self.read_gauges(catalog, interval, &mut values);
-        let (clamped, summary_bytes) = self.summarize(columns, catalog, interval, &mut values, &mut absorbed);
+        let mut distributions = Distributions::of(&self.shared.options.requests.watched(), catalog);
+        let (clamped, summary_bytes) =
+            self.summarize(columns, catalog, interval, &mut values, (&mut absorbed, &mut distributions));
         counts.clamped += clamped;
         self.unite_sets(columns, catalog, interval, &mut values);
         counts.absorbed = absorbed.counts;
-        Merged { values, events, counts, summary_bytes, absorbed, idle_gauges }
+        let distributions = distributions.found;
+        Merged { values, events, counts, summary_bytes, distributions, absorbed, idle_gauges }
     }
 
     /// Reads the gauges. Returns the number of those that keep a value without samples, and the bytes of their
@@ -119,7 +127,7 @@ impl Merger {
         catalog: &mut Catalog,
         interval: Interval<'_>,
         values: &mut [Option<Value>],
-        absorbed: &mut Absorbed,
+        (absorbed, distributions): (&mut Absorbed, &mut Distributions),
     ) -> (u64, usize) {
         let (mut clamped, mut bytes) = (0, 0);
         for (kind, summarizer) in &mut self.summarizers {
@@ -138,7 +146,16 @@ impl Merger {
                 let statistics =
                     |position: &usize| &interval.policies.get(catalog.policies()[*position]).statistics;
                 let statistics: Vec<_> = positions.iter().map(statistics).collect();
-                summarizer.summarize(&parts, &statistics, |number, summary, inexact| {
+                let widened = distributions.widened(&positions, &statistics);
+                let asked: Vec<_> = widened
+                    .iter()
+                    .zip(&statistics)
+                    .map(|(wide, plain)| wide.as_ref().unwrap_or(plain))
+                    .collect();
+                summarizer.summarize(&parts, &asked, |number, mut summary, inexact| {
+                    if widened[number].is_some() {
+                        distributions.take(positions[number], &mut summary, statistics[number]);
+                    }
                     bytes += summary.bytes();
                     values[positions[number]] = Some(Value::Summary(Box::new(summary)));
                     clamped += inexact.clamped;
@@ -189,6 +206,49 @@ fn add_counters(
                 absorbed.note(Kind::Counter, id, 1);
             }
         });
+    }
+}
+
+/// The distributions of the watched series.
+#[derive(Debug)]
+struct Distributions {
+    /// The positions of the watched series in the catalog, in ascending order.
+    watched: Vec<usize>,
+    /// The positions of those with samples, and their values.
+    found: Vec<(usize, NativeHistogram)>,
+}
+
+impl Distributions {
+    /// The resolution of the distributions. The bounds of a bucket differ by 2.2 %.
+    const SCHEMA: i8 = 5;
+
+    fn of(watched: &[Series], catalog: &Catalog) -> Self {
+        let mut watched: Vec<_> = watched.iter().filter_map(|series| catalog.find(series)).collect();
+        watched.sort_unstable();
+        Self { watched, found: Vec::new() }
+    }
+
+    /// Returns statistics with a native histogram for the watched series at these positions, and `None` for the others.
+    fn widened(&self, positions: &[usize], statistics: &[&Statistics]) -> Vec<Option<Statistics>> {
+        let widen = |(position, statistics): (&usize, &&Statistics)| {
+            self.watched.binary_search(position).ok()?;
+            let asked = statistics.native.map_or(Self::SCHEMA, |native| native.schema.max(Self::SCHEMA));
+            let native = Some(NativeSettings { schema: asked, max_buckets: 0 });
+            Some(Statistics { native, ..(*statistics).clone() })
+        };
+        positions.iter().zip(statistics).map(widen).collect()
+    }
+
+    /// Takes the distribution out of a summary, and leaves the native histogram that `statistics` ask for.
+    fn take(&mut self, position: usize, summary: &mut Summary, statistics: &Statistics) {
+        let Some(mut native) = summary.native.take() else { return };
+        summary.native = statistics.native.map(|asked| {
+            let mut native = native.clone();
+            native.reduce_to(asked.schema);
+            Box::new(asked.limit(*native))
+        });
+        native.reduce_to(Self::SCHEMA);
+        self.found.push((position, *native));
     }
 }
 

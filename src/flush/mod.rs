@@ -9,11 +9,10 @@ mod name_series;
 mod saved_series;
 mod schedule;
 mod series_memory;
+mod talkers;
 mod telemetry;
-mod top_names;
 
 pub use aggregator::{Aggregator, IdleReporting, IntervalResults, ReloadableSettings};
 pub use flusher::{CLOCK_ORIGIN, Deliver, Drain, Flusher, Reload};
 pub use saved_series::{LiveSeries, RestoredSeries, SavedSeries};
 pub use schedule::{Ended, Schedule};
-pub use top_names::{TopLists, TopNames};

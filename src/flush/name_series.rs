@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use enum_map::EnumMap;
 
 use super::catalog::Catalog;
-use super::top_names::{TopLists, TopNames};
-use crate::aggregate::ExcessNames;
-use crate::model::{Kind, PolicyId, Telemetry, Value};
+use crate::aggregate::FrequentNames;
+use crate::model::{Kind, PolicyId, Talkers, Telemetry, Value};
 use crate::resolve::{AggregateKind, Excess, Registry, SeriesId};
 use crate::text::visible::shortened;
 
@@ -15,9 +14,12 @@ use crate::text::visible::shortened;
 /// say nothing, and each would be another series in Prometheus.
 const LEAST_SHARE: u64 = 100;
 
-/// The largest number of own series that are held for names. The lists have 15 names at a time, so names that come and
+/// The number of names in each list.
+const LISTED: usize = 5;
+
+/// The largest number of own series that are held for names. The lists have 30 names at a time, so names that come and
 /// go seldom change the catalog.
-const MOST_HELD: usize = 60;
+const MOST_HELD: usize = 120;
 
 /// The own series of names in the lists. Names that left the lists have no value.
 #[derive(Debug, Default)]
@@ -36,9 +38,9 @@ impl NameSeries {
         registry: &Registry,
         catalog: &mut Catalog,
         (policy, now): (PolicyId, u32),
-        (lists, excess): (&TopLists, &EnumMap<Excess, ExcessNames>),
+        (talkers, excess): (&Talkers, &EnumMap<Excess, FrequentNames>),
     ) {
-        let listed = listed(lists, excess);
+        let listed = listed(talkers, excess);
         let identity = |(list, name): &(&str, String)| {
             telemetry.series(Kind::Gauge, list, &[("name", name)]).identity().to_owned()
         };
@@ -81,22 +83,29 @@ impl NameSeries {
     }
 }
 
-/// Returns the count of each name in a list, with the name of the list's own series.
-fn listed(lists: &TopLists, excess: &EnumMap<Excess, ExcessNames>) -> BTreeMap<(&'static str, String), u64> {
+/// Returns the number of each name or sender in a list, with the name of the list's own series.
+fn listed(
+    talkers: &Talkers,
+    excess: &EnumMap<Excess, FrequentNames>,
+) -> BTreeMap<(&'static str, String), u64> {
     let mut listed = BTreeMap::new();
-    let TopLists { series, added } = lists;
-    for (list, names) in [("top_series", series), ("top_series_added", added)] {
-        for (name, count) in names.iter() {
+    let mut add = |list, names: &mut dyn Iterator<Item = (&str, u64)>| {
+        for (name, count) in names.take(LISTED) {
             // A long name is shortened, and two long names can become one.
             *listed.entry((list, shortened(name))).or_default() += count;
         }
-    }
-    let mut beyond = ExcessNames::default();
+    };
+    let Talkers { samples, series, added, rejected, .. } = talkers;
+    add("top_samples", &mut samples.iter().map(|(name, estimate)| (name.as_str(), estimate.number as u64)));
+    add("top_series", &mut series.iter());
+    add("top_series_added", &mut added.iter());
+    add("top_lines_rejected", &mut rejected.iter());
+    let mut beyond = FrequentNames::default();
     excess.values().for_each(|names| beyond.add_all(names));
     let total: u64 = beyond.iter().map(|(_, samples)| samples).sum();
-    let names = beyond.iter().filter(|(_, samples)| samples.saturating_mul(LEAST_SHARE) >= total);
-    for (name, samples) in names.take(TopNames::LENGTH) {
-        *listed.entry(("top_samples_excess", shortened(name))).or_default() += samples;
-    }
+    add(
+        "top_samples_excess",
+        &mut beyond.iter().filter(|(_, samples)| samples.saturating_mul(LEAST_SHARE) >= total),
+    );
     listed
 }

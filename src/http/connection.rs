@@ -20,11 +20,11 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::deadline::{CloseReason, Progress};
+use super::deadline::{CloseReason, Progress, SIGN_OF_LIFE};
 use super::response::{Body, Response, ResponseCounts, too_many_requests, unauthorized};
 use super::web::{AccessControl, Refusal};
 use crate::net::{Activity, ServeConnection, Stop};
@@ -115,8 +115,11 @@ impl<S: Service> HttpService<S> {
             progress.received_request();
             let response = self.respond(&request, client).await;
             progress.made_response();
+            if matches!(response.body(), Body::Events(_)) {
+                progress.begin_events();
+            }
             let progress = Rc::clone(&progress);
-            Ok::<_, Infallible>(response.map(|body| SentBody { body, next: 0, progress }))
+            Ok::<_, Infallible>(response.map(|body| SentBody::new(body, progress)))
         });
         let mut server = http1::Builder::new();
         let connection = server.max_buf_size(MAX_HEADER).serve_connection(socket, service);
@@ -210,7 +213,35 @@ struct SentBody {
     body: Body,
     /// The index of the next piece.
     next: usize,
+    /// Ends when the client of an event stream must get a sign of life.
+    alarm: Pin<Box<Sleep>>,
     progress: Rc<Progress>,
+}
+
+impl SentBody {
+    fn new(body: Body, progress: Rc<Progress>) -> Self {
+        Self { body, next: 0, alarm: Box::pin(sleep(SIGN_OF_LIFE)), progress }
+    }
+
+    /// Returns the next piece of the body.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let events = match &mut self.body {
+            Body::Complete(pieces) => {
+                let piece = pieces.get(self.next).cloned();
+                self.next += 1;
+                return Poll::Ready(piece);
+            }
+            Body::Events(events) => events,
+        };
+        let mut next = events.poll_recv(context);
+        if next.is_pending() && self.alarm.as_mut().poll(context).is_ready() {
+            next = Poll::Ready(Some(Bytes::from_static(b": alive\n\n")));
+        }
+        if next.is_ready() {
+            self.alarm.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+        }
+        next
+    }
 }
 
 impl hyper::body::Body for SentBody {
@@ -219,20 +250,22 @@ impl hyper::body::Body for SentBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.body.get(self.next).cloned();
-        self.next += 1;
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+        self.poll_piece(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.next >= self.body.len()
+        matches!(&self.body, Body::Complete(pieces) if self.next >= pieces.len())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.body.iter().skip(self.next).map(|piece| piece.len() as u64).sum();
-        SizeHint::with_exact(left)
+        match &self.body {
+            Body::Complete(pieces) => {
+                SizeHint::with_exact(pieces.iter().skip(self.next).map(|piece| piece.len() as u64).sum())
+            }
+            Body::Events(_) => SizeHint::default(),
+        }
     }
 }
 

@@ -14,6 +14,9 @@ use crate::net::Activity;
 /// Prometheus, one minute, so Prometheus need not reconnect for each scrape.
 const IDLE: Duration = Duration::from_mins(2);
 
+/// The longest time without a byte for a client that receives events. Proxies close connections that are silent for a minute.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
 /// The time that a client has for its request after tallyd was told to stop. A client that has just connected sends the
 /// request at once, and would take a closed connection for an error.
 const LAST_REQUEST: Duration = Duration::from_millis(100);
@@ -60,6 +63,8 @@ enum Stage {
     Reading,
     /// The server makes and sends the response.
     Answering,
+    /// The server sends events as they come. It ends when the client or tallyd wants it.
+    Events,
     /// The whole response lies in buffers, which are being sent.
     Sending,
     /// The client has its response. It may send another request.
@@ -91,10 +96,18 @@ impl Progress {
         self.activity.note_progress();
     }
 
-    /// Notes the result of sending bytes to the client.
+    /// Notes that the response consists of events.
+    pub(super) fn begin_events(&self) {
+        self.begin(Stage::Events);
+    }
+
+    /// Notes the result of sending bytes to the client. A client that receives events has to read each of them in time.
     pub(super) fn note_sent(&self, sent: &Poll<io::Result<usize>>) {
         if sent.is_ready() {
             self.activity.note_progress();
+            if self.stage.get() == Stage::Events {
+                self.since.set(Instant::now());
+            }
         }
     }
 
@@ -128,14 +141,19 @@ impl Progress {
 
     /// Returns the time at which the connection is closed, unless it makes progress before.
     pub(super) fn deadline(&self) -> Instant {
-        self.since.get() + if self.stage.get() == Stage::Idle { IDLE } else { self.timeout }
+        let allowed = match self.stage.get() {
+            Stage::Reading | Stage::Answering | Stage::Sending => self.timeout,
+            Stage::Events => SIGN_OF_LIFE + self.timeout,
+            Stage::Idle => IDLE,
+        };
+        self.since.get() + allowed
     }
 
     /// Returns the reason for closing the connection at the deadline.
     pub(super) fn reason_at_deadline(&self) -> CloseReason {
         match self.stage.get() {
             Stage::Reading => CloseReason::HeaderTimeout,
-            Stage::Answering | Stage::Sending => CloseReason::AnswerTimeout,
+            Stage::Answering | Stage::Sending | Stage::Events => CloseReason::AnswerTimeout,
             Stage::Idle => CloseReason::Idle,
         }
     }

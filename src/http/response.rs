@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::model::{Counter, Telemetry};
 use crate::text::visible::json_escaped;
@@ -14,8 +15,20 @@ use crate::text::visible::json_escaped;
 /// A response that is ready to be sent.
 pub(crate) type Response = hyper::Response<Body>;
 
-/// The body of a response, in pieces. All clients that receive the same body share its memory.
-pub(crate) type Body = Arc<[Bytes]>;
+/// The body of a response.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// It is complete, and consists of pieces. All clients that receive the same body share its memory.
+    Complete(Complete),
+    /// It goes on until the sender closes it.
+    Events(EventStream),
+}
+
+/// A body that is complete.
+pub(crate) type Complete = Arc<[Bytes]>;
+
+/// Server-sent events, as the HTML standard defines them, for one client.
+pub(crate) type EventStream = mpsc::Receiver<Bytes>;
 
 /// The status codes of all responses.
 const CODES: [StatusCode; 9] = [
@@ -58,9 +71,20 @@ pub(crate) fn json(value: &impl Serialize) -> Response {
 }
 
 fn with_type(code: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Body::from([text.into()]));
+    let mut response = Response::new(Body::Complete([text.into()].into()));
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Returns a response that sends events as they come.
+pub(crate) fn events(events: EventStream) -> Response {
+    let mut response = Response::new(Body::Events(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // nginx would keep events back until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

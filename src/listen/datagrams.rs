@@ -433,6 +433,7 @@ impl Batch {
         let (listener, headers) = match socket {
             DatagramSocket::Udp(_) => ("udp", Headers::Udp(MultiHeaders::preallocate(BATCH, None))),
             DatagramSocket::Unix(socket) => {
+                // The service manager may hold the socket without this option.
                 if let Err(error) = setsockopt(socket, sockopt::PassCred, &true) {
                     tracing::warn!(%error, "the kernel does not tell who sends to the Unix socket");
                 }

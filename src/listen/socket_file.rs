@@ -250,6 +250,10 @@ fn create(path: &Path, kind: Type) -> io::Result<(Socket, BoundFile)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     // The file inherits the mode of the socket, so no other user can connect before mode and owner are as configured.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    if kind == Type::DGRAM {
+        // The kernel notes the sender of a datagram when it arrives, so this comes before the first one.
+        socket.set_passcred(true)?;
+    }
     socket.bind(&SockAddr::unix(path)?)?;
     let bound = BoundFile { path: path.to_owned(), id: FileId::at(path)?, owner: Owner::default() };
     Ok((socket, bound))

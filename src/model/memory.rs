@@ -26,6 +26,8 @@ pub enum MemoryPart {
     Snapshots,
     /// The rendered pages, also those that slow scrapers have not received yet.
     Pages,
+    /// The values of earlier intervals, for people who look at a series.
+    History,
 }
 
 impl MemoryPart {
@@ -34,7 +36,8 @@ impl MemoryPart {
         match self {
             MemoryPart::Series => 45,
             // A page of short names takes a third of what its series take.
-            MemoryPart::Pages => 25,
+            MemoryPart::Pages => 21,
+            MemoryPart::History => 4,
             MemoryPart::Values | MemoryPart::Patterns | MemoryPart::Snapshots => 10,
         }
     }

@@ -113,6 +113,13 @@ impl NativeHistogram {
         f64::midpoint(self.bound(index - 1), self.bound(index))
     }
 
+    /// Returns the upper bound and the weight of each non-empty bucket, by ascending values.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (f64, f64)> {
+        let negative = self.negative.iter().rev().map(|&(index, weight)| (-self.bound(index - 1), weight));
+        let positive = self.positive.iter().map(|&(index, weight)| (self.bound(index), weight));
+        negative.chain([(0.0, self.zero)]).chain(positive).filter(|bucket| bucket.1 > 0.0)
+    }
+
     /// Adds another histogram. The sum has the coarser of the two schemas.
     pub fn add(&mut self, other: &Self) {
         self.reduce_to(other.schema);

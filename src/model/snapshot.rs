@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Claim, Event, Memory, MemoryPart, Policies, Policy, PolicyId, RESERVED_PREFIX, RejectedLine, Series,
-    Summary, finite,
+    Claim, Event, Memory, MemoryPart, NativeHistogram, Policies, Policy, PolicyId, RESERVED_PREFIX,
+    RejectedLine, Series, Summary, Talkers, finite,
 };
 
 /// The results of one interval.
@@ -23,6 +23,10 @@ pub struct Snapshot {
     pub events: Vec<Event>,
     /// The latest lines that were not recorded, by reason.
     pub rejected: Vec<RejectedLine>,
+    /// The values of the series that people look at, if these had samples: timings, histograms and distributions.
+    pub distributions: Vec<(Series, NativeHistogram)>,
+    /// The senders and the names that took most of the interval.
+    pub talkers: Talkers,
     /// The totals of the interval.
     pub overview: Overview,
 }
@@ -87,6 +91,22 @@ impl Rows {
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter { rows: self, next: 0 }
+    }
+
+    /// Returns the series in order, including those without a row.
+    pub(crate) fn series(&self) -> &Arc<Vec<Series>> {
+        &self.series
+    }
+
+    /// Returns the policies, in the order of the series.
+    pub(crate) fn policies(&self) -> &Arc<Vec<PolicyId>> {
+        &self.policies
+    }
+
+    /// Returns the rows of tallyd's own metrics.
+    pub(crate) fn own(&self) -> impl Iterator<Item = Row<'_>> {
+        let next = self.series.partition_point(|series| series.name() < RESERVED_PREFIX);
+        Iter { rows: self, next }.take_while(|row| row.series.name().starts_with(RESERVED_PREFIX))
     }
 
     /// Returns all live series in order, each with its row if it has one. A series that is missing has been dropped.
@@ -189,15 +209,9 @@ impl Default for Overview {
 }
 
 impl Snapshot {
-    /// Returns the end of the interval as RFC 3339 writes it, in UTC: `2026-11-29T16:29:50Z`. If it is not a whole
-    /// second, the text has milliseconds: `2026-11-29T16:29:50.250Z`.
+    /// Returns the end of the interval as [`time_text`] writes it.
     pub(crate) fn time_text(&self) -> String {
-        let since_1970 = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if since_1970.subsec_millis() == 0 {
-            humantime::format_rfc3339_seconds(self.time).to_string()
-        } else {
-            humantime::format_rfc3339_millis(self.time).to_string()
-        }
+        time_text(self.time)
     }
 
     /// Returns the rate per second of a counter's increase.
@@ -213,6 +227,17 @@ impl Snapshot {
     }
 }
 
+/// Returns a time as RFC 3339 writes it, in UTC: `2026-11-29T16:29:50Z`. If it is not a whole second, the text has
+/// milliseconds: `2026-11-29T16:29:50.250Z`.
+pub(crate) fn time_text(time: SystemTime) -> String {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    if since_1970.subsec_millis() == 0 {
+        humantime::format_rfc3339_seconds(time).to_string()
+    } else {
+        humantime::format_rfc3339_millis(time).to_string()
+    }
+}
+
 #[cfg(test)]
 impl From<Rows> for Snapshot {
     /// Creates a snapshot for tests. Its interval ends at the beginning of 1970 and is ten seconds long. It has the
@@ -225,6 +250,8 @@ impl From<Rows> for Snapshot {
             rows,
             events: Vec::new(),
             rejected: Vec::new(),
+            distributions: Vec::new(),
+            talkers: Talkers::default(),
             overview: Overview::default(),
         }
     }

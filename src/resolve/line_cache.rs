@@ -56,6 +56,16 @@ pub(crate) enum RuleEffect {
     Scaled { destination: Destination, scale: f64 },
 }
 
+impl RuleEffect {
+    /// Returns the place that records the samples, if the rule does not drop them.
+    pub(crate) fn destination(self) -> Option<Destination> {
+        match self {
+            RuleEffect::Dropped => None,
+            RuleEffect::Scaled { destination, .. } => Some(destination),
+        }
+    }
+}
+
 /// All line patterns that a shard has seen.
 ///
 /// A line pattern is a line without its value. Several patterns may lead to one series, for example with tags in

@@ -252,8 +252,8 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
             &path("state.path", "state"),
         ],
     );
-    // Names are reported only if they have several series, or samples beyond a limit.
-    daemon.send("a:1|c|#t:1\na:1|c|#t:2\na:1|c|#t:3");
+    // Names are reported only if they have several series, samples, samples beyond a limit, or rejected lines.
+    daemon.send("a:1|c|#t:1\na:1|c|#t:2\na:1|c|#t:3\na:1");
     daemon.stop();
     // The text file has all series, even those with the value 0. Its own time is no series of a snapshot.
     let page = fs::read_to_string(directory.path().join("tallyd.prom")).unwrap();

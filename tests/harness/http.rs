@@ -74,7 +74,9 @@ pub fn free_address() -> SocketAddr {
 
 /// Returns the text of a request in HTTP 1.1.
 pub(crate) fn request_text(method: &str, path: &str, headers: &[&str]) -> String {
-    let first = format!("{method} {path} HTTP/1.1\r\nHost: test");
+    let host =
+        if headers.iter().any(|header| header.starts_with("Host:")) { "" } else { "\r\nHost: localhost" };
+    let first = format!("{method} {path} HTTP/1.1{host}");
     [&[&*first], headers, &["\r\n"]].concat().join("\r\n")
 }
 

@@ -494,9 +494,10 @@ fn one_metric_cannot_take_the_last_room_for_series() {
         })
         .sum();
     assert_eq!(sum, 3000.0);
-    let top: Vec<_> = results.top.series.iter().collect();
+    let top: Vec<_> = results.talkers.series.iter().collect();
     assert_eq!(top[0], ("culprit.0", 181));
-    assert!(top.iter().all(|(name, count)| name.starts_with("culprit.") && *count == 181), "{top:?}");
+    assert!(top[..5].iter().all(|(name, count)| name.starts_with("culprit.") && *count == 181), "{top:?}");
+    assert_eq!(top[5], ("victim.0", 10));
     let excess: Vec<_> = results.excess[Excess::Overflowed].iter().map(|(_, samples)| samples).collect();
     assert_eq!(excess, [420; 5]);
 }

@@ -20,7 +20,7 @@ use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError, WebReport};
 use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions, UnixDatagramOptions};
 use crate::mapping::{HistogramOptions, Mapping};
-use crate::model::{Kind, Memory, Percentile, Policies, Policy, Series, Statistics};
+use crate::model::{FlushRequests, Kind, Memory, Percentile, Policies, Policy, Series, Statistics};
 use crate::net::PermittedNetworks;
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
@@ -38,6 +38,22 @@ impl Config {
     pub(in crate::app) fn to_toml(&self) -> String {
         // This cannot fail, because every section is a table of values that TOML can hold.
         toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Returns the configuration in force as JSON. It differs from this one if keys take effect only after a restart, since the
+    /// `start`.
+    pub(in crate::app) fn in_force(&self, start: &Self) -> serde_json::Value {
+        let json = |config: &Self| serde_json::to_value(config).unwrap_or_default();
+        let (mut in_force, start_values) = (json(self), json(start));
+        for key in self.restart_keys(start) {
+            let pointer = format!("/{}", key.replace('.', "/"));
+            if let (Some(value), Some(start)) =
+                (in_force.pointer_mut(&pointer), start_values.pointer(&pointer))
+            {
+                *value = start.clone();
+            }
+        }
+        in_force
     }
 
     /// Returns the keys whose values differ from those in force and take effect only after a restart.
@@ -140,6 +156,7 @@ impl Config {
             exact_members: *exact_members,
             dialects: self.protocol.dialects.enabled(),
             event_buffer: event_buffer.get(),
+            requests: FlushRequests::default(),
             memory: Memory::default(),
         }
     }

@@ -23,14 +23,14 @@ use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::api::{Api, ApiAccess};
+use super::api::{Api, ApiOptions, is_of_another_site};
 use super::encode::Format;
 use super::render_cache::{NoRoom, RenderCache};
 use super::scrape_interval::ScrapeInterval;
 use super::totals::Totals;
 use crate::export::{ExportError, ExportOutcome, Exporter};
 use crate::http::negotiation::{self, Encoding, Offer, Precision};
-use crate::http::response::{Response, landing_page, method_not_allowed, text};
+use crate::http::response::{Body, Response, landing_page, method_not_allowed, text};
 use crate::http::{
     self, Protection, Request, Server, ServerKeys, ServerOptions, Service, WebError, WebReport,
 };
@@ -119,11 +119,11 @@ impl Endpoint {
         (options, held): (&ServerOptions, Option<TcpListener>),
         totals: Totals,
         health: Arc<dyn Health>,
-        (api, reload_requests): (ApiAccess, Option<mpsc::Sender<ReloadRequest>>),
+        (api, reload_requests): (ApiOptions, Option<mpsc::Sender<ReloadRequest>>),
         (memory, telemetry, threads): (&Memory, &Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let cache = Arc::new(RenderCache::new(totals, memory.clone()));
-        let api = Arc::new(Api::new(api));
+        let api = Arc::new(Api::new(api, memory, telemetry));
         let scrapes = telemetry.counters("scrapes", &[], "format");
         let scrape_interval = Arc::new(ScrapeInterval::register(telemetry));
         let service = ScrapeService {
@@ -219,9 +219,13 @@ impl Service for ScrapeService {
         let writes = matches!(*request.method(), Method::POST | Method::PUT);
         match request.uri().path() {
             "/" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => method_not_allowed("GET, HEAD"),
-            path if path.starts_with(API) => match self.api.refusal(client) {
+            _ if writes && is_of_another_site(request.headers()) => {
+                text(StatusCode::FORBIDDEN, "a web page of another site sent this request\n")
+            }
+            path if path.starts_with(API) => match self.api.refusal(client, request.headers()) {
                 Some(refusal) => refusal,
                 None if reads => self.ask(request.uri()).await,
+                None if writes => self.api.change(&path[API.len()..], request.uri().query()),
                 None => method_not_allowed("GET, HEAD"),
             },
             "/-/reload" if !writes => method_not_allowed("POST, PUT"),
@@ -281,7 +285,7 @@ impl ScrapeService {
                 }
             }
         };
-        let mut response = Response::new(body);
+        let mut response = Response::new(Body::Complete(body));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
@@ -359,8 +363,8 @@ mod tests {
         let totals = Totals::new(Naming::Prometheus);
         let endpoint = {
             let shared = (&Memory::default(), &telemetry, &threads);
-            Endpoint::start((&options, None), totals, Arc::new(Unhealthy), (ApiAccess::Off, None), shared)
-                .unwrap()
+            let api = ApiOptions::off();
+            Endpoint::start((&options, None), totals, Arc::new(Unhealthy), (api, None), shared).unwrap()
         };
         endpoint.cache.add(&Rows::default().into());
         for path in ["healthy", "ready"] {

@@ -24,7 +24,7 @@ mod scrape_interval;
 mod tests;
 mod totals;
 
-pub(crate) use api::ApiAccess;
+pub(crate) use api::{ApiAccess, ApiOptions, ConfigurationInForce};
 pub use encode::Format;
 pub(crate) use endpoint::{Endpoint, Health, ReloadRequest, check_web};
 pub use names::Naming;

@@ -44,6 +44,12 @@ impl Placements {
         self.0.iter().map(|placed| (&placed.series, placed.placement))
     }
 
+    /// Returns the series with a name.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &Series> {
+        let begin = self.0.partition_point(|placed| placed.series.name() < name);
+        self.0[begin..].iter().map(|placed| &placed.series).take_while(move |series| series.name() == name)
+    }
+
     /// Forgets the series that are not in a sorted list.
     pub(super) fn retain_in<'a>(&mut self, live: impl Iterator<Item = &'a Series>) {
         let mut live = live.peekable();

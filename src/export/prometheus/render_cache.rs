@@ -15,7 +15,7 @@ use super::encode::Format;
 use super::totals::Totals;
 use crate::export::ExportOutcome;
 use crate::http::negotiation::Encoding;
-use crate::http::response::Body;
+use crate::http::response::Complete;
 use crate::model::{Claim, Memory, MemoryPart, Snapshot};
 
 /// The totals, and the pages that were rendered since the latest snapshot.
@@ -34,7 +34,7 @@ pub(super) struct NoRoom;
 
 #[derive(Debug)]
 struct Rendered {
-    body: Body,
+    body: Complete,
     /// The number of snapshots that the body includes.
     snapshots: u64,
 }
@@ -83,7 +83,7 @@ impl RenderCache {
     }
 
     /// Returns the body if it has been rendered since the latest snapshot. It never waits.
-    pub(super) fn find(&self, format: Format, encoding: Encoding) -> Option<Body> {
+    pub(super) fn find(&self, format: Format, encoding: Encoding) -> Option<Complete> {
         self.current(self.rendered[format][encoding].try_lock()?.as_ref())
     }
 
@@ -93,7 +93,7 @@ impl RenderCache {
     /// # Errors
     ///
     /// Fails if the memory for pages is used up, even after the other bodies in the cache were dropped.
-    pub(super) fn find_or_render(&self, format: Format, encoding: Encoding) -> Result<Body, NoRoom> {
+    pub(super) fn find_or_render(&self, format: Format, encoding: Encoding) -> Result<Complete, NoRoom> {
         let mut slot = self.rendered[format][encoding].lock();
         if let Some(body) = self.current(slot.as_ref()) {
             return Ok(body);
@@ -130,10 +130,10 @@ impl RenderCache {
         };
         // Writing to memory fails for no other reason.
         let snapshots = rendered.map_err(|_| NoRoom)?;
-        Ok(Rendered { body: Body::from(pieces.written), snapshots })
+        Ok(Rendered { body: Complete::from(pieces.written), snapshots })
     }
 
-    fn current(&self, rendered: Option<&Rendered>) -> Option<Body> {
+    fn current(&self, rendered: Option<&Rendered>) -> Option<Complete> {
         let rendered = rendered?;
         (rendered.snapshots == self.snapshots.load(Ordering::Acquire)).then(|| Arc::clone(&rendered.body))
     }
@@ -249,8 +249,8 @@ mod tests {
         let cache = cache();
         cache.add(&hits(1000));
         let page = cache.find_or_render(Format::Text, Encoding::Identity).unwrap().concat().len();
-        // A quarter of the memory is for pages, and three quarters of that for plain ones: room for one, but not for two.
-        let memory = Memory::limited((16 << 20) + 4 * page * 3 / 2);
+        // 21 % of the memory are for pages, and three quarters of that for plain ones: room for one, but not for two.
+        let memory = Memory::limited((16 << 20) + page * 3 / 2 * 100 / 21);
         let cache = RenderCache::new(Totals::new(Naming::Prometheus), memory);
         let render = |encoding| cache.find_or_render(Format::Text, encoding);
         cache.add(&hits(1000));

@@ -60,9 +60,10 @@ const IMPURE: [(&[&str], &str); 9] = [
 ];
 
 /// The crates that pure rooms may use. They compute, and use no socket, file, clock or log.
-const PURE_CRATES: [&str; 18] = [
+const PURE_CRATES: [&str; 19] = [
     "cardinality_estimator",
     "enum_map",
+    "fastrand",
     "foldhash",
     "hashbrown",
     "humantime",

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tallyd::aggregate::AggregationOptions;
 use tallyd::app::state::{CountsSender, Restoring, StateSchedule};
 use tallyd::export::prometheus::{Naming, Totals};
-use tallyd::export::{Exporter, ExporterQueue};
+use tallyd::export::{Exporter, ExporterQueue, ExporterStatuses};
 use tallyd::flush::{
     Aggregator, CLOCK_ORIGIN, Deliver, Ended, Flusher, LiveSeries, Reload, SavedSeries, Schedule,
 };
@@ -152,11 +152,11 @@ impl Life {
         let machine = Arc::new(Mutex::new(machine));
         let disks = [String::new(), page].map(|file| Arc::new(Mutex::new(Disk { file, fault: None })));
         let forgetful = Forgetful(Arc::clone(&disks[0]));
-        let memory = Memory::default();
-        let (to_forgetful, forgetful) = ExporterQueue::connect(forgetful, None, (&memory, &telemetry));
+        let (memory, statuses) = (Memory::default(), ExporterStatuses::default());
+        let shared = (&memory, &telemetry, &statuses);
+        let (to_forgetful, forgetful) = ExporterQueue::connect(forgetful, None, shared);
         let page = Page::new(Arc::clone(&disks[1]), totals);
-        let (to_page, page) =
-            ExporterQueue::connect(page, Some(keeper.add_owner(PAGE)), (&memory, &telemetry));
+        let (to_page, page) = ExporterQueue::connect(page, Some(keeper.add_owner(PAGE)), shared);
         let of_exporters = vec![to_forgetful, to_page];
         let queues = Queues { of_exporters, state, now, latest: None, are_open: true };
         let outbox = Outbox(Arc::new(Mutex::new(queues)));

@@ -27,6 +27,11 @@ impl Query {
         self.0.remove(name)
     }
 
+    /// Returns true if a parameter is given.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Fails if parameters are left, because they are unknown.
     pub(super) fn end(self) -> Result<(), String> {
         match self.0.keys().next() {

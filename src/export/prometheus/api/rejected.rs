@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 
 use super::super::totals::Totals;
-use crate::model::{Named, RejectedLine, Sender, Snapshot};
+use super::sender::SenderFields;
+use crate::model::{Named, RejectedLine, Snapshot};
 use crate::text::visible::visible;
 
 /// The number of lines that are remembered for each reason. With 512 bytes of each line, and fewer than 20 reasons, they
@@ -44,14 +45,7 @@ struct Line<'a> {
     begin: usize,
     column: Option<usize>,
     listener: &'a str,
-    sender: Option<SenderFields>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum SenderFields {
-    Address { address: String },
-    Process { pid: i32, uid: u32 },
+    sender: SenderFields,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,11 +81,6 @@ impl RejectedHistory {
 
 impl<'a> Line<'a> {
     fn new(Remembered { time, line }: &'a Remembered) -> Self {
-        let sender = match line.origin.sender {
-            Sender::Unknown => None,
-            sender @ Sender::Address(_) => Some(SenderFields::Address { address: sender.to_string() }),
-            Sender::Process { pid, uid } => Some(SenderFields::Process { pid, uid }),
-        };
         Self {
             time,
             reason: line.reason,
@@ -100,7 +89,7 @@ impl<'a> Line<'a> {
             begin: line.begin,
             column: line.column(),
             listener: line.origin.listener,
-            sender,
+            sender: line.origin.sender.into(),
         }
     }
 }

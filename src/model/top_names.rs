@@ -1,15 +1,15 @@
 //! Lists the metric names that take the most.
 
-/// The names with the largest counts, at most five. The largest count comes first.
+/// The names with the largest counts, at most 20. The largest count comes first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopNames(Vec<(String, u64)>);
 
 impl TopNames {
     /// The largest number of names in a list.
-    pub(super) const LENGTH: usize = 5;
+    pub(crate) const LENGTH: usize = 20;
 
     /// Adds a name if its count is among the largest. Of two names with the same count, the first one added comes first.
-    pub(super) fn offer(&mut self, name: &str, count: u64) {
+    pub(crate) fn offer(&mut self, name: &str, count: u64) {
         let place = self.0.partition_point(|(_, other)| *other >= count);
         if place < Self::LENGTH {
             self.0.truncate(Self::LENGTH - 1);
@@ -23,25 +23,19 @@ impl TopNames {
     }
 }
 
-/// The names that take the most. A name with a single series is in no list.
-#[derive(Debug, Clone, Default)]
-pub struct TopLists {
-    /// The names with the most live series.
-    pub series: TopNames,
-    /// The names with the most series that are new in the interval.
-    pub added: TopNames,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_five_largest_counts_are_kept_in_order() {
+    fn the_largest_counts_are_kept_in_order() {
         let mut names = TopNames::default();
-        for (name, count) in [("a", 3), ("b", 9), ("c", 3), ("d", 1), ("e", 4), ("f", 3), ("g", 2)] {
-            names.offer(name, count);
+        for count in 1..=30 {
+            names.offer(&format!("{count}"), count);
         }
-        assert_eq!(names.iter().collect::<Vec<_>>(), [("b", 9), ("e", 4), ("a", 3), ("c", 3), ("f", 3)]);
+        names.offer("another 20", 20);
+        let kept: Vec<_> = names.iter().collect();
+        assert_eq!((kept.len(), kept[0], kept[19]), (TopNames::LENGTH, ("30", 30), ("12", 12)));
+        assert_eq!(kept[10..12], [("20", 20), ("another 20", 20)]);
     }
 }

@@ -1,0 +1,93 @@
+//! Estimates from the samples of all shards who and what sent most in an interval.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::catalog::Catalog;
+use crate::aggregate::{Columns, FrequentNames, LineSample, SampledLine};
+use crate::model::{Estimate, Origin, Talkers, TopNames};
+
+/// The number of standard deviations that 95 % of a normal distribution are within.
+const WITHIN_95_PERCENT: f64 = 1.96;
+
+/// Returns the senders and the names that took most of an interval. `series` and `added` are the names with the most series,
+/// and with the most new ones.
+pub(super) fn talkers(
+    columns: &mut [Columns],
+    catalog: &Catalog,
+    (series, added): (TopNames, TopNames),
+) -> Talkers {
+    let mut rejected_names = FrequentNames::default();
+    columns.iter_mut().for_each(|columns| rejected_names.merge(&mut columns.rejected_names));
+    let mut rejected = TopNames::default();
+    rejected_names.iter().for_each(|(name, lines)| rejected.offer(name, lines));
+    let (mut samples, mut senders) = (Sums::default(), Sums::default());
+    let (mut lines, mut sampled) = (0, 0);
+    for Columns { sample, .. } in &*columns {
+        lines += sample.lines();
+        sampled += sample.kept().len() as u64;
+        samples.add(sample, |line| {
+            let (kind, id) = line.series?;
+            Some((catalog.series()[catalog.position(kind, id)].name(), line.values))
+        });
+        senders.add(sample, |line| {
+            let Origin { listener, sender } = line.origin;
+            Some((Origin { listener, sender: sender.counted() }, 1))
+        });
+    }
+    let samples = samples.largest().map(|(name, estimate)| (name.to_owned(), estimate)).collect();
+    Talkers { lines, sampled, samples, series, added, rejected, senders: senders.largest().collect() }
+}
+
+/// Estimated sums over all shards, by `K`.
+#[derive(Debug)]
+struct Sums<K>(HashMap<K, Sum>);
+
+/// An estimated sum.
+#[derive(Debug, Default)]
+struct Sum {
+    estimate: f64,
+    /// The variance of the estimate.
+    variance: f64,
+}
+
+impl<K> Default for Sums<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Ord + Copy> Sums<K> {
+    /// Adds the sample of a shard. `count` returns what a line counts for, and how much.
+    ///
+    /// The formulas are those of stratified sampling without replacement (Cochran, Sampling Techniques, 1977, 5.3): with n of N
+    /// lines, and the mean and the variance s^2 of their counts, the sum is N * mean, and its variance is N^2 * (1 - n/N) * s^2 / n.
+    fn add(&mut self, sample: &LineSample, count: impl Fn(&SampledLine) -> Option<(K, u32)>) {
+        let mut counted: HashMap<K, (f64, f64)> = HashMap::new();
+        for (key, count) in sample.kept().iter().filter_map(count) {
+            let (sum, squares) = counted.entry(key).or_default();
+            *sum += f64::from(count);
+            *squares += f64::from(count).powi(2);
+        }
+        let (lines, kept) = (sample.lines() as f64, sample.kept().len() as f64);
+        for (key, (sum, squares)) in counted {
+            let mean = sum / kept;
+            let spread = (squares / kept - mean.powi(2)) * kept / (kept - 1.0).max(1.0);
+            let total = self.0.entry(key).or_default();
+            total.estimate += lines * mean;
+            total.variance += lines.powi(2) * (1.0 - kept / lines) * spread / kept;
+        }
+    }
+
+    /// Returns the largest sums in descending order.
+    fn largest(self) -> impl Iterator<Item = (K, Estimate)> {
+        let mut sums: Vec<_> = self.0.into_iter().collect();
+        sums.sort_by(|(a, sum_a), (b, sum_b)| {
+            sum_b.estimate.partial_cmp(&sum_a.estimate).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b))
+        });
+        sums.into_iter().take(TopNames::LENGTH).map(|(key, Sum { estimate, variance })| {
+            (key, Estimate { number: estimate, error: WITHIN_95_PERCENT * variance.max(0.0).sqrt() })
+        })
+    }
+}
