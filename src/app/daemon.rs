@@ -29,7 +29,8 @@ use crate::app::state::{CountsSender, Restoring, StateSchedule};
 use crate::app::terminal::Terminal;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
-    Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, ReloadRequest, Textfile,
+    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, ReloadRequest,
+    Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
@@ -580,6 +581,12 @@ impl Exporters<'_> {
                 totals,
                 config.textfile_timestamp(),
             ))?;
+        }
+        if let Some(options) = config.admin() {
+            let shared = (self.statuses.clone(), api.requests.clone());
+            let admin = Admin::start(options, shared, (self.telemetry, self.threads))?;
+            tracing::info!(address = %admin.address(), "answering statsd's admin commands");
+            self.add(admin)?;
         }
         let Some((serving, held)) = serving else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);

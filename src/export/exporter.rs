@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::ExportOutcome;
@@ -23,7 +24,7 @@ pub trait Exporter: Send + 'static {
     /// # Errors
     ///
     /// Fails if the snapshot could not be delivered as a whole.
-    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError>;
+    fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError>;
 
     /// Returns the state that outlives the process, if the exporter has any.
     fn state(&self) -> Option<Vec<u8>> {

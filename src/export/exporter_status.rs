@@ -32,12 +32,12 @@ struct Deliveries {
 /// The state of an exporter in an answer.
 #[derive(Debug, Serialize)]
 pub(super) struct ExporterReport {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// The time since it last delivered a snapshot.
-    age_seconds: Option<f64>,
+    pub(super) age_seconds: Option<f64>,
     waiting_samples: u64,
     /// The number of snapshots since then that it could not deliver.
-    failures: u64,
+    pub(super) failures: u64,
     /// The reason of the latest failure.
     error: Option<String>,
 }

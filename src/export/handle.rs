@@ -398,7 +398,7 @@ mod tests {
         fn name(&self) -> &'static str {
             "fake"
         }
-        fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+        fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
             let number = snapshot.time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
             self.taken.send(number).unwrap();
             match self.outcomes.recv() {

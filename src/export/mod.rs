@@ -1,5 +1,6 @@
 //! Delivers snapshots. Each exporter has a thread of its own behind a bounded queue.
 
+mod admin;
 mod append;
 mod console;
 mod exporter;
@@ -9,6 +10,7 @@ mod outcome;
 pub mod prometheus;
 mod textfile;
 
+pub(crate) use admin::{Admin, AdminOptions};
 pub(crate) use append::has_moved;
 pub use console::{Console, ConsoleFormat};
 pub use exporter::{ExportError, Exporter};

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::exporter::{ExportError, Exporter};
@@ -111,7 +112,7 @@ impl Exporter for Textfile {
         "textfile"
     }
 
-    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+    fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
         let outcome = self.totals.add(snapshot);
         self.replace(snapshot)
             .map(|()| outcome)

@@ -123,7 +123,7 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 30] = [
+const OTHER_WORDS: [(&str, &str); 31] = [
     ("", "native"),
     ("0666", "0660"),
     ("0B", "1GiB"),
@@ -131,6 +131,7 @@ const OTHER_WORDS: [(&str, &str); 30] = [
     ("10s", "11s"),
     ("127.0.0.1", "::1"),
     ("127.0.0.1:8125", "127.0.0.1:8126"),
+    ("127.0.0.1:8126", "127.0.0.1:8127"),
     ("1KiB", "2KiB"),
     ("1MiB", "2MiB"),
     ("1day", "2days"),

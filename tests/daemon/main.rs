@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
+mod admin;
 mod api;
 mod client_crate;
 mod command_line;

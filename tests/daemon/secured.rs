@@ -244,6 +244,8 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
     let Secured { daemon, site: _site, .. } = start(
         TLS,
         &[
+            "admin.enabled=true",
+            "admin.bind=127.0.0.1:0",
             "listeners.tcp.enabled=true",
             "listeners.tcp.bind=127.0.0.1:0",
             "exporters.textfile.enabled=true",

@@ -8,14 +8,15 @@ use strum::VariantArray;
 
 use super::error::{ConfigError, Warning};
 use super::sections::{
-    AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection, IdleSum,
-    ListenersSection, PrometheusSection, Signed, StateSection, TcpSection, UdpSection, UnixStreamSection,
+    AdminSection, AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection,
+    IdleSum, ListenersSection, PrometheusSection, Signed, StateSection, TcpSection, UdpSection,
+    UnixStreamSection,
 };
 use super::setting::{ChangedKeys, Setting};
 use super::values::{FileMode, Network};
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
-use crate::export;
+use crate::export::{self, AdminOptions};
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError, WebReport};
 use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions, UnixDatagramOptions};
@@ -249,6 +250,12 @@ impl Config {
             timeout: timeout.get(),
             web_config_file: self.web_config_file(),
         })
+    }
+
+    /// Returns the options of the admin interface, if it is enabled.
+    pub(in crate::app) fn admin(&self) -> Option<AdminOptions> {
+        let AdminSection { enabled, bind, permitted_networks } = &self.admin;
+        enabled.then(|| AdminOptions { address: bind.get(), permitted: permitted(permitted_networks) })
     }
 
     /// Returns an explainer that reads lines like a daemon with this configuration and these rules.

@@ -33,6 +33,7 @@ sections! {
         aggregation: AggregationSection;
         memory: MemorySection;
         exporters: ExportersSection;
+        admin: AdminSection;
         state: StateSection;
         telemetry: TelemetrySection;
         logging: LoggingSection;
@@ -168,6 +169,11 @@ sections! {
         path: PathBuf, Limited(textfile_path, [".prom"]);
         on_exit: OnExit;
         reserved_prefixes: Vec<String>;
+    }
+    pub(in crate::app) AdminSection {
+        enabled: bool;
+        bind: Address;
+        permitted_networks: Vec<Network>;
     }
     pub(in crate::app) StateSection {
         path: PathBuf;

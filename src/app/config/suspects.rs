@@ -12,7 +12,7 @@ use super::sections::{Config, LogOutput};
 use crate::mapping::Mapping;
 
 /// The keys that have an effect only if a switch is on, with the switch.
-const SWITCHED: [(&str, &str, &[&str]); 5] = [
+const SWITCHED: [(&str, &str, &[&str]); 6] = [
     (
         "listeners.tcp",
         "enabled",
@@ -39,6 +39,7 @@ const SWITCHED: [(&str, &str, &[&str]); 5] = [
         ],
     ),
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
+    ("admin", "enabled", &["bind", "permitted_networks"]),
 ];
 
 /// Returns the settings that are probably mistakes. `own_rules` are those in `mapping.mappings`. `is_set` returns true
@@ -69,6 +70,7 @@ pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&st
         "listeners.unix_datagram" => config.listeners.unix_datagram.enabled,
         "listeners.unix_stream" => config.listeners.unix_stream.enabled,
         "exporters.prometheus" => config.exporters.prometheus.start_http_server,
+        "admin" => config.admin.enabled,
         _ => config.exporters.textfile.enabled,
     };
     for (section, switch, keys) in SWITCHED {

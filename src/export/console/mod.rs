@@ -7,6 +7,7 @@ mod text;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
 
@@ -91,7 +92,7 @@ impl Exporter for Console {
         "console"
     }
 
-    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+    fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
         if self.append.close_if_moved() {
             let path = self.append.describe();
             tracing::info!(path, "the console's file was moved or deleted; tallyd opens its path again");
@@ -155,7 +156,7 @@ mod tests {
         };
         let many = 3 * PIECE / "  gauge  row.1  1".len();
         let rows: Rows = (0..many).map(row).collect();
-        let snapshot = Snapshot { events: (0..many).map(event).collect(), ..rows.into() };
+        let snapshot = Arc::new(Snapshot { events: (0..many).map(event).collect(), ..rows.into() });
         let directory = tempfile::tempdir().unwrap();
         for (format, other_lines) in [(ConsoleFormat::Text, 1), (ConsoleFormat::Json, 0)] {
             let path = directory.path().join(format!("{format:?}"));

@@ -166,7 +166,7 @@ impl Exporter for Endpoint {
         "prometheus"
     }
 
-    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+    fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
         let outcome = self.cache.add(snapshot);
         self.api.add(snapshot);
         self.scrape_interval.note_window(self.cache.shortest_window(), snapshot.interval);

@@ -39,7 +39,7 @@ impl Exporter for Forgetful {
         FORGETFUL
     }
 
-    fn export(&mut self, _: &Snapshot) -> Result<ExportOutcome, ExportError> {
+    fn export(&mut self, _: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
         self.0.lock().write(String::new())?;
         Ok(ExportOutcome::default())
     }
@@ -64,7 +64,7 @@ impl Exporter for Page {
         PAGE
     }
 
-    fn export(&mut self, snapshot: &Snapshot) -> Result<ExportOutcome, ExportError> {
+    fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
         let outcome = self.totals.add(snapshot);
         self.disk.lock().write(text_of(&self.totals))?;
         Ok(outcome)
