@@ -57,7 +57,7 @@ fn render(criterion: &mut Criterion) {
     for (name, line) in cases {
         let mut pipeline = with_percentiles(1);
         (0..SERIES).for_each(|id| pipeline.shards[0].lock().record(line(id).as_bytes()));
-        let snapshot = pipeline::snapshot(&mut pipeline);
+        let snapshot = Arc::new(pipeline::snapshot(&mut pipeline));
         for (exporter, format) in
             [("console_text", ConsoleFormat::Text), ("console_json", ConsoleFormat::Json)]
         {

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tallyd::aggregate::Shard;
@@ -29,10 +30,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("flush/counters", "series", || flush(10_000, |shard| counters(shard, 10_000))),
         Case::new("flush/timings/100", "value", || flush(10_000, |shard| timings(shard, 100, 100))),
         Case::new("flush/timings/1000", "value", || flush(20_000, |shard| timings(shard, 20, 1000))),
-        Case::new("render/console_text/counters", "series", || render_console(Text, &of_counters())),
-        Case::new("render/console_text/timings", "series", || render_console(Text, &of_timings())),
-        Case::new("render/console_json/counters", "series", || render_console(Json, &of_counters())),
-        Case::new("render/console_json/timings", "series", || render_console(Json, &of_timings())),
+        Case::new("render/console_text/counters", "series", || render_console(Text, of_counters())),
+        Case::new("render/console_text/timings", "series", || render_console(Text, of_timings())),
+        Case::new("render/console_json/counters", "series", || render_console(Json, of_counters())),
+        Case::new("render/console_json/timings", "series", || render_console(Json, of_timings())),
         Case::new("render/prometheus_text/counters", "series", || render_prometheus(&of_counters())),
         Case::new("render/prometheus_text/timings", "series", || render_prometheus(&of_timings())),
     ]);
@@ -96,11 +97,12 @@ fn of_timings() -> Snapshot {
 }
 
 /// Renders a snapshot, and writes it to `/dev/null`.
-fn render_console(format: ConsoleFormat, snapshot: &Snapshot) -> usize {
+fn render_console(format: ConsoleFormat, snapshot: Snapshot) -> usize {
     let mut console = Console::new(format, "/dev/null".into());
     // The first export opens the file.
-    console.export(snapshot).expect("/dev/null accepts all data");
-    counted_region(|| _ = console.export(snapshot));
+    let snapshot = Arc::new(snapshot);
+    console.export(&snapshot).expect("/dev/null accepts all data");
+    counted_region(|| _ = console.export(&snapshot));
     snapshot.rows.len()
 }
 

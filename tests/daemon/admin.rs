@@ -94,7 +94,7 @@ fn commands_follow_each_other_and_wrong_ones_are_answered() {
 fn clients_that_do_not_read_neither_delay_the_flush_nor_the_stop() {
     let (daemon, address) = start(&[&HTTP[..], &["flush.interval=100ms"]].concat());
     let lines: Vec<_> = (0..20_000).map(|number| format!("a.gauge.with.a.long.name.{number}:1|g")).collect();
-    lines.chunks(30).for_each(|lines| daemon.send(&lines.join("\n")));
+    lines.chunks(30).for_each(|lines| daemon.send(lines.join("\n")));
     wait_until(|| values(address, "gauges").as_object().unwrap().len() == 20_000);
     let silent: Vec<_> = (0..16)
         .map(|_| {

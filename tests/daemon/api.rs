@@ -1,6 +1,7 @@
 //! Tests the API of the endpoint against its documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -186,7 +187,7 @@ impl Viewer {
             line.clear();
             assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream ends");
             if let Some(name) = line.strip_prefix("event: ") {
-                event = name.trim_end().to_owned();
+                name.trim_end().clone_into(&mut event);
             } else if let Some(data) = line.strip_prefix("data: ") {
                 return (event, serde_json::from_str(data).unwrap());
             }
@@ -240,7 +241,7 @@ fn a_viewer_who_does_not_read_loses_events_and_is_told() {
     let address = daemon.http_address();
     let long = "n".repeat(900);
     let lines: Vec<_> = (0..100).map(|number| format!("page.{long}{number}:1|g")).collect();
-    lines.chunks(5).for_each(|lines| daemon.send(&lines.join("\n")));
+    lines.chunks(5).for_each(|lines| daemon.send(lines.join("\n")));
     wait_until(|| ask(address, "series?match=page.*")["matched"] == 100);
     let mut viewer = Viewer::join(address, "?match=page.*");
     let dropped = |name: &str| ask(address, &format!("series?match={name}"))["series"][0].clone();
@@ -289,7 +290,7 @@ fn talkers_are_named_with_their_numbers() {
     let unix = UnixDatagram::unbound().unwrap();
     let mut lines = String::from("packed:1:2:3|d\n");
     for number in 0..30 {
-        lines += &format!("many:1|c|#user:{number},zone:{}\nwrong.{}:x|c\n", number % 3, number % 2);
+        writeln!(lines, "many:1|c|#user:{number},zone:{}\nwrong.{}:x|c", number % 3, number % 2).unwrap();
     }
     udp.send_to(lines.as_bytes(), daemon.address()).unwrap();
     unix.send_to(b"other:1|g\nother:2|g", &path).unwrap();
@@ -348,7 +349,7 @@ fn a_series_has_a_history_and_a_distribution_once_somebody_asked() {
     daemon.send("page.time:20|ms");
     wait_until(|| get(address, &format!("/api/v1/{time}")).code == 200);
     let values = [10, 20, 20, 40].map(|value| format!("page.time:{value}|ms"));
-    daemon.send(&values.join("\n"));
+    daemon.send(values.join("\n"));
     let history = ask_until(address, time, |history| history["distribution"]["count"] == 4.0);
     let distribution = &history["distribution"];
     assert_eq!(keys(distribution), documented("| field of the distribution |"));

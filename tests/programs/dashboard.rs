@@ -71,50 +71,10 @@ fn every_panel_of_the_dashboard_shows_data() {
         chosen
     });
 
-    for panel in board.panels() {
-        let title = panel["title"].as_str().unwrap();
-        let targets = panel["targets"].as_array().unwrap();
-        // Each query returns series, and the series have all labels of its legend.
-        for target in targets {
-            let legend = target["legendFormat"].as_str().unwrap();
-            let labels: Vec<_> =
-                legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()).collect();
-            let shown = wait_for(|| {
-                send(&["ok"]);
-                Some(board.shows(target, &all)).filter(|shown| !shown.is_empty())
-            });
-            for (series, _) in &shown {
-                assert!(labels.iter().all(|label| series[label].is_string()), "{title}: {series}");
-            }
-        }
-        for page in [&of_summaries, &of_histograms, &of_plain_names] {
-            // Only one page has a certificate.
-            if title == "Certificate" && page != &of_histograms {
-                continue;
-            }
-            wait_until(|| {
-                send(&["ok"]);
-                targets.iter().any(|target| !board.shows(target, page).is_empty())
-            });
-        }
-    }
-
-    // A tag narrows the panels of applications.
-    let of_tag = |tag: &str, value: &str| {
-        let mut chosen = all.clone();
-        chosen.extend([("tag", tag.to_owned()), ("value", value.to_owned())]);
-        chosen
-    };
-    assert_eq!(board.offers("value", &of_tag("shop", "")), ["a", "b"]);
-    let orders = board.panels().find(|panel| panel["title"] == "$counter: rate").unwrap();
-    let rate = |chosen: &Chosen| -> f64 {
-        board.shows(&orders["targets"][0], chosen).iter().map(|(_, rate)| rate).sum()
-    };
-    wait_until(|| {
-        send(&["ok"]);
-        let [of_one, of_both] = [of_tag("shop", "a"), of_tag("shop", "a|b")].map(|chosen| rate(&chosen));
-        of_one > 0.0 && (of_both - 2.0 * of_one).abs() < of_one / 2.0
+    assert_all_panels_show_data(&board, &all, [&of_summaries, &of_histograms, &of_plain_names], || {
+        send(&["ok"])
     });
+    assert_a_tag_narrows(&board, &all, || send(&["ok"]));
 
     let values = |outcomes: &[&str], title: &str, number: usize, chosen: &Chosen| -> Vec<f64> {
         let panel = board.panels().find(|panel| panel["title"] == title).unwrap();
@@ -150,4 +110,54 @@ fn every_panel_of_the_dashboard_shows_data() {
     assert_eq!([error, panic].map(|outcome| share(&["ok"], outcome, &all)), [0.0; 2]);
     wait_for_share(&["ok", "error", "panic"], error);
     wait_for_share(&["ok", "error", "panic"], panic);
+}
+
+/// Asserts that each query of each panel shows data on some page, and each panel on every page.
+fn assert_all_panels_show_data(board: &Board, all: &Chosen, pages: [&Chosen; 3], send: impl Fn()) {
+    for panel in board.panels() {
+        let title = panel["title"].as_str().unwrap();
+        let targets = panel["targets"].as_array().unwrap();
+        // Each query returns series, and the series have all labels of its legend.
+        for target in targets {
+            let legend = target["legendFormat"].as_str().unwrap();
+            let labels: Vec<_> =
+                legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()).collect();
+            let shown = wait_for(|| {
+                send();
+                Some(board.shows(target, all)).filter(|shown| !shown.is_empty())
+            });
+            for (series, _) in &shown {
+                assert!(labels.iter().all(|label| series[label].is_string()), "{title}: {series}");
+            }
+        }
+        for page in pages {
+            // Only one page has a certificate.
+            if title == "Certificate" && page != pages[1] {
+                continue;
+            }
+            wait_until(|| {
+                send();
+                targets.iter().any(|target| !board.shows(target, page).is_empty())
+            });
+        }
+    }
+}
+
+/// Asserts that the panels of applications show only series with the chosen tag.
+fn assert_a_tag_narrows(board: &Board, all: &Chosen, send: impl Fn()) {
+    let of_tag = |tag: &str, value: &str| {
+        let mut chosen = all.clone();
+        chosen.extend([("tag", tag.to_owned()), ("value", value.to_owned())]);
+        chosen
+    };
+    assert_eq!(board.offers("value", &of_tag("shop", "")), ["a", "b"]);
+    let orders = board.panels().find(|panel| panel["title"] == "$counter: rate").unwrap();
+    let rate = |chosen: &Chosen| -> f64 {
+        board.shows(&orders["targets"][0], chosen).iter().map(|(_, rate)| rate).sum()
+    };
+    wait_until(|| {
+        send();
+        let [of_one, of_both] = [of_tag("shop", "a"), of_tag("shop", "a|b")].map(|chosen| rate(&chosen));
+        of_one > 0.0 && (of_both - 2.0 * of_one).abs() < of_one / 2.0
+    });
 }

@@ -21,7 +21,7 @@ const QUEUE: usize = 2;
 /// The people who watch.
 #[derive(Debug)]
 pub(super) struct Viewers {
-    viewers: Mutex<Vec<Viewer>>,
+    list: Mutex<Vec<Viewer>>,
     count: Gauge,
     events_dropped: Counter,
 }
@@ -48,18 +48,14 @@ impl Viewers {
     pub(super) fn register(telemetry: &Telemetry) -> Self {
         let count = telemetry.gauge("live_viewers", &[]);
         count.set(0.0);
-        Self {
-            viewers: Mutex::default(),
-            count,
-            events_dropped: telemetry.counter("live_events_dropped", &[]),
-        }
+        Self { list: Mutex::default(), count, events_dropped: telemetry.counter("live_events_dropped", &[]) }
     }
 
     /// Returns the events for a new viewer, or `None` if there are too many viewers. The first event is the `latest`
     /// interval, without results.
     pub(super) fn join(&self, search: Option<Search>, latest: Option<&Report>) -> Option<EventStream> {
         let (events, stream) = mpsc::channel(QUEUE);
-        let mut viewers = self.viewers.lock();
+        let mut viewers = self.list.lock();
         viewers.retain(|viewer| !viewer.events.is_closed());
         if viewers.len() == MOST_VIEWERS {
             return None;
@@ -75,7 +71,7 @@ impl Viewers {
 
     /// Sends an interval to all viewers. It never waits for one.
     pub(super) fn show(&self, report: &Report, snapshot: &Snapshot) {
-        let mut viewers = self.viewers.lock();
+        let mut viewers = self.list.lock();
         viewers.retain_mut(|viewer| {
             if viewer.events.is_closed() {
                 return false;

@@ -145,14 +145,14 @@ impl Api {
         }
         let deleted =
             Query::parse(query.unwrap_or_default()).and_then(|query| self.history.lock().delete(query));
-        deleted.map_or_else(bad_request, |deleted| json(&deleted))
+        deleted.map_or_else(|error| bad_request(&error), |deleted| json(&deleted))
     }
 
     /// Answers a request. Its time is proportional to the number of series at most. `path` is the part after `/api/v1/`.
     pub(super) fn respond(&self, path: &str, query: Option<&str>, totals: &Totals) -> Response {
         let answer =
             Query::parse(query.unwrap_or_default()).and_then(|query| self.answer(path, query, totals));
-        answer.unwrap_or_else(bad_request)
+        answer.unwrap_or_else(|error| bad_request(&error))
     }
 
     fn answer(&self, path: &str, query: Query, totals: &Totals) -> Result<Response, String> {
@@ -198,7 +198,7 @@ impl Api {
     }
 }
 
-fn bad_request(error: String) -> Response {
+fn bad_request(error: &str) -> Response {
     text(StatusCode::BAD_REQUEST, format!("{error}\n"))
 }
 

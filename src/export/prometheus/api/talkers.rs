@@ -100,7 +100,8 @@ pub(super) struct Tags {
     /// The number of series with this name.
     series: usize,
     /// The key with the most values comes first.
-    tags: Vec<Tag>,
+    #[serde(rename = "tags")]
+    keys: Vec<Tag>,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,6 +144,6 @@ impl Tags {
             .collect();
         tags.sort_by_key(|tag| std::cmp::Reverse(tag.values));
         tags.truncate(MOST_KEYS);
-        Ok((series > 0).then_some(Self { name, series, tags }))
+        Ok((series > 0).then_some(Self { name, series, keys: tags }))
     }
 }
