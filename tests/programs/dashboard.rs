@@ -71,10 +71,9 @@ fn every_panel_of_the_dashboard_shows_data() {
         chosen
     });
 
-    assert_all_panels_show_data(&board, &all, [&of_summaries, &of_histograms, &of_plain_names], || {
-        send(&["ok"])
-    });
-    assert_a_tag_narrows(&board, &all, || send(&["ok"]));
+    let send_ok = || send(&["ok"]);
+    assert_all_panels_show_data(&board, &all, [&of_summaries, &of_histograms, &of_plain_names], send_ok);
+    assert_a_tag_narrows(&board, &all, send_ok);
 
     let values = |outcomes: &[&str], title: &str, number: usize, chosen: &Chosen| -> Vec<f64> {
         let panel = board.panels().find(|panel| panel["title"] == title).unwrap();
