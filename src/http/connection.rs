@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::unix::SocketAddr as UnixAddr;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -77,6 +78,37 @@ impl<S: Service> ServeConnection<(TcpStream, SocketAddr)> for HttpService<S> {
             reason = self.serve_stream(stream, peer, progress, stop) => reason,
             () = activity.evicted() => CloseReason::Evicted,
         }
+    }
+}
+
+/// A client of a Unix socket is on the same machine.
+impl<S: Service> ServeConnection<(UnixStream, UnixAddr)> for HttpService<S> {
+    type CloseReason = CloseReason;
+
+    const PANICKED: CloseReason = CloseReason::Broken;
+
+    const SERVES_BACKLOG: bool = false;
+
+    async fn serve(
+        &self,
+        (stream, _): (UnixStream, UnixAddr),
+        stop: Stop,
+        activity: Rc<Activity>,
+    ) -> CloseReason {
+        let progress = Rc::new(Progress::new(self.timeout, Rc::clone(&activity)));
+        tokio::select! {
+            biased;
+            reason = self.serve_http(stream, Ipv4Addr::LOCALHOST.into(), progress, stop) => reason,
+            () = activity.evicted() => CloseReason::Evicted,
+        }
+    }
+}
+
+impl<S: Service + Clone> HttpService<S> {
+    /// Returns a service with neither TLS nor users, for a socket whose file says who may connect.
+    pub(super) fn without_protection(&self) -> Self {
+        let Self { service, timeout, access: _, responses } = self;
+        Self { service: service.clone(), timeout: *timeout, access: None, responses: responses.clone() }
     }
 }
 

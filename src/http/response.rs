@@ -44,7 +44,7 @@ const CODES: [StatusCode; 9] = [
 ];
 
 /// Counts requests by the status code of their response.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ResponseCounts([(StatusCode, Counter); CODES.len()]);
 
 impl ResponseCounts {

@@ -12,8 +12,8 @@ use super::response::ResponseCounts;
 use super::web::{AccessControl, Protection};
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ClientKeys, ConnectionCounts, PermittedNetworks, Stopped, Threads,
-    adopt_tcp, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, BoundFile, ClientKeys, ConnectionCounts, LOCK_PATIENCE, Listen,
+    PermittedNetworks, ServeConnection, SocketFile, Stopped, Threads, adopt_tcp, bind_stream, bind_tcp,
 };
 
 /// The address of a server, and the limits for its clients.
@@ -29,6 +29,8 @@ pub(crate) struct ServerOptions {
     pub(crate) timeout: Duration,
     /// The web configuration file, in the format of exporter-toolkit. It sets TLS, users, headers and a rate limit.
     pub(crate) web_config_file: Option<PathBuf>,
+    /// The file of a Unix socket on which the server listens, too. There, its mode and its owner say who may connect.
+    pub(crate) socket_file: Option<SocketFile>,
 }
 
 /// The configuration keys of a server, for errors and warnings.
@@ -44,7 +46,9 @@ pub(crate) struct ServerKeys {
 pub(crate) struct Server {
     address: SocketAddr,
     protection: Option<Protection>,
-    accepting: AcceptThread,
+    accepting: Vec<AcceptThread>,
+    /// Removes the file of the Unix socket when the server stops.
+    _bound: Option<BoundFile>,
 }
 
 impl Server {
@@ -58,7 +62,7 @@ impl Server {
         options: &ServerOptions,
         held: Option<TcpListener>,
         keys: &ServerKeys,
-        service: impl Service,
+        service: impl Service + Clone,
         (telemetry, threads): (&Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let open = |path| AccessControl::open(path, keys.web_config_file, telemetry, threads);
@@ -69,35 +73,28 @@ impl Server {
             None => bind_tcp(options.address, &keys.bind)?,
         };
         let address = socket.local_addr()?;
-        let responses = ResponseCounts::register(telemetry);
-        let service = HttpService { service, timeout: options.timeout, access, responses };
-        let accepting = Self::start_thread(socket, options, keys, service, telemetry, threads)?;
-        Ok(Self { address, protection, accepting })
-    }
-
-    fn start_thread(
-        socket: TcpListener,
-        options: &ServerOptions,
-        keys: &ServerKeys,
-        service: HttpService<impl Service>,
-        telemetry: &Telemetry,
-        threads: &Threads,
-    ) -> io::Result<AcceptThread> {
-        let connections = ConnectionCounts::register(
-            telemetry,
-            "http_connections",
-            &[],
-            CloseReason::Evicted,
-            keys.clients,
-        );
-        let options = AcceptOptions {
-            name: "http",
-            max_connections: options.max_connections,
-            permitted: options.permitted.clone(),
-            keys: keys.clients,
-            leaves_backlog: false,
+        let local = options.socket_file.as_ref().map(|file| bind_stream(file, LOCK_PATIENCE)).transpose()?;
+        let service = HttpService {
+            service,
+            timeout: options.timeout,
+            access,
+            responses: ResponseCounts::register(telemetry),
         };
-        AcceptThread::start(socket, options, connections, service, threads)
+        let mut accepting = Vec::new();
+        let mut bound = None;
+        if let Some((socket, file)) = local {
+            let service = service.without_protection();
+            accepting.push(start_thread(
+                "http-unix",
+                socket,
+                (options, keys),
+                service,
+                (telemetry, threads),
+            )?);
+            bound = Some(file);
+        }
+        accepting.push(start_thread("http", socket, (options, keys), service, (telemetry, threads))?);
+        Ok(Self { address, protection, accepting, _bound: bound })
     }
 
     /// Returns the address on which the server listens.
@@ -112,12 +109,39 @@ impl Server {
 
     /// Returns true while the server's thread runs. Only a panic ends it.
     pub(crate) fn is_running(&self) -> bool {
-        self.accepting.is_running()
+        self.accepting.iter().all(AcceptThread::is_running)
     }
 
     /// Accepts nothing more, and waits up to `patience` for responses that are being sent.
     pub(crate) fn stop(self, patience: Duration) -> Stopped {
-        self.accepting.stop(patience);
-        self.accepting.join()
+        self.accepting.iter().for_each(|accepting| accepting.stop(patience));
+        let ends: Vec<_> = self.accepting.into_iter().map(AcceptThread::join).collect();
+        [Stopped::Panicked, Stopped::TimedOut]
+            .into_iter()
+            .find(|end| ends.contains(end))
+            .unwrap_or(Stopped::Drained)
     }
+}
+
+/// Starts to serve the connections of a socket. `name` is the name of the thread.
+fn start_thread<L: Listen, S: Service>(
+    name: &'static str,
+    socket: L,
+    (options, keys): (&ServerOptions, &ServerKeys),
+    service: HttpService<S>,
+    (telemetry, threads): (&Telemetry, &Threads),
+) -> io::Result<AcceptThread>
+where
+    HttpService<S>: ServeConnection<L::Connection, CloseReason = CloseReason>,
+{
+    let counts = format!("{}_connections", name.replace('-', "_"));
+    let connections = ConnectionCounts::register(telemetry, &counts, &[], CloseReason::Evicted, keys.clients);
+    let options = AcceptOptions {
+        name,
+        max_connections: options.max_connections,
+        permitted: options.permitted.clone(),
+        keys: keys.clients,
+        leaves_backlog: false,
+    };
+    AcceptThread::start(socket, options, connections, service, threads)
 }

@@ -15,15 +15,14 @@ use super::drain::DrainRequests;
 use super::held::HeldSockets;
 use super::machine_errors;
 use super::socket_drops::{self, CountedDrops};
-use super::socket_file::{BoundFile, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 use super::socket_watch::WatchedFile;
 use super::stream_rests::StreamRests;
 use super::streams::{ByteStream, CloseReason, ConnectionReader, StreamOptions};
 use crate::aggregate::Shard;
 use crate::model::Telemetry;
 use crate::net::{
-    AcceptOptions, AcceptThread, BindKeys, ClientKeys, ConnectionCounts, Listen, Looks, Refused, Stopped,
-    Threads, adopt_tcp, adopt_udp, bind_tcp,
+    AcceptOptions, AcceptThread, BindKeys, BoundFile, ClientKeys, ConnectionCounts, LOCK_PATIENCE, Listen,
+    Looks, Refused, SocketFile, Stopped, Threads, adopt_tcp, adopt_udp, bind_datagram, bind_stream, bind_tcp,
 };
 
 const TCP_KEYS: BindKeys =

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::socket_file::{BoundFile, FileId, SocketFile};
 use crate::model::{Source, Telemetry};
+use crate::net::{BoundFile, FileId, SocketFile};
 
 /// A reason why a socket cannot be bound again.
 type RebindError = Box<dyn std::error::Error + Send + Sync>;
@@ -107,9 +107,8 @@ mod tests {
     use std::fs;
     use std::os::unix::net::UnixDatagram;
 
-    use super::super::owner::Owner;
-    use super::super::socket_file::{LOCK_PATIENCE, bind_datagram};
     use super::*;
+    use crate::net::{LOCK_PATIENCE, Owner, bind_datagram};
 
     #[test]
     fn a_file_that_is_gone_is_bound_again_until_the_stop() {

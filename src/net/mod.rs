@@ -4,15 +4,19 @@
 mod accept;
 mod bind;
 mod connections;
+mod owner;
 mod permitted;
 mod slots;
+mod socket_file;
 mod steering;
 mod threads;
 
 pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, Looks, ServeConnection, Stop, Stopped};
-pub(crate) use bind::{BACKLOG, UdpSockets, adopt_tcp, adopt_udp, bind_tcp, bind_udp, receive_buffer};
 pub(crate) use bind::{BindError, BindKeys};
+pub(crate) use bind::{UdpSockets, adopt_tcp, adopt_udp, bind_tcp, bind_udp, receive_buffer};
 pub(crate) use connections::{ClientKeys, ConnectionCounts};
+pub(crate) use owner::Owner;
 pub(crate) use permitted::{PermittedNetworks, Refused};
 pub(crate) use slots::Activity;
+pub(crate) use socket_file::{BoundFile, FileId, LOCK_PATIENCE, SocketFile, bind_datagram, bind_stream};
 pub(crate) use threads::{ThreadEnd, ThreadEnds, Threads, is_lasting};

@@ -123,8 +123,9 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 31] = [
+const OTHER_WORDS: [(&str, &str); 32] = [
     ("", "native"),
+    ("0660", "0600"),
     ("0666", "0660"),
     ("0B", "1GiB"),
     ("0s", "90s"),

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +13,11 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use socket2::{Domain, Socket, Type};
-use tallyd_harness::http::{Response, connect, get, request, try_get};
+use tallyd_harness::http::{Response, connect, exchange, get, request, try_get};
 use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::scraped::{scrape, start, wait_for_value};
-use tallyd_harness::{Daemon, Page, TIMEOUT, wait_for, wait_until};
+use tallyd_harness::{Daemon, HTTP, Page, TIMEOUT, wait_for, wait_until};
 use tempfile::TempDir;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
@@ -418,4 +419,23 @@ fn scraper_that_does_not_read_does_not_prevent_a_stop() {
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     assert!(finished.log.contains("scrapers did not take their answers"), "{}", finished.log);
+}
+
+#[test]
+fn a_unix_socket_serves_the_same_and_its_mode_says_who_may_connect() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("http.socket");
+    let socket = format!("exporters.prometheus.socket={}", path.display());
+    let daemon = Daemon::start(&[&HTTP[..], &["flush.interval=100ms", &socket]].concat());
+    daemon.send("a.b:1|c");
+    let ask = |path_of_page: &str| {
+        let connection = UnixStream::connect(&path).unwrap();
+        let request = format!("GET {path_of_page} HTTP/1.0\r\n\r\n");
+        String::from_utf8(exchange(connection, &request).unwrap()).unwrap()
+    };
+    wait_until(|| ask("/metrics").contains("\na_b_total 1\n"));
+    assert!(ask("/api/v1/status").starts_with("HTTP/1.0 200"), "a client of the socket is local");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    daemon.stop();
+    assert!(!path.exists());
 }

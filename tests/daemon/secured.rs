@@ -252,6 +252,7 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
             &path("exporters.textfile.path", "tallyd.prom"),
             "aggregation.max_series_per_metric=2",
             &path("state.path", "state"),
+            &path("exporters.prometheus.socket", "http"),
         ],
     );
     // Names are reported only if they have several series, samples, samples beyond a limit, or rejected lines.

@@ -62,6 +62,10 @@ pub(super) fn socket_path(path: &PathBuf, [longest]: [usize; 1]) -> Result<(), S
     }
 }
 
+pub(super) fn optional_socket_path(path: &PathBuf, longest: [usize; 1]) -> Result<(), String> {
+    if path.as_os_str().is_empty() { Ok(()) } else { socket_path(path, longest) }
+}
+
 pub(super) fn console_path(path: &PathBuf) -> Result<(), String> {
     refuse_if(path.as_os_str().is_empty(), "empty; give the path of a file, or \"-\" for standard output")
 }

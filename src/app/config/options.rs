@@ -19,10 +19,10 @@ use crate::app::explain::{self, Explainer};
 use crate::export::{self, AdminOptions};
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError, WebReport};
-use crate::listen::{ListenOptions, Owner, SocketFile, StreamOptions, UdpOptions, UnixDatagramOptions};
+use crate::listen::{ListenOptions, StreamOptions, UdpOptions, UnixDatagramOptions};
 use crate::mapping::{HistogramOptions, Mapping};
 use crate::model::{FlushRequests, Kind, Memory, Percentile, Policies, Policy, Series, Statistics};
-use crate::net::PermittedNetworks;
+use crate::net::{Owner, PermittedNetworks, SocketFile};
 use crate::protocol::{Dialect, Dialects};
 use crate::resolve::{Limits, ResolveOptions};
 
@@ -241,14 +241,22 @@ impl Config {
             permitted_networks,
             max_connections,
             timeout,
+            socket,
+            socket_mode,
             ..
         } = &self.exporters.prometheus;
+        let socket_file = (!socket.as_os_str().is_empty()).then(|| SocketFile {
+            path: socket.clone(),
+            mode: socket_mode.get(),
+            owner: Owner::default(),
+        });
         start_http_server.then(|| ServerOptions {
             address: (address.get(), *port).into(),
             max_connections: *max_connections,
             permitted: permitted(permitted_networks),
             timeout: timeout.get(),
             web_config_file: self.web_config_file(),
+            socket_file,
         })
     }
 

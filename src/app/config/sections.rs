@@ -7,17 +7,18 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{
-    addresses, console_path, histogram_bounds, memory_max, native_bucket_factor, own_tags, percentiles,
-    socket_path, textfile_path,
+    addresses, console_path, histogram_bounds, memory_max, native_bucket_factor, optional_socket_path,
+    own_tags, percentiles, socket_path, textfile_path,
 };
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
 use crate::export::prometheus::{ApiAccess, Naming};
 use crate::export::{ConsoleFormat, OnExit};
-use crate::listen::{Framing, Owner};
+use crate::listen::Framing;
 use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec};
 use crate::model::Exposition;
+use crate::net::Owner;
 
 /// The shipped `config.toml`, which holds the default and the documentation of every key.
 pub(super) const DEFAULTS: &str = include_str!("../../../config.toml");
@@ -156,6 +157,8 @@ sections! {
         enable_reload: bool;
         api: ApiAccess;
         web_config_file: PathBuf;
+        socket: PathBuf, Limited(optional_socket_path, [107]);
+        socket_mode: FileMode, "0000"..="0777";
         #[reload] timings: Exposition;
         #[reload] percentile_window: HumanDuration, "0s"..="1h";
         #[reload] buckets: Vec<f64>, Limited(histogram_bounds, [200]);

@@ -36,6 +36,8 @@ const SWITCHED: [(&str, &str, &[&str]); 6] = [
             "enable_reload",
             "api",
             "web_config_file",
+            "socket",
+            "socket_mode",
         ],
     ),
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
@@ -108,7 +110,7 @@ pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&st
 /// Returns the paths that this user cannot write.
 fn paths(config: &Config) -> Vec<Problem> {
     let (listeners, exporters) = (&config.listeners, &config.exporters);
-    let console = &exporters.console;
+    let (console, prometheus) = (&exporters.console, &exporters.prometheus);
     // tallyd appends to existing files of the first two kinds. It replaces files of the others.
     let paths = [
         ("exporters.console.path", console.enabled && console.path != Path::new("-"), &console.path, false),
@@ -124,6 +126,12 @@ fn paths(config: &Config) -> Vec<Problem> {
             "listeners.unix_datagram.path",
             listeners.unix_datagram.enabled,
             &listeners.unix_datagram.path,
+            true,
+        ),
+        (
+            "exporters.prometheus.socket",
+            prometheus.start_http_server && !prometheus.socket.as_os_str().is_empty(),
+            &prometheus.socket,
             true,
         ),
         ("listeners.unix_stream.path", listeners.unix_stream.enabled, &listeners.unix_stream.path, true),

@@ -200,7 +200,7 @@ const NO_ROOM: &str = "no memory for the page: it is larger than its share of me
                        receive earlier pages; accept gzip, or raise memory.max\n";
 
 /// Answers the requests of scrapers and people.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ScrapeService {
     cache: Arc<RenderCache>,
     api: Arc<Api>,
@@ -358,6 +358,7 @@ mod tests {
             max_connections: 10,
             timeout: Duration::from_mins(1),
             web_config_file: None,
+            socket_file: None,
         };
         let (telemetry, threads) = (Telemetry::default(), Threads::new().0);
         let totals = Totals::new(Naming::Prometheus);

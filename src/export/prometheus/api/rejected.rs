@@ -22,6 +22,7 @@ struct Remembered {
     /// The end of the interval in which the line came.
     time: String,
     line: RejectedLine,
+    sender: SenderFields,
 }
 
 /// The answer to `/api/v1/rejected`.
@@ -45,7 +46,7 @@ struct Line<'a> {
     begin: usize,
     column: Option<usize>,
     listener: &'a str,
-    sender: SenderFields,
+    sender: &'a SenderFields,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,7 +63,8 @@ impl RejectedHistory {
             if remembered.len() == REMEMBERED {
                 remembered.pop_front();
             }
-            remembered.push_back(Remembered { time: snapshot.time_text(), line: line.clone() });
+            let sender = line.origin.sender.into();
+            remembered.push_back(Remembered { time: snapshot.time_text(), line: line.clone(), sender });
         }
     }
 
@@ -80,7 +82,7 @@ impl RejectedHistory {
 }
 
 impl<'a> Line<'a> {
-    fn new(Remembered { time, line }: &'a Remembered) -> Self {
+    fn new(Remembered { time, line, sender }: &'a Remembered) -> Self {
         Self {
             time,
             reason: line.reason,
@@ -89,7 +91,7 @@ impl<'a> Line<'a> {
             begin: line.begin,
             column: line.column(),
             listener: line.origin.listener,
-            sender: line.origin.sender.into(),
+            sender,
         }
     }
 }

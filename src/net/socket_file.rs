@@ -14,11 +14,11 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::bind::BACKLOG;
 use super::owner::Owner;
-use crate::net::BACKLOG;
 
 /// The longest wait for the lock of a directory. Another tallyd holds it for less than a millisecond while it starts.
-pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The file of a Unix socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct SocketFile {
 
 /// The file of a socket of this process. Dropping the value removes the file.
 #[derive(Debug)]
-pub(super) struct BoundFile {
+pub(crate) struct BoundFile {
     path: PathBuf,
     id: FileId,
     /// The owner as numbers, so that binding again looks up no names.
@@ -42,7 +42,7 @@ pub(super) struct BoundFile {
 
 /// The identity of a file on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileId {
+pub(crate) struct FileId {
     device: u64,
     inode: u64,
 }
@@ -56,24 +56,24 @@ impl FileId {
 
 impl SocketFile {
     /// Returns the file with this identity if the path names it.
-    pub(super) fn find(&self, id: FileId) -> Option<BoundFile> {
+    pub(crate) fn find(&self, id: FileId) -> Option<BoundFile> {
         let is_there = FileId::at(&self.path).is_ok_and(|found| found == id);
         is_there.then(|| BoundFile { path: self.path.clone(), id, owner: self.owner.clone() })
     }
 }
 
 impl BoundFile {
-    pub(super) fn id(&self) -> FileId {
+    pub(crate) fn id(&self) -> FileId {
         self.id
     }
 
     /// Returns the owner, as numbers.
-    pub(super) fn owner(&self) -> &Owner {
+    pub(crate) fn owner(&self) -> &Owner {
         &self.owner
     }
 
     /// Returns true if the path names another file or none. If the path cannot be looked up, this returns false.
-    pub(super) fn has_moved(&self) -> bool {
+    pub(crate) fn has_moved(&self) -> bool {
         match FileId::at(&self.path) {
             Ok(found) => found != self.id,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -94,7 +94,7 @@ impl Drop for BoundFile {
 
 /// A socket file that cannot be created.
 #[derive(Debug)]
-pub(super) struct SocketFileError {
+pub(crate) struct SocketFileError {
     path: PathBuf,
     cause: Cause,
 }
@@ -156,7 +156,7 @@ impl std::error::Error for SocketFileError {}
 /// # Errors
 ///
 /// Fails if the path cannot be used. A file that is in use or is not a socket stays unchanged.
-pub(super) fn bind_datagram(
+pub(crate) fn bind_datagram(
     file: &SocketFile,
     patience: Duration,
 ) -> Result<(UnixDatagram, BoundFile), SocketFileError> {
@@ -169,7 +169,7 @@ pub(super) fn bind_datagram(
 /// # Errors
 ///
 /// Fails if the path cannot be used. A file that is in use or is not a socket stays unchanged.
-pub(super) fn bind_stream(
+pub(crate) fn bind_stream(
     file: &SocketFile,
     patience: Duration,
 ) -> Result<(UnixListener, BoundFile), SocketFileError> {
