@@ -1,6 +1,5 @@
 //! Responses that any service needs, and their counters.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -86,21 +85,6 @@ pub(crate) fn events(events: EventStream) -> Response {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// Returns a page that links to other pages. Each link consists of a path without the leading slash, and a description.
-/// Relative links also work behind a proxy that adds a path before them.
-pub(crate) fn landing_page(title: &str, links: &[(&str, &str)]) -> Response {
-    let mut items = String::new();
-    for (path, description) in links {
-        // Writing to a string never fails.
-        _ = writeln!(items, "<li><a href=\"{path}\">/{path}</a>: {description}</li>");
-    }
-    let page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body>\n\
-         <h1>{title}</h1>\n<ul>\n{items}</ul>\n</body>\n</html>\n"
-    );
-    with_type(StatusCode::OK, "text/html; charset=utf-8", page)
 }
 
 /// Returns the response to a request whose method is not among the allowed ones, for example `GET, HEAD`.

@@ -72,6 +72,7 @@ fn each_request_is_answered_and_counted() {
         assert_eq!((head.code, head.text()), (200, ""), "{link}");
         assert!(head.header("content-length") > Some("0"), "{}", head.head);
     }
+    assert!(landing.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
     assert_eq!(get(address, "/favicon.ico").code, 404);
     let refused = request(address, "POST", "/metrics", &["Content-Length: 1000000"]);
     assert_eq!((refused.code, refused.header("allow")), (405, Some("get, head")));

@@ -25,12 +25,13 @@ use tokio::task::spawn_blocking;
 
 use super::api::{Api, ApiOptions, is_of_another_site};
 use super::encode::Format;
+use super::live_page;
 use super::render_cache::{NoRoom, RenderCache};
 use super::scrape_interval::ScrapeInterval;
 use super::totals::Totals;
 use crate::export::{ExportError, ExportOutcome, Exporter};
 use crate::http::negotiation::{self, Encoding, Offer, Precision};
-use crate::http::response::{Body, Response, landing_page, method_not_allowed, text};
+use crate::http::response::{Body, Response, method_not_allowed, text};
 use crate::http::{
     self, Protection, Request, Server, ServerKeys, ServerOptions, Service, WebError, WebReport,
 };
@@ -230,14 +231,7 @@ impl Service for ScrapeService {
             },
             "/-/reload" if !writes => method_not_allowed("POST, PUT"),
             "/-/reload" => self.reload().await,
-            "/" => landing_page(
-                "tallyd",
-                &[
-                    ("metrics", "the page that Prometheus scrapes"),
-                    ("-/healthy", "succeeds while tallyd runs"),
-                    ("-/ready", "succeeds once there is something to scrape"),
-                ],
-            ),
+            "/" => live_page::respond(negotiation::encoding(request.headers())),
             "/metrics" => self.scrape(request.headers()).await,
             "/-/healthy" => self.report("healthy"),
             "/-/ready" if self.cache.is_ready() => self.report("ready"),

@@ -14,6 +14,7 @@ mod encode;
 mod endpoint;
 mod families;
 mod family_type;
+mod live_page;
 mod names;
 mod percentile_window;
 mod placements;
