@@ -38,6 +38,7 @@ missing_packages() {
     while read -r package brings; do
         type -P "$brings" >/dev/null || [ -e "$brings" ] || echo "$package"
     done <<-PACKAGES
+	chromium chromium
 	curl curl
 	g++ c++
 	gcc cc

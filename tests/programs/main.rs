@@ -1,4 +1,4 @@
-//! Tests tallyd with other programs: clients in many languages, Prometheus and its tools, web servers, systemd.
+//! Tests tallyd with other programs: clients in many languages, Prometheus and its tools, web servers, a browser, systemd.
 //!
 //! A plain `cargo test` ignores the tests that need these programs. `make test` installs the programs and runs all
 //! tests.
@@ -11,6 +11,7 @@ mod dashboard;
 mod demo;
 mod endpoint;
 mod grafana;
+mod live_page;
 mod queries;
 mod restarts;
 mod scrapers;
