@@ -66,7 +66,7 @@ fn rejected_lines_have_their_reason_place_and_sender() {
     assert_eq!(
         without_time(of("bad_value")),
         json!({
-            "reason": "bad_value", "line": "page.views:one|c", "length": 16, "begin": 0, "column": 12,
+            "reason": "bad_value", "line": "page.views:one|c", "length": 16, "begin": 0, "column": 12, "caret": 11,
             "listener": "udp", "sender": sender,
         })
     );
@@ -74,6 +74,10 @@ fn rejected_lines_have_their_reason_place_and_sender() {
     assert_eq!(
         (&long["length"], &long["column"], &long["begin"]),
         (&json!(5005), &json!(5001), &json!(4744))
+    );
+    assert_eq!(
+        long["caret"], 256,
+        "hidden characters are escaped, and the offending one is the first of them"
     );
     assert!(long["line"].as_str().unwrap().ends_with("a\\u{1b}:1|c"), "{long}");
     assert_eq!(of("name_too_long")["column"], Value::Null);
@@ -117,7 +121,7 @@ fn wrong_questions_and_clients_get_the_reason() {
         (
             "nothing",
             404,
-            "not found: there are /api/v1/status, /api/v1/live, /api/v1/talkers, /api/v1/tags, /api/v1/rejected, /api/v1/series, /api/v1/history and /api/v1/delete\n",
+            "not found: there are /api/v1/status, /api/v1/intervals, /api/v1/live, /api/v1/talkers, /api/v1/tags, /api/v1/rejected, /api/v1/series, /api/v1/history and /api/v1/delete\n",
         ),
     ] {
         let response = get(address, &format!("/api/v1/{question}"));
@@ -161,6 +165,8 @@ fn the_status_has_the_configuration_in_force_and_the_state_of_exporters() {
     let without_results: BTreeSet<_> = documented("| field of an interval |");
     let expected = without_results.into_iter().filter(|field| !["matched", "results"].contains(&&**field));
     assert_eq!(keys(&status["interval"]), expected.collect());
+    let intervals = ask(address, "intervals")["intervals"].as_array().unwrap().clone();
+    assert!(intervals.contains(&status["interval"]), "{intervals:?}");
 }
 
 /// Reads events of `/api/v1/live`.

@@ -1,6 +1,7 @@
 //! Collects the distribution of a series, for people who look at it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -57,7 +58,8 @@ struct HeatMap {
 
 #[derive(Debug, Serialize)]
 struct HeatColumn {
-    /// The end of the time that the column covers.
+    /// The begin and the end of the time that the column covers.
+    begin: String,
     time: String,
     /// The index of each row that is not empty, and the number of its values.
     counts: Vec<(usize, f64)>,
@@ -68,9 +70,14 @@ impl Watched {
         Self { series, since: now, asked: now, columns: VecDeque::new() }
     }
 
-    /// Adds the values of an interval that ended at `end`. Without memory for them, the oldest column gives way.
-    pub(super) fn add(&mut self, end: SystemTime, values: &NativeHistogram, memory: &Memory) {
-        let is_open = |column: &&mut Column| end.duration_since(column.begin).is_ok_and(|age| age < COLUMN);
+    /// Adds the values of an interval. Without memory for them, the oldest column gives way.
+    pub(super) fn add(
+        &mut self,
+        Range { start: begin, end }: Range<SystemTime>,
+        values: &NativeHistogram,
+        memory: &Memory,
+    ) {
+        let is_open = |column: &&mut Column| begin.duration_since(column.begin).is_ok_and(|age| age < COLUMN);
         if let Some(column) = self.columns.back_mut().filter(is_open) {
             column.values.add(values);
             column.values.limit(MOST_BUCKETS);
@@ -87,7 +94,7 @@ impl Watched {
                 None => {}
             }
         };
-        self.columns.push_back(Column { begin: end, end, values, claim });
+        self.columns.push_back(Column { begin, end, values, claim });
     }
 
     /// Forgets the columns that ended before `earliest`.
@@ -128,7 +135,7 @@ impl HeatMap {
         let coarse = columns.iter().map(|column| {
             let mut values = column.values.clone();
             values.reduce_to(ROWS_SCHEMA);
-            (column.end, values)
+            (column, values)
         });
         let coarse: Vec<_> = coarse.collect();
         // Equal bounds have equal bits, because all of them are powers of two by the same formula.
@@ -137,8 +144,9 @@ impl HeatMap {
         bounds.sort_by(f64::total_cmp);
         bounds.dedup();
         let row = |bound: f64| bounds.partition_point(|other| other.total_cmp(&bound).is_lt());
-        let columns = coarse.iter().map(|(end, values)| HeatColumn {
-            time: time_text(*end),
+        let columns = coarse.iter().map(|(column, values)| HeatColumn {
+            begin: time_text(column.begin),
+            time: time_text(column.end),
             counts: values.buckets().map(|(bound, weight)| (row(bound), weight)).collect(),
         });
         Self { columns: columns.collect(), bounds }

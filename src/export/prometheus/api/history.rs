@@ -21,7 +21,7 @@ use crate::model::{
 const KEPT: Duration = Duration::from_mins(10);
 
 /// The most intervals that are kept.
-const MOST_INTERVALS: usize = 600;
+pub(super) const MOST_INTERVALS: usize = 600;
 
 /// The series whose distributions are collected at a time. If there is one more, the one about which nobody has asked for
 /// the longest time gives way.
@@ -129,7 +129,8 @@ impl History {
         self.watched.retain(|watched| !is_old(watched.asked, snapshot.time));
         for (series, values) in &snapshot.distributions {
             if let Some(watched) = self.watched.iter_mut().find(|watched| watched.series == *series) {
-                watched.add(snapshot.time, values, &self.memory);
+                let begin = snapshot.time.checked_sub(snapshot.interval).unwrap_or(snapshot.time);
+                watched.add(begin..snapshot.time, values, &self.memory);
             }
         }
         let earliest = snapshot.time.checked_sub(KEPT).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -206,7 +207,7 @@ fn kind_of(name: &str) -> Result<Kind, String> {
         .ok_or_else(|| "type must be counter, gauge, timing, histogram, distribution or set".to_owned())
 }
 
-fn is_old(time: SystemTime, now: SystemTime) -> bool {
+pub(super) fn is_old(time: SystemTime, now: SystemTime) -> bool {
     now.duration_since(time).is_ok_and(|age| age > KEPT)
 }
 

@@ -1,9 +1,11 @@
 //! Summarizes an interval for people who watch.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::history::unit;
+use super::history::{is_old, unit};
 use super::identity::Identity;
 use super::series::{Search, percentiles};
 use crate::model::{RESERVED_PREFIX, Row, Snapshot, Summary, Value};
@@ -29,6 +31,8 @@ const MOST_BYTES: usize = 128 << 10;
 /// What happened in an interval.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Report {
+    #[serde(skip)]
+    end: SystemTime,
     /// The end of the interval.
     time: String,
     /// The length of the interval in seconds.
@@ -69,6 +73,7 @@ impl Report {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let overview = snapshot.overview;
         let mut report = Self {
+            end: snapshot.time,
             time: snapshot.time_text(),
             seconds: snapshot.interval.as_secs_f64(),
             series: overview.series,
@@ -94,6 +99,11 @@ impl Report {
             }
         }
         report
+    }
+
+    /// Returns true if the interval is so old at `now` that nobody asks for it.
+    pub(super) fn is_old(&self, now: SystemTime) -> bool {
+        is_old(self.end, now)
     }
 
     /// Takes over the figure of one of tallyd's own metrics, if the report has it.

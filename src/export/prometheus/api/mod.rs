@@ -19,6 +19,7 @@ mod series;
 mod status;
 mod talkers;
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use hyper::{HeaderMap, StatusCode};
@@ -29,7 +30,7 @@ use super::totals::Totals;
 use crate::export::exporter_status::ExporterStatuses;
 use crate::http::response::{Response, events, json, method_not_allowed, text};
 use crate::model::{FlushRequests, Memory, Snapshot, Telemetry};
-use history::History;
+use history::{History, MOST_INTERVALS};
 use interval::Report;
 use live::Viewers;
 pub(super) use origin::is_of_another_site;
@@ -43,7 +44,7 @@ use status::StatusSource;
 const MOST_RESULTS: usize = 1000;
 
 /// The answer to a path that does not exist.
-const PATHS: &str = "not found: there are /api/v1/status, /api/v1/live, /api/v1/talkers, /api/v1/tags, /api/v1/rejected, \
+const PATHS: &str = "not found: there are /api/v1/status, /api/v1/intervals, /api/v1/live, /api/v1/talkers, /api/v1/tags, /api/v1/rejected, \
                      /api/v1/series, /api/v1/history and /api/v1/delete\n";
 
 /// The clients to which the API answers.
@@ -81,17 +82,25 @@ impl ApiOptions {
 pub(super) struct Api {
     access: ApiAccess,
     status: StatusSource,
-    latest: Mutex<Option<Latest>>,
+    reports: Mutex<Reports>,
     rejected: Mutex<RejectedHistory>,
     history: Mutex<History>,
     viewers: Viewers,
 }
 
-/// The latest interval.
-#[derive(Debug)]
-struct Latest {
-    report: Report,
-    talkers: talkers::Answer,
+/// What happened in the latest intervals.
+#[derive(Debug, Default)]
+struct Reports {
+    /// Oldest first.
+    intervals: VecDeque<Report>,
+    /// Those of the latest interval.
+    talkers: Option<talkers::Answer>,
+}
+
+/// The answer to `/api/v1/intervals`.
+#[derive(Debug, Serialize)]
+struct Intervals<'a> {
+    intervals: &'a VecDeque<Report>,
 }
 
 impl Api {
@@ -100,7 +109,7 @@ impl Api {
         Self {
             access,
             status: StatusSource::new(exporters, configuration),
-            latest: Mutex::default(),
+            reports: Mutex::default(),
             rejected: Mutex::default(),
             history: Mutex::new(History::new(requests, memory.clone())),
             viewers: Viewers::register(telemetry),
@@ -116,7 +125,14 @@ impl Api {
         self.history.lock().add(snapshot);
         let report = Report::new(snapshot);
         self.viewers.show(&report, snapshot);
-        *self.latest.lock() = Some(Latest { report, talkers: talkers::Answer::new(snapshot) });
+        let mut reports = self.reports.lock();
+        reports.talkers = Some(talkers::Answer::new(snapshot));
+        reports.intervals.push_back(report);
+        while reports.intervals.len() > MOST_INTERVALS
+            || reports.intervals.front().is_some_and(|oldest| oldest.is_old(snapshot.time))
+        {
+            reports.intervals.pop_front();
+        }
     }
 
     /// Returns the reason if the API does not answer this client.
@@ -156,18 +172,22 @@ impl Api {
     }
 
     fn answer(&self, path: &str, query: Query, totals: &Totals) -> Result<Response, String> {
-        let latest = self.latest.lock();
-        let report = latest.as_ref().map(|latest| &latest.report);
+        let reports = self.reports.lock();
+        let report = reports.intervals.back();
         Ok(match path {
             "status" => {
                 query.end()?;
                 json(&self.status.answer(report))
             }
+            "intervals" => {
+                query.end()?;
+                json(&Intervals { intervals: &reports.intervals })
+            }
             "live" => self.join(query, report)?,
             "talkers" => {
                 query.end()?;
-                match &*latest {
-                    Some(latest) => json(&latest.talkers),
+                match &reports.talkers {
+                    Some(talkers) => json(talkers),
                     None => text(StatusCode::SERVICE_UNAVAILABLE, "the first interval has not ended yet\n"),
                 }
             }

@@ -45,6 +45,8 @@ struct Line<'a> {
     /// The offset of `text` in the line, in bytes.
     begin: usize,
     column: Option<usize>,
+    /// The number of characters of the text before the offending one.
+    caret: Option<usize>,
     listener: &'a str,
     sender: &'a SenderFields,
 }
@@ -86,12 +88,20 @@ impl<'a> Line<'a> {
         Self {
             time,
             reason: line.reason,
-            text: visible(&String::from_utf8_lossy(&line.bytes)).into_owned(),
+            text: shown(&line.bytes),
             length: line.length,
             begin: line.begin,
             column: line.column(),
+            caret: line.offset.map(|offset| {
+                shown(&line.bytes[..(offset - line.begin).min(line.bytes.len())]).chars().count()
+            }),
             listener: line.origin.listener,
             sender,
         }
     }
+}
+
+/// Returns bytes of a line as text without hidden characters.
+fn shown(bytes: &[u8]) -> String {
+    visible(&String::from_utf8_lossy(bytes)).into_owned()
 }

@@ -14,6 +14,9 @@ use crate::text::visible::shortened;
 /// The most keys of tags in an answer.
 const MOST_KEYS: usize = 100;
 
+/// The longest name in an answer, in bytes. It is the default of `aggregation.max_name`.
+const LONGEST_NAME: usize = 1024;
+
 /// The answer to `/api/v1/talkers`. The largest numbers come first.
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
@@ -67,10 +70,10 @@ impl Answer {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let Talkers { lines, sampled, samples, series, added, rejected, senders } = &snapshot.talkers;
         let by_count = |names: &TopNames| {
-            names.iter().map(|(name, count)| ByCount { name: shortened(name), count }).collect()
+            names.iter().map(|(name, count)| ByCount { name: whole_or_shortened(name), count }).collect()
         };
         let by_estimate = |(name, Estimate { number, error }): &(String, _)| ByEstimate {
-            name: shortened(name),
+            name: whole_or_shortened(name),
             samples: *number,
             error: *error,
         };
@@ -91,6 +94,10 @@ impl Answer {
             senders: senders.collect(),
         }
     }
+}
+
+fn whole_or_shortened(name: &str) -> String {
+    if name.len() <= LONGEST_NAME { name.to_owned() } else { shortened(name) }
 }
 
 /// The answer to `/api/v1/tags`.

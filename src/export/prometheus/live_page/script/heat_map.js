@@ -3,8 +3,7 @@
 /** The begin of the heat map's plot in pixels. The labels of values are left of it. */
 const PLOT_LEFT = 64;
 
-/** The shortest column of the API in seconds, and the usual factor between the bounds of its rows. */
-const SHORTEST_COLUMN = 10;
+/** The usual factor between the bounds of rows. */
 const ROW_FACTOR = 2 ** 0.25;
 
 /** A canvas with a cell for each column of time and row of values. A stronger color stands for more values. */
@@ -23,9 +22,9 @@ class HeatMap {
     charts.add(this);
   }
 
-  /** Shows a map of the API. Its columns cover the intervals, which are `length` seconds long, or 10 seconds. */
-  show(map, length) {
-    this.#cells = heatMapCells(map, Math.max(length, SHORTEST_COLUMN));
+  /** Shows a map of the API. */
+  show(map) {
+    this.#cells = heatMapCells(map);
     this.redraw();
     this.#summarize();
   }
@@ -117,15 +116,9 @@ class HeatMap {
 }
 
 /** Returns the cells that have values: their times, their values, and how many there are. */
-function heatMapCells({ bounds, columns }, length) {
-  let before = -Infinity;
-  return columns.flatMap(({ time, counts }) => {
-    const end = unixTime(time);
-    // Consecutive columns touch each other. The latest one can be shorter.
-    const begin = before > end - 1.5 * length ? before : end - length;
-    before = end;
-    return counts.map(([row, count]) => ({ begin, end, low: rowBegin(bounds, row), high: bounds[row], count }));
-  });
+function heatMapCells({ bounds, columns }) {
+  return columns.flatMap(({ begin, time, counts }) => counts.map(([row, count]) => (
+    { begin: unixTime(begin), end: unixTime(time), low: rowBegin(bounds, row), high: bounds[row], count })));
 }
 
 /** Returns the lower bound of a row. Rows without values have no bounds, so the row before it need not touch it. */

@@ -17,15 +17,24 @@ function showConnection(state) {
 /** Asks whether the API answers this client, and connects. */
 async function start() {
   try {
-    const status = await refreshStatus();
+    await refreshStatus();
     if (byId("live").hidden) showLive();
-    if (status.interval) takeInterval(status.interval);
+    await takePast();
     listen({ onInterval: takeInterval, onState: showConnection, onEnd: startLater });
     refresh();
   } catch (error) {
     if (error instanceof Refused && error.code === 403) showClosed(error.message);
     else startLater();
   }
+}
+
+/** Takes over the intervals that the page does not have: those before it was opened, and those without a connection. */
+async function takePast() {
+  const [latest, isOpened] = [intervals.at(-1)?.at ?? -Infinity, intervals.length > 0];
+  for (const interval of (await ask("intervals")).intervals) {
+    if (unixTime(interval.time) > latest && keepInterval(interval) && isOpened) addLosses(interval);
+  }
+  if (intervals.length > 0) showNumbers();
 }
 
 /** Shows the parts that need the API, for the first time. */

@@ -126,7 +126,7 @@ function showDistribution(view, { type, distribution, points }) {
   parts.spectrum.show(["value"], spectrumLine(distribution));
   showRows(parts.percentiles.tBodies[0], spectrumRows(distribution), ([name]) => name,
     ([name, value]) => [name, quantity(value, format)]);
-  parts.heatMap.show(distribution.heatmap, points.at(-1)?.seconds ?? 10);
+  parts.heatMap.show(distribution.heatmap);
 }
 
 /** Shows how many values each tag key of the series' name has, which explains why a name has many series. */

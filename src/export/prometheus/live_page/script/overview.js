@@ -67,7 +67,7 @@ function mostOf(value) {
   return values.length > 0 ? Math.max(...values) : null;
 }
 
-/** Returns the time that the sums cover. Intervals without a connection are not included. */
+/** Returns the time that the sums cover. */
 const coveredText = () => `in ${longSpan(Math.round(sumOf("seconds")))}`;
 
 function perIntervalLines(labels, value) {
