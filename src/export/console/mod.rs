@@ -1,6 +1,5 @@
 //! Writes snapshots to standard output or to a file, for people or for programs.
 
-mod brief;
 mod json;
 mod screen;
 mod text;

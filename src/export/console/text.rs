@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::fmt::Write;
 
-use super::brief::push_brief;
 use super::screen::Screen;
 use crate::model::{
     Event, Named, Percentile, Policy, Priority, RESERVED_PREFIX, Row, Series, Snapshot, Summary, Value,
 };
+use crate::text::brief::push_brief;
 use crate::text::visible::visible;
 
 /// The maximum width of the name column. A longer name moves the rest of its own row to the right.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Appends a number, for example `1204`, `120.4`, `0.25`, or `1.000e-5` if it is very large or small.
-pub(super) fn push_brief(text: &mut String, value: f64) {
+pub(crate) fn push_brief(text: &mut String, value: f64) {
     let magnitude = value.abs();
     let decimals = match magnitude {
         m if m != 0.0 && !(SMALLEST..LARGEST).contains(&m) => {
