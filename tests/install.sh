@@ -60,6 +60,7 @@ missing_packages() {
 	ruby ruby
 	ruby-statsd /usr/lib/ruby/vendor_ruby/statsd.rb
 	systemd systemd-analyze
+	tmux tmux
 	uwsgi-core uwsgi-core
 	valgrind valgrind
 	victoria-metrics victoria-metrics

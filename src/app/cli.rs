@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::ask::AskCommand;
 use crate::app::explain::ExplainFormat;
 use crate::app::send::{ListenerUrl, Request, SampleArguments, SendError, WIRE_TYPES};
 use crate::listen::{Framing, ListenOptions};
@@ -32,6 +33,10 @@ Examples:
   TALLYD_LISTENERS__UDP__BIND=0.0.0.0:8125 tallyd
                                              receive on all interfaces
 
+  tallyd top                                 show live what a running tallyd receives
+  tallyd series 'page.*'                     print the series of a running tallyd
+  tallyd rejected                            print the lines that a running tallyd rejected
+
   tallyd send page.views 1 --tag page:home   send a sample
   tallyd send queue.length -5 --type g       lower a gauge by 5
   tallyd send hits 1 --config /etc/tallyd.toml
@@ -53,6 +58,9 @@ pub(super) enum Command {
     /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1
     /// if sending fails.
     Send(SendArgs),
+    /// A command that asks a running tallyd.
+    #[command(flatten)]
+    Ask(AskCommand),
 }
 
 /// The arguments of `tallyd check`.

@@ -1,6 +1,7 @@
-//! The program around the pipeline: command line, configuration, log, daemon, and the commands `check`, `explain` and
-//! `send`.
+//! The program around the pipeline: command line, configuration, log, daemon, and the commands `check`, `explain`,
+//! `send`, and those that ask a running tallyd.
 
+mod ask;
 mod check;
 mod cli;
 pub mod config;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::mapping::Mapping;
 use check::Report;
@@ -59,6 +61,12 @@ pub fn run() -> ExitCode {
         ),
         // Without sources, `send` needs no configuration, so it works even if variables are wrong.
         Command::Send(arguments) => send(arguments, &sources, &environment),
+        // These ask another process, which has its own configuration.
+        Command::Ask(_) if sources.config.is_some() || !sources.set.is_empty() => {
+            let problem = "this command reads no configuration; --url says which tallyd to ask\n";
+            clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
+        }
+        Command::Ask(command) => ask::run(&command),
     }
 }
 

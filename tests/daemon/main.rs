@@ -4,6 +4,7 @@
 
 mod admin;
 mod api;
+mod ask;
 mod client_crate;
 mod command_line;
 mod configuration_page;

@@ -10,6 +10,7 @@
 
 mod daemon;
 mod document;
+pub mod fake;
 pub mod http;
 pub mod meanwhile;
 mod page;

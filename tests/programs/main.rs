@@ -20,4 +20,5 @@ mod shop;
 mod streams;
 mod system;
 mod textfile;
+mod top;
 mod tutorial;

@@ -1,0 +1,182 @@
+//! Declares the commands that ask a running tallyd, and the options that say where it is and who asks.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ureq::http::Uri;
+
+/// A command that asks a running tallyd through the API of its endpoint.
+#[derive(Debug, Clone, Subcommand)]
+pub(in crate::app) enum AskCommand {
+    /// Show live what a running tallyd receives: the busiest names and senders, rejected lines, exporters, losses.
+    Top {
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Print the results of each interval as a running tallyd computes them, until SIGINT.
+    Tail {
+        #[command(flatten)]
+        find: Find,
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Print series of a running tallyd, or the tags of a metric.
+    Series {
+        #[command(flatten)]
+        find: Find,
+        /// Print the tags of this metric instead, with the number of their values.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["pattern", "limit"])]
+        tags: Option<String>,
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Print the latest lines that a running tallyd did not record, with the reason and the sender.
+    Rejected {
+        /// Print the answer of the API as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Print who sent most in the latest interval: names and senders.
+    Talkers {
+        /// Print the answer of the API as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Delete series of a running tallyd, so that they leave the Prometheus page. A series begins again with its next
+    /// sample.
+    Delete {
+        /// The name of the series; `*` stands for any text.
+        pattern: String,
+        /// Delete only series of this type.
+        #[arg(long = "type", value_name = "TYPE", value_parser = SERIES_TYPES)]
+        series_type: Option<String>,
+        /// Delete without a question. Without a terminal, tallyd never asks.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+}
+
+/// The types of series, as the API names them.
+const SERIES_TYPES: [&str; 6] = ["counter", "gauge", "timing", "histogram", "distribution", "set"];
+
+/// The options of commands that find series.
+#[derive(Debug, Clone, Args)]
+pub(in crate::app) struct Find {
+    /// The name of the series; `*` stands for any text.
+    #[arg(default_value = "*")]
+    pub pattern: String,
+    /// The most series.
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options that say where tallyd is, and who asks.
+#[derive(Debug, Clone, Args)]
+pub(in crate::app) struct ServerOptions {
+    /// The endpoint of the tallyd to ask: http://HOST:PORT or https://HOST:PORT.
+    #[arg(long, env = "TALLYD_URL", default_value = "http://127.0.0.1:9102")]
+    pub url: ServerUrl,
+    /// A user of the endpoint. The password is in --password-file or in `TALLYD_PASSWORD`.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The file with the password of the user.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// The file with the certificate of a private authority, in PEM. By default, the authorities of the system count.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// How long to wait for an answer.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout)]
+    pub timeout: Duration,
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(timeout) if timeout >= Duration::from_millis(1) => Ok(timeout),
+        _ => Err("give a duration of at least 1ms, such as \"500ms\" or \"5s\"".to_owned()),
+    }
+}
+
+/// The URL of an endpoint, without a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::app) struct ServerUrl(String);
+
+impl ServerUrl {
+    /// Returns the URL of a path of the API.
+    pub(super) fn of(&self, path: &str) -> String {
+        format!("{}/api/v1/{path}", self.0)
+    }
+
+    /// Returns true if the URL begins with `https`.
+    pub(super) fn has_tls(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let wrong = |problem: &str| Err(format!("{problem}; give http://HOST:PORT or https://HOST:PORT"));
+        let Ok(uri) = url.parse::<Uri>() else { return wrong("not a URL") };
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return wrong("not a URL");
+        };
+        if !["http", "https"].contains(&scheme) {
+            return wrong("tallyd can ask only over HTTP");
+        }
+        if authority.as_str().contains('@') {
+            return wrong("users and passwords do not belong here: use --user and --password-file");
+        }
+        if authority.host().is_empty() || uri.query().is_some() {
+            return wrong("not the URL of an endpoint");
+        }
+        Ok(Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_endpoints_are_accepted_and_others_refused_with_the_reason() {
+        for (url, expected) in [
+            ("http://127.0.0.1:9102", "http://127.0.0.1:9102"),
+            ("http://127.0.0.1:9102/", "http://127.0.0.1:9102"),
+            ("https://[::1]:9102", "https://[::1]:9102"),
+            ("https://example.com/tallyd/", "https://example.com/tallyd"),
+        ] {
+            assert_eq!(url.parse::<ServerUrl>().unwrap().to_string(), expected);
+        }
+        for (url, problem) in [
+            ("127.0.0.1:9102", "not a URL"),
+            ("", "not a URL"),
+            ("unix:/run/tallyd.sock", "not a URL"),
+            ("udp://127.0.0.1:8125", "only over HTTP"),
+            ("http://anna:secret@127.0.0.1:9102", "--password-file"),
+            ("http://127.0.0.1:9102/?a=b", "not the URL of an endpoint"),
+        ] {
+            let refused = url.parse::<ServerUrl>().unwrap_err();
+            assert!(refused.contains(problem) && refused.contains("https://HOST:PORT"), "{url}: {refused}");
+        }
+    }
+}
