@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tallyd_harness::fake::{FakeServer, respond, respond_json, stream, wait_for_end};
 use tallyd_harness::http::free_address;
-use tallyd_harness::process::{Running, stderr, stdout, tallyd_command, without_variables};
+use tallyd_harness::process::{Running, path_with_tallyd, stderr, stdout, tallyd_command, without_variables};
 use tallyd_harness::secured::{SECRET, Secured, TLS, start};
-use tallyd_harness::{Daemon, HTTP, wait_for, wait_until};
+use tallyd_harness::{Daemon, Document, HTTP, wait_for, wait_until};
 
 /// Returns a command that asks a server.
 fn asking(url: &str, arguments: &[&str]) -> Command {
@@ -372,4 +372,39 @@ fn daemon_ignores_the_variables_of_these_commands() {
         .output()
         .unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+}
+
+/// Sends the lines of the page, and compares the output of its commands. Times and ports differ from run to run.
+#[test]
+fn outputs_on_the_page_are_those_of_a_real_tallyd() {
+    let page = Document::read("docs/commands.md");
+    let daemon = Daemon::start(&[&HTTP[..], &["flush.interval=100ms"]].concat());
+    let url = url_of(&daemon);
+    let send = page.block("sh send").replace("/8125", &format!("/{}", daemon.address().port()));
+    assert!(Command::new("bash").args(["-c", &send]).status().unwrap().success());
+    let examples = page.block("text asked").trim_start_matches("$ ");
+    for example in examples.split("\n$ ") {
+        let (command, expected) = example.split_once('\n').unwrap();
+        let run = || {
+            let mut bash = Command::new("bash");
+            without_variables(&mut bash).args(["-c", command]).env("PATH", path_with_tallyd());
+            alike(stdout(&bash.env("TALLYD_URL", &url).output().unwrap()))
+        };
+        wait_until(|| run() == alike(expected));
+    }
+}
+
+/// Returns an output without times, ports and percentiles, which are only of the latest interval.
+fn alike(output: &str) -> String {
+    let is_time = |word: &str| word.len() >= 20 && word.starts_with("20") && word.ends_with('Z');
+    let word = |word: &str| match word.rsplit_once(':') {
+        _ if is_time(word) => "TIME".to_owned(),
+        Some((host, _)) if host == "127.0.0.1" => host.to_owned(),
+        _ => word.to_owned(),
+    };
+    let line = |line: &str| {
+        let line = line.split("  p50").next().unwrap();
+        line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    };
+    output.lines().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,4 +1,4 @@
-//! Tests `tallyd top` in tmux, a real terminal.
+//! Tests `tallyd top` and the question of `tallyd delete` in tmux, a real terminal.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -118,6 +118,10 @@ impl Server {
                 "GET /api/v1/status" => respond_json(connection, STATUS),
                 "GET /api/v1/talkers" => respond_json(connection, &TALKERS.replace("page.views", busiest)),
                 "GET /api/v1/rejected" => respond_json(connection, REJECTED),
+                "GET /api/v1/series?match=page.*&limit=0" => {
+                    respond_json(connection, r#"{"matched": 12, "series": []}"#)
+                }
+                "POST /api/v1/delete?match=page.*" => respond_json(connection, r#"{"deleted": 12}"#),
                 _ => {
                     stream(connection, "event: interval\ndata: {}\n\n");
                     let runs = |state: &mut State| state.busiest.is_some();
@@ -241,4 +245,24 @@ fn a_small_terminal_shows_what_fits_and_may_be_resized() {
     terminal.wait_for("REJECTED");
     terminal.press("q");
     terminal.assert_restored(0);
+}
+
+#[test]
+#[ignore = "needs tmux; run make test"]
+fn delete_asks_a_person_before_it_deletes() {
+    let server = Server::start();
+    let terminal = Terminal::open(80, 24);
+    let command = format!("tallyd delete 'page.*' --url {}", server.server.url());
+    let is_sent = || server.server.requests().iter().any(|request| request.starts_with("POST"));
+    for (answer, outcome) in
+        [("", "nothing was deleted"), ("no", "nothing was deleted"), ("y", "12 series deleted")]
+    {
+        assert!(!is_sent());
+        terminal.type_line("clear");
+        terminal.type_line(&command);
+        terminal.wait_for("Delete 12 series that match page.* on http");
+        terminal.type_line(answer);
+        terminal.wait_for(outcome);
+    }
+    assert!(is_sent());
 }

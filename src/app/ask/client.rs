@@ -12,7 +12,7 @@ use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, RequestBuilder};
+use ureq::{Agent, Body, RequestBuilder, Timeout};
 
 use super::error::AskError;
 use super::live::LiveEvents;
@@ -177,6 +177,10 @@ impl Client {
     /// Says in words why a request failed.
     fn failed(&self, error: ureq::Error) -> AskError {
         match error {
+            ureq::Error::Timeout(Timeout::PerRead) => {
+                let silence = humantime::format_duration(LONGEST_SILENCE);
+                self.unreachable(&format!("it was silent for {silence}"))
+            }
             ureq::Error::Timeout(_) => {
                 let timeout = humantime::format_duration(self.timeout);
                 self.unreachable(&format!("it took more than {timeout}; --timeout waits longer"))
@@ -205,7 +209,6 @@ impl Client {
                 "{error}; is tallyd running there, with exporters.prometheus.start_http_server = true? --url or \
                  TALLYD_URL names another endpoint"
             ),
-            io::ErrorKind::TimedOut => "it is silent".to_owned(),
             io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
             _ => error.to_string(),
         })

@@ -43,8 +43,9 @@ fn described(rejected: &RejectedLine) -> String {
 /// Returns the number of characters before the offending byte in the shown part of a line.
 ///
 /// The API gives the column in bytes of the original line, and escapes hidden characters. An escape such as `\u{1b}`
-/// stands for one character, so each one before the column moves the caret to the right.
-pub(super) fn marked_column(rejected: &RejectedLine) -> Option<usize> {
+/// stands for one character, so each one before the column moves the caret to the right. A client can send the text of an
+/// escape, too. Then the caret is a few columns off.
+fn marked_column(rejected: &RejectedLine) -> Option<usize> {
     let target = rejected.column?.checked_sub(1)?.checked_sub(rejected.begin)?;
     let mut bytes = 0;
     let mut rest = rejected.line.as_str();

@@ -46,7 +46,7 @@ pub(super) fn print_series(client: &Client, find: &Find, output: &mut impl Write
     Ok(())
 }
 
-/// Prints the tags of a metric, those with the most values first.
+/// Prints the tags of a metric. Those with the most values are first.
 pub(super) fn print_tags(
     client: &Client,
     name: &str,

@@ -220,7 +220,7 @@ mod tests {
         let mut top = sample::top();
         for (key, rows) in [
             ("2", &["10.0.0.7", "pid 812, uid 1000", "unknown"][..]),
-            ("3", &["01:02:10Z  bad_value  127.0.0.1:52037  udp       page.views:one|c"]),
+            ("3", &["01:02:10Z  bad_value  127.0.0.1:52037  udp           12  page.views:one|c"]),
             ("4", &["prometheus         3s        0         0", "textfile            -      120         3"]),
             ("5", &["datagrams_dropped", "lines_rejected"]),
         ] {

@@ -3,7 +3,7 @@
 use crate::app::ask::answers::{Answers, ExporterStatus, Loss, RejectedLine, Sender};
 use crate::app::ask::table::{Cell, Column, Table};
 use crate::app::ask::talkers::{names, senders};
-use crate::app::ask::units::{age, short};
+use crate::app::ask::units::{age, brief, short};
 
 /// A view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +80,19 @@ fn rejected(lines: &[RejectedLine]) -> Table {
             Cell::text(&line.reason),
             Cell::text(&Sender::shown(line.sender.as_ref())),
             Cell::text(&line.listener),
+            Cell::known(line.column.map(|column| column as f64), brief),
             Cell::text(&line.line),
         ]
     };
-    let titles = ["TIME", "REASON", "SENDER", "LISTENER", "LINE"];
-    Table { columns: titles.map(Column::text).to_vec(), rows: lines.iter().map(row).collect() }
+    let columns = vec![
+        Column::text("TIME"),
+        Column::text("REASON"),
+        Column::text("SENDER"),
+        Column::text("LISTENER"),
+        Column::number("COLUMN"),
+        Column::text("LINE"),
+    ];
+    Table { columns, rows: lines.iter().map(row).collect() }
 }
 
 /// Returns the time without the date. The latest lines come from the last minutes.
