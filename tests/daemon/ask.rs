@@ -232,6 +232,25 @@ fn tail_ends_when_its_output_is_closed() {
 }
 
 #[test]
+fn tail_without_results_ends_when_its_output_is_closed() {
+    let server = FakeServer::start(|_, connection| {
+        stream(connection, "");
+        for second in 0.. {
+            let data =
+                format!("{{\"time\": \"T{second}\", \"seconds\": 1.0, \"matched\": 0, \"results\": []}}");
+            if connection.write_all(format!("event: interval\ndata: {data}\n\n").as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut command = asking(&server.url(), &["tail"]);
+    let mut tail = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    drop(tail.0.stdout.take());
+    let status = wait_for(|| tail.0.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn commands_without_a_tallyd_fail_at_once_and_say_what_to_do() {
     let url = format!("http://{}", free_address());
     for command in ["series", "rejected", "talkers", "tail", "delete x"] {

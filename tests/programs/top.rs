@@ -119,7 +119,7 @@ impl Server {
                 "GET /api/v1/talkers" => respond_json(connection, &TALKERS.replace("page.views", busiest)),
                 "GET /api/v1/rejected" => respond_json(connection, REJECTED),
                 "GET /api/v1/series?match=page.*&limit=0" => {
-                    respond_json(connection, r#"{"matched": 12, "series": []}"#)
+                    respond_json(connection, r#"{"matched": 12, "series": []}"#);
                 }
                 "POST /api/v1/delete?match=page.*" => respond_json(connection, r#"{"deleted": 12}"#),
                 _ => {
@@ -251,14 +251,13 @@ fn a_small_terminal_shows_what_fits_and_may_be_resized() {
 #[ignore = "needs tmux; run make test"]
 fn delete_asks_a_person_before_it_deletes() {
     let server = Server::start();
-    let terminal = Terminal::open(80, 24);
     let command = format!("tallyd delete 'page.*' --url {}", server.server.url());
     let is_sent = || server.server.requests().iter().any(|request| request.starts_with("POST"));
     for (answer, outcome) in
         [("", "nothing was deleted"), ("no", "nothing was deleted"), ("y", "12 series deleted")]
     {
         assert!(!is_sent());
-        terminal.type_line("clear");
+        let terminal = Terminal::open(80, 24);
         terminal.type_line(&command);
         terminal.wait_for("Delete 12 series that match page.* on http");
         terminal.type_line(answer);

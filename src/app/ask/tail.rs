@@ -1,9 +1,11 @@
 //! `tallyd tail`: prints the results of each interval as they come.
 
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,7 +23,11 @@ use crate::text::visible::{json_escaped, visible};
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Prints results until SIGINT, or until the output is closed. Connects again if tallyd restarts.
-pub(super) fn print_results(client: &Client, find: &Find, output: &mut impl Write) -> Result<(), AskError> {
+pub(super) fn print_results(
+    client: &Client,
+    find: &Find,
+    output: &mut (impl Write + AsFd),
+) -> Result<(), AskError> {
     exit_at_interrupt();
     let limit = find.limit.to_string();
     let open = || client.live(&[("match", find.pattern.as_str()), ("limit", &limit)]);
@@ -68,7 +74,7 @@ impl Printer<'_> {
     fn print(
         &mut self,
         events: &mut LiveEvents<impl BufRead>,
-        output: &mut impl Write,
+        output: &mut (impl Write + AsFd),
     ) -> Result<AskError, AskError> {
         for event in events {
             match event {
@@ -82,7 +88,7 @@ impl Printer<'_> {
         Ok(self.client.broken(None))
     }
 
-    fn print_event(&mut self, event: &LiveEvent, output: &mut impl Write) -> Result<(), AskError> {
+    fn print_event(&mut self, event: &LiveEvent, output: &mut (impl Write + AsFd)) -> Result<(), AskError> {
         let LiveEvent { kind, data } = event;
         match kind.as_str() {
             "interval" if self.json => {
@@ -113,7 +119,7 @@ impl Printer<'_> {
     fn print_matched<T>(
         &mut self,
         matched: IntervalResults<T>,
-        output: &mut impl Write,
+        output: &mut (impl Write + AsFd),
         line: impl Fn(&str, f64, &T) -> String,
     ) -> Result<(), AskError> {
         let IntervalResults { time, seconds, results, .. } = matched;
@@ -122,9 +128,20 @@ impl Printer<'_> {
         }
         let text: String = results.iter().map(|result| line(&time, seconds, result) + "\n").collect();
         self.latest = time;
+        if text.is_empty() && is_closed(output) {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        }
         output.write_all(text.as_bytes())?;
         Ok(output.flush()?)
     }
+}
+
+/// Returns true if the reader of the output is gone. Without results, no write would notice it.
+fn is_closed(output: &impl AsFd) -> bool {
+    let mut watched = [PollFd::new(output.as_fd(), PollFlags::empty())];
+    let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
+    let is_ready = poll(&mut watched, PollTimeout::ZERO).is_ok();
+    is_ready && watched[0].revents().is_some_and(|events| events.intersects(closed))
 }
 
 /// A result with the interval that it belongs to.

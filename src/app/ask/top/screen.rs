@@ -87,8 +87,9 @@ fn numbers_line(top: &Top) -> Line<'static> {
 fn views_line(top: &Top) -> Line<'static> {
     let mut spans: Vec<Span<'_>> = Vec::new();
     for (number, view) in VIEWS.iter().enumerate() {
-        let label = format!("{} {}", number + 1, view.title());
-        spans.push(if *view == top.view() { label.reversed() } else { label.into() });
+        let label = Span::from(format!("{} {}", number + 1, view.title()));
+        let label = if *view == top.view() { label.reversed() } else { label };
+        spans.push(if view.has_failures(&top.answers) { label.red() } else { label });
         spans.push("  ".into());
     }
     if !top.filter.is_empty() && top.mode != Mode::Filter {
@@ -178,6 +179,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+    use ratatui::style::Color;
 
     use super::super::sample;
     use super::super::state::Message;
@@ -254,6 +256,43 @@ mod tests {
         assert_eq!(drawn(&top, 80, 9)[3], "no row has this text; Esc shows all");
         press(&mut top, "?");
         assert!(drawn(&top, 80, 24)[3].starts_with("  1-5, Tab    show another view"));
+    }
+
+    #[test]
+    fn hostile_answers_are_drawn() {
+        let mut top = sample::top();
+        let name = "\u{200d}é🎈e\u{301}\u{1b}\u{202e}".repeat(10_000);
+        top.answers.talkers.names[0].name.clone_from(&name);
+        top.answers.talkers.names[0].samples = f64::MAX;
+        top.answers.talkers.seconds = 0.0;
+        top.answers.status.version.clone_from(&name);
+        top.answers.status.uptime_seconds = f64::MAX;
+        top.answers.status.exporters[0].error = Some(name.clone());
+        top.answers.rejected.lines[0].line = name;
+        let interval = top.answers.status.interval.as_mut().unwrap();
+        interval.seconds = 0.0;
+        interval.losses[0].count = -f64::MAX;
+        for view in ["1", "2", "3", "4", "5"] {
+            press(&mut top, view);
+            for width in [1, 40, 80, 500] {
+                let lines = drawn(&top, width, 24);
+                assert!(!lines.concat().contains(|character: char| character.is_control()), "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn failing_exporters_and_losses_are_red() {
+        let colors = |top: &Top| {
+            let line = views_line(top);
+            let red = line.spans.iter().filter(|span| span.style.fg == Some(Color::Red));
+            red.map(|span| span.content.clone().into_owned()).collect::<Vec<_>>()
+        };
+        let mut top = sample::top();
+        assert_eq!(colors(&top), ["4 exporters", "5 losses"]);
+        top.answers.status.exporters.pop();
+        top.answers.status.interval = None;
+        assert!(colors(&top).is_empty());
     }
 
     #[test]

@@ -59,6 +59,17 @@ impl View {
         }
     }
 
+    /// Returns true if the view shows something that a person should look at.
+    pub(super) fn has_failures(self, answers: &Answers) -> bool {
+        match self {
+            Self::Exporters => answers.status.exporters.iter().any(|exporter| exporter.failures > 0.0),
+            Self::Losses => {
+                answers.status.interval.as_ref().is_some_and(|interval| !interval.losses.is_empty())
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the rows in the order of the answers.
     pub(super) fn table(self, answers: &Answers) -> Table {
         match self {
