@@ -162,6 +162,28 @@ fn talkers_tags_and_deletions_are_printed() {
     assert_eq!(ask(&server.url(), &["delete"]).status.code(), Some(2));
 }
 
+#[test]
+fn a_real_tallyd_says_who_sends_and_forgets_series() {
+    let daemon = Daemon::start(&[&HTTP[..], &["flush.interval=100ms"]].concat());
+    let url = url_of(&daemon);
+    daemon.send("page.views:1|c|#zone:a\npage.views:1|c|#zone:b\ndisk:7|g");
+    let tags = "page.views: 2 series\nTAG   VALUES  SERIES\nzone       2       2\n";
+    wait_until(|| stdout(&ask(&url, &["series", "--tags", "page.views"])) == tags);
+    let mut command = asking(&url, &["tail", "disk"]);
+    let mut tail = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut result = String::new();
+    BufReader::new(tail.0.stdout.take().unwrap()).read_line(&mut result).unwrap();
+    assert!(result.ends_with("Z  gauge         disk  7\n"), "{result}");
+    wait_until(|| {
+        daemon.send("page.views:1|c|#zone:a");
+        let talkers = ask(&url, &["talkers"]);
+        stdout(&talkers).contains("\npage.views ") && stdout(&talkers).contains("\n127.0.0.1:")
+    });
+    assert_eq!(stdout(&ask(&url, &["delete", "disk", "--type", "counter"])), "0 series deleted\n");
+    assert_eq!(stdout(&ask(&url, &["delete", "disk"])), "1 series deleted\n");
+    wait_until(|| stdout(&ask(&url, &["series", "disk"])) == "no series matches\n");
+}
+
 /// The event of an interval with one result, as JSON.
 fn interval(time: &str, value: f64) -> String {
     format!(

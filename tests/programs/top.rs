@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use tallyd_harness::fake::{FakeServer, respond_json, stream};
 use tallyd_harness::http::free_address;
 use tallyd_harness::process::{path_with_tallyd, send_signal, spawn};
-use tallyd_harness::wait_until;
+use tallyd_harness::{Daemon, HTTP, wait_until};
 use tempfile::TempDir;
 
 /// A terminal in which a shell runs. Dropping this ends its server.
@@ -147,6 +147,35 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.set(None);
+    }
+}
+
+#[test]
+#[ignore = "needs tmux; run make test"]
+fn a_real_tallyd_is_shown_before_and_after_its_first_interval() {
+    for (settings, text) in
+        [(&[][..], "the first interval has not ended"), (&["flush.interval=100ms"], "lines/s")]
+    {
+        let daemon = Daemon::start(&[&HTTP[..], settings].concat());
+        let terminal = Terminal::open(80, 24);
+        terminal.type_line(&format!("tallyd top --url http://{}", daemon.http_address()));
+        terminal.wait_for(text);
+        terminal.press("4");
+        terminal.wait_for("prometheus");
+        if !settings.is_empty() {
+            terminal.press("1");
+            wait_until(|| {
+                daemon.send("page.views:1|c");
+                terminal.screen().contains("page.views")
+            });
+            daemon.send("page.views:one|c");
+            terminal.press("3");
+            terminal.wait_for("page.views:one|c");
+            daemon.stop();
+            terminal.wait_for("not connected, retrying");
+        }
+        terminal.press("q");
+        terminal.assert_restored(0);
     }
 }
 

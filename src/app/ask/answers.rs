@@ -70,12 +70,16 @@ pub(super) struct Memory {
     pub(super) max: f64,
 }
 
-/// The data of the event `interval`, if the stream has a pattern.
+/// The data of the event `interval`, if the stream has a pattern. The first event has no results, because it repeats the
+/// latest interval.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
 pub(super) struct IntervalResults<T> {
     pub(super) time: String,
     pub(super) seconds: f64,
+    #[serde(default)]
     pub(super) matched: u64,
+    #[serde(default)]
     pub(super) results: Vec<T>,
 }
 

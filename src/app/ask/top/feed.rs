@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::state::Message;
-use crate::app::ask::answers::Answers;
+use crate::app::ask::answers::{Answers, Status, Talkers};
 use crate::app::ask::client::Client;
 use crate::app::ask::error::AskError;
 use crate::app::ask::live::LiveEvents;
@@ -14,13 +14,14 @@ use crate::app::ask::live::LiveEvents;
 /// The time between two attempts to connect again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Asks for everything that the screen shows.
+/// Asks for everything that the screen shows. Before the first interval ends, there are no talkers.
 pub(super) fn answers(client: &Client) -> Result<Answers, AskError> {
-    Ok(Answers {
-        status: client.get("status", &[])?,
-        talkers: client.get("talkers", &[])?,
-        rejected: client.get("rejected", &[])?,
-    })
+    let status: Status = client.get("status", &[])?;
+    let talkers = match status.interval {
+        Some(_) => client.get("talkers", &[])?,
+        None => Talkers::default(),
+    };
+    Ok(Answers { status, talkers, rejected: client.get("rejected", &[])? })
 }
 
 /// Sends answers after each interval, and the reason whenever the connection is lost. Returns when nobody receives the
