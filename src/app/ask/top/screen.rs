@@ -165,7 +165,7 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
     let lines = KEYS.iter().map(|(key, meaning)| Line::from(format!("  {key:<10}  {meaning}")));
     let end = [
         "",
-        "± is the margin of error of an estimate (95 %). - means that tallyd does not say.",
+        "± is the margin of error of an estimate (95 %). - means not in the list.",
         "",
         "Press any key.",
     ];
