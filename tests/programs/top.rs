@@ -68,9 +68,12 @@ impl Terminal {
         self.type_line("echo code $?");
         wait_until(|| {
             let screen = self.screen();
-            screen.contains(&format!("code {exit_code}\n")) && screen.contains("READY> echo code $?")
+            let is_echoed = screen.contains("READY> echo code $?");
+            is_echoed && screen.trim_end().ends_with(&format!("code {exit_code}\nREADY>"))
         });
-        assert!(!self.screen().contains("q quit"), "{}", self.screen());
+        let screen = self.screen();
+        // The first prompt is before the command.
+        assert!(screen.matches("READY>").count() == 3 && !screen.contains("q quit"), "{screen}");
     }
 }
 
@@ -228,6 +231,17 @@ fn a_signal_restores_the_terminal() {
     terminal.wait_for("page.views");
     terminal.press("C-c");
     terminal.assert_restored(0);
+}
+
+/// A thread cannot start if its stack is larger than the address space, and then `thread::spawn` panics.
+#[test]
+#[ignore = "needs tmux; run make test"]
+fn a_panic_restores_the_terminal() {
+    let server = Server::start();
+    let terminal = Terminal::open(80, 24);
+    terminal.type_line(&format!("RUST_BACKTRACE=0 RUST_MIN_STACK=999999999999999 {}", server.command()));
+    terminal.wait_for("panicked");
+    terminal.assert_restored(101);
 }
 
 #[test]
