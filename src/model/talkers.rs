@@ -9,7 +9,7 @@ pub struct Talkers {
     pub lines: u64,
     /// The number of lines in the sample from which the estimates come.
     pub sampled: u64,
-    /// The names with the most samples, at most [`TopNames::LENGTH`]. The largest number comes first.
+    /// The names with the most samples, at most 20. The largest number comes first.
     pub samples: Vec<(String, Estimate)>,
     /// The names with the most live series, among those with several.
     pub series: TopNames,
@@ -17,7 +17,7 @@ pub struct Talkers {
     pub added: TopNames,
     /// The names with the most rejected lines.
     pub rejected: TopNames,
-    /// The senders of the most lines, at most [`TopNames::LENGTH`]. The largest number comes first.
+    /// The senders of the most lines, at most 20. The largest number comes first.
     pub senders: Vec<(Origin, Estimate)>,
 }
 

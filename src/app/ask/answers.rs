@@ -133,6 +133,7 @@ pub(super) struct Sender {
     address: Option<String>,
     pid: Option<i64>,
     uid: Option<i64>,
+    container: Option<String>,
 }
 
 impl Sender {
@@ -140,6 +141,11 @@ impl Sender {
     pub(super) fn shown(sender: Option<&Self>) -> String {
         match sender {
             Some(Self { address: Some(address), .. }) => visible(address).into_owned(),
+            Some(Self { pid: Some(pid), uid: Some(uid), container: Some(container), .. }) => {
+                // People know containers by the beginning of their ids.
+                let begin: String = visible(container).chars().take(12).collect();
+                format!("pid {pid}, uid {uid}, container {begin}")
+            }
             Some(Self { pid: Some(pid), uid: Some(uid), .. }) => format!("pid {pid}, uid {uid}"),
             _ => "unknown".to_owned(),
         }
@@ -166,6 +172,8 @@ pub(super) struct RejectedLine {
     pub(super) begin: u64,
     /// The column of the offending byte in the whole line, counted from 1.
     pub(super) column: Option<u64>,
+    /// The number of characters of `line` before the offending one.
+    pub(super) caret: Option<u64>,
     pub(super) listener: String,
     pub(super) sender: Option<Sender>,
 }

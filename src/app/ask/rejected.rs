@@ -25,7 +25,7 @@ pub(super) fn print_rejected(client: &Client, json: bool, output: &mut impl Writ
     Ok(())
 }
 
-/// Returns the lines that describe a rejected line. A caret marks the offending byte.
+/// Returns the lines that describe a rejected line. A caret marks the offending character.
 fn described(rejected: &RejectedLine) -> String {
     let RejectedLine { time, reason, listener, sender, line, length, begin, .. } = rejected;
     let sender = Sender::shown(sender.as_ref());
@@ -40,84 +40,51 @@ fn described(rejected: &RejectedLine) -> String {
     format!("{title}\n  {before}{}\n{caret}", visible(line))
 }
 
-/// Returns the number of characters before the offending byte in the shown part of a line.
-///
-/// The API gives the column in bytes of the original line, and escapes hidden characters. An escape such as `\u{1b}`
-/// stands for one character, so each one before the column moves the caret to the right. A client can send the text of an
-/// escape, too. Then the caret is a few columns off.
-fn marked_column(rejected: &RejectedLine) -> Option<usize> {
-    let target = rejected.column?.checked_sub(1)?.checked_sub(rejected.begin)?;
-    let mut bytes = 0;
-    let mut rest = rejected.line.as_str();
-    let mut column = 0;
-    while bytes < target {
-        let (length, width) = next_original(rest)?;
-        bytes += width;
-        column += visible(&rest[..length]).chars().count();
-        rest = &rest[length..];
-    }
-    Some(column)
-}
-
-/// Returns the length of the next character as it is shown, and its length in the original line.
-fn next_original(shown: &str) -> Option<(usize, u64)> {
-    let escape = shown.strip_prefix("\\u{").and_then(|rest| rest.split_once('}')).and_then(|(digits, _)| {
-        let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
-        Some((digits.len() + "\\u{}".len(), character))
-    });
-    let short = ["\\t", "\\r", "\\n"].iter().find(|escape| shown.starts_with(**escape));
-    match (escape, short) {
-        (Some((length, character)), _) => Some((length, character.len_utf8() as u64)),
-        (None, Some(escape)) => Some((escape.len(), 1)),
-        // An invalid byte is shown as a replacement character, which has three bytes.
-        (None, None) => match shown.chars().next()? {
-            char::REPLACEMENT_CHARACTER => Some((char::REPLACEMENT_CHARACTER.len_utf8(), 1)),
-            character => Some((character.len_utf8(), character.len_utf8() as u64)),
-        },
-    }
+/// Returns the number of characters before the offending one as the terminal shows them, if it is in the shown part.
+fn marked_column(RejectedLine { line, caret, .. }: &RejectedLine) -> Option<usize> {
+    let caret = usize::try_from((*caret)?).ok()?;
+    let before: String = line.chars().take(caret).collect();
+    (before.chars().count() == caret).then(|| visible(&before).chars().count())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(line: &str, begin: u64, column: Option<u64>) -> RejectedLine {
+    fn line(line: &str, begin: u64, caret: Option<u64>) -> RejectedLine {
         RejectedLine {
             time: "2026-12-01T00:00:00Z".to_owned(),
             reason: "bad_value".to_owned(),
             line: line.to_owned(),
             length: line.len() as u64,
             begin,
-            column,
+            column: None,
+            caret,
             listener: "udp".to_owned(),
             sender: None,
         }
     }
 
     #[test]
-    fn the_caret_is_below_the_offending_byte() {
-        for (text, begin, column, marked) in [
-            ("page.views:one|c", 0, Some(12), Some(11)),
-            ("x|c", 100, Some(102), Some(1)),
-            ("x|c", 0, None, None),
-            ("é\\u{1b}\\tb", 0, Some(5), Some(9)),
-            ("é\\u{1b}\\tb", 0, Some(4), Some(7)),
-            ("\u{fffd}x", 0, Some(2), Some(1)),
-            ("\u{fffd}\u{fffd}x", 0, Some(3), Some(2)),
-            ("a\\u{", 0, Some(5), Some(4)),
-            ("short", 0, Some(900), None),
-            ("short", 9, Some(2), None),
-            ("", 0, Some(0), None),
+    fn the_caret_is_below_the_offending_character() {
+        for (text, caret, marked) in [
+            ("page.views:one|c", Some(11), Some(11)),
+            ("x|c", None, None),
+            ("é\\u{1b}\\tb", Some(9), Some(9)),
+            ("\x1bx", Some(1), Some(6)),
+            ("short", Some(5), Some(5)),
+            ("short", Some(6), None),
+            ("short", Some(u64::MAX), None),
         ] {
-            assert_eq!(marked_column(&line(text, begin, column)), marked, "{text} {column:?}");
+            assert_eq!(marked_column(&line(text, 0, caret)), marked, "{text} {caret:?}");
         }
     }
 
     #[test]
     fn a_line_is_described_with_its_reason_listener_and_sender() {
         let expected = "2026-12-01T00:00:00Z  bad_value  udp  from unknown\n  page:one|c\n       ^\n";
-        assert_eq!(described(&line("page:one|c", 0, Some(6))), expected);
-        let long = described(&line("one|c", 600, Some(601)));
+        assert_eq!(described(&line("page:one|c", 0, Some(5))), expected);
+        let long = described(&line("one|c", 600, Some(0)));
         assert!(long.ends_with("\n  …one|c\n   ^\n"), "{long}");
         let hidden = RejectedLine { reason: "\u{1b}[2J".to_owned(), length: 9000, ..line("", 0, None) };
         assert!(described(&hidden).ends_with("\\u{1b}[2J  udp  from unknown\n  a line of 9000 bytes\n"));

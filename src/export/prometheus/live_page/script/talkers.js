@@ -46,7 +46,9 @@ function talkerName({ name, sender, listener }) {
 /** Returns a sender in words. */
 function senderText(sender) {
   if (!sender) return "unknown sender";
-  return sender.address ?? `process ${sender.pid} of user ${sender.uid}`;
+  if (sender.address) return sender.address;
+  const container = sender.container ? `, container ${sender.container.slice(0, 12)}` : "";
+  return `process ${sender.pid} of user ${sender.uid}${container}`;
 }
 
 function talkerNumber(entry, key) {
