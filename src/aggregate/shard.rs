@@ -542,7 +542,9 @@ impl Shard {
 /// Returns the text before the first colon of an invalid line, or a part of it.
 fn probable_name(line: &[u8]) -> Cow<'_, str> {
     let end = memchr::memchr(b':', line).unwrap_or(line.len());
-    String::from_utf8_lossy(&line[..end.min(LONGEST_NAME)])
+    let name = &line[..end.min(LONGEST_NAME)];
+    // This check takes half the time of the function that replaces invalid bytes.
+    str::from_utf8(name).map_or_else(|_| String::from_utf8_lossy(name), Cow::Borrowed)
 }
 
 /// Returns a value multiplied by the factor of a rule.

@@ -87,7 +87,8 @@ fn every_panel_of_the_dashboard_shows_data() {
     // The highest percentile of a summary is a value. The highest percentile of a histogram lies in the bucket of that
     // value.
     let percentiles = values(&["ok"], "$timing: percentiles", 0, &of_summaries);
-    assert_eq!(percentiles.into_iter().fold(0.0, f64::max), 0.09);
+    // With more than aggregation.exact_values values in an interval, it has an error of up to 1 %.
+    assert!((percentiles.into_iter().fold(0.0, f64::max) - 0.09).abs() < 0.0009);
     for chosen in [&all, &of_histograms] {
         let [highest] = values(&["ok"], "$timing: percentiles", 4, chosen)[..] else { panic!() };
         assert!(highest > 0.05 && highest <= 0.1, "{highest}");

@@ -43,10 +43,16 @@ function markedLine({ line, length, begin, caret }) {
   const text = (from, to) => characters.slice(from, to).join("");
   const reachesEnd = begin + KEPT_BYTES >= length;
   const before = (begin > 0 || from > 0 ? "…" : "") + text(from, Math.min(at, to));
-  const after = text(at + 1, to) + (to < characters.length || !reachesEnd ? "…" : "");
+  const marked = caret === null ? "" : markedText(text(at, to));
+  const after = text(at + [...marked].length, to) + (to < characters.length || !reachesEnd ? "…" : "");
   // The end of a line can be the offence. A space stands for it.
-  const mark = caret === null ? "" : element("mark", {}, characters[at] ?? " ");
+  const mark = caret === null ? "" : element("mark", {}, marked || " ");
   return element("code", {}, before, mark, after);
+}
+
+/** Returns the first character of a text, or all of an escape such as `\u{1b}`, with which the API shows a hidden one. */
+function markedText(text) {
+  return /^(?:\\u\{[0-9a-f]{1,6}\}|\\[tnr]|.)/su.exec(text)?.[0] ?? "";
 }
 
 /** Returns the range of a long line that is shown, which contains `at`. */
