@@ -13,6 +13,7 @@ use tallyd_harness::http::free_address;
 use tallyd_harness::process::{Running, path_with_tallyd, stderr, stdout, tallyd_command, without_variables};
 use tallyd_harness::secured::{SECRET, Secured, TLS, start};
 use tallyd_harness::{Daemon, Document, HTTP, wait_for, wait_until};
+use tempfile::TempDir;
 
 /// Returns a command that asks a server.
 fn asking(url: &str, arguments: &[&str]) -> Command {
@@ -273,6 +274,24 @@ fn tail_without_results_ends_when_its_output_is_closed() {
 }
 
 #[test]
+fn commands_ask_through_a_unix_socket() {
+    let directory = TempDir::new().unwrap();
+    let url = format!("unix:{}", directory.path().join("http.socket").display());
+    let missing = ask(&url, &["series"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("this path in exporters.prometheus.socket"), "{}", stderr(&missing));
+    let socket = url.replace("unix:", "exporters.prometheus.socket=");
+    let daemon = Daemon::start(&[&HTTP[..], &["flush.interval=100ms", &socket]].concat());
+    daemon.send("page.size:7|g");
+    wait_until(|| stdout(&ask(&url, &["series", "page.*"])).contains("page.size"));
+    let mut tail = Running::start(asking(&url, &["tail"]).stdout(Stdio::piped()));
+    let mut line = String::new();
+    BufReader::new(tail.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("page.size  7"), "{line}");
+    assert_eq!(stdout(&ask(&url, &["delete", "page.*"])), "1 series deleted\n");
+}
+
+#[test]
 fn commands_without_a_tallyd_fail_at_once_and_say_what_to_do() {
     let url = format!("http://{}", free_address());
     for command in ["series", "rejected", "talkers", "tail", "delete x"] {
@@ -392,7 +411,7 @@ fn servers_that_are_no_tallyd_are_named_with_what_to_do() {
 #[test]
 fn options_are_checked_before_anything_is_asked() {
     for (arguments, problem) in [
-        (&["series", "--url", "unix:/run/tallyd.sock"][..], "give http://HOST:PORT"),
+        (&["series", "--url", "unix:tallyd.sock"][..], "give http://HOST:PORT"),
         (&["series", "--url", "http://ann:secret@localhost:9102"], "use --user and --password-file"),
         (&["series", "--timeout", "0s"], "at least 1ms"),
         (&["delete", "a", "--type", "c"], "possible values: counter"),

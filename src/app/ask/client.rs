@@ -12,11 +12,13 @@ use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, RequestBuilder, Timeout};
 
 use super::error::AskError;
 use super::live::LiveEvents;
 use super::options::{ServerOptions, ServerUrl};
+use super::unix::UnixConnector;
 use crate::text::visible::shortened;
 
 /// The longest answer in bytes. 10,000 series with long names take a tenth of it.
@@ -65,12 +67,15 @@ impl Client {
         if url.has_tls() {
             config = config.tls_config(tls(ca_file.as_deref())?);
         }
-        Ok(Self {
-            agent: config.build().into(),
-            url: url.clone(),
-            timeout: *timeout,
-            authorization: authorization.transpose()?,
-        })
+        let config = config.build();
+        let agent = match url.socket() {
+            Some(path) => {
+                let connector = UnixConnector(path.to_owned());
+                Agent::with_parts(config, connector, DefaultResolver::default())
+            }
+            None => config.into(),
+        };
+        Ok(Self { agent, url: url.clone(), timeout: *timeout, authorization: authorization.transpose()? })
     }
 
     /// Returns the URL of the endpoint.
@@ -208,6 +213,9 @@ impl Client {
             io::ErrorKind::ConnectionRefused => format!(
                 "{error}; is tallyd running there, with exporters.prometheus.start_http_server = true? --url or \
                  TALLYD_URL names another endpoint"
+            ),
+            io::ErrorKind::NotFound if self.url.socket().is_some() => format!(
+                "{error}; is tallyd running there, with this path in exporters.prometheus.socket?"
             ),
             io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
             _ => error.to_string(),

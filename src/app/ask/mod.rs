@@ -14,6 +14,7 @@ mod tail;
 mod talkers;
 mod top;
 mod units;
+mod unix;
 
 pub(super) use options::AskCommand;
 

@@ -1,7 +1,7 @@
 //! Declares the commands that ask a running tallyd, and the options that say where it is and who asks.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub(in crate::app) struct Find {
 /// The options that say where tallyd is, and who asks.
 #[derive(Debug, Clone, Args)]
 pub(in crate::app) struct ServerOptions {
-    /// The endpoint of the tallyd to ask: http://HOST:PORT or https://HOST:PORT.
+    /// The endpoint of the tallyd to ask: http://HOST:PORT, https://HOST:PORT or unix:PATH.
     #[arg(long, env = "TALLYD_URL", default_value = "http://127.0.0.1:9102")]
     pub url: ServerUrl,
     /// A user of the endpoint. The password is in --password-file or in `TALLYD_PASSWORD`.
@@ -109,25 +109,45 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The URL of an endpoint, without a slash at its end.
+/// The URL of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::app) struct ServerUrl(String);
+pub(in crate::app) enum ServerUrl {
+    /// A URL without a slash at its end.
+    Http(String),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
 
 impl ServerUrl {
     /// Returns the URL of a path of the API.
     pub(super) fn of(&self, path: &str) -> String {
-        format!("{}/api/v1/{path}", self.0)
+        match self {
+            ServerUrl::Http(url) => format!("{url}/api/v1/{path}"),
+            // The connection does not depend on the address, but HTTP wants one.
+            ServerUrl::Unix(_) => format!("http://127.0.0.1/api/v1/{path}"),
+        }
     }
 
     /// Returns true if the URL begins with `https`.
     pub(super) fn has_tls(&self) -> bool {
-        self.0.starts_with("https:")
+        matches!(self, ServerUrl::Http(url) if url.starts_with("https:"))
+    }
+
+    /// Returns the path of the Unix socket, if it is one.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        match self {
+            ServerUrl::Http(_) => None,
+            ServerUrl::Unix(path) => Some(path),
+        }
     }
 }
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            ServerUrl::Http(url) => f.write_str(url),
+            ServerUrl::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -135,7 +155,16 @@ impl FromStr for ServerUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        let wrong = |problem: &str| Err(format!("{problem}; give http://HOST:PORT or https://HOST:PORT"));
+        let wrong =
+            |problem: &str| Err(format!("{problem}; give http://HOST:PORT, https://HOST:PORT or unix:PATH"));
+        if let Some(path) = url.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            return if path.is_absolute() {
+                Ok(Self::Unix(path))
+            } else {
+                wrong("the path does not begin with /")
+            };
+        }
         let Ok(uri) = url.parse::<Uri>() else { return wrong("not a URL") };
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return wrong("not a URL");
@@ -149,7 +178,7 @@ impl FromStr for ServerUrl {
         if authority.host().is_empty() || uri.query().is_some() {
             return wrong("not the URL of an endpoint");
         }
-        Ok(Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
+        Ok(Self::Http(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
     }
 }
 
@@ -164,19 +193,24 @@ mod tests {
             ("http://127.0.0.1:9102/", "http://127.0.0.1:9102"),
             ("https://[::1]:9102", "https://[::1]:9102"),
             ("https://example.com/tallyd/", "https://example.com/tallyd"),
+            ("unix:/run/tallyd/http.socket", "unix:/run/tallyd/http.socket"),
         ] {
             assert_eq!(url.parse::<ServerUrl>().unwrap().to_string(), expected);
         }
         for (url, problem) in [
             ("127.0.0.1:9102", "not a URL"),
             ("", "not a URL"),
-            ("unix:/run/tallyd.sock", "not a URL"),
+            ("unix:tallyd.socket", "does not begin with /"),
+            ("unix:", "does not begin with /"),
             ("udp://127.0.0.1:8125", "only over HTTP"),
             ("http://anna:secret@127.0.0.1:9102", "--password-file"),
             ("http://127.0.0.1:9102/?a=b", "not the URL of an endpoint"),
         ] {
             let refused = url.parse::<ServerUrl>().unwrap_err();
-            assert!(refused.contains(problem) && refused.contains("https://HOST:PORT"), "{url}: {refused}");
+            assert!(
+                refused.contains(problem) && refused.contains("https://HOST:PORT or unix:PATH"),
+                "{url}: {refused}"
+            );
         }
     }
 }
