@@ -9,11 +9,11 @@ use super::counts::IngestCounts;
 use super::distribution::Distribution;
 use super::events::Events;
 use super::frequent_names::FrequentNames;
-use super::line_sample::LineSample;
+use super::line_sample::{LineSample, Recorded};
 use super::members::Members;
 use super::rejected::RejectedLines;
 use super::value_buffers::{Supplies, ValueBuffers};
-use crate::model::MILLISECONDS;
+use crate::model::{MILLISECONDS, Origin};
 use crate::resolve::{AggregateKind, Excess, NewSlot};
 
 /// The values of an interval. At its end, the shard exchanges them for empty columns.
@@ -31,7 +31,9 @@ pub(crate) struct Columns {
     pub(crate) rejected: RejectedLines,
     /// The names in rejected lines.
     pub(crate) rejected_names: FrequentNames,
-    pub(crate) sample: LineSample,
+    pub(crate) recorded_sample: LineSample<Recorded>,
+    /// The origins of lines, from those whose origins are known.
+    pub(crate) origin_sample: LineSample<Origin>,
 }
 
 /// Memory that the flush returns to the shard for reuse.
@@ -81,7 +83,8 @@ impl Columns {
             absorbed: Absorbed::default(),
             rejected: RejectedLines::default(),
             rejected_names: FrequentNames::default(),
-            sample: LineSample::default(),
+            recorded_sample: LineSample::default(),
+            origin_sample: LineSample::default(),
         }
     }
 
@@ -135,13 +138,14 @@ impl Columns {
     }
 
     /// Forgets the values of timings, histograms, distributions and sets, all counts, rejected
-    /// lines and the sample. Returns the memory that held
+    /// lines and the samples. Returns the memory that held
     /// the values.
     pub(crate) fn clear(&mut self) -> Recycled {
         self.counts = IngestCounts::default();
         self.absorbed.clear();
         self.rejected.clear();
-        self.sample.clear();
+        self.recorded_sample.clear();
+        self.origin_sample.clear();
         Recycled { timings: self.timings.clear(), values: self.values.clear(), members: self.members.clear() }
     }
 

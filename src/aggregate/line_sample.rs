@@ -2,29 +2,27 @@
 
 use fastrand::Rng;
 
-use crate::model::Origin;
 use crate::resolve::{AggregateKind, SeriesId};
 
 /// The number of lines that are kept. A share of one tenth is then known to 1.8 percentage points, in 95 of 100 intervals.
 const SAMPLE: usize = 1024;
 
-/// A line of the sample.
+/// What a line recorded.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SampledLine {
+pub(crate) struct Recorded {
     /// The series, or `None` if the line was not recorded.
     pub(crate) series: Option<(AggregateKind, SeriesId)>,
     /// The number of values in the line.
     pub(crate) values: u32,
-    pub(crate) origin: Origin,
 }
 
-/// A sample in which each line of the interval is with the same probability.
+/// A sample in which each line of the interval is with the same probability, with `T` for each line.
 ///
 /// It is Li's algorithm L for reservoir sampling (ACM Transactions on Mathematical Software 20, 1994). It keeps the first
 /// lines. From then on, it draws how many lines to skip before one replaces a kept line. So most lines cost nothing.
 #[derive(Debug)]
-pub(crate) struct LineSample {
-    kept: Vec<SampledLine>,
+pub(crate) struct LineSample<T> {
+    kept: Vec<T>,
     /// The number of lines in the interval.
     lines: u64,
     /// The number of lines before the next one to keep.
@@ -35,23 +33,25 @@ pub(crate) struct LineSample {
     random: Rng,
 }
 
-impl Default for LineSample {
+impl<T> Default for LineSample<T> {
     fn default() -> Self {
         Self { kept: Vec::new(), lines: 0, next: 0, largest: 1.0, random: Rng::new() }
     }
 }
 
-impl LineSample {
-    /// Passes over `count` lines, beginning with line number `begin` of the interval. Returns the index of the first one
-    /// to keep. The caller passes it to [`keep`](Self::keep), and then calls this function again.
+impl<T> LineSample<T> {
+    /// Passes over `count` lines. Calls `line` with the index of each one that comes into the sample.
     #[inline(always)]
-    pub(crate) fn next_of(&mut self, begin: u64, count: usize) -> Option<usize> {
-        self.lines = begin + count as u64;
-        (self.next < self.lines).then(|| (self.next - begin) as usize)
+    pub(crate) fn pass(&mut self, count: usize, mut line: impl FnMut(usize) -> T) {
+        let begin = self.lines;
+        self.lines += count as u64;
+        while self.next < self.lines {
+            let kept = line((self.next - begin) as usize);
+            self.keep(kept);
+        }
     }
 
-    /// Keeps the line that [`next_of`](Self::next_of) returned.
-    pub(crate) fn keep(&mut self, line: SampledLine) {
+    fn keep(&mut self, line: T) {
         if self.kept.len() < SAMPLE {
             self.kept.push(line);
         } else {
@@ -76,7 +76,7 @@ impl LineSample {
     }
 
     /// Returns the lines of the sample.
-    pub(crate) fn kept(&self) -> &[SampledLine] {
+    pub(crate) fn kept(&self) -> &[T] {
         &self.kept
     }
 
@@ -96,14 +96,13 @@ mod tests {
         let mut sample = LineSample { random: Rng::with_seed(seed), ..LineSample::default() };
         for begin in (0..lines).step_by(group) {
             let count = group.min(lines - begin);
-            while let Some(index) = sample.next_of(begin as u64, count) {
+            sample.pass(count, |index| {
                 assert!(index < count);
-                let values = (begin + index) as u32;
-                sample.keep(SampledLine { series: None, values, origin: Origin::default() });
-            }
+                (begin + index) as u32
+            });
         }
         assert_eq!(sample.lines(), lines as u64);
-        sample.kept().iter().map(|line| line.values).collect()
+        sample.kept().to_vec()
     }
 
     #[test]

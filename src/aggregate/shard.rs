@@ -11,7 +11,7 @@ use super::AggregationOptions;
 use super::columns::{Columns, Lengths, Recycled};
 use super::counts::IngestCounts;
 use super::gauges::{FIRST_INTERVAL, Gauges};
-use super::line_sample::SampledLine;
+use super::line_sample::Recorded;
 use crate::mapping::Mapping;
 use crate::model::{Kind, MemoryPart, Origin, Origins, SERVICE_CHECK, finite};
 use crate::protocol::{
@@ -217,38 +217,37 @@ impl Shard {
         for &(line, hash) in lines {
             self.record_line(line, hash, origins);
         }
-        let begin = self.columns.sample.lines();
-        while let Some(index) = self.columns.sample.next_of(begin, lines.len()) {
-            let (line, hash) = lines[index];
-            self.keep_in_sample(line, hash, origins);
-        }
+        self.sample(lines, origins);
         pending.count = 0;
     }
 
-    /// Keeps a line, which has just been recorded, in the sample of the interval.
-    #[cold]
-    fn keep_in_sample(&mut self, line: SplitLine<'_>, hash: u32, origins: &dyn Origins) {
-        let found = if line.has_value() { self.resolver.find(line, hash) } else { None };
-        let destination = found.and_then(|found| match found.target {
-            Target::Ruled => self.resolver.cache().effect(found).destination(),
-            _ => Some(found),
+    /// Passes lines, which have just been recorded, through the samples of the interval.
+    #[inline(always)]
+    fn sample(&mut self, lines: &[(SplitLine<'_>, u32)], origins: &dyn Origins) {
+        let Self { resolver, columns, .. } = self;
+        let Columns { counters, timings, values, members, recorded_sample, origin_sample, .. } = columns;
+        recorded_sample.pass(lines.len(), |index| {
+            let (line, hash) = lines[index];
+            let destination = find_recorded(resolver, line, hash);
+            let series = destination.and_then(|Destination { target, slot, .. }| {
+                let kind = AggregateKind::of(target.kind()?);
+                let owner = match kind {
+                    AggregateKind::Counter => counters.owner(slot),
+                    AggregateKind::Timing => timings.owner(slot),
+                    AggregateKind::Distribution => values.owner(slot),
+                    AggregateKind::Set => members.owner(slot),
+                    AggregateKind::Gauge => SeriesId(slot),
+                };
+                Some((kind, owner))
+            });
+            // A member of a set may contain colons.
+            let is_packed = series.is_some_and(|(kind, _)| kind != AggregateKind::Set);
+            let more = if is_packed { memchr::memchr_iter(b':', line.value()).count() } else { 0 };
+            Recorded { series, values: more as u32 + 1 }
         });
-        let Columns { counters, timings, values, members, sample, .. } = &mut self.columns;
-        let series = destination.and_then(|Destination { target, slot, .. }| {
-            let kind = AggregateKind::of(target.kind()?);
-            let owner = match kind {
-                AggregateKind::Counter => counters.owner(slot),
-                AggregateKind::Timing => timings.owner(slot),
-                AggregateKind::Distribution => values.owner(slot),
-                AggregateKind::Set => members.owner(slot),
-                AggregateKind::Gauge => SeriesId(slot),
-            };
-            Some((kind, owner))
-        });
-        // A member of a set may contain colons.
-        let is_packed = series.is_some_and(|(kind, _)| kind != AggregateKind::Set);
-        let more = if is_packed { memchr::memchr_iter(b':', line.value()).count() } else { 0 };
-        sample.keep(SampledLine { series, values: more as u32 + 1, origin: origins.of(line.line) });
+        if origins.are_known() {
+            origin_sample.pass(lines.len(), |index| origins.of(lines[index].0.line));
+        }
     }
 
     /// Reads the memory that recording these lines needs, to bring it into the CPU cache.
@@ -536,6 +535,16 @@ impl Shard {
     /// Takes memory back from the flush. Returns the surplus memory, which the caller should free.
     pub(crate) fn resupply(&mut self, recycled: Recycled) -> Recycled {
         self.columns.resupply(recycled)
+    }
+}
+
+/// Returns the place of the samples of a line that was recorded.
+#[cold]
+fn find_recorded(resolver: &Resolver, line: SplitLine<'_>, hash: u32) -> Option<Destination> {
+    let found = if line.has_value() { resolver.find(line, hash)? } else { return None };
+    match found.target {
+        Target::Ruled => resolver.cache().effect(found).destination(),
+        _ => Some(found),
     }
 }
 

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::catalog::Catalog;
-use crate::aggregate::{Columns, FrequentNames, LineSample, SampledLine};
+use crate::aggregate::{Columns, FrequentNames, LineSample};
 use crate::model::{Estimate, Origin, Talkers, TopNames};
 
 /// The number of standard deviations that 95 % of a normal distribution are within.
@@ -25,15 +25,15 @@ pub(super) fn talkers(
     rejected_names.iter().for_each(|(name, lines)| rejected.offer(name, lines));
     let (mut samples, mut senders) = (Sums::default(), Sums::default());
     let (mut lines, mut sampled) = (0, 0);
-    for Columns { sample, .. } in &*columns {
-        lines += sample.lines();
-        sampled += sample.kept().len() as u64;
-        samples.add(sample, |line| {
-            let (kind, id) = line.series?;
-            Some((catalog.series()[catalog.position(kind, id)].name(), line.values))
+    for Columns { recorded_sample, origin_sample, .. } in &*columns {
+        let in_shard = recorded_sample.lines();
+        lines += in_shard;
+        sampled += recorded_sample.kept().len() as u64;
+        samples.add(recorded_sample, in_shard, |recorded| {
+            let (kind, id) = recorded.series?;
+            Some((catalog.series()[catalog.position(kind, id)].name(), recorded.values))
         });
-        senders.add(sample, |line| {
-            let Origin { listener, sender } = line.origin;
+        senders.add(origin_sample, in_shard, |&Origin { listener, sender }| {
             Some((Origin { listener, sender: sender.counted() }, 1))
         });
     }
@@ -60,18 +60,18 @@ impl<K> Default for Sums<K> {
 }
 
 impl<K: Hash + Ord + Copy> Sums<K> {
-    /// Adds the sample of a shard. `count` returns what a line counts for, and how much.
+    /// Adds the sample of a shard, which had this number of lines. `count` returns what a line counts for, and how much.
     ///
     /// The formulas are those of stratified sampling without replacement (Cochran, Sampling Techniques, 1977, 5.3): with n of N
     /// lines, and the mean and the variance s^2 of their counts, the sum is N * mean, and its variance is N^2 * (1 - n/N) * s^2 / n.
-    fn add(&mut self, sample: &LineSample, count: impl Fn(&SampledLine) -> Option<(K, u32)>) {
+    fn add<T>(&mut self, sample: &LineSample<T>, lines: u64, count: impl Fn(&T) -> Option<(K, u32)>) {
         let mut counted: HashMap<K, (f64, f64), RandomState> = HashMap::default();
         for (key, count) in sample.kept().iter().filter_map(count) {
             let (sum, squares) = counted.entry(key).or_default();
             *sum += f64::from(count);
             *squares += f64::from(count).powi(2);
         }
-        let (lines, kept) = (sample.lines() as f64, sample.kept().len() as f64);
+        let (lines, kept) = (lines as f64, sample.kept().len() as f64);
         for (key, (sum, squares)) in counted {
             let mean = sum / kept;
             let spread = (squares / kept - mean.powi(2)) * kept / (kept - 1.0).max(1.0);
@@ -109,14 +109,11 @@ mod tests {
         for _round in 0..rounds {
             let mut sample = LineSample::default();
             for number in 0..lines {
-                while sample.next_of(number, 1).is_some() {
-                    // Each line of the name has two values.
-                    let values = if number % often == 0 { 2 } else { 0 };
-                    sample.keep(SampledLine { series: None, values, origin: Origin::default() });
-                }
+                // Each line of the name has two values.
+                sample.pass(1, |_| if number % often == 0 { 2 } else { 0 });
             }
             let mut sums = Sums::default();
-            sums.add(&sample, |line| Some(((), line.values)));
+            sums.add(&sample, lines, |values| Some(((), *values)));
             let [((), estimate)] = sums.largest().collect::<Vec<_>>()[..] else { panic!() };
             assert!(estimate.error > 0.0 && estimate.error < 2000.0, "{estimate:?}");
             let truth = (lines / often * 2) as f64;

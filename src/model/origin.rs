@@ -58,10 +58,15 @@ pub struct Origin {
     pub sender: Sender,
 }
 
-/// Knows the origins of lines that are recorded together. It is only asked about lines that were not recorded.
+/// Knows the origins of lines that are recorded together. It is only asked about few of them.
 pub trait Origins {
-    /// Returns the origin of a line, which is a part of the bytes that are being recorded.
+    /// Returns the origin of a line that was not recorded. The line is a part of the bytes that are being recorded.
     fn of(&self, line: &[u8]) -> Origin;
+
+    /// Returns true if the origins of these lines are known, as far as the kernel knows them.
+    fn are_known(&self) -> bool {
+        true
+    }
 }
 
 /// All lines have one origin.

@@ -172,21 +172,19 @@ impl Api {
     }
 
     fn answer(&self, path: &str, query: Query, totals: &Totals) -> Result<Response, String> {
-        let reports = self.reports.lock();
-        let report = reports.intervals.back();
         Ok(match path {
             "status" => {
                 query.end()?;
-                json(&self.status.answer(report))
+                json(&self.status.answer(self.reports.lock().intervals.back()))
             }
             "intervals" => {
                 query.end()?;
-                json(&Intervals { intervals: &reports.intervals })
+                json(&Intervals { intervals: &self.reports.lock().intervals })
             }
-            "live" => self.join(query, report)?,
+            "live" => self.join(query)?,
             "talkers" => {
                 query.end()?;
-                match &reports.talkers {
+                match &self.reports.lock().talkers {
                     Some(talkers) => json(talkers),
                     None => text(StatusCode::SERVICE_UNAVAILABLE, "the first interval has not ended yet\n"),
                 }
@@ -204,11 +202,12 @@ impl Api {
     }
 
     /// Begins to send intervals to a viewer.
-    fn join(&self, mut query: Query, latest: Option<&Report>) -> Result<Response, String> {
+    fn join(&self, mut query: Query) -> Result<Response, String> {
         let has_search = query.has("match");
         let search = Search::take(&mut query, MOST_RESULTS)?;
         query.end()?;
-        Ok(match self.viewers.join(has_search.then_some(search), latest) {
+        let reports = self.reports.lock();
+        Ok(match self.viewers.join(has_search.then_some(search), reports.intervals.back()) {
             Some(stream) => events(stream),
             None => text(
                 StatusCode::SERVICE_UNAVAILABLE,
