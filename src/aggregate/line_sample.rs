@@ -4,8 +4,12 @@ use fastrand::Rng;
 
 use crate::resolve::{AggregateKind, SeriesId};
 
-/// The number of lines that are kept. A share of one tenth is then known to 1.8 percentage points, in 95 of 100 intervals.
-const SAMPLE: usize = 1024;
+/// The number of lines to keep at least, if there are as many. A share of one tenth is then known to 1.8 percentage points, in 95 of
+/// 100 intervals.
+const SAMPLE: u64 = 1024;
+
+/// The largest number of lines that are kept.
+const MOST: usize = 2 * SAMPLE as usize;
 
 /// What a line recorded.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +22,8 @@ pub(crate) struct Recorded {
 
 /// A sample in which each line of the interval is with the same probability, with `T` for each line.
 ///
-/// It is Li's algorithm L for reservoir sampling (ACM Transactions on Mathematical Software 20, 1994). It keeps the first
-/// lines. From then on, it draws how many lines to skip before one replaces a kept line. So most lines cost nothing.
+/// It keeps lines at random distances, whose mean follows from the number of lines in an earlier interval. So it keeps few more lines
+/// than it needs, and all other lines cost nothing. If there are too many, a random half of them goes, and the mean doubles.
 #[derive(Debug)]
 pub(crate) struct LineSample<T> {
     kept: Vec<T>,
@@ -27,15 +31,14 @@ pub(crate) struct LineSample<T> {
     lines: u64,
     /// The number of lines before the next one to keep.
     next: u64,
-    /// The largest of [`SAMPLE`] random numbers, one for each kept line, if each line had one and those with the smallest
-    /// were kept.
-    largest: f64,
+    /// The mean distance between two kept lines.
+    distance: u64,
     random: Rng,
 }
 
 impl<T> Default for LineSample<T> {
     fn default() -> Self {
-        Self { kept: Vec::new(), lines: 0, next: 0, largest: 1.0, random: Rng::new() }
+        Self { kept: Vec::new(), lines: 0, next: 0, distance: 1, random: Rng::new() }
     }
 }
 
@@ -52,22 +55,12 @@ impl<T> LineSample<T> {
     }
 
     fn keep(&mut self, line: T) {
-        if self.kept.len() < SAMPLE {
-            self.kept.push(line);
-        } else {
-            let replaced = self.random.usize(..SAMPLE);
-            self.kept[replaced] = line;
+        if self.kept.len() == MOST {
+            self.kept.retain(|_| self.random.bool());
+            self.distance *= 2;
         }
-        self.next += 1;
-        if self.kept.len() == SAMPLE {
-            self.largest *= (self.uniform().ln() / SAMPLE as f64).exp();
-            self.next += (self.uniform().ln() / (-self.largest).ln_1p()) as u64;
-        }
-    }
-
-    /// Returns a random number above 0, and at most 1.
-    fn uniform(&mut self) -> f64 {
-        1.0 - self.random.f64()
+        self.kept.push(line);
+        self.next += if self.distance == 1 { 1 } else { self.random.u64(1..2 * self.distance) };
     }
 
     /// Returns the number of lines in the interval.
@@ -83,7 +76,9 @@ impl<T> LineSample<T> {
     /// Begins a new interval.
     pub(super) fn clear(&mut self) {
         self.kept.clear();
-        (self.lines, self.next, self.largest) = (0, 0, 1.0);
+        self.distance = (self.lines / SAMPLE).max(1);
+        self.next = self.random.u64(..self.distance);
+        self.lines = 0;
     }
 }
 
@@ -91,41 +86,65 @@ impl<T> LineSample<T> {
 mod tests {
     use super::*;
 
-    /// Returns the numbers of the kept lines, if lines come in groups of `group`.
-    fn sampled(seed: u64, lines: usize, group: usize) -> Vec<u32> {
-        let mut sample = LineSample { random: Rng::with_seed(seed), ..LineSample::default() };
+    /// Passes over lines in groups of `group`, and returns the numbers of those that were kept.
+    fn pass(sample: &mut LineSample<usize>, lines: usize, group: usize) -> Vec<usize> {
         for begin in (0..lines).step_by(group) {
             let count = group.min(lines - begin);
             sample.pass(count, |index| {
                 assert!(index < count);
-                (begin + index) as u32
+                begin + index
             });
         }
         assert_eq!(sample.lines(), lines as u64);
-        sample.kept().to_vec()
+        let kept = sample.kept().to_vec();
+        sample.clear();
+        kept
+    }
+
+    fn with_seed(seed: u64) -> LineSample<usize> {
+        LineSample { random: Rng::with_seed(seed), ..LineSample::default() }
     }
 
     #[test]
     fn a_sample_of_few_lines_has_all_of_them() {
-        assert_eq!(sampled(1, SAMPLE, 7), (0..SAMPLE as u32).collect::<Vec<_>>());
+        let mut sample = with_seed(1);
+        for _interval in 0..3 {
+            assert_eq!(pass(&mut sample, 2000, 7), (0..2000).collect::<Vec<_>>());
+        }
     }
 
     #[test]
     fn each_line_is_in_the_sample_with_the_same_probability() {
-        let (lines, rounds) = (20 * SAMPLE, 200);
-        let mut by_tenth = [0.0; 10];
-        for seed in 0..rounds {
-            let kept = sampled(seed, lines, 32);
-            assert_eq!(kept.len(), SAMPLE);
-            kept.iter().for_each(|&line| by_tenth[line as usize * 10 / lines] += 1.0);
+        let lines = 50_000;
+        // The number of lines is not known in the first interval, and then it is.
+        let mut by_tenth = [[0.0; 10]; 2];
+        for seed in 0..200 {
+            let mut sample = with_seed(seed);
+            for by_tenth in &mut by_tenth {
+                let kept = pass(&mut sample, lines, 32);
+                assert!((900..=MOST).contains(&kept.len()), "{}", kept.len());
+                kept.iter().for_each(|line| by_tenth[line * 10 / lines] += 1.0);
+            }
         }
-        // The standard deviation of a tenth is 136 of 20,480.
-        let expected = (rounds as usize * SAMPLE / 10) as f64;
-        assert!(by_tenth.iter().all(|kept| (kept - expected).abs() < 700.0), "{by_tenth:?}");
+        for kept in by_tenth {
+            let all: f64 = kept.iter().sum();
+            // The standard deviation is at most 0.0007.
+            assert!(kept.iter().all(|kept| (kept / all - 0.1).abs() < 0.003), "{kept:?}");
+        }
     }
 
     #[test]
     fn a_group_of_lines_changes_nothing() {
-        assert_eq!(sampled(7, 50_000, 1), sampled(7, 50_000, 32));
+        assert_eq!(pass(&mut with_seed(7), 50_000, 1), pass(&mut with_seed(7), 50_000, 32));
+    }
+
+    #[test]
+    fn a_sample_follows_the_number_of_lines() {
+        let mut sample = with_seed(3);
+        for lines in [1_000_000, 1_000_000, 3000, 3000, 1_000_000] {
+            let kept = pass(&mut sample, lines, 32).len();
+            assert!(kept <= MOST && kept >= lines.min(1000) / 1000, "{kept} of {lines}");
+        }
+        assert!((1000..=MOST).contains(&pass(&mut sample, 1_000_000, 32).len()));
     }
 }

@@ -36,6 +36,7 @@ pub use shard::{Datagram, Shard};
 pub(crate) use absorbed::Absorbed;
 pub(crate) use columns::Columns;
 pub(crate) use gauges::{FIRST_INTERVAL, INTERVAL_BEFORE_START};
+#[cfg(test)]
 pub(crate) use line_sample::LineSample;
 pub(crate) use members::Members;
 pub(crate) use shard::{ShardReset, SharedState};

@@ -1,12 +1,7 @@
 //! Estimates from the samples of all shards who and what sent most in an interval.
 
-use std::hash::Hash;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::catalog::Catalog;
-use crate::aggregate::{Columns, FrequentNames, LineSample};
+use crate::aggregate::{Columns, FrequentNames};
 use crate::model::{Estimate, Origin, Talkers, TopNames};
 
 /// The number of standard deviations that 95 % of a normal distribution are within.
@@ -23,84 +18,90 @@ pub(super) fn talkers(
     columns.iter_mut().for_each(|columns| rejected_names.merge(&mut columns.rejected_names));
     let mut rejected = TopNames::default();
     rejected_names.iter().for_each(|(name, lines)| rejected.offer(name, lines));
-    let (mut samples, mut senders) = (Sums::default(), Sums::default());
     let (mut lines, mut sampled) = (0, 0);
+    let (mut samples, mut senders) = (Vec::new(), Vec::new());
     for Columns { recorded_sample, origin_sample, .. } in &*columns {
         let in_shard = recorded_sample.lines();
         lines += in_shard;
         sampled += recorded_sample.kept().len() as u64;
-        samples.add(recorded_sample, in_shard, |recorded| {
+        let recorded = recorded_sample.kept().iter().filter_map(|recorded| {
             let (kind, id) = recorded.series?;
-            Some((catalog.series()[catalog.position(kind, id)].name(), recorded.values))
+            Some((catalog.position(kind, id), recorded.values))
         });
-        senders.add(origin_sample, in_shard, |&Origin { listener, sender }| {
-            Some((Origin { listener, sender: sender.counted() }, 1))
-        });
+        let mut recorded: Vec<_> = recorded.collect();
+        // The catalog is sorted, so all series of a name follow each other.
+        recorded.sort_unstable();
+        let names = recorded.iter().map(|&(position, values)| (catalog.series()[position].name(), values));
+        add(&mut samples, (in_shard, recorded_sample.kept().len()), &names.collect::<Vec<_>>());
+        let origins = origin_sample.kept().iter();
+        let counted =
+            |&Origin { listener, sender }: &Origin| (Origin { listener, sender: sender.counted() }, 1);
+        let mut origins: Vec<_> = origins.map(counted).collect();
+        origins.sort_unstable();
+        add(&mut senders, (in_shard, origin_sample.kept().len()), &origins);
     }
-    let samples = samples.largest().map(|(name, estimate)| (name.to_owned(), estimate)).collect();
-    Talkers { lines, sampled, samples, series, added, rejected, senders: senders.largest().collect() }
+    let samples = largest(&samples).map(|(name, estimate)| (name.to_owned(), estimate)).collect();
+    Talkers { lines, sampled, samples, series, added, rejected, senders: largest(&senders).collect() }
 }
 
-/// Estimated sums over all shards, by `K`.
-#[derive(Debug)]
-struct Sums<K>(HashMap<K, Sum, RandomState>);
-
 /// An estimated sum.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     estimate: f64,
     /// The variance of the estimate.
     variance: f64,
 }
 
-impl<K> Default for Sums<K> {
-    fn default() -> Self {
-        Self(HashMap::default())
+/// Adds the sample of a shard to the `sums` of all shards, which are sorted by their keys. The shard had `lines`, of which `kept` are in
+/// the sample. `counts` says what each of these counts for, and how much, sorted by the keys.
+///
+/// The formulas are those of stratified sampling without replacement (Cochran, Sampling Techniques, 1977, 5.3): with n of N
+/// lines, and the mean and the variance s^2 of their counts, the sum is N * mean, and its variance is N^2 * (1 - n/N) * s^2 / n.
+fn add<K: Ord + Copy>(sums: &mut Vec<(K, Sum)>, (lines, kept): (u64, usize), counts: &[(K, u32)]) {
+    let (lines, kept) = (lines as f64, kept as f64);
+    for counts in counts.chunk_by(|a, b| a.0 == b.0) {
+        let (sum, squares) = counts.iter().fold((0.0, 0.0), |(sum, squares), &(_, count)| {
+            (sum + f64::from(count), squares + f64::from(count).powi(2))
+        });
+        let mean = sum / kept;
+        let spread = (squares / kept - mean.powi(2)) * kept / (kept - 1.0).max(1.0);
+        let variance = lines.powi(2) * (1.0 - kept / lines) * spread / kept;
+        sums.push((counts[0].0, Sum { estimate: lines * mean, variance }));
     }
+    // This takes linear time if there is only one shard.
+    sums.sort_by_key(|(key, _)| *key);
 }
 
-impl<K: Hash + Ord + Copy> Sums<K> {
-    /// Adds the sample of a shard, which had this number of lines. `count` returns what a line counts for, and how much.
-    ///
-    /// The formulas are those of stratified sampling without replacement (Cochran, Sampling Techniques, 1977, 5.3): with n of N
-    /// lines, and the mean and the variance s^2 of their counts, the sum is N * mean, and its variance is N^2 * (1 - n/N) * s^2 / n.
-    fn add<T>(&mut self, sample: &LineSample<T>, lines: u64, count: impl Fn(&T) -> Option<(K, u32)>) {
-        let mut counted: HashMap<K, (f64, f64), RandomState> = HashMap::default();
-        for (key, count) in sample.kept().iter().filter_map(count) {
-            let (sum, squares) = counted.entry(key).or_default();
-            *sum += f64::from(count);
-            *squares += f64::from(count).powi(2);
-        }
-        let (lines, kept) = (lines as f64, sample.kept().len() as f64);
-        for (key, (sum, squares)) in counted {
-            let mean = sum / kept;
-            let spread = (squares / kept - mean.powi(2)) * kept / (kept - 1.0).max(1.0);
-            let total = self.0.entry(key).or_default();
-            total.estimate += lines * mean;
-            total.variance += lines.powi(2) * (1.0 - kept / lines) * spread / kept;
-        }
-    }
-
-    /// Returns the largest sums in descending order. Of equal sums, those with the smaller key come first.
-    fn largest(self) -> impl Iterator<Item = (K, Estimate)> {
-        let mut sums: Vec<_> = self.0.into_iter().collect();
-        let descending = |(a, sum_a): &(K, Sum), (b, sum_b): &(K, Sum)| {
-            sum_b.estimate.total_cmp(&sum_a.estimate).then_with(|| a.cmp(b))
-        };
-        if sums.len() > TopNames::LENGTH {
-            sums.select_nth_unstable_by(TopNames::LENGTH, descending);
-            sums.truncate(TopNames::LENGTH);
-        }
-        sums.sort_unstable_by(descending);
-        sums.into_iter().map(|(key, Sum { estimate, variance })| {
-            (key, Estimate { number: estimate, error: WITHIN_95_PERCENT * variance.max(0.0).sqrt() })
+/// Joins neighbours with the same key, and returns the largest sums in descending order. Of equal sums, those with the smaller key
+/// come first.
+fn largest<K: Ord + Copy>(sums: &[(K, Sum)]) -> impl Iterator<Item = (K, Estimate)> + use<K> {
+    let mut joined: Vec<_> = sums
+        .chunk_by(|a, b| a.0 == b.0)
+        .map(|same| {
+            let total = same.iter().fold(Sum::default(), |total, (_, sum)| Sum {
+                estimate: total.estimate + sum.estimate,
+                variance: total.variance + sum.variance,
+            });
+            (same[0].0, total)
         })
+        .collect();
+    let descending = |(a, sum_a): &(K, Sum), (b, sum_b): &(K, Sum)| {
+        sum_b.estimate.total_cmp(&sum_a.estimate).then_with(|| a.cmp(b))
+    };
+    if joined.len() > TopNames::LENGTH {
+        joined.select_nth_unstable_by(TopNames::LENGTH, descending);
+        joined.truncate(TopNames::LENGTH);
     }
+    joined.sort_unstable_by(descending);
+    joined.into_iter().map(|(key, Sum { estimate, variance })| {
+        (key, Estimate { number: estimate, error: WITHIN_95_PERCENT * variance.max(0.0).sqrt() })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::LineSample;
 
     #[test]
     fn a_share_of_the_lines_is_within_its_error_in_most_intervals() {
@@ -112,9 +113,10 @@ mod tests {
                 // Each line of the name has two values.
                 sample.pass(1, |_| if number % often == 0 { 2 } else { 0 });
             }
-            let mut sums = Sums::default();
-            sums.add(&sample, lines, |values| Some(((), *values)));
-            let [((), estimate)] = sums.largest().collect::<Vec<_>>()[..] else { panic!() };
+            let mut sums = Vec::new();
+            let counts: Vec<_> = sample.kept().iter().map(|values| ((), *values)).collect();
+            add(&mut sums, (lines, counts.len()), &counts);
+            let [((), estimate)] = largest(&sums).collect::<Vec<_>>()[..] else { panic!() };
             assert!(estimate.error > 0.0 && estimate.error < 2000.0, "{estimate:?}");
             let truth = (lines / often * 2) as f64;
             within += u32::from((estimate.number - truth).abs() <= estimate.error);
