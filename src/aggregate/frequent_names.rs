@@ -24,6 +24,8 @@ struct Entry {
     hash: u64,
     /// 0 is left over from an earlier interval.
     count: u64,
+    /// The count of the names that this one replaced. The true count is smaller by at most this much.
+    error: u64,
     name: String,
 }
 
@@ -32,6 +34,11 @@ impl FrequentNames {
     const WATCHED: usize = 32;
 
     pub(super) fn add(&mut self, name: Name<'_>, count: u64) {
+        self.add_inexact(name, count, 0);
+    }
+
+    /// Adds a count that is too high by at most `error`.
+    fn add_inexact(&mut self, name: Name<'_>, count: u64, error: u64) {
         let name = match name.pieces() {
             [first, ""] => Cow::Borrowed(first),
             pieces => Cow::Owned(pieces.concat()),
@@ -39,14 +46,16 @@ impl FrequentNames {
         let hash = self.hasher.hash_one(&*name);
         if let Some(known) = self.entries.iter_mut().find(|entry| entry.hash == hash) {
             known.count += count;
+            known.error += error;
         } else if let Some(least) = self.least() {
             // The buffer is reused, so that a flood of new names costs no allocations.
             least.name.clear();
             least.name.push_str(&name);
             least.hash = hash;
+            least.error = least.count + error;
             least.count += count;
         } else {
-            self.entries.push(Entry { hash, count, name: name.into_owned() });
+            self.entries.push(Entry { hash, count, error, name: name.into_owned() });
         }
     }
 
@@ -65,10 +74,19 @@ impl FrequentNames {
 
     /// Adds the names of another list and sorts this one.
     pub(crate) fn add_all(&mut self, other: &FrequentNames) {
-        for (name, count) in other.iter() {
-            self.add(name.into(), count);
+        for Entry { count, error, name, .. } in other.entries.iter().filter(|entry| entry.count > 0) {
+            self.add_inexact(name.as_str().into(), *count, *error);
         }
         self.entries.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    }
+
+    /// Returns the names that certainly have one in `share` of all counts. A flood of different names has none. After a merge, the
+    /// largest count comes first.
+    pub(crate) fn with_share(&self, share: u64) -> impl Iterator<Item = (&str, u64)> {
+        let total: u64 = self.iter().map(|(_, count)| count).sum();
+        let has_share =
+            move |entry: &&Entry| (entry.count - entry.error).saturating_mul(share) >= total.max(1);
+        self.entries.iter().filter(has_share).map(|entry| (entry.name.as_str(), entry.count))
     }
 
     /// Returns the names and their counts. After a merge, the largest count comes first.
@@ -94,6 +112,8 @@ mod tests {
         let first: Vec<_> = total.iter().map(|(name, _)| name).take(1).collect();
         assert_eq!(first, ["often"]);
         assert!(total.iter().any(|(name, _)| name == "sometimes"));
+        let certain: Vec<_> = total.with_share(20).map(|(name, _)| name).collect();
+        assert_eq!(certain, ["often", "sometimes"], "the others come once");
         // A name takes over the count of the name that it replaces, so the sum stays exact.
         assert_eq!(total.iter().map(|(_, count)| count).sum::<u64>(), 5000);
         assert_eq!(names.iter().count(), 0);

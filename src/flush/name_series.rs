@@ -10,9 +10,12 @@ use crate::model::{Kind, PolicyId, Talkers, Telemetry, Value};
 use crate::resolve::{AggregateKind, Excess, Registry, SeriesId};
 use crate::text::visible::shortened;
 
-/// The share of the samples beyond a limit that a name must have to be reported: one in this many. Names that come once
-/// say nothing, and each would be another series in Prometheus.
-const LEAST_SHARE: u64 = 100;
+/// The share of the rejected lines, or of the samples beyond a limit, that a name must certainly have to be reported: one in this many.
+/// Names that come once say nothing, and each would be another series in Prometheus.
+pub(super) const LEAST_SHARE: u64 = 100;
+
+/// The same share of all lines. Among many names that are alike, others are the largest each time.
+const LEAST_SHARE_OF_ALL: u64 = 20;
 
 /// The number of names in each list.
 const LISTED: usize = 5;
@@ -83,7 +86,7 @@ impl NameSeries {
     }
 }
 
-/// Returns the number of each name or sender in a list, with the name of the list's own series.
+/// Returns the number of each name in a list, with the name of the list's own series.
 fn listed(
     talkers: &Talkers,
     excess: &EnumMap<Excess, FrequentNames>,
@@ -95,17 +98,15 @@ fn listed(
             *listed.entry((list, shortened(name))).or_default() += count;
         }
     };
-    let Talkers { samples, series, added, rejected, .. } = talkers;
-    add("top_samples", &mut samples.iter().map(|(name, estimate)| (name.as_str(), estimate.number as u64)));
+    let Talkers { lines, samples, series, added, rejected, .. } = talkers;
+    let least = *lines as f64 / LEAST_SHARE_OF_ALL as f64;
+    let certain = samples.iter().filter(|(_, estimate)| estimate.number - estimate.error >= least);
+    add("top_samples", &mut certain.map(|(name, estimate)| (name.as_str(), estimate.number as u64)));
     add("top_series", &mut series.iter());
     add("top_series_added", &mut added.iter());
     add("top_lines_rejected", &mut rejected.iter());
     let mut beyond = FrequentNames::default();
     excess.values().for_each(|names| beyond.add_all(names));
-    let total: u64 = beyond.iter().map(|(_, samples)| samples).sum();
-    add(
-        "top_samples_excess",
-        &mut beyond.iter().filter(|(_, samples)| samples.saturating_mul(LEAST_SHARE) >= total),
-    );
+    add("top_samples_excess", &mut beyond.with_share(LEAST_SHARE));
     listed
 }

@@ -1,6 +1,7 @@
 //! Estimates from the samples of all shards who and what sent most in an interval.
 
 use super::catalog::Catalog;
+use super::name_series::LEAST_SHARE;
 use crate::aggregate::{Columns, FrequentNames};
 use crate::model::{Estimate, Origin, Talkers, TopNames};
 
@@ -17,7 +18,7 @@ pub(super) fn talkers(
     let mut rejected_names = FrequentNames::default();
     columns.iter_mut().for_each(|columns| rejected_names.merge(&mut columns.rejected_names));
     let mut rejected = TopNames::default();
-    rejected_names.iter().for_each(|(name, lines)| rejected.offer(name, lines));
+    rejected_names.with_share(LEAST_SHARE).for_each(|(name, lines)| rejected.offer(name, lines));
     let (mut lines, mut sampled) = (0, 0);
     let (mut samples, mut senders) = (Vec::new(), Vec::new());
     for Columns { recorded_sample, origin_sample, .. } in &*columns {
