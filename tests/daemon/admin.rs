@@ -28,7 +28,7 @@ fn values(address: SocketAddr, command: &str) -> Value {
 fn start(settings: &[&str]) -> (Daemon, SocketAddr) {
     let address = free_address();
     let bind = format!("admin.bind={address}");
-    let own = ["admin.enabled=true", &bind, "telemetry.enabled=false"];
+    let own = ["admin.enabled=true", &bind];
     (Daemon::start(&[&own, settings].concat()), address)
 }
 

@@ -47,7 +47,7 @@ struct Values {
 #[derive(Debug)]
 pub(super) enum Answer {
     Text(String),
-    /// The values of series of these kinds, in the latest interval.
+    /// The values of clients' series of these kinds, in the latest interval.
     Rows(Option<Arc<Snapshot>>, &'static [Kind]),
     /// The connection ends.
     Quit,
@@ -140,7 +140,7 @@ impl State {
     }
 }
 
-/// Writes an object with the values of a snapshot. Calls `write` with each piece, until it fails.
+/// Writes an object with the values of clients' series in a snapshot. Calls `write` with each piece, until it fails.
 pub(super) async fn write_rows<E>(
     snapshot: Option<&Snapshot>,
     kinds: &[Kind],
@@ -149,7 +149,9 @@ pub(super) async fn write_rows<E>(
     let mut text = String::from("{");
     let rows = snapshot.iter().flat_map(|snapshot| &snapshot.rows);
     let mut is_first = true;
-    for row in rows.filter(|row| kinds.contains(&row.series.kind())) {
+    let is_shown =
+        |row: &Row<'_>| kinds.contains(&row.series.kind()) && !row.series.name().starts_with(RESERVED_PREFIX);
+    for row in rows.filter(is_shown) {
         if !is_first {
             text.push(',');
         }
