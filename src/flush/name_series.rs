@@ -6,7 +6,7 @@ use enum_map::EnumMap;
 
 use super::catalog::Catalog;
 use crate::aggregate::FrequentNames;
-use crate::model::{Kind, PolicyId, Talkers, Telemetry, Value};
+use crate::model::{Estimate, Kind, PolicyId, Sender, Talkers, Telemetry, Value};
 use crate::resolve::{AggregateKind, Excess, Registry, SeriesId};
 use crate::text::visible::shortened;
 
@@ -20,7 +20,7 @@ const LEAST_SHARE_OF_ALL: u64 = 20;
 /// The number of names in each list.
 const LISTED: usize = 5;
 
-/// The largest number of own series that are held for names. The lists have 30 names at a time, so names that come and
+/// The largest number of own series that are held for names. The lists have 30 names and senders at a time, so names that come and
 /// go seldom change the catalog.
 const MOST_HELD: usize = 120;
 
@@ -44,8 +44,8 @@ impl NameSeries {
         (talkers, excess): (&Talkers, &EnumMap<Excess, FrequentNames>),
     ) {
         let listed = listed(talkers, excess);
-        let identity = |(list, name): &(&str, String)| {
-            telemetry.series(Kind::Gauge, list, &[("name", name)]).identity().to_owned()
+        let identity = |(list, key, value): &(&str, &str, String)| {
+            telemetry.series(Kind::Gauge, list, &[(key, value)]).identity().to_owned()
         };
         let listed: BTreeMap<_, _> = listed.iter().map(|(key, count)| (identity(key), *count)).collect();
         let new: Vec<_> = listed.keys().filter(|identity| !self.held.contains_key(*identity)).collect();
@@ -86,21 +86,28 @@ impl NameSeries {
     }
 }
 
-/// Returns the number of each name in a list, with the name of the list's own series.
+/// Returns the number of each name and sender in a list, with the name of the list's own series, and its tag.
 fn listed(
     talkers: &Talkers,
     excess: &EnumMap<Excess, FrequentNames>,
-) -> BTreeMap<(&'static str, String), u64> {
+) -> BTreeMap<(&'static str, &'static str, String), u64> {
+    let Talkers { lines, samples, series, added, rejected, senders, .. } = talkers;
+    let least = *lines as f64 / LEAST_SHARE_OF_ALL as f64;
+    let is_certain = |estimate: &Estimate| estimate.number - estimate.error >= least;
     let mut listed = BTreeMap::new();
+    // The ports of an address, and the processes of a user, change too often to be tags.
+    for (origin, estimate) in senders.iter().filter(|(_, estimate)| is_certain(estimate)).take(LISTED) {
+        if let Some(sender) = without_port(origin.sender) {
+            *listed.entry(("top_senders", "sender", sender)).or_default() += estimate.number as u64;
+        }
+    }
     let mut add = |list, names: &mut dyn Iterator<Item = (&str, u64)>| {
         for (name, count) in names.take(LISTED) {
             // A long name is shortened, and two long names can become one.
-            *listed.entry((list, shortened(name))).or_default() += count;
+            *listed.entry((list, "name", shortened(name))).or_default() += count;
         }
     };
-    let Talkers { lines, samples, series, added, rejected, .. } = talkers;
-    let least = *lines as f64 / LEAST_SHARE_OF_ALL as f64;
-    let certain = samples.iter().filter(|(_, estimate)| estimate.number - estimate.error >= least);
+    let certain = samples.iter().filter(|(_, estimate)| is_certain(estimate));
     add("top_samples", &mut certain.map(|(name, estimate)| (name.as_str(), estimate.number as u64)));
     add("top_series", &mut series.iter());
     add("top_series_added", &mut added.iter());
@@ -109,4 +116,14 @@ fn listed(
     excess.values().for_each(|names| beyond.add_all(names));
     add("top_samples_excess", &mut beyond.with_share(LEAST_SHARE));
     listed
+}
+
+/// Returns the address or the user of a sender, if it is known.
+fn without_port(sender: Sender) -> Option<String> {
+    match sender {
+        Sender::Unknown => None,
+        Sender::Address(address) => Some(address.ip().to_canonical().to_string()),
+        Sender::Host(_) => Some(sender.to_string()),
+        Sender::Process { uid, .. } => Some(format!("uid {uid}")),
+    }
 }
