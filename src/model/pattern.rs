@@ -3,7 +3,7 @@
 use super::Series;
 
 /// A pattern for names, in which `*` stands for any text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pattern {
     /// The parts between the `*`.
     parts: Vec<String>,

@@ -25,10 +25,17 @@ fn receiver_that_dies_ends_tallyd_and_the_others_deliver() {
         let faulty = Faulty::start(fault, thread, &[]);
         let mut tcp = TcpStream::connect(faulty.daemon.address_of("tcp")).unwrap();
         let unix = UnixDatagram::unbound().unwrap();
+        // The receiver that fails gets its line last, because tallyd then stops, and refuses what comes later.
         let mut send = |line: &str| {
-            faulty.daemon.send(line);
-            unix.send_to(line.as_bytes(), faulty.socket()).unwrap();
             tcp.write_all(format!("{line}\n").as_bytes()).unwrap();
+            let to_unix = || _ = unix.send_to(line.as_bytes(), faulty.socket()).unwrap();
+            if thread == "udp-0" {
+                to_unix();
+                faulty.daemon.send(line);
+            } else {
+                faulty.daemon.send(line);
+                to_unix();
+            }
         };
         send("before:1|c");
         // The receiver waits in the kernel. This datagram wakes it.

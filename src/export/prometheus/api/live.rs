@@ -72,12 +72,23 @@ impl Viewers {
     /// Sends an interval to all viewers. It never waits for one.
     pub(super) fn show(&self, report: &Report, snapshot: &Snapshot) {
         let mut viewers = self.list.lock();
+        // Viewers with the same search share their event.
+        let mut made: Vec<(Option<Search>, Bytes)> = Vec::new();
         viewers.retain_mut(|viewer| {
             if viewer.events.is_closed() {
                 return false;
             }
             if viewer.events.capacity() > 0 {
-                viewer.send(report, snapshot);
+                let known = made.iter().find(|(search, _)| *search == viewer.search);
+                let event = if let Some((_, event)) = known {
+                    event.clone()
+                } else {
+                    let results = viewer.search.as_ref().map(|search| Results::new(search, snapshot));
+                    let event = interval(&Update { report, results });
+                    made.push((viewer.search.clone(), event.clone()));
+                    event
+                };
+                viewer.send(event);
             } else {
                 viewer.lost += 1;
                 self.events_dropped.increment();
@@ -89,10 +100,8 @@ impl Viewers {
 }
 
 impl Viewer {
-    /// Sends an interval. The queue must have room.
-    fn send(&mut self, report: &Report, snapshot: &Snapshot) {
-        let results = self.search.as_ref().map(|search| Results::new(search, snapshot));
-        let mut event = interval(&Update { report, results });
+    /// Sends an event. The queue must have room.
+    fn send(&mut self, mut event: Bytes) {
         if self.lost > 0 {
             let notice = format!("event: lost\ndata: {{\"events\":{}}}\n\n", self.lost);
             event = [notice.as_bytes(), &event].concat().into();

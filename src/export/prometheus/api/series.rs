@@ -19,7 +19,7 @@ const MOST: usize = 10_000;
 const MOST_BYTES: usize = 4 << 20;
 
 /// A search for series.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Search {
     pub(super) pattern: Pattern,
     pub(super) limit: usize,
