@@ -69,7 +69,7 @@ impl FrequentNames {
     /// Moves the names of another shard into this list and sorts it.
     pub(crate) fn merge(&mut self, other: &mut FrequentNames) {
         self.add_all(other);
-        other.entries.iter_mut().for_each(|entry| entry.count = 0);
+        other.entries.iter_mut().for_each(|entry| (entry.count, entry.error) = (0, 0));
     }
 
     /// Adds the names of another list and sorts this one.
@@ -119,5 +119,18 @@ mod tests {
         assert_eq!(names.iter().count(), 0);
         names.add("later".into(), 2);
         assert_eq!(names.iter().collect::<Vec<_>>(), [("later", 2)]);
+    }
+
+    #[test]
+    fn a_name_that_replaced_others_in_an_earlier_interval_begins_again() {
+        let mut names = FrequentNames::default();
+        (0..1000).for_each(|number| names.add(format!("once.{number}").as_str().into(), 1));
+        let [latest, before] = ["once.999", "once.998"];
+        FrequentNames::default().merge(&mut names);
+        names.add(latest.into(), 3);
+        names.add(before.into(), 1);
+        let mut total = FrequentNames::default();
+        total.merge(&mut names);
+        assert_eq!(total.with_share(2).collect::<Vec<_>>(), [(latest, 3)]);
     }
 }
