@@ -137,9 +137,8 @@ impl Columns {
         self.members.take_reserve(&mut other.members);
     }
 
-    /// Forgets the values of timings, histograms, distributions and sets, all counts, rejected
-    /// lines and the samples. Returns the memory that held
-    /// the values.
+    /// Forgets the values of timings, histograms, distributions and sets, all counts, rejected lines and the samples. Returns
+    /// the memory that held the values.
     pub(crate) fn clear(&mut self) -> Recycled {
         self.counts = IngestCounts::default();
         self.absorbed.clear();

@@ -1,5 +1,6 @@
 //! Drops series that have been idle for too long.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use enum_map::EnumMap;
@@ -98,15 +99,12 @@ impl Expiry {
 }
 
 /// Returns the numbers of series that somebody deleted and that are alive, sorted.
-fn find_deleted(series: &[Series], catalog: &Catalog) -> EnumMap<AggregateKind, Vec<SeriesId>> {
+fn find_deleted(series: &BTreeSet<Series>, catalog: &Catalog) -> EnumMap<AggregateKind, Vec<SeriesId>> {
     let mut deleted = EnumMap::<AggregateKind, Vec<SeriesId>>::default();
     for (aggregate, id) in series.iter().filter_map(|series| catalog.number(series)) {
         deleted[aggregate].push(id);
     }
-    for ids in deleted.values_mut() {
-        ids.sort_unstable();
-        ids.dedup();
-    }
+    deleted.values_mut().for_each(|ids| ids.sort_unstable());
     deleted
 }
 

@@ -26,7 +26,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::deadline::{CloseReason, Progress, SIGN_OF_LIFE};
-use super::response::{Body, Response, ResponseCounts, too_many_requests, unauthorized};
+use super::response::{
+    Body, Complete, EventStream, Response, ResponseCounts, too_many_requests, unauthorized,
+};
 use super::web::{AccessControl, Refusal};
 use crate::net::{Activity, ServeConnection, Stop};
 
@@ -72,12 +74,8 @@ impl<S: Service> ServeConnection<(TcpStream, SocketAddr)> for HttpService<S> {
         stop: Stop,
         activity: Rc<Activity>,
     ) -> CloseReason {
-        let progress = Rc::new(Progress::new(self.timeout, Rc::clone(&activity)));
-        tokio::select! {
-            biased;
-            reason = self.serve_stream(stream, peer, progress, stop) => reason,
-            () = activity.evicted() => CloseReason::Evicted,
-        }
+        self.until_evicted(activity, async |progress| self.serve_stream(stream, peer, progress, stop).await)
+            .await
     }
 }
 
@@ -95,12 +93,9 @@ impl<S: Service> ServeConnection<(UnixStream, UnixAddr)> for HttpService<S> {
         stop: Stop,
         activity: Rc<Activity>,
     ) -> CloseReason {
-        let progress = Rc::new(Progress::new(self.timeout, Rc::clone(&activity)));
-        tokio::select! {
-            biased;
-            reason = self.serve_http(stream, Ipv4Addr::LOCALHOST.into(), progress, stop) => reason,
-            () = activity.evicted() => CloseReason::Evicted,
-        }
+        let client = Ipv4Addr::LOCALHOST.into();
+        self.until_evicted(activity, async |progress| self.serve_http(stream, client, progress, stop).await)
+            .await
     }
 }
 
@@ -113,6 +108,20 @@ impl<S: Service + Clone> HttpService<S> {
 }
 
 impl<S: Service> HttpService<S> {
+    /// Serves a connection until it ends, or gives way to a new one.
+    async fn until_evicted(
+        &self,
+        activity: Rc<Activity>,
+        serve: impl AsyncFnOnce(Rc<Progress>) -> CloseReason,
+    ) -> CloseReason {
+        let progress = Rc::new(Progress::new(self.timeout, Rc::clone(&activity)));
+        tokio::select! {
+            biased;
+            reason = serve(progress) => reason,
+            () = activity.evicted() => CloseReason::Evicted,
+        }
+    }
+
     async fn serve_stream(
         &self,
         stream: TcpStream,
@@ -147,9 +156,6 @@ impl<S: Service> HttpService<S> {
             progress.received_request();
             let response = self.respond(&request, client).await;
             progress.made_response();
-            if matches!(response.body(), Body::Events(_)) {
-                progress.begin_events();
-            }
             let progress = Rc::clone(&progress);
             Ok::<_, Infallible>(response.map(|body| SentBody::new(body, progress)))
         });
@@ -242,35 +248,46 @@ fn deadline(mut alarm: Pin<&mut Sleep>, progress: &Progress) -> impl Future<Outp
 
 /// A body on its way to a client.
 struct SentBody {
-    body: Body,
-    /// The index of the next piece.
-    next: usize,
-    /// Ends when the client of an event stream must get a sign of life.
-    alarm: Pin<Box<Sleep>>,
+    left: Left,
     progress: Rc<Progress>,
+}
+
+/// What is left of a body.
+enum Left {
+    /// The pieces from an index on.
+    Pieces(Complete, usize),
+    /// Events as they come. The alarm ends when the client must get a sign of life.
+    Events(EventStream, Pin<Box<Sleep>>),
 }
 
 impl SentBody {
     fn new(body: Body, progress: Rc<Progress>) -> Self {
-        Self { body, next: 0, alarm: Box::pin(sleep(SIGN_OF_LIFE)), progress }
+        let left = match body {
+            Body::Complete(pieces) => Left::Pieces(pieces, 0),
+            Body::Events(events) => {
+                progress.begin_events();
+                Left::Events(events, Box::pin(sleep(SIGN_OF_LIFE)))
+            }
+        };
+        Self { left, progress }
     }
 
     /// Returns the next piece of the body.
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let events = match &mut self.body {
-            Body::Complete(pieces) => {
-                let piece = pieces.get(self.next).cloned();
-                self.next += 1;
+        let (events, alarm) = match &mut self.left {
+            Left::Pieces(pieces, next) => {
+                let piece = pieces.get(*next).cloned();
+                *next += 1;
                 return Poll::Ready(piece);
             }
-            Body::Events(events) => events,
+            Left::Events(events, alarm) => (events, alarm),
         };
         let mut next = events.poll_recv(context);
-        if next.is_pending() && self.alarm.as_mut().poll(context).is_ready() {
+        if next.is_pending() && alarm.as_mut().poll(context).is_ready() {
             next = Poll::Ready(Some(Bytes::from_static(b": alive\n\n")));
         }
         if next.is_ready() {
-            self.alarm.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
+            alarm.as_mut().reset(Instant::now() + SIGN_OF_LIFE);
         }
         next
     }
@@ -288,15 +305,15 @@ impl hyper::body::Body for SentBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.body, Body::Complete(pieces) if self.next >= pieces.len())
+        matches!(&self.left, Left::Pieces(pieces, next) if *next >= pieces.len())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            Body::Complete(pieces) => {
-                SizeHint::with_exact(pieces.iter().skip(self.next).map(|piece| piece.len() as u64).sum())
+        match &self.left {
+            Left::Pieces(pieces, next) => {
+                SizeHint::with_exact(pieces.iter().skip(*next).map(|piece| piece.len() as u64).sum())
             }
-            Body::Events(_) => SizeHint::default(),
+            Left::Events(..) => SizeHint::default(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What people ask of the flush.
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Series;
+use super::{Kind, Pattern, RESERVED_PREFIX, Series};
 
 /// What the API asks of the flush. It takes effect when an interval ends. Clones share the requests.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +15,8 @@ pub struct FlushRequests(Arc<Mutex<Requests>>);
 #[derive(Debug, Default)]
 struct Requests {
     watched: Arc<[Series]>,
-    deleted: Vec<Series>,
+    /// A series that is deleted again and again is here once, so they take no more memory than all series.
+    deleted: BTreeSet<Series>,
 }
 
 /// All requests are alike, so that options which contain them can be compared.
@@ -36,14 +38,20 @@ impl FlushRequests {
         Arc::clone(&self.0.lock().watched)
     }
 
-    /// Asks the flush to forget series.
-    pub fn delete(&self, series: impl IntoIterator<Item = Series>) {
-        self.0.lock().deleted.extend(series);
+    /// Asks the flush to forget the series of clients that have one of these kinds, and whose names match. Returns them. All series of a
+    /// name must follow each other.
+    pub(crate) fn delete(&self, series: &[Series], pattern: &Pattern, kinds: &[Kind]) -> Vec<Series> {
+        let matching = pattern.filter(series.iter().map(|series| (series, ()))).map(|(series, ())| series);
+        let is_deleted =
+            |series: &&Series| kinds.contains(&series.kind()) && !series.name().starts_with(RESERVED_PREFIX);
+        let deleted: Vec<_> = matching.filter(is_deleted).cloned().collect();
+        self.0.lock().deleted.extend(deleted.iter().cloned());
+        deleted
     }
 
     /// Takes the series to forget.
     #[must_use]
-    pub fn take_deleted(&self) -> Vec<Series> {
+    pub fn take_deleted(&self) -> BTreeSet<Series> {
         mem::take(&mut self.0.lock().deleted)
     }
 }

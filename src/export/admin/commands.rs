@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::super::ExporterStatuses;
 use crate::model::{FlushRequests, Kind, Pattern, RESERVED_PREFIX, Row, Series, Snapshot, Value};
 use crate::text::number::push_number;
-use crate::text::visible::json_escaped;
+use crate::text::visible::{json_escaped, visible};
 
 /// The end of most answers.
 const END: &str = "END\n\n";
@@ -120,21 +120,15 @@ impl State {
         let series: &[Series] = latest.as_ref().map_or(&[], |snapshot| snapshot.rows.series());
         let mut text = String::new();
         for pattern in patterns {
-            let matching = Pattern::new(pattern);
-            let found = matching.filter(series.iter().map(|series| (series, ())));
-            let is_deleted = |series: &&Series| {
-                kinds.contains(&series.kind()) && !series.name().starts_with(RESERVED_PREFIX)
-            };
-            let deleted: Vec<_> = found.map(|(series, ())| series).filter(is_deleted).cloned().collect();
+            let deleted = self.requests.delete(series, &Pattern::new(pattern), kinds);
             if deleted.is_empty() {
                 _ = writeln!(text, "metric {pattern} not found");
             }
             // Several series can have one name.
             let names: BTreeSet<_> = deleted.iter().map(Series::name).collect();
             for name in names {
-                _ = writeln!(text, "deleted: {}", crate::text::visible::visible(name));
+                _ = writeln!(text, "deleted: {}", visible(name));
             }
-            self.requests.delete(deleted);
         }
         text + END
     }

@@ -1,6 +1,7 @@
 //! Remembers the values of ten minutes.
 
 use std::collections::VecDeque;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +14,8 @@ use super::identity::Identity;
 use super::query::Query;
 use super::series::percentiles;
 use crate::model::{
-    Claim, FlushRequests, Kind, MILLISECONDS, Memory, MemoryPart, Named, Pattern, Policies, PolicyId,
-    RESERVED_PREFIX, Series, Snapshot, Summary, Value, time_text,
+    Claim, FlushRequests, Kind, MILLISECONDS, Memory, MemoryPart, Named, Pattern, Policies, PolicyId, Series,
+    Snapshot, Summary, Value, time_text,
 };
 
 /// The time for which values are kept.
@@ -153,16 +154,9 @@ impl History {
         let pattern = query.take("match").ok_or("the parameter match is missing")?;
         let kind = query.take("type").map(|name| kind_of(&name)).transpose()?;
         query.end()?;
-        let deleted: Vec<_> = Pattern::new(&pattern)
-            .filter(self.series.iter().map(|series| (series, ())))
-            .map(|(series, ())| series)
-            .filter(|series| kind.is_none_or(|kind| series.kind() == kind))
-            .filter(|series| !series.name().starts_with(RESERVED_PREFIX))
-            .cloned()
-            .collect();
-        let count = deleted.len();
-        self.requests.delete(deleted);
-        Ok(Deleted { deleted: count })
+        let kinds = kind.as_ref().map_or(Kind::VARIANTS, slice::from_ref);
+        let deleted = self.requests.delete(&self.series, &Pattern::new(&pattern), kinds);
+        Ok(Deleted { deleted: deleted.len() })
     }
 
     /// Returns the history of a series, and collects its values from now on. Returns `None` if there is no such series.

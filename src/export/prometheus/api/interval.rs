@@ -6,8 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use super::history::{is_old, unit};
-use super::identity::Identity;
-use super::series::{Search, percentiles};
+use super::series::{Found, Search, percentiles};
 use crate::model::{RESERVED_PREFIX, Row, Snapshot, Summary, Value};
 
 /// tallyd's own counters of lost data, without the prefix, and the tag that says more.
@@ -146,20 +145,13 @@ impl Report {
 pub(super) struct Results {
     /// The number of series with samples that match.
     matched: usize,
-    results: Vec<Found>,
+    results: Vec<Found<ResultValue>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Found {
-    #[serde(flatten)]
-    identity: Identity,
-    #[serde(flatten)]
-    value: FoundValue,
-}
-
+/// The result of a series.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum FoundValue {
+enum ResultValue {
     Counter {
         value: f64,
         rate: f64,
@@ -182,27 +174,20 @@ enum FoundValue {
 impl Results {
     pub(super) fn new(search: &Search, snapshot: &Snapshot) -> Self {
         let rows = snapshot.rows.iter().map(|row| (row.series, row));
-        let (mut matched, mut bytes, mut results) = (0, 0, Vec::new());
-        for (series, row) in search.pattern.filter(rows) {
-            matched += 1;
-            bytes += series.identity_len();
-            if results.len() < search.limit && bytes <= MOST_BYTES {
-                results.push(Found { identity: series.into(), value: found_value(&row, snapshot) });
-            }
-        }
+        let (matched, results) = search.find(rows, MOST_BYTES, |row| result_value(&row, snapshot));
         Self { matched, results }
     }
 }
 
-fn found_value(row: &Row<'_>, snapshot: &Snapshot) -> FoundValue {
+fn result_value(row: &Row<'_>, snapshot: &Snapshot) -> ResultValue {
     match row.value {
-        Value::Counter(value) => FoundValue::Counter { value: *value, rate: snapshot.rate(*value) },
-        Value::Gauge(value) | Value::Set(value) => FoundValue::Number { value: *value },
+        Value::Counter(value) => ResultValue::Counter { value: *value, rate: snapshot.rate(*value) },
+        Value::Gauge(value) | Value::Set(value) => ResultValue::Number { value: *value },
         Value::Summary(summary) => {
             let unit = unit(row.series);
             let Summary { count, sum, min, max, mean, stddev, percentiles: values, .. } = &**summary;
             let values: Vec<_> = values.iter().map(|value| value / unit).collect();
-            FoundValue::Distribution {
+            ResultValue::Distribution {
                 count: *count,
                 rate: snapshot.rate(*count),
                 sum: sum / unit,

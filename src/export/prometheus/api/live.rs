@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 
 use super::interval::{Report, Results};
 use super::series::Search;
@@ -106,10 +106,9 @@ impl Viewer {
             let notice = format!("event: lost\ndata: {{\"events\":{}}}\n\n", self.lost);
             event = [notice.as_bytes(), &event].concat().into();
         }
-        match self.events.try_send(event) {
-            Ok(()) => self.lost = 0,
-            // The viewer has left.
-            Err(TrySendError::Closed(_) | TrySendError::Full(_)) => {}
+        // It fails only if the viewer has left.
+        if self.events.try_send(event).is_ok() {
+            self.lost = 0;
         }
     }
 }

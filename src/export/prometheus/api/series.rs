@@ -7,7 +7,7 @@ use super::super::families::{Distribution, Total};
 use super::super::totals::Totals;
 use super::identity::Identity;
 use super::query::Query;
-use crate::model::{Pattern, Percentile, Policies, PolicyId};
+use crate::model::{Pattern, Percentile, Policies, PolicyId, Series};
 
 /// The number of series in an answer, unless the request wants another one.
 const LIMIT: usize = 100;
@@ -21,8 +21,17 @@ const MOST_BYTES: usize = 4 << 20;
 /// A search for series.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Search {
-    pub(super) pattern: Pattern,
-    pub(super) limit: usize,
+    pattern: Pattern,
+    limit: usize,
+}
+
+/// A series that was found, with its value.
+#[derive(Debug, Serialize)]
+pub(super) struct Found<V> {
+    #[serde(flatten)]
+    identity: Identity,
+    #[serde(flatten)]
+    value: V,
 }
 
 /// The answer to `/api/v1/series`.
@@ -31,21 +40,13 @@ pub(super) struct Answer {
     /// The number of series that match.
     matched: usize,
     /// The first of them, sorted by name and tags.
-    series: Vec<Found>,
+    series: Vec<Found<LatestValue>>,
 }
 
-/// A series with its latest values.
-#[derive(Debug, Serialize)]
-struct Found {
-    #[serde(flatten)]
-    identity: Identity,
-    #[serde(flatten)]
-    value: FoundValue,
-}
-
+/// The latest values of a series.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum FoundValue {
+enum LatestValue {
     /// The sum since the series began.
     Counter { total: f64 },
     /// A set has the number of its members.
@@ -70,6 +71,25 @@ impl Search {
         Ok(Self { pattern: Pattern::new(&pattern), limit })
     }
 
+    /// Returns the number of series whose names match, and the first of them with their values: as many as the request wants, and
+    /// at most `most_bytes` of names and tags. All series of a name must follow each other.
+    pub(super) fn find<'a, T, V>(
+        &self,
+        series: impl Iterator<Item = (&'a Series, T)>,
+        most_bytes: usize,
+        value: impl Fn(T) -> V,
+    ) -> (usize, Vec<Found<V>>) {
+        let (mut matched, mut bytes, mut found) = (0, 0, Vec::new());
+        for (series, of_series) in self.pattern.filter(series) {
+            matched += 1;
+            bytes += series.identity_len();
+            if found.len() < self.limit && bytes <= most_bytes {
+                found.push(Found { identity: series.into(), value: value(of_series) });
+            }
+        }
+        (matched, found)
+    }
+
     /// Returns the series of the page whose names match.
     ///
     /// # Errors
@@ -79,28 +99,21 @@ impl Search {
         let search = Self::take(&mut query, MOST)?;
         query.end()?;
         let members = totals.placements.iter().filter_map(|(series, place)| Some((series, place.member()?)));
-        let (mut matched, mut bytes, mut found) = (0, 0, Vec::new());
-        for (series, member) in search.pattern.filter(members) {
-            matched += 1;
-            bytes += series.identity_len();
-            if found.len() < search.limit && bytes <= MOST_BYTES {
-                found.push(Found { identity: series.into(), value: value(member, totals) });
-            }
-        }
-        Ok(Answer { matched, series: found })
+        let (matched, series) = search.find(members, MOST_BYTES, |member| value(member, totals));
+        Ok(Answer { matched, series })
     }
 }
 
 /// Returns the value of a member, in the units of the page.
-fn value(number: u32, totals: &Totals) -> FoundValue {
+fn value(number: u32, totals: &Totals) -> LatestValue {
     let member = totals.families.member(number);
     match &member.total {
-        Total::Counter(total) => FoundValue::Counter { total: *total },
-        Total::Gauge(value) => FoundValue::Gauge { value: *value },
+        Total::Counter(total) => LatestValue::Counter { total: *total },
+        Total::Gauge(value) => LatestValue::Gauge { value: *value },
         Total::Distribution(total) => {
             let Distribution { count, sum, quantiles, .. } = &**total;
             let percentiles = percentiles(&totals.policies, member.policy.id(), quantiles);
-            FoundValue::Distribution { count: *count, sum: *sum, percentiles }
+            LatestValue::Distribution { count: *count, sum: *sum, percentiles }
         }
     }
 }
