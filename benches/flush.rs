@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use pipeline::{counters, timings, with_percentiles};
 use strum::VariantArray;
 use tallyd::aggregate::{AggregationOptions, Shard};
-use tallyd::export::prometheus::{self, Naming, SavedTotals, Totals};
+use tallyd::export::prometheus::{
+    self, Naming, RemoteWriteContent, SavedTotals, Totals, Version, encode_remote_write,
+};
 use tallyd::export::{Console, ConsoleFormat, Exporter};
 use tallyd::flush::{Aggregator, ReloadableSettings, SavedSeries};
 use tallyd::model::{Named, Telemetry};
@@ -75,6 +77,18 @@ fn render(criterion: &mut Criterion) {
                     format.render(&totals, |piece| page.write_all(piece))
                 });
             });
+        }
+        for version in [Version::V1, Version::V2] {
+            let content = RemoteWriteContent { version, ..RemoteWriteContent::default() };
+            let mut bytes = 0;
+            group.bench_function(format!("remote_write_{version:?}/{name}").to_lowercase(), |bencher| {
+                bencher.iter(|| {
+                    totals.add(&snapshot);
+                    bytes = 0;
+                    encode_remote_write(&totals, &content, snapshot.time, |body| bytes += body.len());
+                });
+            });
+            println!("render/remote_write_{version:?}/{name} takes {bytes} bytes compressed");
         }
         // The first snapshot assigns a place in the totals to each series.
         group.bench_function(format!("prometheus_first/{name}"), |bencher| {

@@ -13,6 +13,7 @@
 //! - `net` binds sockets and accepts connections.
 //! - [`listen`] receives datagrams and streams. Each receiver has its own shard.
 //! - `http` serves HTTP, with TLS and users.
+//! - `deliver` sends batches to servers, and keeps those that a server has not taken.
 //! - [`state`] keeps what outlives the process in a file.
 //! - [`export`] renders and delivers snapshots. Each exporter has its own thread.
 //! - [`app`] is the program around them: command line, configuration, log, start and stop, and the tools.
@@ -28,6 +29,7 @@
 
 pub mod aggregate;
 pub mod app;
+mod deliver;
 pub mod export;
 pub mod flush;
 mod http;

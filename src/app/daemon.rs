@@ -23,14 +23,16 @@ use crate::app::health::FlushHealth;
 use crate::app::log::{self, Log};
 use crate::app::memory;
 use crate::app::process;
+use crate::app::push::PushEndpoints;
 use crate::app::service_manager::{ServiceManager, State};
 use crate::app::signals::Signals;
 use crate::app::state::{CountsSender, Restoring, StateSchedule};
 use crate::app::terminal::Terminal;
+use crate::deliver;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
     Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, ReloadRequest,
-    Textfile,
+    RemoteWrite, Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
@@ -38,7 +40,7 @@ use crate::listen::{self, CountedDrops, DrainRequests, HeldSockets, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Memory, Snapshot, Telemetry};
 use crate::net::{ThreadEnd, ThreadEnds, Threads};
-use crate::state::{StateFile, StateHandle, StateKeeper, StateTelemetry};
+use crate::state::{PartSender, StateFile, StateHandle, StateKeeper, StateTelemetry};
 
 /// The reason why the daemon could not start, or ended unexpectedly.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -211,7 +213,7 @@ struct Pipeline {
     /// Dropping this sender stops the flusher.
     commands: mpsc::Sender<Reload>,
     flusher: JoinHandle<()>,
-    exporters: Vec<ExporterHandle>,
+    exporters: Exporters,
     /// `None` if no state outlives the process.
     state: Option<(StateHandle, CountsSender)>,
     telemetry: Telemetry,
@@ -283,23 +285,24 @@ impl Pipeline {
             exporters: statuses.clone(),
             requests,
         };
-        let (handles, queues) = (Vec::new(), Vec::new());
-        let mut exporters =
-            Exporters { memory, telemetry, threads, statuses, restoring, keeper, handles, queues };
+        let mut exporters = Exporters::new(config, memory, (telemetry, threads), statuses);
         let (closed_sender, output_closed) = channel::channel(1);
+        let mut saved_state = ExporterState { restoring, keeper };
         let endpoint = exporters.start(
             config,
+            &mut saved_state,
             serving.zip(Some(held_endpoint)),
             &health,
             (api, reload_sender),
             closed_sender,
         )?;
-        let Exporters { handles, queues, keeper, restoring, .. } = exporters;
+        let ExporterState { restoring, keeper } = saved_state;
         let state = keeper.map(|keeper| keeper.start(threads)).transpose()?;
         let state = state.zip(state_schedule.as_ref().map(StateSchedule::counts));
         let schedule = Schedule::new(interval, Instant::now(), SystemTime::now());
         let drains = DrainRequests::default();
         let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains, &drops)?;
+        let queues = exporters.queues.clone();
         let delivery = Delivery { queues, state: state_schedule, health: Arc::clone(&health) };
         let flusher = Flusher::new(aggregator, schedule, drains.clone(), telemetry, delivery);
         let (commands, received) = mpsc::channel();
@@ -321,7 +324,7 @@ impl Pipeline {
             listeners,
             commands,
             flusher,
-            exporters: handles,
+            exporters,
             state,
             telemetry: telemetry.clone(),
             health,
@@ -434,6 +437,9 @@ impl Pipeline {
             let settings = new.reloadable_settings(mapping);
             // Sending fails only if the flusher has ended, and then the daemon ends, too.
             _ = self.commands.send(Reload { settings, interval });
+            if let Err(error) = self.exporters.change(&new) {
+                tracing::error!("{error}; the other endpoints run");
+            }
             self.configuration.set(new.in_force(config));
             *latest = new;
         });
@@ -457,8 +463,9 @@ impl Pipeline {
         let flushed = self.flusher.join();
         // Every exporter gets the whole time, however long another one takes.
         let deadline = Instant::now() + self.shutdown_timeout;
-        self.exporters.iter().for_each(|exporter| exporter.close(deadline));
-        let finished = self.exporters.into_iter().map(|exporter| exporter.finish(deadline));
+        let exporters = self.exporters.handles;
+        exporters.iter().for_each(|exporter| exporter.close(deadline));
+        let finished = exporters.into_iter().map(|exporter| exporter.finish(deadline));
         let undelivered: Vec<_> = finished.filter_map(Result::err).map(|error| error.to_string()).collect();
         let patience = self.shutdown_timeout.max(SHORTEST_STATE_TIMEOUT);
         let saved = self.state.map_or(Ok(()), |(state, counts)| {
@@ -492,9 +499,12 @@ impl Drain for DrainRequests {
     }
 }
 
+/// The queues of all exporters. A reload can add some.
+type SharedQueues = Arc<Mutex<Vec<ExporterQueue>>>;
+
 /// Hands snapshots to all exporters, and now and then the state to its keeper.
 struct Delivery {
-    queues: Vec<ExporterQueue>,
+    queues: SharedQueues,
     state: Option<StateSchedule>,
     health: Arc<FlushHealth>,
 }
@@ -505,7 +515,7 @@ impl Deliver for Delivery {
         let due = self.state.as_mut().and_then(|state| state.is_due(now, is_last).then_some(state));
         // At a stop, exporters hand over their state anyway.
         let is_saved = due.is_some() && !is_last;
-        self.queues.iter_mut().for_each(|exporter| exporter.deliver(snapshot, is_saved));
+        self.queues.lock().iter_mut().for_each(|exporter| exporter.deliver(snapshot, is_saved));
         if let Some(state) = due {
             state.hand_over(live(), is_last);
         }
@@ -535,25 +545,49 @@ impl ReloadTelemetry {
     }
 }
 
-/// Starts the exporters.
-struct Exporters<'a> {
-    memory: Memory,
-    telemetry: &'a Telemetry,
-    threads: &'a Threads,
-    statuses: ExporterStatuses,
+/// The state of an earlier process, and the keeper of this process's state.
+struct ExporterState<'a> {
     restoring: Restoring<'a>,
-    /// The keeper of the state. `None` if no state outlives the process.
+    /// `None` if no state outlives the process.
     keeper: Option<StateKeeper>,
-    handles: Vec<ExporterHandle>,
-    queues: Vec<ExporterQueue>,
 }
 
-impl Exporters<'_> {
+/// Starts exporters, and holds those that run.
+struct Exporters {
+    memory: Memory,
+    telemetry: Telemetry,
+    threads: Threads,
+    statuses: ExporterStatuses,
+    push: PushEndpoints,
+    handles: Vec<ExporterHandle>,
+    queues: SharedQueues,
+}
+
+impl Exporters {
+    fn new(
+        config: &Config,
+        memory: Memory,
+        (telemetry, threads): (&Telemetry, &Threads),
+        statuses: ExporterStatuses,
+    ) -> Self {
+        let delivery = deliver::Delivery::new(config.delivery(), &memory, telemetry, threads);
+        Self {
+            memory,
+            telemetry: telemetry.clone(),
+            threads: threads.clone(),
+            push: PushEndpoints::new(&delivery, &statuses),
+            statuses,
+            handles: Vec::new(),
+            queues: SharedQueues::default(),
+        }
+    }
+
     /// Starts the exporters that are enabled. Returns the address of the endpoint, and its protection by TLS and
     /// passwords.
     fn start(
         &mut self,
         config: &Config,
+        saved: &mut ExporterState<'_>,
         serving: Option<(ServerOptions, Option<TcpListener>)>,
         health: &Arc<FlushHealth>,
         (api, reload_sender): (ApiOptions, channel::Sender<ReloadRequest>),
@@ -562,8 +596,11 @@ impl Exporters<'_> {
         let console = &config.exporters.console;
         let textfile = &config.exporters.textfile;
         if console.enabled {
-            let is_only = !textfile.enabled && !config.exporters.prometheus.start_http_server;
+            let is_only = !textfile.enabled
+                && !config.exporters.prometheus.start_http_server
+                && config.exporters.remote_write.is_empty();
             self.add(
+                saved,
                 Console::new(console.format, console.path.clone())
                     .with_max_rows(console.max_rows)
                     .with_closed_notice(is_only.then_some(closed_sender)),
@@ -574,41 +611,61 @@ impl Exporters<'_> {
             let mut totals = Totals::new(naming)
                 .counted_in(&self.memory)
                 .with_reserved_prefixes(textfile.reserved_prefixes.clone());
-            self.restoring.continue_totals("textfile", &mut totals);
-            self.add(Textfile::new(
-                textfile.path.clone(),
-                textfile.on_exit,
-                totals,
-                config.textfile_timestamp(),
-            ))?;
+            saved.restoring.continue_totals("textfile", &mut totals);
+            self.add(
+                saved,
+                Textfile::new(textfile.path.clone(), textfile.on_exit, totals, config.textfile_timestamp()),
+            )?;
         }
         if let Some(options) = config.admin() {
             let shared = (self.statuses.clone(), api.requests.clone());
-            let admin = Admin::start(options, shared, (self.telemetry, self.threads))?;
+            let admin = Admin::start(options, shared, (&self.telemetry, &self.threads))?;
             tracing::info!(address = %admin.address(), "answering statsd's admin commands");
-            self.add(admin)?;
+            self.add(saved, admin)?;
+        }
+        self.push.change(config)?;
+        if !config.exporters.remote_write.is_empty() {
+            let mut totals = Totals::new(naming).counted_in(&self.memory);
+            saved.restoring.continue_totals("remote_write", &mut totals);
+            self.add(saved, RemoteWrite::new(totals, self.push.remote_write.clone()))?;
         }
         let Some((serving, held)) = serving else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
         let mut totals = Totals::new(naming)
             .counted_in(&self.memory)
             .with_created_lines(config.exporters.prometheus.openmetrics_created);
-        self.restoring.continue_totals("prometheus", &mut totals);
+        saved.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
-        let shared = (&self.memory, self.telemetry, self.threads);
+        let shared = (&self.memory, &self.telemetry, &self.threads);
         let endpoint = Endpoint::start((&serving, held), totals, health, (api, reloads), shared)?;
         let started = (endpoint.address(), endpoint.protection());
-        self.add(endpoint)?;
+        self.add(saved, endpoint)?;
         Ok(Some(started))
     }
 
-    fn add<E: Exporter>(&mut self, exporter: E) -> io::Result<()> {
-        let keeper = self.keeper.as_mut().filter(|_| E::KEEPS_TOTALS);
+    /// Changes the endpoints of push exporters at a reload, and starts an exporter that gets its first endpoint.
+    fn change(&mut self, config: &Config) -> Result<(), Failure> {
+        self.push.change(config)?;
+        let is_running = self.handles.iter().any(|handle| handle.name() == "remote_write");
+        if !config.exporters.remote_write.is_empty() && !is_running {
+            let totals = Totals::new(config.exporters.prometheus.naming).counted_in(&self.memory);
+            self.run(RemoteWrite::new(totals, self.push.remote_write.clone()), None)?;
+        }
+        Ok(())
+    }
+
+    /// Starts an exporter whose state outlives the process, if it has any.
+    fn add<E: Exporter>(&mut self, saved: &mut ExporterState<'_>, exporter: E) -> io::Result<()> {
+        let keeper = saved.keeper.as_mut().filter(|_| E::KEEPS_TOTALS);
         let state = keeper.map(|keeper| keeper.add_owner(exporter.name()));
-        let shared = (&self.memory, self.telemetry, &self.statuses);
-        let (handle, queue) = ExporterHandle::start(exporter, state, shared, self.threads)?;
+        self.run(exporter, state)
+    }
+
+    fn run<E: Exporter>(&mut self, exporter: E, state: Option<PartSender>) -> io::Result<()> {
+        let shared = (&self.memory, &self.telemetry, &self.statuses);
+        let (handle, queue) = ExporterHandle::start(exporter, state, shared, &self.threads)?;
         self.handles.push(handle);
-        self.queues.push(queue);
+        self.queues.lock().push(queue);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod health;
 mod log;
 mod memory;
 mod process;
+mod push;
 mod send;
 mod service_manager;
 mod signals;

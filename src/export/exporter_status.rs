@@ -14,7 +14,7 @@ pub struct ExporterStatuses(Arc<Mutex<Vec<Arc<ExporterStatus>>>>);
 /// The state of one exporter.
 #[derive(Debug)]
 pub(super) struct ExporterStatus {
-    name: &'static str,
+    name: Arc<str>,
     /// The samples of the snapshots that the exporter has not handled yet.
     waiting: Arc<AtomicU64>,
     deliveries: Mutex<Deliveries>,
@@ -32,7 +32,7 @@ struct Deliveries {
 /// The state of an exporter in an answer.
 #[derive(Debug, Serialize)]
 pub(super) struct ExporterReport {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// The time since it last delivered a snapshot.
     pub(super) age_seconds: Option<f64>,
     waiting_samples: u64,
@@ -44,10 +44,15 @@ pub(super) struct ExporterReport {
 
 impl ExporterStatuses {
     /// Adds an exporter.
-    pub(super) fn add(&self, name: &'static str, waiting: Arc<AtomicU64>) -> Arc<ExporterStatus> {
-        let status = Arc::new(ExporterStatus { name, waiting, deliveries: Mutex::default() });
+    pub(super) fn add(&self, name: impl Into<Arc<str>>, waiting: Arc<AtomicU64>) -> Arc<ExporterStatus> {
+        let status = Arc::new(ExporterStatus { name: name.into(), waiting, deliveries: Mutex::default() });
         self.0.lock().push(Arc::clone(&status));
         status
+    }
+
+    /// Removes an exporter.
+    pub(super) fn remove(&self, name: &str) {
+        self.0.lock().retain(|status| *status.name != *name);
     }
 
     pub(super) fn report(&self) -> Vec<ExporterReport> {
@@ -74,7 +79,7 @@ impl ExporterStatus {
     fn report(&self) -> ExporterReport {
         let Deliveries { latest, failures, error } = &*self.deliveries.lock();
         ExporterReport {
-            name: self.name,
+            name: self.name.to_string(),
             age_seconds: latest.map(|latest| latest.elapsed().as_secs_f64()),
             waiting_samples: self.waiting.load(Relaxed),
             failures: *failures,

@@ -210,6 +210,11 @@ impl ExporterHandle {
         Ok((handle, queue))
     }
 
+    /// Returns the exporter's name in the configuration.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Tells the exporter that no more snapshots come, and by when it must have delivered the rest of its queue.
     pub(crate) fn close(&self, deadline: Instant) {
         // If this is called again, the first deadline stays in force.

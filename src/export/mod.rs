@@ -3,6 +3,7 @@
 mod admin;
 mod append;
 mod console;
+mod endpoints;
 mod exporter;
 mod exporter_status;
 mod handle;
@@ -13,10 +14,14 @@ mod textfile;
 pub(crate) use admin::{Admin, AdminOptions};
 pub(crate) use append::has_moved;
 pub use console::{Console, ConsoleFormat};
+pub(crate) use endpoints::{Endpoints, Wanted};
 pub use exporter::{ExportError, Exporter};
 pub use exporter_status::ExporterStatuses;
 pub(crate) use handle::ExporterHandle;
 pub use handle::{ExporterQueue, ExporterThread, Queued};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
-pub(crate) use prometheus::{Endpoint, Health, ReloadRequest, check_web};
+pub(crate) use prometheus::{
+    Endpoint, Health, ReloadRequest, RemoteWrite, RemoteWriteContent, RemoteWriteTransport, Version,
+    check_web,
+};
 pub(crate) use textfile::{OnExit, Textfile};

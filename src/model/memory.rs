@@ -28,6 +28,8 @@ pub enum MemoryPart {
     Pages,
     /// The values of earlier intervals, for people who look at a series.
     History,
+    /// The requests that wait for the servers of push exporters.
+    Queues,
 }
 
 impl MemoryPart {
@@ -37,8 +39,9 @@ impl MemoryPart {
             MemoryPart::Series => 45,
             // A page of short names takes a third of what its series take.
             MemoryPart::Pages => 21,
-            MemoryPart::History => 4,
-            MemoryPart::Values | MemoryPart::Patterns | MemoryPart::Snapshots => 10,
+            MemoryPart::Snapshots => 10,
+            MemoryPart::Values | MemoryPart::Patterns => 8,
+            MemoryPart::History | MemoryPart::Queues => 4,
         }
     }
 }
@@ -156,16 +159,16 @@ mod tests {
     #[test]
     fn parts_have_their_shares_and_claims_count_until_they_are_dropped() {
         let memory = Memory::limited(BASE + 1000);
-        let claim = memory.try_claim(MemoryPart::Values, 60).unwrap();
-        assert!(memory.try_claim(MemoryPart::Values, 41).is_none(), "10 percent are 100 bytes");
-        let mut more = memory.try_claim(MemoryPart::Values, 40).unwrap();
-        assert_eq!(memory.room(MemoryPart::Values), 0);
+        let claim = memory.try_claim(MemoryPart::Snapshots, 60).unwrap();
+        assert!(memory.try_claim(MemoryPart::Snapshots, 41).is_none(), "10 percent are 100 bytes");
+        let mut more = memory.try_claim(MemoryPart::Snapshots, 40).unwrap();
+        assert_eq!(memory.room(MemoryPart::Snapshots), 0);
         more.resize(70);
-        assert_eq!((memory.used(MemoryPart::Values), memory.room(MemoryPart::Values)), (130, 0));
+        assert_eq!((memory.used(MemoryPart::Snapshots), memory.room(MemoryPart::Snapshots)), (130, 0));
         drop(claim);
-        assert_eq!((memory.used(MemoryPart::Values), memory.used(MemoryPart::Pages)), (70, 0));
+        assert_eq!((memory.used(MemoryPart::Snapshots), memory.used(MemoryPart::Pages)), (70, 0));
         drop(more);
-        assert_eq!(memory.used(MemoryPart::Values), 0);
+        assert_eq!(memory.used(MemoryPart::Snapshots), 0);
     }
 
     #[test]

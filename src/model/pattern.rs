@@ -33,7 +33,7 @@ impl Pattern {
     }
 
     /// Returns true if a name has the parts in their order, the first at its beginning and the last at its end.
-    fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let [first, middle @ .., last] = &*self.parts else { return self.parts.concat() == name };
         let inner = name.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()));
         let Some(mut rest) = inner else { return false };

@@ -123,7 +123,7 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 32] = [
+const OTHER_WORDS: [(&str, &str); 34] = [
     ("", "native"),
     ("0660", "0600"),
     ("0666", "0660"),
@@ -133,6 +133,8 @@ const OTHER_WORDS: [(&str, &str); 32] = [
     ("127.0.0.1", "::1"),
     ("127.0.0.1:8125", "127.0.0.1:8126"),
     ("127.0.0.1:8126", "127.0.0.1:8127"),
+    ("16MiB", "32MiB"),
+    ("1GiB", "2GiB"),
     ("1KiB", "2KiB"),
     ("1MiB", "2MiB"),
     ("1day", "2days"),
@@ -167,10 +169,12 @@ fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
         "mappings" => "[{ match = \"a.*\", name = \"a\" }]",
         "output" => "[\"console\", \"file\"]",
         "permitted_networks" => "[\"127.0.0.0/8\"]",
+        "remote_write" => "[{ name = \"a\", url = \"http://127.0.0.1:1\" }]",
         _ => "[\"a\"]",
     };
     let text = |text: &str| match text {
         "" if key.ends_with("_file") => file.display().to_string(),
+        "" if key == "delivery.path" => file.with_extension("queue").display().to_string(),
         "" if key.ends_with("owner") => "root".to_owned(),
         path if path.contains('/') || path == "-" => format!("{path}.prom"),
         word => {

@@ -253,6 +253,8 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
             "aggregation.max_series_per_metric=2",
             &path("state.path", "state"),
             &path("exporters.prometheus.socket", "http"),
+            "exporters.remote_write=[{ name = \"a\", url = \"http://127.0.0.1:1\" }]",
+            &path("delivery.path", "queue"),
         ],
     );
     // Names are reported only if they have several series, samples, samples beyond a limit, or rejected lines.

@@ -13,6 +13,7 @@ mod endpoint;
 mod grafana;
 mod live_page;
 mod queries;
+mod remote_write;
 mod restarts;
 mod scrapers;
 mod secured;

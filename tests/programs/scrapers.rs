@@ -51,9 +51,12 @@ pub(crate) fn encode(text: &str) -> String {
 /// A server that scrapes every second.
 pub(crate) struct Server {
     running: Running,
-    _directory: TempDir,
+    directory: TempDir,
     address: SocketAddr,
 }
+
+/// Makes Prometheus accept remote write, and store native histograms.
+const RECEIVER: [&str; 2] = ["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"];
 
 impl Server {
     /// Starts Prometheus. Each target is a value of the label `scrape_format` and an address.
@@ -62,16 +65,31 @@ impl Server {
     }
 
     pub(crate) fn prometheus_with(flags: &[&str], targets: &[(&str, SocketAddr)]) -> Self {
-        Self::start("/-/ready", targets, |directory, address| {
-            let mut command = Command::new("prometheus");
-            command
-                .arg(format!("--config.file={directory}/scrape.yml"))
-                .arg(format!("--storage.tsdb.path={directory}/data"))
-                .arg(format!("--web.listen-address={address}"))
-                .args(["--log.level=error"])
-                .args(flags);
-            command
-        })
+        Self::start("/-/ready", targets, |directory, address| prometheus_command(directory, address, flags))
+    }
+
+    /// Starts Prometheus, which scrapes nothing and accepts remote write.
+    pub(crate) fn prometheus_that_receives() -> Self {
+        Self::prometheus_with(&RECEIVER, &[])
+    }
+
+    /// Starts a Prometheus that accepts remote write again, at the same address and with the same data.
+    pub(crate) fn prometheus_again(address: SocketAddr, directory: TempDir) -> Self {
+        let path = directory.path().to_str().unwrap();
+        let running = Running::start(prometheus_command(path, address, &RECEIVER).stdout(Stdio::null()));
+        wait_until(|| TcpStream::connect(address).is_ok() && get(address, "/-/ready").code == 200);
+        Self { running, directory, address }
+    }
+
+    /// Returns the address of the server's API.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops the server, and returns the directory with its data.
+    pub(crate) fn stop(self) -> TempDir {
+        self.running.stop("TERM");
+        self.directory
     }
 
     pub(crate) fn victoria_metrics(targets: &[(&str, SocketAddr)]) -> Self {
@@ -109,7 +127,7 @@ impl Server {
             command
         });
         wait_until(|| get(address, health).code == 200);
-        Self { running, _directory: directory, address }
+        Self { running, directory, address }
     }
 
     /// Pauses the server: from this moment on, it sends no request. It neither scrapes nor answers queries.
@@ -186,6 +204,17 @@ impl Server {
             if is_right(value) { Ok(()) } else { Err(format!("{query} is {value:?}")) }
         });
     }
+}
+
+fn prometheus_command(directory: &str, address: SocketAddr, flags: &[&str]) -> Command {
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={directory}/scrape.yml"))
+        .arg(format!("--storage.tsdb.path={directory}/data"))
+        .arg(format!("--web.listen-address={address}"))
+        .args(["--log.level=error"])
+        .args(flags);
+    command
 }
 
 /// A value that a server has stored.

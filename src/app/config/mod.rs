@@ -14,6 +14,7 @@
 
 mod bounds;
 mod check;
+mod endpoints;
 mod error;
 mod file;
 mod layers;
@@ -24,6 +25,7 @@ mod setting;
 mod suspects;
 mod values;
 
+pub(in crate::app) use endpoints::HttpEndpoint;
 pub use error::ConfigError;
 pub(in crate::app) use error::Warning;
 pub(in crate::app) use file::Occasion;

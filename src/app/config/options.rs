@@ -8,14 +8,15 @@ use strum::VariantArray;
 
 use super::error::{ConfigError, Warning};
 use super::sections::{
-    AdminSection, AggregationSection, Config, DialectsSection, ExportersSection, IdleGauge, IdleSection,
-    IdleSum, ListenersSection, PrometheusSection, Signed, StateSection, TcpSection, UdpSection,
+    AdminSection, AggregationSection, Config, DeliverySection, DialectsSection, ExportersSection, IdleGauge,
+    IdleSection, IdleSum, ListenersSection, PrometheusSection, Signed, StateSection, TcpSection, UdpSection,
     UnixStreamSection,
 };
 use super::setting::{ChangedKeys, Setting};
 use super::values::{FileMode, Network};
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
+use crate::deliver::{DeliveryLimits, DeliveryOptions};
 use crate::export::{self, AdminOptions};
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError, WebReport};
@@ -166,9 +167,9 @@ impl Config {
     pub(in crate::app) fn reloadable_settings(&self, mut mapping: Mapping) -> ReloadableSettings {
         let mut policies =
             mapping.build_policies(&self.default_policy(), &self.exporters.prometheus.histogram_options());
-        let ExportersSection { prometheus, textfile, .. } = &self.exporters;
-        if !prometheus.start_http_server && !textfile.enabled {
-            // Only the endpoint and the text file show buckets, and both are disabled.
+        let ExportersSection { prometheus, textfile, remote_write, .. } = &self.exporters;
+        if !prometheus.start_http_server && !textfile.enabled && remote_write.is_empty() {
+            // Only the endpoint, the text file and remote write show buckets, and all are disabled.
             for Policy { statistics, .. } in &mut policies {
                 statistics.bounds.clear();
                 statistics.native = None;
@@ -258,6 +259,15 @@ impl Config {
             web_config_file: self.web_config_file(),
             socket_file,
         })
+    }
+
+    /// Returns where the queues of endpoints are.
+    pub(in crate::app) fn delivery(&self) -> DeliveryOptions {
+        let DeliverySection { path, max_memory, max_disk } = &self.delivery;
+        DeliveryOptions {
+            path: (!path.as_os_str().is_empty()).then(|| path.clone()),
+            limits: DeliveryLimits { memory: max_memory.get(), disk: max_disk.get() as u64 },
+        }
     }
 
     /// Returns the options of the admin interface, if it is enabled.
@@ -376,7 +386,7 @@ mod tests {
         assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
         assert_eq!(config.listeners.udp.bind.get(), ["127.0.0.1:8125".parse().unwrap()]);
         assert_eq!(config.aggregation.max_series, 1_000_000);
-        let ExportersSection { console, prometheus, textfile } = &config.exporters;
+        let ExportersSection { console, prometheus, textfile, .. } = config.exporters;
         assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled);
         assert!(config.telemetry.enabled);
     }

@@ -10,6 +10,7 @@ use super::bounds::{
     addresses, console_path, histogram_bounds, memory_max, native_bucket_factor, optional_socket_path,
     own_tags, percentiles, socket_path, textfile_path,
 };
+use super::endpoints::{RemoteWriteEndpoint, http_endpoints};
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
@@ -34,6 +35,7 @@ sections! {
         aggregation: AggregationSection;
         memory: MemorySection;
         exporters: ExportersSection;
+        delivery: DeliverySection;
         admin: AdminSection;
         state: StateSection;
         telemetry: TelemetrySection;
@@ -137,6 +139,7 @@ sections! {
         max: Size, Limited(memory_max, ["64MiB"]);
     }
     pub(in crate::app) ExportersSection {
+        #[reload] remote_write: Vec<RemoteWriteEndpoint>, http_endpoints;
         console: ConsoleSection;
         prometheus: PrometheusSection;
         textfile: TextfileSection;
@@ -172,6 +175,11 @@ sections! {
         path: PathBuf, Limited(textfile_path, [".prom"]);
         on_exit: OnExit;
         reserved_prefixes: Vec<String>;
+    }
+    pub(in crate::app) DeliverySection {
+        path: PathBuf;
+        max_memory: Size, "64KiB"..="1GiB";
+        max_disk: Size, "0B"..="1TiB";
     }
     pub(in crate::app) AdminSection {
         enabled: bool;

@@ -67,6 +67,8 @@ pub(super) struct Distribution {
     /// The percentiles of the latest interval or of the window. The list is empty without samples. Only summaries show
     /// it.
     pub(super) quantiles: Vec<f64>,
+    /// The time when the list became empty, on the clock of [`Totals`](super::Totals). 0 if it never did.
+    pub(super) quantiles_ended: u64,
     /// The intervals that the percentiles cover, if the policy wants more than the latest.
     pub(super) window: Option<Box<PercentileWindow>>,
     /// The weight up to each bound. Summaries have no bounds.

@@ -58,7 +58,7 @@ impl FamilyType {
 }
 
 /// The lines of a member that share a name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineKind {
     /// The lines with the name of the family: a value, or one line per quantile.
     Value,

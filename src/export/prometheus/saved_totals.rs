@@ -113,7 +113,8 @@ impl SavedTotal {
             Total::Counter(total) => Self::Counter(*total),
             Total::Gauge(value) => Self::Gauge(*value),
             Total::Distribution(total) => {
-                let Distribution { count, sum, quantiles, window, buckets, native } = &**total;
+                let Distribution { count, sum, quantiles, quantiles_ended: _, window, buckets, native } =
+                    &**total;
                 let parts = |window: &PercentileWindow| window.parts.iter().map(SavedPart::new).collect();
                 Self::Distribution(Box::new(SavedDistribution {
                     count: *count,
@@ -151,7 +152,8 @@ impl SavedTotal {
                 });
                 let native = native.map(|native| Box::new(native.restore()));
                 let buckets = buckets.into();
-                let total = Distribution { count, sum, quantiles, window, buckets, native };
+                let total =
+                    Distribution { count, sum, quantiles, quantiles_ended: 0, window, buckets, native };
                 (family_type.is_distribution() && is_alike).then(|| Total::Distribution(Box::new(total)))
             }
         }

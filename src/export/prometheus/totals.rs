@@ -53,6 +53,19 @@ pub struct Totals {
     /// Accounts for the memory of distributions.
     claim: Claim,
     windows_dropped: Thinned,
+    /// The members that left the page with the latest interval. `None` if no one asks for them.
+    gone: Option<Vec<Gone>>,
+}
+
+/// A member that has left the page.
+#[derive(Debug)]
+pub(super) struct Gone {
+    /// The name of the family.
+    pub(super) name: Box<str>,
+    pub(super) metric_type: FamilyType,
+    pub(super) labels: Box<str>,
+    /// The statistics of its policy, which say what lines it had.
+    pub(super) statistics: Statistics,
 }
 
 impl Totals {
@@ -78,7 +91,14 @@ impl Totals {
             memory: Memory::default(),
             claim: Memory::default().claim(MemoryPart::Series, 0),
             windows_dropped: Thinned::default(),
+            gone: None,
         }
+    }
+
+    /// Remembers which members leave the page, until the next interval.
+    #[must_use]
+    pub(super) fn with_gone_members(self) -> Self {
+        Self { gone: Some(Vec::new()), ..self }
     }
 
     /// Counts the memory of the totals in `memory`.
@@ -107,6 +127,9 @@ impl Totals {
     pub fn add(&mut self, snapshot: &Snapshot) -> ExportOutcome {
         self.clock += nanoseconds(snapshot.interval);
         self.interval_began = interval_start(snapshot);
+        if let Some(gone) = &mut self.gone {
+            gone.clear();
+        }
         if !Arc::ptr_eq(&self.policies, &snapshot.policies) {
             self.change_rules(snapshot);
         }
@@ -179,6 +202,16 @@ impl Totals {
         for number in self.placements.iter().filter_map(|(_, placement)| placement.member()) {
             self.families.member_mut(number).is_gone = false;
         }
+    }
+
+    /// Returns the members that left the page with the latest interval.
+    pub(super) fn gone(&self) -> &[Gone] {
+        self.gone.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the start of the latest interval, in seconds since 1970.
+    pub(super) fn interval_began(&self) -> f64 {
+        self.interval_began
     }
 
     /// Returns the shortest time that the percentiles of a summary cover, where zero means the latest interval. Returns
@@ -309,7 +342,7 @@ impl Totals {
             (Total::Gauge(present), Value::Gauge(value) | Value::Set(value)) => *present = *value,
             (Total::Distribution(total), Value::Summary(summary)) => {
                 let before = total.bytes();
-                let Distribution { count, sum, quantiles, window, buckets, native } = &mut **total;
+                let Distribution { count, sum, quantiles, window, buckets, native, .. } = &mut **total;
                 let Summary { percentiles, buckets: new, native: new_native, .. } = &**summary;
                 is_absorbed = absorbs(count, summary.count) | absorbs(sum, summary.sum / divisor);
                 if policy.exposition == Exposition::Summary {
@@ -440,7 +473,7 @@ impl Totals {
         };
         let alike: Vec<_> = earlier.iter().zip(&carried).map(alike).collect();
         let ids = |member: &Member| if member.is_distribution() { &alike } else { &carried };
-        self.drop_members(|_, member| {
+        self.drop_members(&earlier, |_, member| {
             let old = member.policy.id();
             let new = ids(member)[old.index()];
             !outdated.contains(&member.family) && continues(member, earlier.get(old), policies.get(new))
@@ -466,11 +499,15 @@ impl Totals {
             if unseen(member) > 0
                 && let Total::Distribution(total) = &mut member.total
             {
+                let had_quantiles = !total.quantiles.is_empty();
                 total.quantiles.clear();
                 if let Some(window) = &mut total.window {
                     let policy = policies.get(member.policy.id());
                     window.advance(clock, policy.percentile_window);
                     total.quantiles = window.percentiles(&policy.statistics.percentiles);
+                }
+                if had_quantiles && total.quantiles.is_empty() {
+                    total.quantiles_ended = clock;
                 }
             }
             frees_names |= !is_alive(member);
@@ -480,11 +517,24 @@ impl Totals {
         }
         self.has_leaving = false;
         // Names become free, so quarantined series are placed again when they have samples.
-        self.drop_members(|family, member| !family.is_leaving && is_alive(member));
+        self.drop_members(&policies, |family, member| !family.is_leaving && is_alive(member));
     }
 
-    /// Drops the members that `stays` rejects. Forgets their series and the quarantined ones.
-    fn drop_members(&mut self, stays: impl Fn(&Family, &Member) -> bool) {
+    /// Drops the members that `stays` rejects. Forgets their series and the quarantined ones. `policies` are those of the members.
+    fn drop_members(&mut self, policies: &Policies, stays: impl Fn(&Family, &Member) -> bool) {
+        if let Some(gone) = &mut self.gone {
+            for member in self.families.members() {
+                let family = self.families.family(member.family);
+                if !stays(family, member) {
+                    gone.push(Gone {
+                        name: family.name.clone(),
+                        metric_type: family.metric_type,
+                        labels: member.labels.clone(),
+                        statistics: policies.get(member.policy.id()).statistics.clone(),
+                    });
+                }
+            }
+        }
         let members = self.families.retain(stays);
         self.placements.renumber(&members);
         self.count_bytes();

@@ -10,12 +10,13 @@ use source::{CLIENT, Import, SRC, Sources};
 use tallyd_harness::Document;
 
 /// Each room, from the highest to the lowest, with the rooms that it may import.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     (
         "app",
         &[
             "export",
             "state",
+            "deliver",
             "http",
             "listen",
             "net",
@@ -28,8 +29,9 @@ const ROOMS: [(&str, &[&str]); 13] = [
             "text",
         ],
     ),
-    ("export", &["state", "http", "net", "model", "text"]),
+    ("export", &["deliver", "state", "http", "net", "model", "text"]),
     ("state", &["net", "model"]),
+    ("deliver", &["http", "net", "model", "text"]),
     ("http", &["net", "model", "text"]),
     ("listen", &["net", "aggregate", "protocol", "model"]),
     ("net", &["model"]),

@@ -4,75 +4,114 @@ use std::borrow::Cow;
 
 use crate::export::exporter::PIECE;
 use crate::export::prometheus::families::{Distribution, Family, Member, Total};
-use crate::export::prometheus::family_type::LineKind;
+use crate::export::prometheus::family_type::{FamilyType, LineKind};
 use crate::export::prometheus::totals::Totals;
-use crate::model::{Kind, Percentile, Policies, Policy};
+use crate::model::{Kind, Percentile, Policies, Statistics};
 use crate::text::number::push_number;
 
-/// Writes the lines of members.
-pub(super) struct LineWriter {
-    /// The text written so far.
-    pub(super) text: String,
-    /// The values of labels, by policy.
-    label_values: Vec<LabelValues>,
-}
+/// The quantiles and bounds of all distributions, as values of labels, by policy.
+pub(in crate::export::prometheus) struct LabelValues(Vec<PolicyLabels>);
 
 /// The quantiles and bounds of the distributions with one policy, as values of labels.
-struct LabelValues {
+pub(in crate::export::prometheus) struct PolicyLabels {
     /// The values of `quantile`.
     quantiles: Vec<String>,
     /// The values of `le`. The last one is `+Inf`.
     bounds: Vec<String>,
 }
 
-impl LineWriter {
-    /// Creates a writer. `format` turns quantiles and bounds into text.
-    pub(super) fn new(totals: &Totals, format: impl Fn(f64) -> String) -> Self {
-        let label_values = |Policy { statistics, .. }: &Policy| {
-            let bounds = statistics.bounds.iter().map(|&bound| format(bound));
-            LabelValues {
-                quantiles: statistics.percentiles.iter().map(|&p| format(quantile(p))).collect(),
-                bounds: bounds.chain(["+Inf".to_owned()]).collect(),
+/// A label that only one line of a member has.
+type LineLabel<'a> = Option<(&'static str, &'a str)>;
+
+impl PolicyLabels {
+    /// Turns quantiles and bounds into text with `format`.
+    pub(in crate::export::prometheus) fn of(statistics: &Statistics, format: impl Fn(f64) -> String) -> Self {
+        let bounds =
+            statistics.bounds.iter().map(|&bound| format(bound)).chain(["+Inf".to_owned()]).collect();
+        Self { quantiles: statistics.percentiles.iter().map(|&p| format(quantile(p))).collect(), bounds }
+    }
+
+    /// Calls `each` with each line that a member of this type can have, and its label.
+    pub(in crate::export::prometheus) fn for_each(
+        &self,
+        family_type: FamilyType,
+        mut each: impl FnMut(LineKind, LineLabel<'_>),
+    ) {
+        for &line in family_type.lines() {
+            match line {
+                LineKind::Value if family_type.is_distribution() => {
+                    self.quantiles.iter().for_each(|quantile| each(line, Some(("quantile", quantile))));
+                }
+                LineKind::Buckets => self.bounds.iter().for_each(|bound| each(line, Some(("le", bound)))),
+                _ => each(line, None),
             }
+        }
+    }
+}
+
+impl LabelValues {
+    /// Turns quantiles and bounds into text with `format`.
+    pub(in crate::export::prometheus) fn of(totals: &Totals, format: impl Fn(f64) -> String + Copy) -> Self {
+        Self(totals.policies.iter().map(|policy| PolicyLabels::of(&policy.statistics, format)).collect())
+    }
+
+    /// Returns the quantiles of a member.
+    pub(in crate::export::prometheus) fn quantiles(&self, member: &Member) -> &[String] {
+        &self.0[member.policy.id().index()].quantiles
+    }
+
+    /// Calls `each` with the lines of a member that have one of these kinds: the kind, the label that only this line has, and
+    /// the value.
+    pub(in crate::export::prometheus) fn for_each_line(
+        &self,
+        lines: &[LineKind],
+        member: &Member,
+        mut each: impl FnMut(LineKind, LineLabel<'_>, f64),
+    ) {
+        let total = match &member.total {
+            Total::Counter(value) | Total::Gauge(value) => return each(LineKind::Value, None, *value),
+            Total::Distribution(total) => total,
         };
-        Self {
-            text: String::with_capacity(2 * PIECE),
-            label_values: totals.policies.iter().map(label_values).collect(),
-        }
-    }
-
-    /// Writes the lines of a member that have one of these kinds.
-    pub(super) fn push_member(&mut self, family: &Family, lines: &[LineKind], member: &Member) {
-        match &member.total {
-            Total::Counter(value) | Total::Gauge(value) => {
-                push_line(&mut self.text, [&family.name, ""], &member.labels, None, *value);
-            }
-            Total::Distribution(total) => self.push_distribution(&family.name, lines, member, total),
-        }
-    }
-
-    fn push_distribution(&mut self, name: &str, lines: &[LineKind], member: &Member, total: &Distribution) {
-        let Self { text, label_values } = self;
-        let LabelValues { quantiles, bounds } = &label_values[member.policy.id().index()];
-        let Distribution { count, sum, quantiles: values, buckets, .. } = total;
-        let labels = &*member.labels;
-        for line in lines {
-            let name = [name, line.suffix()];
+        let PolicyLabels { quantiles, bounds } = &self.0[member.policy.id().index()];
+        let Distribution { count, sum, quantiles: values, buckets, .. } = &**total;
+        for &line in lines {
             match line {
                 LineKind::Value => {
                     for (quantile, value) in quantiles.iter().zip(values) {
-                        push_line(text, name, labels, Some(("quantile", quantile)), *value);
+                        each(line, Some(("quantile", quantile)), *value);
                     }
                 }
                 LineKind::Buckets => {
                     for (bound, value) in bounds.iter().zip(buckets.iter().chain([count])) {
-                        push_line(text, name, labels, Some(("le", bound)), *value);
+                        each(line, Some(("le", bound)), *value);
                     }
                 }
-                LineKind::Sum => push_line(text, name, labels, None, *sum),
-                LineKind::Count => push_line(text, name, labels, None, *count),
+                LineKind::Sum => each(line, None, *sum),
+                LineKind::Count => each(line, None, *count),
             }
         }
+    }
+}
+
+/// Writes the lines of members.
+pub(super) struct LineWriter {
+    /// The text written so far.
+    pub(super) text: String,
+    label_values: LabelValues,
+}
+
+impl LineWriter {
+    /// Creates a writer. `format` turns quantiles and bounds into text.
+    pub(super) fn new(totals: &Totals, format: impl Fn(f64) -> String + Copy) -> Self {
+        Self { text: String::with_capacity(2 * PIECE), label_values: LabelValues::of(totals, format) }
+    }
+
+    /// Writes the lines of a member that have one of these kinds.
+    pub(super) fn push_member(&mut self, family: &Family, lines: &[LineKind], member: &Member) {
+        let Self { text, label_values } = self;
+        label_values.for_each_line(lines, member, |line, label, value| {
+            push_line(text, [&family.name, line.suffix()], &member.labels, label, value);
+        });
     }
 }
 
@@ -101,7 +140,11 @@ pub(super) fn push_line(
 
 /// Returns the HELP text of a family, with a backslash before each character of `escaped`. Every page has the same
 /// text, because node_exporter refuses two pages that differ.
-pub(super) fn help<'a>(policies: &'a Policies, family: &Family, escaped: &[char]) -> Cow<'a, str> {
+pub(in crate::export::prometheus) fn help<'a>(
+    policies: &'a Policies,
+    family: &Family,
+    escaped: &[char],
+) -> Cow<'a, str> {
     let own = &*policies.get(family.policy.id()).help;
     if own.is_empty() {
         return Cow::Borrowed(help_of_kind(family.kind));

@@ -8,5 +8,8 @@ mod text;
 mod walk;
 
 pub use format::Format;
+pub(super) use lines::{LabelValues, PolicyLabels, help};
+pub(super) use openmetrics::canonical;
 #[cfg(test)]
 pub(super) use protobuf::decoded;
+pub(super) use protobuf::{BucketSpan, NativeMessage, native_message};

@@ -136,7 +136,7 @@ fn is_whole(member: &Member) -> bool {
 
 /// Formats a bound or a quantile as OpenMetrics prescribes: `1.0`, `0.25`, `1e+06`, `1e-05`. So all programs give it
 /// the same label.
-fn canonical(value: f64) -> String {
+pub(in crate::export::prometheus) fn canonical(value: f64) -> String {
     if value == 0.0 || (1e-4..1e6).contains(&value.abs()) {
         return format!("{value:?}");
     }

@@ -86,65 +86,65 @@ pub(super) struct Quantile {
 /// A classic histogram, which has `bucket`, or a native one, which has `zero_threshold`. A native histogram counts in
 /// the fields `_delta`, or in `_count` and `_float`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Histogram {
+pub(in crate::export::prometheus) struct Histogram {
     #[prost(uint64, tag = "1")]
-    pub(super) sample_count: u64,
+    pub(in crate::export::prometheus) sample_count: u64,
     #[prost(double, tag = "4")]
-    pub(super) sample_count_float: f64,
+    pub(in crate::export::prometheus) sample_count_float: f64,
     #[prost(double, tag = "2")]
-    pub(super) sample_sum: f64,
+    pub(in crate::export::prometheus) sample_sum: f64,
     #[prost(message, repeated, tag = "3")]
-    pub(super) bucket: Vec<Bucket>,
+    pub(in crate::export::prometheus) bucket: Vec<Bucket>,
     #[prost(message, optional, tag = "15")]
-    pub(super) created_timestamp: Option<Timestamp>,
+    pub(in crate::export::prometheus) created_timestamp: Option<Timestamp>,
     /// The schema, from -4 to 8. The upper bound of a bucket is 2^(2^-schema) times its lower bound.
     #[prost(sint32, tag = "5")]
-    pub(super) schema: i32,
+    pub(in crate::export::prometheus) schema: i32,
     #[prost(double, tag = "6")]
-    pub(super) zero_threshold: f64,
+    pub(in crate::export::prometheus) zero_threshold: f64,
     #[prost(uint64, tag = "7")]
-    pub(super) zero_count: u64,
+    pub(in crate::export::prometheus) zero_count: u64,
     #[prost(double, tag = "8")]
-    pub(super) zero_count_float: f64,
+    pub(in crate::export::prometheus) zero_count_float: f64,
     #[prost(message, repeated, tag = "9")]
-    pub(super) negative_span: Vec<BucketSpan>,
+    pub(in crate::export::prometheus) negative_span: Vec<BucketSpan>,
     /// The difference between each bucket and the one before it, over all spans. The first difference is to 0.
     #[prost(sint64, repeated, tag = "10")]
-    pub(super) negative_delta: Vec<i64>,
+    pub(in crate::export::prometheus) negative_delta: Vec<i64>,
     #[prost(double, repeated, tag = "11")]
-    pub(super) negative_count: Vec<f64>,
+    pub(in crate::export::prometheus) negative_count: Vec<f64>,
     #[prost(message, repeated, tag = "12")]
-    pub(super) positive_span: Vec<BucketSpan>,
+    pub(in crate::export::prometheus) positive_span: Vec<BucketSpan>,
     #[prost(sint64, repeated, tag = "13")]
-    pub(super) positive_delta: Vec<i64>,
+    pub(in crate::export::prometheus) positive_delta: Vec<i64>,
     #[prost(double, repeated, tag = "14")]
-    pub(super) positive_count: Vec<f64>,
+    pub(in crate::export::prometheus) positive_count: Vec<f64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Bucket {
+pub(in crate::export::prometheus) struct Bucket {
     #[prost(uint64, tag = "1")]
-    pub(super) cumulative_count: u64,
+    pub(in crate::export::prometheus) cumulative_count: u64,
     #[prost(double, tag = "4")]
-    pub(super) cumulative_count_float: f64,
+    pub(in crate::export::prometheus) cumulative_count_float: f64,
     #[prost(double, tag = "2")]
-    pub(super) upper_bound: f64,
+    pub(in crate::export::prometheus) upper_bound: f64,
 }
 
 /// Consecutive buckets of a native histogram.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct BucketSpan {
+pub(in crate::export::prometheus) struct BucketSpan {
     /// The number of buckets between the previous span and this one. For the first span, it is the index of the first
     /// bucket.
     #[prost(sint32, tag = "1")]
-    pub(super) offset: i32,
+    pub(in crate::export::prometheus) offset: i32,
     #[prost(uint32, tag = "2")]
-    pub(super) length: u32,
+    pub(in crate::export::prometheus) length: u32,
 }
 
 /// `google.protobuf.Timestamp`: the time since 1970.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Timestamp {
+pub(in crate::export::prometheus) struct Timestamp {
     #[prost(int64, tag = "1")]
     pub(super) seconds: i64,
     #[prost(int32, tag = "2")]

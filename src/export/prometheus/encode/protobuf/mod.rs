@@ -23,6 +23,7 @@ use self::messages::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary,
     Timestamp,
 };
+pub(in crate::export::prometheus) use self::messages::{BucketSpan, Histogram as NativeMessage};
 use super::lines::{help, quantile};
 use super::walk::Encoder;
 use crate::export::exporter::PIECE;
@@ -149,7 +150,7 @@ impl<'a> MemberMessage<'a> {
                 });
             }
             Total::Distribution(total) => {
-                let Distribution { count, sum, buckets, native, .. } = &**total;
+                let Distribution { count, sum, buckets, .. } = &**total;
                 let Histogram { mut bucket, .. } = histogram.unwrap_or_default();
                 bucket.clear();
                 let bounds = &policies.get(member.policy.id()).statistics.bounds;
@@ -158,22 +159,23 @@ impl<'a> MemberMessage<'a> {
                     cumulative_count_float: unless_whole(weight),
                     upper_bound,
                 }));
-                let counts = match native.as_deref() {
-                    Some(NativeHistogram { schema, zero, positive, negative }) => {
-                        native::histogram(*schema, *zero, positive, negative, *sum)
-                    }
-                    None => Histogram {
-                        sample_count: rounded(*count),
-                        sample_count_float: unless_whole(*count),
-                        sample_sum: *sum,
-                        ..Histogram::default()
-                    },
-                };
+                let counts = native_message(total).unwrap_or_else(|| Histogram {
+                    sample_count: rounded(*count),
+                    sample_count_float: unless_whole(*count),
+                    sample_sum: *sum,
+                    ..Histogram::default()
+                });
                 metric.histogram = Some(Histogram { bucket, created_timestamp: began, ..counts });
             }
         }
         family
     }
+}
+
+/// Returns the native histogram of a distribution, if it has one.
+pub(in crate::export::prometheus) fn native_message(total: &Distribution) -> Option<NativeMessage> {
+    let NativeHistogram { schema, zero, positive, negative } = total.native.as_deref()?;
+    Some(native::histogram(*schema, *zero, positive, negative, total.sum))
 }
 
 /// Replaces the labels of another member by the labels in this text, and reuses their memory.

@@ -1,0 +1,253 @@
+//! Declares the endpoints of push exporters. Each is a table of a list, such as `[[exporters.remote_write]]`.
+//!
+//! `config.toml` has an example of each with the default of every key. A test compares it with this file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{HumanDuration, Written};
+use crate::deliver::{Authentication, HttpOptions};
+use crate::export::{RemoteWriteContent, Version};
+use crate::http::ClientTls;
+use crate::model::Pattern;
+
+/// Declares endpoints that are reached over HTTP. Each has the keys of the connection, and keys of its own with their
+/// defaults.
+macro_rules! http_endpoints {
+    ($($(#[doc = $doc:literal])* $name:ident { $($key:ident: $type:ty = $default:expr;)* })*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(in crate::app) struct $name {
+            pub(in crate::app) name: String,
+            url: String,
+            $(pub(in crate::app) $key: $type,)*
+            timeout: HumanDuration,
+            user: String,
+            password_file: PathBuf,
+            token_file: PathBuf,
+            headers: BTreeMap<String, String>,
+            ca_file: PathBuf,
+            cert_file: PathBuf,
+            key_file: PathBuf,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    name: String::new(),
+                    url: String::new(),
+                    $($key: $default,)*
+                    timeout: HumanDuration::read("30s").expect("it is a duration"),
+                    user: String::new(),
+                    password_file: PathBuf::new(),
+                    token_file: PathBuf::new(),
+                    headers: BTreeMap::new(),
+                    ca_file: PathBuf::new(),
+                    cert_file: PathBuf::new(),
+                    key_file: PathBuf::new(),
+                }
+            }
+        }
+
+        impl HttpEndpoint for $name {
+            fn name(&self) -> &str {
+                &self.name
+            }
+
+            fn connection(&self) -> HttpOptions {
+                let some = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+                let authentication = match (self.user.as_str(), some(&self.token_file)) {
+                    ("", None) => Authentication::None,
+                    ("", Some(token_file)) => Authentication::Bearer { token_file },
+                    (user, _) => {
+                        Authentication::Basic { user: user.to_owned(), password_file: self.password_file.clone() }
+                    }
+                };
+                HttpOptions {
+                    url: self.url.clone(),
+                    timeout: self.timeout.get(),
+                    authentication,
+                    headers: self.headers.clone().into_iter().collect(),
+                    tls: ClientTls {
+                        ca_file: some(&self.ca_file),
+                        certificate: some(&self.cert_file).zip(some(&self.key_file)),
+                    },
+                }
+            }
+
+            fn check(&self) -> Result<(), (&'static str, String)> {
+                let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+                check_name(&self.name).map_err(|problem| ("name", problem))?;
+                check_url(&self.url).map_err(|problem| ("url", problem))?;
+                if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&self.timeout.get().as_millis()) {
+                    return Err(("timeout", format!("{:?} is not between \"100ms\" and \"10m\"", self.timeout)));
+                }
+                if self.user.is_empty() == is_set(&self.password_file) {
+                    return Err(("user", "user and password_file need each other; set both or neither".to_owned()));
+                }
+                if !self.user.is_empty() && is_set(&self.token_file) {
+                    return Err(("token_file", "user is set, too; keep one of them".to_owned()));
+                }
+                if is_set(&self.cert_file) != is_set(&self.key_file) {
+                    return Err(("cert_file", "cert_file and key_file need each other; set both or neither".to_owned()));
+                }
+                Ok(())
+            }
+        }
+    )*};
+}
+
+/// An endpoint that is reached over HTTP.
+pub(in crate::app) trait HttpEndpoint: Serialize {
+    fn name(&self) -> &str;
+
+    /// Returns the options of the connection.
+    fn connection(&self) -> HttpOptions;
+
+    /// Refuses the first key with a wrong value. Returns its name and the problem.
+    fn check(&self) -> Result<(), (&'static str, String)>;
+
+    /// Returns the settings as text, to see whether a reload changes them.
+    fn written(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+const MIN_TIMEOUT: u128 = 100;
+const MAX_TIMEOUT: u128 = 600_000;
+
+http_endpoints! {
+    /// A server that takes Prometheus' remote write.
+    RemoteWriteEndpoint {
+        protocol: RemoteWriteProtocol = RemoteWriteProtocol::Auto;
+        native_histograms: bool = true;
+        families: Vec<String> = Vec::new();
+        labels: BTreeMap<String, String> = BTreeMap::new();
+    }
+}
+
+/// The version of remote write that an endpoint gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::app) enum RemoteWriteProtocol {
+    /// 2.0 if the server says that it has stored what it got, and 1.0 otherwise.
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "1.0")]
+    V1,
+}
+
+impl RemoteWriteEndpoint {
+    /// Returns what the endpoint gets. `host` is the value of the label `instance`, unless the configuration sets it.
+    pub(in crate::app) fn content(&self, host: &str) -> RemoteWriteContent {
+        let mut labels = self.labels.clone();
+        labels.entry("instance".to_owned()).or_insert_with(|| host.to_owned());
+        labels.retain(|_, value| !value.is_empty());
+        RemoteWriteContent {
+            version: match self.protocol {
+                RemoteWriteProtocol::Auto => Version::V2,
+                RemoteWriteProtocol::V1 => Version::V1,
+            },
+            native: self.native_histograms,
+            labels: labels.into_iter().collect(),
+            families: self.families.iter().map(|pattern| Pattern::new(pattern)).collect(),
+        }
+    }
+}
+
+/// Refuses endpoints with wrong settings, and two endpoints of one name.
+#[expect(clippy::ptr_arg, reason = "a check takes a reference to the type of its field")]
+pub(super) fn http_endpoints<E: HttpEndpoint>(endpoints: &Vec<E>) -> Result<(), String> {
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let name = endpoint.name();
+        endpoint
+            .check()
+            .map_err(|(key, problem)| format!("{key} of endpoint {} ({name:?}): {problem}", index + 1))?;
+        if endpoints[..index].iter().any(|other| other.name() == name) {
+            return Err(format!("the name {name:?} appears twice; give each endpoint a name of its own"));
+        }
+    }
+    Ok(())
+}
+
+/// The longest name of an endpoint in bytes.
+const LONGEST_NAME: usize = 64;
+
+/// Refuses names that cannot be a part of a file's name.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(is_legal) {
+        return Ok(());
+    }
+    Err(format!("{name:?} is not 1 to {LONGEST_NAME} letters, digits, \"-\" and \"_\""))
+}
+
+fn check_url(url: &str) -> Result<(), String> {
+    let is_http = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+    let parsed = url.parse::<ureq::http::Uri>();
+    match parsed {
+        Ok(uri) if is_http && uri.host().is_some_and(|host| !host.is_empty()) => {
+            if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+                return Err("has a password; use user and password_file, so that no log shows it".to_owned());
+            }
+            Ok(())
+        }
+        _ => Err(format!("{url:?} is no URL; write it like \"https://mimir.example.com/api/v1/push\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sections::DEFAULTS;
+    use super::*;
+
+    /// Returns the example of an endpoint in `config.toml`, without the marks of comments.
+    fn example(heading: &str) -> String {
+        let lines = DEFAULTS.lines().skip_while(|line| *line != format!("# {heading}"));
+        let example = lines.skip(1).map_while(|line| line.strip_prefix("# "));
+        example.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_shipped_file_shows_every_key_of_an_endpoint_with_its_default() {
+        let shown: RemoteWriteEndpoint = toml::from_str(&example("[[exporters.remote_write]]")).unwrap();
+        let blank = |endpoint: RemoteWriteEndpoint| RemoteWriteEndpoint {
+            name: String::new(),
+            url: String::new(),
+            ..endpoint
+        };
+        shown.check().unwrap();
+        assert_eq!(blank(shown), RemoteWriteEndpoint::default());
+        let keys: toml::Table = toml::from_str(&example("[[exporters.remote_write]]")).unwrap();
+        let all: toml::Table =
+            toml::from_str(&toml::to_string(&RemoteWriteEndpoint::default()).unwrap()).unwrap();
+        assert_eq!(keys.keys().collect::<Vec<_>>(), all.keys().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn endpoints_that_cannot_work_are_refused_with_the_key() {
+        let good = r#"name = "a"
+url = "https://host/write""#;
+        let cases = [
+            ("name = \"\"\nurl = \"http://h\"", "name"),
+            ("name = \"a/b\"\nurl = \"http://h\"", "name"),
+            ("name = \"a\"", "url"),
+            ("name = \"a\"\nurl = \"host:9090\"", "url"),
+            ("name = \"a\"\nurl = \"http://u:p@host\"", "url"),
+            (&format!("{good}\nuser = \"u\""), "user"),
+            (&format!("{good}\npassword_file = \"/p\""), "user"),
+            (&format!("{good}\nuser = \"u\"\npassword_file = \"/p\"\ntoken_file = \"/t\""), "token_file"),
+            (&format!("{good}\nkey_file = \"/k\""), "cert_file"),
+            (&format!("{good}\ntimeout = \"1ms\""), "timeout"),
+        ];
+        for (text, key) in cases {
+            let endpoint: RemoteWriteEndpoint = toml::from_str(text).unwrap();
+            assert_eq!(endpoint.check().unwrap_err().0, key, "{text}");
+        }
+        let endpoint: RemoteWriteEndpoint = toml::from_str(good).unwrap();
+        assert_eq!(http_endpoints(&vec![endpoint.clone()]), Ok(()));
+        assert!(http_endpoints(&vec![endpoint.clone(), endpoint]).unwrap_err().contains("appears twice"));
+    }
+}
