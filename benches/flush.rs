@@ -79,7 +79,7 @@ fn render(criterion: &mut Criterion) {
             });
         }
         for version in [Version::V1, Version::V2] {
-            let content = RemoteWriteContent { version, ..RemoteWriteContent::default() };
+            let content = RemoteWriteContent::all(version);
             let mut bytes = 0;
             group.bench_function(format!("remote_write_{version:?}/{name}").to_lowercase(), |bencher| {
                 bencher.iter(|| {

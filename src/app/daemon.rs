@@ -31,7 +31,7 @@ use crate::app::terminal::Terminal;
 use crate::deliver;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
-    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, ReloadRequest,
+    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, Otlp, ReloadRequest,
     RemoteWrite, Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
@@ -598,7 +598,7 @@ impl Exporters {
         if console.enabled {
             let is_only = !textfile.enabled
                 && !config.exporters.prometheus.start_http_server
-                && config.exporters.remote_write.is_empty();
+                && !config.exporters.has_endpoints();
             self.add(
                 saved,
                 Console::new(console.format, console.path.clone())
@@ -624,11 +624,7 @@ impl Exporters {
             self.add(saved, admin)?;
         }
         self.push.change(config)?;
-        if !config.exporters.remote_write.is_empty() {
-            let mut totals = Totals::new(naming).counted_in(&self.memory);
-            saved.restoring.continue_totals("remote_write", &mut totals);
-            self.add(saved, RemoteWrite::new(totals, self.push.remote_write.clone()))?;
-        }
+        self.start_push(config, Some(saved))?;
         let Some((serving, held)) = serving else { return Ok(None) };
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
         let mut totals = Totals::new(naming)
@@ -646,10 +642,26 @@ impl Exporters {
     /// Changes the endpoints of push exporters at a reload, and starts an exporter that gets its first endpoint.
     fn change(&mut self, config: &Config) -> Result<(), Failure> {
         self.push.change(config)?;
-        let is_running = self.handles.iter().any(|handle| handle.name() == "remote_write");
-        if !config.exporters.remote_write.is_empty() && !is_running {
-            let totals = Totals::new(config.exporters.prometheus.naming).counted_in(&self.memory);
-            self.run(RemoteWrite::new(totals, self.push.remote_write.clone()), None)?;
+        self.start_push(config, None)?;
+        Ok(())
+    }
+
+    /// Starts the push exporters that have endpoints and do not run yet. They continue with the state of an earlier process, if
+    /// there is one.
+    fn start_push(&mut self, config: &Config, mut saved: Option<&mut ExporterState<'_>>) -> io::Result<()> {
+        let is_running =
+            |exporters: &Self, name| exporters.handles.iter().any(|handle| handle.name() == name);
+        if !config.exporters.remote_write.is_empty() && !is_running(self, "remote_write") {
+            let mut totals = Totals::new(config.exporters.prometheus.naming).counted_in(&self.memory);
+            let mut state = None;
+            if let Some(saved) = &mut saved {
+                saved.restoring.continue_totals("remote_write", &mut totals);
+                state = saved.keeper.as_mut().map(|keeper| keeper.add_owner("remote_write"));
+            }
+            self.run(RemoteWrite::new(totals, self.push.remote_write.clone()), state)?;
+        }
+        if !config.exporters.otlp.is_empty() && !is_running(self, "otlp") {
+            self.run(Otlp::new(self.push.otlp.clone()), None)?;
         }
         Ok(())
     }

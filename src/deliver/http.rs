@@ -49,8 +49,8 @@ pub(crate) struct HttpClient {
 pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// The beginning of its text, in one visible line.
-    pub(crate) text: String,
+    /// The beginning of its body.
+    pub(crate) body: Vec<u8>,
 }
 
 impl HttpClient {
@@ -144,13 +144,12 @@ impl HttpClient {
 
 impl HttpAnswer {
     fn read(mut response: Response<Body>) -> Self {
-        let mut bytes = Vec::new();
+        let mut body = Vec::new();
         // A longer answer, or one that breaks off, still has a status. The connection is closed then.
         let reader = response.body_mut().as_reader();
-        _ = std::io::Read::read_to_end(&mut std::io::Read::take(reader, LONGEST_ANSWER), &mut bytes);
-        let text = shortened(String::from_utf8_lossy(&bytes).trim());
+        _ = std::io::Read::read_to_end(&mut std::io::Read::take(reader, LONGEST_ANSWER), &mut body);
         let (parts, _) = response.into_parts();
-        Self { status: parts.status.as_u16(), headers: parts.headers, text }
+        Self { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
     /// Returns what the answer means for the points of the request. A server that has problems, or too much to do, may take
@@ -160,7 +159,8 @@ impl HttpAnswer {
     ///
     /// Fails if the request must be sent again.
     pub(crate) fn outcome(&self, points: u64) -> Result<Receipt, Failure> {
-        let Self { status, headers, text } = self;
+        let Self { status, headers, body } = self;
+        let text = shortened(String::from_utf8_lossy(body).trim());
         let said =
             || if text.is_empty() { format!("status {status}") } else { format!("status {status}: {text}") };
         match status {

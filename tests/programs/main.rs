@@ -12,6 +12,7 @@ mod demo;
 mod endpoint;
 mod grafana;
 mod live_page;
+mod otlp;
 mod queries;
 mod remote_write;
 mod restarts;

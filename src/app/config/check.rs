@@ -75,8 +75,8 @@ fn check_mapping(mapping: &MappingSection) -> Result<Mapping, Problem> {
 }
 
 fn check_exporters(exporters: &ExportersSection) -> Result<(), Problem> {
-    let ExportersSection { console, prometheus, textfile, remote_write } = exporters;
-    if console.enabled || prometheus.start_http_server || textfile.enabled || !remote_write.is_empty() {
+    let ExportersSection { console, prometheus, textfile, .. } = exporters;
+    if console.enabled || prometheus.start_http_server || textfile.enabled || exporters.has_endpoints() {
         return Ok(());
     }
     let text = "every exporter is turned off; set this one, or another, to true";

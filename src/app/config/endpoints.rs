@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{HumanDuration, Written};
 use crate::deliver::{Authentication, HttpOptions};
-use crate::export::{RemoteWriteContent, Version};
+use crate::export::{OtlpContent, RemoteWriteContent, Temporality, Version};
 use crate::http::ClientTls;
 use crate::model::Pattern;
 
@@ -129,6 +129,39 @@ http_endpoints! {
     }
 }
 
+http_endpoints! {
+    /// An OpenTelemetry collector.
+    OtlpEndpoint {
+        temporality: Temporality = Temporality::Delta;
+        names: Vec<String> = Vec::new();
+        resource: BTreeMap<String, String> = BTreeMap::new();
+    }
+}
+
+impl OtlpEndpoint {
+    /// Returns what the endpoint gets. `host` is the attribute `host.name` of the resource, unless the configuration sets it.
+    pub(in crate::app) fn content(&self, host: &str) -> OtlpContent {
+        let mut resource = self.resource.clone();
+        for (key, value) in [("host.name", host), ("service.name", "tallyd")] {
+            resource.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        resource.retain(|_, value| !value.is_empty());
+        OtlpContent {
+            temporality: self.temporality,
+            resource: resource.into_iter().collect(),
+            names: self.names.iter().map(|pattern| Pattern::new(pattern)).collect(),
+        }
+    }
+
+    /// Returns the connection for metrics, and the one for log records.
+    pub(in crate::app) fn connections(&self) -> [HttpOptions; 2] {
+        let HttpOptions { url, .. } = self.connection();
+        let base = url.trim_end_matches('/').trim_end_matches("/v1/metrics");
+        ["metrics", "logs"]
+            .map(|signal| HttpOptions { url: format!("{base}/v1/{signal}"), ..self.connection() })
+    }
+}
+
 /// The version of remote write that an endpoint gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::app) enum RemoteWriteProtocol {
@@ -200,6 +233,8 @@ fn check_url(url: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::DeserializeOwned;
+
     use super::super::sections::DEFAULTS;
     use super::*;
 
@@ -210,20 +245,32 @@ mod tests {
         example.collect::<Vec<_>>().join("\n")
     }
 
+    /// Checks that the example in `config.toml` has each key of an endpoint, with its default.
+    fn assert_shown<E: HttpEndpoint + Default + DeserializeOwned>(heading: &str) {
+        let table =
+            |endpoint: &E| toml::from_str::<toml::Table>(&toml::to_string(endpoint).unwrap()).unwrap();
+        let mut shown: toml::Table = toml::from_str(&example(heading)).unwrap();
+        let endpoint: E = toml::from_str(&example(heading)).unwrap();
+        endpoint.check().unwrap();
+        for key in ["name", "url"] {
+            assert_ne!(shown.insert(key.to_owned(), String::new().into()), None, "{heading}");
+        }
+        assert_eq!(shown, table(&E::default()), "{heading}");
+    }
+
     #[test]
     fn the_shipped_file_shows_every_key_of_an_endpoint_with_its_default() {
-        let shown: RemoteWriteEndpoint = toml::from_str(&example("[[exporters.remote_write]]")).unwrap();
-        let blank = |endpoint: RemoteWriteEndpoint| RemoteWriteEndpoint {
-            name: String::new(),
-            url: String::new(),
-            ..endpoint
-        };
-        shown.check().unwrap();
-        assert_eq!(blank(shown), RemoteWriteEndpoint::default());
-        let keys: toml::Table = toml::from_str(&example("[[exporters.remote_write]]")).unwrap();
-        let all: toml::Table =
-            toml::from_str(&toml::to_string(&RemoteWriteEndpoint::default()).unwrap()).unwrap();
-        assert_eq!(keys.keys().collect::<Vec<_>>(), all.keys().collect::<Vec<_>>());
+        assert_shown::<RemoteWriteEndpoint>("[[exporters.remote_write]]");
+        assert_shown::<OtlpEndpoint>("[[exporters.otlp]]");
+    }
+
+    #[test]
+    fn a_collector_has_a_path_for_each_signal() {
+        for url in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/metrics"] {
+            let endpoint: OtlpEndpoint = toml::from_str(&format!("name = \"a\"\nurl = \"{url}\"")).unwrap();
+            let urls = endpoint.connections().map(|connection| connection.url);
+            assert_eq!(urls, ["http://c:4318/v1/metrics", "http://c:4318/v1/logs"]);
+        }
     }
 
     #[test]

@@ -167,9 +167,9 @@ impl Config {
     pub(in crate::app) fn reloadable_settings(&self, mut mapping: Mapping) -> ReloadableSettings {
         let mut policies =
             mapping.build_policies(&self.default_policy(), &self.exporters.prometheus.histogram_options());
-        let ExportersSection { prometheus, textfile, remote_write, .. } = &self.exporters;
-        if !prometheus.start_http_server && !textfile.enabled && remote_write.is_empty() {
-            // Only the endpoint, the text file and remote write show buckets, and all are disabled.
+        let ExportersSection { prometheus, textfile, .. } = &self.exporters;
+        if !prometheus.start_http_server && !textfile.enabled && !self.exporters.has_endpoints() {
+            // Only the endpoint, the text file and servers get buckets, and there are none of them.
             for Policy { statistics, .. } in &mut policies {
                 statistics.bounds.clear();
                 statistics.native = None;

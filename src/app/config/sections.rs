@@ -10,7 +10,7 @@ use super::bounds::{
     addresses, console_path, histogram_bounds, memory_max, native_bucket_factor, optional_socket_path,
     own_tags, percentiles, socket_path, textfile_path,
 };
-use super::endpoints::{RemoteWriteEndpoint, http_endpoints};
+use super::endpoints::{OtlpEndpoint, RemoteWriteEndpoint, http_endpoints};
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
@@ -140,6 +140,7 @@ sections! {
     }
     pub(in crate::app) ExportersSection {
         #[reload] remote_write: Vec<RemoteWriteEndpoint>, http_endpoints;
+        #[reload] otlp: Vec<OtlpEndpoint>, http_endpoints;
         console: ConsoleSection;
         prometheus: PrometheusSection;
         textfile: TextfileSection;
@@ -237,6 +238,13 @@ impl MappingSection {
     /// Returns the rules in `mapping.mappings`.
     pub(super) fn own_rules(&self) -> Result<Mapping, MappingError> {
         Mapping::new(&self.defaults, self.mappings.iter().map(|rule| (None, rule)))
+    }
+}
+
+impl ExportersSection {
+    /// Returns true if tallyd pushes to a server.
+    pub(in crate::app) fn has_endpoints(&self) -> bool {
+        !self.remote_write.is_empty() || !self.otlp.is_empty()
     }
 }
 

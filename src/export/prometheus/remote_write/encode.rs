@@ -43,9 +43,11 @@ pub struct RemoteWriteContent {
     pub(crate) families: Vec<Pattern>,
 }
 
-impl Default for RemoteWriteContent {
-    fn default() -> Self {
-        Self { version: Version::V2, native: true, labels: Vec::new(), families: Vec::new() }
+impl RemoteWriteContent {
+    /// Returns the content of an endpoint that gets everything.
+    #[must_use]
+    pub fn all(version: Version) -> Self {
+        Self { version, native: true, labels: Vec::new(), families: Vec::new() }
     }
 }
 
@@ -466,7 +468,7 @@ mod tests {
     };
 
     fn content(version: Version) -> RemoteWriteContent {
-        RemoteWriteContent { version, ..RemoteWriteContent::default() }
+        RemoteWriteContent::all(version)
     }
 
     fn requests(totals: &Totals, content: &RemoteWriteContent) -> Vec<Batch> {
