@@ -113,6 +113,21 @@ fn a_secured_endpoint_needs_the_authority_and_the_password() {
     }
 }
 
+/// The system connects 0.0.0.0 to itself, but it is no loopback address.
+#[test]
+fn a_password_that_others_can_read_causes_a_warning() {
+    let server = documented();
+    let [this, other] = [server.url(), server.url().replace("127.0.0.1", "0.0.0.0")];
+    let warning = "tallyd: warning: the password travels unencrypted; use https:// in --url\n";
+    let user = &["--user", "ann"][..];
+    for (url, user, expected) in [(&other, user, warning), (&this, user, ""), (&other, &[], "")] {
+        let mut command = asking(url, &["series", "--tags", "page.views"]);
+        let output = command.args(user).env("TALLYD_PASSWORD", "secret").output().unwrap();
+        assert!(output.status.success() && stdout(&output).starts_with("page.views: 900 series"));
+        assert_eq!(stderr(&output), expected, "{url} {user:?}");
+    }
+}
+
 /// A server with the documented answers.
 fn documented() -> FakeServer {
     FakeServer::start(|request, connection| {

@@ -272,6 +272,19 @@ fn without_a_tallyd_it_fails_at_once() {
     terminal.assert_restored(1);
 }
 
+/// The system connects 0.0.0.0 to itself, but it is no loopback address.
+#[test]
+#[ignore = "needs tmux; run make test"]
+fn a_password_that_others_can_read_causes_a_warning_on_the_screen() {
+    let server = Server::start();
+    let terminal = Terminal::open(80, 24);
+    let command = server.command().replace("127.0.0.1", "0.0.0.0");
+    terminal.type_line(&format!("TALLYD_PASSWORD=secret {command} --user ann"));
+    terminal.wait_for("warning: the password travels unencrypted; use https:// in --url");
+    terminal.press("q");
+    terminal.assert_restored(0);
+}
+
 #[test]
 #[ignore = "needs tmux; run make test"]
 fn a_small_terminal_shows_what_fits_and_may_be_resized() {

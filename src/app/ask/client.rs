@@ -83,6 +83,12 @@ impl Client {
         &self.url
     }
 
+    /// Returns a warning if others can read the password on its way.
+    pub(super) fn warning(&self) -> Option<&'static str> {
+        let is_at_risk = self.authorization.is_some() && self.url.is_readable_by_others();
+        is_at_risk.then_some("the password travels unencrypted; use https:// in --url")
+    }
+
     /// Asks for the answer at a path of the API, such as `series`.
     pub(super) fn get<T: DeserializeOwned>(
         &self,

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use client::Client;
 use error::AskError;
+use options::ServerOptions;
 
 /// Runs a command, and returns the exit code: 1 if it fails.
 pub(super) fn run(command: &AskCommand) -> ExitCode {
@@ -39,20 +40,28 @@ pub(super) fn run(command: &AskCommand) -> ExitCode {
 fn ask(command: &AskCommand) -> Result<(), AskError> {
     let output = &mut io::stdout();
     match command {
+        // The screen shows the warning, because it covers what is printed before.
         AskCommand::Top { server } => top::run(&Client::new(server)?),
-        AskCommand::Tail { find, server } => tail::print_results(&Client::new(server)?, find, output),
+        AskCommand::Tail { find, server } => tail::print_results(&connect(server)?, find, output),
         AskCommand::Series { find, tags: None, server } => {
-            series::print_series(&Client::new(server)?, find, output)
+            series::print_series(&connect(server)?, find, output)
         }
         AskCommand::Series { find, tags: Some(name), server } => {
-            series::print_tags(&Client::new(server)?, name, find.json, output)
+            series::print_tags(&connect(server)?, name, find.json, output)
         }
-        AskCommand::Rejected { json, server } => {
-            rejected::print_rejected(&Client::new(server)?, *json, output)
-        }
-        AskCommand::Talkers { json, server } => talkers::print_talkers(&Client::new(server)?, *json, output),
+        AskCommand::Rejected { json, server } => rejected::print_rejected(&connect(server)?, *json, output),
+        AskCommand::Talkers { json, server } => talkers::print_talkers(&connect(server)?, *json, output),
         AskCommand::Delete { pattern, series_type, yes, server } => {
-            delete::delete(&Client::new(server)?, pattern, series_type.as_deref(), *yes, output)
+            delete::delete(&connect(server)?, pattern, series_type.as_deref(), *yes, output)
         }
     }
+}
+
+/// Creates a client, and prints its warning.
+fn connect(server: &ServerOptions) -> Result<Client, AskError> {
+    let client = Client::new(server)?;
+    if let Some(warning) = client.warning() {
+        eprintln!("tallyd: warning: {warning}");
+    }
+    Ok(client)
 }

@@ -1,6 +1,7 @@
 //! Declares the commands that ask a running tallyd, and the options that say where it is and who asks.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -133,6 +134,13 @@ impl ServerUrl {
         matches!(self, ServerUrl::Http(url) if url.starts_with("https:"))
     }
 
+    /// Returns true if a network can read what is sent: without TLS, to a host that is not certainly this machine.
+    pub(super) fn is_readable_by_others(&self) -> bool {
+        let ServerUrl::Http(url) = self else { return false };
+        let uri = url.parse::<Uri>().ok().filter(|_| !self.has_tls());
+        uri.is_some_and(|uri| !is_loopback(uri.host().unwrap_or_default()))
+    }
+
     /// Returns the path of the Unix socket, if it is one.
     pub(super) fn socket(&self) -> Option<&Path> {
         match self {
@@ -140,6 +148,15 @@ impl ServerUrl {
             ServerUrl::Unix(path) => Some(path),
         }
     }
+}
+
+/// Returns true if a host of a URL is this machine by definition. An IPv6 address is in brackets.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or_else(
+        |_| host.eq_ignore_ascii_case("localhost"),
+        |address| address.to_canonical().is_loopback(),
+    )
 }
 
 impl fmt::Display for ServerUrl {
@@ -211,6 +228,24 @@ mod tests {
                 refused.contains(problem) && refused.contains("https://HOST:PORT or unix:PATH"),
                 "{url}: {refused}"
             );
+        }
+    }
+    #[test]
+    fn others_can_read_what_is_sent_without_tls_to_another_machine() {
+        for (url, expected) in [
+            ("http://127.0.0.1:9102", false),
+            ("http://127.8.9.10", false),
+            ("http://[::1]:9102", false),
+            ("http://[::ffff:127.0.0.1]:9102", false),
+            ("http://LocalHost:9102/tallyd", false),
+            ("unix:/run/tallyd/http.socket", false),
+            ("https://example.com", false),
+            ("http://example.com", true),
+            ("http://localhost.example.com", true),
+            ("http://192.0.2.1:9102", true),
+            ("http://[2001:db8::1]:9102", true),
+        ] {
+            assert_eq!(url.parse::<ServerUrl>().unwrap().is_readable_by_others(), expected, "{url}");
         }
     }
 }

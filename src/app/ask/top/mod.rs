@@ -33,7 +33,7 @@ pub(super) fn run(client: &Client) -> Result<(), AskError> {
         let problem = "top needs a terminal; for scripts, there are `tallyd tail`, `tallyd series` and `tallyd talkers`";
         return Err(AskError::Options(problem.to_owned()));
     }
-    let mut top = Top::new(client.url().to_string(), feed::answers(client)?);
+    let mut top = Top::new(client.url().to_string(), client.warning(), feed::answers(client)?);
     let signals: SigSet = ENDING.into_iter().collect();
     // Threads inherit this, so that only the one that waits for signals gets them.
     signals.thread_block().map_err(io::Error::from)?;

@@ -47,5 +47,5 @@ pub(super) fn answers() -> Answers {
 
 /// Returns the state at the start.
 pub(super) fn top() -> Top {
-    Top::new("http://127.0.0.1:9102".to_owned(), answers())
+    Top::new("http://127.0.0.1:9102".to_owned(), None, answers())
 }

@@ -32,11 +32,14 @@ const KEYS: [(&str, &str); 9] = [
 
 /// Draws the whole screen.
 pub(super) fn draw(top: &Top, frame: &mut Frame<'_>) {
-    let lines = [1, 1, 1].map(Constraint::Length);
-    let [title, numbers, views, body, keys] =
-        Layout::vertical([lines[0], lines[1], lines[2], Constraint::Fill(1), Constraint::Length(1)])
-            .areas(frame.area());
+    let [one, fill] = [Constraint::Length(1), Constraint::Fill(1)];
+    let if_warning = Constraint::Length(u16::from(top.warning.is_some()));
+    let [title, warning, numbers, views, body, keys] =
+        Layout::vertical([one, if_warning, one, one, fill, one]).areas(frame.area());
     frame.render_widget(title_line(top), title);
+    if let Some(text) = top.warning {
+        frame.render_widget(Line::from(format!("warning: {text}")).red(), warning);
+    }
     frame.render_widget(numbers_line(top), numbers);
     frame.render_widget(views_line(top), views);
     draw_rows(top, frame, body);
@@ -232,6 +235,15 @@ mod tests {
                 assert!(line.starts_with(row), "{key}: {lines:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_warning_is_below_the_title() {
+        let mut top = sample::top();
+        top.warning = Some("the password travels unencrypted");
+        let lines = drawn(&top, 80, 10);
+        assert_eq!(lines[1], "warning: the password travels unencrypted");
+        assert!(lines[2].starts_with("50k lines/s") && lines[9].starts_with("q quit"), "{lines:?}");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) enum Mode {
 pub(super) struct Top {
     /// The endpoint.
     pub(super) url: String,
+    /// What is wrong with the connection although it works.
+    pub(super) warning: Option<&'static str>,
     pub(super) answers: Answers,
     /// The reason, while the connection is lost.
     pub(super) lost: Option<String>,
@@ -54,9 +56,10 @@ pub(super) struct Top {
 
 impl Top {
     /// Creates the state at the start: the first view, without a filter.
-    pub(super) fn new(url: String, answers: Answers) -> Self {
+    pub(super) fn new(url: String, warning: Option<&'static str>, answers: Answers) -> Self {
         Self {
             url,
+            warning,
             answers,
             lost: None,
             mode: Mode::Browse,
