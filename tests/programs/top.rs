@@ -96,7 +96,7 @@ const TALKERS: &str = r#"{"time": "2026-12-01T01:02:10Z", "seconds": 10.0, "samp
     "senders": [{"sender": {"address": "10.0.0.7"}, "listener": "udp", "lines": 5000.0, "error": 300.0}]}"#;
 
 const REJECTED: &str = r#"{"lines": [{"time": "2026-12-01T01:02:10Z", "reason": "bad_value", "line": "page.views:one|c",
-    "length": 16, "begin": 0, "column": 12, "listener": "udp", "sender": {"address": "127.0.0.1:52037"}}], "quarantined": []}"#;
+    "length": 16, "begin": 0, "column": 12, "caret": 11, "listener": "udp", "sender": {"address": "127.0.0.1:52037"}}], "quarantined": []}"#;
 
 /// A server with the documented answers, which the test stops and starts again.
 struct Server {
@@ -198,6 +198,11 @@ fn keys_show_views_filter_rows_and_quit() {
         terminal.press(key);
         terminal.wait_for(text);
     }
+    terminal.press("3");
+    terminal.wait_for("page.views:one|c");
+    let screen = terminal.screen();
+    let caret = screen.lines().skip_while(|line| !line.contains("page.views:one|c")).nth(1).unwrap();
+    assert!(caret.trim() == "^", "{screen}");
     terminal.press("1");
     terminal.wait_for("disk");
     terminal.press("/");

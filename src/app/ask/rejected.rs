@@ -27,17 +27,22 @@ pub(super) fn print_rejected(client: &Client, json: bool, output: &mut impl Writ
 
 /// Returns the lines that describe a rejected line. A caret marks the offending character.
 fn described(rejected: &RejectedLine) -> String {
-    let RejectedLine { time, reason, listener, sender, line, length, begin, .. } = rejected;
+    let RejectedLine { time, reason, listener, sender, line, length, .. } = rejected;
     let sender = Sender::shown(sender.as_ref());
     let title = format!("{}  {}  {}  from {sender}", visible(time), visible(reason), visible(listener));
     if line.is_empty() {
         return format!("{title}\n  a line of {length} bytes\n");
     }
-    let before = if *begin > 0 { "…" } else { "" };
-    let caret = marked_column(rejected).map_or_else(String::new, |column| {
-        format!("  {:>width$}\n", "^", width = before.chars().count() + column + 1)
-    });
-    format!("{title}\n  {before}{}\n{caret}", visible(line))
+    let (text, marked) = shown(rejected);
+    let caret = marked.map_or_else(String::new, |column| format!("  {:>width$}\n", "^", width = column + 1));
+    format!("{title}\n  {text}\n{caret}")
+}
+
+/// Returns a line as the terminal shows it, and the number of characters before the offending one, if it is in the shown part.
+pub(super) fn shown(rejected: &RejectedLine) -> (String, Option<usize>) {
+    let before = if rejected.begin > 0 { "…" } else { "" };
+    let marked = marked_column(rejected).map(|column| before.chars().count() + column);
+    (format!("{before}{}", visible(&rejected.line)), marked)
 }
 
 /// Returns the number of characters before the offending one as the terminal shows them, if it is in the shown part.

@@ -32,22 +32,34 @@ pub(super) struct Cell {
     shown: String,
     /// The number that sorts the cell.
     value: Option<f64>,
+    /// The number of characters before the one to mark.
+    marked: Option<usize>,
 }
 
 impl Cell {
     /// Returns a cell with a text, whose hidden characters are escaped.
     pub(super) fn text(text: &str) -> Self {
-        Self { shown: visible(text).into_owned(), value: None }
+        Self { shown: visible(text).into_owned(), value: None, marked: None }
     }
 
     /// Returns a cell with a number, and a function that writes it.
     pub(super) fn number(value: f64, write: impl Fn(f64) -> String) -> Self {
-        Self { shown: write(value), value: Some(value) }
+        Self { shown: write(value), value: Some(value), marked: None }
     }
 
     /// Returns a cell with a number, or with a dash if the number is unknown.
     pub(super) fn known(value: Option<f64>, write: impl Fn(f64) -> String) -> Self {
-        value.map_or_else(|| Self { shown: "-".to_owned(), value: None }, |value| Self::number(value, write))
+        value.map_or_else(|| Self::text("-"), |value| Self::number(value, write))
+    }
+
+    /// Marks the character that comes after so many others.
+    pub(super) fn with_mark(self, marked: Option<usize>) -> Self {
+        Self { marked, ..self }
+    }
+
+    /// Returns the number of characters before the one to mark.
+    pub(super) fn marked(&self) -> Option<usize> {
+        self.marked
     }
 
     /// Returns the text, without hidden characters.

@@ -32,7 +32,7 @@ const TALKERS: &str = r#"{
 
 const REJECTED: &str = r#"{
   "lines": [{"time": "2026-12-01T01:02:10Z", "reason": "bad_value", "line": "page.views:one|c", "length": 16, "begin": 0,
-             "column": 12, "listener": "udp", "sender": {"address": "127.0.0.1:52037"}}],
+             "column": 12, "caret": 11, "listener": "udp", "sender": {"address": "127.0.0.1:52037"}}],
   "quarantined": []
 }"#;
 

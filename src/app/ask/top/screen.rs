@@ -18,6 +18,9 @@ const NARROWEST: usize = 16;
 /// The widest that the other columns of texts get.
 const WIDEST: usize = 24;
 
+/// The lowest height at which rows have carets: that of the titles, a row and its caret.
+const MARKED: u16 = 3;
+
 const KEYS: [(&str, &str); 9] = [
     ("1-5, Tab", "show another view"),
     ("s", "sort by the next column"),
@@ -123,11 +126,18 @@ fn draw_rows(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         let title = if index == sorted { format!("{title}{arrow}") } else { (*title).to_owned() };
         aligned(title, *is_number)
     });
+    let has_room = area.height >= MARKED;
     let rows = table.rows.iter().skip(top.offset).map(|row| {
-        let cells = row.iter().zip(&table.columns);
-        Row::new(
-            cells.map(|(cell, column)| aligned(cell.shown().to_owned(), column.is_number)).take(widths.len()),
-        )
+        let cells = row.iter().zip(&table.columns).zip(&widths).map(|((cell, column), width)| {
+            let marked = cell.marked().filter(|_| has_room);
+            marked.map_or_else(
+                || aligned(cell.shown().to_owned(), column.is_number),
+                |marked| with_caret(cell.shown(), marked, *width),
+            )
+        });
+        let cells: Vec<_> = cells.collect();
+        let height = cells.iter().map(Text::height).max().unwrap_or(1);
+        Row::new(cells).height(height as u16)
     });
     let header = Row::new(titles.take(widths.len())).style(Style::new().add_modifier(Modifier::UNDERLINED));
     let constraints = widths.iter().map(|width| Constraint::Length(*width as u16));
@@ -137,6 +147,18 @@ fn draw_rows(top: &Top, frame: &mut Frame<'_>, area: Rect) {
 fn aligned(text: String, is_number: bool) -> Text<'static> {
     let text = Text::from(text);
     if is_number { text.right_aligned() } else { text }
+}
+
+/// Returns a text with a caret below a character. Of a text that is too wide, it shows the part around the character.
+fn with_caret(text: &str, marked: usize, width: usize) -> Text<'static> {
+    let skipped = if marked < width { 0 } else { marked - width / 2 };
+    let before = if skipped > 0 { "…" } else { "" };
+    let rest: String = text.chars().skip(skipped + before.chars().count()).collect();
+    let shown = format!("{before}{rest}");
+    let beside: String = shown.chars().take(marked - skipped).collect();
+    // A character can be two columns wide.
+    let caret = " ".repeat(Span::from(beside).width()) + "^";
+    Text::from(vec![Line::from(shown), Line::from(caret)])
 }
 
 /// Returns the widths of the columns that fit side by side, with two spaces between them. Columns of texts are at most
@@ -235,6 +257,28 @@ mod tests {
                 assert!(line.starts_with(row), "{key}: {lines:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_caret_is_below_the_offending_character_of_a_rejected_line() {
+        let mut top = sample::top();
+        press(&mut top, "3");
+        let line = "01:02:10Z  bad_value  127.0.0.1:52037  udp           12  page.views:one|c";
+        let caret = format!("{}^", " ".repeat(line.find("one").unwrap()));
+        assert_eq!(drawn(&top, 80, 24)[4..7], [line, &caret, ""]);
+        // Without room for both, the line remains.
+        assert_eq!(drawn(&top, 80, 6)[4], line);
+        let rejected = &mut top.answers.rejected.lines[0];
+        rejected.line = format!("{}:🎈é|c", "long.".repeat(20));
+        rejected.caret = Some(102);
+        let lines = drawn(&top, 80, 24);
+        let [text, caret] = [&lines[4], &lines[5]].map(|line| line.chars().collect::<Vec<_>>());
+        assert_eq!((text[57], caret.len()), ('…', 70), "{lines:?}");
+        assert_eq!(caret[69], '^');
+        let shown: String = text[57..].iter().collect();
+        assert!(shown.contains(":🎈é|c"), "{shown}");
+        top.answers.rejected.lines[0].caret = None;
+        assert_eq!(drawn(&top, 80, 24)[5], "");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The views of `tallyd top`: each is a table of a part of the answers.
 
 use crate::app::ask::answers::{Answers, ExporterStatus, Loss, RejectedLine, Sender};
+use crate::app::ask::rejected::shown;
 use crate::app::ask::table::{Cell, Column, Table};
 use crate::app::ask::talkers::{names, senders};
 use crate::app::ask::units::{age, brief, short};
@@ -86,13 +87,14 @@ impl View {
 
 fn rejected(lines: &[RejectedLine]) -> Table {
     let row = |line: &RejectedLine| {
+        let (text, marked) = shown(line);
         vec![
             Cell::text(time_of_day(&line.time)),
             Cell::text(&line.reason),
             Cell::text(&Sender::shown(line.sender.as_ref())),
             Cell::text(&line.listener),
             Cell::known(line.column.map(|column| column as f64), brief),
-            Cell::text(&line.line),
+            Cell::text(&text).with_mark(marked),
         ]
     };
     let columns = vec![
