@@ -111,6 +111,33 @@ fn series_are_found_by_a_pattern_and_show_the_values_of_the_page() {
 }
 
 #[test]
+fn series_are_sorted_by_name_or_by_value() {
+    let daemon = Daemon::start(&[&HTTP[..], &["flush.interval=100ms"]].concat());
+    let address = daemon.http_address();
+    daemon
+        .send("page.a:3|c\npage.b:7.5|g\npage.c:20:40|ms\npage.d:-1|g\npage.e:3|c|#x\npage.f:x|s\nother:9|c");
+    let names = |parameters: &str| {
+        let answer = ask(address, &format!("series?match=page.*{parameters}"));
+        assert!(answer["matched"] == 6 || answer["matched"] == 0, "{answer}");
+        let series = answer["series"].as_array().unwrap().iter();
+        series.map(|series| series["name"].as_str().unwrap().replace("page.", "")).collect::<String>()
+    };
+    wait_until(|| names("") == "abcdef");
+    for (parameters, expected) in [
+        ("&sort=name", "abcdef"),
+        ("&sort=value", "baecfd"),
+        ("&sort=value&limit=3", "bae"),
+        ("&sort=value&limit=1", "b"),
+        ("&sort=value&limit=0", ""),
+        ("&sort=name&limit=2", "ab"),
+    ] {
+        assert_eq!(names(parameters), expected, "{parameters}");
+    }
+    let refused = get(address, "/api/v1/series?sort=size");
+    assert_eq!((refused.code, refused.text()), (400, "sort must be name or value\n"));
+}
+
+#[test]
 fn wrong_questions_and_clients_get_the_reason() {
     let daemon = Daemon::start(&HTTP);
     let address = daemon.http_address();

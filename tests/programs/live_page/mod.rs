@@ -3,11 +3,12 @@
 mod browser;
 mod screenshots;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::json;
 use tallyd_harness::Daemon;
+use tallyd_harness::fake::{FakeServer, stream, wait_for_end};
 use tallyd_harness::scraped::start;
 
 use browser::{Browser, Key};
@@ -203,6 +204,61 @@ fn keyboard_alone_finds_and_opens_a_series() {
     browser.press(Key::ENTER);
     browser.wait_until("document.querySelector('#opened').hidden");
     browser.wait_for_value("document.activeElement.id", &json!("find"));
+    browser.assert_undisturbed();
+}
+
+#[test]
+#[ignore = "needs chromium; run make test"]
+fn headings_sort_all_series_that_match_with_the_pointer_and_the_keyboard() {
+    let (daemon, _, mut browser) = start_live(&[]);
+    let lines: Vec<_> = (0..60).map(|number| format!("fruit.{number:02}:{number}|c")).collect();
+    lines.chunks(20).for_each(|lines| daemon.send(lines.join("\n")));
+    browser.evaluate("document.querySelector('#find').focus()");
+    browser.type_text("fruit.*");
+    let caption = |which: &str| json!([format!("60 series match, of which the {which} 50 are shown")]);
+    browser.wait_for_value(&texts("#found-caption"), &caption("first"));
+    let sorted = "[...document.querySelectorAll('#found-headings th')].map((heading) => heading.ariaSort)";
+    browser.wait_for_value(sorted, &json!(["ascending", null, null]));
+    let values = format!("{}.slice(0, 3)", numbers("#found data"));
+    browser.wait_for_value(&values, &json!([0, 1, 2]));
+
+    browser.evaluate("document.querySelector('#found-headings button[value=value]').click()");
+    browser.wait_for_value(&values, &json!([59, 58, 57]));
+    browser.wait_for_value(&texts("#found-caption"), &caption("largest"));
+    browser.wait_for_value(sorted, &json!([null, null, "descending"]));
+    // The order stays while values change.
+    daemon.send("fruit.00:100|c");
+    browser.wait_for_value(&values, &json!([100, 59, 58]));
+
+    browser.press(Key::TAB);
+    browser.wait_for_value("document.activeElement.value", &json!("name"));
+    browser.press(Key::ENTER);
+    browser.wait_for_value(&values, &json!([100, 1, 2]));
+    browser.wait_for_value("document.activeElement.value", &json!("name"));
+    browser.assert_undisturbed();
+}
+
+#[test]
+#[ignore = "needs chromium; run make test"]
+fn page_says_how_many_intervals_it_did_not_get() {
+    let (_daemon, address) = start(&["flush.interval=1s"]);
+    // It passes all questions on, and says that events were lost.
+    let proxy = FakeServer::start(move |request, connection| {
+        if request.starts_with("GET /api/v1/live") {
+            stream(connection, "event: lost\ndata: {\"events\":3}\n\nevent: lost\ndata: {\"events\":1}\n\n");
+            return wait_for_end(connection);
+        }
+        let mut tallyd = TcpStream::connect(address).unwrap();
+        write!(tallyd, "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        // A browser that is being stopped reads no answer.
+        _ = io::copy(&mut tallyd, connection);
+    });
+    let mut browser = Browser::start();
+    browser.open(&format!("{}/", proxy.url()));
+    browser.wait_until(
+        "/^4 intervals missing since this page was opened, the latest at \\d\\d:\\d\\d:\\d\\d: /\
+         .test(document.querySelector('#overview-note').textContent)",
+    );
     browser.assert_undisturbed();
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Found<V> {
 pub(super) struct Answer {
     /// The number of series that match.
     matched: usize,
-    /// The first of them, sorted by name and tags.
+    /// The first of them, sorted by name and tags, or those with the largest values.
     series: Vec<Found<LatestValue>>,
 }
 
@@ -90,6 +90,32 @@ impl Search {
         (matched, found)
     }
 
+    /// Returns the number of series whose names match, and those with the largest values: as many as the request wants. Of equal
+    /// values, the first names come first.
+    fn find_largest<'a>(
+        &self,
+        members: impl Iterator<Item = (&'a Series, u32)>,
+        totals: &Totals,
+    ) -> (usize, Vec<(&'a Series, u32)>) {
+        let mut largest = Vec::new();
+        let descending = |(a, a_series, _): &(f64, &Series, u32), (b, b_series, _): &(f64, &Series, u32)| {
+            b.total_cmp(a).then_with(|| a_series.cmp(b_series))
+        };
+        let mut matched = 0;
+        for (series, member) in self.pattern.filter(members) {
+            matched += 1;
+            largest.push((main_number(member, totals), series, member));
+            // The list stays short, and a series takes constant time on average.
+            if largest.len() > 2 * self.limit {
+                largest.select_nth_unstable_by(self.limit, descending);
+                largest.truncate(self.limit);
+            }
+        }
+        largest.sort_unstable_by(descending);
+        largest.truncate(self.limit);
+        (matched, largest.into_iter().map(|(_, series, member)| (series, member)).collect())
+    }
+
     /// Returns the series of the page whose names match.
     ///
     /// # Errors
@@ -97,10 +123,30 @@ impl Search {
     /// Fails if a parameter is unknown or invalid.
     pub(super) fn answer(mut query: Query, totals: &Totals) -> Result<Answer, String> {
         let search = Self::take(&mut query, MOST)?;
+        let by_value = match query.take("sort").as_deref() {
+            None | Some("name") => false,
+            Some("value") => true,
+            Some(_) => return Err("sort must be name or value".to_owned()),
+        };
         query.end()?;
         let members = totals.placements.iter().filter_map(|(series, place)| Some((series, place.member()?)));
-        let (matched, series) = search.find(members, MOST_BYTES, |member| value(member, totals));
+        let value = |member| value(member, totals);
+        let (matched, series) = if by_value {
+            let (matched, largest) = search.find_largest(members, totals);
+            let all = Self { pattern: Pattern::new("*"), ..search };
+            (matched, all.find(largest.into_iter(), MOST_BYTES, value).1)
+        } else {
+            search.find(members, MOST_BYTES, value)
+        };
         Ok(Answer { matched, series })
+    }
+}
+
+/// Returns the number by which people compare series: a total, a value, or the number of values.
+fn main_number(number: u32, totals: &Totals) -> f64 {
+    match &totals.families.member(number).total {
+        Total::Counter(number) | Total::Gauge(number) => *number,
+        Total::Distribution(total) => total.count,
     }
 }
 

@@ -16,13 +16,15 @@ async function ask(path, parameters = {}, signal = undefined) {
 }
 
 /**
- * Calls `onInterval` with each interval that ends, and `onState` with "live" or "lost" when the connection changes. The
- * browser reconnects by itself after most errors. `onEnd` is called when it does not.
+ * Calls `onInterval` with each interval that ends, `onLost` with the number of those that tallyd could not send, and
+ * `onState` with "live" or "lost" when the connection changes. The browser reconnects by itself after most errors. `onEnd`
+ * is called when it does not.
  */
-function listen({ onInterval, onState, onEnd }) {
+function listen({ onInterval, onLost, onState, onEnd }) {
   const source = new EventSource("api/v1/live");
   source.addEventListener("open", () => onState("live"));
   source.addEventListener("interval", (event) => onInterval(JSON.parse(event.data)));
+  source.addEventListener("lost", (event) => onLost(JSON.parse(event.data).events));
   source.addEventListener("error", () => {
     onState("lost");
     if (source.readyState === EventSource.CLOSED) onEnd();

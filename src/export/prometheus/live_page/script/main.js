@@ -20,7 +20,7 @@ async function start() {
     await refreshStatus();
     if (byId("live").hidden) showLive();
     await takePast();
-    listen({ onInterval: takeInterval, onState: showConnection, onEnd: startLater });
+    listen({ onInterval: takeInterval, onLost: showMissing, onState: showConnection, onEnd: startLater });
     refresh();
   } catch (error) {
     if (error instanceof Refused && error.code === 403) showClosed(error.message);
@@ -69,6 +69,15 @@ function takeInterval(interval) {
   replaceState("silent", "live");
   clearTimeout(silence);
   silence = setTimeout(replaceState, 3000 * interval.seconds + 5000, "live", "silent");
+}
+
+/** The number of intervals that this page did not get. */
+let missing = 0;
+
+function showMissing(number) {
+  missing += number;
+  setText(byId("overview-note"), `${plural(missing, "interval")} missing since this page was opened, the latest at ` +
+    `${clock(Date.now() / 1000)}: the browser or the network was too slow.`);
 }
 
 function replaceState(state, other) {

@@ -6,6 +6,10 @@ const FOUND_LIMIT = 50;
 let search = Promise.resolve();
 let abortSearch = new AbortController();
 
+/** The orders of the found series: the direction, and the word for those that are shown if there are too many. */
+const ORDERS = { name: ["ascending", "first"], value: ["descending", "largest"] };
+let order = "name";
+
 function buildSearch() {
   byId("find").addEventListener("input", async () => {
     await startSearch();
@@ -16,6 +20,17 @@ function buildSearch() {
     event.preventDefault();
     openFirst();
   });
+  for (const button of byId("found-headings").querySelectorAll("button")) {
+    button.addEventListener("click", () => sortBy(button));
+  }
+}
+
+/** Sorts all series that match, not only those that are shown. */
+function sortBy(button) {
+  order = button.value;
+  for (const heading of byId("found-headings").querySelectorAll("th")) heading.removeAttribute("aria-sort");
+  button.parentElement.setAttribute("aria-sort", ORDERS[order][0]);
+  startSearch();
 }
 
 /** Starts a search for what the field has. It replaces the search before it. */
@@ -37,7 +52,8 @@ async function settledSearch() {
 
 async function runSearch(signal) {
   try {
-    showFound(await ask("series", { match: pattern(byId("find").value), limit: FOUND_LIMIT }, signal));
+    const parameters = { match: pattern(byId("find").value), limit: FOUND_LIMIT, sort: order };
+    showFound(await ask("series", parameters, signal));
   } catch (error) {
     if (!signal.aborted) setText(byId("found-caption"), `The search failed: ${error.message}`);
   }
@@ -50,7 +66,7 @@ function pattern(typed) {
 }
 
 function showFound({ matched, series }) {
-  const shown = series.length < matched ? `, of which ${count(series.length)} are shown` : "";
+  const shown = series.length < matched ? `, of which the ${ORDERS[order][1]} ${count(series.length)} are shown` : "";
   setText(byId("found-caption"), `${matched === 0 ? "No" : matched.toLocaleString("en")} series match${shown}`);
   showRows(byId("found"), series, seriesText, (found) => [
     stateLink({ series: seriesText(found) }, visible(seriesText(found))), found.type, foundValue(found),
