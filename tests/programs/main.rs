@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
+mod admin;
 mod clients;
 mod clients_page;
 mod dashboard;
