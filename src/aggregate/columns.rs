@@ -14,7 +14,7 @@ use super::members::Members;
 use super::rejected::RejectedLines;
 use super::value_buffers::{Supplies, ValueBuffers};
 use crate::model::{MILLISECONDS, Origin};
-use crate::resolve::{AggregateKind, Excess, NewSlot};
+use crate::resolve::{AggregateKind, Excess, NewSlot, SeriesId};
 
 /// The values of an interval. At its end, the shard exchanges them for empty columns.
 #[derive(Debug)]
@@ -113,6 +113,17 @@ impl Columns {
             AggregateKind::Distribution => self.values.open(owner, weight),
             AggregateKind::Set => self.members.open(owner, weight),
             AggregateKind::Gauge => {}
+        }
+    }
+
+    /// Returns the series of a slot. The slot of a gauge is its number, because gauges have no column.
+    pub(crate) fn owner(&self, kind: AggregateKind, slot: u32) -> SeriesId {
+        match kind {
+            AggregateKind::Counter => self.counters.owner(slot),
+            AggregateKind::Timing => self.timings.owner(slot),
+            AggregateKind::Distribution => self.values.owner(slot),
+            AggregateKind::Set => self.members.owner(slot),
+            AggregateKind::Gauge => SeriesId(slot),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::resolve::{AggregateKind, SeriesId};
+use crate::resolve::AggregateKind;
 
 /// The number of lines to keep at least, if there are as many. A share of one tenth is then known to 1.8 percentage points, in 95 of
 /// 100 intervals.
@@ -14,8 +14,8 @@ const MOST: usize = 2 * SAMPLE as usize;
 /// What a line recorded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recorded {
-    /// The series, or `None` if the line was not recorded.
-    pub(crate) series: Option<(AggregateKind, SeriesId)>,
+    /// The kind and the slot, or `None` if the line was not recorded. [`Columns::owner`](super::Columns::owner) knows the series.
+    pub(crate) place: Option<(AggregateKind, u32)>,
     /// The number of values in the line.
     pub(crate) values: u32,
 }

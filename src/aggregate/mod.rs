@@ -38,6 +38,7 @@ pub(crate) use columns::Columns;
 pub(crate) use gauges::{FIRST_INTERVAL, INTERVAL_BEFORE_START};
 #[cfg(test)]
 pub(crate) use line_sample::LineSample;
+pub(crate) use line_sample::Recorded;
 pub(crate) use members::Members;
 pub(crate) use shard::{ShardReset, SharedState};
 pub(crate) use summarizer::Summarizer;

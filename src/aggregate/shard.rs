@@ -225,25 +225,16 @@ impl Shard {
     #[inline(always)]
     fn sample(&mut self, lines: &[(SplitLine<'_>, u32)], origins: &dyn Origins) {
         let Self { resolver, columns, .. } = self;
-        let Columns { counters, timings, values, members, recorded_sample, origin_sample, .. } = columns;
+        let Columns { recorded_sample, origin_sample, .. } = columns;
         recorded_sample.pass(lines.len(), |index| {
             let (line, hash) = lines[index];
             let destination = find_recorded(resolver, line, hash);
-            let series = destination.and_then(|Destination { target, slot, .. }| {
-                let kind = AggregateKind::of(target.kind()?);
-                let owner = match kind {
-                    AggregateKind::Counter => counters.owner(slot),
-                    AggregateKind::Timing => timings.owner(slot),
-                    AggregateKind::Distribution => values.owner(slot),
-                    AggregateKind::Set => members.owner(slot),
-                    AggregateKind::Gauge => SeriesId(slot),
-                };
-                Some((kind, owner))
-            });
+            let place = destination
+                .and_then(|Destination { target, slot, .. }| Some((AggregateKind::of(target.kind()?), slot)));
             // A member of a set may contain colons.
-            let is_packed = series.is_some_and(|(kind, _)| kind != AggregateKind::Set);
+            let is_packed = place.is_some_and(|(kind, _)| kind != AggregateKind::Set);
             let more = if is_packed { memchr::memchr_iter(b':', line.value()).count() } else { 0 };
-            Recorded { series, values: more as u32 + 1 }
+            Recorded { place, values: more as u32 + 1 }
         });
         if origins.are_known() {
             origin_sample.pass(lines.len(), |index| origins.of(lines[index].0.line));

@@ -138,6 +138,7 @@ impl IntervalResults {
     #[must_use]
     pub fn into_snapshot(self, time: SystemTime, interval: Duration) -> Snapshot {
         let Self { rows, policies, events, rejected, distributions, talkers, overview, .. } = self;
+        let talkers = Arc::new(talkers);
         Snapshot { time, interval, policies, rows, events, rejected, distributions, talkers, overview }
     }
 }

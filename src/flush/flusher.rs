@@ -295,15 +295,15 @@ impl FlushMessages {
     fn log_excess(&mut self, results: &IntervalResults) {
         let samples = |way| results.excess[way].iter().map(|(_, samples)| samples).sum();
         let names = |way| named(results.excess[way].iter());
-        let most_series = named(results.talkers.series.iter());
-        let most_new_series = named(results.talkers.added.iter());
+        let most_series = || named(results.talkers.series.iter());
+        let most_new_series = || named(results.talkers.added.iter());
         if let Some(Repeated { times, amount: samples }) = self.refused.round(samples(Excess::Refused)) {
             tracing::error!(
                 samples,
                 intervals = times,
                 names = names(Excess::Refused),
-                most_series,
-                most_new_series,
+                most_series = most_series(),
+                most_new_series = most_new_series(),
                 "samples of new series were refused; send fewer tags, or raise the limit that tallyd.series_refused names"
             );
         }
@@ -313,8 +313,8 @@ impl FlushMessages {
                 samples,
                 intervals = times,
                 names = names(Excess::Overflowed),
-                most_series,
-                most_new_series,
+                most_series = most_series(),
+                most_new_series = most_new_series(),
                 "samples of new series were recorded in the overflow series of their metrics; send fewer tags, or raise the limit that tallyd.samples_overflowed names"
             );
         }

@@ -26,7 +26,7 @@ pub struct Snapshot {
     /// The values of the series that people look at, if these had samples: timings, histograms and distributions.
     pub distributions: Vec<(Series, NativeHistogram)>,
     /// The senders and the names that took most of the interval.
-    pub talkers: Talkers,
+    pub talkers: Arc<Talkers>,
     /// The totals of the interval.
     pub overview: Overview,
 }
@@ -106,7 +106,8 @@ impl Rows {
     /// Returns the rows of tallyd's own metrics.
     pub(crate) fn own(&self) -> impl Iterator<Item = Row<'_>> {
         let next = self.series.partition_point(|series| series.name() < RESERVED_PREFIX);
-        Iter { rows: self, next }.take_while(|row| row.series.name().starts_with(RESERVED_PREFIX))
+        // An identity begins with the name.
+        Iter { rows: self, next }.take_while(|row| row.series.identity().starts_with(RESERVED_PREFIX))
     }
 
     /// Returns all live series in order, each with its row if it has one. A series that is missing has been dropped.
@@ -251,7 +252,7 @@ impl From<Rows> for Snapshot {
             events: Vec::new(),
             rejected: Vec::new(),
             distributions: Vec::new(),
-            talkers: Talkers::default(),
+            talkers: Arc::default(),
             overview: Overview::default(),
         }
     }

@@ -39,6 +39,7 @@ use rejected::RejectedHistory;
 use series::Search;
 pub(crate) use status::ConfigurationInForce;
 use status::StatusSource;
+use talkers::LatestTalkers;
 
 /// The most results in an event.
 const MOST_RESULTS: usize = 1000;
@@ -93,8 +94,7 @@ pub(super) struct Api {
 struct Reports {
     /// Oldest first.
     intervals: VecDeque<Report>,
-    /// Those of the latest interval.
-    talkers: Option<talkers::Answer>,
+    talkers: Option<LatestTalkers>,
 }
 
 /// The answer to `/api/v1/intervals`.
@@ -126,7 +126,7 @@ impl Api {
         let report = Report::new(snapshot);
         self.viewers.show(&report, snapshot);
         let mut reports = self.reports.lock();
-        reports.talkers = Some(talkers::Answer::new(snapshot));
+        reports.talkers = Some(LatestTalkers::new(snapshot));
         reports.intervals.push_back(report);
         while reports.intervals.len() > MOST_INTERVALS
             || reports.intervals.front().is_some_and(|oldest| oldest.is_old(snapshot.time))
@@ -185,7 +185,7 @@ impl Api {
             "talkers" => {
                 query.end()?;
                 match &self.reports.lock().talkers {
-                    Some(talkers) => json(talkers),
+                    Some(talkers) => json(&talkers.to_answer()),
                     None => text(StatusCode::SERVICE_UNAVAILABLE, "the first interval has not ended yet\n"),
                 }
             }

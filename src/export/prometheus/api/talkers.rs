@@ -1,6 +1,8 @@
 //! Says who and what sends most.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use cardinality_estimator::CardinalityEstimator;
 use serde::Serialize;
@@ -8,7 +10,7 @@ use serde::Serialize;
 use super::super::totals::Totals;
 use super::query::Query;
 use super::sender::SenderFields;
-use crate::model::{Estimate, Snapshot, Talkers, TopNames};
+use crate::model::{Estimate, Snapshot, Talkers, TopNames, time_text};
 use crate::text::visible::shortened;
 
 /// The most keys of tags in an answer.
@@ -17,9 +19,19 @@ const MOST_KEYS: usize = 100;
 /// The longest name in an answer, in bytes. It is the default of `aggregation.max_name`.
 const LONGEST_NAME: usize = 1024;
 
+/// The talkers of the latest interval. The answer is only made when somebody asks, because few intervals have a question.
+#[derive(Debug)]
+pub(super) struct LatestTalkers {
+    end: SystemTime,
+    length: Duration,
+    talkers: Arc<Talkers>,
+    /// The containers are looked up at once, because processes end.
+    senders: Vec<SenderFields>,
+}
+
 /// The answer to `/api/v1/talkers`. The largest numbers come first.
 #[derive(Debug, Serialize)]
-pub(super) struct Answer {
+pub(super) struct Answer<'a> {
     /// The end of the interval.
     time: String,
     /// The length of the interval in seconds.
@@ -33,7 +45,7 @@ pub(super) struct Answer {
     new: Vec<ByCount>,
     /// By rejected lines.
     rejected: Vec<ByCount>,
-    senders: Vec<BySender>,
+    senders: Vec<BySender<'a>>,
 }
 
 /// The lines from which the estimates come.
@@ -59,16 +71,27 @@ struct ByCount {
 }
 
 #[derive(Debug, Serialize)]
-struct BySender {
-    sender: SenderFields,
+struct BySender<'a> {
+    sender: &'a SenderFields,
     listener: &'static str,
     lines: f64,
     error: f64,
 }
 
-impl Answer {
+impl LatestTalkers {
+    /// Takes over the talkers of an interval.
     pub(super) fn new(snapshot: &Snapshot) -> Self {
-        let Talkers { lines, sampled, samples, series, added, rejected, senders } = &snapshot.talkers;
+        let senders = snapshot.talkers.senders.iter().map(|(origin, _)| origin.sender.into());
+        Self {
+            end: snapshot.time,
+            length: snapshot.interval,
+            talkers: Arc::clone(&snapshot.talkers),
+            senders: senders.collect(),
+        }
+    }
+
+    pub(super) fn to_answer(&self) -> Answer<'_> {
+        let Talkers { lines, sampled, samples, series, added, rejected, senders } = &*self.talkers;
         let by_count = |names: &TopNames| {
             names.iter().map(|(name, count)| ByCount { name: whole_or_shortened(name), count }).collect()
         };
@@ -77,15 +100,16 @@ impl Answer {
             samples: *number,
             error: *error,
         };
-        let senders = senders.iter().map(|(origin, Estimate { number, error })| BySender {
-            sender: origin.sender.into(),
+        let senders = senders.iter().zip(&self.senders);
+        let senders = senders.map(|((origin, Estimate { number, error }), sender)| BySender {
+            sender,
             listener: origin.listener,
             lines: *number,
             error: *error,
         });
-        Self {
-            time: snapshot.time_text(),
-            seconds: snapshot.interval.as_secs_f64(),
+        Answer {
+            time: time_text(self.end),
+            seconds: self.length.as_secs_f64(),
             sampled: Sampled { lines: *lines, kept: *sampled },
             names: samples.iter().map(by_estimate).collect(),
             series: by_count(series),
