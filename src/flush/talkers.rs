@@ -48,7 +48,7 @@ pub(super) fn talkers(
             }
         });
         let mut runs: Vec<_> = runs.collect();
-        runs.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        runs.sort_unstable_by_key(|run| run.key);
         add(&mut senders, (in_shard, origin_sample.kept().len()), &runs, Origin::eq);
     }
     let samples =

@@ -4,14 +4,11 @@ use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use rustls::CertificateError;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, RequestBuilder, Timeout};
 
@@ -19,6 +16,7 @@ use super::error::AskError;
 use super::live::LiveEvents;
 use super::options::{ServerOptions, ServerUrl};
 use super::unix::UnixConnector;
+use crate::http::{ClientTls, USER_AGENT, tls_problem};
 use crate::text::visible::shortened;
 
 /// The longest answer in bytes. 10,000 series with long names take a tenth of it.
@@ -28,9 +26,8 @@ const LONGEST_ERROR: u64 = 4096;
 /// How long a live connection may be silent. tallyd sends something every 15 seconds.
 const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 
-/// The files in which distributions keep the certificates of all authorities: Debian, Fedora, SUSE.
-const SYSTEM_AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
+/// The option that names a file of authorities.
+const CA_FILE: &str = "--ca-file";
 
 /// The parameters of a question.
 pub(super) type Parameters<'a> = &'a [(&'a str, &'a str)];
@@ -58,14 +55,15 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .user_agent(concat!("tallyd/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             // A proxy in the environment is for other servers. It could not reach a tallyd on this machine.
             .proxy(None)
             .timeout_connect(Some(*timeout))
             .timeout_send_request(Some(*timeout))
             .timeout_recv_response(Some(*timeout));
         if url.has_tls() {
-            config = config.tls_config(tls(ca_file.as_deref())?);
+            let tls = ClientTls { ca_file: ca_file.clone(), certificate: None };
+            config = config.tls_config(tls.read().map_err(AskError::Options)?);
         }
         let config = config.build();
         let agent = match url.socket() {
@@ -198,7 +196,7 @@ impl Client {
             }
             ureq::Error::HostNotFound => self.unreachable("the host is unknown; check --url"),
             ureq::Error::Io(error) => self.failed_io(&error),
-            ureq::Error::Rustls(error) => self.unreachable(&tls_problem(&error)),
+            ureq::Error::Rustls(error) => self.unreachable(&tls_problem(&error, CA_FILE)),
             ureq::Error::BodyExceedsLimit(limit) => {
                 self.unreadable(&format!("its answer is longer than {} MiB", limit >> 20))
             }
@@ -213,7 +211,7 @@ impl Client {
     fn failed_io(&self, error: &io::Error) -> AskError {
         let inner = error.get_ref();
         if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return self.unreachable(&tls_problem(error));
+            return self.unreachable(&tls_problem(error, CA_FILE));
         }
         self.unreachable(&match error.kind() {
             io::ErrorKind::ConnectionRefused => format!(
@@ -241,16 +239,6 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn tls_problem(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "its certificate comes from an unknown authority; --ca-file names a private one".to_owned()
-        }
-        rustls::Error::InvalidMessage(_) => "it does not answer in TLS; try http:// in --url".to_owned(),
-        other => other.to_string(),
-    }
-}
-
 /// Returns the header for a user, whose password is in a file or in `TALLYD_PASSWORD`.
 fn authorization(user: &str, password_file: Option<&Path>) -> Result<String, AskError> {
     let password = match password_file {
@@ -261,27 +249,6 @@ fn authorization(user: &str, password_file: Option<&Path>) -> Result<String, Ask
     };
     let password = password.trim_end_matches(['\r', '\n']);
     Ok(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
-}
-
-/// Returns the settings of TLS. They trust the authorities of a file or of the system.
-fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, AskError> {
-    let system = || SYSTEM_AUTHORITIES.iter().map(Path::new).find(|file| file.exists());
-    let file = ca_file.or_else(system).ok_or_else(|| {
-        AskError::Options("this system has no list of authorities; give one with --ca-file".to_owned())
-    })?;
-    let text = read(file)?;
-    let certificates: Vec<_> = parse_pem(text.as_bytes())
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(AskError::Options(format!("{}: has no certificate in PEM", file.display())));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = RootCerts::new_with_certs(&certificates);
-    Ok(TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build())
 }
 
 fn read(file: &Path) -> Result<String, AskError> {
