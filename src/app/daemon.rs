@@ -31,7 +31,7 @@ use crate::app::terminal::Terminal;
 use crate::deliver;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
-    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, Otlp, ReloadRequest,
+    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, HdrLog, Otlp, ReloadRequest,
     RemoteWrite, Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
@@ -597,6 +597,7 @@ impl Exporters {
         let textfile = &config.exporters.textfile;
         if console.enabled {
             let is_only = !textfile.enabled
+                && !config.exporters.hdr_log.enabled
                 && !config.exporters.prometheus.start_http_server
                 && !config.exporters.has_endpoints();
             self.add(
@@ -605,6 +606,9 @@ impl Exporters {
                     .with_max_rows(console.max_rows)
                     .with_closed_notice(is_only.then_some(closed_sender)),
             )?;
+        }
+        if let Some(options) = config.hdr_log() {
+            self.add(saved, HdrLog::new(options, &self.memory, &self.telemetry))?;
         }
         let naming = config.exporters.prometheus.naming;
         if textfile.enabled {

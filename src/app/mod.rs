@@ -1,5 +1,5 @@
 //! The program around the pipeline: command line, configuration, log, daemon, and the commands `check`, `explain`,
-//! `send`, and those that ask a running tallyd.
+//! `send`, `merge`, and those that ask a running tallyd.
 
 mod ask;
 mod check;
@@ -11,6 +11,7 @@ pub mod explain;
 mod health;
 mod log;
 mod memory;
+mod merge;
 mod process;
 mod push;
 mod send;
@@ -36,7 +37,7 @@ use config::{Config, Environment, Loaded, Occasion, Ready, Warning, refuse};
 use daemon::Load;
 use explain::Explainer;
 
-/// The exit code if a line is rejected by `explain`, `check --dry-run` or `send`.
+/// The exit code if a line is rejected by `explain`, `check --dry-run` or `send`, or left out by `merge`.
 const EXIT_REJECTED: u8 = 2;
 
 /// Runs the command given on the command line, and returns its exit code.
@@ -62,6 +63,11 @@ pub fn run() -> ExitCode {
         ),
         // Without sources, `send` needs no configuration, so it works even if variables are wrong.
         Command::Send(arguments) => send(arguments, &sources, &environment),
+        Command::Merge(_) if sources.config.is_some() || !sources.set.is_empty() => {
+            let problem = "this command reads no configuration; it reads only the files that it is given\n";
+            clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
+        }
+        Command::Merge(arguments) => merge::run(arguments),
         // These ask another process, which has its own configuration.
         Command::Ask(_) if sources.config.is_some() || !sources.set.is_empty() => {
             let problem = "this command reads no configuration; --url says which tallyd to ask\n";

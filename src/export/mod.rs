@@ -7,6 +7,7 @@ mod endpoints;
 mod exporter;
 mod exporter_status;
 mod handle;
+pub mod hdr_log;
 mod otlp;
 mod outcome;
 pub mod prometheus;
@@ -20,6 +21,7 @@ pub use exporter::{ExportError, Exporter};
 pub use exporter_status::ExporterStatuses;
 pub(crate) use handle::ExporterHandle;
 pub use handle::{ExporterQueue, ExporterThread, Queued};
+pub(crate) use hdr_log::{HdrLog, HdrLogOptions};
 pub(crate) use otlp::{Otlp, OtlpContent, OtlpTransport, Temporality};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
 pub(crate) use prometheus::{

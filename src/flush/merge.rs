@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use crate::aggregate::{Absorbed, Columns, IngestCounts, Members, SharedState, Summarizer};
 use crate::model::{
-    Event, Kind, MILLISECONDS, NativeHistogram, NativeSettings, Policies, Series, Statistics, Summary, Value,
-    absorbs, finite,
+    Event, Kind, MILLISECONDS, MemoryPart, NativeHistogram, NativeSettings, Policies, Series, Statistics,
+    Summary, Value, absorbs, finite,
 };
 use crate::resolve::{AggregateKind, SeriesId, Usage};
 
@@ -51,7 +51,10 @@ pub(super) struct Interval<'a> {
 impl Merger {
     pub(super) fn new(shared: Arc<SharedState>) -> Self {
         let options = &shared.options;
-        let summarizer = |unit| Summarizer::new(options.digits, options.exact_values, unit);
+        let summarizer = |unit| {
+            Summarizer::new(options.digits, options.exact_values, unit)
+                .handing_out_values(options.hands_out_values)
+        };
         Self {
             summarizers: [
                 (AggregateKind::Timing, summarizer(MILLISECONDS)),
@@ -130,6 +133,8 @@ impl Merger {
         (absorbed, distributions): (&mut Absorbed, &mut Distributions),
     ) -> (u64, usize) {
         let (mut clamped, mut bytes) = (0, 0);
+        // Without a limit, the values of one snapshot could take the memory of all that wait for exporters.
+        let mut room = self.shared.options.memory.room(MemoryPart::Snapshots) / 2;
         for (kind, summarizer) in &mut self.summarizers {
             let kind = *kind;
             let slots = occupied_slots(columns, |columns| columns.distributions(kind).occupied());
@@ -155,6 +160,11 @@ impl Merger {
                 summarizer.summarize(&parts, &asked, |number, mut summary, inexact| {
                     if widened[number].is_some() {
                         distributions.take(positions[number], &mut summary, statistics[number]);
+                    }
+                    match summary.values.as_ref().map(|values| values.bytes()) {
+                        Some(bytes) if bytes > room => summary.values = None,
+                        Some(bytes) => room -= bytes,
+                        None => {}
                     }
                     bytes += summary.bytes();
                     values[positions[number]] = Some(Value::Summary(Box::new(summary)));

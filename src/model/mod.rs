@@ -42,7 +42,7 @@ pub(crate) use series::{CONTAINER_ID, NO_VALUE, SERVICE_CHECK, code, split_name}
 pub use series::{RESERVED_PREFIX, Series};
 pub(crate) use snapshot::time_text;
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
-pub use statistics::{Statistics, Summary};
+pub use statistics::{Statistics, Summary, WeightedValues};
 pub use talkers::{Estimate, Talkers};
 pub use telemetry::{Counter, Gauge, Telemetry};
 pub(crate) use telemetry::{FetchedCounter, Source};

@@ -32,8 +32,15 @@ impl Series {
     /// Creates a series. The tags may be in any order. A tag with an empty value has no value.
     #[must_use]
     pub fn new(kind: Kind, name: &str, tags: &[(&str, &str)]) -> Self {
-        let value = |given: &str| if given.is_empty() { NO_VALUE.to_owned() } else { given.to_owned() };
-        let mut tags: Vec<_> = tags.iter().map(|(key, given)| format!("{key}\n{}\n", value(given))).collect();
+        let tags: Vec<_> =
+            tags.iter().map(|&(key, value)| (key, (!value.is_empty()).then_some(value))).collect();
+        Self::with_tags(kind, name, &tags)
+    }
+
+    /// Creates a series. The tags may be in any order. A tag may have no value.
+    pub(crate) fn with_tags(kind: Kind, name: &str, tags: &[(&str, Option<&str>)]) -> Self {
+        let mut tags: Vec<_> =
+            tags.iter().map(|(key, value)| format!("{key}\n{}\n", value.unwrap_or(NO_VALUE))).collect();
         tags.sort_unstable();
         Self::from_identity(&format!("{name}\n{}{}", tags.concat(), code(kind)))
     }

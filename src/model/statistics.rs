@@ -47,12 +47,52 @@ pub struct Summary {
     /// The native histogram, if the statistics ask for one. Its schema is at most the requested one, and no finer than
     /// the internal histogram's.
     pub native: Option<Box<NativeHistogram>>,
+    /// The values themselves, if the flush hands them out and there was memory for them.
+    pub values: Option<Box<WeightedValues>>,
 }
 
 impl Summary {
     /// Returns the memory of the summary, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let native = self.native.as_ref().map_or(0, |native| native.bytes());
-        size_of::<Self>() + size_of_val(&*self.percentiles) + size_of_val(&*self.buckets) + native
+        let values = self.values.as_ref().map_or(0, |values| values.bytes());
+        size_of::<Self>() + size_of_val(&*self.percentiles) + size_of_val(&*self.buckets) + native + values
+    }
+}
+
+/// The values of a series in an interval, in ascending order, with their weights.
+///
+/// Few values are exact. Many are the middles of the buckets of tallyd's own histogram, within the smallest and the
+/// largest value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightedValues {
+    values: Box<[f64]>,
+    /// The weight of each value, or a single weight that all of them have.
+    weights: Box<[f64]>,
+}
+
+impl WeightedValues {
+    /// Creates values that share one weight. They must ascend.
+    pub(crate) fn sharing(values: impl Iterator<Item = f64>, weight: f64) -> Self {
+        Self { values: values.collect(), weights: [weight].into() }
+    }
+
+    /// Returns each value with its weight.
+    pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
+        let weight = |index| if self.weights.len() == 1 { self.weights[0] } else { self.weights[index] };
+        self.values.iter().enumerate().map(move |(index, &value)| (value, weight(index)))
+    }
+
+    /// Returns the memory of the values, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.values) + size_of_val(&*self.weights)
+    }
+}
+
+impl FromIterator<(f64, f64)> for WeightedValues {
+    /// Creates values with a weight each. They must ascend.
+    fn from_iter<T: IntoIterator<Item = (f64, f64)>>(pairs: T) -> Self {
+        let (values, weights): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        Self { values: values.into(), weights: weights.into() }
     }
 }

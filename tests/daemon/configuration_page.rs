@@ -123,12 +123,13 @@ fn configuration_page_states_the_bounds_of_each_key() {
 }
 
 /// The defaults that are text, each with another valid value.
-const OTHER_WORDS: [(&str, &str); 34] = [
+const OTHER_WORDS: [(&str, &str); 35] = [
     ("", "native"),
     ("0660", "0600"),
     ("0666", "0660"),
     ("0B", "1GiB"),
     ("0s", "90s"),
+    ("100MiB", "50MiB"),
     ("10s", "11s"),
     ("127.0.0.1", "::1"),
     ("127.0.0.1:8125", "127.0.0.1:8126"),
@@ -176,6 +177,7 @@ fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
         "" if key.ends_with("_file") => file.display().to_string(),
         "" if key == "delivery.path" => file.with_extension("queue").display().to_string(),
         "" if key.ends_with("owner") => "root".to_owned(),
+        path if path.contains(".hlog") => format!("{path}.hlog"),
         path if path.contains('/') || path == "-" => format!("{path}.prom"),
         word => {
             let (_, other) = OTHER_WORDS.iter().find(|(default, _)| *default == word).unwrap();

@@ -15,6 +15,7 @@ mod explain;
 mod faults;
 mod faulty;
 mod files;
+mod hdr_log;
 mod links;
 mod log;
 mod mapping;

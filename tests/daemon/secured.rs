@@ -250,6 +250,8 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
             "listeners.tcp.bind=127.0.0.1:0",
             "exporters.textfile.enabled=true",
             &path("exporters.textfile.path", "tallyd.prom"),
+            "exporters.hdr_log.enabled=true",
+            &path("exporters.hdr_log.path", "tallyd.hlog"),
             "aggregation.max_series_per_metric=2",
             &path("state.path", "state"),
             &path("exporters.prometheus.socket", "http"),

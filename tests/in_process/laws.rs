@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tallyd::aggregate::{AggregationOptions, Datagram};
 use tallyd::flush::{IdleReporting, IntervalResults, ReloadableSettings};
-use tallyd::model::{Kind, Origin, Percentile, Policies, Policy, Rows, Statistics, Value};
+use tallyd::model::{Kind, Memory, Origin, Percentile, Policies, Policy, Rows, Statistics, Value};
 use tallyd::resolve::{Excess, Limits, OverflowLimit, RefuseReason, ResolveOptions};
 
 use crate::model::{Model, State, nearest_rank, without_absorbed};
@@ -345,6 +345,29 @@ fn values_outside_the_range_of_histograms_are_counted() {
     pipeline.record(0, b"a:1e300:2:3:4|d\nb:1e300|d");
     pipeline.record(1, b"a:5:-1e300|d");
     assert_eq!(pipeline.end_interval().counts.clamped, 2);
+}
+
+#[test]
+fn values_are_handed_out_only_if_an_exporter_writes_them_and_while_there_is_memory() {
+    let handed_out = |hands_out_values, memory: Memory| {
+        let options = AggregationOptions { hands_out_values, memory, ..AggregationOptions::default() };
+        let mut pipeline = pipeline_with(1, options);
+        let values: Vec<_> = (1..=100).map(|value| value.to_string()).collect();
+        for series in 0..100 {
+            pipeline.record(0, format!("t.{series}:{}|ms", values.join(":")));
+        }
+        let results = pipeline.end_interval();
+        let summaries = results.rows.iter().filter_map(|row| match row.value {
+            Value::Summary(summary) => Some(summary),
+            _ => None,
+        });
+        summaries.filter(|summary| summary.values.is_some()).count()
+    };
+    assert_eq!(handed_out(false, Memory::default()), 0);
+    assert_eq!(handed_out(true, Memory::default()), 100);
+    // The values of a series take about a kilobyte. A snapshot may use half of a tenth of a megabyte for them.
+    let some = handed_out(true, Memory::limited(17 << 20));
+    assert!((1..80).contains(&some), "{some} series");
 }
 
 #[test]

@@ -9,11 +9,11 @@ mod live;
 mod options;
 mod rejected;
 mod series;
-mod table;
+pub(super) mod table;
 mod tail;
 mod talkers;
 mod top;
-mod units;
+pub(super) mod units;
 mod unix;
 
 pub(super) use options::AskCommand;

@@ -1,33 +1,39 @@
 //! Tables of texts and numbers, which are sorted, filtered and printed.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
 use crate::text::visible::visible;
 
 /// A column of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Column {
-    pub(super) title: &'static str,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::app) struct Column {
+    pub(in crate::app) title: Cow<'static, str>,
     /// True for numbers, which are aligned to the right.
-    pub(super) is_number: bool,
+    pub(in crate::app) is_number: bool,
 }
 
 impl Column {
     /// Returns a column of texts.
-    pub(super) const fn text(title: &'static str) -> Self {
-        Self { title, is_number: false }
+    pub(in crate::app) const fn text(title: &'static str) -> Self {
+        Self { title: Cow::Borrowed(title), is_number: false }
     }
 
     /// Returns a column of numbers.
-    pub(super) const fn number(title: &'static str) -> Self {
-        Self { title, is_number: true }
+    pub(in crate::app) const fn number(title: &'static str) -> Self {
+        Self { title: Cow::Borrowed(title), is_number: true }
+    }
+
+    /// Returns a column of numbers whose title depends on the options.
+    pub(in crate::app) fn number_named(title: String) -> Self {
+        Self { title: Cow::Owned(title), is_number: true }
     }
 }
 
 /// A cell of a table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cell {
+pub(in crate::app) struct Cell {
     /// The text, without hidden characters.
     shown: String,
     /// The number that sorts the cell.
@@ -38,32 +44,32 @@ pub(super) struct Cell {
 
 impl Cell {
     /// Returns a cell with a text, whose hidden characters are escaped.
-    pub(super) fn text(text: &str) -> Self {
+    pub(in crate::app) fn text(text: &str) -> Self {
         Self { shown: visible(text).into_owned(), value: None, marked: None }
     }
 
     /// Returns a cell with a number, and a function that writes it.
-    pub(super) fn number(value: f64, write: impl Fn(f64) -> String) -> Self {
+    pub(in crate::app) fn number(value: f64, write: impl Fn(f64) -> String) -> Self {
         Self { shown: write(value), value: Some(value), marked: None }
     }
 
     /// Returns a cell with a number, or with a dash if the number is unknown.
-    pub(super) fn known(value: Option<f64>, write: impl Fn(f64) -> String) -> Self {
+    pub(in crate::app) fn known(value: Option<f64>, write: impl Fn(f64) -> String) -> Self {
         value.map_or_else(|| Self::text("-"), |value| Self::number(value, write))
     }
 
     /// Marks the character that comes after so many others.
-    pub(super) fn with_mark(self, marked: Option<usize>) -> Self {
+    pub(in crate::app) fn with_mark(self, marked: Option<usize>) -> Self {
         Self { marked, ..self }
     }
 
     /// Returns the number of characters before the one to mark.
-    pub(super) fn marked(&self) -> Option<usize> {
+    pub(in crate::app) fn marked(&self) -> Option<usize> {
         self.marked
     }
 
     /// Returns the text, without hidden characters.
-    pub(super) fn shown(&self) -> &str {
+    pub(in crate::app) fn shown(&self) -> &str {
         &self.shown
     }
 
@@ -79,14 +85,14 @@ impl Cell {
 
 /// A table. Each row has a cell for each column.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Table {
-    pub(super) columns: Vec<Column>,
-    pub(super) rows: Vec<Vec<Cell>>,
+pub(in crate::app) struct Table {
+    pub(in crate::app) columns: Vec<Column>,
+    pub(in crate::app) rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
     /// Sorts the rows by a column. Equal rows keep their order.
-    pub(super) fn sort(&mut self, column: usize, is_descending: bool) {
+    pub(in crate::app) fn sort(&mut self, column: usize, is_descending: bool) {
         self.rows.sort_by(|a, b| {
             let order = a[column].compare(&b[column]);
             if is_descending { order.reverse() } else { order }
@@ -94,13 +100,13 @@ impl Table {
     }
 
     /// Keeps the rows that have this text in a cell, in upper or lower case.
-    pub(super) fn keep(&mut self, text: &str) {
+    pub(in crate::app) fn keep(&mut self, text: &str) {
         let wanted = text.to_lowercase();
         self.rows.retain(|row| row.iter().any(|cell| cell.shown.to_lowercase().contains(&wanted)));
     }
 
     /// Returns the width of each column in characters.
-    pub(super) fn widths(&self) -> Vec<usize> {
+    pub(in crate::app) fn widths(&self) -> Vec<usize> {
         let width = |column: usize, title: &str| {
             let cells = self.rows.iter().map(|row| row[column].shown.as_str());
             cells.chain([title]).map(|text| text.chars().count()).max().unwrap_or(0)
@@ -119,7 +125,7 @@ impl fmt::Display for Table {
             });
             writeln!(f, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())
         };
-        write(&mut self.columns.iter().map(|column| column.title))?;
+        write(&mut self.columns.iter().map(|column| &*column.title))?;
         self.rows.iter().try_for_each(|row| write(&mut row.iter().map(Cell::shown)))
     }
 }

@@ -3,7 +3,7 @@
 use crate::text::brief::push_brief;
 
 /// Returns a number with few digits, for example `1204` or `0.25`.
-pub(super) fn brief(value: f64) -> String {
+pub(in crate::app) fn brief(value: f64) -> String {
     let mut text = String::new();
     push_brief(&mut text, value);
     text
@@ -20,7 +20,7 @@ pub(super) fn bytes(value: f64) -> String {
 }
 
 /// Returns a duration of a computation or of a request, for example `4.2ms`.
-pub(super) fn seconds(value: f64) -> String {
+pub(in crate::app) fn seconds(value: f64) -> String {
     match value.abs() {
         0.0 => "0s".to_owned(),
         seconds if seconds < 1e-3 => format!("{}µs", brief_to_three(value * 1e6)),

@@ -76,6 +76,13 @@ pub(super) fn textfile_path(path: &PathBuf, [end]: [&str; 1]) -> Result<(), Stri
     refuse_if(!is_read, &format!("must end in \"{end}\"; node_exporter reads no other files"))
 }
 
+/// Refuses paths that do not end in `end`, such as `.hlog`.
+pub(super) fn hdr_log_path(path: &PathBuf, [end]: [&str; 1]) -> Result<(), String> {
+    let is_log =
+        path.file_stem().is_some() && path.extension().is_some_and(|extension| end[1..] == *extension);
+    refuse_if(!is_log, &format!("must end in \"{end}\"; old files get names that end like this one"))
+}
+
 /// Refuses limits of the memory below `least`. Zero stands for a limit that fits the machine.
 pub(super) fn memory_max(max: &Size, [least]: [&str; 1]) -> Result<(), String> {
     let is_wrong = max.get() > 0 && Size::read(least).is_some_and(|least| *max < least);

@@ -75,8 +75,13 @@ fn check_mapping(mapping: &MappingSection) -> Result<Mapping, Problem> {
 }
 
 fn check_exporters(exporters: &ExportersSection) -> Result<(), Problem> {
-    let ExportersSection { console, prometheus, textfile, .. } = exporters;
-    if console.enabled || prometheus.start_http_server || textfile.enabled || exporters.has_endpoints() {
+    let ExportersSection { console, prometheus, textfile, hdr_log, .. } = exporters;
+    let is_any_on = console.enabled
+        || prometheus.start_http_server
+        || textfile.enabled
+        || hdr_log.enabled
+        || exporters.has_endpoints();
+    if is_any_on {
         return Ok(());
     }
     let text = "every exporter is turned off; set this one, or another, to true";

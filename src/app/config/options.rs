@@ -8,16 +8,16 @@ use strum::VariantArray;
 
 use super::error::{ConfigError, Warning};
 use super::sections::{
-    AdminSection, AggregationSection, Config, DeliverySection, DialectsSection, ExportersSection, IdleGauge,
-    IdleSection, IdleSum, ListenersSection, PrometheusSection, Signed, StateSection, TcpSection, UdpSection,
-    UnixStreamSection,
+    AdminSection, AggregationSection, Config, DeliverySection, DialectsSection, ExportersSection,
+    HdrLogSection, IdleGauge, IdleSection, IdleSum, ListenersSection, PrometheusSection, Signed,
+    StateSection, TcpSection, UdpSection, UnixStreamSection,
 };
 use super::setting::{ChangedKeys, Setting};
 use super::values::{FileMode, Network};
 use crate::aggregate::AggregationOptions;
 use crate::app::explain::{self, Explainer};
 use crate::deliver::{DeliveryLimits, DeliveryOptions};
-use crate::export::{self, AdminOptions};
+use crate::export::{self, AdminOptions, HdrLogOptions};
 use crate::flush::{IdleReporting, ReloadableSettings};
 use crate::http::{ServerOptions, WebError, WebReport};
 use crate::listen::{ListenOptions, StreamOptions, UdpOptions, UnixDatagramOptions};
@@ -158,6 +158,7 @@ impl Config {
             exact_members: *exact_members,
             dialects: self.protocol.dialects.enabled(),
             event_buffer: event_buffer.get(),
+            hands_out_values: self.exporters.hdr_log.enabled,
             requests: FlushRequests::default(),
             memory: Memory::default(),
         }
@@ -231,6 +232,22 @@ impl Config {
         let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let series = Series::new(Kind::Gauge, "tallyd.textfile_timestamp_seconds", &tags);
         self.exporters.prometheus.naming.exposed(&series)
+    }
+
+    /// Returns the options of the HDR log, if it is enabled.
+    pub(in crate::app) fn hdr_log(&self) -> Option<HdrLogOptions> {
+        let HdrLogSection { enabled, ref path, digits, scale, max_size, max_age, keep } =
+            self.exporters.hdr_log;
+        enabled.then(|| HdrLogOptions {
+            path: path.clone(),
+            digits: digits as u8,
+            scale: scale as u64,
+            max_size: max_size.get() as u64,
+            max_age: max_age.get(),
+            keep,
+            exact_values: self.aggregation.exact_values,
+            internal_digits: self.aggregation.digits as u8,
+        })
     }
 
     /// Returns the options of the Prometheus endpoint, if it is enabled.
@@ -386,8 +403,8 @@ mod tests {
         assert_eq!(config.flush.percentiles, [50.0, 90.0, 95.0, 99.0, 99.9]);
         assert_eq!(config.listeners.udp.bind.get(), ["127.0.0.1:8125".parse().unwrap()]);
         assert_eq!(config.aggregation.max_series, 1_000_000);
-        let ExportersSection { console, prometheus, textfile, .. } = config.exporters;
-        assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled);
+        let ExportersSection { console, prometheus, textfile, hdr_log, .. } = config.exporters;
+        assert!(console.enabled && !prometheus.start_http_server && !textfile.enabled && !hdr_log.enabled);
         assert!(config.telemetry.enabled);
     }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{
-    addresses, console_path, histogram_bounds, memory_max, native_bucket_factor, optional_socket_path,
-    own_tags, percentiles, socket_path, textfile_path,
+    addresses, console_path, hdr_log_path, histogram_bounds, memory_max, native_bucket_factor,
+    optional_socket_path, own_tags, percentiles, socket_path, textfile_path,
 };
 use super::endpoints::{OtlpEndpoint, RemoteWriteEndpoint, http_endpoints};
 use super::read::Problem;
@@ -144,6 +144,7 @@ sections! {
         console: ConsoleSection;
         prometheus: PrometheusSection;
         textfile: TextfileSection;
+        hdr_log: HdrLogSection;
     }
     pub(in crate::app) ConsoleSection {
         enabled: bool;
@@ -176,6 +177,15 @@ sections! {
         path: PathBuf, Limited(textfile_path, [".prom"]);
         on_exit: OnExit;
         reserved_prefixes: Vec<String>;
+    }
+    pub(in crate::app) HdrLogSection {
+        enabled: bool;
+        path: PathBuf, Limited(hdr_log_path, [".hlog"]);
+        digits: usize, (1..=5, "5 takes megabytes for each histogram");
+        scale: usize, (1..=1_000_000_000, "larger values would not fit");
+        max_size: Size, "64KiB"..="1TiB";
+        max_age: HumanDuration, "1m"..="1year";
+        keep: usize, 0..=10_000;
     }
     pub(in crate::app) DeliverySection {
         path: PathBuf;

@@ -12,7 +12,7 @@ use super::sections::{Config, LogOutput};
 use crate::mapping::Mapping;
 
 /// The keys that have an effect only if a switch is on, with the switch.
-const SWITCHED: [(&str, &str, &[&str]); 6] = [
+const SWITCHED: [(&str, &str, &[&str]); 7] = [
     (
         "listeners.tcp",
         "enabled",
@@ -41,6 +41,7 @@ const SWITCHED: [(&str, &str, &[&str]); 6] = [
         ],
     ),
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),
+    ("exporters.hdr_log", "enabled", &["path", "digits", "scale", "max_size", "max_age", "keep"]),
     ("admin", "enabled", &["bind", "permitted_networks"]),
 ];
 
@@ -72,6 +73,7 @@ pub(super) fn settings(config: &Config, own_rules: &Mapping, is_set: impl Fn(&st
         "listeners.unix_datagram" => config.listeners.unix_datagram.enabled,
         "listeners.unix_stream" => config.listeners.unix_stream.enabled,
         "exporters.prometheus" => config.exporters.prometheus.start_http_server,
+        "exporters.hdr_log" => config.exporters.hdr_log.enabled,
         "admin" => config.admin.enabled,
         _ => config.exporters.textfile.enabled,
     };
@@ -121,6 +123,8 @@ fn paths(config: &Config) -> Vec<Problem> {
             false,
         ),
         ("state.path", !config.state.path.as_os_str().is_empty(), &config.state.path, true),
+        // Rotation renames the file.
+        ("exporters.hdr_log.path", exporters.hdr_log.enabled, &exporters.hdr_log.path, true),
         ("exporters.textfile.path", exporters.textfile.enabled, &exporters.textfile.path, true),
         (
             "listeners.unix_datagram.path",

@@ -178,6 +178,7 @@ mod tests {
             percentiles: [2.0, 3.0].into(),
             buckets: [].into(),
             native: None,
+            values: None,
         };
         let head = r#"{"time":"2026-11-22T12:00:10Z","interval_s":10.0,"#;
         let cases = [

@@ -395,6 +395,7 @@ mod tests {
             percentiles: [2.0, 2.5, 3.0].into(),
             buckets: [].into(),
             native: None,
+            values: None,
         };
         (Series::new(Kind::Timing, name, &[("env", "prod")]), Value::Summary(Box::new(summary)))
     }
@@ -536,6 +537,7 @@ mod tests {
             percentiles: [2.0, 3.0].into(),
             buckets: [].into(),
             native: None,
+            values: None,
         };
         let timing = (Series::new(Kind::Timing, "t", &[]), Value::Summary(Box::new(summary)));
         let long = "x".repeat(NAME_WIDTH + 5);

@@ -123,7 +123,7 @@ fn draw_rows(top: &Top, frame: &mut Frame<'_>, area: Rect) {
     let widths = fit(&table, sorted, usize::from(area.width));
     let titles = table.columns.iter().enumerate().map(|(index, Column { title, is_number })| {
         let arrow = if is_descending { "▼" } else { "▲" };
-        let title = if index == sorted { format!("{title}{arrow}") } else { (*title).to_owned() };
+        let title = if index == sorted { format!("{title}{arrow}") } else { title.to_string() };
         aligned(title, *is_number)
     });
     let has_room = area.height >= MARKED;
