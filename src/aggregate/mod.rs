@@ -62,8 +62,6 @@ pub struct AggregationOptions {
     pub exact_members: usize,
     /// The largest number of bytes of events that a shard keeps until the end of the interval.
     pub event_buffer: usize,
-    /// Whether each summary holds the values themselves, for an exporter that writes them.
-    pub hands_out_values: bool,
     /// What people ask of the flush.
     pub requests: FlushRequests,
     /// The memory that series and values may take.
@@ -80,7 +78,6 @@ impl Default for AggregationOptions {
             exact_values: 512,
             exact_members: 1000,
             event_buffer: 1 << 20,
-            hands_out_values: false,
             requests: FlushRequests::default(),
             memory: Memory::default(),
         }

@@ -28,9 +28,9 @@ impl Summarizer {
         Self { exact_values, unit, hands_out_values: false, exact: Default::default(), whole }
     }
 
-    /// Puts the values themselves into each summary if `hands_out` is true.
-    pub(crate) fn handing_out_values(self, hands_out: bool) -> Self {
-        Self { hands_out_values: hands_out, ..self }
+    /// Puts the values themselves into each summary from now on if `hands_out` is true.
+    pub(crate) fn hand_out_values(&mut self, hands_out: bool) {
+        self.hands_out_values = hands_out;
     }
 
     /// Summarizes a batch of series. `asked` holds the statistics to compute for each series. Calls `each` with the
@@ -295,11 +295,9 @@ mod tests {
         }
         let parts: Vec<_> = (0..parts as u32).map(|slot| (0, buffers.contents(slot))).collect();
         let mut summaries = Vec::new();
-        Summarizer::new(digits, exact_values, unit).handing_out_values(true).summarize(
-            &parts,
-            &[asked],
-            |_, summary, _| summaries.push(summary),
-        );
+        let mut summarizer = Summarizer::new(digits, exact_values, unit);
+        summarizer.hand_out_values(true);
+        summarizer.summarize(&parts, &[asked], |_, summary, _| summaries.push(summary));
         assert_eq!(summaries.len(), 1);
         summaries.remove(0)
     }

@@ -80,6 +80,10 @@ pub(super) struct CheckArgs {
     /// Fail if there are warnings about settings that are legal but probably mistakes.
     #[arg(long)]
     pub strict: bool,
+    /// Write a few points to each server that gets remote write, and report what it has stored. Exits with 1 if a server
+    /// drops what its endpoint would get.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub probe: bool,
 }
 
 /// The arguments of `tallyd explain`.

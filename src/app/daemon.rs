@@ -31,8 +31,8 @@ use crate::app::terminal::Terminal;
 use crate::deliver;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
-    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, HdrLog, Otlp, ReloadRequest,
-    RemoteWrite, Textfile,
+    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, Graphite, HdrLog,
+    Otlp, ReloadRequest, RemoteWrite, Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
@@ -666,6 +666,9 @@ impl Exporters {
         }
         if !config.exporters.otlp.is_empty() && !is_running(self, "otlp") {
             self.run(Otlp::new(self.push.otlp.clone()), None)?;
+        }
+        if !config.exporters.graphite.is_empty() && !is_running(self, "graphite") {
+            self.run(Graphite::new(self.push.graphite.clone()), None)?;
         }
         Ok(())
     }

@@ -98,11 +98,13 @@ fn check(
     config: &Config,
     mapping: Mapping,
     warnings: &[Warning],
-    CheckArgs { dry_run: lines, strict }: &CheckArgs,
+    CheckArgs { dry_run: lines, strict, probe }: &CheckArgs,
 ) -> ExitCode {
     warnings.iter().for_each(|warning| eprintln!("tallyd: warning: {warning}"));
     let code = if let Some(file) = lines {
         dry_run(config, mapping, file)
+    } else if *probe {
+        push::probe(config, |line| println!("{line}"))
     } else {
         print!("{}", config.to_toml());
         ExitCode::SUCCESS

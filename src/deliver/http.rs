@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
-use ureq::{Agent, Body, Timeout};
+use ureq::{Agent, Body, RequestBuilder, Timeout};
 
 use super::transport::{Failure, Receipt};
 use crate::http::{ClientTls, USER_AGENT, tls_problem};
@@ -87,17 +87,32 @@ impl HttpClient {
     ///
     /// Fails if there is no answer.
     pub(crate) fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> Result<HttpAnswer, Failure> {
-        let mut request = self.agent.post(&self.options.url);
+        let mut request = self.prepare(self.agent.post(&self.options.url))?;
         for &(name, value) in headers {
             request = request.header(name, value);
         }
+        request.send(body).map(HttpAnswer::read).map_err(|error| Failure::new(self.problem(error)))
+    }
+
+    /// Asks for the beginning of the text at another URL of the server.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no answer.
+    pub(crate) fn get(&self, url: &str, parameters: &[(&str, &str)]) -> Result<HttpAnswer, Failure> {
+        let request = self.prepare(self.agent.get(url))?.query_pairs(parameters.iter().copied());
+        request.call().map(HttpAnswer::read).map_err(|error| Failure::new(self.problem(error)))
+    }
+
+    /// Adds the headers of the configuration.
+    fn prepare<Any>(&self, mut request: RequestBuilder<Any>) -> Result<RequestBuilder<Any>, Failure> {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         if let Some(authorization) = self.authorization().map_err(Failure::new)? {
             request = request.header("Authorization", authorization);
         }
-        request.send(body).map(HttpAnswer::read).map_err(|error| Failure::new(self.problem(error)))
+        Ok(request)
     }
 
     fn authorization(&self) -> Result<Option<String>, String> {

@@ -6,6 +6,7 @@ mod console;
 mod endpoints;
 mod exporter;
 mod exporter_status;
+mod graphite;
 mod handle;
 pub mod hdr_log;
 mod otlp;
@@ -19,6 +20,9 @@ pub use console::{Console, ConsoleFormat};
 pub(crate) use endpoints::{Endpoints, Wanted};
 pub use exporter::{ExportError, Exporter};
 pub use exporter_status::ExporterStatuses;
+pub(crate) use graphite::{
+    Graphite, GraphiteContent, GraphiteNames, GraphiteProtocol, GraphiteTags, GraphiteTransport,
+};
 pub(crate) use handle::ExporterHandle;
 pub use handle::{ExporterQueue, ExporterThread, Queued};
 pub(crate) use hdr_log::{HdrLog, HdrLogOptions};

@@ -41,6 +41,8 @@ pub struct ReloadableSettings {
     pub limits: Limits,
     /// Whether tallyd's own metrics are among the results.
     pub telemetry: bool,
+    /// Whether each summary holds the values themselves, for exporters that need them.
+    pub hands_out_values: bool,
 }
 
 /// The values that are reported for series without samples.
@@ -90,6 +92,7 @@ pub struct Aggregator {
     /// The rules that take effect with the next interval.
     next_rules: Option<Rules>,
     idle: IdleReporting,
+    hands_out_values: bool,
     merger: Merger,
     catalog: Catalog,
     expiry: Expiry,
@@ -147,7 +150,8 @@ impl Aggregator {
     /// Creates an aggregator without shards. It reports its counts to `telemetry`.
     #[must_use]
     pub fn new(options: AggregationOptions, settings: ReloadableSettings, telemetry: Telemetry) -> Self {
-        let ReloadableSettings { mapping, policies, idle, limits, telemetry: report_own } = settings;
+        let ReloadableSettings { mapping, policies, idle, limits, telemetry: report_own, hands_out_values } =
+            settings;
         let budget = SeriesBudget::new(&options.memory);
         let shared = Arc::new(SharedState::new(options, limits));
         shared.registry.set_policies(&policies);
@@ -160,6 +164,7 @@ impl Aggregator {
             rules: Rules { mapping: Arc::new(mapping), policies: Arc::new(policies) },
             next_rules: None,
             idle,
+            hands_out_values,
             catalog: Catalog::default(),
             expiry: Expiry::default(),
             ingest: IngestTelemetry::new(&telemetry),
@@ -261,9 +266,10 @@ impl Aggregator {
     /// line names a series again, the series keeps its policy if the new rules contain an equal one. Otherwise it gets
     /// the policy of series that no rule matches.
     pub fn reload(&mut self, settings: ReloadableSettings) {
-        let ReloadableSettings { mapping, policies, idle, limits, telemetry } = settings;
+        let ReloadableSettings { mapping, policies, idle, limits, telemetry, hands_out_values } = settings;
         self.shared.registry.set_limits(limits);
         self.idle = idle;
+        self.hands_out_values = hands_out_values;
         if telemetry != self.own_series.is_some() {
             self.own_series = telemetry.then(OwnSeries::default);
         }
@@ -367,8 +373,13 @@ impl Aggregator {
         excess: EnumMap<Excess, FrequentNames>,
     ) -> (IntervalResults, Usage) {
         let policies = Arc::clone(&self.rules.policies);
-        let interval =
-            Interval { number: self.interval, end, policies: &policies, last_gauges: self.idle.last_gauges };
+        let interval = Interval {
+            number: self.interval,
+            end,
+            policies: &policies,
+            last_gauges: self.idle.last_gauges,
+            hands_out_values: self.hands_out_values,
+        };
         let Merged {
             mut values,
             events,

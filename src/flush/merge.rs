@@ -46,15 +46,14 @@ pub(super) struct Interval<'a> {
     pub(super) policies: &'a Policies,
     /// Whether gauges without samples keep their last value.
     pub(super) last_gauges: bool,
+    /// Whether each summary holds the values themselves.
+    pub(super) hands_out_values: bool,
 }
 
 impl Merger {
     pub(super) fn new(shared: Arc<SharedState>) -> Self {
         let options = &shared.options;
-        let summarizer = |unit| {
-            Summarizer::new(options.digits, options.exact_values, unit)
-                .handing_out_values(options.hands_out_values)
-        };
+        let summarizer = |unit| Summarizer::new(options.digits, options.exact_values, unit);
         Self {
             summarizers: [
                 (AggregateKind::Timing, summarizer(MILLISECONDS)),
@@ -137,6 +136,7 @@ impl Merger {
         let mut room = self.shared.options.memory.room(MemoryPart::Snapshots) / 2;
         for (kind, summarizer) in &mut self.summarizers {
             let kind = *kind;
+            summarizer.hand_out_values(interval.hands_out_values);
             let slots = occupied_slots(columns, |columns| columns.distributions(kind).occupied());
             let series: Vec<_> = slots.chunk_by(|a, b| a.owner == b.owner).collect();
             for batch in series.chunks(Summarizer::BATCH) {

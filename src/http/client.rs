@@ -31,7 +31,11 @@ impl ClientTls {
     /// Returns which file cannot be used, and why.
     pub(crate) fn read(&self) -> Result<TlsConfig, String> {
         let system = || SYSTEM_AUTHORITIES.iter().map(Path::new).find(|file| file.exists());
-        let file = self.ca_file.as_deref().or_else(system).ok_or("this system has no list of authorities; name one with ca_file")?;
+        let file = self
+            .ca_file
+            .as_deref()
+            .or_else(system)
+            .ok_or("this system has no list of authorities; name one with ca_file")?;
         let roots = RootCerts::new_with_certs(&read_pem(file)?.0);
         let own = self.certificate.as_ref().map(|(certificate, key)| {
             let chain = read_pem(certificate)?.0;

@@ -350,8 +350,9 @@ fn values_outside_the_range_of_histograms_are_counted() {
 #[test]
 fn values_are_handed_out_only_if_an_exporter_writes_them_and_while_there_is_memory() {
     let handed_out = |hands_out_values, memory: Memory| {
-        let options = AggregationOptions { hands_out_values, memory, ..AggregationOptions::default() };
-        let mut pipeline = pipeline_with(1, options);
+        let options = AggregationOptions { memory, ..AggregationOptions::default() };
+        let settings = ReloadableSettings { hands_out_values, ..settings([Duration::from_hours(1); 6]) };
+        let mut pipeline = Pipeline::new(1, options, settings);
         let values: Vec<_> = (1..=100).map(|value| value.to_string()).collect();
         for series in 0..100 {
             pipeline.record(0, format!("t.{series}:{}|ms", values.join(":")));

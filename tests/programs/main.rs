@@ -12,6 +12,7 @@ mod dashboard;
 mod demo;
 mod endpoint;
 mod grafana;
+mod graphite;
 mod hdr_log;
 mod live_page;
 mod otlp;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use tallyd_harness::process::{stdout, tallyd};
 use tallyd_harness::{Daemon, wait_until};
 use tempfile::TempDir;
 
@@ -105,4 +106,28 @@ fn nothing_is_lost_while_the_server_is_down_and_tallyd_restarts() {
     assert_eq!(totals, (0..=23).map(f64::from).collect::<Vec<_>>());
     let files = directory.path().join("queue/remote_write-server");
     wait_until(|| fs::read_dir(&files).unwrap().count() == 1);
+}
+
+#[test]
+#[ignore = "needs prometheus and victoria-metrics; run make test"]
+fn check_says_what_a_server_really_stores() {
+    let probe = |server: &Server, native: bool| {
+        let endpoint = format!(
+            "exporters.remote_write=[{{name=\"s\", url=\"http://{}/api/v1/write\", native_histograms={native}}}]",
+            server.address()
+        );
+        let output = tallyd(&["check", "--probe", "--set", &endpoint]);
+        (output.status.code(), stdout(&output).to_owned())
+    };
+    let line = |words: &str| format!("remote_write/s: {words}\n");
+    let whole = (Some(0), line("it stores samples and native histograms"));
+    assert_eq!(probe(&Server::prometheus_that_receives(), true), whole);
+    let victoria = Server::victoria_metrics(&[]);
+    let dropped = "it stores samples, but drops native histograms; set native_histograms = false";
+    assert_eq!(probe(&victoria, true), (Some(1), line(dropped)));
+    assert_eq!(probe(&victoria, false), (Some(0), line("it stores samples, but no native histograms")));
+    // This Prometheus does not accept remote write.
+    let (code, text) = probe(&Server::prometheus(&[]), true);
+    assert_eq!(code, Some(1));
+    assert!(text.starts_with("remote_write/s: it refuses points: status 404"), "{text}");
 }

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{HumanDuration, Written};
 use crate::deliver::{Authentication, HttpOptions};
-use crate::export::{OtlpContent, RemoteWriteContent, Temporality, Version};
+use crate::export::{
+    GraphiteContent, GraphiteNames, GraphiteProtocol, GraphiteTags, GraphiteTransport, OtlpContent,
+    RemoteWriteContent, Temporality, Version,
+};
 use crate::http::ClientTls;
 use crate::model::Pattern;
 
@@ -52,12 +55,9 @@ macro_rules! http_endpoints {
             }
         }
 
-        impl HttpEndpoint for $name {
-            fn name(&self) -> &str {
-                &self.name
-            }
-
-            fn connection(&self) -> HttpOptions {
+        impl $name {
+            /// Returns the options of the connection.
+            pub(in crate::app) fn connection(&self) -> HttpOptions {
                 let some = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
                 let authentication = match (self.user.as_str(), some(&self.token_file)) {
                     ("", None) => Authentication::None,
@@ -78,13 +78,18 @@ macro_rules! http_endpoints {
                 }
             }
 
+        }
+
+        impl PushEndpoint for $name {
+            fn name(&self) -> &str {
+                &self.name
+            }
+
             fn check(&self) -> Result<(), (&'static str, String)> {
                 let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
                 check_name(&self.name).map_err(|problem| ("name", problem))?;
                 check_url(&self.url).map_err(|problem| ("url", problem))?;
-                if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&self.timeout.get().as_millis()) {
-                    return Err(("timeout", format!("{:?} is not between \"100ms\" and \"10m\"", self.timeout)));
-                }
+                check_timeout(self.timeout).map_err(|problem| ("timeout", problem))?;
                 if self.user.is_empty() == is_set(&self.password_file) {
                     return Err(("user", "user and password_file need each other; set both or neither".to_owned()));
                 }
@@ -100,12 +105,9 @@ macro_rules! http_endpoints {
     )*};
 }
 
-/// An endpoint that is reached over HTTP.
-pub(in crate::app) trait HttpEndpoint: Serialize {
+/// An endpoint of a push exporter.
+pub(in crate::app) trait PushEndpoint: Serialize {
     fn name(&self) -> &str;
-
-    /// Returns the options of the connection.
-    fn connection(&self) -> HttpOptions;
 
     /// Refuses the first key with a wrong value. Returns its name and the problem.
     fn check(&self) -> Result<(), (&'static str, String)>;
@@ -116,8 +118,13 @@ pub(in crate::app) trait HttpEndpoint: Serialize {
     }
 }
 
-const MIN_TIMEOUT: u128 = 100;
-const MAX_TIMEOUT: u128 = 600_000;
+/// Refuses times of a request that are too short or too long.
+fn check_timeout(timeout: HumanDuration) -> Result<(), String> {
+    if (100..=600_000).contains(&timeout.get().as_millis()) {
+        return Ok(());
+    }
+    Err(format!("{timeout:?} is not between \"100ms\" and \"10m\""))
+}
 
 http_endpoints! {
     /// A server that takes Prometheus' remote write.
@@ -162,6 +169,113 @@ impl OtlpEndpoint {
     }
 }
 
+/// A Graphite server. The keys with statsd's names mean the same as there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::app) struct GraphiteEndpoint {
+    name: String,
+    address: String,
+    protocol: GraphiteProtocol,
+    timeout: HumanDuration,
+    names: Vec<String>,
+    tags: GraphiteTags,
+    percent_threshold: Vec<f64>,
+    flush_counts: bool,
+    legacy_namespace: bool,
+    global_prefix: String,
+    prefix_counter: String,
+    prefix_timer: String,
+    prefix_gauge: String,
+    prefix_set: String,
+    global_suffix: String,
+}
+
+impl Default for GraphiteEndpoint {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            address: String::new(),
+            protocol: GraphiteProtocol::Tcp,
+            timeout: HumanDuration::read("10s").expect("it is a duration"),
+            names: Vec::new(),
+            tags: GraphiteTags::Graphite,
+            percent_threshold: vec![90.0],
+            flush_counts: true,
+            legacy_namespace: true,
+            global_prefix: "stats".to_owned(),
+            prefix_counter: "counters".to_owned(),
+            prefix_timer: "timers".to_owned(),
+            prefix_gauge: "gauges".to_owned(),
+            prefix_set: "sets".to_owned(),
+            global_suffix: String::new(),
+        }
+    }
+}
+
+impl GraphiteEndpoint {
+    /// Returns what the endpoint gets.
+    pub(in crate::app) fn content(&self) -> GraphiteContent {
+        let mut thresholds: Vec<_> =
+            self.percent_threshold.iter().map(|&percent| GraphiteContent::threshold(percent)).collect();
+        thresholds.dedup();
+        GraphiteContent {
+            naming: GraphiteNames {
+                legacy_namespace: self.legacy_namespace,
+                global_prefix: self.global_prefix.clone(),
+                prefix_counter: self.prefix_counter.clone(),
+                prefix_timer: self.prefix_timer.clone(),
+                prefix_gauge: self.prefix_gauge.clone(),
+                prefix_set: self.prefix_set.clone(),
+                global_suffix: self.global_suffix.clone(),
+                tags: self.tags,
+            },
+            flush_counts: self.flush_counts,
+            thresholds,
+            names: self.names.iter().map(|pattern| Pattern::new(pattern)).collect(),
+        }
+    }
+
+    pub(in crate::app) fn transport(&self) -> GraphiteTransport {
+        GraphiteTransport::new(self.address.clone(), self.protocol, self.timeout.get())
+    }
+}
+
+impl PushEndpoint for GraphiteEndpoint {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        check_name(&self.name).map_err(|problem| ("name", problem))?;
+        let port = self.address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            let problem = format!(
+                "{:?} has no host and port; write it like \"graphite.example.com:2003\"",
+                self.address
+            );
+            return Err(("address", problem));
+        }
+        check_timeout(self.timeout).map_err(|problem| ("timeout", problem))?;
+        let is_percent = |percent: &f64| *percent != 0.0 && percent.abs() <= 100.0;
+        if let Some(percent) = self.percent_threshold.iter().find(|percent| !is_percent(percent)) {
+            return Err(("percent_threshold", format!("{percent} is not between -100 and 100, or it is 0")));
+        }
+        for (key, part) in [
+            ("global_prefix", &self.global_prefix),
+            ("prefix_counter", &self.prefix_counter),
+            ("prefix_timer", &self.prefix_timer),
+            ("prefix_gauge", &self.prefix_gauge),
+            ("prefix_set", &self.prefix_set),
+            ("global_suffix", &self.global_suffix),
+        ] {
+            if part.contains(|character: char| character.is_whitespace() || matches!(character, ';' | '/')) {
+                return Err((key, format!("{part:?} has white space, \";\" or \"/\"")));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The version of remote write that an endpoint gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::app) enum RemoteWriteProtocol {
@@ -192,7 +306,7 @@ impl RemoteWriteEndpoint {
 
 /// Refuses endpoints with wrong settings, and two endpoints of one name.
 #[expect(clippy::ptr_arg, reason = "a check takes a reference to the type of its field")]
-pub(super) fn http_endpoints<E: HttpEndpoint>(endpoints: &Vec<E>) -> Result<(), String> {
+pub(super) fn endpoints<E: PushEndpoint>(endpoints: &Vec<E>) -> Result<(), String> {
     for (index, endpoint) in endpoints.iter().enumerate() {
         let name = endpoint.name();
         endpoint
@@ -246,14 +360,16 @@ mod tests {
     }
 
     /// Checks that the example in `config.toml` has each key of an endpoint, with its default.
-    fn assert_shown<E: HttpEndpoint + Default + DeserializeOwned>(heading: &str) {
+    fn assert_shown<E: PushEndpoint + Default + DeserializeOwned>(heading: &str) {
         let table =
             |endpoint: &E| toml::from_str::<toml::Table>(&toml::to_string(endpoint).unwrap()).unwrap();
         let mut shown: toml::Table = toml::from_str(&example(heading)).unwrap();
         let endpoint: E = toml::from_str(&example(heading)).unwrap();
         endpoint.check().unwrap();
-        for key in ["name", "url"] {
-            assert_ne!(shown.insert(key.to_owned(), String::new().into()), None, "{heading}");
+        for key in ["name", "url", "address"] {
+            if shown.contains_key(key) {
+                shown.insert(key.to_owned(), String::new().into());
+            }
         }
         assert_eq!(shown, table(&E::default()), "{heading}");
     }
@@ -262,6 +378,7 @@ mod tests {
     fn the_shipped_file_shows_every_key_of_an_endpoint_with_its_default() {
         assert_shown::<RemoteWriteEndpoint>("[[exporters.remote_write]]");
         assert_shown::<OtlpEndpoint>("[[exporters.otlp]]");
+        assert_shown::<GraphiteEndpoint>("[[exporters.graphite]]");
     }
 
     #[test]
@@ -294,7 +411,7 @@ url = "https://host/write""#;
             assert_eq!(endpoint.check().unwrap_err().0, key, "{text}");
         }
         let endpoint: RemoteWriteEndpoint = toml::from_str(good).unwrap();
-        assert_eq!(http_endpoints(&vec![endpoint.clone()]), Ok(()));
-        assert!(http_endpoints(&vec![endpoint.clone(), endpoint]).unwrap_err().contains("appears twice"));
+        assert_eq!(super::endpoints(&vec![endpoint.clone()]), Ok(()));
+        assert!(super::endpoints(&vec![endpoint.clone(), endpoint]).unwrap_err().contains("appears twice"));
     }
 }

@@ -25,7 +25,7 @@ mod setting;
 mod suspects;
 mod values;
 
-pub(in crate::app) use endpoints::HttpEndpoint;
+pub(in crate::app) use endpoints::PushEndpoint;
 pub use error::ConfigError;
 pub(in crate::app) use error::Warning;
 pub(in crate::app) use file::Occasion;

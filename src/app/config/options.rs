@@ -158,7 +158,6 @@ impl Config {
             exact_members: *exact_members,
             dialects: self.protocol.dialects.enabled(),
             event_buffer: event_buffer.get(),
-            hands_out_values: self.exporters.hdr_log.enabled,
             requests: FlushRequests::default(),
             memory: Memory::default(),
         }
@@ -193,6 +192,8 @@ impl Config {
                 name: max_name.get(),
             },
             telemetry: self.telemetry.enabled,
+            // HDR logs contain all values, and statsd's statistics need them.
+            hands_out_values: self.exporters.hdr_log.enabled || !self.exporters.graphite.is_empty(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::bounds::{
     addresses, console_path, hdr_log_path, histogram_bounds, memory_max, native_bucket_factor,
     optional_socket_path, own_tags, percentiles, socket_path, textfile_path,
 };
-use super::endpoints::{OtlpEndpoint, RemoteWriteEndpoint, http_endpoints};
+use super::endpoints::{GraphiteEndpoint, OtlpEndpoint, RemoteWriteEndpoint, endpoints};
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
@@ -139,8 +139,9 @@ sections! {
         max: Size, Limited(memory_max, ["64MiB"]);
     }
     pub(in crate::app) ExportersSection {
-        #[reload] remote_write: Vec<RemoteWriteEndpoint>, http_endpoints;
-        #[reload] otlp: Vec<OtlpEndpoint>, http_endpoints;
+        #[reload] remote_write: Vec<RemoteWriteEndpoint>, endpoints;
+        #[reload] otlp: Vec<OtlpEndpoint>, endpoints;
+        #[reload] graphite: Vec<GraphiteEndpoint>, endpoints;
         console: ConsoleSection;
         prometheus: PrometheusSection;
         textfile: TextfileSection;
@@ -254,7 +255,7 @@ impl MappingSection {
 impl ExportersSection {
     /// Returns true if tallyd pushes to a server.
     pub(in crate::app) fn has_endpoints(&self) -> bool {
-        !self.remote_write.is_empty() || !self.otlp.is_empty()
+        !self.remote_write.is_empty() || !self.otlp.is_empty() || !self.graphite.is_empty()
     }
 }
 

@@ -427,6 +427,11 @@ fn compressed(mark: u8, request: &[u8]) -> Bytes {
     body.into()
 }
 
+/// Compresses a request of version 1.0 that does not go through a queue.
+pub(super) fn compressed_v1(request: &[u8]) -> Bytes {
+    compressed(MARK_V1, request).slice(1..)
+}
+
 /// Returns the version of a batch in the queue, and what is sent.
 pub(super) fn version_of(batch: &Batch) -> Option<(Version, Bytes)> {
     let version = match *batch.body.first()? {
@@ -449,7 +454,7 @@ pub(super) fn downgraded(compressed_v2: &[u8]) -> Option<Bytes> {
         let message = TimeSeries { labels, samples, histograms };
         WriteRequest { timeseries: vec![message], metadata: Vec::new() }.encode(&mut series).expect(GROWS);
     }
-    Some(compressed(MARK_V1, &series).slice(1..))
+    Some(compressed_v1(&series))
 }
 
 #[cfg(test)]

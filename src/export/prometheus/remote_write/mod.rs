@@ -6,12 +6,14 @@
 
 mod encode;
 mod message;
+mod probe;
 mod transport;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use encode::{RemoteWriteContent, Version, encode_remote_write};
+pub(crate) use probe::{ProbeResult, probe};
 pub(crate) use transport::RemoteWriteTransport;
 
 use crate::export::endpoints::Endpoints;

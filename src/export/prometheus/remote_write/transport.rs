@@ -21,7 +21,12 @@ impl RemoteWriteTransport {
         Self { client, is_old: false }
     }
 
-    fn send_v1(&self, body: &[u8], points: u64) -> Result<Receipt, Failure> {
+    pub(super) fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
+    /// Sends a request of version 1.0.
+    pub(super) fn send_v1(&self, body: &[u8], points: u64) -> Result<Receipt, Failure> {
         let headers = [
             ("Content-Type", "application/x-protobuf"),
             ("Content-Encoding", "snappy"),

@@ -1,0 +1,282 @@
+//! Compares what tallyd pushes to Graphite with what the real statsd does, and lets the real carbon store it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::json;
+use tallyd_harness::http::free_address;
+use tallyd_harness::process::Running;
+use tallyd_harness::{Daemon, Document, cells, wait_for, wait_for_ok, wait_until};
+use tempfile::TempDir;
+
+use crate::shop::CLIENTS;
+
+/// A server that takes Graphite's lines.
+struct Sink {
+    address: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Sink {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let received = Arc::clone(&lines);
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let received = Arc::clone(&received);
+                thread::spawn(move || {
+                    for line in BufReader::new(connection).lines().map_while(Result::ok) {
+                        received.lock().unwrap().push(line);
+                    }
+                });
+            }
+        });
+        Self { address, lines }
+    }
+
+    /// Returns the first number of each name that is not 0, or 0 if there is none. Only names with `app` count: the others are the
+    /// servers' own.
+    fn numbers(&self) -> BTreeMap<String, f64> {
+        let mut numbers = BTreeMap::new();
+        for line in &*self.lines.lock().unwrap() {
+            let [name, number, _time] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
+            if name.contains("app") {
+                let number: f64 = number.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
+                let first = numbers.entry(name.to_owned()).or_insert(number);
+                if *first == 0.0 {
+                    *first = number;
+                }
+            }
+        }
+        numbers
+    }
+}
+
+/// The interval of both servers in milliseconds.
+const INTERVAL: u32 = 500;
+
+/// Starts statsd, which pushes to a sink. Returns its address.
+fn start_statsd(sink: SocketAddr, legacy: bool) -> (SocketAddr, (Running, TempDir)) {
+    wait_for(|| {
+        let samples = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let admin = free_address();
+        let directory = TempDir::new().unwrap();
+        let configuration = json!({
+            "address": "127.0.0.1", "port": samples.port(), "mgmt_address": "127.0.0.1", "mgmt_port": admin.port(),
+            "flushInterval": INTERVAL, "backends": ["./backends/graphite"], "percentThreshold": [90, -80, 99.5],
+            "graphiteHost": "127.0.0.1", "graphitePort": sink.port(), "graphite": { "legacyNamespace": legacy },
+        });
+        let file = directory.path().join("configuration.js");
+        fs::write(&file, configuration.to_string()).unwrap();
+        let program = Path::new(CLIENTS).join("node_modules/statsd/stats.js");
+        assert!(program.exists(), "statsd is missing; run make install-test-tools");
+        let mut node = Command::new("node");
+        let mut process =
+            Running::start(node.arg(program).arg(file).stdout(Stdio::null()).stderr(Stdio::null()));
+        let is_ready = wait_for(|| {
+            let has_ended = process.0.try_wait().unwrap().is_some();
+            let is_ready = TcpStream::connect(admin).is_ok();
+            (has_ended || is_ready).then_some(is_ready && !has_ended)
+        });
+        is_ready.then_some((samples, (process, directory)))
+    })
+}
+
+fn start_tallyd(sink: SocketAddr, more: &str) -> Daemon {
+    let endpoint = format!(
+        "exporters.graphite=[{{name=\"g\", address=\"{sink}\", percent_threshold=[90, -80, 99.5], {more}}}]"
+    );
+    Daemon::start(&[&endpoint, &format!("flush.interval={INTERVAL}ms")])
+}
+
+/// Lines whose numbers are the same in both servers. Each kind is sent in one datagram, so that it is in one interval.
+const LINES: [&str; 6] = [
+    "app.count:3|c\napp.count:4|c|@0.5\napp.count:-1|c",
+    "app.timer:1|ms\napp.timer:2|ms\napp.timer:3|ms\napp.timer:4|ms\napp.timer:5|ms\napp.timer:6|ms\napp.timer:7|ms\napp.timer:8|ms\napp.timer:9|ms\napp.timer:10.5|ms",
+    "app.one:7|ms",
+    "app.gauge:12.25|g\napp.gauge:+1|g",
+    "app.set:a|s\napp.set:b|s\napp.set:a|s",
+    "app.tagged;env=prod;az=b:5|c",
+];
+
+#[test]
+#[ignore = "needs statsd; run make test"]
+fn tallyd_writes_the_names_and_numbers_of_statsd() {
+    for legacy in [true, false] {
+        let [of_statsd, of_tallyd] = [Sink::start(), Sink::start()];
+        let (statsd, _process) = start_statsd(of_statsd.address, legacy);
+        let tallyd = start_tallyd(of_tallyd.address, &format!("legacy_namespace={legacy}"));
+        // The first interval of tallyd is shorter than the others.
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let send = |line: &str| {
+            for server in [statsd, tallyd.address()] {
+                client.send_to(line.as_bytes(), server).unwrap();
+            }
+        };
+        send("app.first:1|g");
+        wait_until(|| [&of_statsd, &of_tallyd].iter().all(|sink| !sink.numbers().is_empty()));
+        LINES.into_iter().for_each(send);
+        let is_whole = |sink: &Sink| sink.numbers().keys().any(|name| name.contains("tagged"));
+        wait_until(|| is_whole(&of_statsd) && is_whole(&of_tallyd));
+        // All lines of an interval arrive together, but the last ones may be in the next interval.
+        wait_for_ok(|| {
+            let [expected, found] = [&of_statsd, &of_tallyd].map(Sink::numbers);
+            assert_same(&expected, &found)
+        });
+    }
+}
+
+/// Compares the names and numbers of two servers.
+fn assert_same(expected: &BTreeMap<String, f64>, found: &BTreeMap<String, f64>) -> Result<(), String> {
+    let names = |numbers: &BTreeMap<String, f64>| numbers.keys().cloned().collect::<Vec<_>>();
+    // statsd keeps the order in which a client sent tags, and tallyd sorts them.
+    let sorted = |name: String| name.replace(";env=prod;az=b", ";az=b;env=prod");
+    let expected: BTreeMap<_, _> =
+        expected.iter().map(|(name, number)| (sorted(name.clone()), *number)).collect();
+    if names(&expected) != names(found) {
+        return Err(format!("{expected:#?}\n{found:#?}"));
+    }
+    for (name, expected) in &expected {
+        let is_rate = name.ends_with("rate")
+            || name.ends_with("count_ps")
+            || (name.starts_with("stats.app.count") || name.starts_with("stats.app.tagged"));
+        // statsd divides by the configured interval, and tallyd by the time that has passed.
+        let tolerance = if is_rate { 0.2 } else { 1e-9 };
+        let number = found[name];
+        if (number - expected).abs() > tolerance * expected.abs() {
+            return Err(format!("{name}: {expected} in statsd, {number} in tallyd"));
+        }
+    }
+    Ok(())
+}
+
+/// A line whose result differs, with the result in statsd and in tallyd.
+struct Difference {
+    line: &'static str,
+    name: &'static str,
+    statsd: f64,
+    tallyd: f64,
+    /// The words of the page in the row about it.
+    words: &'static str,
+}
+
+const DIFFERENCES: [Difference; 2] = [
+    Difference {
+        line: "app.sampled:1|ms|@0.5\napp.sampled:3|ms",
+        name: "stats.timers.app.sampled.mean",
+        statsd: 2.0,
+        tallyd: 5.0 / 3.0,
+        words: "A sample rate of a timer",
+    },
+    Difference {
+        line: "app.hist:1|h\napp.hist:2|h\napp.d:3|d",
+        name: "stats.timers.app.hist.upper",
+        statsd: 2.0,
+        tallyd: 2.0,
+        words: "A distribution (`d`)",
+    },
+];
+
+#[test]
+#[ignore = "needs statsd; run make test"]
+fn each_difference_from_statsd_is_on_the_page() {
+    let page = Document::read("docs/graphite.md").text;
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).map(cells).collect();
+    for Difference { line, name, statsd: in_statsd, tallyd: in_tallyd, words } in DIFFERENCES {
+        assert!(rows.iter().any(|cells| cells[0].contains(words)), "{words}");
+        let [of_statsd, of_tallyd] = [Sink::start(), Sink::start()];
+        let (statsd, _process) = start_statsd(of_statsd.address, true);
+        let tallyd = start_tallyd(of_tallyd.address, "");
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for (server, sink, expected) in
+            [(statsd, &of_statsd, in_statsd), (tallyd.address(), &of_tallyd, in_tallyd)]
+        {
+            client.send_to(line.as_bytes(), server).unwrap();
+            let number = wait_for(|| sink.numbers().get(name).copied());
+            assert!((number - expected).abs() < 1e-9, "{name}: {number} instead of {expected}");
+        }
+    }
+}
+
+/// A carbon that stores one point per second.
+struct Carbon {
+    _running: Running,
+    directory: TempDir,
+    address: SocketAddr,
+}
+
+impl Carbon {
+    fn start() -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        let [address, pickle, query] = [free_address(), free_address(), free_address()];
+        let configuration = format!(
+            "[cache]\nSTORAGE_DIR = {0}\nCONF_DIR = {0}\nLOG_DIR = {0}\nPID_DIR = {0}\nLOCAL_DATA_DIR = {0}/whisper\n\
+             LINE_RECEIVER_INTERFACE = 127.0.0.1\nLINE_RECEIVER_PORT = {1}\nPICKLE_RECEIVER_INTERFACE = 127.0.0.1\n\
+             PICKLE_RECEIVER_PORT = {2}\nCACHE_QUERY_INTERFACE = 127.0.0.1\nCACHE_QUERY_PORT = {3}\n\
+             ENABLE_UDP_LISTENER = False\nMAX_CREATES_PER_MINUTE = inf\nMAX_UPDATES_PER_SECOND = inf\nUSER =\n\
+             ENABLE_TAGS = False\n",
+            path.display(),
+            address.port(),
+            pickle.port(),
+            query.port(),
+        );
+        fs::write(path.join("carbon.conf"), configuration).unwrap();
+        fs::write(path.join("storage-schemas.conf"), "[all]\npattern = .*\nretentions = 1s:1h\n").unwrap();
+        let mut command = Command::new("carbon-cache");
+        command
+            .arg(format!("--config={}", path.join("carbon.conf").display()))
+            .args(["--nodaemon", "start"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let running = Running::start(&mut command);
+        wait_until(|| TcpStream::connect(address).is_ok());
+        Self { _running: running, directory, address }
+    }
+
+    /// Returns the numbers that a name has in the order of their times.
+    fn numbers(&self, name: &str) -> Vec<f64> {
+        let file: PathBuf =
+            self.directory.path().join("whisper").join(name.replace('.', "/")).with_extension("wsp");
+        let output = Command::new("whisper-fetch").arg(file).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).collect()
+    }
+}
+
+#[test]
+#[ignore = "needs carbon-cache; run make test"]
+fn carbon_stores_what_tallyd_pushes() {
+    let carbon = Carbon::start();
+    let endpoint = format!(
+        "exporters.graphite=[{{name=\"c\", address=\"{}\", legacy_namespace=false}}]",
+        carbon.address
+    );
+    let daemon = Daemon::start(&[&endpoint, "flush.interval=1s"]);
+    daemon.send("hits:3|c\nt:1:2:3:4:5|ms\ng:7.5|g\ntagged:1|c|#env:prod");
+    for (name, expected) in [
+        ("stats.counters.hits.count", 3.0),
+        ("stats.timers.t.upper_90", 5.0),
+        ("stats.timers.t.mean", 3.0),
+        ("stats.timers.t.sum_squares", 55.0),
+        ("stats.gauges.g", 7.5),
+    ] {
+        wait_for_ok(|| {
+            let numbers = carbon.numbers(name);
+            if numbers.first() == Some(&expected) { Ok(()) } else { Err(format!("{name}: {numbers:?}")) }
+        });
+    }
+    // Carbon keeps tagged series in a directory of their own, named by a hash.
+    assert!(carbon.directory.path().join("whisper/_tagged").exists());
+    let finished = daemon.stop();
+    assert!(finished.status.success(), "{}", finished.log);
+    assert_eq!(finished.sum("tallyd.points_dropped", "value"), 0.0);
+}
