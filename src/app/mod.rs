@@ -7,6 +7,7 @@ mod cli;
 pub mod config;
 mod daemon;
 mod descriptors;
+mod exit;
 pub mod explain;
 mod health;
 mod log;
@@ -35,10 +36,8 @@ use check::Report;
 use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
 use config::{Config, Environment, Loaded, Occasion, Ready, Warning, refuse};
 use daemon::Load;
+use exit::EXIT_REJECTED;
 use explain::Explainer;
-
-/// The exit code if a line is rejected by `explain`, `check --dry-run` or `send`, or left out by `merge`.
-const EXIT_REJECTED: u8 = 2;
 
 /// Runs the command given on the command line, and returns its exit code.
 #[must_use]

@@ -42,13 +42,13 @@ impl Sink {
         Self { address, lines }
     }
 
-    /// Returns the first number of each name that is not 0, or 0 if there is none. Only names with `app` count: the others are the
+    /// Returns the first number of each name that is not 0, or 0 if there is none. Only names with a part `app` count: the others are the
     /// servers' own.
     fn numbers(&self) -> BTreeMap<String, f64> {
         let mut numbers = BTreeMap::new();
         for line in &*self.lines.lock().unwrap() {
             let [name, number, _time] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
-            if name.contains("app") {
+            if name.contains(".app.") {
                 let number: f64 = number.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
                 let first = numbers.entry(name.to_owned()).or_insert(number);
                 if *first == 0.0 {
@@ -158,30 +158,30 @@ fn assert_same(expected: &BTreeMap<String, f64>, found: &BTreeMap<String, f64>) 
     Ok(())
 }
 
-/// A line whose result differs, with the result in statsd and in tallyd.
+/// Lines whose result differs, with the result in statsd and in tallyd. `None` is no result.
 struct Difference {
-    line: &'static str,
+    lines: &'static str,
     name: &'static str,
-    statsd: f64,
-    tallyd: f64,
+    statsd: Option<f64>,
+    tallyd: Option<f64>,
     /// The words of the page in the row about it.
     words: &'static str,
 }
 
 const DIFFERENCES: [Difference; 2] = [
     Difference {
-        line: "app.sampled:1|ms|@0.5\napp.sampled:3|ms",
+        lines: "app.sampled:1|ms|@0.5\napp.sampled:3|ms",
         name: "stats.timers.app.sampled.mean",
-        statsd: 2.0,
-        tallyd: 5.0 / 3.0,
+        statsd: Some(2.0),
+        tallyd: Some(5.0 / 3.0),
         words: "A sample rate of a timer",
     },
     Difference {
-        line: "app.hist:1|h\napp.hist:2|h\napp.d:3|d",
+        lines: "app.hist:1:2|h",
         name: "stats.timers.app.hist.upper",
-        statsd: 2.0,
-        tallyd: 2.0,
-        words: "A distribution (`d`)",
+        statsd: None,
+        tallyd: Some(2.0),
+        words: "A histogram (`h`) or a distribution (`d`)",
     },
 ];
 
@@ -190,18 +190,23 @@ const DIFFERENCES: [Difference; 2] = [
 fn each_difference_from_statsd_is_on_the_page() {
     let page = Document::read("docs/graphite.md").text;
     let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).map(cells).collect();
-    for Difference { line, name, statsd: in_statsd, tallyd: in_tallyd, words } in DIFFERENCES {
+    for Difference { lines, name, statsd: in_statsd, tallyd: in_tallyd, words } in DIFFERENCES {
         assert!(rows.iter().any(|cells| cells[0].contains(words)), "{words}");
         let [of_statsd, of_tallyd] = [Sink::start(), Sink::start()];
         let (statsd, _process) = start_statsd(of_statsd.address, true);
-        let tallyd = start_tallyd(of_tallyd.address, "");
+        let tallyd = start_tallyd(of_tallyd.address, "timeout=\"10s\"");
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         for (server, sink, expected) in
             [(statsd, &of_statsd, in_statsd), (tallyd.address(), &of_tallyd, in_tallyd)]
         {
-            client.send_to(line.as_bytes(), server).unwrap();
-            let number = wait_for(|| sink.numbers().get(name).copied());
-            assert!((number - expected).abs() < 1e-9, "{name}: {number} instead of {expected}");
+            client.send_to(format!("{lines}\napp.zz:1|g").as_bytes(), server).unwrap();
+            wait_until(|| sink.numbers().contains_key("stats.gauges.app.zz"));
+            let number = sink.numbers().get(name).copied();
+            let is_right = match (number, expected) {
+                (Some(number), Some(expected)) => (number - expected).abs() < 1e-9,
+                (number, expected) => number == expected,
+            };
+            assert!(is_right, "{name}: {number:?} instead of {expected:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::app::EXIT_REJECTED;
+use crate::app::exit::EXIT_REJECTED;
 use crate::model::{Pattern, Percentile};
 use groups::{Grouping, Merger, Selection, TooMany};
 use read::{LineError, read_log};
