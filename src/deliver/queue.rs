@@ -144,6 +144,9 @@ impl Queue {
             if let Some(room) = self.find_room(&mut state, number, &batch) {
                 break Some(room);
             }
+            if !self.can_hold(&state, &batch) {
+                break None;
+            }
             let Some(oldest) = state.take_oldest() else { break None };
             dropped += oldest.points;
         };
@@ -169,6 +172,12 @@ impl Queue {
         }
         self.report(&state);
         self.changed.notify_all();
+    }
+
+    /// Returns true if an empty queue has room for a batch.
+    fn can_hold(&self, state: &State, batch: &Batch) -> bool {
+        let fits_on_disk = state.spool.is_some() && Spool::bytes(batch) <= self.limits.disk;
+        batch.body.len() <= self.limits.memory || fits_on_disk
     }
 
     /// Finds room for a batch. On disk, the batch is written.
@@ -439,11 +448,11 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_larger_than_the_queue_is_dropped() {
+    fn a_batch_that_is_larger_than_the_queue_is_dropped_alone() {
         let queue = queue(None);
         queue.push(batch(1));
         queue.push(Batch { body: vec![0; 11].into(), ..batch(5) });
-        assert_eq!(dropped(&queue), 6);
+        assert_eq!(dropped(&queue), 5);
         assert_accounted(&queue);
     }
 

@@ -145,9 +145,10 @@ fn assert_same(expected: &BTreeMap<String, f64>, found: &BTreeMap<String, f64>) 
         return Err(format!("{expected:#?}\n{found:#?}"));
     }
     for (name, expected) in &expected {
-        let is_rate = name.ends_with("rate")
-            || name.ends_with("count_ps")
-            || (name.starts_with("stats.app.count") || name.starts_with("stats.app.tagged"));
+        let untagged = name.split(';').next().unwrap();
+        let is_rate = untagged.ends_with("rate")
+            || untagged.ends_with("count_ps")
+            || ["stats.app.count", "stats.app.tagged"].contains(&untagged);
         // statsd divides by the configured interval, and tallyd by the time that has passed.
         let tolerance = if is_rate { 0.2 } else { 1e-9 };
         let number = found[name];

@@ -216,7 +216,7 @@ fn each_alert_fires_when_it_should_and_not_otherwise() {
     // Each alert fires in a test.
     let [alerts, tests] = [rules, tests].map(|file| fs::read_to_string(file).unwrap());
     let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert_eq!(names.len(), 17);
+    assert_eq!(names.len(), 19);
     for name in names {
         assert!(tests.contains(&format!("    alertname: {name}\n    exp_alerts:")), "{name}");
     }
