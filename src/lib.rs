@@ -11,6 +11,7 @@
 //! - [`aggregate`] adds up samples in shards. Each shard belongs to one receiver.
 //! - [`flush`] ends intervals: it rotates all shards at one moment and merges them into a snapshot.
 //! - `net` binds sockets and accepts connections.
+//! - `relay` passes what was received on to other servers, as it came.
 //! - [`listen`] receives datagrams and streams. Each receiver has its own shard.
 //! - `http` serves HTTP, with TLS and users.
 //! - `deliver` sends batches to servers, and keeps those that a server has not taken.
@@ -38,6 +39,7 @@ pub mod mapping;
 pub mod model;
 mod net;
 pub mod protocol;
+mod relay;
 pub mod resolve;
 pub mod state;
 mod text;

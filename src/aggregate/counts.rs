@@ -9,7 +9,7 @@ use crate::resolve::{OverflowLimit, RefuseReason};
 /// The counts of one interval.
 ///
 /// Every line counts once in `rejected` or in `events`, or else each of its samples counts in `samples`,
-/// `service_checks` or `refused`.
+/// `service_checks`, `refused` or `relay_probes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IngestCounts {
     /// Datagrams received.
@@ -39,6 +39,8 @@ pub struct IngestCounts {
     pub noted: EnumMap<Note, u64>,
     /// Samples refused.
     pub refused: EnumMap<RefuseReason, u64>,
+    /// Samples of probes, by which relays find loops. They are not recorded.
+    pub relay_probes: u64,
     /// Samples and service checks recorded in overflow series. They also count in `samples` or `service_checks`.
     pub overflowed: EnumMap<OverflowLimit, u64>,
     /// Values whose magnitude is outside the range of histograms.
@@ -65,6 +67,7 @@ impl IngestCounts {
             rejected,
             noted,
             refused,
+            relay_probes,
             overflowed,
             clamped,
             absorbed,
@@ -77,6 +80,7 @@ impl IngestCounts {
         self.lines += lines;
         self.clamped += clamped;
         self.events_dropped += events_dropped;
+        self.relay_probes += relay_probes;
         for (own, others) in self.events.values_mut().zip(events.values()) {
             add_all(own.as_mut_slice(), others.as_slice());
         }

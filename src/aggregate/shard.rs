@@ -13,7 +13,7 @@ use super::counts::IngestCounts;
 use super::gauges::{FIRST_INTERVAL, Gauges};
 use super::line_sample::Recorded;
 use crate::mapping::Mapping;
-use crate::model::{Kind, MemoryPart, Origin, Origins, SERVICE_CHECK, finite};
+use crate::model::{Kind, MemoryPart, Origin, Origins, RELAY_PROBE, SERVICE_CHECK, finite};
 use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
@@ -400,6 +400,9 @@ impl Shard {
                     if self.record_value(destination, value, Some(sample.rate.weight())) {
                         excess[Excess::Overflowed] += u64::from(self.count_overflowed(overflow));
                     }
+                }
+                Err(RefuseReason::ReservedName) if metric.name() == RELAY_PROBE => {
+                    self.columns.counts.relay_probes += 1;
                 }
                 Err(reason) => {
                     self.columns.counts.refused[reason] += 1;

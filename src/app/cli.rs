@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::ask::AskCommand;
 use crate::app::explain::ExplainFormat;
 use crate::app::merge::MergeArgs;
-use crate::app::send::{ListenerUrl, Request, SampleArguments, SendError, WIRE_TYPES};
+use crate::app::send::{Request, SampleArguments, SendError, WIRE_TYPES};
 use crate::listen::{Framing, ListenOptions};
+use crate::net::ListenerUrl;
 
 /// A StatsD and DogStatsD server that accounts for every sample.
 #[derive(Debug, Parser)]

@@ -40,6 +40,7 @@ use crate::listen::{self, CountedDrops, DrainRequests, HeldSockets, Listeners};
 use crate::mapping::Mapping;
 use crate::model::{Counter, Gauge, Memory, Snapshot, Telemetry};
 use crate::net::{ThreadEnd, ThreadEnds, Threads};
+use crate::relay::Relay;
 use crate::state::{PartSender, StateFile, StateHandle, StateKeeper, StateTelemetry};
 
 /// The reason why the daemon could not start, or ended unexpectedly.
@@ -210,6 +211,7 @@ impl Prepared {
 /// All stages while they run.
 struct Pipeline {
     listeners: Listeners,
+    relay: Relay,
     /// Dropping this sender stops the flusher.
     commands: mpsc::Sender<Reload>,
     flusher: JoinHandle<()>,
@@ -285,6 +287,7 @@ impl Pipeline {
             exporters: statuses.clone(),
             requests,
         };
+        let relay = Relay::new(&memory, telemetry, threads);
         let mut exporters = Exporters::new(config, memory, (telemetry, threads), statuses);
         let (closed_sender, output_closed) = channel::channel(1);
         let mut saved_state = ExporterState { restoring, keeper };
@@ -301,7 +304,9 @@ impl Pipeline {
         let state = state.zip(state_schedule.as_ref().map(StateSchedule::counts));
         let schedule = Schedule::new(interval, Instant::now(), SystemTime::now());
         let drains = DrainRequests::default();
-        let listeners = opened.start(|| aggregator.add_shard(), telemetry, threads, &drains, &drops)?;
+        relay.change(config.relay_targets())?;
+        let listeners =
+            opened.start(|| aggregator.add_shard(), telemetry, threads, &drains, &drops, &relay)?;
         let queues = exporters.queues.clone();
         let delivery = Delivery { queues, state: state_schedule, health: Arc::clone(&health) };
         let flusher = Flusher::new(aggregator, schedule, drains.clone(), telemetry, delivery);
@@ -322,6 +327,7 @@ impl Pipeline {
         let shutdown_timeout = config.shutdown.timeout.get();
         Ok(Self {
             listeners,
+            relay,
             commands,
             flusher,
             exporters,
@@ -440,6 +446,9 @@ impl Pipeline {
             if let Err(error) = self.exporters.change(&new) {
                 tracing::error!("{error}; the other endpoints run");
             }
+            if let Err(error) = self.relay.change(new.relay_targets()) {
+                tracing::error!("relay: {error}; tallyd relays to the other servers");
+            }
             self.configuration.set(new.in_force(config));
             *latest = new;
         });
@@ -457,16 +466,19 @@ impl Pipeline {
     /// Fails if a part of the last interval may be lost. The error names the exporters that may not have delivered it.
     fn stop(self) -> Result<(), Failure> {
         self.listeners.stop();
+        // Every target and every exporter gets the whole time, however long another one takes.
+        let relay_deadline = Instant::now() + self.shutdown_timeout;
+        self.relay.close(relay_deadline);
         drop(self.commands);
         // This answers a client that still waits for a reload.
         drop(self.reload_requests);
         let flushed = self.flusher.join();
-        // Every exporter gets the whole time, however long another one takes.
         let deadline = Instant::now() + self.shutdown_timeout;
         let exporters = self.exporters.handles;
         exporters.iter().for_each(|exporter| exporter.close(deadline));
         let finished = exporters.into_iter().map(|exporter| exporter.finish(deadline));
         let undelivered: Vec<_> = finished.filter_map(Result::err).map(|error| error.to_string()).collect();
+        self.relay.finish(relay_deadline);
         let patience = self.shutdown_timeout.max(SHORTEST_STATE_TIMEOUT);
         let saved = self.state.map_or(Ok(()), |(state, counts)| {
             counts.hand_over_last(&self.telemetry);

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::backoff::Backoff;
 use super::batch::Batch;
 use super::counts::Counts;
 use super::queue::{DeliveryLimits, Queue};
@@ -18,7 +17,7 @@ use super::sender::{Messages, Report, Sender};
 use super::spool::Spool;
 use super::transport::Transport;
 use crate::model::{Memory, Telemetry};
-use crate::net::Threads;
+use crate::net::{Backoff, Threads};
 
 /// What all endpoints share.
 #[derive(Debug, Clone)]

@@ -9,7 +9,6 @@
 //! This room knows no format. It accounts for the points of batches: each point that was queued is acknowledged, refused,
 //! dropped, or still in the queue.
 
-mod backoff;
 mod batch;
 mod counts;
 mod endpoint;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::backoff::Backoff;
 use super::queue::{Next, Queue};
 use super::transport::{Failure, Receipt, Transport};
 use crate::model::{Repeated, Thinned};
+use crate::net::Backoff;
 
 /// Gets the outcome of each request, for people who watch.
 pub(crate) type Report = Arc<dyn Fn(&Result<(), String>) + Send + Sync>;

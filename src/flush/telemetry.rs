@@ -28,6 +28,7 @@ pub(super) struct IngestTelemetry {
     rejected: EnumMap<RejectReason, Counter>,
     noted: EnumMap<Note, Counter>,
     refused: EnumMap<RefuseReason, Counter>,
+    relay_probes: Counter,
     overflowed: EnumMap<OverflowLimit, Counter>,
     series: EnumMap<Kind, Gauge>,
     series_expired: EnumMap<Kind, Counter>,
@@ -55,6 +56,7 @@ impl IngestTelemetry {
             rejected: telemetry.counters("lines_rejected", &[], "reason"),
             noted: telemetry.counters("lines_noted", &[], "note"),
             refused: telemetry.counters("series_refused", &[], "reason"),
+            relay_probes: counter("relay_probes"),
             overflowed: telemetry.counters("samples_overflowed", &[], "limit"),
             series: EnumMap::from_fn(|kind: Kind| telemetry.gauge("series", &[("type", kind.name())])),
             series_expired: telemetry.counters("series_expired", &[], "type"),
@@ -79,6 +81,7 @@ impl IngestTelemetry {
             rejected,
             noted,
             refused,
+            relay_probes,
             overflowed,
             clamped,
             absorbed,
@@ -91,6 +94,7 @@ impl IngestTelemetry {
         self.lines.add(*lines);
         self.clamped.add(*clamped);
         self.events_dropped.add(*events_dropped);
+        self.relay_probes.add(*relay_probes);
         for (priority, counts) in events {
             add_all(&self.events[priority], counts);
         }

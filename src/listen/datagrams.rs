@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use memchr::memmem;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -32,6 +33,7 @@ use super::socket_memory::SocketMemory;
 use crate::aggregate::{Datagram, Shard};
 use crate::model::{Counter, Origin, Origins, Sender};
 use crate::net::{self, BindError, BindKeys, PermittedNetworks, Refused, Threads, UdpSockets, is_lasting};
+use crate::relay::{Outgoing, Relay};
 
 /// The largest number of datagrams that one call receives.
 const BATCH: usize = 32;
@@ -190,6 +192,8 @@ pub(super) struct DatagramOptions {
     pub(super) unread: Counter,
     /// The networks from which clients may send, and the counter of datagrams from elsewhere. `None` permits all.
     pub(super) permitted: Option<(PermittedNetworks, Refused)>,
+    /// Gets the datagrams, too.
+    pub(super) relay: Relay,
 }
 
 /// A running receiver of datagrams.
@@ -216,7 +220,8 @@ impl DatagramReceiver {
         threads: &Threads,
         drains: &DrainRequests,
     ) -> io::Result<Self> {
-        let DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted } = options;
+        let DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted, relay } =
+            options;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
         let wake = is_held.then(EventFd::new).transpose()?.map(Arc::new);
@@ -226,6 +231,7 @@ impl DatagramReceiver {
             stopping: Arc::clone(&stopping),
             wake: wake.clone(),
             unread: unread.clone(),
+            relay,
         };
         let (reporter, listener, drains) = (threads.clone(), name.clone(), drains.clone());
         let thread = threads.spawn_until(&stopping, &name, move || {
@@ -288,6 +294,7 @@ struct ReceiverThread {
     stopping: Arc<AtomicBool>,
     wake: Option<Arc<EventFd>>,
     unread: Counter,
+    relay: Relay,
 }
 
 /// Counts the datagrams of a batch if recording one of them panics. Those before it may be recorded, too.
@@ -397,7 +404,25 @@ impl ReceiverThread {
         let mut shard = self.shard.lock();
         let datagrams = batch.datagrams().filter(|datagram| datagram.length > 0 || !has_phantoms);
         shard.record_all(datagrams, batch);
+        drop(shard);
+        if let Some(outgoing) = self.relay.begin(|| batch.total_length()) {
+            self.relay_batch(outgoing, batch);
+        }
         Ok(())
+    }
+
+    /// Hands the datagrams that are complete to the relay.
+    #[cold]
+    #[inline(never)]
+    fn relay_batch(&self, mut outgoing: Outgoing, batch: &Batch) {
+        let complete = || batch.datagrams().filter(|datagram| datagram.bytes.len() == datagram.length);
+        complete().for_each(|datagram| outgoing.add_datagram(datagram.bytes));
+        self.relay.send(outgoing, |text| {
+            let found = complete().find_map(|Datagram { bytes, .. }| {
+                memmem::find(bytes, text).map(|begin| &bytes[begin..begin + text.len()])
+            });
+            found.map_or(Sender::Unknown, |text| batch.of(text).sender)
+        });
     }
 }
 
@@ -508,6 +533,11 @@ impl Batch {
             let bytes = if is_truncated { buffer } else { &buffer[..length] };
             Datagram { bytes, length }
         })
+    }
+
+    /// Returns the length of all datagrams, in bytes.
+    fn total_length(&self) -> usize {
+        self.lengths[..self.count].iter().map(|&(length, _)| length).sum()
     }
 
     /// Returns the length of the largest datagram, in bytes.
@@ -638,6 +668,7 @@ mod tests {
             is_held: false,
             unread: Counter::default(),
             permitted: None,
+            relay: Relay::default(),
         };
         DatagramReceiver::start(socket, Arc::clone(shard), options, &Threads::new().0, drains).unwrap()
     }

@@ -24,6 +24,7 @@ use crate::net::{
     AcceptOptions, AcceptThread, BindKeys, BoundFile, ClientKeys, ConnectionCounts, LOCK_PATIENCE, Listen,
     Looks, Refused, SocketFile, Stopped, Threads, adopt_tcp, adopt_udp, bind_datagram, bind_stream, bind_tcp,
 };
+use crate::relay::Relay;
 
 const TCP_KEYS: BindKeys =
     BindKeys { socket: "tcp", address: "listeners.tcp.bind", port: "listeners.tcp.bind", share_port: None };
@@ -156,7 +157,8 @@ pub(crate) fn open(
 
 impl OpenedSockets {
     /// Starts the receivers, each with a shard from `new_shard`, and registers their telemetry. The receivers answer the
-    /// requests of `drains`. `drops` has what an earlier process has counted, and gets what this one counts.
+    /// requests of `drains`. `drops` has what an earlier process has counted, and gets what this one counts. `relay` gets what
+    /// the receivers record.
     ///
     /// # Errors
     ///
@@ -168,6 +170,7 @@ impl OpenedSockets {
         threads: &Threads,
         drains: &DrainRequests,
         drops: &CountedDrops,
+        relay: &Relay,
     ) -> io::Result<Listeners> {
         let Self { options, udp: udp_sockets, tcp, unix_datagram, unix_stream, held } = self;
         let is_held = |listener| held.contains(&listener);
@@ -193,9 +196,9 @@ impl OpenedSockets {
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
                 let (max_datagram, unread) = (options.max_datagram, unread.clone());
-                let permitted = permitted.clone();
+                let (permitted, relay) = (permitted.clone(), relay.clone());
                 let options =
-                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted };
+                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted, relay };
                 udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
@@ -203,12 +206,13 @@ impl OpenedSockets {
             let UnixDatagramOptions { file, max_datagram } = options;
             addresses.unix_datagram = Some(path_of(&socket.local_addr()?));
             let is_held = bound.is_none();
-            let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
+            let (shard, threads, drains, relay) =
+                (new_shard(), threads.clone(), drains.clone(), relay.clone());
             let start = move |socket| {
                 let (name, unread) = ("unix_datagram".to_owned(), unread.clone());
-                let permitted = None;
+                let (permitted, relay) = (None, relay.clone());
                 let options =
-                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted };
+                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted, relay };
                 let socket = DatagramSocket::Unix(socket);
                 DatagramReceiver::start(socket, Arc::clone(&shard), options, &threads, &drains)
             };
@@ -231,8 +235,9 @@ impl OpenedSockets {
                 keys: TCP_CLIENT_KEYS,
                 leaves_backlog: is_held("tcp"),
             };
-            let shard = new_shard();
-            streams.push(start_streams(socket, accept, &options, shard, rests(), (telemetry, threads))?.0);
+            let (rests, looks) = rests();
+            let reader = ConnectionReader::new("tcp", &options, new_shard(), rests, relay.clone());
+            streams.push(start_streams(socket, accept, reader, looks, (telemetry, threads))?.0);
         }
         if let (Some((socket, bound)), Some((file, options))) = (unix_stream, options.unix_stream) {
             addresses.unix_stream = Some(path_of(&socket.local_addr()?));
@@ -243,8 +248,9 @@ impl OpenedSockets {
                 keys: UNIX_CLIENT_KEYS,
                 leaves_backlog: is_held("unix_stream"),
             };
-            let (thread, replace) =
-                start_streams(socket, accept, &options, new_shard(), rests(), (telemetry, threads))?;
+            let (rests, looks) = rests();
+            let reader = ConnectionReader::new("unix_stream", &options, new_shard(), rests, relay.clone());
+            let (thread, replace) = start_streams(socket, accept, reader, looks, (telemetry, threads))?;
             streams.push(thread);
             files.extend(bound.map(|bound| {
                 WatchedFile::watch(telemetry, ("unix_stream", file), bound, move |file| {
@@ -277,14 +283,12 @@ fn path_of(address: &unix::SocketAddr) -> PathBuf {
 fn start_streams<S: ByteStream, A, L: Listen<Connection = (S, A)>>(
     socket: L,
     accept: AcceptOptions,
-    options: &StreamOptions,
-    shard: Arc<Mutex<Shard>>,
-    (rests, looks): (Arc<StreamRests>, Looks),
+    reader: ConnectionReader,
+    looks: Looks,
     (telemetry, threads): (&Telemetry, &Threads),
 ) -> io::Result<(AcceptThread, UnboundedSender<L>)> {
     let (tags, keys) = ([("listener", accept.name)], accept.keys);
     let connections = ConnectionCounts::register(telemetry, "connections", &tags, CloseReason::Evicted, keys);
-    let reader = ConnectionReader::new(accept.name, options, shard, rests);
     AcceptThread::start_replaceable(socket, accept, connections, reader, threads, looks)
 }
 
@@ -385,6 +389,7 @@ mod tests {
                 &Threads::new().0,
                 &drains,
                 &CountedDrops::default(),
+                &Relay::default(),
             )
             .unwrap();
         let address = listeners.addresses.tcp.unwrap();

@@ -20,6 +20,7 @@ use crate::aggregate::Shard;
 use crate::model::{Origin, Sender};
 use crate::net::{Activity, PermittedNetworks, ServeConnection, Stop};
 use crate::protocol::RejectReason;
+use crate::relay::{Outgoing, Relay};
 
 /// The largest number of bytes in one read.
 const READ: usize = 64 << 10;
@@ -113,6 +114,8 @@ pub(super) struct ConnectionReader {
     idle_timeout: Duration,
     shard: Arc<Mutex<Shard>>,
     rests: Arc<StreamRests>,
+    /// Gets the lines, too.
+    relay: Relay,
     /// All connections share one buffer, so an idle connection needs none. A connection borrows it only while it reads
     /// and records, which never waits.
     buffer: RefCell<Box<[u8]>>,
@@ -151,8 +154,11 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
             }
         };
         let end = if reason == CloseReason::End { End::Whole } else { End::Broken };
+        let mut outgoing = self.relay.begin(|| 0);
         let mut shard = self.shard.lock();
-        deframer.end(end, |frame| record(&mut shard, frame, origin));
+        deframer.end(end, |frame| record(&mut shard, frame, origin, outgoing.as_mut()));
+        drop(shard);
+        self.relay(outgoing, origin);
         reason
     }
 }
@@ -163,10 +169,11 @@ impl ConnectionReader {
         options: &StreamOptions,
         shard: Arc<Mutex<Shard>>,
         rests: Arc<StreamRests>,
+        relay: Relay,
     ) -> Self {
         let StreamOptions { framing, max_line, idle_timeout, .. } = *options;
         let buffer = RefCell::new(vec![0; READ].into_boxed_slice());
-        Self { listener, framing, max_line, idle_timeout, shard, rests, buffer }
+        Self { listener, framing, max_line, idle_timeout, shard, rests, relay, buffer }
     }
 
     /// Reads once and records the complete lines. Returns the number of bytes, which is 0 if none have arrived.
@@ -186,8 +193,18 @@ impl ConnectionReader {
         self.rests.add_read(bytes.len());
         let mut shard = self.shard.lock();
         shard.count_stream_bytes(bytes.len());
-        let pushed = deframer.push(bytes, |frame| record(&mut shard, frame, origin));
+        let mut outgoing = self.relay.begin(|| bytes.len());
+        let pushed = deframer.push(bytes, |frame| record(&mut shard, frame, origin, outgoing.as_mut()));
+        drop(shard);
+        self.relay(outgoing, origin);
         pushed.map(|()| bytes.len()).map_err(|_| CloseReason::FrameTooLong)
+    }
+
+    /// Hands lines to the relay, if it is on.
+    fn relay(&self, outgoing: Option<Outgoing>, origin: Origin) {
+        if let Some(outgoing) = outgoing {
+            self.relay.send(outgoing, |_| origin.sender);
+        }
     }
 
     /// Reads the data that the client sent before the server closes the connection for this reason.
@@ -232,9 +249,15 @@ impl ConnectionReader {
     }
 }
 
-fn record(shard: &mut Shard, frame: Frame<'_>, origin: Origin) {
+/// Records a frame, and adds its lines to what is relayed.
+fn record(shard: &mut Shard, frame: Frame<'_>, origin: Origin, outgoing: Option<&mut Outgoing>) {
     match frame {
-        Frame::Lines(lines) => shard.record_lines(lines, &origin),
+        Frame::Lines(lines) => {
+            shard.record_lines(lines, &origin);
+            if let Some(outgoing) = outgoing {
+                outgoing.add_lines(lines);
+            }
+        }
         Frame::TooLong => shard.reject(RejectReason::LineTooLong, origin),
         Frame::Truncated => shard.count_truncated_line(),
     }

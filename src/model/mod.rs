@@ -39,7 +39,7 @@ pub(crate) use policy::HeldPolicy;
 pub use policy::{Exposition, Policies, Policy, PolicyId, Share};
 pub use rejected_line::RejectedLine;
 pub(crate) use series::{CONTAINER_ID, NO_VALUE, SERVICE_CHECK, code, split_name};
-pub use series::{RESERVED_PREFIX, Series};
+pub use series::{RELAY_PROBE, RESERVED_PREFIX, Series};
 pub(crate) use snapshot::time_text;
 pub use snapshot::{Iter, Overview, Row, Rows, Snapshot, Value};
 pub use statistics::{Statistics, Summary, WeightedValues};

@@ -196,3 +196,6 @@ pub(crate) const CONTAINER_ID: &[u8] = b"container_id";
 
 /// Metric names that begin with this prefix belong to tallyd itself.
 pub const RESERVED_PREFIX: &str = "tallyd.";
+
+/// The name of the counter by which a relay finds out whether what it sends comes back.
+pub const RELAY_PROBE: &str = "tallyd.relay_probe";

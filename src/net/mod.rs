@@ -2,8 +2,10 @@
 //! pass their names.
 
 mod accept;
+mod backoff;
 mod bind;
 mod connections;
+mod listener_url;
 mod owner;
 mod permitted;
 mod slots;
@@ -12,9 +14,11 @@ mod steering;
 mod threads;
 
 pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, Looks, ServeConnection, Stop, Stopped};
+pub(crate) use backoff::Backoff;
 pub(crate) use bind::{BindError, BindKeys};
 pub(crate) use bind::{UdpSockets, adopt_tcp, adopt_udp, bind_tcp, bind_udp, receive_buffer};
 pub(crate) use connections::{ClientKeys, ConnectionCounts};
+pub(crate) use listener_url::ListenerUrl;
 pub(crate) use owner::Owner;
 pub(crate) use permitted::{PermittedNetworks, Refused};
 pub(crate) use slots::Activity;

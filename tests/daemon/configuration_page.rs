@@ -43,7 +43,9 @@ fn documented_keys() -> BTreeMap<String, Key> {
             let value = toml::from_str::<toml::Table>(&format!("value = {}", default.trim_matches('`')));
             let default = value.unwrap_or_else(|error| panic!("{line}: {error}"))["value"].clone();
             assert!(!meaning.is_empty() && ["yes", "no"].contains(&&**reload), "{line}");
-            let key = format!("{section}.{}", key.trim_matches('`'));
+            let key = key.trim_matches('`');
+            // A key that is a section of its own.
+            let key = if key == section { section.clone() } else { format!("{section}.{key}") };
             let known = keys
                 .insert(key.clone(), Key { default, meaning: meaning.clone(), is_reloaded: reload == "yes" });
             assert!(known.is_none(), "{key} is on the page twice");
@@ -172,6 +174,7 @@ fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
         "permitted_networks" => "[\"127.0.0.0/8\"]",
         "graphite" => "[{ name = \"a\", address = \"127.0.0.1:1\" }]",
         "remote_write" | "otlp" => "[{ name = \"a\", url = \"http://127.0.0.1:1\" }]",
+        "relay" => "[{ to = [\"udp://127.0.0.1:1\"] }]",
         _ => "[\"a\"]",
     };
     let text = |text: &str| match text {

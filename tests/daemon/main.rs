@@ -21,6 +21,7 @@ mod log;
 mod mapping;
 mod memory;
 mod mistakes;
+mod relay;
 mod reload;
 mod restarts;
 mod results;

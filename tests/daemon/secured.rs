@@ -257,6 +257,7 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
             &path("exporters.prometheus.socket", "http"),
             "exporters.remote_write=[{ name = \"a\", url = \"http://127.0.0.1:1\" }]",
             &path("delivery.path", "queue"),
+            "relay=[{ to = [\"udp://127.0.0.1:1\"] }]",
         ],
     );
     // Names are reported only if they have several series, samples, samples beyond a limit, or rejected lines.

@@ -197,7 +197,7 @@ proptest! {
         let rejected: u64 = counts.rejected.values().sum();
         let events = counts.events.values().flat_map(|of_priority| of_priority.values());
         let recorded = counts.samples.values().chain(counts.service_checks.values()).chain(events);
-        let samples: u64 = recorded.chain(counts.refused.values()).sum();
+        let samples: u64 = recorded.chain(counts.refused.values()).chain([&counts.relay_probes]).sum();
         // A line that is not rejected has at least one sample, or is one event or service check.
         prop_assert!(samples >= lines - rejected);
         prop_assert!(rejected <= lines);
@@ -650,6 +650,18 @@ fn names_reserved_for_tallyd_are_refused() {
     let results = pipeline.end_interval();
     assert_eq!(results.rows.len(), 1);
     assert_eq!(results.counts.refused[RefuseReason::ReservedName], 1);
+}
+
+#[test]
+fn probes_of_relays_are_neither_recorded_nor_refused_but_counted() {
+    let mut pipeline = pipeline(1);
+    let probe = b"tallyd.relay_probe:0|c|@0.4739201847562034\n";
+    pipeline.record(0, [&probe[..], probe, b"a:1|c\ntallyd.relay_probes:1|c"].concat());
+    let results = pipeline.end_interval();
+    let counts = &results.counts;
+    assert_eq!(results.rows.len(), 1);
+    assert_eq!((counts.lines, counts.relay_probes), (4, 2));
+    assert_eq!((counts.refused.values().sum::<u64>(), counts.rejected.values().sum::<u64>()), (1, 0));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Refuses keys whose values contradict each other.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use super::read::Problem;
 use super::sections::{Config, ExportersSection, ListenersSection, LogOutput, MappingSection};
 use super::values::Size;
 use crate::mapping::{Mapping, MappingError};
+use crate::net::ListenerUrl;
+use crate::relay::TargetOptions;
 
 /// The most memory that the lines of all connections of one listener may take, in bytes.
 const MOST_LINE_BYTES: usize = 1 << 30;
@@ -15,6 +18,7 @@ const MOST_LINE_BYTES: usize = 1 << 30;
 /// `mapping.mappings`, because compiling them is slow.
 pub(super) fn check_together(config: &Config) -> Result<Mapping, Problem> {
     check_listeners(&config.listeners)?;
+    check_relays(config)?;
     let own_rules = check_mapping(&config.mapping)?;
     let interval = config.flush.interval;
     for (kind, expire_after) in config.aggregation.expire_after.by_name() {
@@ -50,6 +54,61 @@ fn check_listeners(listeners: &ListenersSection) -> Result<(), Problem> {
         return Err(Problem::new("listeners.unix_stream.path", text));
     }
     Ok(())
+}
+
+/// Refuses servers that are one of tallyd's own listeners. The relay finds out about longer loops while it runs.
+fn check_relays(config: &Config) -> Result<(), Problem> {
+    let ListenersSection { udp, tcp, unix_datagram, unix_stream, .. } = &config.listeners;
+    for TargetOptions { url, .. } in config.relay_targets() {
+        let own = match &url {
+            ListenerUrl::Udp(target) if udp.enabled => {
+                udp.bind.get().iter().any(|own| reaches(target, *own)).then_some("listeners.udp.bind")
+            }
+            ListenerUrl::Tcp(target) if tcp.enabled => {
+                reaches(target, tcp.bind.get()).then_some("listeners.tcp.bind")
+            }
+            ListenerUrl::UnixDatagram(path) if unix_datagram.enabled => {
+                (*path == unix_datagram.path).then_some("listeners.unix_datagram.path")
+            }
+            ListenerUrl::UnixStream(path) if unix_stream.enabled => {
+                (*path == unix_stream.path).then_some("listeners.unix_stream.path")
+            }
+            _ => None,
+        };
+        if let Some(listener) = own {
+            let text = format!(
+                "{url} is tallyd's own listener ({listener}), so everything would run in circles; name another server"
+            );
+            return Err(Problem::new("relay", text));
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if a host and port certainly lead to a listener of this machine. Names other than `localhost` are not
+/// looked up.
+fn reaches(host_and_port: &str, own: SocketAddr) -> bool {
+    let Some((host, port)) = host_and_port.rsplit_once(':') else { return false };
+    // A port of 0 is not known yet.
+    if port.parse() != Ok(own.port()) || own.port() == 0 {
+        return false;
+    }
+    let host = host.trim_matches(['[', ']']);
+    let own_ip = own.ip().to_canonical();
+    match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(ip) => {
+            // An IPv6 wildcard listens on both.
+            let is_family = own.is_ipv6() || ip.is_ipv4();
+            ip == own_ip || (own_ip.is_unspecified() && is_family && is_local(ip))
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost") && (own_ip.is_loopback() || own_ip.is_unspecified()),
+    }
+}
+
+/// Returns true if an address is one of this machine's.
+fn is_local(ip: IpAddr) -> bool {
+    // A socket can be bound only to a local address.
+    ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 fn check_line_memory(section: &str, max_connections: usize, max_line: Size) -> Result<(), Problem> {

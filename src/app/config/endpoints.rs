@@ -1,4 +1,5 @@
-//! Declares the endpoints of push exporters. Each is a table of a list, such as `[[exporters.remote_write]]`.
+//! Declares other servers: the endpoints of push exporters, and those that get what listeners receive. Each is a table of
+//! a list, such as `[[exporters.remote_write]]`.
 //!
 //! `config.toml` has an example of each with the default of every key. A test compares it with this file.
 
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{HumanDuration, Written};
+use super::values::{HumanDuration, Size, Written};
 use crate::deliver::{Authentication, HttpOptions};
 use crate::export::{
     GraphiteContent, GraphiteNames, GraphiteProtocol, GraphiteTags, GraphiteTransport, OtlpContent,
@@ -15,6 +16,8 @@ use crate::export::{
 };
 use crate::http::ClientTls;
 use crate::model::Pattern;
+use crate::net::ListenerUrl;
+use crate::relay::TargetOptions;
 
 /// Declares endpoints that are reached over HTTP. Each has the keys of the connection, and keys of its own with their
 /// defaults.
@@ -319,6 +322,72 @@ pub(super) fn endpoints<E: PushEndpoint>(endpoints: &Vec<E>) -> Result<(), Strin
     Ok(())
 }
 
+/// StatsD servers that get what listeners receive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::app) struct RelayEntry {
+    to: Vec<String>,
+    max_queue: Size,
+    detect_loops: bool,
+}
+
+impl Default for RelayEntry {
+    fn default() -> Self {
+        Self { to: Vec::new(), max_queue: Size::read("4MiB").expect("it is a size"), detect_loops: true }
+    }
+}
+
+const MIN_QUEUE: usize = 128 << 10;
+const MAX_QUEUE: usize = 1 << 30;
+
+impl RelayEntry {
+    /// Returns the servers. Those with an invalid URL were refused before.
+    pub(in crate::app) fn targets(&self) -> impl Iterator<Item = TargetOptions> {
+        let urls = self.to.iter().filter_map(|url| url.parse().ok());
+        urls.map(|url| TargetOptions {
+            url,
+            max_queue: self.max_queue.get(),
+            detects_loops: self.detect_loops,
+        })
+    }
+
+    /// Refuses the first key with a wrong value. Returns its name and the problem.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.to.is_empty() {
+            return Err((
+                "to",
+                "names no server; write it like [\"udp://statsd.example.com:8125\"]".to_owned(),
+            ));
+        }
+        for url in &self.to {
+            url.parse::<ListenerUrl>().map_err(|problem| ("to", format!("{url:?}: {problem}")))?;
+        }
+        if !(MIN_QUEUE..=MAX_QUEUE).contains(&self.max_queue.get()) {
+            return Err((
+                "max_queue",
+                format!("{:?} is not between \"128KiB\" and \"1GiB\"", self.max_queue),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses relays with wrong settings, and servers that would get everything twice.
+#[expect(clippy::ptr_arg, reason = "a check takes a reference to the type of its field")]
+pub(super) fn relays(relays: &Vec<RelayEntry>) -> Result<(), String> {
+    let mut known = Vec::new();
+    for (index, relay) in relays.iter().enumerate() {
+        relay.check().map_err(|(key, problem)| format!("{key} of relay {}: {problem}", index + 1))?;
+        for TargetOptions { url, .. } in relay.targets() {
+            if known.contains(&url) {
+                return Err(format!("{url} appears twice; name each server once"));
+            }
+            known.push(url);
+        }
+    }
+    Ok(())
+}
+
 /// The longest name of an endpoint in bytes.
 const LONGEST_NAME: usize = 64;
 
@@ -387,6 +456,30 @@ mod tests {
             let endpoint: OtlpEndpoint = toml::from_str(&format!("name = \"a\"\nurl = \"{url}\"")).unwrap();
             let urls = endpoint.connections().map(|connection| connection.url);
             assert_eq!(urls, ["http://c:4318/v1/metrics", "http://c:4318/v1/logs"]);
+        }
+    }
+
+    #[test]
+    fn the_shipped_file_shows_every_key_of_a_relay_with_its_default() {
+        let shown: RelayEntry = toml::from_str(&example("[[relay]]")).unwrap();
+        relays(&vec![shown.clone()]).unwrap();
+        assert_eq!(RelayEntry { to: Vec::new(), ..shown }, RelayEntry::default());
+        let keys: toml::Table = toml::from_str(&example("[[relay]]")).unwrap();
+        let all: toml::Table = toml::from_str(&toml::to_string(&RelayEntry::default()).unwrap()).unwrap();
+        assert_eq!(keys.keys().collect::<Vec<_>>(), all.keys().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn relays_that_cannot_work_are_refused_with_the_key() {
+        let cases = [
+            ("", "to of relay 1: names no server"),
+            ("to = [\"host:8125\"]", "to of relay 1: \"host:8125\": not a URL"),
+            ("to = [\"udp://h:1\"]\nmax_queue = \"1KiB\"", "max_queue of relay 1"),
+            ("to = [\"udp://h:1\", \"udp://h:1\"]", "udp://h:1 appears twice"),
+        ];
+        for (text, problem) in cases {
+            let relay: RelayEntry = toml::from_str(text).unwrap();
+            assert!(relays(&vec![relay]).unwrap_err().contains(problem), "{text}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use strum::VariantArray;
 
+use super::endpoints::RelayEntry;
 use super::error::{ConfigError, Warning};
 use super::sections::{
     AdminSection, AggregationSection, Config, DeliverySection, DialectsSection, ExportersSection,
@@ -25,6 +26,7 @@ use crate::mapping::{HistogramOptions, Mapping};
 use crate::model::{FlushRequests, Kind, Memory, Percentile, Policies, Policy, Series, Statistics};
 use crate::net::{Owner, PermittedNetworks, SocketFile};
 use crate::protocol::{Dialect, Dialects};
+use crate::relay::TargetOptions;
 use crate::resolve::{Limits, ResolveOptions};
 
 /// The options of the state that outlives the process.
@@ -114,6 +116,11 @@ impl Config {
             }),
             unix_stream: is_on(stream.enabled, "unix_stream").then(|| (stream_file, stream.streams())),
         }
+    }
+
+    /// Returns the servers that get what listeners receive.
+    pub(in crate::app) fn relay_targets(&self) -> Vec<TargetOptions> {
+        self.relay.iter().flat_map(RelayEntry::targets).collect()
     }
 
     /// Returns the options of the UDP listener.

@@ -10,7 +10,7 @@ use super::bounds::{
     addresses, console_path, hdr_log_path, histogram_bounds, memory_max, native_bucket_factor,
     optional_socket_path, own_tags, percentiles, socket_path, textfile_path,
 };
-use super::endpoints::{GraphiteEndpoint, OtlpEndpoint, RemoteWriteEndpoint, endpoints};
+use super::endpoints::{GraphiteEndpoint, OtlpEndpoint, RelayEntry, RemoteWriteEndpoint, endpoints, relays};
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
@@ -27,6 +27,7 @@ pub(super) const DEFAULTS: &str = include_str!("../../../config.toml");
 sections! {
     /// A configuration, merged from all layers and checked.
     pub Config {
+        #[reload] relay: Vec<RelayEntry>, relays;
         #[reload] flush: FlushSection;
         #[reload] shutdown: ShutdownSection;
         listeners: ListenersSection;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::listener_url::ListenerUrl;
 use crate::listen::Framing;
+use crate::net::ListenerUrl;
 
 /// The longest UDP payload, in bytes. It fits into one Ethernet frame, even over IPv6 and through a tunnel.
 const LONGEST_UDP: usize = 1432;

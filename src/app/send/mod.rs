@@ -2,11 +2,10 @@
 
 mod connection;
 mod line;
-mod listener_url;
 mod packing;
+mod target;
 
 pub(super) use line::WIRE_TYPES;
-pub(super) use listener_url::ListenerUrl;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -16,6 +15,7 @@ use line::Parts;
 use packing::Packing;
 
 use crate::listen::Framing;
+use crate::net::ListenerUrl;
 
 /// A request to send something, from the command line.
 #[derive(Debug, Clone)]

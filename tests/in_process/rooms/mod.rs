@@ -10,7 +10,7 @@ use source::{CLIENT, Import, SRC, Sources};
 use tallyd_harness::Document;
 
 /// Each room, from the highest to the lowest, with the rooms that it may import.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     (
         "app",
         &[
@@ -19,6 +19,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
             "deliver",
             "http",
             "listen",
+            "relay",
             "net",
             "flush",
             "aggregate",
@@ -33,7 +34,8 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("state", &["net", "model"]),
     ("deliver", &["http", "net", "model", "text"]),
     ("http", &["net", "model", "text"]),
-    ("listen", &["net", "aggregate", "protocol", "model"]),
+    ("listen", &["relay", "net", "aggregate", "protocol", "model"]),
+    ("relay", &["net", "model"]),
     ("net", &["model"]),
     ("flush", &["aggregate", "resolve", "mapping", "protocol", "model", "text"]),
     ("aggregate", &["resolve", "mapping", "protocol", "model"]),

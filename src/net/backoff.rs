@@ -1,4 +1,4 @@
-//! Decides how long to wait before a request is repeated.
+//! Decides how long to wait before a request or a connection is tried again.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The longest wait that a server can ask for.
 const LONGEST_ASKED: Duration = Duration::from_mins(5);
 
-/// The waits between the attempts to send one batch. They double from half a second to 30 seconds. Each is shortened at
+/// The waits between attempts to reach a server. They double from half a second to 30 seconds. Each is shortened at
 /// random by up to a half, so that many tallyds do not come back at the same moment.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Returns the wait after another failure. `asked` is the wait that the server asked for.
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
+    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let longest = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures += 1;
         let wait = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
@@ -26,7 +26,7 @@ impl Backoff {
     }
 
     /// Starts over after a success.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
