@@ -54,6 +54,7 @@ missing_packages() {
 	logrotate /usr/sbin/logrotate
 	make make
 	netcat-openbsd nc.openbsd
+	netdata-core /usr/sbin/netdata
 	nginx-light /usr/sbin/nginx
 	perl perl
 	php-cli php
@@ -106,6 +107,7 @@ install_packages() {
     done <<-SERVICES
 	graphite-carbon carbon-cache
 	logrotate logrotate.timer
+	netdata-core netdata
 	nginx-light nginx
 	prometheus prometheus
 	prometheus-node-exporter prometheus-node-exporter

@@ -16,18 +16,18 @@ use tempfile::TempDir;
 use crate::shop::CLIENTS;
 
 /// A running server with an admin interface.
-struct Server<P> {
+pub(crate) struct Server<P> {
     /// Where it receives samples.
-    samples: SocketAddr,
+    pub(crate) samples: SocketAddr,
     admin: SocketAddr,
     _process: P,
 }
 
-type Statsd = Server<(Running, TempDir)>;
+pub(crate) type Statsd = Server<(Running, TempDir)>;
 
 impl Statsd {
     /// Starts statsd with an interval in milliseconds.
-    fn start(interval: u32) -> Self {
+    pub(crate) fn start(interval: u32) -> Self {
         // Another program may take a port before statsd does.
         wait_for(|| Self::try_start(interval))
     }
@@ -86,7 +86,7 @@ impl<P> Server<P> {
 
     /// Returns the object in the answer to a command. Both servers end it in the same way, and the names in this test make the
     /// object of statsd differ from JSON only by its quotes.
-    fn values(&self, command: &str) -> Value {
+    pub(crate) fn values(&self, command: &str) -> Value {
         let answer = self.ask(command);
         let object = answer.strip_suffix("\nEND\n\n").unwrap_or_else(|| panic!("{command}: {answer}"));
         serde_json::from_str(&object.replace('\'', "\"")).unwrap_or_else(|error| panic!("{error}: {object}"))

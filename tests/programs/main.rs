@@ -17,6 +17,7 @@ mod hdr_log;
 mod live_page;
 mod otlp;
 mod queries;
+mod relay;
 mod remote_write;
 mod restarts;
 mod scrapers;
