@@ -65,7 +65,8 @@ impl<C> Endpoints<C> {
     ///
     /// Returns the error of the first endpoint that cannot be started. The others run.
     pub(crate) fn change<T: Transport>(&self, wanted: Vec<Wanted<C, T>>) -> io::Result<()> {
-        let mut running = std::mem::take(&mut *self.list.lock());
+        // A snapshot that comes meanwhile waits, so that no endpoint misses it.
+        let mut running = self.list.lock();
         let stays = |one: &Running<C>| {
             wanted.iter().any(|wanted| wanted.name == one.name && wanted.written == one.written)
         };
@@ -90,7 +91,6 @@ impl<C> Endpoints<C> {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        *self.list.lock() = running;
         outcome
     }
 

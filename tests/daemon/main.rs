@@ -9,6 +9,7 @@ mod client_crate;
 mod command_line;
 mod configuration_page;
 mod dashboards;
+mod delivery;
 mod endpoint;
 mod examples;
 mod explain;

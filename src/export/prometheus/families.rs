@@ -189,6 +189,17 @@ impl Families {
         self.by_name.find(self.hasher.hash_one(name), has_name).copied()
     }
 
+    /// Returns true if a family of this name has a member with these labels.
+    pub(super) fn contains(&self, family: &str, labels: &str) -> bool {
+        let Some(number) = self.find(family) else { return false };
+        let has_labels = |member: &u32| {
+            let member = self.member(*member);
+            member.family == number && *member.labels == *labels
+        };
+        let hash = self.hasher.hash_one((self.list[number as usize].hash, labels));
+        self.by_labels.find(hash, has_labels).is_some()
+    }
+
     /// Returns true if a distribution has lines of this name, such as `x_count` of a summary `x`. The distribution's
     /// own name does not count.
     pub(super) fn is_line_of_distribution(&self, name: &str) -> bool {

@@ -95,7 +95,9 @@ pub(super) fn encode(
             encoder.encode_member(family, member, totals);
         }
     }
-    for gone in totals.gone().iter().filter(|gone| content.has(&gone.name)) {
+    // New rules can drop a member and begin it again. A server refuses a second point of one time.
+    let has_ended = |gone: &&Gone| !totals.families.contains(&gone.name, &gone.labels);
+    for gone in totals.gone().iter().filter(|gone| content.has(&gone.name)).filter(has_ended) {
         encoder.request.begin_family((&gone.name, gone.metric_type), "", false);
         encoder.encode_gone(gone);
     }
@@ -154,7 +156,7 @@ impl<P: FnMut(Batch)> Encoder<'_, P> {
     fn encode_gone(&mut self, gone: &Gone) {
         let Self { content, millis, request, .. } = self;
         let labels = Labels::new(content, &gone.name, &gone.labels);
-        if content.native && gone.statistics.native.is_some() {
+        if content.native && gone.metric_type == FamilyType::NativeHistogram {
             request.push(labels.series("", None), Point::Histogram(Histogram::stale(*millis)), None);
         } else {
             let stale = || Point::Sample(Sample { value: STALE, timestamp: *millis });
@@ -620,6 +622,22 @@ mod tests {
             add(&mut totals, vec![row(Kind::Counter, "c", &[], 1.0)]);
             assert_eq!(samples(&totals).len(), 1, "an end is marked once");
         }
+    }
+
+    #[test]
+    fn a_family_that_begins_again_under_new_rules_has_one_point_per_time() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Histogram).with_gone_members();
+        let rows = || vec![row(Kind::Histogram, "h", &[("a", "b")], 1.0)];
+        add(&mut totals, rows());
+        let old = totals.policies.iter().next().unwrap().clone();
+        let statistics = Statistics { bounds: vec![5.0, 6.0], ..old.statistics.clone() };
+        let rules = Arc::new(Policies::new(vec![Policy { statistics, ..old }]));
+        add_under(&mut totals, rules, rows());
+        assert_eq!(totals.gone().len(), 1);
+        let all = all(&totals, &content(Version::V1));
+        let names: BTreeSet<_> = all.iter().map(|one| &one.series).collect();
+        assert_eq!(names.len(), all.len(), "{all:#?}");
+        assert!(all.iter().all(|one| one.samples.last().unwrap().1.to_bits() != STALE.to_bits()));
     }
 
     #[test]
