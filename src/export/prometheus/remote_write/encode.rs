@@ -634,7 +634,10 @@ mod tests {
         let rules = Arc::new(Policies::new(vec![Policy { statistics, ..old }]));
         add_under(&mut totals, rules, rows());
         assert_eq!(totals.gone().len(), 1);
-        let all = all(&totals, &content(Version::V1));
+        let mut batches = Vec::new();
+        let end = UNIX_EPOCH + Duration::from_millis(1_020_250);
+        encode(&totals, &content(Version::V1), (end, false), |batch| batches.push(batch));
+        let all: Vec<_> = batches.iter().flat_map(decode).collect();
         let names: BTreeSet<_> = all.iter().map(|one| &one.series).collect();
         assert_eq!(names.len(), all.len(), "{all:#?}");
         assert!(all.iter().all(|one| one.samples.last().unwrap().1.to_bits() != STALE.to_bits()));
