@@ -99,7 +99,7 @@ fn reload_adds_changes_and_removes_servers() {
     };
     write(&[]);
     let mut daemon = Daemon::start_from(&file, &[]);
-    let mut change = |daemon: &mut Daemon, list: &[String]| {
+    let change = |daemon: &mut Daemon, list: &[String]| {
         write(list);
         daemon.signal("HUP");
         daemon
