@@ -19,7 +19,7 @@ use super::transport::Transport;
 use crate::model::{Memory, Telemetry};
 use crate::net::{Backoff, Threads};
 
-/// What all endpoints share.
+/// The settings and the counters that all endpoints share.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     options: DeliveryOptions,

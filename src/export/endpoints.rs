@@ -10,7 +10,7 @@ use super::exporter::ExportError;
 use super::exporter_status::ExporterStatuses;
 use crate::deliver::{Batch, Delivery, Endpoint, Transport};
 
-/// The endpoints of one exporter. Clones share the list. `C` says what an endpoint gets.
+/// The endpoints of one exporter. Clones share the list. `C` is the description of the content that an endpoint gets.
 #[derive(Debug)]
 pub(crate) struct Endpoints<C> {
     /// The exporter's name in the configuration.
@@ -24,7 +24,7 @@ pub(crate) struct Endpoints<C> {
 #[derive(Debug)]
 pub(super) struct Running<C> {
     name: String,
-    /// What the configuration said when it was started, to see whether a reload changes it.
+    /// The text of its settings when it was started, to see whether a reload changes them.
     written: String,
     pub(super) content: C,
     endpoint: Endpoint,
@@ -35,7 +35,7 @@ pub(crate) struct Wanted<C, T> {
     pub(crate) name: String,
     /// The text of its settings. If it differs after a reload, the endpoint starts over with the new ones.
     pub(crate) written: String,
-    /// What it gets.
+    /// The content that it gets.
     pub(crate) content: C,
     pub(crate) transport: T,
 }

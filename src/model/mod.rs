@@ -33,7 +33,7 @@ pub use named::Named;
 pub(crate) use native_histogram::coarser;
 pub use native_histogram::{NativeHistogram, NativeSettings};
 pub use origin::{Origin, Origins, Sender};
-pub(crate) use pattern::Pattern;
+pub(crate) use pattern::{NameFilter, Pattern};
 pub use percentile::Percentile;
 pub(crate) use policy::HeldPolicy;
 pub use policy::{Exposition, Policies, Policy, PolicyId, Share};

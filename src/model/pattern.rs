@@ -47,6 +47,21 @@ impl Pattern {
     }
 }
 
+/// A choice of names by patterns. Without a pattern, it has all names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NameFilter(Vec<Pattern>);
+
+impl NameFilter {
+    pub(crate) fn new(patterns: &[String]) -> Self {
+        Self(patterns.iter().map(|pattern| Pattern::new(pattern)).collect())
+    }
+
+    /// Returns true if a name is among the chosen ones.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

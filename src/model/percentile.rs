@@ -17,6 +17,11 @@ impl Percentile {
         self.0
     }
 
+    /// Returns the percentile as a quantile, for example 99.9 as 0.999. A plain division would give more digits.
+    pub(crate) fn quantile(self) -> f64 {
+        (self.0 * 1e10).round() / 1e12
+    }
+
     /// Returns the rank among values whose weights add up to `count`. The percentile is the smallest value whose
     /// cumulative weight reaches the rank (nearest rank).
     ///

@@ -4,6 +4,7 @@
 mod accept;
 mod backoff;
 mod bind;
+mod connect;
 mod connections;
 mod listener_url;
 mod owner;
@@ -17,6 +18,7 @@ pub(crate) use accept::{AcceptOptions, AcceptThread, Listen, Looks, ServeConnect
 pub(crate) use backoff::Backoff;
 pub(crate) use bind::{BindError, BindKeys};
 pub(crate) use bind::{UdpSockets, adopt_tcp, adopt_udp, bind_tcp, bind_udp, receive_buffer};
+pub(crate) use connect::connect_first;
 pub(crate) use connections::{ClientKeys, ConnectionCounts};
 pub(crate) use listener_url::ListenerUrl;
 pub(crate) use owner::Owner;

@@ -1,7 +1,7 @@
 //! Sends datagrams to one server, over any transport.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::chunk::Chunk;
 use super::counts::{DropReason, Outcome};
-use crate::net::ListenerUrl;
+use crate::net::{ListenerUrl, connect_first};
 
 /// The longest wait for a server to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -234,24 +234,6 @@ fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     socket.connect(&SockAddr::unix(path)?)?;
     socket.set_write_timeout(Some(STREAM_TIMEOUT))?;
     Ok(socket.into())
-}
-
-/// Connects to the first address of a host that accepts. IPv4 addresses come first, because UDP sockets connect to any
-/// address, and most StatsD servers listen on IPv4 only.
-fn connect_first(
-    host_and_port: &str,
-    connect: impl Fn(SocketAddr) -> io::Result<Connection>,
-) -> io::Result<Connection> {
-    let mut addresses: Vec<_> = host_and_port.to_socket_addrs()?.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match connect(address) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Counts {
     }
 }
 
-/// What became of datagrams.
+/// The outcome of sending datagrams.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) sent: u64,

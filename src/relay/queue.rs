@@ -37,7 +37,7 @@ struct State {
     has_tried: bool,
     /// Whether the rest of the queue was dropped.
     has_ended: bool,
-    /// What was dropped since the latest report.
+    /// The datagrams that were dropped since the latest report.
     dropped: EnumMap<DropReason, u64>,
 }
 

@@ -35,7 +35,7 @@ struct Shared {
     counts: Mutex<HashMap<String, Arc<Counts>>>,
 }
 
-/// What a receiver has received, on its way to the targets.
+/// The datagrams of a receiver, on their way to the targets.
 #[derive(Debug)]
 pub(crate) struct Outgoing(Chunks);
 

@@ -15,7 +15,7 @@ use crate::export::{
     RemoteWriteContent, Temporality, Version,
 };
 use crate::http::ClientTls;
-use crate::model::Pattern;
+use crate::model::NameFilter;
 use crate::net::ListenerUrl;
 use crate::relay::TargetOptions;
 
@@ -159,7 +159,7 @@ impl OtlpEndpoint {
         OtlpContent {
             temporality: self.temporality,
             resource: resource.into_iter().collect(),
-            names: self.names.iter().map(|pattern| Pattern::new(pattern)).collect(),
+            names: NameFilter::new(&self.names),
         }
     }
 
@@ -234,7 +234,7 @@ impl GraphiteEndpoint {
             },
             flush_counts: self.flush_counts,
             thresholds,
-            names: self.names.iter().map(|pattern| Pattern::new(pattern)).collect(),
+            names: NameFilter::new(&self.names),
         }
     }
 
@@ -302,7 +302,7 @@ impl RemoteWriteEndpoint {
             },
             native: self.native_histograms,
             labels: labels.into_iter().collect(),
-            families: self.families.iter().map(|pattern| Pattern::new(pattern)).collect(),
+            families: NameFilter::new(&self.families),
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn read_log<E: From<io::Error>>(
     Ok(())
 }
 
-/// What is wrong with a line.
+/// The fault of a line.
 #[derive(Debug)]
 pub(super) enum LineError<E> {
     /// The line is left out.

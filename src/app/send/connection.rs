@@ -1,14 +1,14 @@
 //! Connections to a listener. All except UDP block while the listener is behind, so they lose nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use crate::listen::Framing;
-use crate::net::ListenerUrl;
+use crate::net::{ListenerUrl, connect_first};
 
 /// The longest UDP payload, in bytes. It fits into one Ethernet frame, even over IPv6 and through a tunnel.
 const LONGEST_UDP: usize = 1432;
@@ -107,22 +107,4 @@ fn wait_for_end(stream: &mut impl Read) -> io::Result<()> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
         read => read.map(|_| ()),
     }
-}
-
-/// Connects to the first address of a host that accepts. IPv4 addresses come first, because UDP sockets connect to any
-/// address, and tallyd listens on 127.0.0.1 by default.
-fn connect_first(
-    host_and_port: &str,
-    connect: impl Fn(SocketAddr) -> io::Result<Connection>,
-) -> io::Result<Connection> {
-    let mut addresses: Vec<_> = host_and_port.to_socket_addrs()?.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match connect(address) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }

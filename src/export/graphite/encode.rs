@@ -5,13 +5,13 @@ use std::time::UNIX_EPOCH;
 use super::names::{GraphiteNames, Group};
 use super::timer::{Threshold, Weighted, median, sum_squares, threshold};
 use crate::deliver::Batch;
-use crate::model::{Pattern, Row, Snapshot, Summary, Value};
+use crate::model::{NameFilter, Row, Snapshot, Summary, Value};
 use crate::text::number::push_number;
 
 /// The size in bytes after which a batch is sent.
 const BATCH: usize = 256 << 10;
 
-/// What an endpoint wants to get.
+/// The content that an endpoint gets.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GraphiteContent {
     pub(crate) naming: GraphiteNames,
@@ -19,8 +19,8 @@ pub(crate) struct GraphiteContent {
     pub(crate) flush_counts: bool,
     /// Percentages, each with the part of its names: 90 and `90`, or -99.5 and `top99_5`.
     pub(crate) thresholds: Vec<(f64, String)>,
-    /// The names of series that are sent. An empty list means all.
-    pub(crate) names: Vec<Pattern>,
+    /// The names of series that are sent.
+    pub(crate) names: NameFilter,
 }
 
 impl GraphiteContent {
@@ -29,10 +29,6 @@ impl GraphiteContent {
         let mut text = String::new();
         push_number(&mut text, percent);
         (percent, text.replace('.', "_").replace('-', "top"))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|pattern| pattern.matches(name))
     }
 }
 
@@ -46,7 +42,7 @@ pub(super) fn encode(snapshot: &Snapshot, content: &GraphiteContent, mut push: i
             push(Batch { body: std::mem::take(&mut lines.text).into(), points, time: snapshot.time });
         }
     };
-    for row in snapshot.rows.iter().filter(|row| content.has(row.series.name())) {
+    for row in snapshot.rows.iter().filter(|row| content.names.has(row.series.name())) {
         lines.push_row(snapshot, row);
         if lines.text.len() >= BATCH {
             send(&mut lines);

@@ -16,7 +16,7 @@ pub(crate) struct GraphiteNames {
     pub(crate) tags: GraphiteTags,
 }
 
-/// What becomes of tags.
+/// The place of tags in a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum GraphiteTags {

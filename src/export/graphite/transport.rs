@@ -1,12 +1,13 @@
 //! Sends lines to Graphite over TCP or UDP.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use memchr::{memchr, memrchr};
 
 use crate::deliver::{Batch, Failure, Receipt, Transport};
+use crate::net::connect_first;
 
 /// How lines are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -34,11 +35,6 @@ impl GraphiteTransport {
         Self { address, protocol, timeout, connection: None }
     }
 
-    fn resolve(&self) -> io::Result<SocketAddr> {
-        let mut addresses = self.address.to_socket_addrs()?;
-        addresses.next().ok_or_else(|| io::Error::other("the host has no address"))
-    }
-
     /// Writes to the connection, and opens one if there is none.
     fn send_tcp(&mut self, lines: &[u8]) -> io::Result<()> {
         // A server that has closed the connection takes no more lines, but the first write to it would succeed.
@@ -46,7 +42,8 @@ impl GraphiteTransport {
         let mut connection = if let Some(connection) = self.connection.take().filter(is_open) {
             connection
         } else {
-            let connection = TcpStream::connect_timeout(&self.resolve()?, self.timeout)?;
+            let connect = |address| TcpStream::connect_timeout(&address, self.timeout);
+            let connection = connect_first(&self.address, connect)?;
             connection.set_write_timeout(Some(self.timeout))?;
             connection
         };
@@ -56,11 +53,13 @@ impl GraphiteTransport {
     }
 
     fn send_udp(&self, mut lines: &[u8]) -> io::Result<()> {
-        let address = self.resolve()?;
-        let local: SocketAddr =
-            if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-        let socket = UdpSocket::bind(local)?;
-        socket.connect(address)?;
+        let socket = connect_first(&self.address, |address| {
+            let local: SocketAddr =
+                if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+            let socket = UdpSocket::bind(local)?;
+            socket.connect(address)?;
+            Ok(socket)
+        })?;
         while !lines.is_empty() {
             let fitting = &lines[..lines.len().min(DATAGRAM)];
             // A longer line has a datagram of its own.

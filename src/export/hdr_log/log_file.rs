@@ -47,7 +47,7 @@ struct OpenLog {
     len: u64,
 }
 
-/// What happened to the file, for the log.
+/// An incident with the file, for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     /// The file was moved or deleted, and its path is opened again.

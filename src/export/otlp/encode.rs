@@ -15,19 +15,19 @@ use super::point::{Points, Span, Values};
 use super::running::{Running, Sum, Total};
 use crate::deliver::Batch;
 use crate::export::outcome::{ExportOutcome, QuarantineReason};
-use crate::model::{AlertType, Event, Kind, Named, Pattern, Policy, Series, Snapshot, Value};
+use crate::model::{AlertType, Event, Kind, NameFilter, Named, Policy, Series, Snapshot, Value};
 
 /// The number of points after which a request is sent.
 const REQUEST: u64 = 5000;
 
-/// What an endpoint wants to get.
+/// The content that an endpoint gets.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OtlpContent {
     pub(crate) temporality: Temporality,
     /// The attributes of the resource, which all metrics share.
     pub(crate) resource: Vec<(String, String)>,
-    /// The names that are sent. An empty list means all.
-    pub(crate) names: Vec<Pattern>,
+    /// The names that are sent.
+    pub(crate) names: NameFilter,
 }
 
 /// Whether counts are those of an interval, or totals since a start.
@@ -55,7 +55,7 @@ pub(super) fn encode(
     let mut request = MetricsBatch { content, time: snapshot.time, metrics: Vec::new(), points: 0, push };
     match content.temporality {
         Temporality::Delta => {
-            for row in snapshot.rows.iter().filter(|row| content.has(row.series.name())) {
+            for row in snapshot.rows.iter().filter(|row| content.names.has(row.series.name())) {
                 if matches!(row.value, Value::Counter(increase) if *increase < 0.0) {
                     outcome.quarantined[QuarantineReason::NegativeIncrease] += 1;
                     continue;
@@ -71,7 +71,7 @@ pub(super) fn encode(
         }
         Temporality::Cumulative => {
             for (series, policy, Total { start, sum }) in running.iter() {
-                if content.has(series.name()) {
+                if content.names.has(series.name()) {
                     request.push_series(series, sum.clone(), Span { start: *start, end }, policy);
                 }
             }
@@ -82,10 +82,6 @@ pub(super) fn encode(
 }
 
 impl OtlpContent {
-    fn has(&self, name: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|pattern| pattern.matches(name))
-    }
-
     fn resource(&self) -> Resource {
         Resource { attributes: self.resource.iter().map(|(key, value)| Attribute::new(key, value)).collect() }
     }

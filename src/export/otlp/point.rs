@@ -110,8 +110,7 @@ impl Points {
                 }])
             }
             _ => {
-                let quantiles =
-                    policy.statistics.percentiles.iter().map(|percentile| percentile.percent() / 100.0);
+                let quantiles = policy.statistics.percentiles.iter().map(|percentile| percentile.quantile());
                 let pairs = quantiles.zip(percentiles);
                 Points::Summary(vec![SummaryPoint {
                     attributes,

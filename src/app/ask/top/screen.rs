@@ -155,9 +155,9 @@ fn with_caret(text: &str, marked: usize, width: usize) -> Text<'static> {
     let before = if skipped > 0 { "…" } else { "" };
     let rest: String = text.chars().skip(skipped + before.chars().count()).collect();
     let shown = format!("{before}{rest}");
-    let beside: String = shown.chars().take(marked - skipped).collect();
+    let before: String = shown.chars().take(marked - skipped).collect();
     // A character can be two columns wide.
-    let caret = " ".repeat(Span::from(beside).width()) + "^";
+    let caret = " ".repeat(Span::from(before).width()) + "^";
     Text::from(vec![Line::from(shown), Line::from(caret)])
 }
 

@@ -39,7 +39,7 @@ pub(super) enum Mode {
 pub(super) struct Top {
     /// The endpoint.
     pub(super) url: String,
-    /// What is wrong with the connection although it works.
+    /// A warning about a connection that works.
     pub(super) warning: Option<&'static str>,
     pub(super) answers: Answers,
     /// The reason, while the connection is lost.

@@ -6,7 +6,7 @@ use crate::export::exporter::PIECE;
 use crate::export::prometheus::families::{Distribution, Family, Member, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
 use crate::export::prometheus::totals::Totals;
-use crate::model::{Kind, Percentile, Policies, Statistics};
+use crate::model::{Kind, Policies, Statistics};
 use crate::text::number::push_number;
 
 /// The quantiles and bounds of all distributions, as values of labels, by policy.
@@ -28,7 +28,7 @@ impl PolicyLabels {
     pub(in crate::export::prometheus) fn of(statistics: &Statistics, format: impl Fn(f64) -> String) -> Self {
         let bounds =
             statistics.bounds.iter().map(|&bound| format(bound)).chain(["+Inf".to_owned()]).collect();
-        Self { quantiles: statistics.percentiles.iter().map(|&p| format(quantile(p))).collect(), bounds }
+        Self { quantiles: statistics.percentiles.iter().map(|&p| format(p.quantile())).collect(), bounds }
     }
 
     /// Calls `each` with each line that a member of this type can have, and its label.
@@ -172,9 +172,4 @@ fn help_of_kind(kind: Kind) -> &'static str {
         Kind::Histogram => "StatsD histogram.",
         Kind::Distribution => "StatsD distribution.",
     }
-}
-
-/// Returns a percentile as a quantile, for example 99.9 as 0.999. A plain division would give more digits.
-pub(super) fn quantile(percentile: Percentile) -> f64 {
-    (percentile.percent() * 1e10).round() / 1e12
 }

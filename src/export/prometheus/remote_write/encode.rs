@@ -25,12 +25,12 @@ use crate::export::prometheus::families::{Family, Member, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
 use crate::export::prometheus::names::pairs;
 use crate::export::prometheus::totals::{Gone, Totals};
-use crate::model::Pattern;
+use crate::model::NameFilter;
 
 /// The size in bytes, before compression, after which a request is sent.
 const REQUEST: usize = 1 << 20;
 
-/// What an endpoint wants to get.
+/// The content that an endpoint gets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteWriteContent {
     /// The version of the protocol.
@@ -39,15 +39,15 @@ pub struct RemoteWriteContent {
     pub native: bool,
     /// The labels of all series that do not have a label of that name.
     pub labels: Vec<(String, String)>,
-    /// The names of the families that are sent. An empty list means all.
-    pub(crate) families: Vec<Pattern>,
+    /// The names of the families that are sent.
+    pub(crate) families: NameFilter,
 }
 
 impl RemoteWriteContent {
     /// Returns the content of an endpoint that gets everything.
     #[must_use]
     pub fn all(version: Version) -> Self {
-        Self { version, native: true, labels: Vec::new(), families: Vec::new() }
+        Self { version, native: true, labels: Vec::new(), families: NameFilter::default() }
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) fn encode(
         request: Body::new(content.version),
         push,
     };
-    for (family, members) in totals.families.iter().filter(|(family, _)| content.has(&family.name)) {
+    for (family, members) in totals.families.iter().filter(|(family, _)| content.families.has(&family.name)) {
         let help = help(&totals.policies, family, &[]);
         encoder.request.begin_family((&family.name, family.metric_type), &help, with_metadata);
         for member in members {
@@ -97,17 +97,11 @@ pub(super) fn encode(
     }
     // New rules can drop a member and begin it again. A server refuses a second point of one time.
     let has_ended = |gone: &&Gone| !totals.families.contains(&gone.name, &gone.labels);
-    for gone in totals.gone().iter().filter(|gone| content.has(&gone.name)).filter(has_ended) {
+    for gone in totals.gone().iter().filter(|gone| content.families.has(&gone.name)).filter(has_ended) {
         encoder.request.begin_family((&gone.name, gone.metric_type), "", false);
         encoder.encode_gone(gone);
     }
     encoder.send();
-}
-
-impl RemoteWriteContent {
-    fn has(&self, family: &str) -> bool {
-        self.families.is_empty() || self.families.iter().any(|pattern| pattern.matches(family))
-    }
 }
 
 struct Encoder<'a, P> {
@@ -669,7 +663,7 @@ mod tests {
         for version in [Version::V1, Version::V2] {
             let content = RemoteWriteContent {
                 labels: labels.to_vec(),
-                families: vec![Pattern::new("app_*")],
+                families: NameFilter::new(&["app_*".to_owned()]),
                 ..content(version)
             };
             let series: Vec<_> = all(&totals, &content).into_iter().map(|one| one.series).collect();

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const COUNTER: &str = "tallyd_probe_total";
 const HISTOGRAM: &str = "tallyd_probe_seconds";
 
-/// What a server has stored.
+/// The kinds of points that a server has stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProbeResult {
     /// Whether it has the value of the counter.

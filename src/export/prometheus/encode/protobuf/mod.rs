@@ -24,14 +24,14 @@ use self::messages::{
     Timestamp,
 };
 pub(in crate::export::prometheus) use self::messages::{BucketSpan, Histogram as NativeMessage};
-use super::lines::{help, quantile};
+use super::lines::help;
 use super::walk::Encoder;
 use crate::export::exporter::PIECE;
 use crate::export::prometheus::families::{Distribution, Family, Member, Members, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
 use crate::export::prometheus::names::pairs;
 use crate::export::prometheus::totals::Totals;
-use crate::model::{NativeHistogram, Percentile, Policies, Policy};
+use crate::model::{NativeHistogram, Policies, Policy};
 
 /// Encodes each family as a message.
 pub(super) struct Protobuf<'a> {
@@ -113,7 +113,7 @@ impl<'a> MemberMessage<'a> {
     fn new(policies: &'a Policies) -> Self {
         let quantiles = |policy: &Policy| {
             let percentiles = policy.statistics.percentiles.iter();
-            percentiles.map(|percentile: &Percentile| quantile(*percentile)).collect()
+            percentiles.map(|percentile| percentile.quantile()).collect()
         };
         Self {
             quantiles: policies.iter().map(quantiles).collect(),
