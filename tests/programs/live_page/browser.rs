@@ -111,9 +111,21 @@ impl Browser {
     /// Waits until an expression is true. An exception counts as false, because an element may not be there yet.
     #[track_caller]
     pub(super) fn wait_until(&mut self, expression: &str) {
-        wait_for_ok(|| match self.try_evaluate(expression) {
-            Ok(Value::Bool(true)) => Ok(()),
-            found => Err(format!("{expression} is {found:?}; the page reported {:#?}", self.disturbances())),
+        self.wait_while_doing(expression, || {});
+    }
+
+    /// Waits until an expression is true, and repeats an action until then. Some parts of the page show only the latest interval, so
+    /// a slow page can miss what was sent once.
+    #[track_caller]
+    pub(super) fn wait_while_doing(&mut self, expression: &str, action: impl Fn()) {
+        wait_for_ok(|| {
+            action();
+            match self.try_evaluate(expression) {
+                Ok(Value::Bool(true)) => Ok(()),
+                found => {
+                    Err(format!("{expression} is {found:?}; the page reported {:#?}", self.disturbances()))
+                }
+            }
         });
     }
 
