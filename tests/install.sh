@@ -48,6 +48,7 @@ missing_packages() {
 	golang-github-cactus-go-statsd-client-dev /usr/share/gocode/src/github.com/cactus/go-statsd-client/statsd
 	golang-github-datadog-datadog-go-dev /usr/share/gocode/src/github.com/DataDog/datadog-go/statsd
 	graphite-carbon carbon-cache
+	influxdb influxd
 	libhdrhistogram-java /usr/share/java/hdrhistogram.jar
 	libnet-statsd-perl /usr/share/perl5/Net/Statsd.pm
 	libnginx-mod-http-lua /usr/lib/nginx/modules/ngx_http_lua_module.so
@@ -106,6 +107,7 @@ install_packages() {
         esac
     done <<-SERVICES
 	graphite-carbon carbon-cache
+	influxdb influxdb
 	logrotate logrotate.timer
 	netdata-core netdata
 	nginx-light nginx

@@ -32,7 +32,7 @@ use crate::deliver;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
     Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, Graphite, HdrLog,
-    Otlp, ReloadRequest, RemoteWrite, Textfile,
+    InfluxDb, Otlp, ReloadRequest, RemoteWrite, Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
@@ -681,6 +681,9 @@ impl Exporters {
         }
         if !config.exporters.graphite.is_empty() && !is_running(self, "graphite") {
             self.run(Graphite::new(self.push.graphite.clone()), None)?;
+        }
+        if !config.exporters.influxdb.is_empty() && !is_running(self, "influxdb") {
+            self.run(InfluxDb::new(self.push.influxdb.clone()), None)?;
         }
         Ok(())
     }

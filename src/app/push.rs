@@ -7,8 +7,8 @@ use crate::app::config::{Config, PushEndpoint};
 use crate::deliver::{Delivery, HttpClient};
 use crate::export::prometheus::{ProbeResult, probe as probe_server};
 use crate::export::{
-    Endpoints, ExporterStatuses, GraphiteContent, OtlpContent, OtlpTransport, RemoteWriteContent,
-    RemoteWriteTransport, Wanted,
+    Endpoints, ExporterStatuses, GraphiteContent, InfluxContent, InfluxTransport, OtlpContent, OtlpTransport,
+    RemoteWriteContent, RemoteWriteTransport, Wanted,
 };
 
 /// Writes a few points to each server of `exporters.remote_write`, and reports what it has stored. Fails if a server drops what its
@@ -54,6 +54,7 @@ pub(super) struct PushEndpoints {
     pub(super) remote_write: Endpoints<RemoteWriteContent>,
     pub(super) otlp: Endpoints<OtlpContent>,
     pub(super) graphite: Endpoints<GraphiteContent>,
+    pub(super) influxdb: Endpoints<InfluxContent>,
     /// The name of this machine.
     host: String,
 }
@@ -65,6 +66,7 @@ impl PushEndpoints {
             remote_write: Endpoints::new("remote_write", delivery.clone(), statuses.clone()),
             otlp: Endpoints::new("otlp", delivery.clone(), statuses.clone()),
             graphite: Endpoints::new("graphite", delivery.clone(), statuses.clone()),
+            influxdb: Endpoints::new("influxdb", delivery.clone(), statuses.clone()),
             host: host(),
         }
     }
@@ -89,13 +91,18 @@ impl PushEndpoints {
         let graphite = wanted(&config.exporters.graphite, "graphite", |endpoint| {
             Ok((endpoint.content(), endpoint.transport()))
         })?;
+        let influxdb = wanted(&config.exporters.influxdb, "influxdb", |endpoint| {
+            let transport = InfluxTransport::new(HttpClient::new(endpoint.connection_with_token())?);
+            Ok((endpoint.content(&self.host), transport))
+        })?;
         let of = |exporter: &str, changed: io::Result<()>| {
             changed.map_err(|error| format!("exporters.{exporter}: {error}"))
         };
         let remote_write = of("remote_write", self.remote_write.change(remote_write));
         let otlp = of("otlp", self.otlp.change(otlp));
         let graphite = of("graphite", self.graphite.change(graphite));
-        remote_write.and(otlp).and(graphite)
+        let influxdb = of("influxdb", self.influxdb.change(influxdb));
+        remote_write.and(otlp).and(graphite).and(influxdb)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Sends requests over HTTP, and reads what the answers mean.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 use ureq::{Agent, Body, RequestBuilder, Timeout};
 
@@ -33,7 +36,7 @@ pub(crate) struct HttpOptions {
 pub(crate) enum Authentication {
     None,
     Basic { user: String, password_file: PathBuf },
-    Bearer { token_file: PathBuf },
+    Token { scheme: &'static str, token_file: PathBuf },
 }
 
 /// A client of one server.
@@ -127,7 +130,9 @@ impl HttpClient {
                 let secret = BASE64_STANDARD.encode(format!("{user}:{}", read(password_file)?));
                 Ok(Some(format!("Basic {secret}")))
             }
-            Authentication::Bearer { token_file } => Ok(Some(format!("Bearer {}", read(token_file)?))),
+            Authentication::Token { scheme, token_file } => {
+                Ok(Some(format!("{scheme} {}", read(token_file)?)))
+            }
         }
     }
 
@@ -201,6 +206,14 @@ impl Failure {
     }
 }
 
+/// Returns the bytes compressed by gzip, after `begin`.
+pub(crate) fn gzipped(begin: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
+    const GROWS: &str = "writing to a Vec cannot fail";
+    let mut encoder = GzEncoder::new(begin, Compression::fast());
+    encoder.write_all(bytes).expect(GROWS);
+    encoder.finish().expect(GROWS)
+}
+
 /// Reads the header `Retry-After`, which has seconds or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("retry-after")?.to_str().ok()?.trim();
@@ -213,7 +226,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::net::TcpListener;
     use std::thread;
 
@@ -314,7 +327,10 @@ mod tests {
         let file = directory.path().join("secret");
         fs::write(&file, "one\n").unwrap();
         for (authentication, expected) in [
-            (Authentication::Bearer { token_file: file.clone() }, ["Bearer one", "Bearer two"]),
+            (
+                Authentication::Token { scheme: "Bearer", token_file: file.clone() },
+                ["Bearer one", "Bearer two"],
+            ),
             (
                 Authentication::Basic { user: "u".to_owned(), password_file: file.clone() },
                 ["Basic dTpvbmU=", "Basic dTp0d28="],
@@ -327,7 +343,8 @@ mod tests {
                 assert_eq!(client.authorization(), Ok(Some(expected.to_owned())));
             }
         }
-        let missing = Authentication::Bearer { token_file: directory.path().join("missing") };
+        let missing =
+            Authentication::Token { scheme: "Bearer", token_file: directory.path().join("missing") };
         let client = HttpClient::new(HttpOptions {
             authentication: missing,
             ..options("http://127.0.0.1:1".to_owned())

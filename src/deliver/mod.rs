@@ -20,6 +20,6 @@ mod transport;
 
 pub(crate) use batch::Batch;
 pub(crate) use endpoint::{Delivery, DeliveryOptions, Endpoint};
-pub(crate) use http::{Authentication, HttpClient, HttpOptions};
+pub(crate) use http::{Authentication, HttpClient, HttpOptions, gzipped};
 pub(crate) use queue::DeliveryLimits;
 pub(crate) use transport::{Failure, Receipt, Transport};

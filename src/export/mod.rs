@@ -9,6 +9,7 @@ mod exporter_status;
 mod graphite;
 mod handle;
 pub mod hdr_log;
+mod influxdb;
 mod otlp;
 mod outcome;
 pub mod prometheus;
@@ -26,6 +27,7 @@ pub(crate) use graphite::{
 pub(crate) use handle::ExporterHandle;
 pub use handle::{ExporterQueue, ExporterThread, Queued};
 pub(crate) use hdr_log::{HdrLog, HdrLogOptions};
+pub(crate) use influxdb::{InfluxContent, InfluxDb, InfluxTransport};
 pub(crate) use otlp::{Otlp, OtlpContent, OtlpTransport, Temporality};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
 pub(crate) use prometheus::{

@@ -83,6 +83,25 @@ impl WeightedValues {
         self.values.iter().enumerate().map(move |(index, &value)| (value, weight(index)))
     }
 
+    /// Returns the middle value, or the mean of the two in the middle. A value counts as often as its weight says.
+    pub(crate) fn median(&self) -> f64 {
+        let count: f64 = self.iter().map(|(_, weight)| weight).sum();
+        let value_at = |rank: f64| {
+            let mut sum = 0.0;
+            let reaches = |&(_, weight): &(f64, f64)| {
+                sum += weight;
+                sum >= rank
+            };
+            self.iter().find(reaches).or_else(|| self.iter().last()).map_or(0.0, |(value, _)| value)
+        };
+        let middle = (count / 2.0).floor();
+        if count % 2.0 == 0.0 {
+            f64::midpoint(value_at(middle), value_at(middle + 1.0))
+        } else {
+            value_at(middle + 1.0)
+        }
+    }
+
     /// Returns the memory of the values, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.values) + size_of_val(&*self.weights)
@@ -94,5 +113,22 @@ impl FromIterator<(f64, f64)> for WeightedValues {
     fn from_iter<T: IntoIterator<Item = (f64, f64)>>(pairs: T) -> Self {
         let (values, weights): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         Self { values: values.into(), weights: weights.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {
+        let median = |pairs: &[(f64, f64)]| pairs.iter().copied().collect::<WeightedValues>().median();
+        assert_eq!(median(&[(1.0, 1.0), (2.0, 1.0), (3.0, 1.0)]), 2.0);
+        assert_eq!(median(&[(1.0, 1.0), (2.0, 1.0), (5.0, 1.0), (6.0, 1.0)]), 3.5);
+        // A value of weight 3 counts like three equal values.
+        assert_eq!(median(&[(1.0, 3.0), (5.0, 2.0)]), 1.0);
+        assert_eq!(median(&[(1.0, 2.0), (5.0, 2.0)]), 3.0);
+        assert_eq!(median(&[(7.0, 10.0 / 3.0)]), 7.0);
+        assert_eq!(median(&[]), 0.0);
     }
 }

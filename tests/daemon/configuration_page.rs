@@ -173,7 +173,7 @@ fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
         "output" => "[\"console\", \"file\"]",
         "permitted_networks" => "[\"127.0.0.0/8\"]",
         "graphite" => "[{ name = \"a\", address = \"127.0.0.1:1\" }]",
-        "remote_write" | "otlp" => "[{ name = \"a\", url = \"http://127.0.0.1:1\" }]",
+        "remote_write" | "otlp" | "influxdb" => "[{ name = \"a\", url = \"http://127.0.0.1:1\" }]",
         "relay" => "[{ to = [\"udp://127.0.0.1:1\"] }]",
         _ => "[\"a\"]",
     };

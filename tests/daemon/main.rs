@@ -16,6 +16,7 @@ mod explain;
 mod faults;
 mod faulty;
 mod files;
+mod graphite;
 mod hdr_log;
 mod links;
 mod log;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -50,6 +51,47 @@ impl FakeServer {
     /// Returns the requests so far, for example `GET /api/v1/status`.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
+    }
+}
+
+/// A server that takes lines over TCP, as Graphite does. It serves until the test process ends.
+pub struct LineServer {
+    /// The address on 127.0.0.1.
+    pub address: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+    closed: Arc<AtomicUsize>,
+}
+
+impl LineServer {
+    /// Starts a server on a free port.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let closed = Arc::<AtomicUsize>::default();
+        let shared = (Arc::clone(&lines), Arc::clone(&closed));
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let (lines, closed) = shared.clone();
+                thread::spawn(move || {
+                    for line in BufReader::new(connection).lines().map_while(Result::ok) {
+                        lines.lock().unwrap().push(line);
+                    }
+                    closed.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, lines, closed }
+    }
+
+    /// Returns the lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Returns how many connections have been read to their end.
+    pub fn closed(&self) -> usize {
+        self.closed.load(Ordering::SeqCst)
     }
 }
 

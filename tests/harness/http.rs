@@ -49,9 +49,11 @@ pub fn get(address: SocketAddr, path: &str) -> Response {
     request(address, "GET", path, &[])
 }
 
-/// Sends a GET request. Returns `None` if the server ends the connection without a response.
+/// Sends a GET request. Returns `None` if nobody listens, or if the server ends the connection without a response.
 pub fn try_get(address: SocketAddr, path: &str) -> Option<Response> {
-    let response = exchange(connect(address), &request_text("GET", path, &["Connection: close"])).ok()?;
+    let connection = TcpStream::connect(address).ok()?;
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let response = exchange(connection, &request_text("GET", path, &["Connection: close"])).ok()?;
     (!response.is_empty()).then(|| Response::parse(&response))
 }
 

@@ -28,20 +28,26 @@ pub(crate) type Statsd = Server<(Running, TempDir)>;
 impl Statsd {
     /// Starts statsd with an interval in milliseconds.
     pub(crate) fn start(interval: u32) -> Self {
-        // Another program may take a port before statsd does.
-        wait_for(|| Self::try_start(interval))
+        Self::start_with(interval, json!({}))
     }
 
-    fn try_start(interval: u32) -> Option<Self> {
+    /// Starts statsd with an interval in milliseconds, and with more settings.
+    pub(crate) fn start_with(interval: u32, settings: Value) -> Self {
+        // Another program may take a port before statsd does.
+        wait_for(|| Self::try_start(interval, settings.clone()))
+    }
+
+    fn try_start(interval: u32, mut settings: Value) -> Option<Self> {
         let samples = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let admin = free_address();
         let directory = TempDir::new().unwrap();
-        let configuration = json!({
+        let own = json!({
             "address": "127.0.0.1", "port": samples.port(), "mgmt_address": "127.0.0.1", "mgmt_port": admin.port(),
             "flushInterval": interval, "backends": ["./backends/graphite"],
         });
+        settings.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
         let file = directory.path().join("configuration.js");
-        fs::write(&file, configuration.to_string()).unwrap();
+        fs::write(&file, settings.to_string()).unwrap();
         let program = Path::new(CLIENTS).join("node_modules/statsd/stats.js");
         assert!(program.exists(), "statsd is missing; run make install-test-tools");
         let mut node = Command::new("node");

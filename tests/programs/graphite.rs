@@ -2,92 +2,46 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
 
 use serde_json::json;
+use tallyd_harness::fake::LineServer;
 use tallyd_harness::http::free_address;
 use tallyd_harness::process::Running;
-use tallyd_harness::{Daemon, Document, cells, wait_for, wait_for_ok, wait_until};
+use tallyd_harness::{Daemon, Document, cells, wait_for_ok, wait_until};
 use tempfile::TempDir;
 
-use crate::shop::CLIENTS;
+use crate::admin::Statsd;
 
-/// A server that takes Graphite's lines.
-struct Sink {
-    address: SocketAddr,
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Sink {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let lines = Arc::<Mutex<Vec<String>>>::default();
-        let received = Arc::clone(&lines);
-        thread::spawn(move || {
-            for connection in listener.incoming().map_while(Result::ok) {
-                let received = Arc::clone(&received);
-                thread::spawn(move || {
-                    for line in BufReader::new(connection).lines().map_while(Result::ok) {
-                        received.lock().unwrap().push(line);
-                    }
-                });
-            }
-        });
-        Self { address, lines }
-    }
-
-    /// Returns the first number of each name that is not 0, or 0 if there is none. Only names with a part `app` count: the others are the
-    /// servers' own.
-    fn numbers(&self) -> BTreeMap<String, f64> {
-        let mut numbers = BTreeMap::new();
-        for line in &*self.lines.lock().unwrap() {
-            let [name, number, _time] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
-            if name.contains(".app.") {
-                let number: f64 = number.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
-                let first = numbers.entry(name.to_owned()).or_insert(number);
-                if *first == 0.0 {
-                    *first = number;
-                }
+/// Returns the first number of each name that is not 0, or 0 if there is none. Only names with a part `app` count: the others
+/// are the servers' own.
+fn numbers(server: &LineServer) -> BTreeMap<String, f64> {
+    let mut numbers = BTreeMap::new();
+    for line in server.lines() {
+        let [name, number, _time] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line:?}") };
+        if name.contains(".app.") {
+            let number: f64 = number.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
+            let first = numbers.entry(name.to_owned()).or_insert(number);
+            if *first == 0.0 {
+                *first = number;
             }
         }
-        numbers
     }
+    numbers
 }
 
 /// The interval of both servers in milliseconds.
 const INTERVAL: u32 = 500;
 
-/// Starts statsd, which pushes to a sink. Returns its address.
-fn start_statsd(sink: SocketAddr, legacy: bool) -> (SocketAddr, (Running, TempDir)) {
-    wait_for(|| {
-        let samples = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let admin = free_address();
-        let directory = TempDir::new().unwrap();
-        let configuration = json!({
-            "address": "127.0.0.1", "port": samples.port(), "mgmt_address": "127.0.0.1", "mgmt_port": admin.port(),
-            "flushInterval": INTERVAL, "backends": ["./backends/graphite"], "percentThreshold": [90, -80, 99.5],
-            "graphiteHost": "127.0.0.1", "graphitePort": sink.port(), "graphite": { "legacyNamespace": legacy },
-        });
-        let file = directory.path().join("configuration.js");
-        fs::write(&file, configuration.to_string()).unwrap();
-        let program = Path::new(CLIENTS).join("node_modules/statsd/stats.js");
-        assert!(program.exists(), "statsd is missing; run make install-test-tools");
-        let mut node = Command::new("node");
-        let mut process =
-            Running::start(node.arg(program).arg(file).stdout(Stdio::null()).stderr(Stdio::null()));
-        let is_ready = wait_for(|| {
-            let has_ended = process.0.try_wait().unwrap().is_some();
-            let is_ready = TcpStream::connect(admin).is_ok();
-            (has_ended || is_ready).then_some(is_ready && !has_ended)
-        });
-        is_ready.then_some((samples, (process, directory)))
-    })
+/// Starts statsd, which pushes to a server.
+fn start_statsd(server: SocketAddr, legacy: bool) -> Statsd {
+    let settings = json!({
+        "percentThreshold": [90, -80, 99.5],
+        "graphiteHost": "127.0.0.1", "graphitePort": server.port(), "graphite": { "legacyNamespace": legacy },
+    });
+    Statsd::start_with(INTERVAL, settings)
 }
 
 fn start_tallyd(sink: SocketAddr, more: &str) -> Daemon {
@@ -111,24 +65,24 @@ const LINES: [&str; 6] = [
 #[ignore = "needs statsd; run make test"]
 fn tallyd_writes_the_names_and_numbers_of_statsd() {
     for legacy in [true, false] {
-        let [of_statsd, of_tallyd] = [Sink::start(), Sink::start()];
-        let (statsd, _process) = start_statsd(of_statsd.address, legacy);
+        let [of_statsd, of_tallyd] = [LineServer::start(), LineServer::start()];
+        let statsd = start_statsd(of_statsd.address, legacy);
         let tallyd = start_tallyd(of_tallyd.address, &format!("legacy_namespace={legacy}"));
         // The first interval of tallyd is shorter than the others.
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         let send = |line: &str| {
-            for server in [statsd, tallyd.address()] {
+            for server in [statsd.samples, tallyd.address()] {
                 client.send_to(line.as_bytes(), server).unwrap();
             }
         };
         send("app.first:1|g");
-        wait_until(|| [&of_statsd, &of_tallyd].iter().all(|sink| !sink.numbers().is_empty()));
+        wait_until(|| [&of_statsd, &of_tallyd].iter().all(|sink| !numbers(sink).is_empty()));
         LINES.into_iter().for_each(send);
-        let is_whole = |sink: &Sink| sink.numbers().keys().any(|name| name.contains("tagged"));
+        let is_whole = |sink: &LineServer| numbers(sink).keys().any(|name| name.contains("tagged"));
         wait_until(|| is_whole(&of_statsd) && is_whole(&of_tallyd));
         // All lines of an interval arrive together, but the last ones may be in the next interval.
         wait_for_ok(|| {
-            let [expected, found] = [&of_statsd, &of_tallyd].map(Sink::numbers);
+            let [expected, found] = [&of_statsd, &of_tallyd].map(numbers);
             assert_same(&expected, &found)
         });
     }
@@ -193,16 +147,16 @@ fn each_difference_from_statsd_is_on_the_page() {
     let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).map(cells).collect();
     for Difference { lines, name, statsd: in_statsd, tallyd: in_tallyd, words } in DIFFERENCES {
         assert!(rows.iter().any(|cells| cells[0].contains(words)), "{words}");
-        let [of_statsd, of_tallyd] = [Sink::start(), Sink::start()];
-        let (statsd, _process) = start_statsd(of_statsd.address, true);
+        let [of_statsd, of_tallyd] = [LineServer::start(), LineServer::start()];
+        let statsd = start_statsd(of_statsd.address, true);
         let tallyd = start_tallyd(of_tallyd.address, "timeout=\"10s\"");
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         for (server, sink, expected) in
-            [(statsd, &of_statsd, in_statsd), (tallyd.address(), &of_tallyd, in_tallyd)]
+            [(statsd.samples, &of_statsd, in_statsd), (tallyd.address(), &of_tallyd, in_tallyd)]
         {
             client.send_to(format!("{lines}\napp.zz:1|g").as_bytes(), server).unwrap();
-            wait_until(|| sink.numbers().contains_key("stats.gauges.app.zz"));
-            let number = sink.numbers().get(name).copied();
+            wait_until(|| numbers(sink).contains_key("stats.gauges.app.zz"));
+            let number = numbers(sink).get(name).copied();
             let is_right = match (number, expected) {
                 (Some(number), Some(expected)) => (number - expected).abs() < 1e-9,
                 (number, expected) => number == expected,

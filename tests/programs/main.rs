@@ -14,6 +14,7 @@ mod endpoint;
 mod grafana;
 mod graphite;
 mod hdr_log;
+mod influxdb;
 mod live_page;
 mod otlp;
 mod queries;

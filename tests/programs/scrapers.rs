@@ -21,12 +21,20 @@ pub(crate) const NATIVE_HISTOGRAMS: &[&str] = &["--enable-feature=native-histogr
 /// Starts a program that serves at the address in its command, and waits until the program can be reached. If another
 /// program takes the port first, it tries another port.
 pub(crate) fn start_on_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, SocketAddr) {
+    start_when_ready(command, |address| TcpStream::connect(address).is_ok())
+}
+
+/// Like [`start_on_free_port`], with a test of its own that the program can be used. Another program on the port must fail it.
+pub(crate) fn start_when_ready(
+    command: impl Fn(SocketAddr) -> Command,
+    is_ready: impl Fn(SocketAddr) -> bool,
+) -> (Running, SocketAddr) {
     wait_for(|| {
         let address = free_address();
         let mut running = Running::start(&mut command(address));
         let is_up = wait_for(|| match running.0.try_wait().unwrap() {
             Some(_) => Some(false),
-            None => TcpStream::connect(address).ok().map(|_| true),
+            None => is_ready(address).then_some(true),
         });
         is_up.then_some((running, address))
     })

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::values::{HumanDuration, Size, Written};
 use crate::deliver::{Authentication, HttpOptions};
 use crate::export::{
-    GraphiteContent, GraphiteNames, GraphiteProtocol, GraphiteTags, GraphiteTransport, OtlpContent,
-    RemoteWriteContent, Temporality, Version,
+    GraphiteContent, GraphiteNames, GraphiteProtocol, GraphiteTags, GraphiteTransport, InfluxContent,
+    OtlpContent, RemoteWriteContent, Temporality, Version,
 };
 use crate::http::ClientTls;
 use crate::model::NameFilter;
@@ -64,7 +64,7 @@ macro_rules! http_endpoints {
                 let some = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
                 let authentication = match (self.user.as_str(), some(&self.token_file)) {
                     ("", None) => Authentication::None,
-                    ("", Some(token_file)) => Authentication::Bearer { token_file },
+                    ("", Some(token_file)) => Authentication::Token { scheme: "Bearer", token_file },
                     (user, _) => {
                         Authentication::Basic { user: user.to_owned(), password_file: self.password_file.clone() }
                     }
@@ -151,11 +151,7 @@ http_endpoints! {
 impl OtlpEndpoint {
     /// Returns what the endpoint gets. `host` is the attribute `host.name` of the resource, unless the configuration sets it.
     pub(in crate::app) fn content(&self, host: &str) -> OtlpContent {
-        let mut resource = self.resource.clone();
-        for (key, value) in [("host.name", host), ("service.name", "tallyd")] {
-            resource.entry(key.to_owned()).or_insert_with(|| value.to_owned());
-        }
-        resource.retain(|_, value| !value.is_empty());
+        let resource = with_defaults(&self.resource, &[("host.name", host), ("service.name", "tallyd")]);
         OtlpContent {
             temporality: self.temporality,
             resource: resource.into_iter().collect(),
@@ -170,6 +166,46 @@ impl OtlpEndpoint {
         ["metrics", "logs"]
             .map(|signal| HttpOptions { url: format!("{base}/v1/{signal}"), ..self.connection() })
     }
+}
+
+http_endpoints! {
+    /// An InfluxDB server. The keys with Telegraf's names mean the same as there.
+    InfluxEndpoint {
+        metric_separator: String = "_".to_owned();
+        integers: bool = false;
+        names: Vec<String> = Vec::new();
+        tags: BTreeMap<String, String> = BTreeMap::new();
+    }
+}
+
+impl InfluxEndpoint {
+    /// Returns the options of the connection. InfluxDB 2 has a scheme of its own for tokens.
+    pub(in crate::app) fn connection_with_token(&self) -> HttpOptions {
+        let mut options = self.connection();
+        if let Authentication::Token { scheme, .. } = &mut options.authentication {
+            *scheme = "Token";
+        }
+        options
+    }
+
+    /// Returns what the endpoint gets. `host` is the value of the tag `host`, unless the configuration sets it.
+    pub(in crate::app) fn content(&self, host: &str) -> InfluxContent {
+        InfluxContent {
+            metric_separator: self.metric_separator.clone(),
+            integers: self.integers,
+            tags: with_defaults(&self.tags, &[("host", host)]),
+            names: NameFilter::new(&self.names),
+        }
+    }
+}
+
+/// Adds pairs whose keys are missing, and then removes those without a value.
+fn with_defaults(pairs: &BTreeMap<String, String>, defaults: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<_, _> =
+        defaults.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    all.extend(pairs.clone());
+    all.retain(|_, value| !value.is_empty());
+    all
 }
 
 /// A Graphite server. The keys with statsd's names mean the same as there.
@@ -292,16 +328,13 @@ pub(in crate::app) enum RemoteWriteProtocol {
 impl RemoteWriteEndpoint {
     /// Returns what the endpoint gets. `host` is the value of the label `instance`, unless the configuration sets it.
     pub(in crate::app) fn content(&self, host: &str) -> RemoteWriteContent {
-        let mut labels = self.labels.clone();
-        labels.entry("instance".to_owned()).or_insert_with(|| host.to_owned());
-        labels.retain(|_, value| !value.is_empty());
         RemoteWriteContent {
             version: match self.protocol {
                 RemoteWriteProtocol::Auto => Version::V2,
                 RemoteWriteProtocol::V1 => Version::V1,
             },
             native: self.native_histograms,
-            labels: labels.into_iter().collect(),
+            labels: with_defaults(&self.labels, &[("instance", host)]).into_iter().collect(),
             families: NameFilter::new(&self.families),
         }
     }
@@ -448,6 +481,7 @@ mod tests {
         assert_shown::<RemoteWriteEndpoint>("[[exporters.remote_write]]");
         assert_shown::<OtlpEndpoint>("[[exporters.otlp]]");
         assert_shown::<GraphiteEndpoint>("[[exporters.graphite]]");
+        assert_shown::<InfluxEndpoint>("[[exporters.influxdb]]");
     }
 
     #[test]

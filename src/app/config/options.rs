@@ -200,7 +200,9 @@ impl Config {
             },
             telemetry: self.telemetry.enabled,
             // HDR logs contain all values, and statsd's statistics need them.
-            hands_out_values: self.exporters.hdr_log.enabled || !self.exporters.graphite.is_empty(),
+            hands_out_values: self.exporters.hdr_log.enabled
+                || !self.exporters.graphite.is_empty()
+                || !self.exporters.influxdb.is_empty(),
         }
     }
 

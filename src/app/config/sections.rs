@@ -10,7 +10,9 @@ use super::bounds::{
     addresses, console_path, hdr_log_path, histogram_bounds, memory_max, native_bucket_factor,
     optional_socket_path, own_tags, percentiles, socket_path, textfile_path,
 };
-use super::endpoints::{GraphiteEndpoint, OtlpEndpoint, RelayEntry, RemoteWriteEndpoint, endpoints, relays};
+use super::endpoints::{
+    GraphiteEndpoint, InfluxEndpoint, OtlpEndpoint, RelayEntry, RemoteWriteEndpoint, endpoints, relays,
+};
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
@@ -143,6 +145,7 @@ sections! {
         #[reload] remote_write: Vec<RemoteWriteEndpoint>, endpoints;
         #[reload] otlp: Vec<OtlpEndpoint>, endpoints;
         #[reload] graphite: Vec<GraphiteEndpoint>, endpoints;
+        #[reload] influxdb: Vec<InfluxEndpoint>, endpoints;
         console: ConsoleSection;
         prometheus: PrometheusSection;
         textfile: TextfileSection;
@@ -256,7 +259,10 @@ impl MappingSection {
 impl ExportersSection {
     /// Returns true if tallyd pushes to a server.
     pub(in crate::app) fn has_endpoints(&self) -> bool {
-        !self.remote_write.is_empty() || !self.otlp.is_empty() || !self.graphite.is_empty()
+        !self.remote_write.is_empty()
+            || !self.otlp.is_empty()
+            || !self.graphite.is_empty()
+            || !self.influxdb.is_empty()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use super::names::{GraphiteNames, Group};
-use super::timer::{Threshold, Weighted, median, sum_squares, threshold};
+use super::timer::{Threshold, Weighted, sum_squares, threshold};
 use crate::deliver::Batch;
 use crate::model::{NameFilter, Row, Snapshot, Summary, Value};
 use crate::text::number::push_number;
@@ -88,8 +88,8 @@ impl Lines<'_> {
 
     fn push_timer(&mut self, snapshot: &Snapshot, row: Row<'_>, summary: &Summary) {
         let Summary { count, sum, min, max, mean, stddev, values, .. } = summary;
-        let values: Vec<_> = values.iter().flat_map(|values| values.iter()).collect();
-        self.push_thresholds(row, &values);
+        let pairs: Vec<_> = values.iter().flat_map(|values| values.iter()).collect();
+        self.push_thresholds(row, &pairs);
         for (statistic, value) in [
             ("std", *stddev),
             ("upper", *max),
@@ -101,9 +101,9 @@ impl Lines<'_> {
         ] {
             self.push(Group::Timer, row, statistic, value);
         }
-        if !values.is_empty() {
-            self.push(Group::Timer, row, "sum_squares", sum_squares(&values));
-            self.push(Group::Timer, row, "median", median(&values));
+        if let Some(values) = values {
+            self.push(Group::Timer, row, "sum_squares", sum_squares(&pairs));
+            self.push(Group::Timer, row, "median", values.median());
         }
     }
 

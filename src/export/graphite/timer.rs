@@ -22,18 +22,6 @@ pub(super) fn sum_squares(values: Weighted<'_>) -> f64 {
     values.iter().map(|(value, weight)| value * value * weight).sum()
 }
 
-/// Returns the middle value, or the mean of the two in the middle.
-pub(super) fn median(values: Weighted<'_>) -> f64 {
-    let count = weight(values);
-    let middle = (count / 2.0).floor();
-    let value_at = |rank| up_to(values, rank).last().map_or(0.0, |(value, _)| value);
-    if count % 2.0 == 0.0 {
-        f64::midpoint(value_at(middle), value_at(middle + 1.0))
-    } else {
-        value_at(middle + 1.0)
-    }
-}
-
 /// Returns the statistics of the smallest values that make up `percent` of all, or of the largest ones if `percent` is negative.
 /// Returns `None` if that is no value.
 pub(super) fn threshold(values: Weighted<'_>, percent: f64) -> Option<Threshold> {
@@ -88,13 +76,12 @@ mod tests {
     #[test]
     fn numbers_are_those_of_statsd() {
         let values = once(&[1.0, 2.0, 3.0]);
-        assert_eq!((median(&values), sum_squares(&values)), (2.0, 14.0));
+        assert_eq!(sum_squares(&values), 14.0);
         let ten = once(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]);
         let expected = Threshold { count: 9.0, mean: 5.0, boundary: 9.0, sum: 45.0, sum_squares: 285.0 };
         assert_eq!(threshold(&ten, 90.0), Some(expected));
         let top = Threshold { count: 8.0, mean: 6.5, boundary: 3.0, sum: 52.0, sum_squares: 380.0 };
         assert_eq!(threshold(&ten, -80.0), Some(top));
-        assert_eq!(median(&ten), 5.5);
         assert_eq!(threshold(&ten, 1.0), None);
         let one = Threshold { count: 1.0, mean: 7.0, boundary: 7.0, sum: 7.0, sum_squares: 49.0 };
         assert_eq!(threshold(&once(&[7.0]), 1.0), Some(one), "a single value is within each threshold");
@@ -106,7 +93,6 @@ mod tests {
         for percent in [10.0, 50.0, 60.0, 80.0, 100.0, -20.0, -50.0] {
             assert_eq!(threshold(&weighted, percent), threshold(&repeated, percent), "{percent}");
         }
-        assert_eq!(median(&weighted), median(&repeated));
     }
 
     proptest! {

@@ -1,10 +1,7 @@
 //! Encodes snapshots as requests of OpenTelemetry's protocol.
 
-use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use prost::Message;
 
 use super::message::{
@@ -13,7 +10,7 @@ use super::message::{
 };
 use super::point::{Points, Span, Values};
 use super::running::{Running, Sum, Total};
-use crate::deliver::Batch;
+use crate::deliver::{Batch, gzipped};
 use crate::export::outcome::{ExportOutcome, QuarantineReason};
 use crate::model::{AlertType, Event, Kind, NameFilter, Named, Policy, Series, Snapshot, Value};
 
@@ -198,12 +195,9 @@ fn scope() -> Scope {
     Scope { name: "tallyd".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-/// Compresses a request with gzip, after a byte that says where it is sent.
+/// Returns the body in the queue: a byte that says where the request is sent, and the request compressed by gzip.
 fn compressed(place: u8, request: &impl Message) -> Vec<u8> {
-    const GROWS: &str = "writing to a Vec cannot fail";
-    let mut encoder = GzEncoder::new(vec![place], Compression::fast());
-    encoder.write_all(&request.encode_to_vec()).expect(GROWS);
-    encoder.finish().expect(GROWS)
+    gzipped(vec![place], &request.encode_to_vec())
 }
 
 fn nanos(time: SystemTime) -> u64 {
