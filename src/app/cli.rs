@@ -1,9 +1,10 @@
 //! Declares the command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::app::ask::AskCommand;
 use crate::app::explain::ExplainFormat;
@@ -62,12 +63,38 @@ pub(super) enum Command {
     /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1
     /// if sending fails.
     Send(SendArgs),
+    /// Print the default configuration or the schema of the configuration.
+    Config {
+        /// What to print.
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+    /// Print a script with which a shell completes tallyd's commands and options.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write the pages of all commands.
+    Man {
+        /// Write a page for each command into this directory.
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<PathBuf>,
+    },
     /// Merge interval logs of HdrHistogram, such as those that tallyd writes, and print percentiles. Exits with 2 if it
     /// leaves out a line that is wrong.
     Merge(MergeArgs),
     /// A command that asks a running tallyd.
     #[command(flatten)]
     Ask(AskCommand),
+}
+
+/// What `tallyd config` prints.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the default configuration. It explains every key.
+    Default,
+    /// Print a JSON schema, with which editors check and complete a configuration file.
+    Schema,
 }
 
 /// The arguments of `tallyd check`.
@@ -159,13 +186,30 @@ impl SendArgs {
     }
 }
 
+/// The configuration file that tallyd reads if the command line names none.
+const DEFAULT_FILE: &str = "/etc/tallyd/tallyd.toml";
+
 /// The sources of the configuration.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
-    /// Read this file. Its keys override the defaults.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Read this file. Its keys override the defaults. [default: /etc/tallyd/tallyd.toml, if it exists]
+    #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Set one key. It overrides every other source. May be repeated.
     #[arg(long, global = true, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Returns the configuration file, if there is one. A default file that tallyd may not look at counts as one, so that reading
+    /// it reports the problem.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let default = || Path::new(DEFAULT_FILE).try_exists().unwrap_or(true).then(|| DEFAULT_FILE.into());
+        self.config.clone().or_else(default)
+    }
+
+    /// Returns true if the command line has a source.
+    pub(super) fn is_given(&self) -> bool {
+        self.config.is_some() || !self.set.is_empty()
+    }
 }

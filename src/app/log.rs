@@ -18,10 +18,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::fstat;
 use parking_lot::Mutex;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
@@ -242,17 +246,17 @@ impl LogFile {
 pub(super) fn start(logging: &LoggingSection, telemetry: &Telemetry, threads: &Threads) -> io::Result<Log> {
     let LoggingSection { level, format, output, file_path } = logging;
     let (mut outputs, mut layers) = (Vec::new(), Vec::new());
-    let mut add = |name, destination| -> io::Result<()> {
+    let mut add = |name, destination, is_journal| -> io::Result<()> {
         let (output, writer) = start_output(name, destination, telemetry, threads)?;
         outputs.push(output);
-        layers.push(layer(*format, writer));
+        layers.push(layer(*format, writer, is_journal));
         Ok(())
     };
     if output.contains(&LogOutput::Console) {
-        add("console", Destination::Stderr)?;
+        add("console", Destination::Stderr, is_journal())?;
     }
     if output.contains(&LogOutput::File) {
-        add("file", Destination::File(LogFile::open(file_path.clone())?))?;
+        add("file", Destination::File(LogFile::open(file_path.clone())?), false)?;
     }
     let (filter, level) = reload::Layer::new(filter(*level));
     // This fails only if another log was started first, which tallyd never does.
@@ -303,14 +307,50 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-fn layer<W>(format: LogFormat, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+/// Returns true if standard error is systemd's journal. `JOURNAL_STREAM` has the device and the inode of the journal's socket, so
+/// a redirection is noticed (`systemd.exec(5)`).
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    fstat(io::stderr()).is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+}
+
+fn layer<W>(format: LogFormat, writer: W, is_journal: bool) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).with_target(false);
-    match format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    match (format, is_journal) {
+        (LogFormat::Text, false) => layer.boxed(),
+        // The journal has a time of its own.
+        (LogFormat::Text, true) => layer.without_time().map_event_format(WithPriority).boxed(),
+        (LogFormat::Json, false) => layer.json().flatten_event(true).boxed(),
+        (LogFormat::Json, true) => layer.json().flatten_event(true).map_event_format(WithPriority).boxed(),
+    }
+}
+
+/// Writes the priority before each line, as the journal reads it (`sd-daemon(3)`).
+struct WithPriority<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithPriority<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        self.0.format_event(context, writer, event)
     }
 }
 

@@ -13,6 +13,7 @@ mod health;
 mod log;
 mod memory;
 mod merge;
+mod pages;
 mod process;
 mod push;
 mod send;
@@ -23,7 +24,7 @@ mod terminal;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal};
+use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,8 +34,8 @@ use clap::error::ErrorKind;
 
 use crate::mapping::Mapping;
 use check::Report;
-use cli::{CheckArgs, Cli, Command, ConfigArgs, ExplainArgs, SendArgs};
-use config::{Config, Environment, Loaded, Occasion, Ready, Warning, refuse};
+use cli::{CheckArgs, Cli, Command, ConfigArgs, ConfigCommand, ExplainArgs, SendArgs};
+use config::{Config, Environment, Loaded, Occasion, Ready, refuse};
 use daemon::Load;
 use exit::EXIT_REJECTED;
 use explain::Explainer;
@@ -47,14 +48,13 @@ pub fn run() -> ExitCode {
     match command.unwrap_or(Command::Run) {
         Command::Run => {
             signals::hold();
-            let file = sources.config.clone();
+            let file = sources.file();
             let load: Load = Arc::new(move |occasion| load(&sources, &environment, true, occasion));
             daemon::run(&load, file.as_deref())
         }
-        Command::Check(arguments) => with_loaded(
-            load(&sources, &environment, true, Occasion::Start),
-            |Ready { config, mapping, warnings }| check(&config, mapping, &warnings, &arguments),
-        ),
+        Command::Check(arguments) => {
+            with_loaded(load(&sources, &environment, true, Occasion::Start), |ready| check(ready, &arguments))
+        }
         // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
         Command::Explain(arguments) => with_loaded(
             load(&sources, &environment, false, Occasion::Start),
@@ -62,13 +62,24 @@ pub fn run() -> ExitCode {
         ),
         // Without sources, `send` needs no configuration, so it works even if variables are wrong.
         Command::Send(arguments) => send(arguments, &sources, &environment),
-        Command::Merge(_) if sources.config.is_some() || !sources.set.is_empty() => {
+        Command::Config { .. } | Command::Completions { .. } | Command::Man { .. } if sources.is_given() => {
+            let problem = "this command reads no configuration\n";
+            clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
+        }
+        Command::Config { what } => print(match what {
+            ConfigCommand::Default => config::DEFAULTS.to_owned(),
+            ConfigCommand::Schema => config::schema(),
+        }),
+        Command::Completions { shell } => print(pages::completions(shell)),
+        Command::Man { to: None } => print(pages::manual()),
+        Command::Man { to: Some(directory) } => pages::write_manuals(&directory),
+        Command::Merge(_) if sources.is_given() => {
             let problem = "this command reads no configuration; it reads only the files that it is given\n";
             clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
         }
         Command::Merge(arguments) => merge::run(arguments),
         // These ask another process, which has its own configuration.
-        Command::Ask(_) if sources.config.is_some() || !sources.set.is_empty() => {
+        Command::Ask(_) if sources.is_given() => {
             let problem = "this command reads no configuration; --url says which tallyd to ask\n";
             clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
         }
@@ -85,7 +96,7 @@ fn with_loaded(loaded: Loaded, run: impl FnOnce(Ready) -> ExitCode) -> ExitCode 
 }
 
 fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasion: Occasion) -> Loaded {
-    let mut ready = config::prepare(occasion, sources.config.as_deref(), environment, &sources.set)?;
+    let mut ready = config::prepare(occasion, sources.file().as_deref(), environment, &sources.set)?;
     if needs_web {
         ready.warnings.extend(ready.config.check_web()?);
     }
@@ -93,22 +104,28 @@ fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasi
 }
 
 /// Prints the configuration or the report of a dry run to standard output, and the warnings to standard error.
-fn check(
-    config: &Config,
-    mapping: Mapping,
-    warnings: &[Warning],
-    CheckArgs { dry_run: lines, strict, probe }: &CheckArgs,
-) -> ExitCode {
-    warnings.iter().for_each(|warning| eprintln!("tallyd: warning: {warning}"));
+fn check(ready: Ready, CheckArgs { dry_run: lines, strict, probe }: &CheckArgs) -> ExitCode {
+    ready.warnings.iter().for_each(|warning| eprintln!("tallyd: warning: {warning}"));
+    let has_warnings = !ready.warnings.is_empty();
     let code = if let Some(file) = lines {
-        dry_run(config, mapping, file)
+        dry_run(&ready.config, ready.mapping, file)
     } else if *probe {
-        push::probe(config, |line| println!("{line}"))
+        push::probe(&ready.config, |line| println!("{line}"))
     } else {
-        print!("{}", config.to_toml());
-        ExitCode::SUCCESS
+        print(ready.to_toml())
     };
-    if code == ExitCode::SUCCESS && *strict && !warnings.is_empty() { ExitCode::FAILURE } else { code }
+    if code == ExitCode::SUCCESS && *strict && has_warnings { ExitCode::FAILURE } else { code }
+}
+
+/// Prints a text to standard output. A reader that closes it early, such as `head`, is no failure.
+fn print(text: impl AsRef<[u8]>) -> ExitCode {
+    match io::stdout().write_all(text.as_ref()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("tallyd: standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn dry_run(config: &Config, mapping: Mapping, file: &Path) -> ExitCode {
@@ -155,7 +172,7 @@ fn explain(config: &Config, mapping: Mapping, ExplainArgs { lines, format }: &Ex
 }
 
 fn send(arguments: SendArgs, sources: &ConfigArgs, environment: &Environment) -> ExitCode {
-    let listening = if sources.config.is_some() || !sources.set.is_empty() {
+    let listening = if sources.is_given() {
         match config::load(sources.config.as_deref(), environment, &sources.set) {
             Ok(config) => Some(config.listening(&[])),
             Err(error) => return refuse(&error),

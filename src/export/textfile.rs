@@ -14,7 +14,7 @@ use crate::model::Snapshot;
 use crate::text::number::push_number;
 
 /// The action on the file when tallyd stops. node_exporter would serve a leftover file forever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnExit {
     /// The file stays.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_saphyr::Spanned;
 
@@ -77,7 +78,7 @@ impl std::error::Error for MappingError {}
 
 /// The values of fields that a rule omits. The observer type, the lifetime and the options also apply to series without
 /// a rule.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Defaults {
     /// How timings, histograms and distributions are exposed. The former name `timer_type` is also accepted.
@@ -121,7 +122,7 @@ fn is_unset<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// One rule as written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "docs/mapping.md documents each field")]
 pub struct RuleSpec {
@@ -162,7 +163,7 @@ pub struct RuleSpec {
 }
 
 /// How observers are exposed. Observers are timings, histograms and distributions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ObserverType {
     /// The configuration decides.
@@ -179,7 +180,7 @@ pub enum ObserverType {
 }
 
 /// The syntax of `match`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MatchType {
     /// The pattern consists of segments with dots between them. The segment `*` matches any segment.
@@ -191,7 +192,7 @@ pub enum MatchType {
 }
 
 /// The effect of a rule on the metrics that it matches.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// The metrics get another name and labels.
@@ -203,7 +204,7 @@ pub enum Action {
 }
 
 /// The value of `match_metric_type`, which restricts a rule to one type. `statsd_exporter` does not know sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the words")]
 pub enum MatchMetricType {
@@ -216,7 +217,7 @@ pub enum MatchMetricType {
 }
 
 /// The `summary_options` of a rule or of the defaults.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryOptions {
     /// The quantiles. If the list is empty, the configured quantiles apply.
@@ -234,7 +235,7 @@ pub struct SummaryOptions {
 }
 
 /// One quantile of a summary.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quantile {
     /// The quantile: above 0, at most 1.
@@ -245,7 +246,7 @@ pub struct Quantile {
 }
 
 /// The `histogram_options` of a rule or of the defaults.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistogramOptions {
     /// The upper bounds of buckets, ascending. If the list is empty, the configured buckets apply.

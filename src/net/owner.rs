@@ -1,8 +1,10 @@
 //! Reads the owner of a socket file, and looks up the user and the group.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use nix::unistd::{Group, User};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A user, a group, both or neither, as names or numbers: `"statsd"`, `":adm"`, `"0:0"`, `""`.
@@ -71,6 +73,16 @@ impl TryFrom<String> for Owner {
 impl<'de> Deserialize<'de> for Owner {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(OwnerVisitor)
+    }
+}
+
+impl JsonSchema for Owner {
+    fn schema_name() -> Cow<'static, str> {
+        "Owner".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
     }
 }
 

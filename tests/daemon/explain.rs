@@ -38,6 +38,13 @@ fn objects(arguments: &[&str], input: &[u8]) -> Vec<Json> {
 }
 
 #[test]
+fn the_probe_of_a_relay_is_no_refused_line() {
+    let probe = explain(&words(&["tallyd.relay_probe:0|c|@0.4739201847562034"]), b"");
+    assert!(probe.contains("tallyd.relay_probes") && !probe.contains("refused"), "{probe}");
+    assert!(explain(&words(&["tallyd.relay:0|c"]), b"").contains("reserved_name"));
+}
+
+#[test]
 fn json_objects_have_the_documented_form() {
     assert_eq!(
         explain(&words(&["--format", "json", "a:1|c|@0.5|#k:v", "a:x|c"]), b""),

@@ -21,6 +21,7 @@ mod queries;
 mod relay;
 mod remote_write;
 mod restarts;
+mod schema;
 mod scrapers;
 mod secured;
 mod shop;

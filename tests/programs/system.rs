@@ -109,3 +109,35 @@ fn logrotate_rotates_the_log_and_reloads_tallyd() {
     assert_eq!(fs::read_to_string(path("tallyd.log.1")).unwrap(), "a line\n");
     assert!(Path::new(&path("reloaded")).exists() && !Path::new(&path("tallyd.log")).exists());
 }
+
+/// A command in which `/etc` is another directory. It needs no rights, because the directory changes only for this process.
+fn with_etc(directory: &str) -> [&str; 6] {
+    ["unshare", "-rm", "sh", "-c", "mount --bind \"$0\" /etc && exec \"$@\"", directory]
+}
+
+#[test]
+#[ignore = "needs user and mount namespaces; run make test"]
+fn the_file_in_etc_is_read_if_the_command_line_names_none() {
+    let etc = tempfile::tempdir().unwrap();
+    fs::create_dir(etc.path().join("tallyd")).unwrap();
+    let file = etc.path().join("tallyd/tallyd.toml");
+    fs::write(&file, "[flush]\ninterval = \"7s\"\n").unwrap();
+    let wrapper = with_etc(etc.path().to_str().unwrap());
+    let check = |more: &[&str]| {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(tallyd_path()).arg("check").args(more).output().unwrap()
+    };
+    let read = check(&[]);
+    assert!(stdout(&read).contains("interval = \"7s\" # /etc/tallyd/tallyd.toml:2"), "{}", stderr(&read));
+    assert!(stdout(&check(&["--config", "/dev/null"])).contains("interval = \"10s\"\n"));
+    let finished = Daemon::start_in(&wrapper, &[]).stop();
+    assert!(
+        finished.log.contains("tallyd starts") && finished.log.contains("config=\"/etc/tallyd/tallyd.toml\""),
+        "{}",
+        finished.log
+    );
+    fs::write(&file, "[flush]\ninterval = \"x\"\n").unwrap();
+    let refused = check(&[]);
+    assert_eq!(refused.status.code(), Some(78));
+    assert!(stderr(&refused).starts_with("tallyd: /etc/tallyd/tallyd.toml:2: "), "{}", stderr(&refused));
+}

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::values::{HumanDuration, Size, Written};
@@ -24,7 +25,7 @@ use crate::relay::TargetOptions;
 macro_rules! http_endpoints {
     ($($(#[doc = $doc:literal])* $name:ident { $($key:ident: $type:ty = $default:expr;)* })*) => {$(
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub(in crate::app) struct $name {
             pub(in crate::app) name: String,
@@ -209,7 +210,7 @@ fn with_defaults(pairs: &BTreeMap<String, String>, defaults: &[(&str, &str)]) ->
 }
 
 /// A Graphite server. The keys with statsd's names mean the same as there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct GraphiteEndpoint {
     name: String,
@@ -316,7 +317,7 @@ impl PushEndpoint for GraphiteEndpoint {
 }
 
 /// The version of remote write that an endpoint gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(in crate::app) enum RemoteWriteProtocol {
     /// 2.0 if the server says that it has stored what it got, and 1.0 otherwise.
     #[serde(rename = "auto")]
@@ -356,7 +357,7 @@ pub(super) fn endpoints<E: PushEndpoint>(endpoints: &Vec<E>) -> Result<(), Strin
 }
 
 /// StatsD servers that get what listeners receive.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct RelayEntry {
     to: Vec<String>,

@@ -1,5 +1,6 @@
 //! Collects and merges the layers of a configuration, and finds the layer that caused an error.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -119,7 +120,7 @@ fn merge_layers(
     let is_set = |key: &str| layers.iter().any(|layer| find(&layer.table, key).is_some());
     let warnings = suspects::settings(&config, &mapping, is_set);
     let warnings = warnings.into_iter().map(|problem| blame(&layers, problem)).collect();
-    Ok(Ready { config, mapping, warnings })
+    Ok(Ready { config, mapping, warnings, sources: sources(&layers) })
 }
 
 /// Reads and checks the merged layers. Also returns the rules in `mapping.mappings`.
@@ -140,6 +141,18 @@ struct Layer {
     table: Table,
     /// The text of a file, to find the line of a key.
     text: Option<String>,
+}
+
+impl Layer {
+    /// Returns the source, with the line of a key if it is a file.
+    fn source_of(&self, key: &str) -> SettingSource {
+        match (&self.source, &self.text) {
+            (SettingSource::File { path, .. }, Some(text)) => {
+                SettingSource::File { path: path.clone(), line: key_line(text, key) }
+            }
+            (source, _) => source.clone(),
+        }
+    }
 }
 
 fn read_file(path: &Path, occasion: Occasion) -> Result<Layer, ConfigError> {
@@ -258,18 +271,27 @@ fn merge(into: &mut Table, from: &Table) {
     }
 }
 
+/// Returns the last source of each key that a layer sets.
+fn sources(layers: &[Layer]) -> BTreeMap<String, SettingSource> {
+    let mut sources = BTreeMap::new();
+    for layer in layers {
+        let mut keys = Vec::new();
+        push_keys("", &layer.table, &mut keys);
+        sources.extend(keys.into_iter().map(|key| {
+            let source = layer.source_of(&key);
+            (key, source)
+        }));
+    }
+    sources
+}
+
 /// Returns the error, with the last source that sets the key.
 fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
     let Problem { key: path, text: problem } = problem;
     // A layer sets a list as a whole. For `mapping.mappings[0].name` it sets `mapping.mappings`.
     let list = path.split('[').next().unwrap_or(&path);
-    let source = match layers.iter().rev().find(|layer| find(&layer.table, list).is_some()) {
-        Some(Layer { source: SettingSource::File { path: file, .. }, text: Some(text), .. }) => {
-            SettingSource::File { path: file.clone(), line: key_line(text, &path) }
-        }
-        Some(layer) => layer.source.clone(),
-        None => SettingSource::Defaults,
-    };
+    let layer = layers.iter().rev().find(|layer| find(&layer.table, list).is_some());
+    let source = layer.map_or(SettingSource::Defaults, |layer| layer.source_of(&path));
     // The key is shown without indices, because the line identifies the item of a list.
     let key = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
     ConfigError { source, key, problem }

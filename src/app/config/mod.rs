@@ -20,6 +20,7 @@ mod file;
 mod layers;
 mod options;
 mod read;
+mod schema;
 mod sections;
 mod setting;
 mod suspects;
@@ -31,12 +32,17 @@ pub(in crate::app) use error::Warning;
 pub(in crate::app) use file::Occasion;
 pub(in crate::app) use layers::prepare;
 pub use layers::{Environment, load};
+pub(in crate::app) use schema::schema;
 pub use sections::Config;
-pub(in crate::app) use sections::{LogFormat, LogLevel, LogOutput, LoggingSection};
+pub(in crate::app) use sections::{DEFAULTS, LogFormat, LogLevel, LogOutput, LoggingSection};
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use error::SettingSource;
+
 use crate::mapping::Mapping;
+use crate::text::visible::visible;
 
 /// `EX_CONFIG` of `sysexits.h`. It tells a service manager that a restart would not help.
 const EXIT_CONFIG: u8 = 78;
@@ -53,9 +59,35 @@ pub(in crate::app) struct Ready {
     pub(in crate::app) mapping: Mapping,
     /// Settings that are legal but probably mistakes.
     pub(in crate::app) warnings: Vec<Warning>,
+    /// The source of each key that has one.
+    sources: BTreeMap<String, SettingSource>,
 }
 
 impl Ready {
+    /// Returns the configuration as TOML. A comment says where the value of a key comes from, unless it is the default.
+    pub(in crate::app) fn to_toml(&self) -> String {
+        let mut section = String::new();
+        let mut text = String::new();
+        for line in self.config.to_toml().lines() {
+            text.push_str(line);
+            let heading = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+            let key = match (heading, line.split_once(" = ")) {
+                (Some(heading), _) => {
+                    heading.trim_matches(['[', ']']).clone_into(&mut section);
+                    section.clone()
+                }
+                (None, Some((key, _))) => setting::join(&section, key),
+                (None, None) => String::new(),
+            };
+            if let Some(source) = self.sources.get(&key) {
+                // A line feed would end the comment.
+                text.extend([" # ", &visible(&source.to_string())]);
+            }
+            text.push('\n');
+        }
+        text
+    }
+
     /// Logs the settings that are probably mistakes.
     pub(in crate::app) fn log_warnings(&self) {
         self.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

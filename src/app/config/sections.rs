@@ -24,7 +24,7 @@ use crate::model::Exposition;
 use crate::net::Owner;
 
 /// The shipped `config.toml`, which holds the default and the documentation of every key.
-pub(super) const DEFAULTS: &str = include_str!("../../../config.toml");
+pub(in crate::app) const DEFAULTS: &str = include_str!("../../../config.toml");
 
 sections! {
     /// A configuration, merged from all layers and checked.
@@ -228,7 +228,7 @@ values! {
 macro_rules! choices {
     ($($(#[doc = $doc:literal])* $name:ident { $($variant:ident,)* })*) => {$(
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "lowercase")]
         pub(in crate::app) enum $name { $($variant,)* }
     )*};
@@ -285,38 +285,16 @@ impl ExpireSection {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::schema::{Explained, explained};
     use super::*;
-
-    /// Returns the comment above each key of `config.toml`. A comment applies to all keys below it, up to the next
-    /// comment, section or empty line.
-    fn comments() -> BTreeMap<String, String> {
-        let (mut section, mut comment, mut ends) = (String::new(), String::new(), true);
-        let mut comments = BTreeMap::new();
-        for line in DEFAULTS.lines() {
-            if let Some(words) = line.strip_prefix('#') {
-                if ends {
-                    comment.clear();
-                }
-                ends = false;
-                comment.push_str(words);
-            } else if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-                name.clone_into(&mut section);
-                comment.clear();
-            } else if let Some((key, _)) = line.split_once(" = ") {
-                comments.insert(format!("{section}.{key}"), comment.replace('_', ""));
-                ends = true;
-            } else {
-                comment.clear();
-            }
-        }
-        comments
-    }
 
     /// This fails if a bound changes in the code but not in `config.toml`. Bounds of 0 need no mention. A key may be
     /// documented in another section that has a key of the same name ("as for tcp").
     #[test]
     fn the_shipped_file_states_the_bounds_of_each_key() {
-        let comments = comments();
+        let words = |key: &Explained| key.comment.replace('_', "");
+        let comments: BTreeMap<_, _> =
+            explained().into_iter().map(|(key, value)| (key, words(&value))).collect();
         let mut bounds = Vec::new();
         Config::push_bounds("", &mut bounds);
         assert!(bounds.len() > 25, "{bounds:?}");

@@ -122,7 +122,7 @@ macro_rules! sections {
         $($(#[$reload:ident])? $key:ident: $type:ty $(, $check:expr)?;)*
     })*) => {$(
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         #[allow(clippy::struct_excessive_bools, reason = "each switch is a key")]
         $vis struct $section { $(pub(in crate::app) $key: $type,)* }

@@ -1,5 +1,6 @@
 //! Values that are written as text: durations, sizes, addresses and file modes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -60,6 +62,16 @@ macro_rules! written {
             }
         }
 
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                written_schema::<Self>()
+            }
+        }
+
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let show: fn($inner) -> String = $show;
@@ -106,6 +118,11 @@ written! {
         |bits| format!("{bits:04o}");
 }
 
+/// Returns the schema of a value that is written as text.
+fn written_schema<T: Written>() -> Schema {
+    json_schema!({"type": "string", "description": format!("{}, such as {}", T::NAME, T::EXAMPLE)})
+}
+
 /// Reads a network. Refuses bits beyond the prefix, because `10.0.0.1/8` may be meant as one address or as a network.
 fn read_network(text: &str) -> Option<IpNet> {
     let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into())).ok()?;
@@ -125,6 +142,17 @@ impl Addresses {
 impl<'de> Deserialize<'de> for Addresses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AddressesVisitor)
+    }
+}
+
+impl JsonSchema for Addresses {
+    fn schema_name() -> Cow<'static, str> {
+        "Addresses".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let address = written_schema::<Address>();
+        json_schema!({"anyOf": [address, {"type": "array", "items": address}]})
     }
 }
 

@@ -9,7 +9,7 @@ use super::words;
 use crate::aggregate::AggregationOptions;
 use crate::export::prometheus::Naming;
 use crate::mapping::{Mapping, Rule};
-use crate::model::{Kind, Named, RESERVED_PREFIX, Series};
+use crate::model::{Kind, Named, RELAY_PROBE, RESERVED_PREFIX, Series};
 use crate::protocol::{
     self, Dialect, Event, Line, Metric, Notes, Origin, RejectReason, Sample, SampleValue, ServiceCheck,
 };
@@ -96,7 +96,13 @@ impl Describer<'_> {
                 Err(reason) => push_refusal(text, reason),
             }
         }
-        if metric.name().starts_with(RESERVED_PREFIX) {
+        if metric.name() == RELAY_PROBE {
+            push_field(
+                text,
+                "probe",
+                "counted in tallyd.relay_probes: a tallyd that relays looks for loops with it",
+            );
+        } else if metric.name().starts_with(RESERVED_PREFIX) {
             push_refusal(text, RefuseReason::ReservedName);
         }
     }

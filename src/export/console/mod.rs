@@ -17,7 +17,7 @@ use crate::model::{Event, Row, Snapshot};
 use screen::Screen;
 
 /// The format of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConsoleFormat {
     /// Aligned columns, for people.

@@ -17,7 +17,7 @@ pub(crate) struct GraphiteNames {
 }
 
 /// The place of tags in a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum GraphiteTags {
     /// They are Graphite's tags: `NAME;key=value`.

@@ -10,7 +10,7 @@ use crate::deliver::{Batch, Failure, Receipt, Transport};
 use crate::net::connect_first;
 
 /// How lines are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum GraphiteProtocol {
     Tcp,

@@ -28,7 +28,7 @@ pub(crate) struct OtlpContent {
 }
 
 /// Whether counts are those of an interval, or totals since a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Temporality {
     Delta,

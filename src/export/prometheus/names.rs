@@ -10,7 +10,7 @@ use crate::text::name::{label, push_legal};
 use crate::text::visible::visible;
 
 /// The rules for naming families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Naming {
     /// Prometheus' recommendation: counters end in `_total`, timings are in seconds and end in `_seconds`.

@@ -6,13 +6,14 @@ mod lines;
 
 pub use frame::{End, Frame, FrameTooLong};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use length::Length;
 use lines::Lines;
 
 /// The way in which a stream carries lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Framing {
     /// Each line ends in a line feed. The last one may end with the stream.

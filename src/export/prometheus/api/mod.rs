@@ -24,6 +24,7 @@ use std::net::IpAddr;
 
 use hyper::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::totals::Totals;
@@ -49,7 +50,7 @@ const PATHS: &str = "not found: there are /api/v1/status, /api/v1/intervals, /ap
                      /api/v1/series, /api/v1/history and /api/v1/delete\n";
 
 /// The clients to which the API answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ApiAccess {
     /// None.
