@@ -78,6 +78,7 @@ const PURE_CRATES: [&str; 19] = [
     "postcard",
     "regex_automata",
     "regex_syntax",
+    "schemars",
     "serde",
     "serde_saphyr",
     "strsim",
