@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::callgrind::{Case, Counts, Error};
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/baselines.toml");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/instructions/baselines.toml");
 const HEADING: &str = "\
 # Recorded instructions per line, value or series. `make guard` compares new counts with them.
 # `cargo bench --bench instructions -- --update` writes this file.

@@ -15,7 +15,7 @@ use crate::net::ListenerUrl;
 
 /// A StatsD and DogStatsD server that accounts for every sample.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXAMPLES)]
+#[command(name = "tallyd", version, about, after_help = EXAMPLES)]
 pub(super) struct Cli {
     /// The command. The default is `run`.
     #[command(subcommand)]

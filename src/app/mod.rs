@@ -29,8 +29,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::mapping::Mapping;
 use check::Report;
@@ -40,10 +40,12 @@ use daemon::Load;
 use exit::EXIT_REJECTED;
 use explain::Explainer;
 
-/// Runs the command given on the command line, and returns its exit code.
+/// Runs the command given on the command line, and returns its exit code. `version` is what `--version` prints.
 #[must_use]
-pub fn run() -> ExitCode {
-    let Cli { command, config: sources } = Cli::parse();
+pub fn run(version: &'static str) -> ExitCode {
+    let arguments = Cli::command().long_version(version).get_matches();
+    let Cli { command, config: sources } =
+        Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
     let environment = Environment::pick(std::env::vars_os());
     match command.unwrap_or(Command::Run) {
         Command::Run => {

@@ -338,7 +338,7 @@ mod tests {
         file.write(time, &parts).unwrap();
         let written = fs::read(&path).unwrap();
         if std::env::var_os("TALLYD_STATE").is_some() {
-            fs::write("tests/data/state.2", &written).unwrap();
+            fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/state.2"), &written).unwrap();
         }
         assert!(written == VERSION_2, "the format has changed");
         fs::write(&path, VERSION_2).unwrap();

@@ -41,11 +41,16 @@ fn environment_variables_configure_sections_and_the_log() {
 }
 
 #[test]
-fn help_has_examples_and_version_matches_the_package() {
+fn help_has_examples_and_version_names_the_package_the_commit_and_the_features() {
     let help = tallyd(&["--help"]);
     assert!(stdout(&help).contains("Examples:") && stdout(&help).contains("nc -u"));
+    let short = concat!("tallyd ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(stdout(&tallyd(&["-V"])), short);
     let version = tallyd(&["--version"]);
-    assert_eq!(stdout(&version), concat!("tallyd ", env!("CARGO_PKG_VERSION"), "\n"));
+    let rest = stdout(&version).strip_prefix(short).unwrap();
+    let (commit, features) = rest.split_once('\n').unwrap();
+    assert!(commit.starts_with("commit: "), "{rest}");
+    assert_eq!(features, "features: jemalloc\n");
 }
 
 #[test]

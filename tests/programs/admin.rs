@@ -28,11 +28,11 @@ pub(crate) type Statsd = Server<(Running, TempDir)>;
 impl Statsd {
     /// Starts statsd with an interval in milliseconds.
     pub(crate) fn start(interval: u32) -> Self {
-        Self::start_with(interval, json!({}))
+        Self::start_with(interval, &json!({}))
     }
 
     /// Starts statsd with an interval in milliseconds, and with more settings.
-    pub(crate) fn start_with(interval: u32, settings: Value) -> Self {
+    pub(crate) fn start_with(interval: u32, settings: &Value) -> Self {
         // Another program may take a port before statsd does.
         wait_for(|| Self::try_start(interval, settings.clone()))
     }

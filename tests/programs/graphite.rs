@@ -41,7 +41,7 @@ fn start_statsd(server: SocketAddr, legacy: bool) -> Statsd {
         "percentThreshold": [90, -80, 99.5],
         "graphiteHost": "127.0.0.1", "graphitePort": server.port(), "graphite": { "legacyNamespace": legacy },
     });
-    Statsd::start_with(INTERVAL, settings)
+    Statsd::start_with(INTERVAL, &settings)
 }
 
 fn start_tallyd(sink: SocketAddr, more: &str) -> Daemon {

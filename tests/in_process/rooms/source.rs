@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 /// The directory of tallyd's sources.
-pub(super) const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+pub(super) const SRC: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The directory of the sources of the client for Rust applications.
-pub(super) const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/client/src");
+pub(super) const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../client/src");
 
 /// An import of another file.
 pub(super) struct Import {

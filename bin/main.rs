@@ -7,6 +7,15 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What `tallyd --version` prints: the version, the commit, and the features.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("TALLYD_COMMIT"),
+    "\nfeatures: ",
+    env!("TALLYD_FEATURES")
+);
+
 fn main() -> ExitCode {
-    tallyd::app::run()
+    tallyd::app::run(VERSION)
 }
