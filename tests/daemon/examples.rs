@@ -8,7 +8,7 @@ use tallyd_harness::process::{path_with_tallyd, stderr, tallyd_command, without_
 use tempfile::TempDir;
 
 fn pages() -> Vec<Document> {
-    let mut pages = Document::read_directory("docs");
+    let mut pages: Vec<_> = ["docs", "docs/migrate"].into_iter().flat_map(Document::read_directory).collect();
     pages.insert(0, Document::read("README.md"));
     pages
 }

@@ -22,6 +22,7 @@ mod links;
 mod log;
 mod mapping;
 mod memory;
+mod migrate;
 mod mistakes;
 mod relay;
 mod reload;

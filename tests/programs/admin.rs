@@ -62,10 +62,10 @@ impl Statsd {
     }
 }
 
-type Tallyd = Server<Daemon>;
+pub(crate) type Tallyd = Server<Daemon>;
 
 impl Tallyd {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let admin = free_address();
         let bind = format!("admin.bind={admin}");
         let daemon = Daemon::start(&["admin.enabled=true", &bind, "flush.interval=1s"]);
@@ -75,7 +75,7 @@ impl Tallyd {
 
 impl<P> Server<P> {
     /// Sends one datagram.
-    fn send(&self, lines: &str) {
+    pub(crate) fn send(&self, lines: &str) {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.send_to(lines.as_bytes(), self.samples).unwrap();
     }
@@ -100,7 +100,7 @@ impl<P> Server<P> {
 }
 
 /// Returns the objects in the answers to `counters`, `gauges` and `timers`.
-fn all_values<P>(server: &Server<P>) -> [Value; 3] {
+pub(crate) fn all_values<P>(server: &Server<P>) -> [Value; 3] {
     ["counters", "gauges", "timers"].map(|command| server.values(command))
 }
 

@@ -16,6 +16,7 @@ mod graphite;
 mod hdr_log;
 mod influxdb;
 mod live_page;
+mod migrate;
 mod otlp;
 mod queries;
 mod relay;
