@@ -250,7 +250,7 @@ impl Load {
                 client.send_to(datagram.as_bytes(), self.daemon.address()).expect("the loopback takes it");
             }
             thread::sleep(INTERVAL.saturating_sub(begin.elapsed()));
-            costs.push((sink.bytes.load(Relaxed) - bytes, cpu_of(&self.daemon) - cpu));
+            costs.push((sink.bytes.load(Relaxed) - bytes, cpu_of(&self.daemon).saturating_sub(cpu)));
         }
         let (mut bytes, mut cpu): (Vec<_>, Vec<_>) = costs.into_iter().skip(2).unzip();
         bytes.sort_unstable();
@@ -283,7 +283,7 @@ fn datagrams(content: Content, series: usize) -> Vec<String> {
 
 /// Returns the CPU time of a process so far.
 fn cpu_of(daemon: &Daemon) -> Duration {
-    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(daemon.id() as i32)).expect("it runs");
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(daemon.id().cast_signed())).expect("it runs");
     clock.now().expect("it runs").into()
 }
 
@@ -312,7 +312,7 @@ fn relay(datagrams: usize) {
             }
         }
         thread::sleep(Duration::from_millis(500));
-        let cpu = cpu_of(&daemon) - before;
+        let cpu = cpu_of(&daemon).saturating_sub(before);
         println!("| {name} | {:.2} |", cpu.as_secs_f64() * 1e6 / datagrams as f64);
     }
 }
@@ -351,7 +351,7 @@ fn memory(series: usize) {
                 }
             }
             thread::sleep(interval.0.saturating_sub(begin.elapsed()));
-            latest = cpu_of(&daemon) - cpu;
+            latest = cpu_of(&daemon).saturating_sub(cpu);
         }
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts it");
