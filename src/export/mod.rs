@@ -13,6 +13,7 @@ mod influxdb;
 mod otlp;
 mod outcome;
 pub mod prometheus;
+mod seen_names;
 mod textfile;
 
 pub(crate) use admin::{Admin, AdminOptions};

@@ -93,3 +93,22 @@ fn graphite_gets_the_numbers_of_statsds_own_tests() {
     }
     assert_eq!(compared, COMPARED);
 }
+
+#[test]
+fn a_series_whose_name_another_one_has_is_not_sent_but_counted() {
+    let server = LineServer::start();
+    let endpoint = format!("exporters.graphite=[{{name=\"g\", address=\"{}\"}}]", server.address);
+    let mut daemon = Daemon::start(&[&endpoint, "flush.interval=100ms"]);
+    // Graphite permits no space, and a timer and a histogram have the same names there.
+    daemon.send("a b:1|c\na_b:2|c\nt:1|ms\nt:2|h");
+    let row = daemon
+        .wait_for(|row| row["name"] == "tallyd.series_quarantined" && row["value"].as_f64() > Some(0.0));
+    assert_eq!(
+        (&row["tags"]["exporter"], &row["tags"]["reason"]),
+        (&"graphite".into(), &"duplicate_series".into())
+    );
+    assert_eq!(row["value"], 2);
+    assert!(daemon.stop().status.success());
+    let sums = server.lines().into_iter().filter(|line| line.starts_with("stats_counts.a_b "));
+    assert_eq!(sums.count(), 1);
+}

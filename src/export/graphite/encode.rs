@@ -5,7 +5,9 @@ use std::time::UNIX_EPOCH;
 use super::names::{GraphiteNames, Group};
 use super::timer::{Threshold, Weighted, sum_squares, threshold};
 use crate::deliver::Batch;
-use crate::model::{NameFilter, Row, Snapshot, Summary, Value};
+use crate::export::outcome::{ExportOutcome, QuarantineReason};
+use crate::export::seen_names::SeenNames;
+use crate::model::{Kind, NameFilter, Row, Snapshot, Summary, Value};
 use crate::text::number::push_number;
 
 /// The size in bytes after which a batch is sent.
@@ -33,7 +35,14 @@ impl GraphiteContent {
 }
 
 /// Encodes a snapshot. Calls `push` with each batch.
-pub(super) fn encode(snapshot: &Snapshot, content: &GraphiteContent, mut push: impl FnMut(Batch)) {
+pub(super) fn encode(
+    snapshot: &Snapshot,
+    content: &GraphiteContent,
+    outcome: &mut ExportOutcome,
+    mut push: impl FnMut(Batch),
+) {
+    let mut names = SeenNames::with_capacity(snapshot.rows.series().len());
+    let mut name = String::new();
     let seconds = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut lines = Lines { content, end: format!(" {seconds}\n"), text: String::new(), points: 0 };
     let mut send = |lines: &mut Lines<'_>| {
@@ -43,12 +52,27 @@ pub(super) fn encode(snapshot: &Snapshot, content: &GraphiteContent, mut push: i
         }
     };
     for row in snapshot.rows.iter().filter(|row| content.names.has(row.series.name())) {
+        name.clear();
+        content.naming.push(&mut name, group_of(row.series.kind()), row.series, "");
+        if !names.is_new(&name) {
+            outcome.quarantined[QuarantineReason::DuplicateSeries] += 1;
+            continue;
+        }
         lines.push_row(snapshot, row);
         if lines.text.len() >= BATCH {
             send(&mut lines);
         }
     }
     send(&mut lines);
+}
+
+fn group_of(kind: Kind) -> Group {
+    match kind {
+        Kind::Counter => Group::Counter,
+        Kind::Gauge => Group::Gauge,
+        Kind::Set => Group::Set,
+        Kind::Timing | Kind::Histogram | Kind::Distribution => Group::Timer,
+    }
 }
 
 /// The lines of a batch.

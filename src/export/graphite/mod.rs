@@ -36,10 +36,11 @@ impl Exporter for Graphite {
     }
 
     fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
+        let mut outcome = ExportOutcome::default();
         for endpoint in self.endpoints.running() {
-            encode::encode(snapshot, &endpoint.content, |batch| endpoint.push(batch));
+            encode::encode(snapshot, &endpoint.content, &mut outcome, |batch| endpoint.push(batch));
         }
-        Ok(ExportOutcome::default())
+        Ok(outcome)
     }
 
     fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {

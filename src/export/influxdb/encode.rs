@@ -5,6 +5,8 @@ use std::time::UNIX_EPOCH;
 
 use super::escape::{MEASUREMENT, TAG, push_escaped};
 use crate::deliver::{Batch, gzipped};
+use crate::export::outcome::{ExportOutcome, QuarantineReason};
+use crate::export::seen_names::SeenNames;
 use crate::model::{NameFilter, Policy, Row, Series, Snapshot, Summary, Value};
 use crate::text::number::push_number;
 
@@ -25,7 +27,13 @@ pub(crate) struct InfluxContent {
 }
 
 /// Encodes a snapshot. Calls `push` with each request.
-pub(super) fn encode(snapshot: &Snapshot, content: &InfluxContent, mut push: impl FnMut(Batch)) {
+pub(super) fn encode(
+    snapshot: &Snapshot,
+    content: &InfluxContent,
+    outcome: &mut ExportOutcome,
+    mut push: impl FnMut(Batch),
+) {
+    let mut names = SeenNames::with_capacity(snapshot.rows.series().len());
     let nanos = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let end = format!(" {nanos}\n");
     let mut text = String::new();
@@ -39,7 +47,13 @@ pub(super) fn encode(snapshot: &Snapshot, content: &InfluxContent, mut push: imp
         text.clear();
     };
     for row in snapshot.rows.iter().filter(|row| content.names.has(row.series.name())) {
+        let begin = text.len();
         content.push_key(&mut text, row.series);
+        if !names.is_new(&text[begin..]) {
+            text.truncate(begin);
+            outcome.quarantined[QuarantineReason::DuplicateSeries] += 1;
+            continue;
+        }
         content.push_fields(&mut text, row, snapshot.policy(&row));
         text.push_str(&end);
         points += 1;
@@ -149,7 +163,7 @@ mod tests {
             ..rows.into_iter().collect::<Rows>().into()
         };
         let mut lines = Vec::new();
-        encode(&snapshot, content, |batch| {
+        encode(&snapshot, content, &mut ExportOutcome::default(), |batch| {
             let mut text = String::new();
             GzDecoder::new(&*batch.body).read_to_string(&mut text).unwrap();
             assert_eq!(text.lines().count() as u64, batch.points);
@@ -204,12 +218,21 @@ mod tests {
     }
 
     #[test]
+    fn a_series_that_would_overwrite_another_one_is_left_out_and_counted() {
+        let rows = vec![counter("a.b", &[]), counter("a_b", &[]), counter("a_b", &[("k", "v")])];
+        let snapshot = Snapshot { ..Rows::from_iter(rows).into() };
+        let (mut outcome, mut points) = (ExportOutcome::default(), 0);
+        encode(&snapshot, &content(), &mut outcome, |batch| points += batch.points);
+        assert_eq!((points, outcome.quarantined[QuarantineReason::DuplicateSeries]), (2, 1));
+    }
+
+    #[test]
     fn a_large_snapshot_is_split_into_requests() {
         let rows =
             (0..40_000).map(|number| counter(&format!("name.of.a.counter.{number:05}"), &[])).collect();
         let (mut requests, mut points) = (0, 0);
         let snapshot = Snapshot { ..Rows::from_iter::<Vec<_>>(rows).into() };
-        encode(&snapshot, &content(), |batch| {
+        encode(&snapshot, &content(), &mut ExportOutcome::default(), |batch| {
             requests += 1;
             points += batch.points;
         });
