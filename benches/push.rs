@@ -30,88 +30,32 @@ const NOTHING: &str = r#"exporters.otlp=[{name="none", url="http://127.0.0.1:1/"
 /// The values of a timing in each interval.
 const VALUES: usize = 10;
 
-/// What clients send for a series in an interval.
+/// The samples that clients send for a series in an interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Content {
     Counters,
     Timings,
 }
 
-/// An exporter, its settings without the address, and what clients send.
-struct Case {
-    name: &'static str,
-    content: Content,
-    settings: &'static [&'static str],
-    endpoint: &'static str,
-}
+const REMOTE_WRITE: &str = r#"exporters.remote_write=[{name="s", url="http://ADDRESS/written"}]"#;
+const REMOTE_WRITE_1: &str = r#"exporters.remote_write=[{name="s", url="http://ADDRESS/", protocol="1.0"}]"#;
+const OTLP: &str = r#"exporters.otlp=[{name="s", url="http://ADDRESS/"}]"#;
+const GRAPHITE: &str = r#"exporters.graphite=[{name="s", address="ADDRESS"}]"#;
+const INFLUXDB: &str = r#"exporters.influxdb=[{name="s", url="http://ADDRESS/"}]"#;
 
-const CASES: [Case; 11] = [
-    Case {
-        name: "remote write 2.0, counters",
-        content: Content::Counters,
-        settings: &[],
-        endpoint: r#"exporters.remote_write=[{name="s", url="http://ADDRESS/written"}]"#,
-    },
-    Case {
-        name: "remote write 1.0, counters",
-        content: Content::Counters,
-        settings: &[],
-        endpoint: r#"exporters.remote_write=[{name="s", url="http://ADDRESS/", protocol="1.0"}]"#,
-    },
-    Case {
-        name: "OTLP, counters",
-        content: Content::Counters,
-        settings: &[],
-        endpoint: r#"exporters.otlp=[{name="s", url="http://ADDRESS/"}]"#,
-    },
-    Case {
-        name: "Graphite, counters",
-        content: Content::Counters,
-        settings: &[],
-        endpoint: r#"exporters.graphite=[{name="s", address="ADDRESS"}]"#,
-    },
-    Case {
-        name: "InfluxDB, counters",
-        content: Content::Counters,
-        settings: &[],
-        endpoint: r#"exporters.influxdb=[{name="s", url="http://ADDRESS/"}]"#,
-    },
-    Case {
-        name: "remote write 2.0, timings as native histograms",
-        content: Content::Timings,
-        settings: &["exporters.prometheus.timings=native"],
-        endpoint: r#"exporters.remote_write=[{name="s", url="http://ADDRESS/written"}]"#,
-    },
-    Case {
-        name: "remote write 2.0, timings as classic histograms",
-        content: Content::Timings,
-        settings: &["exporters.prometheus.timings=histogram"],
-        endpoint: r#"exporters.remote_write=[{name="s", url="http://ADDRESS/written"}]"#,
-    },
-    Case {
-        name: "remote write 2.0, timings as summaries",
-        content: Content::Timings,
-        settings: &[],
-        endpoint: r#"exporters.remote_write=[{name="s", url="http://ADDRESS/written"}]"#,
-    },
-    Case {
-        name: "OTLP, timings as exponential histograms",
-        content: Content::Timings,
-        settings: &["exporters.prometheus.timings=native"],
-        endpoint: r#"exporters.otlp=[{name="s", url="http://ADDRESS/"}]"#,
-    },
-    Case {
-        name: "Graphite, timings",
-        content: Content::Timings,
-        settings: &[],
-        endpoint: r#"exporters.graphite=[{name="s", address="ADDRESS"}]"#,
-    },
-    Case {
-        name: "InfluxDB, timings",
-        content: Content::Timings,
-        settings: &[],
-        endpoint: r#"exporters.influxdb=[{name="s", url="http://ADDRESS/"}]"#,
-    },
+/// The title of a case, the samples, `exporters.prometheus.timings`, and the endpoint.
+const CASES: [(&str, Content, &str, &str); 11] = [
+    ("remote write 2.0, counters", Content::Counters, "summary", REMOTE_WRITE),
+    ("remote write 1.0, counters", Content::Counters, "summary", REMOTE_WRITE_1),
+    ("OTLP, counters", Content::Counters, "summary", OTLP),
+    ("Graphite, counters", Content::Counters, "summary", GRAPHITE),
+    ("InfluxDB, counters", Content::Counters, "summary", INFLUXDB),
+    ("remote write 2.0, timings as native histograms", Content::Timings, "native", REMOTE_WRITE),
+    ("remote write 2.0, timings as classic histograms", Content::Timings, "histogram", REMOTE_WRITE),
+    ("remote write 2.0, timings as summaries", Content::Timings, "summary", REMOTE_WRITE),
+    ("OTLP, timings as exponential histograms", Content::Timings, "native", OTLP),
+    ("Graphite, timings", Content::Timings, "summary", GRAPHITE),
+    ("InfluxDB, timings", Content::Timings, "summary", INFLUXDB),
 ];
 
 fn main() {
@@ -122,18 +66,16 @@ fn main() {
     println!("{series} series, medians of {rounds} intervals; bytes and CPU per series and interval.\n");
     println!("| what is pushed | bytes | CPU, µs |");
     println!("|---|---:|---:|");
-    let idle = |content, settings: &[&str]| {
-        Load::start(content, series, &[settings, &[NOTHING]].concat()).measure(rounds, &Sink::default())
-    };
-    for Case { name, content, settings, endpoint } in &CASES {
+    for (title, content, timings, endpoint) in CASES {
         let sink = Sink::start();
         let endpoint = endpoint.replace("ADDRESS", &sink.address.to_string());
-        let pushing =
-            Load::start(*content, series, &[settings, &[&*endpoint][..]].concat()).measure(rounds, &sink);
-        let cpu = pushing.cpu.saturating_sub(idle(*content, settings).cpu);
+        let timings = format!("exporters.prometheus.timings={timings}");
+        let pushing = Load::start(content, series, &[&timings, &endpoint]).measure(rounds, &sink);
+        let idle = Load::start(content, series, &[&timings, NOTHING]).measure(rounds, &Sink::default());
+        let cpu = pushing.cpu.saturating_sub(idle.cpu);
         let per_series = |amount: f64| amount / series as f64;
         println!(
-            "| {name} | {:.0} | {:.2} |",
+            "| {title} | {:.0} | {:.2} |",
             per_series(pushing.bytes as f64),
             per_series(cpu.as_secs_f64() * 1e6)
         );

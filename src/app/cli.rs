@@ -65,7 +65,7 @@ pub(super) enum Command {
     Send(SendArgs),
     /// Print the default configuration or the schema of the configuration.
     Config {
-        /// What to print.
+        /// The text to print.
         #[command(subcommand)]
         what: ConfigCommand,
     },
@@ -88,7 +88,20 @@ pub(super) enum Command {
     Ask(AskCommand),
 }
 
-/// What `tallyd config` prints.
+impl Command {
+    /// Returns the rest of a sentence about a command that reads no configuration, or `None` if the command reads one.
+    pub(super) fn reads_no_configuration(&self) -> Option<&'static str> {
+        match self {
+            Self::Run | Self::Check(_) | Self::Explain(_) | Self::Send(_) => None,
+            Self::Config { .. } | Self::Completions { .. } | Self::Man { .. } => Some(""),
+            Self::Merge(_) => Some("; it reads only the files that it is given"),
+            // These ask another process, which has its own configuration.
+            Self::Ask(_) => Some("; --url says which tallyd to ask"),
+        }
+    }
+}
+
+/// The text that `tallyd config` prints.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Print the default configuration. It explains every key.

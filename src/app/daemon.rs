@@ -31,8 +31,8 @@ use crate::app::terminal::Terminal;
 use crate::deliver;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
-    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, Graphite, HdrLog,
-    InfluxDb, Otlp, ReloadRequest, RemoteWrite, Textfile,
+    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, HdrLog, Otlp, Push,
+    ReloadRequest, RemoteWrite, Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
@@ -680,10 +680,10 @@ impl Exporters {
             self.run(Otlp::new(self.push.otlp.clone()), None)?;
         }
         if !config.exporters.graphite.is_empty() && !is_running(self, "graphite") {
-            self.run(Graphite::new(self.push.graphite.clone()), None)?;
+            self.run(Push(self.push.graphite.clone()), None)?;
         }
         if !config.exporters.influxdb.is_empty() && !is_running(self, "influxdb") {
-            self.run(InfluxDb::new(self.push.influxdb.clone()), None)?;
+            self.run(Push(self.push.influxdb.clone()), None)?;
         }
         Ok(())
     }

@@ -47,7 +47,15 @@ pub fn run(version: &'static str) -> ExitCode {
     let Cli { command, config: sources } =
         Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
     let environment = Environment::pick(std::env::vars_os());
-    match command.unwrap_or(Command::Run) {
+    let command = command.unwrap_or(Command::Run);
+    if let Some(reason) = command.reads_no_configuration().filter(|_| sources.is_given()) {
+        clap::Error::raw(
+            ErrorKind::ArgumentConflict,
+            format!("this command reads no configuration{reason}\n"),
+        )
+        .exit();
+    }
+    match command {
         Command::Run => {
             signals::hold();
             let file = sources.file();
@@ -64,10 +72,6 @@ pub fn run(version: &'static str) -> ExitCode {
         ),
         // Without sources, `send` needs no configuration, so it works even if variables are wrong.
         Command::Send(arguments) => send(arguments, &sources, &environment),
-        Command::Config { .. } | Command::Completions { .. } | Command::Man { .. } if sources.is_given() => {
-            let problem = "this command reads no configuration\n";
-            clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
-        }
         Command::Config { what } => print(match what {
             ConfigCommand::Default => config::DEFAULTS.to_owned(),
             ConfigCommand::Schema => config::schema(),
@@ -75,16 +79,7 @@ pub fn run(version: &'static str) -> ExitCode {
         Command::Completions { shell } => print(pages::completions(shell)),
         Command::Man { to: None } => print(pages::manual()),
         Command::Man { to: Some(directory) } => pages::write_manuals(&directory),
-        Command::Merge(_) if sources.is_given() => {
-            let problem = "this command reads no configuration; it reads only the files that it is given\n";
-            clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
-        }
         Command::Merge(arguments) => merge::run(arguments),
-        // These ask another process, which has its own configuration.
-        Command::Ask(_) if sources.is_given() => {
-            let problem = "this command reads no configuration; --url says which tallyd to ask\n";
-            clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit()
-        }
         Command::Ask(command) => ask::run(&command),
     }
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::exporter::ExportError;
+use super::exporter::{ExportError, Exporter};
 use super::exporter_status::ExporterStatuses;
+use super::outcome::ExportOutcome;
 use crate::deliver::{Batch, Delivery, Endpoint, Transport};
+use crate::model::Snapshot;
 
 /// The endpoints of one exporter. Clones share the list. `C` is the description of the content that an endpoint gets.
 #[derive(Debug)]
@@ -130,5 +132,33 @@ impl<C> Running<C> {
     /// Appends a batch to the queue of the endpoint.
     pub(super) fn push(&self, batch: Batch) {
         self.endpoint.push(batch);
+    }
+}
+
+/// The content of an endpoint whose requests depend on one snapshot only.
+pub(crate) trait SnapshotContent: Send + Sync + 'static {
+    /// Encodes a snapshot. Calls `push` with each request, and counts the rows that it leaves out.
+    fn encode(&self, snapshot: &Snapshot, outcome: &mut ExportOutcome, push: &mut dyn FnMut(Batch));
+}
+
+/// Pushes each snapshot to endpoints, without a state of its own.
+#[derive(Debug)]
+pub(crate) struct Push<C>(pub(crate) Endpoints<C>);
+
+impl<C: SnapshotContent> Exporter for Push<C> {
+    fn name(&self) -> &'static str {
+        self.0.exporter()
+    }
+
+    fn export(&mut self, snapshot: &Arc<Snapshot>) -> Result<ExportOutcome, ExportError> {
+        let mut outcome = ExportOutcome::default();
+        for endpoint in self.0.running() {
+            endpoint.content.encode(snapshot, &mut outcome, &mut |batch| endpoint.push(batch));
+        }
+        Ok(outcome)
+    }
+
+    fn finish(&mut self, patience: Duration) -> Result<(), ExportError> {
+        self.0.finish(patience)
     }
 }

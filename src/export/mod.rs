@@ -19,16 +19,16 @@ mod textfile;
 pub(crate) use admin::{Admin, AdminOptions};
 pub(crate) use append::has_moved;
 pub use console::{Console, ConsoleFormat};
-pub(crate) use endpoints::{Endpoints, Wanted};
+pub(crate) use endpoints::{Endpoints, Push, Wanted};
 pub use exporter::{ExportError, Exporter};
 pub use exporter_status::ExporterStatuses;
 pub(crate) use graphite::{
-    Graphite, GraphiteContent, GraphiteNames, GraphiteProtocol, GraphiteTags, GraphiteTransport,
+    GraphiteContent, GraphiteNames, GraphiteProtocol, GraphiteTags, GraphiteTransport,
 };
 pub(crate) use handle::ExporterHandle;
 pub use handle::{ExporterQueue, ExporterThread, Queued};
 pub(crate) use hdr_log::{HdrLog, HdrLogOptions};
-pub(crate) use influxdb::{InfluxContent, InfluxDb, InfluxTransport};
+pub(crate) use influxdb::{InfluxContent, InfluxTransport};
 pub(crate) use otlp::{Otlp, OtlpContent, OtlpTransport, Temporality};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
 pub(crate) use prometheus::{

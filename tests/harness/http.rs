@@ -49,7 +49,7 @@ pub fn get(address: SocketAddr, path: &str) -> Response {
     request(address, "GET", path, &[])
 }
 
-/// Sends a GET request. Returns `None` if nobody listens, or if the server ends the connection without a response.
+/// Sends a GET request. Returns `None` if no server listens there, or if it ends the connection without a response.
 pub fn try_get(address: SocketAddr, path: &str) -> Option<Response> {
     let connection = TcpStream::connect(address).ok()?;
     connection.set_read_timeout(Some(TIMEOUT)).unwrap();

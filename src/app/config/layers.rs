@@ -1,16 +1,15 @@
 //! Collects and merges the layers of a configuration, and finds the layer that caused an error.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::error::{ConfigError, SettingSource};
+use super::layer::{Layer, line_of, push_keys};
 use super::read::{Problem, Reader};
 use super::sections::{Config, DEFAULTS};
-use super::setting::{Setting, join};
+use super::setting::Setting;
 use super::{Occasion, Ready, check, file, suspects};
 use crate::mapping::{Mapping, MappingError};
 
@@ -120,7 +119,7 @@ fn merge_layers(
     let is_set = |key: &str| layers.iter().any(|layer| find(&layer.table, key).is_some());
     let warnings = suspects::settings(&config, &mapping, is_set);
     let warnings = warnings.into_iter().map(|problem| blame(&layers, problem)).collect();
-    Ok(Ready { config, mapping, warnings, sources: sources(&layers) })
+    Ok(Ready { config, mapping, warnings, layers })
 }
 
 /// Reads and checks the merged layers. Also returns the rules in `mapping.mappings`.
@@ -133,26 +132,6 @@ fn read(merged: Table) -> Result<(Config, Mapping), Problem> {
     config.check()?;
     let own_rules = check::check_together(&config)?;
     Ok((config, own_rules))
-}
-
-/// One source of settings.
-struct Layer {
-    source: SettingSource,
-    table: Table,
-    /// The text of a file, to find the line of a key.
-    text: Option<String>,
-}
-
-impl Layer {
-    /// Returns the source, with the line of a key if it is a file.
-    fn source_of(&self, key: &str) -> SettingSource {
-        match (&self.source, &self.text) {
-            (SettingSource::File { path, .. }, Some(text)) => {
-                SettingSource::File { path: path.clone(), line: key_line(text, key) }
-            }
-            (source, _) => source.clone(),
-        }
-    }
 }
 
 fn read_file(path: &Path, occasion: Occasion) -> Result<Layer, ConfigError> {
@@ -215,17 +194,6 @@ fn resembling_key(name: &str, defaults: &Table) -> Option<String> {
     (distance(&nearest) * 8 <= wanted.len()).then_some(nearest)
 }
 
-/// Appends the dotted keys of all values in a table.
-fn push_keys(section: &str, table: &Table, keys: &mut Vec<String>) {
-    for (key, value) in table {
-        let key = join(section, key);
-        match value {
-            Value::Table(table) => push_keys(&key, table, keys),
-            _ => keys.push(key),
-        }
-    }
-}
-
 fn from_argument(argument: &str, defaults: &Table) -> Result<Layer, ConfigError> {
     let source = SettingSource::Argument(argument.to_owned());
     let Some((key, value)) = argument.split_once('=') else {
@@ -271,20 +239,6 @@ fn merge(into: &mut Table, from: &Table) {
     }
 }
 
-/// Returns the last source of each key that a layer sets.
-fn sources(layers: &[Layer]) -> BTreeMap<String, SettingSource> {
-    let mut sources = BTreeMap::new();
-    for layer in layers {
-        let mut keys = Vec::new();
-        push_keys("", &layer.table, &mut keys);
-        sources.extend(keys.into_iter().map(|key| {
-            let source = layer.source_of(&key);
-            (key, source)
-        }));
-    }
-    sources
-}
-
 /// Returns the error, with the last source that sets the key.
 fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
     let Problem { key: path, text: problem } = problem;
@@ -295,37 +249,6 @@ fn blame(layers: &[Layer], problem: Problem) -> ConfigError {
     // The key is shown without indices, because the line identifies the item of a list.
     let key = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
     ConfigError { source, key, problem }
-}
-
-/// Returns the line of a key or, if the file lacks it, of the innermost section or item around it.
-fn key_line(text: &str, path: &str) -> Option<usize> {
-    let table = DeTable::parse(text).ok()?;
-    let mut line = None;
-    let mut value = &DeValue::Table(table.into_inner());
-    for segment in path.split(['.', '[', ']']).filter(|segment| !segment.is_empty()) {
-        let (offset, inner) = match value {
-            DeValue::Table(table) => {
-                let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == segment) else {
-                    break;
-                };
-                (key.span().start, value.get_ref())
-            }
-            DeValue::Array(items) => {
-                let Some(item) = segment.parse().ok().and_then(|index: usize| items.get(index)) else {
-                    break;
-                };
-                (item.span().start, item.get_ref())
-            }
-            _ => break,
-        };
-        line = Some(line_of(text, offset));
-        value = inner;
-    }
-    line
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text[..offset.min(text.len())].matches('\n').count() + 1
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod check;
 mod endpoints;
 mod error;
 mod file;
+mod layer;
 mod layers;
 mod options;
 mod read;
@@ -36,10 +37,9 @@ pub(in crate::app) use schema::schema;
 pub use sections::Config;
 pub(in crate::app) use sections::{DEFAULTS, LogFormat, LogLevel, LogOutput, LoggingSection};
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use error::SettingSource;
+use layer::Layer;
 
 use crate::mapping::Mapping;
 use crate::text::visible::visible;
@@ -59,13 +59,14 @@ pub(in crate::app) struct Ready {
     pub(in crate::app) mapping: Mapping,
     /// Settings that are legal but probably mistakes.
     pub(in crate::app) warnings: Vec<Warning>,
-    /// The source of each key that has one.
-    sources: BTreeMap<String, SettingSource>,
+    /// The sources of the settings, for [`to_toml`](Self::to_toml).
+    layers: Vec<Layer>,
 }
 
 impl Ready {
     /// Returns the configuration as TOML. A comment says where the value of a key comes from, unless it is the default.
     pub(in crate::app) fn to_toml(&self) -> String {
+        let sources = layer::sources(&self.layers);
         let mut section = String::new();
         let mut text = String::new();
         for line in self.config.to_toml().lines() {
@@ -79,7 +80,7 @@ impl Ready {
                 (None, Some((key, _))) => setting::join(&section, key),
                 (None, None) => String::new(),
             };
-            if let Some(source) = self.sources.get(&key) {
+            if let Some(source) = sources.get(&key) {
                 // A line feed would end the comment.
                 text.extend([" # ", &visible(&source.to_string())]);
             }

@@ -6,6 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
 
 use super::sections::{Config, DEFAULTS};
+use super::setting::join;
 
 /// Returns the schema as text. It is of draft 7, which editors understand.
 pub(in crate::app) fn schema() -> String {
@@ -15,8 +16,7 @@ pub(in crate::app) fn schema() -> String {
     let defaults: toml::Table = toml::from_str(DEFAULTS).unwrap_or_default();
     let defaults = serde_json::to_value(defaults).unwrap_or_default();
     for (key, comment) in comments() {
-        let pointer = format!("/properties/{}", key.replace('.', "/properties/"));
-        let Some(Json::Object(node)) = schema.pointer_mut(&pointer) else { continue };
+        let Some(Json::Object(node)) = schema.pointer_mut(&place_of(&key)) else { continue };
         // A switch `enabled` needs no words.
         if !comment.is_empty() {
             node.insert("description".to_owned(), comment.into());
@@ -27,6 +27,11 @@ pub(in crate::app) fn schema() -> String {
     }
     // A schema has only text keys, so this cannot fail.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}
+
+/// Returns the place of a key or a section in the schema, as a JSON pointer.
+fn place_of(key: &str) -> String {
+    format!("/properties/{}", key.replace('.', "/properties/"))
 }
 
 /// A file may leave out every key.
@@ -57,7 +62,7 @@ pub(super) fn comments() -> BTreeMap<String, String> {
             name.clone_into(&mut section);
             comment.clear();
         } else if let Some((key, _)) = line.split_once(" = ") {
-            let key = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+            let key = join(&section, key);
             let words = comment.iter().take_while(|words| !words.starts_with("[["));
             keys.insert(key, words.copied().collect::<Vec<_>>().join(" "));
             has_ended = true;
@@ -78,15 +83,13 @@ mod tests {
         let keys = comments();
         assert!(keys.len() > 100, "{keys:?}");
         for key in keys.keys() {
-            let node = &schema.pointer(&format!("/properties/{}", key.replace('.', "/properties/"))).unwrap();
+            let node = &schema.pointer(&place_of(key)).unwrap();
             let is_explained = node["description"].as_str().is_some_and(|words| words.len() > 10);
             assert!(is_explained || key.ends_with(".enabled"), "{key}: {node}");
             assert!(node.get("default").is_some(), "{key}: {node}");
             let typed = ["type", "enum", "oneOf", "anyOf"].iter().any(|word| node.get(word).is_some());
             assert!(typed, "{key}: {node}");
-            let section = key.rsplit_once('.').map_or(String::new(), |(section, _)| {
-                format!("/properties/{}", section.replace('.', "/properties/"))
-            });
+            let section = key.rsplit_once('.').map_or(String::new(), |(section, _)| place_of(section));
             assert_eq!(schema.pointer(&section).unwrap()["additionalProperties"], false, "{key}");
         }
     }

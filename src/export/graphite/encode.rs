@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 use super::names::{GraphiteNames, Group};
 use super::timer::{Threshold, Weighted, sum_squares, threshold};
 use crate::deliver::Batch;
+use crate::export::endpoints::SnapshotContent;
 use crate::export::outcome::{ExportOutcome, QuarantineReason};
 use crate::export::seen_names::SeenNames;
 use crate::model::{Kind, NameFilter, Row, Snapshot, Summary, Value};
@@ -34,36 +35,32 @@ impl GraphiteContent {
     }
 }
 
-/// Encodes a snapshot. Calls `push` with each batch.
-pub(super) fn encode(
-    snapshot: &Snapshot,
-    content: &GraphiteContent,
-    outcome: &mut ExportOutcome,
-    mut push: impl FnMut(Batch),
-) {
-    let mut names = SeenNames::with_capacity(snapshot.rows.series().len());
-    let mut name = String::new();
-    let seconds = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut lines = Lines { content, end: format!(" {seconds}\n"), text: String::new(), points: 0 };
-    let mut send = |lines: &mut Lines<'_>| {
-        let points = std::mem::take(&mut lines.points);
-        if points > 0 {
-            push(Batch { body: std::mem::take(&mut lines.text).into(), points, time: snapshot.time });
+impl SnapshotContent for GraphiteContent {
+    fn encode(&self, snapshot: &Snapshot, outcome: &mut ExportOutcome, push: &mut dyn FnMut(Batch)) {
+        let mut names = SeenNames::with_capacity(snapshot.rows.series().len());
+        let mut name = String::new();
+        let seconds = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut lines = Lines { content: self, end: format!(" {seconds}\n"), text: String::new(), points: 0 };
+        let mut send = |lines: &mut Lines<'_>| {
+            let points = std::mem::take(&mut lines.points);
+            if points > 0 {
+                push(Batch { body: std::mem::take(&mut lines.text).into(), points, time: snapshot.time });
+            }
+        };
+        for row in snapshot.rows.iter().filter(|row| self.names.has(row.series.name())) {
+            name.clear();
+            self.naming.push(&mut name, group_of(row.series.kind()), row.series, "");
+            if !names.is_new(&name) {
+                outcome.quarantined[QuarantineReason::DuplicateSeries] += 1;
+                continue;
+            }
+            lines.push_row(snapshot, row);
+            if lines.text.len() >= BATCH {
+                send(&mut lines);
+            }
         }
-    };
-    for row in snapshot.rows.iter().filter(|row| content.names.has(row.series.name())) {
-        name.clear();
-        content.naming.push(&mut name, group_of(row.series.kind()), row.series, "");
-        if !names.is_new(&name) {
-            outcome.quarantined[QuarantineReason::DuplicateSeries] += 1;
-            continue;
-        }
-        lines.push_row(snapshot, row);
-        if lines.text.len() >= BATCH {
-            send(&mut lines);
-        }
+        send(&mut lines);
     }
-    send(&mut lines);
 }
 
 fn group_of(kind: Kind) -> Group {

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use super::escape::{MEASUREMENT, TAG, push_escaped};
 use crate::deliver::{Batch, gzipped};
+use crate::export::endpoints::SnapshotContent;
 use crate::export::outcome::{ExportOutcome, QuarantineReason};
 use crate::export::seen_names::SeenNames;
 use crate::model::{NameFilter, Policy, Row, Series, Snapshot, Summary, Value};
@@ -16,7 +17,7 @@ const REQUEST: usize = 1 << 20;
 /// The content that an endpoint gets.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct InfluxContent {
-    /// What stands in a measurement where a name has a dot.
+    /// The text that replaces a dot of a name in a measurement.
     pub(crate) metric_separator: String,
     /// Whether counts are integers.
     pub(crate) integers: bool,
@@ -26,43 +27,39 @@ pub(crate) struct InfluxContent {
     pub(crate) names: NameFilter,
 }
 
-/// Encodes a snapshot. Calls `push` with each request.
-pub(super) fn encode(
-    snapshot: &Snapshot,
-    content: &InfluxContent,
-    outcome: &mut ExportOutcome,
-    mut push: impl FnMut(Batch),
-) {
-    let mut names = SeenNames::with_capacity(snapshot.rows.series().len());
-    let nanos = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let end = format!(" {nanos}\n");
-    let mut text = String::new();
-    let mut points = 0;
-    let mut send = |text: &mut String, points: &mut u64| {
-        push(Batch {
-            body: gzipped(Vec::new(), text.as_bytes()).into(),
-            points: std::mem::take(points),
-            time: snapshot.time,
-        });
-        text.clear();
-    };
-    for row in snapshot.rows.iter().filter(|row| content.names.has(row.series.name())) {
-        let begin = text.len();
-        content.push_key(&mut text, row.series);
-        if !names.is_new(&text[begin..]) {
-            text.truncate(begin);
-            outcome.quarantined[QuarantineReason::DuplicateSeries] += 1;
-            continue;
+impl SnapshotContent for InfluxContent {
+    fn encode(&self, snapshot: &Snapshot, outcome: &mut ExportOutcome, push: &mut dyn FnMut(Batch)) {
+        let mut names = SeenNames::with_capacity(snapshot.rows.series().len());
+        let nanos = snapshot.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let end = format!(" {nanos}\n");
+        let mut text = String::new();
+        let mut points = 0;
+        let mut send = |text: &mut String, points: &mut u64| {
+            push(Batch {
+                body: gzipped(Vec::new(), text.as_bytes()).into(),
+                points: std::mem::take(points),
+                time: snapshot.time,
+            });
+            text.clear();
+        };
+        for row in snapshot.rows.iter().filter(|row| self.names.has(row.series.name())) {
+            let begin = text.len();
+            self.push_key(&mut text, row.series);
+            if !names.is_new(&text[begin..]) {
+                text.truncate(begin);
+                outcome.quarantined[QuarantineReason::DuplicateSeries] += 1;
+                continue;
+            }
+            self.push_fields(&mut text, row, snapshot.policy(&row));
+            text.push_str(&end);
+            points += 1;
+            if text.len() >= REQUEST {
+                send(&mut text, &mut points);
+            }
         }
-        content.push_fields(&mut text, row, snapshot.policy(&row));
-        text.push_str(&end);
-        points += 1;
-        if text.len() >= REQUEST {
+        if points > 0 {
             send(&mut text, &mut points);
         }
-    }
-    if points > 0 {
-        send(&mut text, &mut points);
     }
 }
 
@@ -163,7 +160,7 @@ mod tests {
             ..rows.into_iter().collect::<Rows>().into()
         };
         let mut lines = Vec::new();
-        encode(&snapshot, content, &mut ExportOutcome::default(), |batch| {
+        content.encode(&snapshot, &mut ExportOutcome::default(), &mut |batch| {
             let mut text = String::new();
             GzDecoder::new(&*batch.body).read_to_string(&mut text).unwrap();
             assert_eq!(text.lines().count() as u64, batch.points);
@@ -222,7 +219,7 @@ mod tests {
         let rows = vec![counter("a.b", &[]), counter("a_b", &[]), counter("a_b", &[("k", "v")])];
         let snapshot = Snapshot { ..Rows::from_iter(rows).into() };
         let (mut outcome, mut points) = (ExportOutcome::default(), 0);
-        encode(&snapshot, &content(), &mut outcome, |batch| points += batch.points);
+        content().encode(&snapshot, &mut outcome, &mut |batch| points += batch.points);
         assert_eq!((points, outcome.quarantined[QuarantineReason::DuplicateSeries]), (2, 1));
     }
 
@@ -232,7 +229,7 @@ mod tests {
             (0..40_000).map(|number| counter(&format!("name.of.a.counter.{number:05}"), &[])).collect();
         let (mut requests, mut points) = (0, 0);
         let snapshot = Snapshot { ..Rows::from_iter::<Vec<_>>(rows).into() };
-        encode(&snapshot, &content(), &mut ExportOutcome::default(), |batch| {
+        content().encode(&snapshot, &mut ExportOutcome::default(), &mut |batch| {
             requests += 1;
             points += batch.points;
         });
