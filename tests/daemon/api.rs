@@ -181,7 +181,10 @@ fn the_status_has_the_configuration_in_force_and_the_state_of_exporters() {
         let exporters = status["exporters"].as_array().unwrap();
         exporters.iter().find(|exporter| exporter["name"] == name).unwrap().clone()
     };
-    let status = ask_until(address, "status", |status| exporter(status, "textfile")["failures"] != 0);
+    // The textfile may fail before the history has the interval: each has a thread of its own.
+    let status = ask_until(address, "status", |status| {
+        exporter(status, "textfile")["failures"] != 0 && status["interval"] != Value::Null
+    });
     assert_eq!(keys(&status), documented("| field of the status |"));
     let [textfile, prometheus] = ["textfile", "prometheus"].map(|name| exporter(&status, name));
     assert_eq!(keys(&textfile), documented("| field of an exporter |"));
