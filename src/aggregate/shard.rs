@@ -18,8 +18,8 @@ use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
 use crate::resolve::{
-    self, AggregateKind, Destination, Entry, Excess, Limits, LineCache, OverflowLimit, RefuseReason,
-    Registry, Resolved, Resolver, RuleEffect, SeriesId, SplitLine, SplitLines, Target,
+    AggregateKind, Destination, Entry, Excess, Limits, LineCache, OverflowLimit, RefuseReason, Registry,
+    Resolved, Resolver, RuleEffect, SeriesId, SplitLine, SplitLines, Target,
 };
 
 /// The state that all shards share.
@@ -450,8 +450,7 @@ impl Shard {
         self.count_notes(event.notes);
         let Columns { events, counts, .. } = &mut self.columns;
         counts.events[event.priority][event.alert_type] += 1;
-        let container_id_tag = self.shared.options.resolve.container_id_tag;
-        let is_kept = events.push(line.len(), || resolve::event(event, container_id_tag));
+        let is_kept = events.push(line.len(), || self.resolver.event(event));
         counts.events_dropped += u64::from(!is_kept);
     }
 

@@ -469,7 +469,7 @@ mod tests {
                     [mapping.defaults.histogram_options]\nbuckets = [1, 2]\nnative_histogram_max_buckets = 9\n";
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let toml = prepare(Occasion::Start, Some(file.path()), &Environment::default(), &[]).unwrap();
+        let toml = prepare(Occasion::Start, None, Some(file.path()), &Environment::default(), &[]).unwrap();
         let yaml = Mapping::from_yaml(
             "defaults:\n  observer_type: histogram\n  ttl: 90s\n  \
              summary_options: {quantiles: [{quantile: 0.99, error: 0.001}], max_age: 1m}\n  \
