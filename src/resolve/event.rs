@@ -1,17 +1,16 @@
 //! Turns parsed events into the events that snapshots hold.
 
-use super::tags::{draft, lossy};
+use super::tags::{draft, lossy, origin_tags};
 use crate::mapping::Mapping;
-use crate::model::{CONTAINER_ID, Event};
+use crate::model::Event;
 use crate::protocol;
 
 /// Converts a parsed event to the event that snapshots hold. If `container_id_tag` is true, the container's id that the
 /// client sent becomes a tag. The mapping changes the tags.
 #[must_use]
 pub fn event(event: &protocol::Event<'_>, container_id_tag: bool, mapping: &Mapping) -> Event {
-    let is_tag = container_id_tag && !event.origin.container_id.is_empty();
-    let own = is_tag.then_some((CONTAINER_ID, Some(event.origin.container_id)));
-    let mut tags = draft("".into(), event.tags, [own]).tags;
+    let own = if container_id_tag { origin_tags(event.origin) } else { [None; 2] };
+    let mut tags = draft("".into(), event.tags, own).tags;
     mapping.shape_tags(&mut tags);
     let mut tags: Vec<_> = tags.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect();
     tags.sort();

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::RefuseReason;
-use super::tags::draft;
+use super::tags::{draft, origin_tags};
 use crate::mapping::{Draft, Mapping, Shaped, Step, Unshaped};
-use crate::model::{CONTAINER_ID, Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code, split_name};
+use crate::model::{Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code, split_name};
 use crate::protocol::{Metric, Name, Origin, ServiceCheck, Tag, Tags};
 
 /// Builds identities in reused buffers, so looking up a known series allocates nothing.
@@ -40,7 +40,7 @@ impl IdentityBuilder {
             self.build(kind, metric);
             return Ok(Shaped { rule: None, scale: 1.0 });
         }
-        let own = [self.container_tag(metric.origin())];
+        let own = self.origin_tags(metric.origin());
         let mut draft = draft(metric.name(), metric.tags(), own);
         let shaped = mapping.shape(kind, &mut draft, seen)?;
         if draft.name.starts_with(RESERVED_PREFIX) {
@@ -52,7 +52,8 @@ impl IdentityBuilder {
 
     /// Builds the identity that the metric's samples of this kind would have without rules.
     pub(crate) fn build(&mut self, kind: Kind, metric: &Metric<'_>) {
-        let own = [self.container_tag(metric.origin()), None, None];
+        let [container, pod] = self.origin_tags(metric.origin());
+        let own = [container, pod, None, None];
         self.assemble(kind, metric.name(), metric.tags(), own);
     }
 
@@ -68,7 +69,8 @@ impl IdentityBuilder {
     pub(crate) fn build_check(&mut self, mapping: &Mapping, check: &ServiceCheck<'_>) {
         let name = Some((&b"check"[..], Some(check.name.as_bytes())));
         let host = check.hostname.map(|hostname| (&b"host"[..], Some(hostname)));
-        let own = [self.container_tag(check.origin), name, host];
+        let [container, pod] = self.origin_tags(check.origin);
+        let own = [container, pod, name, host];
         if mapping.is_empty() {
             self.assemble(Kind::Gauge, SERVICE_CHECK.into(), check.tags, own);
         } else {
@@ -78,16 +80,15 @@ impl IdentityBuilder {
         }
     }
 
-    fn container_tag<'a>(&self, origin: Origin<'a>) -> Option<Tag<'a>> {
-        let is_tag = self.container_id_tag && !origin.container_id.is_empty();
-        is_tag.then_some((CONTAINER_ID, Some(origin.container_id)))
+    fn origin_tags<'a>(&self, origin: Origin<'a>) -> [Option<Tag<'a>>; 2] {
+        if self.container_id_tag { origin_tags(origin) } else { [None; 2] }
     }
 
     /// Assembles the identity from a name, the tags of a line, and tallyd's `own` tags.
     ///
     /// If a tag of the line has the key of an own tag, its key becomes `exported_…`, as Prometheus does with labels.
     /// Otherwise a client could pass one check off as another.
-    fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 3]) {
+    fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 4]) {
         self.clear();
         let own = || own.into_iter().flatten();
         for (key, value) in tags.iter() {

@@ -1,7 +1,15 @@
 //! Reads the tags of lines as text.
 
 use crate::mapping::Draft;
-use crate::protocol::{Name, Tag, Tags};
+use crate::model::{CONTAINER_ID, POD_UID};
+use crate::protocol::{Name, Origin, Tag, Tags};
+
+/// Returns the tags that name the container and the pod of a sender, as far as they are known.
+pub(super) fn origin_tags(origin: Origin<'_>) -> [Option<Tag<'_>>; 2] {
+    let Origin { container_id, pod_uid, .. } = origin;
+    [(CONTAINER_ID, container_id), (POD_UID, pod_uid.as_bytes())]
+        .map(|(key, value)| (!value.is_empty()).then_some((key, Some(value))))
+}
 
 /// Returns the series that a line names, with tallyd's `own` tags. As in the identity of a line without rules, a tag of the line
 /// with the key of an own tag becomes `exported_…`.

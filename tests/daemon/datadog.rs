@@ -34,7 +34,7 @@ api_key: secret
 logs_enabled: true
 dogstatsd_port: 8135
 dogstatsd_non_local_traffic: true
-dogstatsd_socket: /var/run/datadog/dsd.socket
+dogstatsd_socket: /tmp/dsd.socket
 dogstatsd_tags:
   - team:web
   - env:prod
@@ -76,7 +76,7 @@ fn settings_of_the_agent_become_those_of_tallyd() {
     assert_eq!(code, Some(0), "{warnings}");
     for line in [
         "bind = \"0.0.0.0:8135\" # datadog.yaml: dogstatsd_non_local_traffic",
-        "path = \"/var/run/datadog/dsd.socket\" # datadog.yaml: dogstatsd_socket",
+        "path = \"/tmp/dsd.socket\" # datadog.yaml: dogstatsd_socket",
         "prefix = \"shop.\" # datadog.yaml: statsd_metric_namespace",
         "tags = [\"team:web\", \"env:prod\"] # datadog.yaml: dogstatsd_tags",
         "percentiles = [50.0, 95.0, 99.0] # datadog.yaml: histogram_percentiles",
@@ -150,7 +150,7 @@ fn each_key_of_the_page_is_read_or_named() {
         .iter()
         .filter(|row| row.len() == 3 && row[0].contains("statsd_") || row[0].contains("histogram_"))
     {
-        let key = row[0].trim_matches('`').split(':').next().unwrap();
+        let key = row[0].trim_matches(['`', '{']).split(':').next().unwrap();
         let example = row[0].trim_matches('`');
         let yaml = if example.contains(':') { example.to_owned() } else { format!("{example}: 1") };
         let (code, config, warnings) = tallyd(&yaml, &["check"]);

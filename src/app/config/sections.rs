@@ -99,6 +99,7 @@ sections! {
     }
     pub(in crate::app) ProtocolSection {
         container_id_tag: bool;
+        origin_detection: bool;
         dialects: DialectsSection;
     }
     pub(in crate::app) DialectsSection {

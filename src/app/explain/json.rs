@@ -154,7 +154,7 @@ impl Meaning {
 fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mapping) -> Vec<SampleMeaning> {
     let is_absolute = options.resolve.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
-    let Origin { container_id, external_data, cardinality } = metric.origin();
+    let Origin { container_id, external_data, cardinality, .. } = metric.origin();
     let (name, tags) = (metric.name().to_string(), sorted(metric.tags()));
     let meaning = |sample: crate::protocol::Sample<'_>| {
         let (value, delta) = match sample.value {

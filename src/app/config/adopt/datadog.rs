@@ -209,17 +209,16 @@ impl Reading<'_> {
         if let Some(size) = file.dogstatsd_buffer_size {
             let key = "dogstatsd_buffer_size";
             self.set(key, "listeners.udp.max_datagram", format!("{}B", size.clamp(8192, 65536)));
-            self.set(
-                key,
-                "listeners.unix_datagram.max_datagram",
-                format!("{}B", size.clamp(256 << 10, 1 << 20)),
-            );
+            if file.dogstatsd_socket.is_some() {
+                let size = format!("{}B", size.clamp(256 << 10, 1 << 20));
+                self.set(key, "listeners.unix_datagram.max_datagram", size);
+            }
         }
         if let Some(size) = file.dogstatsd_so_rcvbuf.filter(|&size| size > 0) {
             self.set("dogstatsd_so_rcvbuf", "listeners.udp.receive_buffer", format!("{size}B"));
         }
         if file.dogstatsd_origin_detection == Some(true) {
-            self.set("dogstatsd_origin_detection", "protocol.container_id_tag", true);
+            self.set("dogstatsd_origin_detection", "protocol.origin_detection", true);
         }
     }
 
@@ -328,8 +327,9 @@ impl Reading<'_> {
             let percents = percents.into_iter().map(Value::Float).collect();
             self.set("histogram_percentiles", "flush.percentiles", Value::Array(percents));
         }
-        if let Some(host) = file.statsd_forward_host.as_deref().filter(|host| !host.is_empty()) {
-            let port = file.statsd_forward_port.unwrap_or(8125);
+        // The agent forwards only if it has both.
+        let host = file.statsd_forward_host.as_deref().filter(|host| !host.is_empty());
+        if let (Some(host), Some(port)) = (host, file.statsd_forward_port.filter(|&port| port > 0)) {
             let to = Value::Array(vec![Value::String(format!("udp://{host}:{port}"))]);
             let entry = Table::from_iter([("to".to_owned(), to)]);
             self.set("statsd_forward_host", "relay", Value::Array(vec![Value::Table(entry)]));
