@@ -3,6 +3,8 @@
 mod buffer;
 mod line;
 mod socket;
+#[cfg_attr(not(unix), path = "unix/unsupported.rs")]
+mod unix;
 
 use std::cell::Cell;
 use std::io;
