@@ -149,6 +149,7 @@ impl MetricsCollector {
             value,
             tags: [metrics.tags(), Tags::Owned(&self.tags), Tags::Borrowed(tags[0]), Tags::Borrowed(tags[1])],
             rate,
+            calls: 1,
         });
     }
 

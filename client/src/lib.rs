@@ -46,6 +46,7 @@ mod config; // keys, defaults, TOML and environment variables
 mod exporters; // one directory or file for each exporter
 mod global; // `configure`, `flush` and `lost`, for the metrics of the application
 mod metrics; // `Metrics`: sampling, tags, and the threads that flush and open sockets
+mod poison; // locks that stay usable after a panic
 mod sample; // one measurement with its tags
 
 pub use collector::MetricsCollector;

@@ -70,6 +70,7 @@ impl TimedCall {
                 Tags::Borrowed(if has_outcome { &outcome } else { &[] }),
             ],
             rate,
+            calls: 1,
         });
     }
 

@@ -2,7 +2,6 @@
 
 mod console;
 mod losses;
-mod poison;
 #[cfg_attr(not(feature = "prometheus"), path = "prometheus/disabled.rs")]
 mod prometheus;
 mod statsd;
