@@ -88,6 +88,12 @@ impl Exporters {
         }
     }
 
+    /// Counts a sample that the exporters do not get.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn lose(&self, sample: &Sample<'_>, reason: &'static str) {
+        self.losses.add(sample, reason);
+    }
+
     /// Sends all buffered samples, and logs lost samples.
     pub(crate) fn flush(&self) {
         if let Some(statsd) = &self.statsd {
