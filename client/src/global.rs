@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, ConfigError};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sink};
+#[cfg(feature = "metrics")]
+use crate::recorder::MetricsRecorder;
 
 static GLOBAL: OnceLock<Arc<Metrics>> = OnceLock::new();
 
@@ -61,6 +63,18 @@ pub fn lost() -> u64 {
     GLOBAL.get().map_or(0, |metrics| metrics.lost())
 }
 
+/// Makes a recorder for the crate `metrics`, which sends to the exporters of the application. Install it with
+/// `metrics::set_global_recorder`; [`MetricsRecorder`] has an example.
+///
+/// # Errors
+///
+/// Returns an error if the application has not called [`configure`].
+#[cfg(feature = "metrics")]
+pub fn recorder() -> Result<MetricsRecorder, ConfigError> {
+    let configured = GLOBAL.get().map(Metrics::recorder);
+    configured.ok_or_else(|| ConfigError::new("metrics are not configured; call configure before recorder"))
+}
+
 /// Renders the page of the `prometheus` exporter in the text format, for an application that serves the page itself.
 /// Returns `None` if this exporter is not running.
 #[cfg(feature = "prometheus")]
@@ -69,8 +83,8 @@ pub fn render_prometheus() -> Option<String> {
     GLOBAL.get().and_then(|metrics| metrics.render_prometheus())
 }
 
-/// Returns the metrics of the application, if they export anything.
+/// Returns the destination of the application's samples, if they are exported.
 #[inline]
-pub(crate) fn global() -> Option<&'static Metrics> {
-    GLOBAL.get().map(|metrics| &**metrics).filter(|metrics| metrics.is_enabled())
+pub(crate) fn global() -> Option<&'static Sink> {
+    GLOBAL.get().map(|metrics| metrics.sink()).filter(|sink| sink.is_enabled())
 }

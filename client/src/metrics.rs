@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, ConfigError};
 use crate::exporters::Exporters;
+use crate::recorder::Registry;
 use crate::sample::{Rate, Sample, Tags};
 
 /// The time between two runs of the exporters' upkeep.
@@ -21,12 +22,19 @@ const REOPEN_INTERVAL: Duration = Duration::from_mins(1);
 /// [`MetricsCollector`](crate::MetricsCollector) uses it. Tests, and applications that need several sets, start further
 /// sets and make collectors for them.
 pub struct Metrics {
-    exporters: Arc<Exporters>,
+    sink: Arc<Sink>,
+    /// The series of the `metrics` facade.
+    registry: Arc<Registry>,
+    /// Dropping these ends the background threads.
+    _background: Vec<Sender<()>>,
+}
+
+/// The destination of samples: the exporters, and the settings that apply to all samples.
+pub(crate) struct Sink {
+    exporters: Exporters,
     tags: Vec<(String, String)>,
     /// The factor for the rates of all calls, above 0 and at most 1.
     sample_rate: f64,
-    /// Dropping these ends the background threads.
-    _background: Vec<Sender<()>>,
 }
 
 impl Metrics {
@@ -38,35 +46,38 @@ impl Metrics {
     /// Returns an error if the configuration is invalid.
     pub fn start(config: &Config) -> Result<Arc<Self>, ConfigError> {
         let settings = config.settings()?;
-        let exporters = Arc::new(Exporters::start(&settings));
         let flush_interval = settings.flush_interval;
-        let mut background = Vec::new();
-        if !exporters.is_empty() {
-            let run =
-                move |exporters: &Exporters, stop: &_| flush_and_upkeep(exporters, flush_interval, stop);
-            background.extend(run_in_background("tallyd-client", &exporters, run));
-        }
-        if exporters.has_sockets() {
-            background.extend(run_in_background("tallyd-client-open", &exporters, reopen_sockets));
-        }
-        Ok(Arc::new(Self {
-            exporters,
+        let sink = Arc::new(Sink {
+            exporters: Exporters::start(&settings),
             tags: settings.tags,
             sample_rate: settings.sample_rate,
-            _background: background,
-        }))
+        });
+        let registry = Arc::new(Registry::new(Arc::clone(&sink), Instant::now()));
+        let mut background = Vec::new();
+        if sink.is_enabled() {
+            let registry = Arc::clone(&registry);
+            let run = move |exporters: &Exporters, stop: &_| {
+                flush_and_upkeep(exporters, &registry, flush_interval, stop);
+            };
+            background.extend(run_in_background("tallyd-client", &sink, run));
+        }
+        if sink.exporters.has_sockets() {
+            background.extend(run_in_background("tallyd-client-open", &sink, reopen_sockets));
+        }
+        Ok(Arc::new(Self { sink, registry, _background: background }))
     }
 
     /// Sends all buffered samples, as the function [`flush`](crate::flush) does for the application.
     pub fn flush(&self) {
-        self.exporters.flush();
+        self.registry.export(Instant::now());
+        self.sink.exporters.flush();
     }
 
     /// Returns the number of samples that these exporters dropped, as the function [`lost`](crate::lost) does for the
     /// application.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.exporters.lost()
+        self.sink.exporters.lost()
     }
 
     /// Renders the page of the `prometheus` exporter, as the function [`render_prometheus`](crate::render_prometheus)
@@ -74,9 +85,20 @@ impl Metrics {
     #[cfg(feature = "prometheus")]
     #[must_use]
     pub fn render_prometheus(&self) -> Option<String> {
-        self.exporters.render_prometheus()
+        self.sink.exporters.render_prometheus()
     }
 
+    pub(crate) fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+}
+
+impl Sink {
     /// Returns true if at least one exporter is running.
     #[inline]
     pub(crate) fn is_enabled(&self) -> bool {
@@ -103,31 +125,38 @@ impl Metrics {
     pub(crate) fn record(&self, sample: &Sample<'_>) {
         self.exporters.record(sample);
     }
+
+    /// Counts a sample that is not handed to the exporters.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn lose(&self, sample: &Sample<'_>, reason: &'static str) {
+        self.exporters.lose(sample, reason);
+    }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Metrics").field("tags", &self.tags).finish_non_exhaustive()
+        formatter.debug_struct("Metrics").field("tags", &self.sink.tags).finish_non_exhaustive()
     }
 }
 
 impl Drop for Metrics {
     /// Stops the exporters explicitly, because a background thread may hold a reference to them a little longer.
     fn drop(&mut self) {
-        self.exporters.stop();
+        self.registry.export(Instant::now());
+        self.sink.exporters.stop();
     }
 }
 
 /// Runs `work` on its own thread. Dropping the returned sender asks the thread to stop.
 fn run_in_background(
     name: &str,
-    exporters: &Arc<Exporters>,
+    sink: &Arc<Sink>,
     work: impl FnOnce(&Exporters, &Receiver<()>) + Send + 'static,
 ) -> Option<Sender<()>> {
     let (sender, stop) = channel();
-    let exporters = Arc::clone(exporters);
+    let sink = Arc::clone(sink);
     let thread = thread::Builder::new().name(name.to_owned());
-    match thread.spawn(move || work(&exporters, &stop)) {
+    match thread.spawn(move || work(&sink.exporters, &stop)) {
         Ok(_) => Some(sender),
         Err(error) => {
             tracing::error!(%error, "the thread {name} cannot start: samples may be sent late or not at all");
@@ -141,12 +170,18 @@ fn sleep(time: Duration, stop: &Receiver<()>) -> bool {
     stop.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
 }
 
-fn flush_and_upkeep(exporters: &Exporters, flush_interval: Duration, stop: &Receiver<()>) {
+fn flush_and_upkeep(
+    exporters: &Exporters,
+    registry: &Registry,
+    flush_interval: Duration,
+    stop: &Receiver<()>,
+) {
     let now = Instant::now();
     let (mut next_flush, mut next_upkeep) = (now + flush_interval, now + UPKEEP_INTERVAL);
     while sleep(next_flush.min(next_upkeep).saturating_duration_since(Instant::now()), stop) {
         let now = Instant::now();
         if now >= next_flush {
+            registry.export(now);
             exporters.flush();
             next_flush = now + flush_interval;
         }
