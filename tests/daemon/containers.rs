@@ -53,7 +53,7 @@ fn image_and_manifests_have_the_version_of_the_package() {
     }
 }
 
-/// The pod has the variables of the image, and the file of the ConfigMap.
+/// The pod has the variables of the image, and the file of the `ConfigMap`.
 #[test]
 fn the_configuration_for_kubernetes_is_valid() {
     let manifest = read("kubernetes/tallyd.yaml");
