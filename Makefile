@@ -1,7 +1,7 @@
 # `make` alone lists the targets. make is optional: you can also type the commands of a target yourself.
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-confined bench guard lint deny fuzz demo install-test-tools
+.PHONY: help test test-confined packages-test bench guard lint deny fuzz demo install-test-tools
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -15,6 +15,11 @@ test: install-test-tools ## Run all tests, including those with real clients and
 # The system calls that the unit forbids fail in these tests as they do for the service.
 test-confined: install-test-tools ## Run the black-box tests under the system call filter of systemd/tallyd.service.
 	TALLYD_CONFINED=1 cargo test --test daemon
+
+# Building cargo-deb takes four minutes and downloading Debian one, so .ci/run does not do this.
+packages-test: ## Install, run, upgrade and remove the package for Debian. Needs root, `cargo install cargo-deb` and mmdebstrap.
+	cargo build
+	packaging/test.sh
 
 bench: ## Run all benches, which takes minutes. `cargo bench --bench NAME` runs one of them.
 	cargo bench --workspace

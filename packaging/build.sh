@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the packages for Debian and for systems with RPM into target/packages. It needs cargo-deb and cargo-generate-rpm.
-# With an argument, it packs that binary instead of building one.
+# With an argument, it packs that binary instead of building one. FORMATS=deb or FORMATS=rpm builds only one package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,8 +12,12 @@ fi
 
 staging=target/packages/staging
 rm -rf target/packages
-mkdir -p "$staging"/man "$staging"/completions
+mkdir -p "$staging"/man "$staging"/completions "$staging"/sysusers
 install -m 755 "$binary" "$staging"/tallyd
+
+# cargo-deb lets the package run systemd-sysusers for a file of this name. The installation would fail if the installed file had
+# another one.
+install -m 644 systemd/sysusers.conf "$staging"/sysusers/tallyd.conf
 
 "$binary" man --to "$staging"/man
 gzip -9n "$staging"/man/*.1
@@ -26,5 +30,10 @@ gzip -9n "$staging"/man/*.1
 "$binary" config default |
     sed -E -e '/^(#|$|\[[a-z])/!s/^/#/' -e 's/^#start_http_server = false$/start_http_server = true/' >"$staging"/tallyd.toml
 
-cargo deb --no-build --no-strip --quiet --output target/packages/
-cargo generate-rpm --output target/packages/
+for format in ${FORMATS:-deb rpm}; do
+    case $format in
+        deb) cargo deb --no-build --no-strip --quiet --output target/packages/ ;;
+        rpm) cargo generate-rpm --output target/packages/ ;;
+        *) echo "packaging/build.sh: no format $format; FORMATS has deb and rpm" >&2; exit 1 ;;
+    esac
+done

@@ -40,6 +40,7 @@ Examples:
   tallyd top                                 show live what a running tallyd receives
   tallyd series 'page.*'                     print the series of a running tallyd
   tallyd rejected                            print the lines that a running tallyd rejected
+  tallyd health                              check that a running tallyd works, for a container's health check
 
   tallyd merge web-1.hlog web-2.hlog         print the percentiles of two hosts together
 

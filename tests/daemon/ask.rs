@@ -307,9 +307,43 @@ fn commands_ask_through_a_unix_socket() {
 }
 
 #[test]
+fn health_is_a_line_and_an_exit_code() {
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("http.socket").display().to_string();
+    let setting = format!("exporters.prometheus.socket={socket}");
+    // The first interval ends when tallyd stops.
+    let mut daemon = Daemon::start(&[&HTTP[..], &[&setting]].concat());
+    let by_path = format!("unix:{socket}");
+    let urls = [url_of(&daemon), by_path];
+    for url in &urls {
+        let healthy = ask(url, &["health"]);
+        let expected = (Some(0), "healthy\n", "");
+        assert_eq!((healthy.status.code(), stdout(&healthy), stderr(&healthy)), expected);
+        let unready = ask(url, &["health", "--ready"]);
+        let said = format!("tallyd: {url} is not ready: the first interval has not ended yet\n");
+        assert_eq!((unready.status.code(), stdout(&unready), stderr(&unready)), (Some(1), "", &*said));
+    }
+    daemon = Daemon::start(&[&HTTP[..], &["flush.interval=100ms"]].concat());
+    wait_until(|| stdout(&ask(&url_of(&daemon), &["health", "--ready"])) == "ready\n");
+}
+
+/// Prometheus has a page at the same path.
+#[test]
+fn only_a_tallyd_is_healthy() {
+    let server =
+        FakeServer::start(|_, connection| respond(connection, "200 OK", "", "Prometheus\x1b is healthy.\n"));
+    let output = ask(&server.url(), &["health"]);
+    let reason =
+        "is not the endpoint of a tallyd: it answered \"Prometheus\\\\u{1b} is healthy.\"; check --url\n";
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""));
+    assert!(stderr(&output).ends_with(reason), "{}", stderr(&output));
+    assert_eq!(server.requests(), ["GET /-/healthy"]);
+}
+
+#[test]
 fn commands_without_a_tallyd_fail_at_once_and_say_what_to_do() {
     let url = format!("http://{}", free_address());
-    for command in ["series", "rejected", "talkers", "tail", "delete x"] {
+    for command in ["series", "rejected", "talkers", "tail", "health", "delete x"] {
         let arguments: Vec<_> = command.split(' ').collect();
         let output = ask(&url, &arguments);
         assert_eq!(output.status.code(), Some(1));
@@ -409,14 +443,16 @@ fn servers_that_are_no_tallyd_are_named_with_what_to_do() {
     ];
     for (name, serve, expected) in cases {
         let server = FakeServer::start(serve);
-        for command in ["series", "tail"] {
+        for command in ["series", "tail", "health"] {
             let timeout = if name == "silence" { "200ms" } else { "50s" };
             let output = ask(&server.url(), &[command, "--timeout", timeout]);
             let said = stderr(&output);
             assert_eq!(output.status.code(), Some(1), "{name}: {said}");
             assert!(!said.trim_end().contains(char::is_control) && said.len() < 700, "{name}: {said:?}");
-            // `tail` refuses what is no stream before it reads the content.
-            if command == "series" || !said.contains("it sent no stream of events") {
+            // `tail` refuses what is no stream before it reads the content, and `health` expects no JSON.
+            let is_of_command =
+                ["it sent no stream of events", "it answered"].iter().any(|text| said.contains(text));
+            if command == "series" || !is_of_command {
                 assert!(said.contains(expected), "{name}: {said}");
             }
         }

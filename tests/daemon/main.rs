@@ -8,6 +8,7 @@ mod ask;
 mod client_crate;
 mod command_line;
 mod configuration_page;
+mod containers;
 mod dashboards;
 mod datadog;
 mod delivery;

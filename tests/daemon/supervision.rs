@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 
 use tallyd_harness::http::get;
+use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::{HTTP, wait_until};
 use tempfile::TempDir;
 
@@ -81,6 +82,12 @@ fn health_checks_fail_while_the_flush_is_stuck() {
     let response = get(address, "/-/healthy");
     assert_eq!(response.code, 503);
     assert!(response.text().starts_with("not healthy: the last flush was "), "{}", response.text());
+    let url = format!("http://{address}");
+    for (arguments, state) in [(&["health"][..], "healthy"), (&["health", "--ready"], "ready")] {
+        let output = tallyd_command().args(arguments).env("TALLYD_URL", &url).output().unwrap();
+        let reason = format!("tallyd: {url} is not {state}: the last flush was ");
+        assert!(output.status.code() == Some(1) && stderr(&output).starts_with(&reason), "{output:?}");
+    }
     faulty.recover();
     wait_until(|| is_healthy() == [true, true]);
     assert!(faulty.daemon.stop().status.success());

@@ -163,7 +163,7 @@ fn losses_are_red_unless_no_color_is_set() {
         terminal.wait_for("5 losses");
         // With the escape sequences of colors.
         let screen = terminal.tmux(&["capture-pane", "-p", "-e"]);
-        assert_eq!(screen.contains("\x1b[31m"), is_red, "{screen:?}");
+        assert_eq!(screen.contains("\x1b[38;5;1m"), is_red, "{screen:?}");
     }
 }
 

@@ -96,8 +96,13 @@ impl Client {
         self.parse(&self.get_text(path, parameters)?)
     }
 
-    /// Asks for an answer as text.
+    /// Asks for an answer of the API as text.
     pub(super) fn get_text(&self, path: &str, parameters: Parameters<'_>) -> Result<String, AskError> {
+        self.get_at(&of_api(path), parameters)
+    }
+
+    /// Asks for the text at a path of the endpoint, such as `/-/healthy`.
+    pub(super) fn get_at(&self, path: &str, parameters: Parameters<'_>) -> Result<String, AskError> {
         let request = self.prepare(self.agent.get(self.url.of(path)), parameters);
         let request = request.config().timeout_global(Some(self.timeout)).build();
         self.read(request.call())
@@ -109,7 +114,7 @@ impl Client {
         path: &str,
         parameters: Parameters<'_>,
     ) -> Result<T, AskError> {
-        let request = self.prepare(self.agent.post(self.url.of(path)), parameters);
+        let request = self.prepare(self.agent.post(self.url.of(&of_api(path))), parameters);
         let request = request.config().timeout_global(Some(self.timeout)).build();
         self.parse(&self.read(request.send_empty())?)
     }
@@ -119,7 +124,7 @@ impl Client {
         &self,
         parameters: Parameters<'_>,
     ) -> Result<LiveEvents<impl BufRead + use<>>, AskError> {
-        let request = self.prepare(self.agent.get(self.url.of("live")), parameters);
+        let request = self.prepare(self.agent.get(self.url.of(&of_api("live"))), parameters);
         let request = request.config().timeout_per_read(Some(LONGEST_SILENCE)).build();
         let response = self.checked(request.call())?;
         let is_stream = response.body().mime_type() == Some("text/event-stream");
@@ -230,9 +235,15 @@ impl Client {
         AskError::Unreachable { url: self.url.to_string(), problem: problem.to_owned() }
     }
 
-    fn unreadable(&self, problem: &str) -> AskError {
+    /// Returns the error for an answer that no tallyd gives.
+    pub(super) fn unreadable(&self, problem: &str) -> AskError {
         AskError::Unreadable { url: self.url.to_string(), problem: problem.to_owned() }
     }
+}
+
+/// Returns the path of a path of the API, such as `series`.
+fn of_api(path: &str) -> String {
+    format!("/api/v1/{path}")
 }
 
 fn lossy(bytes: &[u8]) -> String {

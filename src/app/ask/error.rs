@@ -24,6 +24,12 @@ pub(super) enum AskError {
         /// The text of the server, or the target of a redirection.
         text: String,
     },
+    /// tallyd answered that it does not work.
+    Unhealthy {
+        url: String,
+        /// The words of tallyd, such as `not ready: the first interval has not ended yet`.
+        reason: String,
+    },
     /// The server answered with something that is not an answer of tallyd.
     Unreadable { url: String, problem: String },
     /// The output or the terminal failed.
@@ -53,6 +59,7 @@ impl fmt::Display for AskError {
         match self {
             Self::Options(problem) => f.write_str(problem),
             Self::Unreachable { url, problem } => write!(f, "no answer from {url}: {problem}"),
+            Self::Unhealthy { url, reason } => write!(f, "{url} is {}", shortened(reason.trim_end())),
             Self::Unreadable { url, problem } => {
                 write!(f, "{url} is not the endpoint of a tallyd: {problem}; check --url")
             }

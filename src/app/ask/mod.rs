@@ -1,10 +1,11 @@
-//! The commands that ask a running tallyd through the API of its endpoint: `top`, `tail`, `series`, `rejected`,
-//! `talkers` and `delete`.
+//! The commands that ask a running tallyd through its endpoint: `top`, `tail`, `series`, `rejected`, `talkers`, `health` and
+//! `delete`.
 
 mod answers;
 mod client;
 mod delete;
 mod error;
+mod health;
 mod live;
 mod options;
 mod rejected;
@@ -51,6 +52,7 @@ fn ask(command: &AskCommand) -> Result<(), AskError> {
         }
         AskCommand::Rejected { json, server } => rejected::print_rejected(&connect(server)?, *json, output),
         AskCommand::Talkers { json, server } => talkers::print_talkers(&connect(server)?, *json, output),
+        AskCommand::Health { ready, server } => health::check(&connect(server)?, *ready, output),
         AskCommand::Delete { pattern, series_type, yes, server } => {
             delete::delete(&connect(server)?, pattern, series_type.as_deref(), *yes, output)
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use ureq::http::Uri;
 
-/// A command that asks a running tallyd through the API of its endpoint.
+/// A command that asks a running tallyd through its endpoint.
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::app) enum AskCommand {
     /// Show live what a running tallyd receives: the busiest names and senders, rejected lines, exporters, losses.
@@ -47,6 +47,14 @@ pub(in crate::app) enum AskCommand {
         /// Print the answer of the API as JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        server: ServerOptions,
+    },
+    /// Check that a running tallyd works, for health checks of containers. Exits with 1 if it does not work or does not answer.
+    Health {
+        /// Check also that the first interval has ended, so that the Prometheus page has results.
+        #[arg(long)]
+        ready: bool,
         #[command(flatten)]
         server: ServerOptions,
     },
@@ -120,12 +128,12 @@ pub(in crate::app) enum ServerUrl {
 }
 
 impl ServerUrl {
-    /// Returns the URL of a path of the API.
+    /// Returns the URL of a path, which begins with a slash.
     pub(super) fn of(&self, path: &str) -> String {
         match self {
-            ServerUrl::Http(url) => format!("{url}/api/v1/{path}"),
+            ServerUrl::Http(url) => format!("{url}{path}"),
             // The connection does not depend on the address, but HTTP wants one.
-            ServerUrl::Unix(_) => format!("http://127.0.0.1/api/v1/{path}"),
+            ServerUrl::Unix(_) => format!("http://127.0.0.1{path}"),
         }
     }
 

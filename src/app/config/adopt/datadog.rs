@@ -325,7 +325,8 @@ impl Reading<'_> {
             percents.sort_by(f64::total_cmp);
             percents.dedup();
             let percents = percents.into_iter().map(Value::Float).collect();
-            self.set("histogram_percentiles", "flush.percentiles", Value::Array(percents));
+            let key = if quantiles.is_some() { "histogram_percentiles" } else { "histogram_aggregates" };
+            self.set(key, "flush.percentiles", Value::Array(percents));
         }
         // The agent forwards only if it has both.
         let host = file.statsd_forward_host.as_deref().filter(|host| !host.is_empty());
