@@ -205,8 +205,8 @@ impl SendArgs {
 }
 
 const STATSD_EXPORTER: &str = "\
-The page, its names and its ports are those of statsd_exporter. --config, variables and --set override its flags.
-tallyd does not read /etc/tallyd/tallyd.toml with this command.";
+The page, its names and its ports are those of statsd_exporter. The flags and their defaults override --config and
+variables, and --set overrides all. tallyd does not read /etc/tallyd/tallyd.toml with this command.";
 
 /// The configuration file that tallyd reads if the command line names none.
 const DEFAULT_FILE: &str = "/etc/tallyd/tallyd.toml";

@@ -22,7 +22,7 @@ mod signals;
 pub mod state;
 mod terminal;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ use explain::Explainer;
 /// Runs the command given on the command line, and returns its exit code. `version` is what `--version` prints.
 #[must_use]
 pub fn run(version: &'static str) -> ExitCode {
-    let arguments = Cli::command().long_version(version).get_matches();
+    let arguments = Cli::command().long_version(version).get_matches_from(arguments(std::env::args_os()));
     let Cli { command, config: sources } =
         Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
     let environment = Environment::pick(std::env::vars_os());
@@ -91,6 +91,17 @@ pub fn run(version: &'static str) -> ExitCode {
         Command::Merge(arguments) => merge::run(arguments),
         Command::Ask(command) => ask::run(&command),
     }
+}
+
+/// Returns the arguments of tallyd. Under the name `statsd_exporter`, tallyd runs in its place, so that a container needs only another
+/// image.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = given.collect();
+    let name = arguments.first().and_then(|path| Path::new(path).file_name());
+    if name == Some(OsStr::new("statsd_exporter")) {
+        arguments.insert(1, "statsd-exporter".into());
+    }
+    arguments
 }
 
 /// Runs a command with a configuration, or says why tallyd refuses the configuration.

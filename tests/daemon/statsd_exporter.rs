@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 use tallyd_harness::http::{free_address, get, request, try_get};
@@ -250,6 +250,29 @@ fn flags_have_the_forms_and_defaults_of_statsd_exporter() {
         assert_eq!(value(&config, key), expected, "{key}");
     }
     assert_eq!(config["relay"][0]["to"].to_string(), "[\"udp://127.0.0.1:3\"]");
+}
+
+#[test]
+fn tallyd_named_statsd_exporter_takes_its_arguments() {
+    let directory = TempDir::new().unwrap();
+    let program = directory.path().join("statsd_exporter");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tallyd"), &program).unwrap();
+    let output = Command::new(program).args(["--check-config", "--statsd.listen-tcp="]).output().unwrap();
+    let config: toml::Table = toml::from_str(stdout(&output)).unwrap();
+    assert_eq!(value(&config, "listeners.tcp.enabled"), "false", "{output:?}");
+}
+
+#[test]
+fn flags_and_their_defaults_override_variables_and_set_overrides_all() {
+    let mut tallyd = tallyd_command();
+    tallyd.args(["statsd-exporter", "--check-config", "--set", "flush.interval=3s"]);
+    // The image for containers sets the first one.
+    tallyd.env("TALLYD_LISTENERS__UDP__BIND", "0.0.0.0:8125").env("TALLYD_STATE__PATH", "/tmp/state");
+    let output = tallyd.env("TALLYD_FLUSH__INTERVAL", "2s").output().unwrap();
+    let config: toml::Table = toml::from_str(stdout(&output)).unwrap();
+    assert!(value(&config, "listeners.udp.bind").ends_with(":9125\""), "{output:?}");
+    assert_eq!(value(&config, "flush.interval"), "\"3s\"");
+    assert_eq!(value(&config, "state.path"), "\"/tmp/state\"");
 }
 
 #[test]

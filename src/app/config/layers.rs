@@ -66,8 +66,7 @@ pub fn load(
     merge_layers(Occasion::Start, None, file, environment, arguments).map(|ready| ready.config)
 }
 
-/// Loads the configuration like [`load`], and the rules of the mapping file. The settings of another server, if any, take the place of
-/// the defaults.
+/// Loads the configuration like [`load`], with the settings of another server, if any, and with the rules of the mapping file.
 ///
 /// # Errors
 ///
@@ -105,13 +104,20 @@ fn merge_layers(
 ) -> Result<Ready, ConfigError> {
     let defaults: Table =
         toml::from_str(DEFAULTS).map_err(|error| blame(&[], Problem::new("", error.message())))?;
-    let (mut layers, mut warnings) =
-        adopted.map_or_else(|| Ok((Vec::new(), Vec::new())), |adopted| adopted.read(occasion))?;
+    let mut layers = Vec::new();
     if let Some(path) = file {
         layers.push(read_file(path, occasion)?);
     }
     for (name, value) in &environment.0 {
         layers.extend(from_variable(name, value, &defaults)?);
+    }
+    let mut warnings = Vec::new();
+    if let Some(adopted) = adopted {
+        let (others, unknown) = adopted.read(occasion)?;
+        // What is on the command line overrides what is not.
+        let place = if adopted.is_on_command_line() { layers.len() } else { 0 };
+        layers.splice(place..place, others);
+        warnings = unknown;
     }
     for argument in arguments {
         layers.push(from_argument(argument, &defaults)?);

@@ -1,7 +1,7 @@
 //! Reads the settings of another server as tallyd's own: the flags of `statsd_exporter`, and `datadog.yaml`.
 //!
-//! Each becomes layers below all others, one for each setting. So a configuration file, environment variables and `--set` override
-//! them, and `tallyd check` names the setting from which a value comes.
+//! Each setting becomes a layer, so `tallyd check` names the setting from which a value comes. Files, environment variables and `--set`
+//! override `datadog.yaml`. Flags and their defaults override all but `--set`.
 
 mod datadog;
 mod settings;
@@ -25,6 +25,11 @@ pub(in crate::app) enum Adopted {
 }
 
 impl Adopted {
+    /// Returns true if the settings are on the command line, and not in a file.
+    pub(super) fn is_on_command_line(&self) -> bool {
+        matches!(self, Self::StatsdExporter(_))
+    }
+
     /// Returns the settings as tallyd's own, and those that it does not have.
     ///
     /// # Errors
