@@ -88,6 +88,7 @@ impl Metrics {
         self.sink.exporters.render_prometheus()
     }
 
+    #[inline]
     pub(crate) fn sink(&self) -> &Sink {
         &self.sink
     }
