@@ -50,10 +50,11 @@ pub fn flush() {
 ///
 /// - could not be sent or were refused by the receiving machine,
 /// - no server accepts, such as a gauge that is not a number, an empty member of a set, or an empty name,
-/// - belong to a series that the application's Prometheus page cannot show,
+/// - belong to a series that the application's Prometheus page cannot show, or for which the recorder has no room,
 /// - the `console` exporter dropped, because the log itself or an ending thread recorded them.
 ///
-/// A sample that several exporters dropped counts several times. Samples in a buffer are not counted.
+/// If the recorder adds up increments of a counter, each call counts. A sample that several exporters dropped counts
+/// several times. Samples in a buffer are not counted.
 ///
 /// The client notices a missing listener on `unix://` addresses and on the same machine. Other machines may not report
 /// it. UDP does not report that a server's receive buffer is full. tallyd counts the datagrams that the kernel drops

@@ -28,6 +28,8 @@
 //! A call never fails and never waits for a socket. The client drops a sample that it cannot send, and [`lost`] counts
 //! it.
 //!
+//! The cargo feature `metrics` adds `MetricsRecorder`, for applications that are instrumented with the crate `metrics`.
+//!
 //! ```text
 //!  call --> sample --+--> statsd: lines --> buffer --> socket --> tallyd
 //!                    +--> console: a log record
@@ -67,7 +69,7 @@ pub use tallyd_client_macros::timed;
 pub use timer::Timer;
 
 /// Runs the examples of the README as tests.
-#[cfg(all(doctest, feature = "toml"))]
+#[cfg(all(doctest, feature = "toml", feature = "metrics"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
