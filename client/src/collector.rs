@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::global::global;
-use crate::metrics::{Metrics, Sink};
+use crate::metrics::Metrics;
 use crate::number::Number;
 use crate::sample::{Rate, Sample, Tag, Tags, Value};
+use crate::sink::Sink;
 
 /// Records values for one component of an application. The names of its metrics begin with the name of the component,
 /// as in `ResumeParser.resumes`.

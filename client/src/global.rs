@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, ConfigError};
-use crate::metrics::{Metrics, Sink};
+use crate::metrics::Metrics;
 #[cfg(feature = "metrics")]
 use crate::recorder::MetricsRecorder;
+use crate::sink::Sink;
 
 static GLOBAL: OnceLock<Arc<Metrics>> = OnceLock::new();
 

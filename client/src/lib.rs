@@ -49,9 +49,10 @@ mod timed_call; // the name and the duration of a call
 mod config; // keys, defaults, TOML and environment variables
 mod exporters; // one directory or file for each exporter
 mod global; // `configure`, `flush` and `lost`, for the metrics of the application
-mod metrics; // `Metrics`: sampling, tags, and the threads that flush and open sockets
+mod metrics; // `Metrics`: the exporters, and the threads that flush and open sockets
 mod poison; // locks that stay usable after a panic
 mod sample; // one measurement with its tags
+mod sink; // sampling, and the tags of the application
 
 pub use collector::MetricsCollector;
 pub use config::{Config, ConfigError, Exporter};

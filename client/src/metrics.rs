@@ -1,4 +1,4 @@
-//! A set of running exporters. It decides which calls are sent, and runs the threads that flush and open sockets.
+//! A set of running exporters, with the threads that flush and open sockets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, ConfigError};
 use crate::exporters::Exporters;
 use crate::recorder::Registry;
-use crate::sample::{Rate, Sample, Tags};
+use crate::sink::Sink;
 
 /// The time between two runs of the exporters' upkeep.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,14 +29,6 @@ pub struct Metrics {
     _background: Vec<Sender<()>>,
 }
 
-/// The destination of samples: the exporters, and the settings that apply to all samples.
-pub(crate) struct Sink {
-    exporters: Exporters,
-    tags: Vec<(String, String)>,
-    /// The factor for the rates of all calls, above 0 and at most 1.
-    sample_rate: f64,
-}
-
 impl Metrics {
     /// Starts the configured exporters. They stop when the last reference to them is dropped. Then they send the
     /// buffered samples, and free the port of the `prometheus` exporter.
@@ -47,11 +39,8 @@ impl Metrics {
     pub fn start(config: &Config) -> Result<Arc<Self>, ConfigError> {
         let settings = config.settings()?;
         let flush_interval = settings.flush_interval;
-        let sink = Arc::new(Sink {
-            exporters: Exporters::start(&settings),
-            tags: settings.tags,
-            sample_rate: settings.sample_rate,
-        });
+        let exporters = Exporters::start(&settings);
+        let sink = Arc::new(Sink { exporters, tags: settings.tags, sample_rate: settings.sample_rate });
         let registry = Arc::new(Registry::new(Arc::clone(&sink), Instant::now()));
         let mut background = Vec::new();
         if sink.is_enabled() {
@@ -96,41 +85,6 @@ impl Metrics {
     #[cfg(feature = "metrics")]
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
-    }
-}
-
-impl Sink {
-    /// Returns true if at least one exporter is running.
-    #[inline]
-    pub(crate) fn is_enabled(&self) -> bool {
-        !self.exporters.is_empty()
-    }
-
-    /// Decides whether a call is recorded. `rate` is the share of calls to send. Returns the rate of the call's sample,
-    /// or `None` if no exporter wants it.
-    #[inline]
-    pub(crate) fn sample_call(&self, rate: f64) -> Option<Rate> {
-        let rate = rate * self.sample_rate;
-        if rate >= 1.0 || fastrand::f64() < rate {
-            return Some(Rate::Sent(rate));
-        }
-        self.exporters.records_every_call().then_some(Rate::NotSent)
-    }
-
-    /// Returns the tags of the application, which every sample begins with.
-    pub(crate) fn tags(&self) -> Tags<'_> {
-        Tags::Owned(&self.tags)
-    }
-
-    /// Hands a sample to the exporters.
-    pub(crate) fn record(&self, sample: &Sample<'_>) {
-        self.exporters.record(sample);
-    }
-
-    /// Counts a sample that is not handed to the exporters.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn lose(&self, sample: &Sample<'_>, reason: &'static str) {
-        self.exporters.lose(sample, reason);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::metrics::Sink;
+use crate::sink::Sink;
 
 pub(crate) struct Registry {}
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use metrics::{Counter, Gauge, Histogram, Key};
 
 use super::series::{CounterSeries, GaugeSeries, HistogramSeries, Identity, RefusedSeries};
-use crate::metrics::Sink;
 use crate::poison::ignore_poison;
+use crate::sink::Sink;
 
 /// The largest number of series of each type. The recorder removes no series while the application runs, because an
 /// increment needs the value before it. So it needs a limit.

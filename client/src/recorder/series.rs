@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use metrics::{CounterFn, GaugeFn, HistogramFn, Key};
 
-use crate::metrics::Sink;
 use crate::poison::ignore_poison;
 use crate::sample::{Rate, Sample, Tags, Value};
+use crate::sink::Sink;
 
 /// The name and the tags of a series, and the destination of its samples.
 pub(super) struct Identity {

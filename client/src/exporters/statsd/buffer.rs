@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard};
 
-use super::socket::{NETWORK_DATAGRAM, ResolvedAddress, Socket};
+use super::datagram::NETWORK_DATAGRAM;
+use super::socket::{ResolvedAddress, Socket};
 use crate::poison::ignore_poison;
 
 /// Lines and the socket that sends them. The alignment gives each buffer its own cache lines, because threads write to

@@ -1,6 +1,7 @@
 //! The `statsd` exporter. It sends samples as lines of the `StatsD` protocol, many lines per datagram.
 
 mod buffer;
+mod datagram;
 mod line;
 mod socket;
 #[cfg_attr(not(unix), path = "unix/unsupported.rs")]

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use super::socket::LOCAL_DATAGRAM;
+use super::datagram::LOCAL_DATAGRAM;
 
 /// The largest datagram in bytes. macOS and the BSDs refuse longer ones by default (`net.local.dgram.maxdgram`).
 const MAX_DATAGRAM: usize = if cfg!(target_os = "linux") { LOCAL_DATAGRAM } else { 2048 };
