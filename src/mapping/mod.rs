@@ -252,7 +252,7 @@ impl Mapping {
     /// Finds the first rule without `continue` that matches a name and type, and expands it. It tries globs before
     /// regular expressions.
     fn last_rule(&self, name: &str, kind: Kind) -> Option<(&Rule, Mapped<'_>)> {
-        if let Some(found) = self.globs.find(name, |rule| self.rules[rule].applies_to(kind)) {
+        if let Some(found) = self.globs.find(name, |rule| self.rules[rule].applies_to(name, kind)) {
             let rule = &self.rules[found.rule];
             return Some((rule, rule.expand_templates(|star| found.captures[star - 1])));
         }

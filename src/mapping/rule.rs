@@ -116,8 +116,8 @@ impl Rule {
         Ok(Self { index, name, edits, labels, spec, scale, policy: None, expression })
     }
 
-    /// Returns true if the rule applies to metrics of this kind.
-    pub(super) fn applies_to(&self, kind: Kind) -> bool {
+    /// Returns true if the rule applies to metrics of this kind, and to names with the beginning of this one.
+    pub(super) fn applies_to(&self, name: &str, kind: Kind) -> bool {
         let word = match kind {
             Kind::Counter => MatchMetricType::Counter,
             Kind::Gauge => MatchMetricType::Gauge,
@@ -125,6 +125,7 @@ impl Rule {
             Kind::Set => MatchMetricType::Set,
         };
         self.spec.match_metric_type.is_none_or(|wanted| wanted == word)
+            && name.starts_with(&self.spec.match_prefix)
     }
 
     /// Returns true if this rule comes first for every metric that `later` matches, because both have the same pattern.
@@ -153,7 +154,7 @@ impl Rule {
 
     /// Returns the rule expanded for a name, if it applies to the name and the type.
     pub(super) fn mapped(&self, name: &str, kind: Kind) -> Option<Mapped<'_>> {
-        if !self.applies_to(kind) || !name.starts_with(&self.spec.match_prefix) {
+        if !self.applies_to(name, kind) {
             return None;
         }
         if let Some(expression) = &self.expression {

@@ -13,7 +13,7 @@ pub struct ShapingSpec {
     /// Names that begin with one of these texts get no prefix.
     pub prefix_except: Vec<String>,
     /// Tags that each series gets, unless it has one with the key.
-    pub tags: BTreeMap<String, String>,
+    pub tags: Vec<(String, Option<String>)>,
     /// Only tags with these keys stay. `*` stands for any text. Without a key, all stay.
     pub keep_tags: Vec<String>,
     /// Tags with these keys do not stay.
@@ -80,9 +80,10 @@ impl Shaping {
 
     /// Adds the tags of all series.
     pub(super) fn add_tags(&self, tags: &mut Vec<(String, Option<String>)>) {
-        for (key, value) in &self.spec.tags {
-            if !tags.iter().any(|(own, _)| own == key) {
-                tags.push((key.clone(), Some(value.clone())));
+        let sent = tags.len();
+        for tag in &self.spec.tags {
+            if !tags[..sent].iter().any(|(key, _)| *key == tag.0) {
+                tags.push(tag.clone());
             }
         }
     }
@@ -130,7 +131,12 @@ mod tests {
     fn steps_apply_one_after_the_other() {
         let spec = ShapingSpec {
             prefix: "p.".into(),
-            tags: [("env", "prod"), ("region", "us")].map(|(key, value)| (key.into(), value.into())).into(),
+            tags: vec![
+                ("env".into(), Some("prod".into())),
+                ("env".into(), Some("eu".into())),
+                ("region".into(), Some("us".into())),
+                ("own".into(), None),
+            ],
             rename_tags: [("kube_pod".to_owned(), "pod".to_owned())].into(),
             ..ShapingSpec::default()
         };
@@ -141,7 +147,7 @@ mod tests {
                 r"^shop\.(.*) eu.hits pod:a",
                 "eu.* hits pod:a,region:eu",
                 "* n_hits region:eu,rule:hits",
-                "additions p.n_hits region:eu,rule:hits,env:prod"
+                "additions p.n_hits region:eu,rule:hits,env:prod,env:eu,own:"
             ]
         );
     }
@@ -153,6 +159,27 @@ mod tests {
         assert_eq!(scale(Kind::Counter, "shop.eu.hits"), 6.0);
         assert_eq!(scale(Kind::Counter, "shop.a.b"), 2.0);
         assert_eq!(scale(Kind::Set, "shop.eu.hits"), 1.0);
+    }
+
+    #[test]
+    fn match_prefix_restricts_globs_and_expressions() {
+        for rule in ["match: 'a.*'", "match: '^a', match_type: regex"] {
+            let yaml =
+                format!("mappings: [{{{rule}, match_prefix: 'a.b', name: x}}, {{match: 'a.*', name: 'y'}}]");
+            let mapping = Mapping::from_yaml(&yaml).unwrap();
+            let name = |name| {
+                let mut draft = Draft::named(name);
+                mapping.shape(Kind::Gauge, &mut draft, |_, _| ()).unwrap();
+                draft.name
+            };
+            let expected = if rule.contains("regex") { ["y", "y"] } else { ["x", "y"] };
+            assert_eq!([name("a.bc"), name("a.cb")], expected, "{rule}");
+        }
+        let mapping =
+            Mapping::from_yaml("mappings: [{match: a, match_type: regex, match_prefix: b, name: x}]")
+                .unwrap();
+        let matches = |name| mapping.last_rule(name, Kind::Gauge).is_some();
+        assert_eq!([matches("ba"), matches("ab")], [true, false]);
     }
 
     #[test]

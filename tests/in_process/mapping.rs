@@ -375,7 +375,7 @@ proptest! {
 fn shaping_and_rules_apply_to_lines_of_every_form() {
     let spec = ShapingSpec {
         prefix: "shop.".to_owned(),
-        tags: [("env".to_owned(), "prod".to_owned())].into(),
+        tags: vec![("env".to_owned(), Some("prod".to_owned()))],
         drop_tags: vec!["pod*".to_owned()],
         ..ShapingSpec::default()
     };

@@ -273,9 +273,9 @@ impl ShapingSection {
     pub(super) fn spec(&self) -> Result<ShapingSpec, String> {
         let Self { prefix, prefix_except, tags, keep_tags, drop_tags, rename_tags, map_values } =
             self.clone();
-        let tag = |tag: &String| {
-            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
-            Ok((key.to_owned(), with_variables(value)?))
+        let tag = |tag: &String| match tag.split_once(':') {
+            Some((key, value)) => Ok((key.to_owned(), Some(with_variables(value)?))),
+            None => Ok((tag.clone(), None)),
         };
         let tags = tags.iter().map(tag).collect::<Result<_, String>>()?;
         Ok(ShapingSpec { prefix, prefix_except, tags, keep_tags, drop_tags, rename_tags, map_values })
