@@ -1,4 +1,5 @@
-//! Measures the cost of a call for the calling thread, in nanoseconds.
+//! Measures the CPU time of a call in nanoseconds. It is the time of the whole process, which includes the client's
+//! background threads.
 //!
 //! The datagrams go to a socket that is never read. So the figures include the kernel's work to send them.
 
@@ -6,14 +7,51 @@ use std::hint::black_box;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cadence::prelude::*;
 use cadence::{BufferedUdpMetricSink, StatsdClient};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{criterion_group, criterion_main};
+use rustix::time::{ClockId, clock_gettime};
 #[cfg(feature = "prometheus")]
 use tallyd_client::Exporter;
 use tallyd_client::{Config, Metrics, MetricsCollector, timed};
+
+type Criterion = criterion::Criterion<CpuTime>;
+
+/// Measures the CPU time of the process. Other programs on the machine change it less than the time on the clock.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start().saturating_sub(start)
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, time: &Duration) -> f64 {
+        WallTime.to_f64(time)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 fn sending(config: Config) -> (Arc<Metrics>, UdpSocket) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -85,28 +123,77 @@ fn cadence(criterion: &mut Criterion) {
     });
 }
 
-/// Measures several threads at once. If threads outnumber processors, the time of a call includes the wait for a
-/// processor.
+/// Measures calls on several threads at once.
 fn threads(criterion: &mut Criterion) {
     let (metrics, _socket) = sending(Config::new());
     let collector = metrics.collector("Parser");
+    bench_threads(criterion, "statsd/counter_threads", || {
+        collector.increment_counter(black_box("resumes"), 1, &[]);
+    });
+}
+
+fn bench_threads(criterion: &mut Criterion, name: &str, call: impl Fn() + Sync) {
     for threads in [1, 2, 4, 8] {
-        criterion.bench_function(&format!("statsd/counter_threads/{threads}"), |bencher| {
+        criterion.bench_function(&format!("{name}/{threads}"), |bencher| {
             bencher.iter_custom(|calls| {
-                let began = Instant::now();
+                let start = CpuTime.start();
                 thread::scope(|scope| {
                     for _ in 0..threads {
-                        scope.spawn(|| {
-                            (0..calls)
-                                .for_each(|_| collector.increment_counter(black_box("resumes"), 1, &[]));
-                        });
+                        scope.spawn(|| (0..calls).for_each(|_| call()));
                     }
                 });
-                began.elapsed()
+                CpuTime.end(start) / threads
             });
         });
     }
 }
+
+/// Measures the recorder, through the macros of the facade and through handles that the application keeps.
+#[cfg(feature = "metrics")]
+fn recorder(criterion: &mut Criterion) {
+    use metrics::{counter, gauge, histogram, with_local_recorder};
+
+    let (metrics, _socket) = sending(Config::new());
+    let recorder = metrics.recorder();
+    with_local_recorder(&recorder, || {
+        criterion.bench_function("recorder/counter", |bencher| {
+            bencher.iter(|| counter!("resumes").increment(black_box(1)));
+        });
+        criterion.bench_function("recorder/counter_two_labels", |bencher| {
+            bencher
+                .iter(|| counter!("resumes", "source" => "upload", "env" => "prod").increment(black_box(1)));
+        });
+        criterion.bench_function("recorder/gauge", |bencher| {
+            bencher.iter(|| gauge!("queue").set(black_box(12.345)));
+        });
+        criterion.bench_function("recorder/histogram", |bencher| {
+            bencher.iter(|| histogram!("time").record(black_box(12.345)));
+        });
+        let counter = counter!("kept");
+        criterion.bench_function("recorder/kept_counter", |bencher| {
+            bencher.iter(|| counter.increment(black_box(1)));
+        });
+        let gauge = gauge!("kept");
+        criterion.bench_function("recorder/kept_gauge", |bencher| {
+            bencher.iter(|| gauge.set(black_box(12.345)));
+        });
+        criterion.bench_function("recorder/kept_gauge_increment", |bencher| {
+            bencher.iter(|| gauge.increment(black_box(1.0)));
+        });
+        let histogram = histogram!("kept");
+        criterion.bench_function("recorder/kept_histogram", |bencher| {
+            bencher.iter(|| histogram.record(black_box(12.345)));
+        });
+        bench_threads(criterion, "recorder/kept_counter_threads", || counter.increment(black_box(1)));
+    });
+    // A local recorder belongs to one thread, so each call installs it anew. That costs a few nanoseconds.
+    bench_threads(criterion, "recorder/counter_threads", || {
+        with_local_recorder(&recorder, || counter!("resumes").increment(black_box(1)));
+    });
+}
+
+#[cfg(not(feature = "metrics"))]
+fn recorder(_criterion: &mut Criterion) {}
 
 /// Measures the `prometheus` exporter.
 #[cfg(feature = "prometheus")]
@@ -161,5 +248,9 @@ fn attribute(criterion: &mut Criterion) {
     criterion.bench_function("timed/method_sampled", |bencher| bencher.iter(|| Parser.sampled(black_box(1))));
 }
 
-criterion_group!(benches, disabled, enabled, cadence, threads, page, attribute);
+criterion_group! {
+    name = benches;
+    config = criterion::Criterion::default().with_measurement(CpuTime);
+    targets = disabled, enabled, cadence, threads, recorder, page, attribute
+}
 criterion_main!(benches);

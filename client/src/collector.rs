@@ -8,6 +8,7 @@ use crate::global::global;
 use crate::metrics::Metrics;
 use crate::number::Number;
 use crate::sample::{Rate, Sample, Tag, Tags, Value};
+use crate::sink::Sink;
 
 /// Records values for one component of an application. The names of its metrics begin with the name of the component,
 /// as in `ResumeParser.resumes`.
@@ -119,44 +120,45 @@ impl MetricsCollector {
     /// wants it.
     #[inline]
     pub(crate) fn sample_call(&self) -> Option<Rate> {
-        self.metrics()?.sample_call(self.sample_rate)
+        self.sink()?.sample_call(self.sample_rate)
     }
 
     #[inline]
     fn record(&self, name: &str, value: Value<'_>, tags: &[Tag<'_>]) {
-        let Some(metrics) = self.metrics() else { return };
+        let Some(sink) = self.sink() else { return };
         let is_sampled = value.can_be_sampled();
-        let rate = if is_sampled { metrics.sample_call(self.sample_rate) } else { Some(Rate::Sent(1.0)) };
+        let rate = if is_sampled { sink.sample_call(self.sample_rate) } else { Some(Rate::Sent(1.0)) };
         if let Some(rate) = rate {
-            self.export(metrics, name, value, [tags, &[]], rate);
+            self.export(sink, name, value, [tags, &[]], rate);
         }
     }
 
     /// Records a timing with the rate that [`sample_call`](Self::sample_call) returned. `tags` holds the tags of its
     /// start and the tags of its end.
     pub(crate) fn record_elapsed(&self, name: &str, elapsed: Duration, tags: [&[Tag<'_>]; 2], rate: Rate) {
-        if let Some(metrics) = self.metrics() {
-            self.export(metrics, name, Value::Timing(elapsed.number()), tags, rate);
+        if let Some(sink) = self.sink() {
+            self.export(sink, name, Value::Timing(elapsed.number()), tags, rate);
         }
     }
 
     /// Passes a sample to the exporters. It is not inlined, so that call sites stay small.
     #[inline(never)]
-    fn export(&self, metrics: &Metrics, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: Rate) {
-        metrics.record(&Sample {
+    fn export(&self, sink: &Sink, name: &str, value: Value<'_>, tags: [&[Tag<'_>]; 2], rate: Rate) {
+        sink.record(&Sample {
             component: &self.component,
             name,
             value,
-            tags: [metrics.tags(), Tags::Owned(&self.tags), Tags::Borrowed(tags[0]), Tags::Borrowed(tags[1])],
+            tags: [sink.tags(), Tags::Owned(&self.tags), Tags::Borrowed(tags[0]), Tags::Borrowed(tags[1])],
             rate,
+            calls: 1,
         });
     }
 
-    /// Returns the metrics that this collector uses, if they export anything.
+    /// Returns the destination of this collector's samples, if they are exported.
     #[inline]
-    fn metrics(&self) -> Option<&Metrics> {
+    fn sink(&self) -> Option<&Sink> {
         match &self.metrics {
-            Some(metrics) => Some(&**metrics).filter(|metrics| metrics.is_enabled()),
+            Some(metrics) => Some(metrics.sink()).filter(|sink| sink.is_enabled()),
             None => global(),
         }
     }
@@ -182,5 +184,7 @@ mod tests {
         collector.increment_counter("calls", 1, &[]);
         flush();
         assert_eq!((lost(), collector.sample_call()), (0, None));
+        #[cfg(feature = "metrics")]
+        assert!(crate::global::recorder().unwrap_err().to_string().contains("call configure"));
     }
 }

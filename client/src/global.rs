@@ -5,6 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, ConfigError};
 use crate::metrics::Metrics;
+#[cfg(feature = "metrics")]
+use crate::recorder::MetricsRecorder;
+use crate::sink::Sink;
 
 static GLOBAL: OnceLock<Arc<Metrics>> = OnceLock::new();
 
@@ -48,10 +51,11 @@ pub fn flush() {
 ///
 /// - could not be sent or were refused by the receiving machine,
 /// - no server accepts, such as a gauge that is not a number, an empty member of a set, or an empty name,
-/// - belong to a series that the application's Prometheus page cannot show,
+/// - belong to a series that the application's Prometheus page cannot show, or for which the recorder has no room,
 /// - the `console` exporter dropped, because the log itself or an ending thread recorded them.
 ///
-/// A sample that several exporters dropped counts several times. Samples in a buffer are not counted.
+/// If the recorder adds up increments of a counter, each call counts. A sample that several exporters dropped counts
+/// several times. Samples in a buffer are not counted.
 ///
 /// The client notices a missing listener on `unix://` addresses and on the same machine. Other machines may not report
 /// it. UDP does not report that a server's receive buffer is full. tallyd counts the datagrams that the kernel drops
@@ -59,6 +63,18 @@ pub fn flush() {
 #[must_use]
 pub fn lost() -> u64 {
     GLOBAL.get().map_or(0, |metrics| metrics.lost())
+}
+
+/// Makes a recorder for the crate `metrics`, which sends to the exporters of the application. Install it with
+/// `metrics::set_global_recorder`; [`MetricsRecorder`] has an example.
+///
+/// # Errors
+///
+/// Returns an error if the application has not called [`configure`].
+#[cfg(feature = "metrics")]
+pub fn recorder() -> Result<MetricsRecorder, ConfigError> {
+    let configured = GLOBAL.get().map(Metrics::recorder);
+    configured.ok_or_else(|| ConfigError::new("metrics are not configured; call configure before recorder"))
 }
 
 /// Renders the page of the `prometheus` exporter in the text format, for an application that serves the page itself.
@@ -69,8 +85,8 @@ pub fn render_prometheus() -> Option<String> {
     GLOBAL.get().and_then(|metrics| metrics.render_prometheus())
 }
 
-/// Returns the metrics of the application, if they export anything.
+/// Returns the destination of the application's samples, if they are exported.
 #[inline]
-pub(crate) fn global() -> Option<&'static Metrics> {
-    GLOBAL.get().map(|metrics| &**metrics).filter(|metrics| metrics.is_enabled())
+pub(crate) fn global() -> Option<&'static Sink> {
+    GLOBAL.get().map(|metrics| metrics.sink()).filter(|sink| sink.is_enabled())
 }

@@ -28,6 +28,8 @@
 //! A call never fails and never waits for a socket. The client drops a sample that it cannot send, and [`lost`] counts
 //! it.
 //!
+//! The cargo feature `metrics` adds `MetricsRecorder`, for applications that are instrumented with the crate `metrics`.
+//!
 //! ```text
 //!  call --> sample --+--> statsd: lines --> buffer --> socket --> tallyd
 //!                    +--> console: a log record
@@ -37,6 +39,8 @@
 // The types that an application calls:
 mod collector; // `MetricsCollector`: counters, gauges, timings, histograms, distributions and sets
 mod number; // the types that a value can have
+#[cfg_attr(not(feature = "metrics"), path = "recorder/disabled.rs")]
+mod recorder; // `MetricsRecorder`, for applications that use the crate `metrics`
 mod timer; // `Timer`, which records its own lifetime
 // The code to which `#[timed]` expands; the attribute itself is in `macros/`:
 mod outcome; // how a call ended: the tag `outcome`
@@ -45,22 +49,28 @@ mod timed_call; // the name and the duration of a call
 mod config; // keys, defaults, TOML and environment variables
 mod exporters; // one directory or file for each exporter
 mod global; // `configure`, `flush` and `lost`, for the metrics of the application
-mod metrics; // `Metrics`: sampling, tags, and the threads that flush and open sockets
+mod metrics; // `Metrics`: the exporters, and the threads that flush and open sockets
+mod poison; // locks that stay usable after a panic
 mod sample; // one measurement with its tags
+mod sink; // sampling, and the tags of the application
 
 pub use collector::MetricsCollector;
 pub use config::{Config, ConfigError, Exporter};
+#[cfg(feature = "metrics")]
+pub use global::recorder;
 #[cfg(feature = "prometheus")]
 pub use global::render_prometheus;
 pub use global::{configure, flush, lost};
 pub use metrics::Metrics;
 pub use number::Number;
+#[cfg(feature = "metrics")]
+pub use recorder::MetricsRecorder;
 pub use sample::Tag;
 pub use tallyd_client_macros::timed;
 pub use timer::Timer;
 
 /// Runs the examples of the README as tests.
-#[cfg(all(doctest, feature = "toml"))]
+#[cfg(all(doctest, feature = "toml", feature = "metrics"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

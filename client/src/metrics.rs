@@ -1,4 +1,4 @@
-//! A set of running exporters. It decides which calls are sent, and runs the threads that flush and open sockets.
+//! A set of running exporters, with the threads that flush and open sockets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, ConfigError};
 use crate::exporters::Exporters;
-use crate::sample::{Rate, Sample, Tags};
+use crate::recorder::Registry;
+use crate::sink::Sink;
 
 /// The time between two runs of the exporters' upkeep.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,10 +22,9 @@ const REOPEN_INTERVAL: Duration = Duration::from_mins(1);
 /// [`MetricsCollector`](crate::MetricsCollector) uses it. Tests, and applications that need several sets, start further
 /// sets and make collectors for them.
 pub struct Metrics {
-    exporters: Arc<Exporters>,
-    tags: Vec<(String, String)>,
-    /// The factor for the rates of all calls, above 0 and at most 1.
-    sample_rate: f64,
+    sink: Arc<Sink>,
+    /// The series of the `metrics` facade.
+    registry: Arc<Registry>,
     /// Dropping these ends the background threads.
     _background: Vec<Sender<()>>,
 }
@@ -38,35 +38,35 @@ impl Metrics {
     /// Returns an error if the configuration is invalid.
     pub fn start(config: &Config) -> Result<Arc<Self>, ConfigError> {
         let settings = config.settings()?;
-        let exporters = Arc::new(Exporters::start(&settings));
         let flush_interval = settings.flush_interval;
+        let exporters = Exporters::start(&settings);
+        let sink = Arc::new(Sink { exporters, tags: settings.tags, sample_rate: settings.sample_rate });
+        let registry = Arc::new(Registry::new(Arc::clone(&sink), Instant::now()));
         let mut background = Vec::new();
-        if !exporters.is_empty() {
-            let run =
-                move |exporters: &Exporters, stop: &_| flush_and_upkeep(exporters, flush_interval, stop);
-            background.extend(run_in_background("tallyd-client", &exporters, run));
+        if sink.is_enabled() {
+            let registry = Arc::clone(&registry);
+            let run = move |exporters: &Exporters, stop: &_| {
+                flush_and_upkeep(exporters, &registry, flush_interval, stop);
+            };
+            background.extend(run_in_background("tallyd-client", &sink, run));
         }
-        if exporters.has_sockets() {
-            background.extend(run_in_background("tallyd-client-open", &exporters, reopen_sockets));
+        if sink.exporters.has_sockets() {
+            background.extend(run_in_background("tallyd-client-open", &sink, reopen_sockets));
         }
-        Ok(Arc::new(Self {
-            exporters,
-            tags: settings.tags,
-            sample_rate: settings.sample_rate,
-            _background: background,
-        }))
+        Ok(Arc::new(Self { sink, registry, _background: background }))
     }
 
     /// Sends all buffered samples, as the function [`flush`](crate::flush) does for the application.
     pub fn flush(&self) {
-        self.exporters.flush();
+        self.registry.export(Instant::now());
+        self.sink.exporters.flush();
     }
 
     /// Returns the number of samples that these exporters dropped, as the function [`lost`](crate::lost) does for the
     /// application.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.exporters.lost()
+        self.sink.exporters.lost()
     }
 
     /// Renders the page of the `prometheus` exporter, as the function [`render_prometheus`](crate::render_prometheus)
@@ -74,60 +74,44 @@ impl Metrics {
     #[cfg(feature = "prometheus")]
     #[must_use]
     pub fn render_prometheus(&self) -> Option<String> {
-        self.exporters.render_prometheus()
+        self.sink.exporters.render_prometheus()
     }
 
-    /// Returns true if at least one exporter is running.
     #[inline]
-    pub(crate) fn is_enabled(&self) -> bool {
-        !self.exporters.is_empty()
+    pub(crate) fn sink(&self) -> &Sink {
+        &self.sink
     }
 
-    /// Decides whether a call is recorded. `rate` is the share of calls to send. Returns the rate of the call's sample,
-    /// or `None` if no exporter wants it.
-    #[inline]
-    pub(crate) fn sample_call(&self, rate: f64) -> Option<Rate> {
-        let rate = rate * self.sample_rate;
-        if rate >= 1.0 || fastrand::f64() < rate {
-            return Some(Rate::Sent(rate));
-        }
-        self.exporters.records_every_call().then_some(Rate::NotSent)
-    }
-
-    /// Returns the tags of the application, which every sample begins with.
-    pub(crate) fn tags(&self) -> Tags<'_> {
-        Tags::Owned(&self.tags)
-    }
-
-    /// Hands a sample to the exporters.
-    pub(crate) fn record(&self, sample: &Sample<'_>) {
-        self.exporters.record(sample);
+    #[cfg(feature = "metrics")]
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Metrics").field("tags", &self.tags).finish_non_exhaustive()
+        formatter.debug_struct("Metrics").field("tags", &self.sink.tags).finish_non_exhaustive()
     }
 }
 
 impl Drop for Metrics {
     /// Stops the exporters explicitly, because a background thread may hold a reference to them a little longer.
     fn drop(&mut self) {
-        self.exporters.stop();
+        self.registry.export(Instant::now());
+        self.sink.exporters.stop();
     }
 }
 
 /// Runs `work` on its own thread. Dropping the returned sender asks the thread to stop.
 fn run_in_background(
     name: &str,
-    exporters: &Arc<Exporters>,
+    sink: &Arc<Sink>,
     work: impl FnOnce(&Exporters, &Receiver<()>) + Send + 'static,
 ) -> Option<Sender<()>> {
     let (sender, stop) = channel();
-    let exporters = Arc::clone(exporters);
+    let sink = Arc::clone(sink);
     let thread = thread::Builder::new().name(name.to_owned());
-    match thread.spawn(move || work(&exporters, &stop)) {
+    match thread.spawn(move || work(&sink.exporters, &stop)) {
         Ok(_) => Some(sender),
         Err(error) => {
             tracing::error!(%error, "the thread {name} cannot start: samples may be sent late or not at all");
@@ -141,12 +125,18 @@ fn sleep(time: Duration, stop: &Receiver<()>) -> bool {
     stop.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
 }
 
-fn flush_and_upkeep(exporters: &Exporters, flush_interval: Duration, stop: &Receiver<()>) {
+fn flush_and_upkeep(
+    exporters: &Exporters,
+    registry: &Registry,
+    flush_interval: Duration,
+    stop: &Receiver<()>,
+) {
     let now = Instant::now();
     let (mut next_flush, mut next_upkeep) = (now + flush_interval, now + UPKEEP_INTERVAL);
     while sleep(next_flush.min(next_upkeep).saturating_duration_since(Instant::now()), stop) {
         let now = Instant::now();
         if now >= next_flush {
+            registry.export(now);
             exporters.flush();
             next_flush = now + flush_interval;
         }

@@ -62,6 +62,8 @@ pub(crate) struct Sample<'a> {
     /// earlier tag with the same key.
     pub(crate) tags: [Tags<'a>; 4],
     pub(crate) rate: Rate,
+    /// The number of calls that the sample stands for. It is what a loss of the sample counts.
+    pub(crate) calls: u64,
 }
 
 /// The sample rate of a call that at least one exporter records.
@@ -160,6 +162,7 @@ mod tests {
                 Tags::Borrowed(&[("c", "4")]),
             ],
             rate: Rate::Sent(1.0),
+            calls: 1,
         };
         let mut tags = Vec::new();
         sample.for_each_tag(|key, value| tags.push((key, value)));

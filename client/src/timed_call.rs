@@ -41,7 +41,7 @@ impl TimedCall {
     /// Starts to time a call.
     #[inline]
     pub fn start(function: &'static TimedFunction, type_or_module: &'static str) -> Self {
-        let rate = global().and_then(|metrics| metrics.sample_call(function.sample_rate));
+        let rate = global().and_then(|sink| sink.sample_call(function.sample_rate));
         let started = rate.map(|rate| (Instant::now(), rate));
         Self { function, type_or_module, started, outcome: None }
     }
@@ -56,20 +56,21 @@ impl TimedCall {
     #[inline(never)]
     fn record(&self, started: Instant, rate: Rate) {
         let elapsed = started.elapsed();
-        let Some(metrics) = global() else { return };
+        let Some(sink) = global() else { return };
         let TimedFunction { metric_name, component, tags, has_outcome, .. } = *self.function;
         let outcome = [("outcome", self.outcome().name())];
-        metrics.record(&Sample {
+        sink.record(&Sample {
             component: component.unwrap_or_else(|| last_part(self.type_or_module)),
             name: metric_name,
             value: Value::Timing(elapsed.number()),
             tags: [
-                metrics.tags(),
+                sink.tags(),
                 Tags::NONE,
                 Tags::Borrowed(tags),
                 Tags::Borrowed(if has_outcome { &outcome } else { &[] }),
             ],
             rate,
+            calls: 1,
         });
     }
 

@@ -29,6 +29,8 @@ struct RecordCounter;
 impl<S: Subscriber> Layer<S> for RecordCounter {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         LOG.increment_counter("records", 1, &[("level", event.metadata().level().as_str())]);
+        #[cfg(feature = "metrics")]
+        metrics::gauge!("log.records", "target" => event.metadata().target()).increment(1);
     }
 }
 
@@ -113,6 +115,8 @@ fn log_that_counts_its_records_neither_hangs_nor_loops_nor_panics() {
     exporters.push(Exporter::Prometheus);
     let config = Config::new().exporters(exporters).statsd_address("unix:///nonexistent/tallyd.sock");
     tallyd_client::configure(&config.prometheus_start_http_server(false)).unwrap();
+    #[cfg(feature = "metrics")]
+    metrics::set_global_recorder(tallyd_client::recorder().unwrap()).unwrap();
     assert_ends(|| {
         let application = MetricsCollector::new("Application");
         for _ in 0..1000 {

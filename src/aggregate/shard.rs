@@ -13,13 +13,13 @@ use super::counts::IngestCounts;
 use super::gauges::{FIRST_INTERVAL, Gauges};
 use super::line_sample::Recorded;
 use crate::mapping::Mapping;
-use crate::model::{Kind, MemoryPart, Origin, Origins, RELAY_PROBE, SERVICE_CHECK, finite};
+use crate::model::{Container, Kind, MemoryPart, Origin, Origins, RELAY_PROBE, SERVICE_CHECK, finite};
 use crate::protocol::{
     self, Event, Line, Metric, Notes, RejectReason, Sample, SampleValue, ServiceCheck, number,
 };
 use crate::resolve::{
-    self, AggregateKind, Destination, Entry, Excess, Limits, LineCache, OverflowLimit, RefuseReason,
-    Registry, Resolved, Resolver, RuleEffect, SeriesId, SplitLine, SplitLines, Target,
+    AggregateKind, Destination, Entry, Excess, Limits, LineCache, OverflowLimit, RefuseReason, Registry,
+    Resolved, Resolver, RuleEffect, SeriesId, SplitLine, SplitLines, Target,
 };
 
 /// The state that all shards share.
@@ -153,19 +153,37 @@ impl Shard {
         origins: &dyn Origins,
     ) {
         let mut pending = PendingLines::NONE;
-        for Datagram { mut bytes, length } in datagrams {
-            let counts = &mut self.columns.counts;
-            if bytes.len() < length {
-                bytes = &bytes[..memchr::memrchr(b'\n', bytes).map_or(0, |line_feed| line_feed + 1)];
-                counts.datagrams_truncated += 1;
-                counts.datagram_bytes_truncated += (length - bytes.len()) as u64;
-                counts.lines_truncated += 1;
-            }
-            counts.datagrams += 1;
-            counts.bytes += bytes.len() as u64;
-            self.add_lines(bytes, &mut pending, origins);
+        for datagram in datagrams {
+            let lines = self.count_datagram(datagram);
+            self.add_lines(lines, &mut pending, origins);
         }
         self.record_pending(&mut pending, origins);
+    }
+
+    /// Records all lines of a datagram from a container, and counts each of them.
+    pub(crate) fn record_from(
+        &mut self,
+        container: Option<&Container>,
+        datagram: Datagram<'_>,
+        origins: &dyn Origins,
+    ) {
+        let lines = self.count_datagram(datagram);
+        self.record_lines_from(container, lines, origins);
+    }
+
+    /// Counts a datagram and what it lost. Returns its complete lines.
+    #[inline(always)]
+    fn count_datagram<'a>(&mut self, Datagram { mut bytes, length }: Datagram<'a>) -> &'a [u8] {
+        let counts = &mut self.columns.counts;
+        if bytes.len() < length {
+            bytes = &bytes[..memchr::memrchr(b'\n', bytes).map_or(0, |line_feed| line_feed + 1)];
+            counts.datagrams_truncated += 1;
+            counts.datagram_bytes_truncated += (length - bytes.len()) as u64;
+            counts.lines_truncated += 1;
+        }
+        counts.datagrams += 1;
+        counts.bytes += bytes.len() as u64;
+        bytes
     }
 
     /// Counts bytes that were read from a stream.
@@ -196,6 +214,33 @@ impl Shard {
         let mut pending = PendingLines::NONE;
         self.add_lines(lines, &mut pending, origins);
         self.record_pending(&mut pending, origins);
+    }
+
+    /// Records complete lines of a sender in a container. The caller counts their bytes.
+    ///
+    /// The pattern of a line includes the container, because equal lines of two containers belong to two series.
+    pub(crate) fn record_lines_from(
+        &mut self,
+        container: Option<&Container>,
+        lines: &[u8],
+        origins: &dyn Origins,
+    ) {
+        let Some(container) = container else { return self.record_lines(lines, origins) };
+        let mut with_container = Vec::new();
+        for line in SplitLines::new(lines) {
+            with_container.clear();
+            // No line has a line feed, so no client can send such a pattern.
+            for part in [line.line, b"\n", container.id.as_bytes()] {
+                with_container.extend_from_slice(part);
+            }
+            let pattern = line.within(&with_container);
+            let hash = self.resolver.hash(pattern);
+            self.columns.counts.lines += 1;
+            if self.record_known(pattern, hash).is_none() {
+                self.record_unknown(pattern, line.line, Some(container), origins);
+            }
+            self.sample(&[(line, hash)], origins);
+        }
     }
 
     /// Splits and hashes lines, and records them whenever there are enough.
@@ -275,7 +320,7 @@ impl Shard {
     fn record_line(&mut self, line: SplitLine<'_>, hash: u32, origins: &dyn Origins) {
         self.columns.counts.lines += 1;
         if self.record_known(line, hash).is_none() {
-            self.record_unknown(line, origins);
+            self.record_unknown(line, line.line, None, origins);
         }
     }
 
@@ -370,30 +415,53 @@ impl Shard {
         is_recorded
     }
 
-    /// Parses a line and records its content. This is the general path.
+    /// Parses the bytes of a line and records its content. This is the general path. `pattern` is the line, with the
+    /// container of its sender if that is known.
     #[cold]
-    fn record_unknown(&mut self, line: SplitLine<'_>, origins: &dyn Origins) {
-        match protocol::parse(line.line, self.shared.options.dialects) {
-            Ok(Line::Metric(metric)) => self.record_metric(line, &metric, origins),
-            Ok(Line::Event(event)) => self.record_event(line.line, &event),
-            Ok(Line::ServiceCheck(check)) => self.record_check(line.line, &check, origins),
+    fn record_unknown(
+        &mut self,
+        pattern: SplitLine<'_>,
+        line: &[u8],
+        container: Option<&Container>,
+        origins: &dyn Origins,
+    ) {
+        match protocol::parse(line, self.shared.options.dialects) {
+            Ok(Line::Metric(mut metric)) => {
+                container.into_iter().for_each(|container| metric.detect(container));
+                self.record_metric(pattern, line, &metric, origins);
+            }
+            Ok(Line::Event(mut event)) => {
+                container.into_iter().for_each(|container| event.origin.detect(container));
+                self.record_event(line, &event);
+            }
+            Ok(Line::ServiceCheck(mut check)) => {
+                container.into_iter().for_each(|container| check.origin.detect(container));
+                self.record_check(line, &check, origins);
+            }
             Err(error) => {
                 let Columns { counts, rejected, rejected_names, .. } = &mut self.columns;
                 counts.rejected[error.reason()] += 1;
-                rejected_names.add((&*probable_name(line.line)).into(), 1);
-                rejected.add_rejected(error.reason(), line.line, error.offset(), origins.of(line.line));
+                rejected_names.add((&*probable_name(line)).into(), 1);
+                rejected.add_rejected(error.reason(), line, error.offset(), origins.of(line));
             }
         }
     }
 
-    fn record_metric(&mut self, line: SplitLine<'_>, metric: &Metric<'_>, origins: &dyn Origins) {
+    fn record_metric(
+        &mut self,
+        pattern: SplitLine<'_>,
+        line: &[u8],
+        metric: &Metric<'_>,
+        origins: &dyn Origins,
+    ) {
         self.count_notes(metric.notes());
         // A line may hold thousands of samples, so it is resolved once per kind, not once per sample.
         let mut resolved: EnumMap<Kind, Option<_>> = EnumMap::default();
         let mut excess = EnumMap::default();
         let mut refused = None;
         for sample in metric.samples() {
-            let resolved = resolved[sample.kind].get_or_insert_with(|| self.resolve(line, metric, &sample));
+            let resolved =
+                resolved[sample.kind].get_or_insert_with(|| self.resolve(pattern, metric, &sample));
             match *resolved {
                 Ok(Resolved { destination, scale, overflow }) => {
                     let value = scaled(sample.value, scale);
@@ -413,7 +481,7 @@ impl Shard {
                 }
             }
         }
-        self.keep_refused(refused, line.line, origins);
+        self.keep_refused(refused, line, origins);
         for (excess, samples) in excess.into_iter().filter(|&(_, samples)| samples > 0) {
             let name = match excess {
                 // A rule with a limit can give each line another name, but has one overflow series.
@@ -450,8 +518,7 @@ impl Shard {
         self.count_notes(event.notes);
         let Columns { events, counts, .. } = &mut self.columns;
         counts.events[event.priority][event.alert_type] += 1;
-        let container_id_tag = self.shared.options.resolve.container_id_tag;
-        let is_kept = events.push(line.len(), || resolve::event(event, container_id_tag));
+        let is_kept = events.push(line.len(), || self.resolver.event(event));
         counts.events_dropped += u64::from(!is_kept);
     }
 
@@ -563,6 +630,7 @@ fn scaled(value: SampleValue<'_>, scale: f64) -> SampleValue<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resolve::ResolveOptions;
 
     fn shard(max_series: usize) -> Shard {
         let limits = Limits { series: max_series, ..Limits::default() };
@@ -579,6 +647,38 @@ mod tests {
         let shared = Arc::clone(&shard.shared);
         shared.registry.locked(|| shared.gauges.locked(|| shard.record(lines)));
         assert_eq!(shard.counts().samples.values().sum::<u64>(), 10);
+    }
+
+    #[test]
+    fn equal_lines_of_two_containers_are_two_series() {
+        let resolve = ResolveOptions { container_id_tag: true, ..ResolveOptions::default() };
+        let options = AggregationOptions { resolve, ..AggregationOptions::default() };
+        let shared = Arc::new(SharedState::new(options, Limits { series: 10, ..Limits::default() }));
+        let mut shard = Shard::new(Arc::clone(&shared), Arc::default());
+        let [one, two] = ["one", "two"].map(|id| Container { id: id.to_owned(), pod_uid: "pod".to_owned() });
+        for _ in 0..2 {
+            for (container, lines) in [
+                (Some(&one), "a:1|c\nbad\na:1|c|c:own\na:1:2|c"),
+                (Some(&two), "a:1|c|#k:v\na:1|c|card:none"),
+                (None, "a:1|c"),
+            ] {
+                shard.record_lines_from(container, lines.as_bytes(), &Origin::default());
+            }
+        }
+        assert_eq!((shard.counts().lines, shard.counts().samples[Kind::Counter]), (14, 14));
+        assert_eq!(shard.counts().rejected[RejectReason::MissingType], 2);
+        let added = shared.registry.take_added(AggregateKind::Counter);
+        let mut series: Vec<_> = added.iter().map(|(_, series, _)| format!("{series:?}")).collect();
+        series.sort();
+        assert_eq!(
+            series,
+            [
+                "a|c",
+                "a|c|#container_id:one,pod_uid:pod",
+                "a|c|#container_id:own",
+                "a|c|#container_id:two,k:v,pod_uid:pod",
+            ]
+        );
     }
 
     #[test]

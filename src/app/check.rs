@@ -14,7 +14,7 @@ use crate::app::config::Config;
 use crate::export::prometheus::Totals;
 use crate::export::{MergeReason, QuarantineReason};
 use crate::flush::{Aggregator, ReloadableSettings};
-use crate::mapping::Mapping;
+use crate::mapping::{Draft, Mapping, Step};
 use crate::model::{Named, Origin, Telemetry, Value};
 use crate::protocol::{self, Dialects, Line};
 use crate::text::visible::visible;
@@ -100,10 +100,17 @@ impl RuleUsage {
         }
         let mut usage = Self { by_rule: vec![0; mapping.rules().len()], by_unmatched_name: BTreeMap::new() };
         for ((name, kind), samples) in samples {
-            *match mapping.apply(&name, kind) {
-                Some(mapped) => &mut usage.by_rule[mapped.rule.index],
-                None => usage.by_unmatched_name.entry(name).or_default(),
-            } += samples;
+            let mut is_matched = false;
+            // A series that rules leave out counts for them, too.
+            _ = mapping.shape(kind, &mut Draft::named(&*name), |step, _| {
+                if let Step::Rule(rule) = step {
+                    is_matched = true;
+                    usage.by_rule[rule.index] += samples;
+                }
+            });
+            if !is_matched {
+                *usage.by_unmatched_name.entry(name).or_default() += samples;
+            }
         }
         usage
     }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::app::ask::AskCommand;
+use crate::app::config::{Adopted, StatsdExporterArgs};
 use crate::app::explain::ExplainFormat;
 use crate::app::merge::MergeArgs;
 use crate::app::send::{Request, SampleArguments, SendError, WIRE_TYPES};
@@ -61,6 +62,9 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Explain what happens to lines. Exits with 2 if tallyd would reject one.
     Explain(ExplainArgs),
+    /// Run with the flags of statsd_exporter, in its place.
+    #[command(after_help = STATSD_EXPORTER)]
+    StatsdExporter(Box<StatsdExporterArgs>),
     /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1
     /// if sending fails.
     Send(SendArgs),
@@ -93,7 +97,7 @@ impl Command {
     /// Returns the rest of a sentence about a command that reads no configuration, or `None` if the command reads one.
     pub(super) fn reads_no_configuration(&self) -> Option<&'static str> {
         match self {
-            Self::Run | Self::Check(_) | Self::Explain(_) | Self::Send(_) => None,
+            Self::Run | Self::Check(_) | Self::Explain(_) | Self::Send(_) | Self::StatsdExporter(_) => None,
             Self::Config { .. } | Self::Completions { .. } | Self::Man { .. } => Some(""),
             Self::Merge(_) => Some("; it reads only the files that it is given"),
             // These ask another process, which has its own configuration.
@@ -112,7 +116,7 @@ pub(super) enum ConfigCommand {
 }
 
 /// The arguments of `tallyd check`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct CheckArgs {
     /// Report what would happen to the lines of this file instead ("-" for standard input). The report lists the
     /// samples of each mapping rule, the names that no rule matches, and the series that are kept off the Prometheus
@@ -200,6 +204,10 @@ impl SendArgs {
     }
 }
 
+const STATSD_EXPORTER: &str = "\
+The page, its names and its ports are those of statsd_exporter. The flags and their defaults override --config and
+variables, and --set overrides all. tallyd does not read /etc/tallyd/tallyd.toml with this command.";
+
 /// The configuration file that tallyd reads if the command line names none.
 const DEFAULT_FILE: &str = "/etc/tallyd/tallyd.toml";
 
@@ -209,6 +217,10 @@ pub(super) struct ConfigArgs {
     /// Read this file. Its keys override the defaults. [default: /etc/tallyd/tallyd.toml, if it exists]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Read the settings of DogStatsD in this datadog.yaml, the configuration file of a Datadog agent. Every other source
+    /// overrides them.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub datadog: Option<PathBuf>,
     /// Set one key. It overrides every other source. May be repeated.
     #[arg(long, global = true, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
@@ -224,6 +236,11 @@ impl ConfigArgs {
 
     /// Returns true if the command line has a source.
     pub(super) fn is_given(&self) -> bool {
-        self.config.is_some() || !self.set.is_empty()
+        self.config.is_some() || self.datadog.is_some() || !self.set.is_empty()
+    }
+
+    /// Returns the settings of another server that apply.
+    pub(super) fn adopted(&self) -> Option<Adopted> {
+        self.datadog.clone().map(Adopted::Datadog)
     }
 }

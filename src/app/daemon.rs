@@ -31,8 +31,8 @@ use crate::app::terminal::Terminal;
 use crate::deliver;
 use crate::export::prometheus::{ApiOptions, ConfigurationInForce, Totals};
 use crate::export::{
-    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, HdrLog, Otlp, Push,
-    ReloadRequest, RemoteWrite, Textfile,
+    Admin, Console, Endpoint, Exporter, ExporterHandle, ExporterQueue, ExporterStatuses, HdrLog, Otlp, Pages,
+    Push, ReloadRequest, RemoteWrite, Textfile,
 };
 use crate::flush::{Aggregator, Deliver, Drain, Flusher, LiveSeries, Reload, Schedule};
 use crate::http::{Protection, ServerOptions};
@@ -649,7 +649,9 @@ impl Exporters {
         saved.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
         let shared = (&self.memory, &self.telemetry, &self.threads);
-        let endpoint = Endpoint::start((&serving, held), totals, health, (api, reloads), shared)?;
+        let path = config.exporters.prometheus.path.as_str().into();
+        let pages = Pages { path, api, reload_requests: reloads };
+        let endpoint = Endpoint::start((&serving, held), totals, health, pages, shared)?;
         let started = (endpoint.address(), endpoint.protection());
         self.add(saved, endpoint)?;
         Ok(Some(started))

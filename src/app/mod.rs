@@ -22,10 +22,10 @@ mod signals;
 pub mod state;
 mod terminal;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::mapping::Mapping;
 use check::Report;
 use cli::{CheckArgs, Cli, Command, ConfigArgs, ConfigCommand, ExplainArgs, SendArgs};
-use config::{Config, Environment, Loaded, Occasion, Ready, refuse};
+use config::{Adopted, Config, Environment, Loaded, Occasion, Ready, refuse};
 use daemon::Load;
 use exit::EXIT_REJECTED;
 use explain::Explainer;
@@ -43,7 +43,7 @@ use explain::Explainer;
 /// Runs the command given on the command line, and returns its exit code. `version` is what `--version` prints.
 #[must_use]
 pub fn run(version: &'static str) -> ExitCode {
-    let arguments = Cli::command().long_version(version).get_matches();
+    let arguments = Cli::command().long_version(version).get_matches_from(arguments(std::env::args_os()));
     let Cli { command, config: sources } =
         Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
     let environment = Environment::pick(std::env::vars_os());
@@ -56,20 +56,29 @@ pub fn run(version: &'static str) -> ExitCode {
         .exit();
     }
     match command {
-        Command::Run => {
-            signals::hold();
-            let file = sources.file();
-            let load: Load = Arc::new(move |occasion| load(&sources, &environment, true, occasion));
-            daemon::run(&load, file.as_deref())
+        Command::Run => Sources::new(&sources, environment).run(),
+        Command::StatsdExporter(arguments) => {
+            let is_check = arguments.check_config;
+            let sources = Sources {
+                adopted: Some(Adopted::StatsdExporter(arguments)),
+                file: sources.config.clone(),
+                ..Sources::new(&sources, environment)
+            };
+            if is_check {
+                with_loaded(sources.load(true, Occasion::Start), |ready| check(ready, &CheckArgs::default()))
+            } else {
+                sources.run()
+            }
         }
         Command::Check(arguments) => {
-            with_loaded(load(&sources, &environment, true, Occasion::Start), |ready| check(ready, &arguments))
+            let loaded = Sources::new(&sources, environment).load(true, Occasion::Start);
+            with_loaded(loaded, |ready| check(ready, &arguments))
         }
         // `explain` never serves HTTP, so it needs no access to the web configuration file and its private keys.
-        Command::Explain(arguments) => with_loaded(
-            load(&sources, &environment, false, Occasion::Start),
-            |Ready { config, mapping, .. }| explain(&config, mapping, &arguments),
-        ),
+        Command::Explain(arguments) => {
+            let loaded = Sources::new(&sources, environment).load(false, Occasion::Start);
+            with_loaded(loaded, |Ready { config, mapping, .. }| explain(&config, mapping, &arguments))
+        }
         // Without sources, `send` needs no configuration, so it works even if variables are wrong.
         Command::Send(arguments) => send(arguments, &sources, &environment),
         Command::Config { what } => print(match what {
@@ -84,6 +93,17 @@ pub fn run(version: &'static str) -> ExitCode {
     }
 }
 
+/// Returns the arguments of tallyd. Under the name `statsd_exporter`, tallyd runs in its place, so that a container needs only another
+/// image.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = given.collect();
+    let name = arguments.first().and_then(|path| Path::new(path).file_name());
+    if name == Some(OsStr::new("statsd_exporter")) {
+        arguments.insert(1, "statsd-exporter".into());
+    }
+    arguments
+}
+
 /// Runs a command with a configuration, or says why tallyd refuses the configuration.
 fn with_loaded(loaded: Loaded, run: impl FnOnce(Ready) -> ExitCode) -> ExitCode {
     match loaded {
@@ -92,12 +112,38 @@ fn with_loaded(loaded: Loaded, run: impl FnOnce(Ready) -> ExitCode) -> ExitCode 
     }
 }
 
-fn load(sources: &ConfigArgs, environment: &Environment, needs_web: bool, occasion: Occasion) -> Loaded {
-    let mut ready = config::prepare(occasion, sources.file().as_deref(), environment, &sources.set)?;
-    if needs_web {
-        ready.warnings.extend(ready.config.check_web()?);
+/// All sources of the configuration.
+struct Sources {
+    /// The settings of another server.
+    adopted: Option<Adopted>,
+    file: Option<PathBuf>,
+    environment: Environment,
+    /// The arguments of `--set`.
+    arguments: Vec<String>,
+}
+
+impl Sources {
+    fn new(sources: &ConfigArgs, environment: Environment) -> Self {
+        let (adopted, file) = (sources.adopted(), sources.file());
+        Self { adopted, file, environment, arguments: sources.set.clone() }
     }
-    Ok(ready)
+
+    fn load(&self, needs_web: bool, occasion: Occasion) -> Loaded {
+        let Self { adopted, file, environment, arguments } = self;
+        let mut ready = config::prepare(occasion, adopted.as_ref(), file.as_deref(), environment, arguments)?;
+        if needs_web {
+            ready.warnings.extend(ready.config.check_web()?);
+        }
+        Ok(ready)
+    }
+
+    /// Runs the daemon.
+    fn run(self) -> ExitCode {
+        signals::hold();
+        let file = self.file.clone();
+        let load: Load = Arc::new(move |occasion| self.load(true, occasion));
+        daemon::run(&load, file.as_deref())
+    }
 }
 
 /// Prints the configuration or the report of a dry run to standard output, and the warnings to standard error.

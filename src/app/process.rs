@@ -1,4 +1,5 @@
-//! Reports what the process takes from the machine, with the names of Prometheus' client libraries.
+//! Reports what the process takes from the machine, with the names of Prometheus' client libraries. Also knows the machine's
+//! name.
 
 use procfs::process::{LimitValue, Process, Stat};
 use procfs::{CurrentSI, KernelStats};
@@ -17,6 +18,11 @@ struct ProcessReport {
     size: Gauge,
     threads: Gauge,
     open_files: Gauge,
+}
+
+/// Returns the name of this machine.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Registers the figures of the process. If `/proc` cannot be read, they are missing.

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::app::config::{Config, PushEndpoint};
+use crate::app::process::host;
 use crate::deliver::{Delivery, HttpClient};
 use crate::export::prometheus::{ProbeResult, probe as probe_server};
 use crate::export::{
@@ -41,11 +42,6 @@ pub(super) fn probe(config: &Config, mut report: impl FnMut(String)) -> ExitCode
         report(format!("remote_write/{}: {words}", endpoint.name()));
     }
     if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Returns the name of this machine.
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The endpoints of all push exporters.

@@ -228,7 +228,7 @@ mod tests {
         // Without telemetry, new series of tallyd do not change the state.
         let settings =
             [rules, "exporters.textfile.enabled=true", "telemetry.enabled=false"].map(str::to_owned);
-        let prepared = prepare(Occasion::Start, None, &Environment::default(), &settings);
+        let prepared = prepare(Occasion::Start, None, None, &Environment::default(), &settings);
         let Ready { config, mapping, .. } = prepared.unwrap();
         Aggregator::new(
             config.aggregation_options(),

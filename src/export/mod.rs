@@ -32,7 +32,7 @@ pub(crate) use influxdb::{InfluxContent, InfluxTransport};
 pub(crate) use otlp::{Otlp, OtlpContent, OtlpTransport, Temporality};
 pub use outcome::{ExportOutcome, MergeReason, QuarantineReason};
 pub(crate) use prometheus::{
-    Endpoint, Health, ReloadRequest, RemoteWrite, RemoteWriteContent, RemoteWriteTransport, Version,
+    Endpoint, Health, Pages, ReloadRequest, RemoteWrite, RemoteWriteContent, RemoteWriteTransport, Version,
     check_web,
 };
 pub(crate) use textfile::{OnExit, Textfile};

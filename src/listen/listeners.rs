@@ -43,6 +43,8 @@ const UNIX_CLIENT_KEYS: ClientKeys =
 pub(crate) struct ListenOptions {
     /// The longest rest of a receiver. Zero means that receivers never rest.
     pub coalesce_delay: Duration,
+    /// Whether tallyd finds out in which container a sender over a Unix socket runs.
+    pub detects_origin: bool,
     /// The UDP listener.
     pub udp: Option<UdpOptions>,
     /// The TCP listener.
@@ -177,7 +179,16 @@ impl OpenedSockets {
         let coalesce_delay = options.coalesce_delay;
         let rests = || StreamRests::new(coalesce_delay, drains.clone());
         let mut addresses = Addresses::default();
-        let unread = telemetry.counter("datagrams_unread", &[]);
+        let common = DatagramOptions {
+            name: String::new(),
+            max_datagram: 0,
+            coalesce_delay,
+            detects_origin: options.detects_origin,
+            is_held: false,
+            unread: telemetry.counter("datagrams_unread", &[]),
+            permitted: None,
+            relay: relay.clone(),
+        };
         let (mut udp, mut streams, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let mut unix_receivers = Arc::default();
         if let Some(options) = options.udp {
@@ -195,10 +206,8 @@ impl OpenedSockets {
             }
             for (index, socket) in udp_sockets.into_iter().enumerate() {
                 let (name, socket) = (format!("udp-{index}"), DatagramSocket::Udp(socket));
-                let (max_datagram, unread) = (options.max_datagram, unread.clone());
-                let (permitted, relay) = (permitted.clone(), relay.clone());
-                let options =
-                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted, relay };
+                let (max_datagram, permitted) = (options.max_datagram, permitted.clone());
+                let options = DatagramOptions { name, max_datagram, is_held, permitted, ..common.clone() };
                 udp.push(DatagramReceiver::start(socket, new_shard(), options, threads, drains)?);
             }
         }
@@ -206,13 +215,10 @@ impl OpenedSockets {
             let UnixDatagramOptions { file, max_datagram } = options;
             addresses.unix_datagram = Some(path_of(&socket.local_addr()?));
             let is_held = bound.is_none();
-            let (shard, threads, drains, relay) =
-                (new_shard(), threads.clone(), drains.clone(), relay.clone());
+            let (shard, threads, drains) = (new_shard(), threads.clone(), drains.clone());
             let start = move |socket| {
-                let (name, unread) = ("unix_datagram".to_owned(), unread.clone());
-                let (permitted, relay) = (None, relay.clone());
-                let options =
-                    DatagramOptions { name, max_datagram, coalesce_delay, is_held, unread, permitted, relay };
+                let name = "unix_datagram".to_owned();
+                let options = DatagramOptions { name, max_datagram, is_held, ..common.clone() };
                 let socket = DatagramSocket::Unix(socket);
                 DatagramReceiver::start(socket, Arc::clone(&shard), options, &threads, &drains)
             };
@@ -373,6 +379,7 @@ mod tests {
             max_line: 1000,
             max_connections: 10,
             permitted: PermittedNetworks::default(),
+            detects_origin: false,
             idle_timeout: Duration::from_mins(1),
         };
         let options = ListenOptions {

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::framing::{Deframer, End, Frame, Framing};
 use super::stream_rests::StreamRests;
 use crate::aggregate::Shard;
-use crate::model::{Origin, Sender};
-use crate::net::{Activity, PermittedNetworks, ServeConnection, Stop};
+use crate::model::{Container, Origin, Sender};
+use crate::net::{Activity, PermittedNetworks, ServeConnection, Stop, container_of};
 use crate::protocol::RejectReason;
 use crate::relay::{Outgoing, Relay};
 
@@ -40,6 +40,8 @@ pub(crate) struct StreamOptions {
     pub max_connections: usize,
     /// The networks from which clients may connect.
     pub permitted: PermittedNetworks,
+    /// Whether tallyd finds out in which container a client runs.
+    pub detects_origin: bool,
     /// The longest time for which a connection may send nothing.
     pub idle_timeout: Duration,
 }
@@ -104,6 +106,24 @@ impl ByteStream for UnixStream {
     }
 }
 
+/// The sender of all lines of a connection.
+#[derive(Debug)]
+struct Client {
+    origin: Origin,
+    /// The container in which it runs, if tallyd has found that out.
+    container: Option<Container>,
+}
+
+impl Client {
+    fn new(listener: &'static str, sender: Sender, detects_origin: bool) -> Self {
+        let container = match sender {
+            Sender::Process { pid, .. } if detects_origin => container_of(pid),
+            _ => None,
+        };
+        Self { origin: Origin { listener, sender }, container }
+    }
+}
+
 /// Records the lines of all connections of a listener.
 #[derive(Debug)]
 pub(super) struct ConnectionReader {
@@ -112,6 +132,7 @@ pub(super) struct ConnectionReader {
     framing: Framing,
     max_line: usize,
     idle_timeout: Duration,
+    detects_origin: bool,
     shard: Arc<Mutex<Shard>>,
     rests: Arc<StreamRests>,
     /// Gets the lines, too.
@@ -130,12 +151,12 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
 
     async fn serve(&self, (stream, _): (S, A), mut stop: Stop, activity: Rc<Activity>) -> CloseReason {
         let mut deframer = Deframer::new(self.framing, self.max_line);
-        let origin = Origin { listener: self.listener, sender: stream.sender() };
+        let client = Client::new(self.listener, stream.sender(), self.detects_origin);
         let reason = loop {
             let ready = tokio::select! {
                 biased;
-                () = stop.requested() => break self.drain(&stream, origin, &mut deframer, CloseReason::Stop),
-                () = activity.evicted() => break self.drain(&stream, origin, &mut deframer, CloseReason::Evicted),
+                () = stop.requested() => break self.drain(&stream, &client, &mut deframer, CloseReason::Stop),
+                () = activity.evicted() => break self.drain(&stream, &client, &mut deframer, CloseReason::Evicted),
                 ready = timeout(self.idle_timeout, stream.readable()) => ready,
             };
             match ready {
@@ -143,7 +164,7 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
                 Ok(Err(_)) => break CloseReason::Broken,
                 Ok(Ok(())) => {}
             }
-            match self.read(|buffer| stream.try_read(buffer), origin, &mut deframer) {
+            match self.read(|buffer| stream.try_read(buffer), &client, &mut deframer) {
                 Err(reason) => break reason,
                 Ok(0) => {}
                 // Even if this client floods, the others get their turn after one read.
@@ -156,9 +177,9 @@ impl<S: ByteStream, A> ServeConnection<(S, A)> for ConnectionReader {
         let end = if reason == CloseReason::End { End::Whole } else { End::Broken };
         let mut outgoing = self.relay.begin(|| 0);
         let mut shard = self.shard.lock();
-        deframer.end(end, |frame| record(&mut shard, frame, origin, outgoing.as_mut()));
+        deframer.end(end, |frame| record(&mut shard, frame, &client, outgoing.as_mut()));
         drop(shard);
-        self.relay(outgoing, origin);
+        self.relay(outgoing, client.origin);
         reason
     }
 }
@@ -171,16 +192,16 @@ impl ConnectionReader {
         rests: Arc<StreamRests>,
         relay: Relay,
     ) -> Self {
-        let StreamOptions { framing, max_line, idle_timeout, .. } = *options;
+        let StreamOptions { framing, max_line, idle_timeout, detects_origin, .. } = *options;
         let buffer = RefCell::new(vec![0; READ].into_boxed_slice());
-        Self { listener, framing, max_line, idle_timeout, shard, rests, relay, buffer }
+        Self { listener, framing, max_line, idle_timeout, detects_origin, shard, rests, relay, buffer }
     }
 
     /// Reads once and records the complete lines. Returns the number of bytes, which is 0 if none have arrived.
     fn read(
         &self,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-        origin: Origin,
+        client: &Client,
         deframer: &mut Deframer,
     ) -> Result<usize, CloseReason> {
         let mut buffer = self.buffer.borrow_mut();
@@ -194,9 +215,9 @@ impl ConnectionReader {
         let mut shard = self.shard.lock();
         shard.count_stream_bytes(bytes.len());
         let mut outgoing = self.relay.begin(|| bytes.len());
-        let pushed = deframer.push(bytes, |frame| record(&mut shard, frame, origin, outgoing.as_mut()));
+        let pushed = deframer.push(bytes, |frame| record(&mut shard, frame, client, outgoing.as_mut()));
         drop(shard);
-        self.relay(outgoing, origin);
+        self.relay(outgoing, client.origin);
         pushed.map(|()| bytes.len()).map_err(|_| CloseReason::FrameTooLong)
     }
 
@@ -211,13 +232,13 @@ impl ConnectionReader {
     fn drain(
         &self,
         stream: &impl AsFd,
-        origin: Origin,
+        client: &Client,
         deframer: &mut Deframer,
         reason: CloseReason,
     ) -> CloseReason {
         let socket = SockRef::from(stream);
         // This asks the kernel, because the runtime may not know yet what has arrived.
-        let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), origin, deframer);
+        let mut read_now = || self.read(|buffer| (&mut &*socket).read(buffer), client, deframer);
         // First, this reads everything that has arrived, so a client may end its last line by closing. If the client
         // floods, it reads only as much as may have been in flight at the beginning.
         let mut left = socket.recv_buffer_size().unwrap_or(0) + IN_FLIGHT;
@@ -250,15 +271,16 @@ impl ConnectionReader {
 }
 
 /// Records a frame, and adds its lines to what is relayed.
-fn record(shard: &mut Shard, frame: Frame<'_>, origin: Origin, outgoing: Option<&mut Outgoing>) {
+fn record(shard: &mut Shard, frame: Frame<'_>, client: &Client, outgoing: Option<&mut Outgoing>) {
+    let Client { origin, container } = client;
     match frame {
         Frame::Lines(lines) => {
-            shard.record_lines(lines, &origin);
+            shard.record_lines_from(container.as_ref(), lines, origin);
             if let Some(outgoing) = outgoing {
                 outgoing.add_lines(lines);
             }
         }
-        Frame::TooLong => shard.reject(RejectReason::LineTooLong, origin),
+        Frame::TooLong => shard.reject(RejectReason::LineTooLong, *origin),
         Frame::Truncated => shard.count_truncated_line(),
     }
 }

@@ -1,10 +1,11 @@
 //! Checks rules. Its errors say what is valid instead.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex_automata::meta::Regex;
 
-use super::{Defaults, HistogramOptions, ObserverType, Quantile, RuleSpec, SummaryOptions};
+use super::{Action, Defaults, HistogramOptions, ObserverType, Quantile, RuleSpec, SummaryOptions};
 use crate::model::Statistics;
 
 /// A required syntax, as a pattern and in words.
@@ -27,19 +28,20 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is constant, and a test compiles it")
 }
 
-// The patterns are those of statsd_exporter, so tallyd accepts the same texts. It also accepts labels of one letter.
+// The patterns are those of statsd_exporter, so tallyd accepts the same texts. It also accepts labels of one letter, and
+// names and labels with dots and dashes, as the rules of the Datadog agent have them.
 static GLOB: Syntax = Syntax {
     pattern: LazyLock::new(|| regex(r"^(\*|[a-zA-Z_][a-zA-Z0-9_-]*)(\.(\*|[a-zA-Z0-9_][a-zA-Z0-9_-]*))*$")),
     words: "a glob: segments of letters, digits, \"_\" and \"-\", or \"*\", with dots between them, and no digit first; \
             for a regular expression, add match_type: regex",
 };
 static NAME: Syntax = Syntax {
-    pattern: LazyLock::new(|| regex(r"^([a-zA-Z_]|\$\{?[0-9]+\}?)([a-zA-Z0-9_]|\$\{?[0-9]+\}?)*$")),
-    words: "a metric's name: letters, digits, \"_\" and references such as ${1}, and no digit first",
+    pattern: LazyLock::new(|| regex(r"^([a-zA-Z_]|\$\{?[0-9]+\}?)([a-zA-Z0-9_.-]|\$\{?[0-9]+\}?)*$")),
+    words: "a metric's name: letters, digits, \"_\", \".\", \"-\" and references such as ${1}, and no digit first",
 };
 static LABEL: Syntax = Syntax {
-    pattern: LazyLock::new(|| regex("^[a-zA-Z_][a-zA-Z0-9_]*$")),
-    words: "a label's name: letters, digits or \"_\", and no digit first",
+    pattern: LazyLock::new(|| regex("^[a-zA-Z_][a-zA-Z0-9_.-]*$")),
+    words: "a label's name: letters, digits, \"_\", \".\" or \"-\", and no digit first",
 };
 
 pub(super) fn glob(pattern: &str) -> Result<(), String> {
@@ -50,8 +52,52 @@ pub(super) fn name(name: &str) -> Result<(), String> {
     NAME.check("name", name)
 }
 
-pub(super) fn label(label: &str) -> Result<(), String> {
-    LABEL.check("label", label)
+pub(super) fn labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    labels.iter().try_for_each(|(label, value)| {
+        LABEL.check("label", label)?;
+        check_text("the value of a label", value)
+    })
+}
+
+/// Checks the new keys and values of tags.
+pub(crate) fn check_tag_edits(
+    rename: &BTreeMap<String, String>,
+    values: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<(), String> {
+    rename.values().try_for_each(|key| {
+        if key.is_empty() { Err(NO_KEY.to_owned()) } else { check_text("the new key", key) }
+    })?;
+    values.values().flat_map(BTreeMap::values).try_for_each(|value| check_text("the new value", value))
+}
+
+const NO_KEY: &str = "a tag needs a new key; to leave the tag out, write drop_tags";
+
+/// Refuses control characters, which would end a field of a line.
+pub(crate) fn check_text(what: &str, text: &str) -> Result<(), String> {
+    if text.contains(char::is_control) {
+        Err(format!("{what} {text:?} has a control character; leave it out"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks a rule with `continue`. The rule that ends the search decides about everything but names, tags and values.
+pub(super) fn continuing(spec: &RuleSpec) -> Result<(), String> {
+    let options = [
+        ("action", spec.action != Action::default()),
+        ("observer_type", spec.observer_type != ObserverType::default()),
+        ("summary_options", spec.summary_options.is_some()),
+        ("histogram_options", spec.histogram_options.is_some()),
+        ("ttl", spec.ttl.is_some()),
+        ("max_series", spec.max_series.is_some()),
+        ("help", !spec.help.is_empty()),
+    ];
+    match options.iter().find(|(_, is_given)| *is_given) {
+        Some((field, _)) => Err(format!(
+            "{field} has no effect in a rule with continue; put it into the rule without continue that matches afterwards"
+        )),
+        None => Ok(()),
+    }
 }
 
 impl Defaults {

@@ -23,7 +23,7 @@ pub(super) struct MappingFile {
 }
 
 impl MappingFile {
-    /// Parses a file. An empty file, or one with only comments, has no rules.
+    /// Parses a file of `statsd_exporter`. An empty file, or one with only comments, has no rules.
     pub(super) fn from_yaml(text: &str) -> Result<Self, MappingError> {
         match yaml::parse(text) {
             Ok(file) => Ok(file.unwrap_or_default()),
@@ -33,7 +33,7 @@ impl MappingFile {
 }
 
 /// Reads a field. A field without a value has its default, as in `statsd_exporter`.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
@@ -128,7 +128,7 @@ fn is_unset<T: Default + PartialEq>(value: &T) -> bool {
 pub struct RuleSpec {
     #[serde(rename = "match", deserialize_with = "or_default")]
     pub pattern: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub name: String,
     #[serde(deserialize_with = "labels", skip_serializing_if = "is_unset")]
     pub labels: BTreeMap<String, String>,
@@ -154,6 +154,18 @@ pub struct RuleSpec {
     pub scale: Option<f64>,
     #[serde(skip_serializing_if = "is_unset")]
     pub max_series: Option<usize>,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub match_prefix: String,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub r#continue: bool,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub keep_tags: Vec<String>,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub drop_tags: Vec<String>,
+    #[serde(deserialize_with = "labels", skip_serializing_if = "is_unset")]
+    pub rename_tags: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
+    pub map_values: BTreeMap<String, BTreeMap<String, String>>,
     /// The former spelling of `histogram_options.buckets`.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_unset")]
     pub buckets: Vec<f64>,

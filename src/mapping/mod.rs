@@ -11,36 +11,51 @@
 //! same name and labels form one series from the start. So the percentiles of the series cover all their values.
 
 mod check;
+mod draft;
 mod expression;
 mod file;
 mod glob_tree;
 mod legacy;
 mod pattern_error;
 mod policies;
+mod profiles;
 mod rule;
+mod shaping;
+mod tag_edits;
 mod template;
 
+pub use draft::Draft;
 pub use file::{
     Action, Defaults, HistogramOptions, MappingError, MappingWarning, MatchMetricType, MatchType,
     ObserverType, Quantile, RuleSpec, SummaryOptions,
 };
-pub use rule::{Mapped, Rule};
+pub use rule::Rule;
+pub use shaping::{Shaped, ShapingSpec, Step, Unshaped};
 
-pub(crate) use check::milliseconds;
+pub(crate) use check::{check_tag_edits, check_text, milliseconds};
 
+use expression::Expression;
 use file::MappingFile;
 use glob_tree::GlobTree;
+use profiles::{FromProfile, ProfilesFile};
+use rule::Mapped;
+use shaping::Shaping;
 
 use crate::model::Kind;
 
 /// All rules, compiled.
 #[derive(Debug, Default)]
 pub struct Mapping {
+    /// Rules with `continue` are first.
     rules: Vec<Rule>,
-    /// The rules whose pattern is a glob.
+    /// The number of rules with `continue`.
+    continuing: usize,
+    /// The other rules whose pattern is a glob.
     globs: GlobTree,
-    /// The indices of the rules whose pattern is a regular expression, in ascending order.
+    /// The indices of the other rules whose pattern is a regular expression, in ascending order.
     expressions: Vec<usize>,
+    /// The changes for all series.
+    shaping: Shaping,
     /// The defaults as written.
     defaults: Defaults,
     /// The index of the policy of series that no rule matches.
@@ -57,22 +72,48 @@ const EXPRESSION_MEMORY: usize = 64 << 20;
 /// Two mappings are equal if their texts are equal.
 impl PartialEq for Mapping {
     fn eq(&self, other: &Self) -> bool {
-        self.defaults == other.defaults && self.rules == other.rules
+        self.defaults == other.defaults
+            && self.rules == other.rules
+            && self.shaping.spec == other.shaping.spec
     }
 }
 
 impl Mapping {
-    /// Reads a mapping file of `statsd_exporter`, which is YAML.
+    /// Reads a mapping file of `statsd_exporter`, or the mapper profiles in the configuration file of a Datadog agent. Both
+    /// are YAML.
     ///
     /// # Errors
     ///
     /// Returns the first fault, with its rule and line.
     pub fn from_yaml(text: &str) -> Result<Self, MappingError> {
+        if let Some(profiles) = Self::profiles_from_yaml(text) {
+            let rules = profiles?;
+            return Self::new(&Defaults::default(), rules.iter().map(|(line, rule)| (Some(*line), rule)));
+        }
         let file = MappingFile::from_yaml(text)?;
         Self::new(
             &file.defaults,
             file.mappings.iter().map(|rule| (Some(rule.referenced.line()), &rule.value)),
         )
+    }
+
+    /// Reads the mapper profiles of a Datadog agent as rules, each with its line, from 1. Returns `None` if the file has no
+    /// profiles.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first fault, with its rule and line.
+    pub(crate) fn profiles_from_yaml(text: &str) -> Option<Result<Vec<(u64, RuleSpec)>, MappingError>> {
+        let file = match ProfilesFile::from_yaml(text)? {
+            Ok(file) => file,
+            Err(error) => return Some(Err(error)),
+        };
+        let rules = profiles::rules(&file).into_iter().enumerate();
+        let checked = rules.map(|(index, FromProfile { line, pattern, rule })| match rule {
+            Ok(rule) => Ok((line, rule)),
+            Err(problem) => Err(MappingError::in_rule(index, Some(line), &pattern, &problem)),
+        });
+        Some(checked.collect())
     }
 
     /// Compiles rules. Each rule comes with its line number, from 1, if it is known.
@@ -99,8 +140,13 @@ impl Mapping {
             let mut remarks = Vec::new();
             let rule =
                 Rule::compile(index, spec.clone(), &defaults, memory, &mut remarks).map_err(in_rule)?;
-            if let Some(expression) = &rule.expression {
-                memory -= expression.memory();
+            memory -= rule.expression.as_ref().map_or(0, Expression::memory);
+            if rule.spec.r#continue {
+                if mapping.continuing < index {
+                    return Err(in_rule(CONTINUE_LAST.to_owned()));
+                }
+                mapping.continuing += 1;
+            } else if rule.expression.is_some() {
                 mapping.expressions.push(index);
             } else {
                 mapping.globs.add(&spec.pattern, index);
@@ -115,6 +161,12 @@ impl Mapping {
         Ok(Self { defaults, warnings, ..mapping })
     }
 
+    /// Returns the changes for all series.
+    #[must_use]
+    pub fn shaping(&self) -> &ShapingSpec {
+        &self.shaping.spec
+    }
+
     /// Returns warnings about rules that are legal but probably mistakes, in the order of the rules.
     #[must_use]
     pub fn warnings(&self) -> &[MappingWarning] {
@@ -127,24 +179,88 @@ impl Mapping {
         &self.rules
     }
 
-    /// Returns true if there are no rules.
+    /// Returns true if all series stay as lines name them.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && self.shaping.spec == ShapingSpec::default()
     }
 
-    /// Applies the first rule that matches a metric's name and type. It tries globs before regular expressions. Returns
-    /// `None` if no rule matches.
+    /// Returns these rules with changes for all series.
     #[must_use]
-    pub fn apply(&self, name: &str, kind: Kind) -> Option<Mapped<'_>> {
-        let applies_to_kind = |rule: usize| self.rules[rule].applies_to(kind);
-        if let Some(found) = self.globs.find(name, applies_to_kind) {
-            return Some(self.rules[found.rule].expand_templates(|star| found.captures[star - 1]));
+    pub fn with_shaping(self, spec: ShapingSpec) -> Self {
+        Self { shaping: Shaping::new(spec), ..self }
+    }
+
+    /// Shapes the series of a line. Calls `seen` with each step and the series after it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the rules leave the series out.
+    pub fn shape<'a>(
+        &'a self,
+        kind: Kind,
+        draft: &mut Draft,
+        mut seen: impl FnMut(Step<'a>, &Draft),
+    ) -> Result<Shaped<'a>, Unshaped> {
+        let Shaping { spec, edits } = &self.shaping;
+        if !edits.is_empty() {
+            edits.apply(&mut draft.tags);
+            seen(Step::Tags, draft);
         }
-        self.expressions.iter().copied().filter(|&rule| applies_to_kind(rule)).find_map(|rule| {
-            let rule = &self.rules[rule];
-            let captures = rule.expression.as_ref()?.captures(name)?;
-            Some(rule.expand_templates(|group| captures[group]))
-        })
+        let mut scale = 1.0;
+        let mut apply = |rule: &'a Rule, mapped, draft: &mut Draft| {
+            rule.apply(mapped, draft);
+            scale *= rule.scale;
+            seen(Step::Rule(rule), draft);
+        };
+        for rule in self.continuing() {
+            if let Some(mapped) = rule.mapped(&draft.name, kind) {
+                apply(rule, mapped, draft);
+            }
+        }
+        let last = self.last_rule(&draft.name, kind);
+        let rule = last.as_ref().map(|(rule, _)| *rule);
+        if let Some((rule, mapped)) = last {
+            apply(rule, mapped, draft);
+            if rule.spec.action == Action::Drop {
+                return Err(Unshaped::Dropped);
+            }
+        }
+        if draft.name.is_empty() {
+            return Err(Unshaped::EmptyName);
+        }
+        if !spec.prefix.is_empty() || !spec.tags.is_empty() {
+            self.shaping.prefix(&mut draft.name);
+            self.shaping.add_tags(&mut draft.tags);
+            seen(Step::Additions, draft);
+        }
+        // The members of a set are not numbers, so no rule scales them.
+        Ok(Shaped { rule, scale: if kind == Kind::Set { 1.0 } else { scale } })
+    }
+
+    /// Changes the tags of an event or a service check. Rules do not apply to them.
+    pub fn shape_tags(&self, tags: &mut Vec<(String, Option<String>)>) {
+        self.shaping.edits.apply(tags);
+        self.shaping.add_tags(tags);
+    }
+
+    /// Returns the rules with `continue`. All that match apply, each to the outcome of the one before it.
+    fn continuing(&self) -> &[Rule] {
+        &self.rules[..self.continuing]
+    }
+
+    /// Finds the first rule without `continue` that matches a name and type, and expands it. It tries globs before
+    /// regular expressions.
+    fn last_rule(&self, name: &str, kind: Kind) -> Option<(&Rule, Mapped<'_>)> {
+        if let Some(found) = self.globs.find(name, |rule| self.rules[rule].applies_to(kind)) {
+            let rule = &self.rules[found.rule];
+            return Some((rule, rule.expand_templates(|star| found.captures[star - 1])));
+        }
+        let mut rules = self.expressions.iter().map(|&rule| &self.rules[rule]);
+        rules.find_map(|rule| Some((rule, rule.mapped(name, kind)?)))
     }
 }
+
+/// The error for a rule with `continue` after one without.
+const CONTINUE_LAST: &str = "continue: rules with it apply before all others, whatever their order; put this one before the first rule \
+                             without it";

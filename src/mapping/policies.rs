@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strum::VariantArray;
 
-use super::{Defaults, HistogramOptions, Mapped, Mapping, ObserverType, RuleSpec, SummaryOptions};
+use super::{Defaults, HistogramOptions, Mapping, ObserverType, Rule, RuleSpec, SummaryOptions};
 use crate::model::{
     Exposition, Kind, NativeHistogram, NativeSettings, Percentile, Policy, PolicyId, Share, Statistics,
 };
@@ -34,7 +34,11 @@ impl Mapping {
             rule.policy = (own != unmatched).then(|| {
                 let known = policies.iter().position(|known| *known == own);
                 let index = known.unwrap_or_else(|| {
-                    self.overflow_names.push(own.share.is_some().then(|| rule.overflow_name()));
+                    self.overflow_names.push(own.share.is_some().then(|| {
+                        let mut name = rule.overflow_name();
+                        self.shaping.prefix(&mut name);
+                        name.into()
+                    }));
                     policies.push(own);
                     policies.len() - 1
                 });
@@ -47,8 +51,8 @@ impl Mapping {
     }
 
     /// Returns the policy that the matching rule gives to a series. Without a rule, it is that of unmatched series.
-    pub(crate) fn policy_of(&self, mapped: Option<&Mapped<'_>>) -> PolicyId {
-        PolicyId::new(mapped.and_then(|mapped| mapped.rule.policy).unwrap_or(self.unmatched))
+    pub(crate) fn policy_of(&self, rule: Option<&Rule>) -> PolicyId {
+        PolicyId::new(rule.and_then(|rule| rule.policy).unwrap_or(self.unmatched))
     }
 
     /// Returns the name of the overflow series of a rule with `max_series`, by the policy of the rule. `None` means that

@@ -2,9 +2,11 @@
 
 use super::check;
 use super::expression::{CompileError, Expression};
+use super::tag_edits::{TagEdits, TagEditsSpec};
 use super::template::Template;
-use super::{Action, Defaults, MatchMetricType, MatchType, RuleSpec};
+use super::{Action, Defaults, Draft, MatchMetricType, MatchType, RuleSpec};
 use crate::model::Kind;
+use crate::text::name;
 
 /// One rule, checked and compiled.
 #[derive(Debug)]
@@ -19,7 +21,9 @@ pub struct Rule {
     pub(super) policy: Option<u32>,
     /// The pattern, if it is a regular expression and not a glob.
     pub(super) expression: Option<Expression>,
-    name: Template,
+    /// `None` keeps the name.
+    name: Option<Template>,
+    edits: TagEdits,
     /// Labels and the templates of their values, sorted by label.
     labels: Vec<(String, Template)>,
 }
@@ -33,13 +37,11 @@ impl PartialEq for Rule {
 
 /// The name and labels that a rule gives a metric.
 #[derive(Debug, Clone)]
-pub struct Mapped<'a> {
-    /// The rule that matched.
-    pub rule: &'a Rule,
-    /// The name that the rule's template produces. It need not be a legal name.
-    pub name: String,
+pub(super) struct Mapped<'a> {
+    /// The name that the rule's template produces. It need not be a legal name. `None` keeps the name.
+    name: Option<String>,
     /// Labels and their values, sorted by label.
-    pub labels: Vec<(&'a str, String)>,
+    labels: Vec<(&'a str, String)>,
 }
 
 impl Rule {
@@ -54,13 +56,24 @@ impl Rule {
     ) -> Result<Self, String> {
         spec.modernize(defaults, warnings)?;
         let RuleSpec { pattern, name, labels, .. } = &spec;
-        for label in labels.keys() {
-            check::label(label)?;
-        }
-        if name.is_empty() {
+        check::labels(labels)?;
+        let edits = TagEdits::new(TagEditsSpec {
+            keep: &spec.keep_tags,
+            drop: &spec.drop_tags,
+            rename: &spec.rename_tags,
+            values: &spec.map_values,
+        });
+        check::check_tag_edits(&spec.rename_tags, &spec.map_values)?;
+        if !name.is_empty() {
+            check::name(name)?;
+        } else if edits.is_empty() {
             return Err("the rule has no name; add one, even with action: drop".to_owned());
+        } else if spec.max_series.is_some() {
+            return Err("max_series needs a name, which the overflow series gets; add one".to_owned());
         }
-        check::name(name)?;
+        if spec.r#continue {
+            check::continuing(&spec)?;
+        }
         let expression = match spec.match_type.unwrap_or(defaults.match_type) {
             MatchType::Glob => {
                 check::glob(pattern)?;
@@ -89,7 +102,7 @@ impl Rule {
             };
             Template::new(text, capture, &mut unknown)
         };
-        let name = template(name);
+        let name = (!name.is_empty()).then(|| template(name));
         let labels = labels.iter().map(|(label, value)| (label.clone(), template(value))).collect();
         if spec.action != Action::Drop
             && spec.match_metric_type.is_none_or(|kind| kind == MatchMetricType::Observer)
@@ -100,7 +113,7 @@ impl Rule {
         if spec.action != Action::Drop {
             warnings.extend(unknown.iter().map(|name| unknown_reference(name, stars, expression.as_ref())));
         }
-        Ok(Self { index, name, labels, spec, scale, policy: None, expression })
+        Ok(Self { index, name, edits, labels, spec, scale, policy: None, expression })
     }
 
     /// Returns true if the rule applies to metrics of this kind.
@@ -117,25 +130,78 @@ impl Rule {
     /// Returns true if this rule comes first for every metric that `later` matches, because both have the same pattern.
     pub(super) fn shadows(&self, later: &Self) -> bool {
         let (own, other) = (self.spec.match_metric_type, later.spec.match_metric_type);
-        self.spec.pattern == later.spec.pattern
+        !self.spec.r#continue
+            && later.spec.match_prefix.starts_with(&self.spec.match_prefix)
+            && self.spec.pattern == later.spec.pattern
             && self.expression.is_some() == later.expression.is_some()
             && (own.is_none() || own == other)
     }
 
     /// Returns the name of the overflow series: the rule's name with `overflow` in place of each reference. So a rule has
     /// one overflow series for each type, however many names it gives.
-    pub(super) fn overflow_name(&self) -> Box<str> {
-        self.name.expand(|_| "overflow").into()
+    pub(super) fn overflow_name(&self) -> String {
+        self.name.as_ref().map(|name| name.expand(|_| "overflow")).unwrap_or_default()
     }
 
     /// Expands the templates of the name and the labels. `capture` returns the text of a capture by its number, from 1.
     pub(super) fn expand_templates<'a>(&self, capture: impl Fn(usize) -> &'a str) -> Mapped<'_> {
         Mapped {
-            rule: self,
-            name: self.name.expand(&capture),
+            name: self.name.as_ref().map(|name| name.expand(&capture)),
             labels: self.labels.iter().map(|(label, value)| (&**label, value.expand(&capture))).collect(),
         }
     }
+
+    /// Returns the rule expanded for a name, if it applies to the name and the type.
+    pub(super) fn mapped(&self, name: &str, kind: Kind) -> Option<Mapped<'_>> {
+        if !self.applies_to(kind) || !name.starts_with(&self.spec.match_prefix) {
+            return None;
+        }
+        if let Some(expression) = &self.expression {
+            let captures = expression.captures(name)?;
+            Some(self.expand_templates(|group| captures[group]))
+        } else {
+            let captures = glob_captures(&self.spec.pattern, name)?;
+            Some(self.expand_templates(|star| captures[star - 1]))
+        }
+    }
+
+    /// Changes a series: first its tags, then its labels, which replace the tags of their names, then its name. If the
+    /// rule honors labels, a tag replaces the label instead. Labels without a value are omitted.
+    pub(super) fn apply(&self, Mapped { name, labels }: Mapped<'_>, draft: &mut Draft) {
+        self.edits.apply(&mut draft.tags);
+        let mut is_sent = vec![false; labels.len()];
+        draft.tags.retain(|(key, _)| {
+            let key = name::label(key);
+            let label = labels.iter().position(|(label, _)| **label == key);
+            if let Some(label) = label {
+                is_sent[label] = true;
+            }
+            label.is_none() || self.spec.honor_labels
+        });
+        for ((label, value), is_sent) in labels.into_iter().zip(is_sent) {
+            let is_replaced = is_sent && self.spec.honor_labels;
+            if !is_replaced && !value.is_empty() {
+                draft.tags.push((label.to_owned(), Some(value)));
+            }
+        }
+        if let Some(name) = name {
+            draft.name = name;
+        }
+    }
+}
+
+/// Returns the texts that the `*` of a glob match in a name, or `None` if the glob does not match.
+fn glob_captures<'a>(glob: &str, name: &'a str) -> Option<Vec<&'a str>> {
+    let (mut segments, mut captures) = (name.split('.'), Vec::new());
+    for wanted in glob.split('.') {
+        let segment = segments.next()?;
+        if wanted == "*" {
+            captures.push(segment);
+        } else if wanted != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(captures)
 }
 
 /// The error for a regular expression for which no memory is left.

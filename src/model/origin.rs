@@ -49,6 +49,15 @@ impl fmt::Display for Sender {
     }
 }
 
+/// The container in which a sender runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its id: 64 hexadecimal digits.
+    pub id: String,
+    /// The UID of its pod. It is empty outside Kubernetes.
+    pub pod_uid: String,
+}
+
 /// The listener that received a line, and the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Origin {

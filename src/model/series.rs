@@ -194,6 +194,9 @@ pub(crate) const SERVICE_CHECK: &str = "service_check";
 /// The key of the tag for a container's id.
 pub(crate) const CONTAINER_ID: &[u8] = b"container_id";
 
+/// The tag that has the UID of a pod.
+pub(crate) const POD_UID: &[u8] = b"pod_uid";
+
 /// Metric names that begin with this prefix belong to tallyd itself.
 pub const RESERVED_PREFIX: &str = "tallyd.";
 

@@ -18,7 +18,7 @@ use super::name::{Name, TaggedName, tagged_name};
 use super::sections::{CommonSections, Origin, sections, set_value};
 use super::text::{is_utf8, split_at_byte};
 use super::{Dialect, Dialects, Note, Notes, Sample, SampleRate, SampleValue, Tags, number};
-use crate::model::Kind;
+use crate::model::{Container, Kind};
 
 /// An accepted metric line: a name, tags, and at least one sample.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +102,11 @@ impl<'a> Metric<'a> {
     #[must_use]
     pub fn origin(&self) -> Origin<'a> {
         self.origin
+    }
+
+    /// Sets the container that the socket tells, unless the client tells one or wants no tags of its origin.
+    pub(crate) fn detect(&mut self, container: &'a Container) {
+        self.origin.detect(container);
     }
 
     /// Returns the notes about the line.

@@ -6,7 +6,7 @@ use strum::{IntoStaticStr, VariantArray};
 use super::tag_list::has_tag_without_key;
 use super::text::{is_utf8, split_at_byte};
 use super::{Note, Notes};
-use crate::model::Named;
+use crate::model::{Container, Named};
 
 /// The container or process that sent a line. Clients can send it since DogStatsD 1.2.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,11 +14,23 @@ pub struct Origin<'a> {
     /// The section `c:`: the container's id, or the inode of its control group. It is empty if the client did not send
     /// it.
     pub container_id: &'a [u8],
+    /// The UID of the sender's pod. No client sends it: it is known only if the socket tells who the sender is.
+    pub pod_uid: &'a str,
     /// The section `e:`: data that an admission controller put into the client's environment. It is empty if the client
     /// did not send it.
     pub external_data: &'a [u8],
     /// The section `card:`: the detail with which the sender wants its origin tagged.
     pub cardinality: Option<Cardinality>,
+}
+
+impl<'a> Origin<'a> {
+    /// Sets the container that the socket tells, unless the client tells one or wants no tags of its origin.
+    pub(crate) fn detect(&mut self, container: &'a Container) {
+        if self.container_id.is_empty() && self.cardinality != Some(Cardinality::None) {
+            self.container_id = container.id.as_bytes();
+            self.pod_uid = &container.pod_uid;
+        }
+    }
 }
 
 /// The detail with which a sender wants its origin tagged. The names are the words of the protocol.

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::RefuseReason;
-use crate::mapping::{Action, Mapped, Mapping};
-use crate::model::{CONTAINER_ID, Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code, split_name};
+use super::tags::{draft, origin_tags};
+use crate::mapping::{Draft, Mapping, Shaped, Step, Unshaped};
+use crate::model::{Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code, split_name};
 use crate::protocol::{Metric, Name, Origin, ServiceCheck, Tag, Tags};
-use crate::text::name;
 
 /// Builds identities in reused buffers, so looking up a known series allocates nothing.
 #[derive(Debug, Default)]
@@ -27,82 +27,68 @@ impl IdentityBuilder {
         Self { container_id_tag, ..Self::default() }
     }
 
-    /// Builds the identity of the series for the metric's samples of this kind. The matching rule determines it, or the
-    /// line alone if no rule matches. Returns the factor by which the rule scales values.
-    pub(crate) fn identify(
+    /// Builds the identity of the series for the metric's samples of this kind, shaped by rules. Calls `seen` with each
+    /// step.
+    pub(crate) fn identify<'a>(
         &mut self,
-        mapped: Option<&Mapped<'_>>,
+        mapping: &'a Mapping,
         kind: Kind,
         metric: &Metric<'_>,
-    ) -> Result<f64, RefuseReason> {
-        let Some(mapped) = mapped else {
+        seen: impl FnMut(Step<'a>, &Draft),
+    ) -> Result<Shaped<'a>, RefuseReason> {
+        if mapping.is_empty() {
             self.build(kind, metric);
-            return Ok(1.0);
-        };
-        if mapped.rule.spec.action == Action::Drop {
-            return Err(RefuseReason::MappingDrop);
+            return Ok(Shaped { rule: None, scale: 1.0 });
         }
-        if mapped.name.is_empty() {
-            return Err(RefuseReason::MappingEmptyName);
-        }
-        if mapped.name.starts_with(RESERVED_PREFIX) {
+        let own = self.origin_tags(metric.origin());
+        let mut draft = draft(metric.name(), metric.tags(), own);
+        let shaped = mapping.shape(kind, &mut draft, seen)?;
+        if draft.name.starts_with(RESERVED_PREFIX) {
             return Err(RefuseReason::ReservedName);
         }
-        self.build_mapped(kind, metric, mapped);
-        // The members of a set are not numbers, so no rule scales them.
-        Ok(if kind == Kind::Set { 1.0 } else { mapped.rule.scale })
+        self.build_draft(kind, &draft);
+        Ok(shaped)
     }
 
     /// Builds the identity that the metric's samples of this kind would have without rules.
     pub(crate) fn build(&mut self, kind: Kind, metric: &Metric<'_>) {
-        let own = [self.container_tag(metric.origin()), None, None];
+        let [container, pod] = self.origin_tags(metric.origin());
+        let own = [container, pod, None, None];
         self.assemble(kind, metric.name(), metric.tags(), own);
     }
 
-    /// Builds the identity with the name and the labels of a rule. A label replaces the tags of its name. If the rule
-    /// honors labels, the tags replace the label instead. Labels without a value are omitted.
-    fn build_mapped(&mut self, kind: Kind, metric: &Metric<'_>, mapped: &Mapped<'_>) {
-        let Mapped { rule, name, labels } = mapped;
+    fn build_draft(&mut self, kind: Kind, Draft { name, tags }: &Draft) {
         self.clear();
-        let mut is_sent = vec![false; labels.len()];
-        let tags = metric.tags();
-        for (key, value) in tags.iter().chain(self.container_tag(metric.origin())) {
-            let own = name::label(&String::from_utf8_lossy(key));
-            let label = labels.iter().position(|(label, _)| **label == own);
-            if let Some(label) = label {
-                is_sent[label] = true;
-            }
-            if label.is_none() || rule.spec.honor_labels {
-                self.push_tag("", key, value);
-            }
-        }
-        for ((label, value), is_sent) in labels.iter().zip(is_sent) {
-            let is_replaced = is_sent && rule.spec.honor_labels;
-            if !is_replaced && !value.is_empty() {
-                self.push_tag("", label.as_bytes(), Some(value.as_bytes()));
-            }
+        for (key, value) in tags {
+            self.push_tag("", key.as_bytes(), value.as_deref().map(str::as_bytes));
         }
         self.join(kind, [name, ""]);
     }
 
     /// Builds the identity of the gauge that represents a service check. The check's name and host become tags.
-    pub(crate) fn build_check(&mut self, check: &ServiceCheck<'_>) {
+    pub(crate) fn build_check(&mut self, mapping: &Mapping, check: &ServiceCheck<'_>) {
         let name = Some((&b"check"[..], Some(check.name.as_bytes())));
         let host = check.hostname.map(|hostname| (&b"host"[..], Some(hostname)));
-        let own = [self.container_tag(check.origin), name, host];
-        self.assemble(Kind::Gauge, SERVICE_CHECK.into(), check.tags, own);
+        let [container, pod] = self.origin_tags(check.origin);
+        let own = [container, pod, name, host];
+        if mapping.is_empty() {
+            self.assemble(Kind::Gauge, SERVICE_CHECK.into(), check.tags, own);
+        } else {
+            let mut draft = draft(SERVICE_CHECK.into(), check.tags, own);
+            mapping.shape_tags(&mut draft.tags);
+            self.build_draft(Kind::Gauge, &draft);
+        }
     }
 
-    fn container_tag<'a>(&self, origin: Origin<'a>) -> Option<Tag<'a>> {
-        let is_tag = self.container_id_tag && !origin.container_id.is_empty();
-        is_tag.then_some((CONTAINER_ID, Some(origin.container_id)))
+    fn origin_tags<'a>(&self, origin: Origin<'a>) -> [Option<Tag<'a>>; 2] {
+        if self.container_id_tag { origin_tags(origin) } else { [None; 2] }
     }
 
     /// Assembles the identity from a name, the tags of a line, and tallyd's `own` tags.
     ///
     /// If a tag of the line has the key of an own tag, its key becomes `exported_…`, as Prometheus does with labels.
     /// Otherwise a client could pass one check off as another.
-    fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 3]) {
+    fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 4]) {
         self.clear();
         let own = || own.into_iter().flatten();
         for (key, value) in tags.iter() {
@@ -172,9 +158,13 @@ fn push_lossy(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Applies the rules to the metric's samples of this kind. Returns `None` if no rule matches.
-pub(crate) fn map<'a>(mapping: &'a Mapping, kind: Kind, metric: &Metric<'_>) -> Option<Mapped<'a>> {
-    if mapping.is_empty() { None } else { mapping.apply(&metric.name().to_string(), kind) }
+impl From<Unshaped> for RefuseReason {
+    fn from(reason: Unshaped) -> Self {
+        match reason {
+            Unshaped::Dropped => Self::MappingDrop,
+            Unshaped::EmptyName => Self::MappingEmptyName,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -192,7 +182,7 @@ mod tests {
     fn series_by(mut builder: IdentityBuilder, line: &[u8]) -> Series {
         match protocol::parse(line, Dialects::ALL).unwrap() {
             Line::Metric(metric) => builder.build(metric.samples().next().unwrap().kind, &metric),
-            Line::ServiceCheck(check) => builder.build_check(&check),
+            Line::ServiceCheck(check) => builder.build_check(&Mapping::default(), &check),
             Line::Event(event) => panic!("{event:?}"),
         }
         Series::from_identity(builder.identity())

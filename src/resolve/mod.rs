@@ -20,6 +20,7 @@ mod resolver;
 mod shares;
 mod split;
 mod tables;
+mod tags;
 
 pub use event::event;
 pub use limits::Limits;
@@ -27,10 +28,10 @@ pub use refusal::{Excess, OverflowLimit, RefuseReason};
 pub use resolver::ResolveOptions;
 
 pub(crate) use aggregate_kind::AggregateKind;
-pub(crate) use event::{lossy, sorted};
-pub(crate) use identity::{IdentityBuilder, map};
+pub(crate) use identity::IdentityBuilder;
 pub(crate) use limits::{SeriesMemory, Usage};
 pub(crate) use line_cache::{Destination, Entry, LineCache, RuleEffect, Target};
 pub(crate) use registry::{Registry, SeriesId};
 pub(crate) use resolver::{NewSlot, Resolved, Resolver};
 pub(crate) use split::{SplitLine, SplitLines};
+pub(crate) use tags::{lossy, sorted};

@@ -9,10 +9,10 @@ use super::aggregate_kind::AggregateKind;
 use super::limits::Limits;
 use super::line_cache::{Destination, LineCache, RuleEffect, Target};
 use super::registry::{Registry, SeriesId};
-use super::{IdentityBuilder, OverflowLimit, RefuseReason, SplitLine, map};
+use super::{IdentityBuilder, OverflowLimit, RefuseReason, SplitLine};
 use crate::mapping::Mapping;
-use crate::model::{Kind, Memory, PolicyId, RESERVED_PREFIX, split_name};
-use crate::protocol::{Metric, Name, Sample, ServiceCheck};
+use crate::model::{Event, Kind, Memory, PolicyId, RESERVED_PREFIX, split_name};
+use crate::protocol::{self, Metric, Name, Sample, ServiceCheck};
 
 /// The settings that determine the series of a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -225,9 +225,8 @@ impl Resolver {
         metric: &Metric<'_>,
         sample: &Sample<'_>,
     ) -> Result<(f64, PolicyId), RefuseReason> {
-        let mapped = map(&self.mapping, sample.kind, metric);
-        let scale = self.identities.identify(mapped.as_ref(), sample.kind, metric)?;
-        Ok((scale, self.mapping.policy_of(mapped.as_ref())))
+        let shaped = self.identities.identify(&self.mapping, sample.kind, metric, |_, _| ())?;
+        Ok((shaped.scale, self.mapping.policy_of(shaped.rule)))
     }
 
     /// Finds or creates the gauge that represents a service check. Also returns the limit because of which it is an
@@ -237,7 +236,7 @@ impl Resolver {
         registry: &Registry,
         check: &ServiceCheck<'_>,
     ) -> Result<(SeriesId, Option<OverflowLimit>), RefuseReason> {
-        self.identities.build_check(check);
+        self.identities.build_check(&self.mapping, check);
         let policy = self.mapping.policy_of(None);
         let found = self.find_series(registry, Target::Gauge, Kind::Gauge, policy)?;
         Ok((SeriesId(found.destination.slot), found.overflow))
@@ -246,6 +245,11 @@ impl Resolver {
     /// Returns the name of the overflow series that was found last.
     pub(crate) fn overflow_name(&self) -> &str {
         split_name(self.identities.overflow()).0
+    }
+
+    /// Returns the event of a line, with its tags shaped.
+    pub(crate) fn event(&self, event: &protocol::Event<'_>) -> Event {
+        super::event(event, self.options.container_id_tag, &self.mapping)
     }
 
     fn target(&self, kind: Kind, name: Name<'_>) -> Target {

@@ -51,6 +51,11 @@ impl<'a> SplitLine<'a> {
         self.line.get(self.colon + 1..self.pipe).unwrap_or_default()
     }
 
+    /// Returns the line as a longer one, which begins with it. Its value stays.
+    pub(crate) fn within(self, longer: &[u8]) -> SplitLine<'_> {
+        SplitLine { line: longer, ..self }
+    }
+
     #[inline(always)]
     pub(crate) fn after(self) -> &'a [u8] {
         &self.line[self.pipe..]

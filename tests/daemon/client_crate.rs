@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use metrics::{counter, gauge, histogram, with_local_recorder};
 use tallyd_client::{Config, Exporter, Metrics};
 use tallyd_harness::http::{free_address, try_get};
 use tallyd_harness::scraped::{scrape, start};
@@ -89,6 +90,41 @@ fn client_page_shows_the_same_metrics_as_tallyd_for_the_same_calls() {
     };
     assert_eq!(without_quantiles(in_process), without_quantiles(through_tallyd));
     assert_eq!(metrics.lost(), 6);
+}
+
+#[test]
+fn application_with_the_crate_metrics_has_the_right_totals() {
+    let (daemon, tallyd) = start(&["flush.interval=100ms", "telemetry.enabled=false"]);
+    let address = format!("udp://{}", daemon.address());
+    let metrics =
+        Metrics::start(&Config::new().statsd_address(address).prefix("shop").tag("env", "test")).unwrap();
+    with_local_recorder(&metrics.recorder(), || {
+        for orders in [1, 2] {
+            counter!("orders", "region" => "eu").increment(orders);
+            gauge!("balance").decrement(1.5);
+            // The client sends in between, so that tallyd adds up lines.
+            metrics.flush();
+        }
+        counter!("external").absolute(40);
+        counter!("external").absolute(42);
+        for milliseconds in [250, 500] {
+            histogram!("request_duration_seconds", "path" => "/a|b,c")
+                .record(Duration::from_millis(milliseconds));
+        }
+    });
+    metrics.flush();
+    let page = wait_for(|| {
+        let page = scrape(tallyd);
+        let count = page.value("shop_request_duration_seconds_count", &[("env", "test"), ("path", "/a_b_c")]);
+        (count == Some(2.0)).then_some(page)
+    });
+    page.assert_shows(&[
+        ("shop_orders_total", &[("env", "test"), ("region", "eu")], 3.0),
+        ("shop_external_total", &[("env", "test")], 42.0),
+        ("shop_balance", &[("env", "test")], -3.0),
+        ("shop_request_duration_seconds_sum", &[("env", "test"), ("path", "/a_b_c")], 0.75),
+    ]);
+    assert_eq!(metrics.lost(), 0);
 }
 
 /// Returns the text of each TYPE line.

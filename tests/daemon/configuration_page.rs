@@ -16,7 +16,7 @@ fn flatten(table: &toml::Table, prefix: &str, keys: &mut BTreeMap<String, toml::
     for (key, value) in table {
         let key = format!("{prefix}{key}");
         match value {
-            toml::Value::Table(table) => flatten(table, &format!("{key}."), keys),
+            toml::Value::Table(table) if !table.is_empty() => flatten(table, &format!("{key}."), keys),
             value => _ = keys.insert(key, value.clone()),
         }
     }
@@ -196,7 +196,11 @@ fn another_value(key: &str, default: &toml::Value, file: &Path) -> toml::Value {
             toml::from_str::<toml::Table>(&format!("value = {list}")).unwrap()["value"].clone()
         }
         toml::Value::String(value) => toml::Value::String(text(value)),
-        other => panic!("{key}: {other}"),
+        toml::Value::Table(_) if key.ends_with("values") => {
+            toml::from_str::<toml::Table>("a = { b = \"c\" }").unwrap().into()
+        }
+        toml::Value::Table(_) => toml::from_str::<toml::Table>("a = \"b\"").unwrap().into(),
+        date @ toml::Value::Datetime(_) => panic!("{key}: {date}"),
     }
 }
 

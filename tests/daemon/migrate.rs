@@ -89,7 +89,7 @@ fn keys_of_tallyd() -> BTreeSet<String> {
 #[test]
 fn keys_that_replace_those_of_another_server_exist_in_tallyd() {
     let keys = keys_of_tallyd();
-    for page in ["statsd", "telegraf"] {
+    for page in ["statsd", "statsd_exporter", "datadog", "telegraf"] {
         for [other, own, differs] in rows(page) {
             for key in code(&own) {
                 match key.split_once(" = ") {

@@ -9,10 +9,9 @@ use tallyd::aggregate::AggregationOptions;
 use tallyd::app::explain::Explainer;
 use tallyd::export::prometheus::Naming;
 use tallyd::flush::{IntervalResults, ReloadableSettings};
-use tallyd::mapping::{HistogramOptions, Mapping};
+use tallyd::mapping::{Draft, HistogramOptions, Mapping, ShapingSpec};
 use tallyd::model::{Exposition, Kind, Named, Percentile, Policy, Statistics, Value};
 
-use crate::lines;
 use crate::pipeline::{Pipeline, settings};
 
 /// A mapping file, and its effect on some metrics.
@@ -86,12 +85,48 @@ fn rules_change_each_metric_like_statsd_exporter() {
             let (exposed, expected) = (exposed(&explainer, &metric), expected(&metric));
             assert_eq!(exposed != expected, deviates, "{}: {exposed:?}, {metric:?}", case.id);
             if let Some(scale) = metric.options["scale"].as_f64() {
-                let mapped = explainer.mapping.apply(&metric.statsd, Kind::Counter).unwrap();
-                assert_eq!(mapped.rule.scale, scale, "{}", case.id);
+                let mut draft = Draft::named(&*metric.statsd);
+                let shaped = explainer.mapping.shape(Kind::Counter, &mut draft, |_, _| ()).unwrap();
+                assert_eq!(shaped.scale, scale, "{}", case.id);
             }
         }
     }
     assert!(checked > 80, "{checked}");
+}
+
+/// Mapper profiles of the Datadog agent, and the names and tags that its own tests expect.
+#[derive(Debug, Deserialize)]
+struct Profiles {
+    id: String,
+    yaml: String,
+    yaml_ok: bool,
+    cases: Vec<Profiled>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Profiled {
+    statsd: String,
+    expect: Option<Expected>,
+}
+
+#[test]
+fn profiles_change_each_metric_like_the_datadog_agent() {
+    let mut checked = 0;
+    for row in include_str!("../data/profiles.jsonl").lines() {
+        let Profiles { id, yaml, yaml_ok, cases } = serde_json::from_str(row).unwrap();
+        let mapping = Mapping::from_yaml(&yaml);
+        assert_eq!(mapping.is_ok(), yaml_ok, "{id}: {mapping:?}");
+        for Profiled { statsd, expect } in cases {
+            checked += 1;
+            let mut draft = Draft::named(&*statsd);
+            mapping.as_ref().unwrap().shape(Kind::Counter, &mut draft, |_, _| ()).unwrap();
+            let expected = expect.unwrap_or_else(|| Expected { name: statsd, labels: BTreeMap::new() });
+            let tags: BTreeMap<_, _> =
+                draft.tags.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect();
+            assert_eq!((draft.name, tags), (expected.name, expected.labels), "{id}");
+        }
+    }
+    assert_eq!(checked, 11);
 }
 
 /// `statsd_exporter` uses these quantiles and buckets if neither a rule nor the defaults set them.
@@ -159,8 +194,17 @@ fn exposed(explainer: &Explainer, metric: &Metric) -> Option<String> {
     row.map(|row| row.trim_start().to_owned())
 }
 
-fn line_of(metric: &Metric) -> String {
-    lines::line_of(&metric.statsd, &metric.kind, 1, &metric.tags_in)
+/// Returns a line of a metric, whose type is in the words of `statsd_exporter`.
+fn line_of(Metric { statsd, kind, tags_in, .. }: &Metric) -> String {
+    let wire_type = match kind.as_str() {
+        "counter" => "c",
+        "gauge" => "g",
+        "observer" => "ms",
+        other => panic!("{other}"),
+    };
+    let tags: Vec<_> = tags_in.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
+    format!("{statsd}:1|{wire_type}{tags}")
 }
 
 fn expected(metric: &Metric) -> Option<String> {
@@ -325,4 +369,62 @@ proptest! {
         let dropped = (lines.len() - others.len()) as u64;
         prop_assert_eq!(refused, if dropped == 0 { vec![] } else { vec![("mapping_drop", dropped)] });
     }
+}
+
+#[test]
+fn shaping_and_rules_apply_to_lines_of_every_form() {
+    let spec = ShapingSpec {
+        prefix: "shop.".to_owned(),
+        tags: [("env".to_owned(), "prod".to_owned())].into(),
+        drop_tags: vec!["pod*".to_owned()],
+        ..ShapingSpec::default()
+    };
+    let yaml = "mappings: [{ match: a, drop_tags: [b], match_metric_type: counter }]";
+    let mut settings = settings_of(yaml);
+    settings.mapping = std::mem::take(&mut settings.mapping).with_shaping(spec);
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    // The second line of each pair has no pattern that a shard could remember.
+    for line in [
+        "a:1|c|#pod:1,b:2,c:3",
+        "a:1|c|#pod:2,c:3|T1700000000",
+        "a:1|g|#b:2",
+        "a,pod_name=x:1|ms",
+        "b:1:2|c|#env:test",
+        "_sc|up|0|#pod:1",
+        "_e{1,1}:t|x|#pod:1,a",
+    ] {
+        pipeline.record(0, line);
+    }
+    let results = pipeline.end_interval();
+    let mut series: Vec<_> = rows(&results).into_iter().map(|(series, _)| series).collect();
+    series.sort();
+    assert_eq!(
+        series,
+        [
+            "service_check|g|#check:up,env:prod",
+            "shop.a|c|#c:3,env:prod",
+            "shop.a|g|#b:2,env:prod",
+            "shop.a|ms|#env:prod",
+            "shop.b|c|#env:test"
+        ]
+    );
+    let tags = [("a", ""), ("env", "prod")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(results.events[0].tags, tags);
+}
+
+#[test]
+fn the_overflow_series_of_a_rule_has_the_prefix() {
+    let yaml = "mappings: [{ match: a.*, name: a_$1, max_series: 1 }]";
+    let mut settings = settings_of(yaml);
+    let spec = ShapingSpec { prefix: "shop.".to_owned(), ..ShapingSpec::default() };
+    let mut mapping = Mapping::from_yaml(yaml).unwrap().with_shaping(spec);
+    _ = mapping.build_policies(&Policy::default(), &HistogramOptions::default());
+    settings.mapping = mapping;
+    let mut pipeline = Pipeline::new(1, AggregationOptions::default(), settings);
+    for line in ["a.x:1|c", "a.y:1|c"] {
+        pipeline.record(0, line);
+    }
+    let rows = rows(&pipeline.end_interval());
+    let names: Vec<_> = rows.iter().map(|(series, _)| &**series).collect();
+    assert_eq!(names, ["shop.a_overflow|c|#tallyd_overflow:true", "shop.a_x|c"]);
 }

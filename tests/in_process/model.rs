@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use tallyd::aggregate::IngestCounts;
+use tallyd::mapping::Mapping;
 use tallyd::model::{Event, Kind, RESERVED_PREFIX, Series};
 use tallyd::protocol::{self, Dialects, Line, Metric, Notes, SampleValue, Tags};
 use tallyd::resolve::{OverflowLimit, RefuseReason};
@@ -68,7 +69,7 @@ impl Model {
                 Ok(Line::Event(event)) => {
                     self.note(event.notes);
                     self.counts.events[event.priority][event.alert_type] += 1;
-                    self.events.push(tallyd::resolve::event(&event, false));
+                    self.events.push(tallyd::resolve::event(&event, false, &Mapping::default()));
                 }
                 Ok(Line::ServiceCheck(check)) => {
                     self.note(check.notes);

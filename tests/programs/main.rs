@@ -17,6 +17,7 @@ mod hdr_log;
 mod influxdb;
 mod live_page;
 mod migrate;
+mod origin;
 mod otlp;
 mod queries;
 mod relay;

@@ -155,6 +155,20 @@ impl Drop for Server {
 
 #[test]
 #[ignore = "needs tmux; run make test"]
+fn losses_are_red_unless_no_color_is_set() {
+    let server = Server::start();
+    for (variable, is_red) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
+        let terminal = Terminal::open(80, 24);
+        terminal.type_line(&format!("env {variable} {}", server.command()));
+        terminal.wait_for("5 losses");
+        // With the escape sequences of colors.
+        let screen = terminal.tmux(&["capture-pane", "-p", "-e"]);
+        assert_eq!(screen.contains("\x1b[38;5;1m"), is_red, "{screen:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs tmux; run make test"]
 fn a_real_tallyd_is_shown_before_and_after_its_first_interval() {
     for (settings, text) in
         [(&[][..], "the first interval has not ended"), (&["flush.interval=100ms"], "lines/s")]

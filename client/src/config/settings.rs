@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, Exporter};
 
-/// The longest path of a Unix socket that the kernel accepts, in bytes.
-const MAX_SOCKET_PATH: usize = 107;
+/// The longest path of a Unix socket that the kernel accepts, in bytes. macOS and the BSDs have 104 bytes for the path
+/// and the zero byte after it, and Linux has 108.
+const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +115,11 @@ impl StatsdAddress {
     fn parse(address: &str) -> Result<Self, String> {
         let unix = ["unix://", "unixgram://"].into_iter().find_map(|scheme| address.strip_prefix(scheme));
         if let Some(path) = unix.filter(|path| !path.is_empty()) {
+            if !cfg!(unix) {
+                return Err(format!(
+                    "{address:?} is a Unix datagram socket, which this system does not have; use udp://host:port"
+                ));
+            }
             if path.len() > MAX_SOCKET_PATH {
                 return Err(format!(
                     "{path:?} is longer than {MAX_SOCKET_PATH} bytes, the limit for a socket's path; use a shorter one"
@@ -171,15 +177,35 @@ mod tests {
             .prometheus_address(SocketAddr::from(([0, 0, 0, 0], 9000)));
         let over = Config {
             prometheus_port: Some(9001),
-            ..Config::new().tag("env", "prod").statsd_address("unix:///run/tallyd.sock").sample_rate(0.5)
+            ..Config::new().tag("env", "prod").statsd_address("[::1]:8126").sample_rate(0.5)
         };
         let settings = over.merged_over(below).settings().unwrap();
         assert_eq!(settings.prefix, "shop");
         let tags: Vec<_> = settings.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(tags, [("env", "prod"), ("team", "a")]);
-        assert_eq!(settings.statsd_address, StatsdAddress::Unix("/run/tallyd.sock".into()));
+        assert_eq!(settings.statsd_address, StatsdAddress::Udp("[::1]:8126".to_owned()));
         assert_eq!((settings.flush_interval, settings.sample_rate), (Duration::from_secs(2), 0.5));
         assert_eq!(settings.scrape_address, Some(SocketAddr::from(([0, 0, 0, 0], 9001))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn unix_socket_is_accepted_if_its_path_is_short() {
+        let settings = |address: &str| Config::new().statsd_address(address).settings();
+        for address in ["unix:///run/tallyd.sock", "unixgram:///run/tallyd.sock"] {
+            let expected = StatsdAddress::Unix("/run/tallyd.sock".into());
+            assert_eq!(settings(address).unwrap().statsd_address, expected);
+        }
+        let error = settings(&format!("unix:///{}", "x".repeat(107))).unwrap_err().to_string();
+        assert!(error.starts_with("statsd.address: \"/xxx"), "{error}");
+    }
+
+    #[cfg(not(unix))]
+    #[test]
+    fn unix_socket_is_refused_on_a_system_without_them() {
+        let error =
+            Config::new().statsd_address("unix:///run/tallyd.sock").settings().unwrap_err().to_string();
+        assert!(error.contains("use udp://host:port"), "{error}");
     }
 
     #[test]
@@ -203,7 +229,6 @@ mod tests {
             (address("a b:8125"), "statsd.address: \"a b:8125\" is not"),
             (address("unix://"), "statsd.address: \"unix://\" is not"),
             (address("tallyd:0"), "statsd.address: \"tallyd:0\" is not"),
-            (address(&format!("unix:///{}", "x".repeat(107))), "statsd.address: \"/xxx"),
             (
                 Config::new().prefix("tallyd"),
                 "prefix: \"tallyd\" is reserved for tallyd's own metrics; choose",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::poison::ignore_poison;
 use super::text::{push_metric_name, push_tags};
+use crate::poison::ignore_poison;
 use crate::sample::Sample;
 
 /// The lost samples, by the reason of their loss. The `statsd` exporter counts the samples that it cannot send itself.
@@ -21,11 +21,11 @@ struct Loss {
 }
 
 impl Losses {
-    /// Counts a lost sample. It does not log it, because the log may itself record metrics.
+    /// Counts the calls of a lost sample. It does not log it, because the log may itself record metrics.
     pub(super) fn add(&self, sample: &Sample<'_>, reason: &'static str) {
         let mut losses = ignore_poison(self.0.lock());
         let loss = losses.entry(reason).or_default();
-        loss.lost += 1;
+        loss.lost += sample.calls;
         loss.series.clear();
         push_metric_name(&mut loss.series, "", sample);
         loss.series.extend(["|", sample.value.wire_type()]);

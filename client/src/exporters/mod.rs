@@ -2,7 +2,6 @@
 
 mod console;
 mod losses;
-mod poison;
 #[cfg_attr(not(feature = "prometheus"), path = "prometheus/disabled.rs")]
 mod prometheus;
 mod statsd;
@@ -87,6 +86,12 @@ impl Exporters {
         {
             self.losses.add(sample, reason);
         }
+    }
+
+    /// Counts a sample that the exporters do not get.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn lose(&self, sample: &Sample<'_>, reason: &'static str) {
+        self.losses.add(sample, reason);
     }
 
     /// Sends all buffered samples, and logs lost samples.

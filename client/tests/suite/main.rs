@@ -8,6 +8,8 @@ mod exporters;
 mod harness;
 #[cfg(feature = "prometheus")]
 mod page;
+#[cfg(feature = "metrics")]
+mod recorder;
 mod timed;
 
 #[test]

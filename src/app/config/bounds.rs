@@ -6,10 +6,12 @@
     reason = "a check takes a reference to the type of its field"
 )]
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::values::{Addresses, Size, Written};
+use crate::mapping;
 use crate::model::{Percentile, Statistics};
 
 /// Refuses quantiles, and percentiles that appear twice or are not above the first limit and at most the second.
@@ -108,6 +110,26 @@ pub(super) fn own_tags(tags: &Vec<String>) -> Result<(), String> {
         None => Ok(()),
         Some(wrong) => Err(format!("{wrong:?} is not a tag; write \"key:value\" without commas and bars")),
     }
+}
+
+pub(super) fn page_path(path: &String) -> Result<(), String> {
+    let is_page =
+        path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    refuse_if(!is_page, "must begin with \"/\", and have neither spaces nor \"?\" nor \"#\"")?;
+    let is_taken = path == "/" || path.starts_with("/-/") || path.starts_with("/api/");
+    refuse_if(is_taken, "is the path of another page; write one such as \"/metrics\"")
+}
+
+pub(super) fn name_prefix(prefix: &String) -> Result<(), String> {
+    mapping::check_text("the text", prefix)
+}
+
+pub(super) fn new_keys(keys: &BTreeMap<String, String>) -> Result<(), String> {
+    mapping::check_tag_edits(keys, &BTreeMap::new())
+}
+
+pub(super) fn new_values(values: &BTreeMap<String, BTreeMap<String, String>>) -> Result<(), String> {
+    mapping::check_tag_edits(&BTreeMap::new(), values)
 }
 
 fn refuse_if(is_wrong: bool, problem: &str) -> Result<(), String> {

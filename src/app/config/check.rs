@@ -15,11 +15,12 @@ use crate::relay::TargetOptions;
 const MOST_LINE_BYTES: usize = 1 << 30;
 
 /// Refuses keys whose values contradict each other. Disabled sections are checked, too. Returns the rules in
-/// `mapping.mappings`, because compiling them is slow.
+/// `mapping.mappings` and the changes for all series, because compiling them is slow.
 pub(super) fn check_together(config: &Config) -> Result<Mapping, Problem> {
     check_listeners(&config.listeners)?;
     check_relays(config)?;
-    let own_rules = check_mapping(&config.mapping)?;
+    let shaping = config.shaping.spec().map_err(|problem| Problem::new("shaping.tags", problem))?;
+    let own_rules = check_mapping(&config.mapping)?.with_shaping(shaping);
     let interval = config.flush.interval;
     for (kind, expire_after) in config.aggregation.expire_after.by_name() {
         if expire_after.get() < interval.get().max(Duration::from_secs(1)) {

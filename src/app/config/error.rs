@@ -29,6 +29,8 @@ pub(super) enum SettingSource {
     Variable(String),
     /// `--set` with this argument.
     Argument(String),
+    /// A setting of another server, with its place.
+    Adopted(String),
 }
 
 impl ConfigError {
@@ -46,6 +48,7 @@ impl fmt::Display for SettingSource {
             Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Argument(argument) => write!(f, "--set {argument}"),
+            Self::Adopted(setting) => f.write_str(setting),
         }
     }
 }

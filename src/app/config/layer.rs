@@ -42,6 +42,14 @@ pub(super) fn sources(layers: &[Layer]) -> BTreeMap<String, SettingSource> {
     sources
 }
 
+/// Returns a table with only this dotted key.
+pub(super) fn nest(key: &str, value: Value) -> Table {
+    match key.split_once('.') {
+        Some((section, rest)) => Table::from_iter([(section.to_owned(), Value::Table(nest(rest, value)))]),
+        None => Table::from_iter([(key.to_owned(), value)]),
+    }
+}
+
 /// Appends the dotted keys of all values in a table.
 pub(super) fn push_keys(section: &str, table: &Table, keys: &mut Vec<String>) {
     for (key, value) in table {

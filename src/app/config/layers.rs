@@ -5,8 +5,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::adopt::Adopted;
 use super::error::{ConfigError, SettingSource};
-use super::layer::{Layer, line_of, push_keys};
+use super::layer::{Layer, line_of, nest, push_keys};
 use super::read::{Problem, Reader};
 use super::sections::{Config, DEFAULTS};
 use super::setting::Setting;
@@ -62,21 +63,22 @@ pub fn load(
     environment: &Environment,
     arguments: &[String],
 ) -> Result<Config, ConfigError> {
-    merge_layers(Occasion::Start, file, environment, arguments).map(|ready| ready.config)
+    merge_layers(Occasion::Start, None, file, environment, arguments).map(|ready| ready.config)
 }
 
-/// Loads the configuration like [`load`], and the rules of the mapping file.
+/// Loads the configuration like [`load`], with the settings of another server, if any, and with the rules of the mapping file.
 ///
 /// # Errors
 ///
 /// Returns the first error.
 pub(in crate::app) fn prepare(
     occasion: Occasion,
+    adopted: Option<&Adopted>,
     file: Option<&Path>,
     environment: &Environment,
     arguments: &[String],
 ) -> Result<Ready, ConfigError> {
-    let mut ready = merge_layers(occasion, file, environment, arguments)?;
+    let mut ready = merge_layers(occasion, adopted, file, environment, arguments)?;
     let path = &ready.config.mapping.mapping_file;
     if !path.as_os_str().is_empty() {
         let in_file =
@@ -87,7 +89,7 @@ pub(in crate::app) fn prepare(
             Mapping::from_yaml(&text).map_err(|MappingError { line, problem, .. }| in_file(line, problem))?;
         let warnings = mapping.warnings().iter();
         ready.warnings.extend(warnings.map(|warning| in_file(warning.line, warning.problem.clone())));
-        ready.mapping = mapping;
+        ready.mapping = mapping.with_shaping(ready.mapping.shaping().clone());
     }
     Ok(ready)
 }
@@ -95,6 +97,7 @@ pub(in crate::app) fn prepare(
 /// Merges and checks all sources of the configuration. The mapping consists of the rules in `mapping.mappings`.
 fn merge_layers(
     occasion: Occasion,
+    adopted: Option<&Adopted>,
     file: Option<&Path>,
     environment: &Environment,
     arguments: &[String],
@@ -108,6 +111,14 @@ fn merge_layers(
     for (name, value) in &environment.0 {
         layers.extend(from_variable(name, value, &defaults)?);
     }
+    let mut warnings = Vec::new();
+    if let Some(adopted) = adopted {
+        let (others, unknown) = adopted.read(occasion)?;
+        // What is on the command line overrides what is not.
+        let place = if adopted.is_on_command_line() { layers.len() } else { 0 };
+        layers.splice(place..place, others);
+        warnings = unknown;
+    }
     for argument in arguments {
         layers.push(from_argument(argument, &defaults)?);
     }
@@ -117,8 +128,8 @@ fn merge_layers(
     }
     let (config, mapping) = read(merged).map_err(|problem| blame(&layers, problem))?;
     let is_set = |key: &str| layers.iter().any(|layer| find(&layer.table, key).is_some());
-    let warnings = suspects::settings(&config, &mapping, is_set);
-    let warnings = warnings.into_iter().map(|problem| blame(&layers, problem)).collect();
+    let suspects = suspects::settings(&config, &mapping, is_set);
+    warnings.extend(suspects.into_iter().map(|problem| blame(&layers, problem)));
     Ok(Ready { config, mapping, warnings, layers })
 }
 
@@ -213,13 +224,6 @@ fn read_value(text: &str, default: Option<&Value>) -> Value {
         // An address can also be written as a list.
         Some(value) if value.is_str() || value.is_array() || !default.is_some_and(Value::is_str) => value,
         _ => Value::String(text.to_owned()),
-    }
-}
-
-fn nest(key: &str, value: Value) -> Table {
-    match key.split_once('.') {
-        Some((section, rest)) => Table::from_iter([(section.to_owned(), Value::Table(nest(rest, value)))]),
-        None => Table::from_iter([(key.to_owned(), value)]),
     }
 }
 

@@ -2,7 +2,7 @@
 //! each part of the program.
 //!
 //! ```text
-//! config.toml, file, environment, --set
+//! config.toml, adopt (settings of another server), file, environment, --set
 //!       |  layers     merges them, and finds the line of an error
 //!       v
 //!    sections         one line per key: its type, its bounds, whether a reload changes it
@@ -12,6 +12,7 @@
 //!    options          for listeners, aggregation, flush and exporters
 //! ```
 
+mod adopt;
 mod bounds;
 mod check;
 mod endpoints;
@@ -27,6 +28,7 @@ mod setting;
 mod suspects;
 mod values;
 
+pub(in crate::app) use adopt::{Adopted, StatsdExporterArgs};
 pub(in crate::app) use endpoints::PushEndpoint;
 pub use error::ConfigError;
 pub(in crate::app) use error::Warning;

@@ -108,13 +108,15 @@ impl Config {
         let is_on = |is_enabled, name| is_enabled || held.contains(&name);
         ListenOptions {
             coalesce_delay: coalesce_delay.get(),
+            detects_origin: self.protocol.origin_detection,
             udp: is_on(udp.enabled, "udp").then(|| self.udp()),
             tcp: is_on(tcp.enabled, "tcp").then(|| (tcp.bind.get(), tcp.streams())),
             unix_datagram: is_on(datagram.enabled, "unix_datagram").then(|| UnixDatagramOptions {
                 file: datagram_file,
                 max_datagram: datagram.max_datagram.get(),
             }),
-            unix_stream: is_on(stream.enabled, "unix_stream").then(|| (stream_file, stream.streams())),
+            unix_stream: is_on(stream.enabled, "unix_stream")
+                .then(|| (stream_file, stream.streams(self.protocol.origin_detection))),
         }
     }
 
@@ -158,7 +160,7 @@ impl Config {
             resolve: ResolveOptions {
                 absolute_gauges: gauges.signed == Signed::Absolute,
                 absolute_gauge_prefixes: gauges.absolute_prefixes.clone(),
-                container_id_tag: self.protocol.container_id_tag,
+                container_id_tag: self.protocol.container_id_tag || self.protocol.origin_detection,
             },
             digits: *digits as u8,
             exact_values: *exact_values,
@@ -325,19 +327,21 @@ impl TcpSection {
             max_line: max_line.get(),
             max_connections,
             permitted: permitted(permitted_networks),
+            detects_origin: false,
             idle_timeout: idle_timeout.get(),
         }
     }
 }
 
 impl UnixStreamSection {
-    fn streams(&self) -> StreamOptions {
+    fn streams(&self, detects_origin: bool) -> StreamOptions {
         let Self { framing, max_connections, max_line, idle_timeout, .. } = *self;
         StreamOptions {
             framing,
             max_line: max_line.get(),
             max_connections,
             permitted: PermittedNetworks::default(),
+            detects_origin,
             idle_timeout: idle_timeout.get(),
         }
     }
@@ -469,7 +473,7 @@ mod tests {
                     [mapping.defaults.histogram_options]\nbuckets = [1, 2]\nnative_histogram_max_buckets = 9\n";
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let toml = prepare(Occasion::Start, Some(file.path()), &Environment::default(), &[]).unwrap();
+        let toml = prepare(Occasion::Start, None, Some(file.path()), &Environment::default(), &[]).unwrap();
         let yaml = Mapping::from_yaml(
             "defaults:\n  observer_type: histogram\n  ttl: 90s\n  \
              summary_options: {quantiles: [{quantile: 0.99, error: 0.001}], max_age: 1m}\n  \

@@ -2,13 +2,15 @@
 //!
 //! `config.toml` has the default and the documentation of each key. Tests compare it with this file.
 
+use std::collections::BTreeMap;
+use std::env;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{
-    addresses, console_path, hdr_log_path, histogram_bounds, memory_max, native_bucket_factor,
-    optional_socket_path, own_tags, percentiles, socket_path, textfile_path,
+    addresses, console_path, hdr_log_path, histogram_bounds, memory_max, name_prefix, native_bucket_factor,
+    new_keys, new_values, optional_socket_path, own_tags, page_path, percentiles, socket_path, textfile_path,
 };
 use super::endpoints::{
     GraphiteEndpoint, InfluxEndpoint, OtlpEndpoint, RelayEntry, RemoteWriteEndpoint, endpoints, relays,
@@ -16,10 +18,11 @@ use super::endpoints::{
 use super::read::Problem;
 use super::setting::{ChangedKeys, Check, Limited, Setting, sections, values};
 use super::values::{Address, Addresses, FileMode, Host, HumanDuration, Lifetime, Network, Size};
+use crate::app::process::host;
 use crate::export::prometheus::{ApiAccess, Naming};
 use crate::export::{ConsoleFormat, OnExit};
 use crate::listen::Framing;
-use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec};
+use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec, ShapingSpec};
 use crate::model::Exposition;
 use crate::net::Owner;
 
@@ -34,6 +37,7 @@ sections! {
         #[reload] shutdown: ShutdownSection;
         listeners: ListenersSection;
         protocol: ProtocolSection;
+        #[reload] shaping: ShapingSection;
         #[reload] mapping: MappingSection;
         aggregation: AggregationSection;
         memory: MemorySection;
@@ -95,6 +99,7 @@ sections! {
     }
     pub(in crate::app) ProtocolSection {
         container_id_tag: bool;
+        origin_detection: bool;
         dialects: DialectsSection;
     }
     pub(in crate::app) DialectsSection {
@@ -102,6 +107,15 @@ sections! {
         librato: bool;
         signalfx: bool;
         graphite: bool;
+    }
+    pub(in crate::app) ShapingSection {
+        prefix: String, name_prefix;
+        prefix_except: Vec<String>;
+        tags: Vec<String>, own_tags;
+        keep_tags: Vec<String>;
+        drop_tags: Vec<String>;
+        rename_tags: BTreeMap<String, String>, new_keys;
+        map_values: BTreeMap<String, BTreeMap<String, String>>, new_values;
     }
     pub(in crate::app) MappingSection {
         mapping_file: PathBuf;
@@ -161,6 +175,7 @@ sections! {
         start_http_server: bool;
         address: Host;
         port: u16;
+        path: String, page_path;
         permitted_networks: Vec<Network>;
         max_connections: usize, 1..=65_536;
         timeout: HumanDuration, "100ms"..="10m";
@@ -219,7 +234,7 @@ sections! {
 }
 
 values! {
-    bool, u16, f64, usize, PathBuf, HumanDuration, Lifetime, Size, Address, Addresses, Host, FileMode,
+    bool, u16, f64, usize, String, PathBuf, HumanDuration, Lifetime, Size, Address, Addresses, Host, FileMode,
     Framing, Owner, Defaults, ApiAccess, Exposition, ConsoleFormat, Naming, OnExit,
     Signed, IdleSum, IdleGauge, LogLevel, LogFormat, LogOutput,
 }
@@ -247,6 +262,43 @@ choices! {
     LogFormat { Text, Json, }
     /// An output of the log.
     LogOutput { Console, File, }
+}
+
+impl ShapingSection {
+    /// Returns the changes for all series, with the values of environment variables.
+    ///
+    /// # Errors
+    ///
+    /// Returns the problem with a tag, in words.
+    pub(super) fn spec(&self) -> Result<ShapingSpec, String> {
+        let Self { prefix, prefix_except, tags, keep_tags, drop_tags, rename_tags, map_values } =
+            self.clone();
+        let tag = |tag: &String| {
+            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
+            Ok((key.to_owned(), with_variables(value)?))
+        };
+        let tags = tags.iter().map(tag).collect::<Result<_, String>>()?;
+        Ok(ShapingSpec { prefix, prefix_except, tags, keep_tags, drop_tags, rename_tags, map_values })
+    }
+}
+
+/// Replaces each `${NAME}` by the value of an environment variable. `HOSTNAME` is the name of the machine if there is no
+/// such variable.
+fn with_variables(text: &str) -> Result<String, String> {
+    let Some((before, rest)) = text.split_once("${") else { return Ok(text.to_owned()) };
+    let Some((name, after)) = rest.split_once('}') else {
+        return Err(format!("{text:?} has no \"}}\" after \"${{\""));
+    };
+    let value = match env::var(name) {
+        Ok(value) => value,
+        Err(_) if name == "HOSTNAME" => host(),
+        Err(_) => {
+            return Err(format!(
+                "there is no environment variable {name:?} with text; set it, or write the value itself"
+            ));
+        }
+    };
+    Ok(before.to_owned() + &value + &with_variables(after)?)
 }
 
 impl MappingSection {
@@ -283,8 +335,6 @@ impl ExpireSection {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::schema::comments;
     use super::*;
 

@@ -1,5 +1,6 @@
 //! Declares each key in one line of [`sections!`]: its field, its type, its bounds, and whether a reload changes it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -177,3 +178,5 @@ macro_rules! values {
 pub(super) use values;
 
 impl<T: PartialEq> Setting for Vec<T> {}
+
+impl<K: Ord, T: PartialEq> Setting for BTreeMap<K, T> {}

@@ -30,6 +30,7 @@ const SWITCHED: [(&str, &str, &[&str]); 7] = [
         &[
             "address",
             "port",
+            "path",
             "permitted_networks",
             "max_connections",
             "timeout",

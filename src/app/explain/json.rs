@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use crate::aggregate::AggregationOptions;
-use crate::mapping::{Mapping, Rule};
+use crate::mapping::{Mapping, Rule, Shaped, Step};
 use crate::model::{Kind, Named, Series};
 use crate::protocol::{Event, Line, Metric, Origin, RejectReason, SampleValue, ServiceCheck};
-use crate::resolve::{IdentityBuilder, lossy, map, sorted};
+use crate::resolve::{IdentityBuilder, lossy, sorted};
 use crate::text::visible::json_escaped;
 
 /// The meaning of a line.
@@ -59,6 +59,21 @@ pub(super) struct SampleMeaning {
     /// The mapping rule that matches, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<RuleMeaning>,
+    /// Each change of the series, in order, if the rule is not the only one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<StepMeaning>,
+}
+
+/// A change of a series, and the series after it.
+#[derive(Debug, Serialize)]
+struct StepMeaning {
+    step: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<usize>,
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    pattern: Option<String>,
+    name: String,
+    tags: Vec<(String, String)>,
 }
 
 /// The effect of a rule on a sample.
@@ -139,7 +154,7 @@ impl Meaning {
 fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mapping) -> Vec<SampleMeaning> {
     let is_absolute = options.resolve.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
-    let Origin { container_id, external_data, cardinality } = metric.origin();
+    let Origin { container_id, external_data, cardinality, .. } = metric.origin();
     let (name, tags) = (metric.name().to_string(), sorted(metric.tags()));
     let meaning = |sample: crate::protocol::Sample<'_>| {
         let (value, delta) = match sample.value {
@@ -147,6 +162,7 @@ fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mappi
             SampleValue::Signed(number) => (ValueMeaning::Number(number), !is_absolute),
             SampleValue::Member(member) => (ValueMeaning::Member(lossy(member)), false),
         };
+        let (rule, steps) = shaping_of(metric, sample.kind, options, mapping);
         SampleMeaning {
             name: name.clone(),
             kind: sample.kind.wire(),
@@ -158,30 +174,55 @@ fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mappi
             container_id: given(container_id),
             external_data: given(external_data),
             cardinality: cardinality.map(Named::name),
-            rule: rule_of(metric, sample.kind, options, mapping),
+            rule,
+            steps,
         }
     };
     metric.samples().map(meaning).collect()
 }
 
-fn rule_of(
+/// Returns what the rules make of a sample's series: the rule whose options apply, or else the last one, and each step
+/// if there are others than that rule.
+fn shaping_of(
     metric: &Metric<'_>,
     kind: Kind,
     options: &AggregationOptions,
     mapping: &Mapping,
-) -> Option<RuleMeaning> {
-    let mapped = map(mapping, kind, metric)?;
+) -> (Option<RuleMeaning>, Vec<StepMeaning>) {
     let mut identities = IdentityBuilder::new(options.resolve.container_id_tag);
-    let outcome = match identities.identify(Some(&mapped), kind, metric) {
-        Ok(scale) => {
+    let mut steps = Vec::new();
+    let mut last = None;
+    let shaped = identities.identify(mapping, kind, metric, |step, draft| {
+        let (step, number, pattern) = match step {
+            Step::Tags => ("tags", None, None),
+            Step::Additions => ("additions", None, None),
+            Step::Rule(rule) => {
+                last = Some(rule);
+                ("rule", Some(rule.index + 1), Some(rule.spec.pattern.clone()))
+            }
+        };
+        let tags = draft.tags.iter().cloned();
+        let mut tags: Vec<_> = tags.map(|(key, value)| (key, value.unwrap_or_default())).collect();
+        tags.sort();
+        steps.push(StepMeaning { step, number, pattern, name: draft.name.clone(), tags });
+    });
+    let outcome = match shaped {
+        Ok(Shaped { scale, .. }) => {
             let series = Series::from_identity(identities.identity());
             let tags = series.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             Outcome::Series { name: series.name().to_owned(), tags, scale }
         }
         Err(reason) => Outcome::Refused { refused: reason.name() },
     };
-    let Rule { index, spec, .. } = mapped.rule;
-    Some(RuleMeaning { number: index + 1, pattern: spec.pattern.clone(), outcome })
+    if let ([_], Some(_)) = (&*steps, last) {
+        steps.clear();
+    }
+    let rule = last.map(|Rule { index, spec, .. }| RuleMeaning {
+        number: index + 1,
+        pattern: spec.pattern.clone(),
+        outcome,
+    });
+    (rule, steps)
 }
 
 fn event_of(event: &Event<'_>) -> EventMeaning {

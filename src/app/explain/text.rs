@@ -8,12 +8,12 @@ use super::drawing::Drawing;
 use super::words;
 use crate::aggregate::AggregationOptions;
 use crate::export::prometheus::Naming;
-use crate::mapping::{Mapping, Rule};
+use crate::mapping::{Mapping, Shaped};
 use crate::model::{Kind, Named, RELAY_PROBE, RESERVED_PREFIX, Series};
 use crate::protocol::{
     self, Dialect, Event, Line, Metric, Notes, Origin, RejectReason, Sample, SampleValue, ServiceCheck,
 };
-use crate::resolve::{IdentityBuilder, RefuseReason, lossy, map};
+use crate::resolve::{IdentityBuilder, RefuseReason, lossy};
 use crate::text::number::push_number;
 use crate::text::visible::visible;
 
@@ -78,12 +78,20 @@ impl Describer<'_> {
         }
         let mut identities = IdentityBuilder::new(self.options.resolve.container_id_tag);
         for &kind in Kind::VARIANTS.iter().filter(|&&kind| samples.iter().any(|sample| sample.kind == kind)) {
-            let mapped = map(self.mapping, kind, metric);
-            if let Some(Rule { index, spec, .. }) = mapped.as_ref().map(|mapped| mapped.rule) {
-                push_field(text, "rule", &format!("{}, {}", index + 1, visible(&spec.pattern)));
+            let mut steps = Vec::new();
+            let shaped = identities.identify(self.mapping, kind, metric, |step, draft| {
+                steps.push((words::step(step), draft.to_string()));
+            });
+            let last = steps.len().saturating_sub(1);
+            for (index, ((field, words), series)) in steps.iter().enumerate() {
+                push_field(text, field, words);
+                // The last series has a row of its own, with its type.
+                if index < last {
+                    push_field(text, "", &visible(series));
+                }
             }
-            match identities.identify(mapped.as_ref(), kind, metric) {
-                Ok(scale) => {
+            match shaped {
+                Ok(Shaped { scale, .. }) => {
                     if scale != 1.0 {
                         push_field(text, "scale", &scale.to_string());
                     }
@@ -111,7 +119,7 @@ impl Describer<'_> {
         let (status, name) = (check.status as u8, check.status.name());
         push_field(text, "gauge", &format!("{status}, that is {name}"));
         let mut identities = IdentityBuilder::new(self.options.resolve.container_id_tag);
-        identities.build_check(check);
+        identities.build_check(self.mapping, check);
         self.push_series(text, &Series::from_identity(identities.identity()));
     }
 

@@ -1,7 +1,9 @@
-//! Describes the reasons and notes of the protocol in words.
+//! Describes the reasons and notes of the protocol, and the steps of shaping, in words.
 
+use crate::mapping::{Rule, Step};
 use crate::protocol::{Note, RejectReason};
 use crate::resolve::RefuseReason;
+use crate::text::visible::visible;
 
 /// Returns the requirement that a line violates if tallyd rejects it for this reason.
 pub(super) fn rejected(reason: RejectReason) -> &'static str {
@@ -62,5 +64,16 @@ pub(super) fn refused(reason: RefuseReason) -> &'static str {
         RefuseReason::ReservedName => "names that begin with tallyd. are reserved for tallyd's own series",
         RefuseReason::MappingDrop => "the rule drops the sample",
         RefuseReason::MappingEmptyName => "the rule leaves an empty name",
+    }
+}
+
+/// Returns a field and its value for a step in which a series changed.
+pub(super) fn step(step: Step<'_>) -> (&'static str, String) {
+    match step {
+        Step::Tags => ("shaping", "the tags of all series".to_owned()),
+        Step::Rule(Rule { index, spec, .. }) => {
+            ("rule", format!("{}, {}", index + 1, visible(&spec.pattern)))
+        }
+        Step::Additions => ("shaping", "the prefix and the tags that all series get".to_owned()),
     }
 }

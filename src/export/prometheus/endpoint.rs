@@ -96,6 +96,15 @@ pub(crate) fn check_web(path: &Path) -> Result<WebReport, WebError> {
     http::check_web(path, KEYS.web_config_file)
 }
 
+/// What the endpoint serves.
+pub(crate) struct Pages {
+    /// The path of the page that Prometheus scrapes.
+    pub(crate) path: Arc<str>,
+    pub(crate) api: ApiOptions,
+    /// With it, clients may request a reload of the configuration.
+    pub(crate) reload_requests: Option<mpsc::Sender<ReloadRequest>>,
+}
+
 /// The exporter that Prometheus scrapes.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -110,8 +119,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Starts to serve `totals`, to which every exported snapshot is added, on the socket that the service manager `held`
-    /// or on its own. With `reload_requests`, clients may request
-    /// a reload of the configuration.
+    /// or on its own.
     ///
     /// # Errors
     ///
@@ -120,7 +128,7 @@ impl Endpoint {
         (options, held): (&ServerOptions, Option<TcpListener>),
         totals: Totals,
         health: Arc<dyn Health>,
-        (api, reload_requests): (ApiOptions, Option<mpsc::Sender<ReloadRequest>>),
+        Pages { path, api, reload_requests }: Pages,
         (memory, telemetry, threads): (&Memory, &Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let cache = Arc::new(RenderCache::new(totals, memory.clone()));
@@ -134,6 +142,7 @@ impl Endpoint {
             scrapes,
             scrapes_refused: telemetry.counter("scrapes_refused", &[]),
             scrape_interval: Arc::clone(&scrape_interval),
+            path,
             reload_requests,
         };
         let server = Server::start(options, held, &KEYS, service, (telemetry, threads))?;
@@ -210,6 +219,8 @@ struct ScrapeService {
     /// Counts scrapes for which there was no memory.
     scrapes_refused: Counter,
     scrape_interval: Arc<ScrapeInterval>,
+    /// The path of the page that Prometheus scrapes.
+    path: Arc<str>,
     /// `None` if clients may not request a reload.
     reload_requests: Option<mpsc::Sender<ReloadRequest>>,
 }
@@ -219,7 +230,8 @@ impl Service for ScrapeService {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let writes = matches!(*request.method(), Method::POST | Method::PUT);
         match request.uri().path() {
-            "/" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => method_not_allowed("GET, HEAD"),
+            "/" | "/-/healthy" | "/-/ready" if !reads => method_not_allowed("GET, HEAD"),
+            path if *path == *self.path && !reads => method_not_allowed("GET, HEAD"),
             _ if writes && is_of_another_site(request.headers()) => {
                 text(StatusCode::FORBIDDEN, "a web page of another site sent this request\n")
             }
@@ -232,7 +244,7 @@ impl Service for ScrapeService {
             "/-/reload" if !writes => method_not_allowed("POST, PUT"),
             "/-/reload" => self.reload().await,
             "/" => live_page::respond(negotiation::encoding(request.headers())),
-            "/metrics" => self.scrape(request.headers()).await,
+            path if *path == *self.path => self.scrape(request.headers()).await,
             "/-/healthy" => self.report("healthy"),
             "/-/ready" if self.cache.is_ready() => self.report("ready"),
             "/-/ready" => {
@@ -241,7 +253,7 @@ impl Service for ScrapeService {
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "not found: there are /metrics, /-/healthy, /-/ready and /api/v1/\n",
+                format!("not found: there are {}, /-/healthy, /-/ready and /api/v1/\n", self.path),
             ),
         }
     }
@@ -358,8 +370,8 @@ mod tests {
         let totals = Totals::new(Naming::Prometheus);
         let endpoint = {
             let shared = (&Memory::default(), &telemetry, &threads);
-            let api = ApiOptions::off();
-            Endpoint::start((&options, None), totals, Arc::new(Unhealthy), (api, None), shared).unwrap()
+            let pages = Pages { path: "/metrics".into(), api: ApiOptions::off(), reload_requests: None };
+            Endpoint::start((&options, None), totals, Arc::new(Unhealthy), pages, shared).unwrap()
         };
         endpoint.cache.add(&Rows::default().into());
         for path in ["healthy", "ready"] {

@@ -28,7 +28,7 @@ mod totals;
 
 pub(crate) use api::{ApiAccess, ApiOptions, ConfigurationInForce};
 pub use encode::Format;
-pub(crate) use endpoint::{Endpoint, Health, ReloadRequest, check_web};
+pub(crate) use endpoint::{Endpoint, Health, Pages, ReloadRequest, check_web};
 pub use names::Naming;
 pub(crate) use remote_write::{ProbeResult, RemoteWrite, RemoteWriteTransport, probe};
 pub use remote_write::{RemoteWriteContent, Version, encode_remote_write};

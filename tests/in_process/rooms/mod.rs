@@ -39,7 +39,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("net", &["model"]),
     ("flush", &["aggregate", "resolve", "mapping", "protocol", "model", "text"]),
     ("aggregate", &["resolve", "mapping", "protocol", "model"]),
-    ("resolve", &["mapping", "protocol", "model", "text"]),
+    ("resolve", &["mapping", "protocol", "model"]),
     ("mapping", &["model", "text"]),
     ("protocol", &["model"]),
     ("model", &["text"]),

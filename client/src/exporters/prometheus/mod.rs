@@ -25,8 +25,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use self::registry::Registry;
 use self::server::Server;
-use super::poison::ignore_poison;
 use super::text::{name_prefix, push_metric_name, push_tags, with_buffer};
+use crate::poison::ignore_poison;
 use crate::sample::Sample;
 
 /// The quantiles that tallyd computes with its shipped configuration.

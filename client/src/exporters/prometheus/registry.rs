@@ -8,7 +8,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::names;
-use crate::exporters::poison::ignore_poison;
+use crate::poison::ignore_poison;
 use crate::sample::{Sample, Value};
 
 /// The number of entries in [`Registry::series`] at which the registry adds no more series. It is a limit of entries,

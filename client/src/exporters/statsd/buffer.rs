@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard};
 
-use super::socket::{NETWORK_DATAGRAM, ResolvedAddress, Socket};
-use crate::exporters::poison::ignore_poison;
+use super::datagram::NETWORK_DATAGRAM;
+use super::socket::{ResolvedAddress, Socket};
+use crate::poison::ignore_poison;
 
 /// Lines and the socket that sends them. The alignment gives each buffer its own cache lines, because threads write to
 /// different buffers at the same time.
@@ -19,10 +20,11 @@ struct State {
     /// The largest datagram in bytes. Only a single line can be longer.
     capacity: usize,
     lines: String,
-    /// The number of samples in `lines`.
-    samples: u64,
-    /// The number of samples in the last datagram. The receiving machine may still refuse it.
+    /// The number of calls in `lines`. It differs from the number of lines, because a line can have many calls.
+    calls: u64,
+    /// The number of calls in the last datagram. The receiving machine may still refuse it.
     last_sent: u64,
+    /// The number of lost calls.
     lost: u64,
     /// The reason for the last loss.
     error: Option<io::Error>,
@@ -35,7 +37,7 @@ impl Buffer {
                 socket: None,
                 capacity: NETWORK_DATAGRAM,
                 lines: String::new(),
-                samples: 0,
+                calls: 0,
                 last_sent: 0,
                 lost: 0,
                 error: None,
@@ -54,8 +56,8 @@ impl Buffer {
         Ok(())
     }
 
-    /// Adds a sample. Its lines must share a datagram.
-    pub(super) fn push(&self, lines: &str) {
+    /// Adds a sample, which stands for `calls` calls. Its lines must share a datagram.
+    pub(super) fn push(&self, lines: &str, calls: u64) {
         let mut state = self.lock();
         if !state.lines.is_empty() {
             if state.lines.len() + 1 + lines.len() > state.capacity {
@@ -65,7 +67,7 @@ impl Buffer {
             }
         }
         state.lines.push_str(lines);
-        state.samples += 1;
+        state.calls += calls;
     }
 
     pub(super) fn flush(&self) {
@@ -90,8 +92,8 @@ impl State {
     /// Sends all lines. Drops the lines that the kernel does not accept, because keeping them would leave no room for
     /// new samples.
     fn send(&mut self) {
-        if self.samples > 0 {
-            let samples = std::mem::take(&mut self.samples);
+        if !self.lines.is_empty() {
+            let calls = std::mem::take(&mut self.calls);
             let (sent, refused) = match &self.socket {
                 Some(socket) => socket.send(self.lines.as_bytes()),
                 None => (Err(io::ErrorKind::NotConnected.into()), None),
@@ -101,14 +103,14 @@ impl State {
                 self.lose_last_sent(error);
             }
             match sent {
-                Ok(()) => self.last_sent = samples,
-                Err(error) => self.lose(samples, error),
+                Ok(()) => self.last_sent = calls,
+                Err(error) => self.lose(calls, error),
             }
         }
         self.check_refusal();
     }
 
-    /// Counts the samples of the last datagram as lost if it was refused.
+    /// Counts the calls of the last datagram as lost if it was refused.
     fn check_refusal(&mut self) {
         if let Some(error) = self.socket.as_ref().and_then(Socket::refusal) {
             self.lose_last_sent(error);
@@ -116,13 +118,13 @@ impl State {
     }
 
     fn lose_last_sent(&mut self, error: io::Error) {
-        let samples = std::mem::take(&mut self.last_sent);
-        self.lose(samples, error);
+        let calls = std::mem::take(&mut self.last_sent);
+        self.lose(calls, error);
     }
 
-    /// Counts lost samples. It does not log them, because the log could wait for the caller or record metrics itself.
-    fn lose(&mut self, samples: u64, error: io::Error) {
-        self.lost += samples;
+    /// Counts lost calls. It does not log them, because the log could wait for the caller or record metrics itself.
+    fn lose(&mut self, calls: u64, error: io::Error) {
+        self.lost += calls;
         self.error = Some(error);
     }
 }

@@ -52,7 +52,7 @@ mod tests {
     fn line(prefix: &str, name: &str, value: Value<'_>, rate: f64, tags: &[Tag<'_>]) -> String {
         let tags = [Tags::NONE, Tags::NONE, Tags::Borrowed(tags), Tags::NONE];
         let mut line = String::new();
-        let sample = Sample { component: "Parser", name, value, tags, rate: Rate::Sent(rate) };
+        let sample = Sample { component: "Parser", name, value, tags, rate: Rate::Sent(rate), calls: 1 };
         push_lines(&mut line, prefix, &sample, rate);
         line
     }

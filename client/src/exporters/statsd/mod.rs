@@ -1,8 +1,11 @@
 //! The `statsd` exporter. It sends samples as lines of the `StatsD` protocol, many lines per datagram.
 
 mod buffer;
+mod datagram;
 mod line;
 mod socket;
+#[cfg_attr(not(unix), path = "unix/unsupported.rs")]
+mod unix;
 
 use std::cell::Cell;
 use std::io;
@@ -14,9 +17,9 @@ use self::buffer::Buffer;
 use self::line::push_lines;
 use self::socket::ResolvedAddress;
 use super::losses::LossLog;
-use super::poison::ignore_poison;
 use super::text::{name_prefix, with_buffer};
 use crate::config::settings::StatsdAddress;
+use crate::poison::ignore_poison;
 use crate::sample::{Sample, Value};
 
 /// The largest number of buffers. Further threads share them.
@@ -55,7 +58,7 @@ impl Statsd {
     pub(super) fn record(&self, sample: &Sample<'_>, rate: f64) {
         with_buffer(|lines| {
             push_lines(lines, &self.name_prefix, sample, rate);
-            self.buffer(sample.value).push(lines);
+            self.buffer(sample.value).push(lines, sample.calls);
         });
     }
 

@@ -2,16 +2,11 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use super::datagram::{LOCAL_DATAGRAM, NETWORK_DATAGRAM};
+use super::unix::UnixSocket;
 use crate::config::settings::StatsdAddress;
-
-/// The largest datagram for another machine, in bytes. It fits into an Ethernet frame, so it is not fragmented.
-pub(super) const NETWORK_DATAGRAM: usize = 1432;
-/// The largest datagram for the same machine, in bytes. Servers accept this length. Long datagrams are cheaper, because
-/// half of the cost of a call is the kernel's work per datagram.
-const LOCAL_DATAGRAM: usize = 8192;
 
 /// The destination of datagrams, after the lookup of its host name.
 #[derive(Debug)]
@@ -40,8 +35,7 @@ impl ResolvedAddress {
 pub(super) enum Socket {
     /// A connected socket. The kernel reports a missing listener only to connected sockets.
     Udp(UdpSocket, SocketAddr),
-    /// An unconnected socket, which also reaches a server that was restarted.
-    Unix(UnixDatagram, PathBuf),
+    Unix(UnixSocket),
 }
 
 impl Socket {
@@ -57,11 +51,7 @@ impl Socket {
                 }
                 Err(last_error)
             }
-            ResolvedAddress::Unix(path) => {
-                let socket = UnixDatagram::unbound()?;
-                socket.set_nonblocking(true)?;
-                Ok(Self::Unix(socket, path.clone()))
-            }
+            ResolvedAddress::Unix(path) => UnixSocket::open(path).map(Self::Unix),
         }
     }
 
@@ -69,7 +59,8 @@ impl Socket {
     pub(super) fn max_datagram(&self) -> usize {
         match self {
             Self::Udp(_, address) if !address.ip().is_loopback() => NETWORK_DATAGRAM,
-            Self::Udp(..) | Self::Unix(..) => LOCAL_DATAGRAM,
+            Self::Udp(..) => LOCAL_DATAGRAM,
+            Self::Unix(socket) => socket.max_datagram(),
         }
     }
 
@@ -78,12 +69,10 @@ impl Socket {
         match self {
             Self::Udp(socket, _) => match socket.send(datagram) {
                 // The kernel reports that the previous datagram was refused. It has not sent this datagram yet.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    (socket.send(datagram).map(|_| ()), Some(error))
-                }
+                Err(error) if is_refusal(&error) => (socket.send(datagram).map(|_| ()), Some(error)),
                 sent => (sent.map(|_| ()), None),
             },
-            Self::Unix(socket, path) => (socket.send_to(datagram, path).map(|_| ()), None),
+            Self::Unix(socket) => (socket.send(datagram), None),
         }
     }
 
@@ -92,10 +81,15 @@ impl Socket {
     pub(super) fn refusal(&self) -> Option<io::Error> {
         match self {
             Self::Udp(socket, _) => socket.take_error().ok().flatten(),
-            // `send_to` has already reported it.
+            // `send` has already reported it.
             Self::Unix(..) => None,
         }
     }
+}
+
+/// Returns true for the error that reports a missing listener. Windows reports it as a reset connection.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
 }
 
 fn connect(address: SocketAddr) -> io::Result<UdpSocket> {

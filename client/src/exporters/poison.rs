@@ -1,9 +1,0 @@
-//! Locks whose values stay usable after a panic.
-
-use std::sync::{LockResult, PoisonError};
-
-/// Returns the guard of a lock even if a thread panicked while it held the lock. The values behind the locks of the
-/// exporters are always complete, except for a line in a buffer, which the server rejects and counts.
-pub(super) fn ignore_poison<Guard>(guard: LockResult<Guard>) -> Guard {
-    guard.unwrap_or_else(PoisonError::into_inner)
-}

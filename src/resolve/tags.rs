@@ -1,0 +1,37 @@
+//! Reads the tags of lines as text.
+
+use crate::mapping::Draft;
+use crate::model::{CONTAINER_ID, POD_UID};
+use crate::protocol::{Name, Origin, Tag, Tags};
+
+/// Returns the tags that name the container and the pod of a sender, as far as they are known.
+pub(super) fn origin_tags(origin: Origin<'_>) -> [Option<Tag<'_>>; 2] {
+    let Origin { container_id, pod_uid, .. } = origin;
+    [(CONTAINER_ID, container_id), (POD_UID, pod_uid.as_bytes())]
+        .map(|(key, value)| (!value.is_empty()).then_some((key, Some(value))))
+}
+
+/// Returns the series that a line names, with tallyd's `own` tags. As in the identity of a line without rules, a tag of the line
+/// with the key of an own tag becomes `exported_…`.
+pub(super) fn draft<const N: usize>(name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; N]) -> Draft {
+    let own = || own.into_iter().flatten();
+    let text = |(key, value): Tag<'_>, prefix: &str| (prefix.to_owned() + &lossy(key), value.map(lossy));
+    let sent = tags.iter().map(|tag| {
+        let is_taken = own().any(|(key, _)| key == tag.0);
+        text(tag, if is_taken { "exported_" } else { "" })
+    });
+    Draft { name: name.to_string(), tags: sent.chain(own().map(|tag| text(tag, ""))).collect() }
+}
+
+/// Returns the tags in sorted order, with U+FFFD for bytes that are not UTF-8. A tag without a value has an empty value.
+pub(crate) fn sorted(tags: Tags<'_>) -> Vec<(String, String)> {
+    let mut tags: Vec<_> =
+        tags.iter().map(|(key, value)| (lossy(key), lossy(value.unwrap_or_default()))).collect();
+    tags.sort();
+    tags
+}
+
+/// Converts bytes to text, with U+FFFD for bytes that are not UTF-8.
+pub(crate) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
