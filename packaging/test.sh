@@ -116,7 +116,7 @@ say 'upgrading'
 echo '# a change of the operator' >>"$root/etc/tallyd/tallyd.toml"
 dpkg-deb --raw-extract "$package" "$work/next"
 sed -i "s/^Version: .*/Version: $version+next/" "$work/next/DEBIAN/control"
-dpkg-deb --root-owner-group --build "$work/next" "$work/next.deb" >/dev/null
+dpkg-deb -Znone --root-owner-group --build "$work/next" "$work/next.deb" >/dev/null
 install_package "$work/next.deb"
 [ "$(inside dpkg-query --show --showformat '${Version}' tallyd)" = "$version+next" ] || fail 'not upgraded'
 grep -q 'a change of the operator' "$root/etc/tallyd/tallyd.toml" || fail 'the upgrade lost a change in /etc/tallyd/tallyd.toml'
