@@ -15,7 +15,7 @@ use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::secured::{SECRET, Secured, Site, TLS, authorization, start, start_at};
 use tallyd_harness::tls::{Authority, Client, Identity};
-use tallyd_harness::{Document, Page, scraped, wait_for, wait_until};
+use tallyd_harness::{Document, Page, longest_interval, scraped, wait_for, wait_until};
 use tempfile::TempDir;
 
 /// The hash of the password `secret` with a cost of 8, which takes about 15 ms.
@@ -244,6 +244,8 @@ fn telemetry_page_lists_every_series_with_its_tags_and_no_other() {
     let Secured { daemon, site: _site, .. } = start(
         TLS,
         &[
+            // The names are those of the interval in which the samples arrive, and that must be the last one.
+            &format!("flush.interval={}s", longest_interval()),
             "admin.enabled=true",
             "admin.bind=127.0.0.1:0",
             "listeners.tcp.enabled=true",

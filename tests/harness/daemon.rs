@@ -240,7 +240,7 @@ impl Finished {
 /// Returns the length, in seconds, of the interval that ends last. Intervals end at multiples of their length, so a
 /// fixed length would not do: an interval of one hour ends with each full hour. Among the candidates, one always has
 /// more than half an hour left.
-fn longest_interval() -> u64 {
+pub fn longest_interval() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let left = |interval: &u64| interval - now % interval;
     (1800..=3600).max_by_key(left).expect("there are intervals")

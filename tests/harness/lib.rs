@@ -21,7 +21,7 @@ pub mod strict;
 pub mod tls;
 mod wait;
 
-pub use daemon::{Daemon, Finished, HTTP};
+pub use daemon::{Daemon, Finished, HTTP, longest_interval};
 pub use document::{Document, cells};
 pub use page::{Name, Page};
 pub use wait::{TIMEOUT, wait_for, wait_for_ok, wait_until};
