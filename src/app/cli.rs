@@ -16,7 +16,7 @@ use crate::net::ListenerUrl;
 
 /// A StatsD and DogStatsD server that accounts for every sample.
 #[derive(Debug, Parser)]
-#[command(name = "tallyd", version, about, after_help = EXAMPLES)]
+#[command(name = "tallyd", version, after_help = EXAMPLES)]
 pub(super) struct Cli {
     /// The command. The default is `run`.
     #[command(subcommand)]
@@ -205,7 +205,7 @@ impl SendArgs {
 }
 
 const STATSD_EXPORTER: &str = "\
-The page, its names and its ports are those of statsd_exporter. The flags and their defaults override --config and
+The page, its names and its ports are those of statsd_exporter. The flags and their defaults override --config and \
 variables, and --set overrides all. tallyd does not read /etc/tallyd/tallyd.toml with this command.";
 
 /// The configuration file that tallyd reads if the command line names none.

@@ -55,6 +55,10 @@ pub fn run(version: &'static str) -> ExitCode {
         )
         .exit();
     }
+    if sources.datadog.is_some() && matches!(command, Command::StatsdExporter(_)) {
+        let text = "--datadog and the flags of statsd_exporter do not go together; use one of the two\n";
+        clap::Error::raw(ErrorKind::ArgumentConflict, text).exit();
+    }
     match command {
         Command::Run => Sources::new(&sources, environment).run(),
         Command::StatsdExporter(arguments) => {

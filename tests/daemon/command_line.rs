@@ -43,6 +43,10 @@ fn environment_variables_configure_sections_and_the_log() {
 #[test]
 fn help_has_examples_and_version_names_the_package_the_commit_and_the_features() {
     let help = tallyd(&["--help"]);
+    assert!(
+        stdout(&help).starts_with("A StatsD and DogStatsD server that accounts for every sample\n"),
+        "{help:?}"
+    );
     assert!(stdout(&help).contains("Examples:") && stdout(&help).contains("nc -u"));
     let short = concat!("tallyd ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(stdout(&tallyd(&["-V"])), short);

@@ -276,6 +276,13 @@ fn flags_and_their_defaults_override_variables_and_set_overrides_all() {
 }
 
 #[test]
+fn two_other_servers_at_once_are_refused() {
+    let output = tallyd_command().args(["statsd-exporter", "--datadog", "/dev/null"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).contains("do not go together"), "{output:?}");
+}
+
+#[test]
 fn wrong_flags_are_refused_with_their_name() {
     for (flag, words) in [
         ("--statsd.listen-udp=9125", "--statsd.listen-udp: \"9125\" is no address"),

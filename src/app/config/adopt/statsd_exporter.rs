@@ -11,6 +11,7 @@ use crate::app::config::error::ConfigError;
 
 /// The flags of `statsd_exporter`. A flag that is not given has the default of `statsd_exporter`.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Flags of statsd_exporter")]
 #[expect(clippy::struct_excessive_bools, reason = "each switch is a flag")]
 pub(in crate::app) struct StatsdExporterArgs {
     /// Serve the page at this address. [default: :9102]
@@ -80,29 +81,22 @@ pub(in crate::app) struct StatsdExporterArgs {
 
 /// Flags that concern what only `statsd_exporter` has. tallyd takes them and says so.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Flags of statsd_exporter without effect")]
 struct WithoutEffect {
-    /// No effect.
     #[arg(long = "statsd.cache-size", value_name = "COUNT")]
     cache_size: Option<i64>,
-    /// No effect.
     #[arg(long = "statsd.cache-type", value_name = "TYPE")]
     cache_type: Option<String>,
-    /// No effect.
     #[arg(long = "statsd.event-queue-size", value_name = "COUNT")]
     event_queue_size: Option<i64>,
-    /// No effect.
     #[arg(long = "statsd.event-flush-threshold", value_name = "COUNT")]
     event_flush_threshold: Option<i64>,
-    /// No effect.
     #[arg(long = "statsd.event-flush-interval", value_name = "DURATION")]
     event_flush_interval: Option<String>,
-    /// No effect.
     #[arg(long = "statsd.udp-packet-queue-size", value_name = "COUNT")]
     udp_packet_queue_size: Option<i64>,
-    /// No effect.
     #[arg(long = "statsd.relay.packet-length", value_name = "BYTES")]
     relay_packet_length: Option<i64>,
-    /// No effect.
     #[arg(long = "debug.dump-fsm", value_name = "FILE")]
     dump_fsm: Option<PathBuf>,
 }
