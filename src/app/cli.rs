@@ -63,7 +63,7 @@ pub(super) enum Command {
     /// Explain what happens to lines. Exits with 2 if tallyd would reject one.
     Explain(ExplainArgs),
     /// Run with the flags of statsd_exporter, in its place.
-    #[command(after_help = STATSD_EXPORTER)]
+    #[command(version, after_help = STATSD_EXPORTER)]
     StatsdExporter(Box<StatsdExporterArgs>),
     /// Send a sample, or lines from standard input. Exits with 2 if tallyd would reject or misread a line, and with 1
     /// if sending fails.

@@ -64,9 +64,17 @@ pub(crate) fn check_tag_edits(
     rename: &BTreeMap<String, String>,
     values: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Result<(), String> {
-    rename.values().try_for_each(|key| {
-        if key.is_empty() { Err(NO_KEY.to_owned()) } else { check_text("the new key", key) }
-    })?;
+    for key in rename.keys().chain(values.keys()) {
+        if key.is_empty() || key.contains('*') {
+            return Err(format!("{key:?} is not the key of a tag; write the key itself, without \"*\""));
+        }
+    }
+    for key in rename.values() {
+        if key.is_empty() {
+            return Err(NO_KEY.to_owned());
+        }
+        check_text("the new key", key)?;
+    }
     values.values().flat_map(BTreeMap::values).try_for_each(|value| check_text("the new value", value))
 }
 

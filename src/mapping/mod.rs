@@ -24,6 +24,8 @@ mod shaping;
 mod tag_edits;
 mod template;
 
+use std::collections::HashMap;
+
 pub use draft::Draft;
 pub use file::{
     Action, Defaults, HistogramOptions, MappingError, MappingWarning, MatchMetricType, MatchType,
@@ -135,6 +137,7 @@ impl Mapping {
         defaults.check_options().map_err(in_defaults)?;
         let mut mapping = Self { globs: GlobTree::new(defaults.glob_disable_ordering), ..Self::default() };
         let mut memory = EXPRESSION_MEMORY;
+        let mut by_pattern = HashMap::<&str, Vec<usize>>::new();
         for (index, (line, spec)) in rules.into_iter().enumerate() {
             let in_rule = |problem: String| MappingError::in_rule(index, line, &spec.pattern, &problem);
             let mut remarks = Vec::new();
@@ -151,10 +154,13 @@ impl Mapping {
             } else {
                 mapping.globs.add(&spec.pattern, index);
             }
-            remarks.extend(mapping.rules.iter().find(|earlier| earlier.shadows(&rule)).map(|earlier| {
+            let same_pattern = by_pattern.entry(&*spec.pattern).or_default();
+            let mut earlier = same_pattern.iter().map(|&index: &usize| &mapping.rules[index]);
+            remarks.extend(earlier.find(|earlier| earlier.shadows(&rule)).map(|earlier| {
                 let number = earlier.index + 1;
                 format!("no metric reaches this rule, because rule {number} has the same match")
             }));
+            same_pattern.push(index);
             warnings.extend(remarks.into_iter().map(in_rule));
             mapping.rules.push(rule);
         }

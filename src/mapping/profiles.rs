@@ -12,27 +12,27 @@ use crate::text::yaml::{self, YamlError};
 /// The mapper profiles in the configuration file of a Datadog agent.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ProfilesFile {
-    #[serde(default, deserialize_with = "or_default", rename = "dogstatsd_mapper_profiles")]
-    profiles: Vec<Spanned<Profile>>,
+    #[serde(default, rename = "dogstatsd_mapper_profiles")]
+    profiles: Option<Vec<Spanned<Profile>>>,
 }
 
 impl ProfilesFile {
-    /// The key whose presence says that a file is of a Datadog agent.
-    const KEY: &str = "dogstatsd_mapper_profiles:";
-
     /// Parses the file of a Datadog agent. Returns `None` if it is another file.
     pub(super) fn from_yaml(text: &str) -> Option<Result<Self, MappingError>> {
-        text.lines().any(|line| line.starts_with(Self::KEY)).then(|| {
-            yaml::parse(text)
-                .map(Option::unwrap_or_default)
-                .map_err(|YamlError { line, problem }| MappingError { line, rule: None, problem })
-        })
+        // Other files need not be parsed twice.
+        if !text.contains("dogstatsd_mapper_profiles") {
+            return None;
+        }
+        match yaml::parse::<Self>(text) {
+            Ok(file) => file.filter(|file| file.profiles.is_some()).map(Ok),
+            Err(YamlError { line, problem }) => Some(Err(MappingError { line, rule: None, problem })),
+        }
     }
 }
 
 /// A profile: rules for names that begin with a text.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Profile {
     #[serde(deserialize_with = "or_default")]
     name: String,
@@ -44,7 +44,7 @@ struct Profile {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct ProfileRule {
     #[serde(rename = "match", deserialize_with = "or_default")]
     pattern: String,
@@ -76,7 +76,7 @@ pub(super) struct FromProfile {
 /// Returns the rules of profiles. The first one that matches applies, in the order of the file.
 pub(super) fn rules(file: &ProfilesFile) -> Vec<FromProfile> {
     let mut rules = Vec::new();
-    for Spanned { value: profile, referenced, .. } in &file.profiles {
+    for Spanned { value: profile, referenced, .. } in file.profiles.iter().flatten() {
         let missing = [("name", &profile.name), ("prefix", &profile.prefix)]
             .into_iter()
             .find(|(_, text)| text.is_empty());

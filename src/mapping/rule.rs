@@ -5,7 +5,7 @@ use super::expression::{CompileError, Expression};
 use super::tag_edits::{TagEdits, TagEditsSpec};
 use super::template::Template;
 use super::{Action, Defaults, Draft, MatchMetricType, MatchType, RuleSpec};
-use crate::model::Kind;
+use crate::model::{Kind, RESERVED_PREFIX};
 use crate::text::name;
 
 /// One rule, checked and compiled.
@@ -70,6 +70,11 @@ impl Rule {
             return Err("the rule has no name; add one, even with action: drop".to_owned());
         } else if spec.max_series.is_some() {
             return Err("max_series needs a name, which the overflow series gets; add one".to_owned());
+        }
+        if name.starts_with(RESERVED_PREFIX) && spec.action != Action::Drop {
+            warnings.push(
+                "names that begin with \"tallyd.\" are tallyd's own, so its samples are refused".to_owned(),
+            );
         }
         if spec.r#continue {
             check::continuing(&spec)?;

@@ -1,6 +1,6 @@
 //! Turns parsed events into the events that snapshots hold.
 
-use super::tags::{draft, lossy, origin_tags};
+use super::tags::{draft, lossy, origin_tags, protect};
 use crate::mapping::Mapping;
 use crate::model::Event;
 use crate::protocol;
@@ -12,6 +12,7 @@ pub fn event(event: &protocol::Event<'_>, container_id_tag: bool, mapping: &Mapp
     let own = if container_id_tag { origin_tags(event.origin) } else { [None; 2] };
     let mut tags = draft("".into(), event.tags, own).tags;
     mapping.shape_tags(&mut tags);
+    protect(&mut tags, own);
     let mut tags: Vec<_> = tags.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect();
     tags.sort();
     Event {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::RefuseReason;
-use super::tags::{draft, origin_tags};
+use super::tags::{add_own, draft, origin_tags, protect};
 use crate::mapping::{Draft, Mapping, Shaped, Step, Unshaped};
 use crate::model::{Kind, NO_VALUE, RESERVED_PREFIX, SERVICE_CHECK, code, split_name};
 use crate::protocol::{Metric, Name, Origin, ServiceCheck, Tag, Tags};
@@ -43,6 +43,7 @@ impl IdentityBuilder {
         let own = self.origin_tags(metric.origin());
         let mut draft = draft(metric.name(), metric.tags(), own);
         let shaped = mapping.shape(kind, &mut draft, seen)?;
+        protect(&mut draft.tags, own);
         if draft.name.starts_with(RESERVED_PREFIX) {
             return Err(RefuseReason::ReservedName);
         }
@@ -69,13 +70,16 @@ impl IdentityBuilder {
     pub(crate) fn build_check(&mut self, mapping: &Mapping, check: &ServiceCheck<'_>) {
         let name = Some((&b"check"[..], Some(check.name.as_bytes())));
         let host = check.hostname.map(|hostname| (&b"host"[..], Some(hostname)));
-        let [container, pod] = self.origin_tags(check.origin);
-        let own = [container, pod, name, host];
+        let origin = self.origin_tags(check.origin);
         if mapping.is_empty() {
-            self.assemble(Kind::Gauge, SERVICE_CHECK.into(), check.tags, own);
+            let [container, pod] = origin;
+            self.assemble(Kind::Gauge, SERVICE_CHECK.into(), check.tags, [container, pod, name, host]);
         } else {
-            let mut draft = draft(SERVICE_CHECK.into(), check.tags, own);
+            let mut draft = draft(SERVICE_CHECK.into(), check.tags, origin);
             mapping.shape_tags(&mut draft.tags);
+            protect(&mut draft.tags, origin);
+            // Without these, two checks could become one series.
+            add_own(&mut draft.tags, [name, host]);
             self.build_draft(Kind::Gauge, &draft);
         }
     }
@@ -127,11 +131,18 @@ impl IdentityBuilder {
     }
 
     /// Builds the identity of the series that takes the excess samples of the identity that was built last. It has the
-    /// same type, and no tag except its own. `name` replaces the name, if given.
-    pub(crate) fn build_overflow(&mut self, name: Option<&str>) {
+    /// same type, its own tag, and the tags that all series get. `name` replaces the name, if given.
+    pub(crate) fn build_overflow(&mut self, name: Option<&str>, constant: &[(String, Option<String>)]) {
         let (own, rest) = split_name(&self.identity);
+        let mut tags: Vec<_> = constant
+            .iter()
+            .map(|(key, value)| format!("{key}\n{}\n", value.as_deref().unwrap_or(NO_VALUE)))
+            .chain([OVERFLOW_TAG.to_owned()])
+            .collect();
+        tags.sort_unstable();
         self.overflow.clear();
-        self.overflow.extend([name.unwrap_or(own), OVERFLOW_TAG]);
+        self.overflow.extend([name.unwrap_or(own), "\n"]);
+        self.overflow.extend(tags);
         self.overflow.extend(rest.chars().next_back());
     }
 
@@ -147,7 +158,7 @@ impl IdentityBuilder {
 }
 
 /// The tag of overflow series, as a part of an identity.
-const OVERFLOW_TAG: &str = "\ntallyd_overflow\ntrue\n";
+const OVERFLOW_TAG: &str = "tallyd_overflow\ntrue\n";
 
 fn push_lossy(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {

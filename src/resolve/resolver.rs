@@ -339,7 +339,8 @@ impl Resolver {
         kind: Kind,
         policy: PolicyId,
     ) -> Result<(Destination, Option<NewSlot>), RefuseReason> {
-        self.identities.build_overflow(self.mapping.overflow_name(policy));
+        let constant = &self.mapping.shaping().tags;
+        self.identities.build_overflow(self.mapping.overflow_name(policy), constant);
         let identity = self.identities.overflow();
         if let Some(known) = self.find_key(identity.as_bytes(), b"") {
             return Ok((Destination { target, ..known }, None));

@@ -23,6 +23,31 @@ pub(super) fn draft<const N: usize>(name: Name<'_>, tags: Tags<'_>, own: [Option
     Draft { name: name.to_string(), tags: sent.chain(own().map(|tag| text(tag, ""))).collect() }
 }
 
+/// Adds tallyd's own tags to those of a line. A tag of the line with the key of an own tag becomes `exported_…`.
+pub(super) fn add_own<const N: usize>(tags: &mut Vec<(String, Option<String>)>, own: [Option<Tag<'_>>; N]) {
+    for (key, value) in own.into_iter().flatten() {
+        let key = lossy(key);
+        tags.iter_mut()
+            .filter(|(sent, _)| *sent == key)
+            .for_each(|(sent, _)| sent.insert_str(0, "exported_"));
+        tags.push((key, value.map(lossy)));
+    }
+}
+
+/// Renames tags that shaping gave the key of one of tallyd's `own` tags, as if the client had sent them so. A rule can leave an own
+/// tag out, or replace it by a label.
+pub(super) fn protect<const N: usize>(tags: &mut [(String, Option<String>)], own: [Option<Tag<'_>>; N]) {
+    for (key, value) in own.into_iter().flatten() {
+        let own = (lossy(key), value.map(lossy));
+        let Some(kept) = tags.iter().position(|tag| *tag == own) else { continue };
+        for (index, (key, _)) in tags.iter_mut().enumerate() {
+            if index != kept && *key == own.0 {
+                key.insert_str(0, "exported_");
+            }
+        }
+    }
+}
+
 /// Returns the tags in sorted order, with U+FFFD for bytes that are not UTF-8. A tag without a value has an empty value.
 pub(crate) fn sorted(tags: Tags<'_>) -> Vec<(String, String)> {
     let mut tags: Vec<_> =

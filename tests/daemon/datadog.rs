@@ -75,17 +75,21 @@ fn settings_of_the_agent_become_those_of_tallyd() {
     let (code, config, warnings) = tallyd(AGENT, &["check"]);
     assert_eq!(code, Some(0), "{warnings}");
     for line in [
-        "bind = \"0.0.0.0:8135\" # datadog.yaml: dogstatsd_non_local_traffic",
         "path = \"/tmp/dsd.socket\" # datadog.yaml: dogstatsd_socket",
         "prefix = \"shop.\" # datadog.yaml: statsd_metric_namespace",
         "tags = [\"team:web\", \"env:prod\"] # datadog.yaml: dogstatsd_tags",
         "percentiles = [50.0, 95.0, 99.0] # datadog.yaml: histogram_percentiles",
         "level = \"warn\" # datadog.yaml: log_level",
-        "counter = \"5m\" # datadog.yaml: dogstatsd_expiry_seconds",
+        "counters = \"zero\" # datadog.yaml: dogstatsd_expiry_seconds",
+        "signed = \"absolute\" # the default of the Datadog agent",
+        "librato = false # the default of the Datadog agent",
     ] {
         assert!(config.contains(&format!("\n{line}\n")), "{line}\n{config}");
     }
     assert!(config.contains("to = [\"udp://127.0.0.1:9125\"]"), "{config}");
+    let all = ["[::]", "0.0.0.0"]
+        .map(|all| format!("\nbind = \"{all}:8135\" # datadog.yaml: dogstatsd_non_local_traffic\n"));
+    assert!(all.iter().any(|all| config.contains(all)), "{config}");
     let warnings: Vec<_> = warnings.lines().collect();
     assert_eq!(
         warnings,
@@ -109,7 +113,12 @@ fn names_and_tags_are_those_of_the_agent() {
             "shop.job.duration|ms|#env:prod,job_name:daily,job_type:etl,team:web".to_owned(),
         ),
         ("job.lost:1|c", format!("shop.job.lost|c|#{with}")),
+        (
+            "job.duration.etl.daily:1|g|#pod:a",
+            "shop.job.duration|g|#env:prod,job_name:daily,job_type:etl,pod:a,team:web".to_owned(),
+        ),
         ("other.job.duration:1|c", format!("shop.other.job.duration|c|#{with}")),
+        ("jobs#1:1|c", format!("shop.jobs#1|c|#{with}")),
     ] {
         assert_eq!(series(AGENT, line), expected, "{line}");
     }
@@ -119,8 +128,40 @@ fn names_and_tags_are_those_of_the_agent() {
 }
 
 #[test]
+fn filtered_names_get_their_namespace_as_in_the_agent() {
+    let filtered = |prefix: bool, name: &str, line: &str| {
+        let yaml = format!(
+            "statsd_metric_namespace: shop\nstatsd_metric_blocklist: [{name}]\nstatsd_metric_blocklist_match_prefix: {prefix}\n"
+        );
+        series(&yaml, line).starts_with("mapping_drop")
+    };
+    for (prefix, name, line, is_dropped) in [
+        (false, "shop.a", "a:1|c", true),
+        (false, "a", "a:1|c", false),
+        (false, "shop.a", "a.b:1|c", false),
+        (true, "shop.a", "a.b:1|c", true),
+        (true, "sho", "a:1|c", true),
+        (false, "kafka.x", "kafka.x:1|c", true),
+        (false, "shop.kafka.x", "kafka.x:1|c", false),
+        (false, "shop.9-a", "9-a:1|c", true),
+    ] {
+        assert_eq!(filtered(prefix, name, line), is_dropped, "{prefix} {name} {line}");
+    }
+}
+
+#[test]
+fn parts_of_the_file_that_tallyd_does_not_read_can_be_anything() {
+    let yaml = "other: {x: .nan, ~: b}\n\"dogstatsd_mapper_profiles\" : [{name: a, prefix: a., mappings: [{match: a.*, name: b}]}]\n";
+    assert_eq!(series(yaml, "a.c:1|c"), "b|c");
+    let (code, _, warnings) = tallyd("histogram_percentiles: [0.95, abc]\n", &["check"]);
+    assert_eq!(code, Some(0));
+    assert!(warnings.contains("\"abc\" is not a quantile"), "{warnings}");
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_its_line() {
     for (yaml, words) in [
+        ("metric_tag_filterlist: [{metric_nam: a}]\n", "datadog.yaml:1: "),
         ("dogstatsd_port: many\n", "datadog.yaml:1: "),
         (
             "a: 1\ndogstatsd_mapper_profiles:\n  - prefix: a\n    mappings: []\n",

@@ -45,6 +45,19 @@ fn the_probe_of_a_relay_is_no_refused_line() {
 }
 
 #[test]
+fn json_objects_say_why_a_sample_is_refused() {
+    for (setting, line, reason) in [
+        ("shaping.prefix=a.", "tallyd.x:1|c", "reserved_name"),
+        ("aggregation.max_name=64B", &format!("{}:1|c", "n".repeat(65)), "name_too_long"),
+        ("mapping.mappings=[{match = \"a\", name = \"a\", action = \"drop\"}]", "a:1|c", "mapping_drop"),
+    ] {
+        let objects = objects(&["--set", setting, line], b"");
+        assert_eq!(objects[0]["samples"][0]["refused"], reason, "{objects:?}");
+    }
+    assert_eq!(objects(&["a:1|c"], b"")[0]["samples"][0].get("refused"), None);
+}
+
+#[test]
 fn json_objects_have_the_documented_form() {
     assert_eq!(
         explain(&words(&["--format", "json", "a:1|c|@0.5|#k:v", "a:x|c"]), b""),

@@ -123,3 +123,22 @@ fn explain_and_dry_run_name_the_lines_that_go_wrong_and_exit_with_2() {
     assert!(stdout(&json).ends_with("\"column\":3,\"line\":2}\n"), "{}", stdout(&json));
     assert_eq!(tallyd(&["explain", "a:1|c"]).status.code(), Some(0));
 }
+
+#[test]
+fn shaping_that_would_harm_series_is_refused() {
+    for (setting, words) in [
+        ("shaping.prefix=tallyd.", "tallyd's own"),
+        ("shaping.prefix_except=[\"\"]", "has an empty text"),
+        ("shaping.rename_tags={ \"a*\" = \"b\" }", "\"a*\" is not the key of a tag"),
+        ("shaping.map_values={ a = { b = \"x\\ny\" } }", "control character"),
+        ("shaping.tags=[\"x:${TWO_LINES}\"]", "control character"),
+        ("shaping.tags=[\"${TWO_LINES}\"]", "has a variable in its key"),
+        ("shaping.tags=[\"x:${MISSING}\"]", "there is no environment variable \"MISSING\""),
+        ("shaping.tags=[\"x:${HOSTNAME\"]", "has no \"}\" after"),
+    ] {
+        let output =
+            tallyd_command().args(["check", "--set", setting]).env("TWO_LINES", "a\nb").output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{setting}: {output:?}");
+        assert!(stderr(&output).contains(words), "{setting}: {output:?}");
+    }
+}

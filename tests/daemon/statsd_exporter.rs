@@ -285,7 +285,7 @@ fn two_other_servers_at_once_are_refused() {
 #[test]
 fn wrong_flags_are_refused_with_their_name() {
     for (flag, words) in [
-        ("--statsd.listen-udp=9125", "--statsd.listen-udp: \"9125\" is no address"),
+        ("--statsd.listen-udp=9125", "--statsd.listen-udp: \"9125\" is not an address"),
         (
             "--web.telemetry-path=metrics",
             "--web.telemetry-path: exporters.prometheus.path: must begin with \"/\"",

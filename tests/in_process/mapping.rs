@@ -428,3 +428,48 @@ fn the_overflow_series_of_a_rule_has_the_prefix() {
     let names: Vec<_> = rows.iter().map(|(series, _)| &**series).collect();
     assert_eq!(names, ["shop.a_overflow|c|#tallyd_overflow:true", "shop.a_x|c"]);
 }
+
+/// Returns the series of lines with this `[shaping]`, in order.
+fn shaped(spec: ShapingSpec, options: AggregationOptions, lines: &[&str]) -> Vec<String> {
+    let mut settings = settings_of("mappings: []");
+    settings.mapping = Mapping::default().with_shaping(spec);
+    settings.limits.series_per_metric = 2;
+    let mut pipeline = Pipeline::new(1, options, settings);
+    lines.iter().for_each(|line| pipeline.record(0, line));
+    let mut series: Vec<_> = rows(&pipeline.end_interval()).into_iter().map(|(series, _)| series).collect();
+    series.sort();
+    series
+}
+
+#[test]
+fn shaping_joins_no_service_checks_and_no_containers() {
+    let text = |text: &str| text.to_owned();
+    let spec = ShapingSpec {
+        keep_tags: vec![text("env"), text("x"), text("container_id")],
+        rename_tags: [(text("x"), text("check")), (text("env"), text("container_id"))].into(),
+        ..ShapingSpec::default()
+    };
+    let mut options = AggregationOptions::default();
+    options.resolve.container_id_tag = true;
+    let lines =
+        ["_sc|db.up|2|h:web-1|#x:redis", "_sc|redis|0|h:web-2", "a:1|c|#env:other|c:real", "a:1|c|c:other"];
+    assert_eq!(
+        shaped(spec, options, &lines),
+        [
+            "a|c|#container_id:other",
+            "a|c|#container_id:real,exported_container_id:other",
+            "service_check|g|#check:db.up,exported_check:redis,host:web-1",
+            "service_check|g|#check:redis,host:web-2"
+        ]
+    );
+}
+
+#[test]
+fn an_overflow_series_has_the_tags_of_all_series() {
+    let spec =
+        ShapingSpec { tags: vec![("env".to_owned(), Some("prod".to_owned()))], ..ShapingSpec::default() };
+    let lines = ["a:1|c|#k:1", "a:1|c|#k:2", "a:1|c|#k:3"];
+    let series = shaped(spec, AggregationOptions::default(), &lines);
+    assert_eq!(series[0], "a|c|#env:prod,k:1");
+    assert!(series.contains(&"a|c|#env:prod,tallyd_overflow:true".to_owned()), "{series:?}");
+}

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::values::{Addresses, Size, Written};
 use crate::mapping;
-use crate::model::{Percentile, Statistics};
+use crate::model::{Percentile, RESERVED_PREFIX, Statistics};
 
 /// Refuses quantiles, and percentiles that appear twice or are not above the first limit and at most the second.
 pub(super) fn percentiles(percentiles: &Vec<f64>, [above, at_most]: [f64; 2]) -> Result<(), String> {
@@ -121,7 +121,18 @@ pub(super) fn page_path(path: &String) -> Result<(), String> {
 }
 
 pub(super) fn name_prefix(prefix: &String) -> Result<(), String> {
-    mapping::check_text("the text", prefix)
+    mapping::check_text("the text", prefix)?;
+    refuse_if(
+        prefix.starts_with(RESERVED_PREFIX),
+        "names that begin with \"tallyd.\" are tallyd's own, so all samples would be refused; choose another text",
+    )
+}
+
+pub(super) fn prefix_except(texts: &Vec<String>) -> Result<(), String> {
+    refuse_if(
+        texts.iter().any(String::is_empty),
+        "has an empty text, with which every name begins; leave it out",
+    )
 }
 
 pub(super) fn new_keys(keys: &BTreeMap<String, String>) -> Result<(), String> {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::{
     addresses, console_path, hdr_log_path, histogram_bounds, memory_max, name_prefix, native_bucket_factor,
-    new_keys, new_values, optional_socket_path, own_tags, page_path, percentiles, socket_path, textfile_path,
+    new_keys, new_values, optional_socket_path, own_tags, page_path, percentiles, prefix_except, socket_path,
+    textfile_path,
 };
 use super::endpoints::{
     GraphiteEndpoint, InfluxEndpoint, OtlpEndpoint, RelayEntry, RemoteWriteEndpoint, endpoints, relays,
@@ -22,7 +23,7 @@ use crate::app::process::host;
 use crate::export::prometheus::{ApiAccess, Naming};
 use crate::export::{ConsoleFormat, OnExit};
 use crate::listen::Framing;
-use crate::mapping::{Defaults, Mapping, MappingError, RuleSpec, ShapingSpec};
+use crate::mapping::{self, Defaults, Mapping, MappingError, RuleSpec, ShapingSpec};
 use crate::model::Exposition;
 use crate::net::Owner;
 
@@ -110,7 +111,7 @@ sections! {
     }
     pub(in crate::app) ShapingSection {
         prefix: String, name_prefix;
-        prefix_except: Vec<String>;
+        prefix_except: Vec<String>, prefix_except;
         tags: Vec<String>, own_tags;
         keep_tags: Vec<String>;
         drop_tags: Vec<String>;
@@ -273,9 +274,14 @@ impl ShapingSection {
     pub(super) fn spec(&self) -> Result<ShapingSpec, String> {
         let Self { prefix, prefix_except, tags, keep_tags, drop_tags, rename_tags, map_values } =
             self.clone();
-        let tag = |tag: &String| match tag.split_once(':') {
-            Some((key, value)) => Ok((key.to_owned(), Some(with_variables(value)?))),
-            None => Ok((tag.clone(), None)),
+        let tag = |tag: &String| {
+            let (key, value) = tag.split_once(':').map_or((&**tag, None), |(key, value)| (key, Some(value)));
+            if key.contains("${") {
+                return Err(format!("{tag:?} has a variable in its key; only the value can have one"));
+            }
+            let value = value.map(with_variables).transpose()?;
+            mapping::check_text("the value", value.as_deref().unwrap_or_default())?;
+            Ok((key.to_owned(), value))
         };
         let tags = tags.iter().map(tag).collect::<Result<_, String>>()?;
         Ok(ShapingSpec { prefix, prefix_except, tags, keep_tags, drop_tags, rename_tags, map_values })

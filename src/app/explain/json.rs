@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::aggregate::AggregationOptions;
 use crate::mapping::{Mapping, Rule, Shaped, Step};
-use crate::model::{Kind, Named, Series};
+use crate::model::{Kind, Named, RELAY_PROBE, RESERVED_PREFIX, Series, split_name};
 use crate::protocol::{Event, Line, Metric, Origin, RejectReason, SampleValue, ServiceCheck};
-use crate::resolve::{IdentityBuilder, lossy, sorted};
+use crate::resolve::{IdentityBuilder, RefuseReason, lossy, sorted};
 use crate::text::visible::json_escaped;
 
 /// The meaning of a line.
@@ -62,6 +62,9 @@ pub(super) struct SampleMeaning {
     /// Each change of the series, in order, if the rule is not the only one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<StepMeaning>,
+    /// The reason why tallyd does not record the sample, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'static str>,
 }
 
 /// A change of a series, and the series after it.
@@ -128,10 +131,15 @@ pub(super) struct CheckMeaning {
 
 impl Meaning {
     /// Returns the meaning of a parsed line.
-    pub(super) fn new(line: &Line<'_>, options: &AggregationOptions, mapping: &Mapping) -> Self {
+    pub(super) fn new(
+        line: &Line<'_>,
+        options: &AggregationOptions,
+        mapping: &Mapping,
+        max_name: usize,
+    ) -> Self {
         let (mut samples, mut events, mut service_checks) = (Vec::new(), Vec::new(), Vec::new());
         match line {
-            Line::Metric(metric) => samples = samples_of(metric, options, mapping),
+            Line::Metric(metric) => samples = samples_of(metric, options, (mapping, max_name)),
             Line::Event(event) => events.push(event_of(event)),
             Line::ServiceCheck(check) => service_checks.push(check_of(check)),
         }
@@ -151,7 +159,11 @@ impl Meaning {
     }
 }
 
-fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mapping) -> Vec<SampleMeaning> {
+fn samples_of(
+    metric: &Metric<'_>,
+    options: &AggregationOptions,
+    (mapping, max_name): (&Mapping, usize),
+) -> Vec<SampleMeaning> {
     let is_absolute = options.resolve.is_absolute(metric.name());
     let given = |bytes: &[u8]| (!bytes.is_empty()).then(|| lossy(bytes));
     let Origin { container_id, external_data, cardinality, .. } = metric.origin();
@@ -162,7 +174,7 @@ fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mappi
             SampleValue::Signed(number) => (ValueMeaning::Number(number), !is_absolute),
             SampleValue::Member(member) => (ValueMeaning::Member(lossy(member)), false),
         };
-        let (rule, steps) = shaping_of(metric, sample.kind, options, mapping);
+        let (rule, steps, refused) = shaping_of(metric, sample.kind, options, (mapping, max_name));
         SampleMeaning {
             name: name.clone(),
             kind: sample.kind.wire(),
@@ -176,6 +188,7 @@ fn samples_of(metric: &Metric<'_>, options: &AggregationOptions, mapping: &Mappi
             cardinality: cardinality.map(Named::name),
             rule,
             steps,
+            refused,
         }
     };
     metric.samples().map(meaning).collect()
@@ -187,8 +200,8 @@ fn shaping_of(
     metric: &Metric<'_>,
     kind: Kind,
     options: &AggregationOptions,
-    mapping: &Mapping,
-) -> (Option<RuleMeaning>, Vec<StepMeaning>) {
+    (mapping, max_name): (&Mapping, usize),
+) -> (Option<RuleMeaning>, Vec<StepMeaning>, Option<&'static str>) {
     let mut identities = IdentityBuilder::new(options.resolve.container_id_tag);
     let mut steps = Vec::new();
     let mut last = None;
@@ -206,6 +219,14 @@ fn shaping_of(
         tags.sort();
         steps.push(StepMeaning { step, number, pattern, name: draft.name.clone(), tags });
     });
+    let shaped = match shaped {
+        _ if metric.name().starts_with(RESERVED_PREFIX) && metric.name() != RELAY_PROBE => {
+            Err(RefuseReason::ReservedName)
+        }
+        Ok(_) if split_name(identities.identity()).0.len() > max_name => Err(RefuseReason::NameTooLong),
+        other => other,
+    };
+    let refused = shaped.as_ref().err().map(|reason| reason.name());
     let outcome = match shaped {
         Ok(Shaped { scale, .. }) => {
             let series = Series::from_identity(identities.identity());
@@ -222,7 +243,7 @@ fn shaping_of(
         pattern: spec.pattern.clone(),
         outcome,
     });
-    (rule, steps)
+    (rule, steps, refused)
 }
 
 fn event_of(event: &Event<'_>) -> EventMeaning {

@@ -121,7 +121,7 @@ impl Explainer {
             Ok(parsed) => {
                 let Self { options, mapping, naming, max_name, format, .. } = self;
                 let text = match format {
-                    ExplainFormat::Json => Meaning::new(&parsed, options, mapping).to_json(),
+                    ExplainFormat::Json => Meaning::new(&parsed, options, mapping, *max_name).to_json(),
                     ExplainFormat::Text => {
                         Describer { options, mapping, naming: *naming, max_name: *max_name }
                             .describe(line, &parsed)

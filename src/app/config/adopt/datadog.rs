@@ -1,14 +1,16 @@
 //! Reads the settings of DogStatsD in `datadog.yaml`, the configuration file of a Datadog agent.
 
+#![expect(clippy::zero_sized_map_values, reason = "the values of other keys can be anything")]
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::settings::Settings;
+use super::settings::{Settings, all_interfaces};
 use crate::app::config::error::ConfigError;
 use crate::app::config::file::{self, Occasion};
 use crate::mapping::{Action, Mapping, MappingError, MatchMetricType, MatchType, RuleSpec};
@@ -58,7 +60,7 @@ keys! {
 
 /// The tags of a metric that stay or do not.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct TagFilter {
     metric_name: String,
     action: Option<TagAction>,
@@ -82,6 +84,15 @@ enum Quantile {
     Text(String),
 }
 
+impl fmt::Display for Quantile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
 impl Quantile {
     fn percent(&self) -> Option<f64> {
         let quantile = match self {
@@ -92,6 +103,14 @@ impl Quantile {
         Some((quantile * 100.0).round()).filter(|percent| (1.0..=100.0).contains(percent))
     }
 }
+
+/// What a Datadog agent does without any setting, where tallyd does something else by default.
+const DEFAULTS: &str = r#"
+# The agent takes "-5" as a value.
+aggregation.gauges.signed = "absolute"
+# It reads tags only in a section of their own.
+protocol.dialects = { influxdb = false, librato = false, signalfx = false, graphite = false }
+"#;
 
 /// The names that get no namespace unless `statsd_metric_namespace_blocklist` is set.
 const WITHOUT_NAMESPACE: [&str; 21] = [
@@ -143,11 +162,14 @@ pub(super) fn read(path: &Path, occasion: Occasion) -> Result<Settings, ConfigEr
     let text = file::read_text(path, occasion).map_err(|problem| in_file(None, problem))?;
     let wrong = |YamlError { line, problem }| in_file(line, problem);
     let file: DatadogFile = yaml::parse(&text).map_err(wrong)?.unwrap_or_default();
-    let keys: BTreeMap<String, Json> = yaml::parse(&text).map_err(wrong)?.unwrap_or_default();
+    let keys: BTreeMap<String, IgnoredAny> = yaml::parse(&text).map_err(wrong)?.unwrap_or_default();
     let profiles = Mapping::profiles_from_yaml(&text)
         .unwrap_or(Ok(Vec::new()))
         .map_err(|MappingError { line, problem, .. }| in_file(line, problem))?;
     let mut reading = Reading { file: &file, path, settings: Settings::default() };
+    for (key, value) in toml::from_str::<Table>(DEFAULTS).unwrap_or_default() {
+        reading.settings.set("the default of the Datadog agent", &key, value);
+    }
     reading.set_listeners();
     reading.set_shaping();
     reading.set_rules(profiles.into_iter().map(|(_, rule)| rule).collect());
@@ -177,19 +199,21 @@ impl Reading<'_> {
         let file = self.file;
         let port = file.dogstatsd_port.unwrap_or(8125);
         if file.use_dogstatsd == Some(false) {
-            self.settings.warn(&self.place("use_dogstatsd"), "no effect: tallyd receives all the same");
+            self.settings.warn(&self.place("use_dogstatsd"), "no effect: tallyd still receives");
         }
         self.set("dogstatsd_port", "listeners.udp.enabled", port != 0);
         let (key, host) = if file.dogstatsd_non_local_traffic == Some(true) {
-            ("dogstatsd_non_local_traffic", "0.0.0.0")
+            ("dogstatsd_non_local_traffic", all_interfaces().to_owned())
         } else {
-            (
-                "bind_host",
-                file.bind_host.as_deref().filter(|host| *host != "localhost").unwrap_or("127.0.0.1"),
-            )
+            let given = file.bind_host.as_deref().unwrap_or_default().trim_matches(['[', ']']);
+            let host = match given {
+                "" | "localhost" => "127.0.0.1".to_owned(),
+                ipv6 if ipv6.contains(':') => format!("[{ipv6}]"),
+                other => other.to_owned(),
+            };
+            (if given.is_empty() { "dogstatsd_port" } else { "bind_host" }, host)
         };
         if port != 0 {
-            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
             self.set(key, "listeners.udp.bind", format!("{host}:{port}"));
         }
         for (key, socket, section) in [
@@ -264,27 +288,28 @@ impl Reading<'_> {
                 "statsd_metric_blocklist",
             ),
         };
+        // Globs are faster, but tallyd tries them before the expressions of profiles.
+        let match_type = if rules.is_empty() { MatchType::Glob } else { MatchType::Regex };
         let mut added = Vec::new();
-        for name in names.iter().filter_map(|name| self.without_prefix(name)) {
+        for name in names.iter().filter_map(|name| self.without_prefix(name, is_prefix)) {
             let is_filtered = |given: &str| if is_prefix { given.starts_with(&*name) } else { given == name };
             for rule in rules.iter_mut().filter(|rule| is_filtered(&rule.name)) {
                 rule.action = Action::Drop;
             }
-            let rule =
-                RuleSpec { action: Action::Drop, name: "dropped".to_owned(), ..named(&name, is_prefix) };
-            added.push(rule);
+            let rule = if is_prefix { beginning_with(&name) } else { named(&name, match_type) };
+            added.push(RuleSpec { action: Action::Drop, name: "dropped".to_owned(), ..rule });
         }
-        for filter in file.metric_tag_filterlist.iter().flatten() {
-            let Some(name) = self.without_prefix(&filter.metric_name) else { continue };
-            for rule in rules.iter_mut().filter(|rule| rule.name == name) {
-                filter.apply_to(rule);
-            }
-            // The agent filters no tags of gauges, because their values cannot be added up.
-            for kind in [MatchMetricType::Counter, MatchMetricType::Observer] {
-                let mut rule = RuleSpec { match_metric_type: Some(kind), ..named(&name, false) };
+        let filters = file.metric_tag_filterlist.iter().flatten();
+        // The last of several filters for a name counts.
+        let filters: BTreeMap<_, _> = filters.map(|filter| (&filter.metric_name, filter)).collect();
+        for filter in filters.into_values().filter(|filter| filter.has_effect()) {
+            let Some(name) = self.without_prefix(&filter.metric_name, false) else { continue };
+            rules = rules.into_iter().flat_map(|rule| filter.rules(rule, &name)).collect();
+            added.extend(FILTERED.map(|kind| {
+                let mut rule = RuleSpec { match_metric_type: Some(kind), ..named(&name, match_type) };
                 filter.apply_to(&mut rule);
-                added.push(rule);
-            }
+                rule
+            }));
         }
         let is_any = !rules.is_empty() || !added.is_empty();
         let keys = [
@@ -301,14 +326,19 @@ impl Reading<'_> {
         }
     }
 
-    /// Returns a filtered name before it gets its namespace, or `None` if no line can have it.
-    fn without_prefix(&self, name: &str) -> Option<String> {
+    /// Returns a filtered name, or the beginning of names, before it gets its namespace. Returns `None` if no line can have it.
+    fn without_prefix(&self, name: &str, is_prefix: bool) -> Option<String> {
         let namespace = self.namespace();
-        let is_exception = self.without_namespace().iter().any(|except| name.starts_with(&**except));
-        if namespace.is_empty() || is_exception {
-            Some(name.to_owned())
-        } else {
-            name.strip_prefix(&*namespace).map(str::to_owned)
+        let is_exception =
+            |name: &str| self.without_namespace().iter().any(|except| name.starts_with(&**except));
+        match name.strip_prefix(&*namespace) {
+            _ if namespace.is_empty() || is_exception(name) => Some(name.to_owned()),
+            // These names get no namespace, so none has this one.
+            Some(rest) if is_exception(rest) => None,
+            Some(rest) => Some(rest.to_owned()),
+            // All names begin so.
+            None if is_prefix && namespace.starts_with(name) => Some(String::new()),
+            None => None,
         }
     }
 
@@ -319,6 +349,11 @@ impl Reading<'_> {
             let mut percents: Vec<_> = quantiles
                 .map_or(vec![95.0], |quantiles| quantiles.iter().filter_map(Quantile::percent).collect());
             let aggregates = file.histogram_aggregates.as_deref();
+            let wrong = quantiles.into_iter().flatten().find(|quantile| quantile.percent().is_none());
+            if let Some(wrong) = wrong {
+                let problem = format!("no effect: {wrong} is not a quantile; write one such as 0.95");
+                self.settings.warn(&self.place("histogram_percentiles"), &problem);
+            }
             if aggregates.is_none_or(|aggregates| aggregates.iter().any(|aggregate| aggregate == "median")) {
                 percents.push(50.0);
             }
@@ -335,11 +370,10 @@ impl Reading<'_> {
             let entry = Table::from_iter([("to".to_owned(), to)]);
             self.set("statsd_forward_host", "relay", Value::Array(vec![Value::Table(entry)]));
         }
-        if let Some(seconds) = file.dogstatsd_expiry_seconds.filter(|seconds| *seconds >= 1.0) {
-            // The agent reports an idle counter as 0 for this time.
-            let key = "dogstatsd_expiry_seconds";
-            self.set(key, "aggregation.idle.counters", "zero");
-            self.set(key, "aggregation.expire_after.counter", format!("{}s", seconds.ceil() as u64));
+        if file.dogstatsd_expiry_seconds.is_some_and(|seconds| seconds > 0.0) {
+            // The agent reports an idle counter as 0 for this time. tallyd goes on, because totals that end and begin again lose
+            // increases in Prometheus.
+            self.set("dogstatsd_expiry_seconds", "aggregation.idle.counters", "zero");
         }
         if let Some(level) = file.log_level.as_deref() {
             let level = match level.to_lowercase().as_str() {
@@ -352,7 +386,7 @@ impl Reading<'_> {
     }
 
     /// Names the keys about DogStatsD that have no effect.
-    fn warn(&mut self, keys: &BTreeMap<String, Json>) {
+    fn warn(&mut self, keys: &BTreeMap<String, IgnoredAny>) {
         for (key, words) in WITHOUT_COUNTERPART.into_iter().filter(|(key, _)| keys.contains_key(*key)) {
             self.settings.warn(&self.place(key), &format!("no effect: {words}"));
         }
@@ -365,25 +399,73 @@ impl Reading<'_> {
     }
 }
 
+/// The types whose tags the agent filters. Values of gauges cannot be added up.
+const FILTERED: [MatchMetricType; 2] = [MatchMetricType::Counter, MatchMetricType::Observer];
+
 impl TagFilter {
+    fn is_exclusion(&self) -> bool {
+        self.action.unwrap_or_default() == TagAction::Exclude
+    }
+
+    fn tags(&self) -> &[String] {
+        self.tags.as_deref().unwrap_or_default()
+    }
+
+    fn has_effect(&self) -> bool {
+        !self.is_exclusion() || !self.tags().is_empty()
+    }
+
+    /// Returns a rule of a profile, and before it the same rule with this filter for each type if it gives the filtered name.
+    fn rules(&self, rule: RuleSpec, name: &str) -> Vec<RuleSpec> {
+        if rule.name != name {
+            return vec![rule];
+        }
+        let filtered = FILTERED.iter().filter(|&&kind| rule.match_metric_type.is_none_or(|own| own == kind));
+        let mut rules: Vec<_> = filtered
+            .map(|&kind| {
+                let mut filtered = RuleSpec { match_metric_type: Some(kind), ..rule.clone() };
+                self.apply_to(&mut filtered);
+                filtered
+            })
+            .collect();
+        rules.push(rule);
+        rules
+    }
+
     fn apply_to(&self, rule: &mut RuleSpec) {
-        let tags = self.tags.clone().unwrap_or_default();
-        match self.action.unwrap_or_default() {
-            TagAction::Exclude => rule.drop_tags.extend(tags),
-            TagAction::Include if tags.is_empty() => rule.drop_tags.push("*".to_owned()),
-            TagAction::Include => rule.keep_tags.extend(tags),
+        let tags = self.tags();
+        rule.labels.retain(|label, _| tags.contains(label) != self.is_exclusion());
+        match tags {
+            tags if self.is_exclusion() => rule.drop_tags.extend_from_slice(tags),
+            [] => rule.drop_tags.push("*".to_owned()),
+            tags => rule.keep_tags.extend_from_slice(tags),
         }
     }
 }
 
-/// Returns a rule without effect for a name, or for the names that begin with it.
-fn named(name: &str, is_prefix: bool) -> RuleSpec {
-    let end = if is_prefix { "" } else { "$" };
-    RuleSpec {
-        pattern: format!("^{}{end}", regex_syntax::escape(name)),
-        match_type: Some(MatchType::Regex),
-        ..RuleSpec::default()
-    }
+/// Returns a rule without effect for a name.
+fn named(name: &str, match_type: MatchType) -> RuleSpec {
+    let is_glob = match_type == MatchType::Glob
+        && name.split('.').all(is_segment)
+        && !name.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    let (pattern, match_type) = if is_glob {
+        (name.to_owned(), MatchType::Glob)
+    } else {
+        (format!("^{}$", regex_syntax::escape(name)), MatchType::Regex)
+    };
+    RuleSpec { pattern, match_type: Some(match_type), ..RuleSpec::default() }
+}
+
+/// Returns true if a part of a name between dots can stand in a glob.
+fn is_segment(segment: &str) -> bool {
+    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    !segment.is_empty() && !segment.starts_with('-') && segment.chars().all(is_allowed)
+}
+
+/// Returns a rule without effect for names that begin with a text.
+fn beginning_with(text: &str) -> RuleSpec {
+    let pattern = format!("^{}", regex_syntax::escape(text));
+    RuleSpec { pattern, match_type: Some(MatchType::Regex), ..RuleSpec::default() }
 }
 
 fn texts(texts: &[String]) -> Value {

@@ -1,5 +1,7 @@
 //! Collects the settings of another server as tallyd's own.
 
+use std::net::UdpSocket;
+
 use toml::Value;
 
 use crate::app::config::error::{ConfigError, SettingSource, Warning};
@@ -29,4 +31,9 @@ impl Settings {
 pub(super) fn refusal(setting: &str, problem: &str) -> ConfigError {
     let source = SettingSource::Adopted(setting.to_owned());
     ConfigError { source, key: String::new(), problem: problem.to_owned() }
+}
+
+/// Returns the address of all interfaces: that of IPv6, which includes IPv4, unless this machine has no IPv6.
+pub(super) fn all_interfaces() -> &'static str {
+    if UdpSocket::bind("[::]:0").is_ok() { "[::]" } else { "0.0.0.0" }
 }

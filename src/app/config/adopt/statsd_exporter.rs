@@ -1,12 +1,11 @@
 //! Reads the command line of `statsd_exporter` 0.29, so that the arguments of a container need not change.
 
-use std::net::UdpSocket;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use toml::{Table, Value};
 
-use super::settings::{Settings, refusal};
+use super::settings::{Settings, all_interfaces, refusal};
 use crate::app::config::error::ConfigError;
 
 /// The flags of `statsd_exporter`. A flag that is not given has the default of `statsd_exporter`.
@@ -257,14 +256,9 @@ fn host_and_port<'a>(flag: &str, address: &'a str) -> Result<(&'a str, u16), Con
         Some(split) => Ok(split),
         None => Err(refusal(
             flag,
-            &format!("{address:?} is no address; write one such as \":9125\" or \"127.0.0.1:9125\""),
+            &format!("{address:?} is not an address; write one such as \":9125\" or \"127.0.0.1:9125\""),
         )),
     }
-}
-
-/// Returns the address of all interfaces: that of IPv6, which includes IPv4, unless this machine has no IPv6.
-fn all_interfaces() -> &'static str {
-    if UdpSocket::bind("[::]:0").is_ok() { "[::]" } else { "0.0.0.0" }
 }
 
 fn with_host(address: &str, host: &str) -> String {
