@@ -68,7 +68,7 @@ fn render(criterion: &mut Criterion) {
                 bencher.iter(|| console.export(&snapshot).unwrap());
             });
         }
-        let mut totals = Totals::new(Naming::Prometheus);
+        let mut totals = Totals::new(Naming::Prometheus).with_utf8_names(true);
         let mut page = std::io::sink();
         for &format in prometheus::Format::VARIANTS {
             group.bench_function(format!("prometheus_{}/{name}", format.name()), |bencher| {

@@ -50,7 +50,7 @@ fuzz_target!(|datagram: &[u8]| {
     let settings = ReloadableSettings { policies, limits, ..ReloadableSettings::default() };
     let mut pipeline = Pipeline::new(1, options, settings);
     let mut model = Model::default();
-    let mut totals = Totals::new(Naming::Prometheus);
+    let mut totals = Totals::new(Naming::Prometheus).with_utf8_names(true);
     // In the second interval, all line patterns are cached.
     for _ in 0..2 {
         pipeline.record(0, datagram);
@@ -66,7 +66,9 @@ fuzz_target!(|datagram: &[u8]| {
             match format {
                 prometheus::Format::Text => assert_eq!(strict::check(text()), Ok(())),
                 prometheus::Format::OpenMetrics => assert_is_exposition(text()),
-                prometheus::Format::Protobuf => {}
+                prometheus::Format::TextUtf8 => assert_eq!(strict::check_utf8(text()), Ok(())),
+                prometheus::Format::OpenMetricsUtf8 => assert!(text().ends_with("# EOF\n")),
+                prometheus::Format::Protobuf | prometheus::Format::ProtobufUtf8 => {}
             }
         });
     }

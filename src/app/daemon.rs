@@ -645,7 +645,8 @@ impl Exporters {
         let reloads = config.exporters.prometheus.enable_reload.then_some(reload_sender);
         let mut totals = Totals::new(naming)
             .counted_in(&self.memory)
-            .with_created_lines(config.exporters.prometheus.openmetrics_created);
+            .with_created_lines(config.exporters.prometheus.openmetrics_created)
+            .with_utf8_names(config.exporters.prometheus.utf8_names);
         saved.restoring.continue_totals("prometheus", &mut totals);
         let health = Arc::clone(health);
         let shared = (&self.memory, &self.telemetry, &self.threads);

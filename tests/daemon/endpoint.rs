@@ -17,12 +17,23 @@ use tallyd_harness::http::{Response, connect, exchange, get, request, try_get};
 use tallyd_harness::meanwhile::{SetOnDrop, send_until};
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::scraped::{scrape, start, wait_for_value};
-use tallyd_harness::{Daemon, HTTP, Page, TIMEOUT, wait_for, wait_until};
+use tallyd_harness::{Daemon, HTTP, Page, TIMEOUT, strict, wait_for, wait_until};
 use tempfile::TempDir;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0";
 const PROTOBUF: &str =
     "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+/// The header of Prometheus 2.42.
+const PROMETHEUS_2: &str = "Accept: application/openmetrics-text;version=1.0.0,\
+                            application/openmetrics-text;version=0.0.1;q=0.75,\
+                            text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
+/// The header of Prometheus 3.9.
+const PROMETHEUS_3: &str = "Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                            application/openmetrics-text;version=0.0.1;q=0.5,\
+                            text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+                            text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
 #[test]
 fn page_is_empty_and_not_ready_before_the_first_interval_ends() {
@@ -62,7 +73,7 @@ fn percentiles_cover_the_configured_window() {
 
 #[test]
 fn each_request_is_answered_and_counted() {
-    let (mut daemon, address) = start(&["flush.interval=100ms"]);
+    let (mut daemon, address) = start(&["flush.interval=100ms", "exporters.prometheus.utf8_names=true"]);
     wait_until(|| get(address, "/-/ready").code == 200);
     let landing = get(address, "/");
     assert_eq!(landing.header("content-type"), Some("text/html; charset=utf-8"));
@@ -78,10 +89,17 @@ fn each_request_is_answered_and_counted() {
     assert_eq!((refused.code, refused.header("allow")), (405, Some("get, head")));
     request(address, "GET", "/metrics", &[OPENMETRICS]);
     request(address, "GET", "/metrics", &[PROTOBUF]);
+    for accept in [
+        "Accept: text/plain;version=1.0.0;escaping=allow-utf-8",
+        PROMETHEUS_3,
+        &format!("{PROTOBUF};escaping=allow-utf-8"),
+    ] {
+        request(address, "GET", "/metrics", &[accept]);
+    }
     for code in ["200", "404", "405"] {
         daemon.wait_for_count("tallyd.http_requests", ("code", code));
     }
-    for format in ["text", "openmetrics", "protobuf"] {
+    for format in ["text", "openmetrics", "protobuf", "text_utf8", "openmetrics_utf8", "protobuf_utf8"] {
         daemon.wait_for_count("tallyd.scrapes", ("format", format));
     }
 }
@@ -137,6 +155,56 @@ fn scraper_gets_the_format_and_the_encoding_it_asks_for() {
         let head = request(address, "HEAD", "/metrics", headers);
         assert_eq!(head.header("content-length").map(str::to_owned), length);
         assert_eq!(head.body, b"");
+    }
+}
+
+#[test]
+fn prometheus_3_gets_the_names_of_clients_if_the_operator_wants_that() {
+    const LEGAL: &str = "# TYPE page_views counter\n# HELP page_views StatsD counter.\n\
+                         page_views_total{zone_id=\"b\"} 1\n# TYPE stock gauge\n# HELP stock StatsD gauge.\n\
+                         stock 2\n# EOF\n";
+    const UTF8: &str = "# TYPE \"page.views\" counter\n# HELP \"page.views\" StatsD counter.\n\
+                        {\"page.views_total\",\"zone.id\"=\"b\"} 1\n# TYPE stock gauge\n\
+                        # HELP stock StatsD gauge.\nstock 2\n# EOF\n";
+    let plain = "text/plain; version=0.0.4; charset=utf-8";
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for (setting, is_on) in [
+        ("exporters.prometheus.api=local", false),
+        ("exporters.prometheus.utf8_names=false", false),
+        ("exporters.prometheus.utf8_names=true", true),
+    ] {
+        let created = "exporters.prometheus.openmetrics_created=false";
+        let (daemon, address) = start(&["flush.interval=100ms", "telemetry.enabled=false", created, setting]);
+        daemon.send("page.views:1|c|#zone.id:b\nstock:2|g");
+        wait_for_value(address, "stock", 2.0);
+        let got = |accept: &str| {
+            let response = request(address, "GET", "/metrics", &[accept]);
+            let content_type = response.header("content-type").unwrap().to_owned();
+            (content_type, response.body)
+        };
+        let shown =
+            |(content_type, body): (String, Vec<u8>)| (content_type, String::from_utf8(body).unwrap());
+
+        assert_eq!(shown(got(PROMETHEUS_2)), (openmetrics.to_owned(), LEGAL.to_owned()));
+        let page = get(address, "/metrics");
+        assert_eq!(page.header("content-type"), Some(plain));
+        assert!(page.text().contains("\npage_views_total{zone_id=\"b\"} 1\n"), "{}", page.text());
+
+        let stated = if is_on { "; escaping=allow-utf-8" } else { "" };
+        let expected = (format!("{openmetrics}{stated}"), if is_on { UTF8 } else { LEGAL }.to_owned());
+        assert_eq!(shown(got(PROMETHEUS_3)), expected);
+        let (content_type, text) = shown(got("Accept: text/plain;version=1.0.0;escaping=allow-utf-8"));
+        if is_on {
+            assert_eq!(content_type, "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8");
+            assert_eq!(strict::check_utf8(&text), Ok(()), "{text}");
+            assert!(text.contains("\n{\"page.views_total\",\"zone.id\"=\"b\"} 1\n"), "{text}");
+        } else {
+            assert_eq!((&*content_type, &*text), (plain, page.text()));
+        }
+        let (content_type, messages) = got(&format!("{PROTOBUF};escaping=allow-utf-8"));
+        assert_eq!(content_type.ends_with("; escaping=allow-utf-8"), is_on, "{content_type}");
+        let name: &[u8] = if is_on { b"\x0a\x10page.views_total" } else { b"\x0a\x10page_views_total" };
+        assert!(messages[1..].starts_with(name), "{}", messages.escape_ascii());
     }
 }
 

@@ -1,8 +1,10 @@
-//! Checks pages in version 0.0.4 of Prometheus' text format, as strictly as the description of the format allows.
+//! Checks pages in versions 0.0.4 and 1.0.0 of Prometheus' text format, as strictly as the description of the format
+//! allows. In version 1.0.0, names that are not legal in 0.0.4 are in quotes.
 //!
 //! It also rejects parts of the format that tallyd never writes: timestamps, comments, unknown types, and values that
 //! are not finite. The lines of a summary or a histogram must be in the order in which client libraries write them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// The first error of a page, with its line.
@@ -11,9 +13,18 @@ pub type Error = String;
 /// The names and values of labels.
 type Labels = Vec<(String, String)>;
 
+/// The names that a version of the format allows.
+#[derive(Clone, Copy, PartialEq)]
+enum Names {
+    /// Version 0.0.4 allows only letters, digits, `_` and `:`.
+    Legal,
+    /// Version 1.0.0 allows all other names in quotes.
+    Quoted,
+}
+
 /// One family of a page.
 struct Family<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     type_name: &'a str,
     samples: Vec<Sample<'a>>,
 }
@@ -21,13 +32,22 @@ struct Family<'a> {
 /// One line with a value.
 struct Sample<'a> {
     line: &'a str,
-    name: &'a str,
+    name: Cow<'a, str>,
     labels: Labels,
     value: f64,
 }
 
-/// Returns the first error of a page.
+/// Returns the first error of a page in version 0.0.4.
 pub fn check(page: &str) -> Result<(), Error> {
+    check_version(page, Names::Legal)
+}
+
+/// Returns the first error of a page in version 1.0.0.
+pub fn check_utf8(page: &str) -> Result<(), Error> {
+    check_version(page, Names::Quoted)
+}
+
+fn check_version(page: &str, allowed: Names) -> Result<(), Error> {
     if page.is_empty() {
         return Ok(());
     }
@@ -37,21 +57,20 @@ pub fn check(page: &str) -> Result<(), Error> {
     while let Some(line) = lines.next() {
         let of = |why| format!("{why}: {line}");
         let about = line.strip_prefix("# HELP ").ok_or_else(|| of("a family without HELP"))?;
-        let (name, help) = about.split_once(' ').ok_or_else(|| of("HELP without text"))?;
+        let (name, help) = name_before(about, &[' '], ":", allowed).map_err(of)?;
+        let written = &about[..about.len() - help.len()];
+        let help = help.strip_prefix(' ').ok_or_else(|| of("HELP without text"))?;
         unescape(help, &['\\', 'n']).map_err(of)?;
         let type_line = lines.next().unwrap_or_default();
-        let type_name = type_line.strip_prefix("# TYPE ").and_then(|line| line.strip_prefix(name));
+        let type_name = type_line.strip_prefix("# TYPE ").and_then(|line| line.strip_prefix(written));
         let type_name =
             type_name.and_then(|rest| rest.strip_prefix(' ')).ok_or_else(|| of("HELP without TYPE"))?;
         let mut samples = Vec::new();
         while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
-            samples.push(sample(line).map_err(|why| format!("{why}: {line}"))?);
+            samples.push(sample(line, allowed).map_err(|why| format!("{why}: {line}"))?);
         }
         let family = Family { name, type_name, samples };
         for name in family.names().map_err(of)? {
-            if !is_name(&name, ":") {
-                return Err(of("an illegal name"));
-            }
             if !names.insert(name) {
                 return Err(of("two families whose lines have the same name"));
             }
@@ -113,7 +132,7 @@ impl<'a> Family<'a> {
         suffix: &str,
         extra: &str,
     ) -> Result<(Labels, usize), &'static str> {
-        let has_suffix = |sample: &Sample<'_>, suffix| sample.name.strip_prefix(self.name) == Some(suffix);
+        let has_suffix = |sample: &Sample<'_>, suffix| sample.name.strip_prefix(&*self.name) == Some(suffix);
         let parts = samples.iter().take_while(|sample| has_suffix(sample, suffix)).take_while(|sample| {
             // A line with other labels belongs to the next series.
             without(&sample.labels, extra) == without(&samples[0].labels, extra)
@@ -158,46 +177,82 @@ impl<'a> Family<'a> {
     }
 }
 
-/// Reads `name{label="value",label="value"} value`.
-fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
-    let (name, rest) = line.split_at(line.find(['{', ' ']).ok_or("no value")?);
-    let (labels, rest) = match rest.strip_prefix('{') {
-        Some(rest) => labels(rest)?,
-        None => (Labels::new(), rest),
+/// Reads a name that ends before one of these characters, or that is in quotes. Returns it and what follows. An unquoted
+/// name is legal with characters in `others`, and a quoted one is not.
+fn name_before<'a>(
+    text: &'a str,
+    ends: &[char],
+    others: &str,
+    allowed: Names,
+) -> Result<(Cow<'a, str>, &'a str), &'static str> {
+    if text.starts_with('"') && allowed == Names::Quoted {
+        let (name, rest) = quoted(text)?;
+        let is_hidden = name.chars().any(char::is_control);
+        let is_wrong = name.is_empty() || is_hidden || is_name(&name, others);
+        return if is_wrong { Err("a name that must not be in quotes") } else { Ok((name.into(), rest)) };
+    }
+    let (name, rest) = text.split_at(text.find(ends).ok_or("nothing after a name")?);
+    if is_name(name, others) { Ok((name.into(), rest)) } else { Err("an illegal name") }
+}
+
+/// Reads text in quotes. Returns it and what follows.
+fn quoted(text: &str) -> Result<(String, &str), &'static str> {
+    let text = text.strip_prefix('"').ok_or("no quotes")?;
+    let mut is_escaped = false;
+    let end = text.find(|character| {
+        let ends = character == '"' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
+        ends
+    });
+    let (inner, behind) = text.split_at(end.ok_or("no end of a text in quotes")?);
+    Ok((unescape(inner, &['\\', '"', 'n'])?, &behind[1..]))
+}
+
+/// Reads `name{label="value",label="value"} value`, or `{"name",label="value"} value`.
+fn sample(line: &str, allowed: Names) -> Result<Sample<'_>, &'static str> {
+    let (name, labels, rest) = match line.strip_prefix('{') {
+        Some(inner) if allowed == Names::Quoted => {
+            let (name, rest) = name_before(inner, &[], ":", allowed)?;
+            let (labels, rest) = match rest.strip_prefix(',') {
+                Some(rest) => labels(rest, allowed)?,
+                None => (Labels::new(), rest.strip_prefix('}').ok_or("neither a comma nor a brace")?),
+            };
+            (name, labels, rest)
+        }
+        _ => {
+            let (name, rest) = name_before(line, &['{', ' '], ":", allowed)?;
+            let (labels, rest) = match rest.strip_prefix('{') {
+                Some(rest) => labels(rest, allowed)?,
+                None => (Labels::new(), rest),
+            };
+            (name, labels, rest)
+        }
     };
     let value = number(rest.strip_prefix(' ').ok_or("no space before the value")?)?;
     Ok(Sample { line, name, labels, value })
 }
 
 /// Reads labels up to the closing brace. Returns them and the text after the brace.
-fn labels(text: &str) -> Result<(Labels, &str), &'static str> {
+fn labels(text: &str, allowed: Names) -> Result<(Labels, &str), &'static str> {
     let mut labels = Labels::new();
     let mut rest = text;
     loop {
-        let (name, quoted) = rest.split_once("=\"").ok_or("no label")?;
-        if !is_name(name, "") || name.starts_with("__") {
-            return Err("an illegal name of a label");
+        let (name, behind) = name_before(rest, &['=', '"'], "", allowed)?;
+        if name.starts_with("__") {
+            return Err("a reserved name of a label");
         }
-        let mut is_escaped = false;
-        let end = quoted.find(|character| {
-            let ends = character == '"' && !is_escaped;
-            is_escaped = character == '\\' && !is_escaped;
-            ends
-        });
-        let (value, behind) = quoted.split_at(end.ok_or("no end of a label's value")?);
+        let (value, behind) = quoted(behind.strip_prefix('=').ok_or("no label")?)?;
         if value.is_empty() {
             return Err("a label without value");
         }
-        if labels.iter().any(|(known, _)| known == name) {
+        if labels.iter().any(|(known, _)| *known == name) {
             return Err("a label twice");
         }
-        labels.push((name.to_owned(), unescape(value, &['\\', '"', 'n'])?));
-        rest = &behind[1..];
-        if let Some(rest) = rest.strip_prefix("} ") {
-            // The returned text begins with the space before the value.
-            return Ok((labels, &text[text.len() - rest.len() - 1..]));
+        labels.push((name.into_owned(), value));
+        if let Some(rest) = behind.strip_prefix('}') {
+            return Ok((labels, rest));
         }
-        rest = rest.strip_prefix(',').ok_or("neither a comma nor a brace after a label")?;
+        rest = behind.strip_prefix(',').ok_or("neither a comma nor a brace after a label")?;
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Exporter {
 impl Exporter {
     pub(crate) fn new(naming: Naming, options: AggregationOptions, settings: ReloadableSettings) -> Self {
         let pipeline = Pipeline::new(1, options, settings);
-        Self { pipeline, totals: Totals::new(naming), now: Duration::ZERO }
+        let totals = Totals::new(naming).with_utf8_names(true);
+        Self { pipeline, totals, now: Duration::ZERO }
     }
 
     pub(crate) fn reload(&mut self, settings: ReloadableSettings) {

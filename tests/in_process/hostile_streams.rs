@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tallyd::aggregate::AggregationOptions;
-use tallyd::export::prometheus::Naming;
+use tallyd::export::prometheus::{Format, Naming};
 use tallyd::flush::ReloadableSettings;
 use tallyd::mapping::HistogramOptions;
 use tallyd::model::{Exposition, Percentile, Policy, Statistics};
@@ -54,8 +54,8 @@ struct Interval {
     rules: Option<&'static str>,
 }
 
-/// Returns the page after each interval, in the text format.
-fn pages(naming: Naming, exposition: Exposition, intervals: &[Interval]) -> Vec<String> {
+/// Returns the page after each interval, in the text format with legal names and with those of clients.
+fn pages(naming: Naming, exposition: Exposition, intervals: &[Interval]) -> Vec<[String; 2]> {
     // tallyd keeps only a few values exactly, so that histograms summarize some series.
     let options = AggregationOptions { exact_values: 4, exact_members: 4, ..AggregationOptions::default() };
     let mut exporter = Exporter::new(naming, options, settings("", exposition));
@@ -64,7 +64,7 @@ fn pages(naming: Naming, exposition: Exposition, intervals: &[Interval]) -> Vec<
             exporter.reload(settings(rules, exposition));
         }
         exporter.add(lines.join(&b'\n'));
-        exporter.text()
+        [Format::Text, Format::TextUtf8].map(|format| exporter.page(format))
     });
     pages.collect()
 }
@@ -175,8 +175,10 @@ fn exposition() -> impl Strategy<Value = Exposition> {
 proptest! {
     #[test]
     fn no_stream_makes_a_page_invalid(naming in naming(), exposition in exposition(), stream in stream()) {
-        for page in pages(naming, exposition, &stream) {
+        for [page, utf8_page] in pages(naming, exposition, &stream) {
             prop_assert_eq!(strict::check(&page), Ok(()), "{}", page);
+            prop_assert_eq!(strict::check_utf8(&utf8_page), Ok(()), "{}", utf8_page);
+            prop_assert_eq!(page.lines().count(), utf8_page.lines().count());
         }
     }
 }
@@ -190,7 +192,8 @@ proptest! {
         const LINT: i32 = 3;
         let file = tempfile::NamedTempFile::new().unwrap();
         // The test checks the longest page, because the series of the last page may be idle.
-        let page = pages(naming, exposition, &stream).into_iter().max_by_key(String::len).unwrap();
+        let pages = pages(naming, exposition, &stream).into_iter();
+        let page = pages.map(|[page, _]| page).max_by_key(String::len).unwrap();
         fs::write(file.path(), &page).unwrap();
         let (code, remarks) = promtool(file.path());
         prop_assert!(matches!(code, Some(0 | LINT)), "{}\n{}", remarks, page);
@@ -211,7 +214,7 @@ fn strict_reader_accepts_valid_pages_and_rejects_invalid_ones() {
     assert_eq!(["", &all].map(strict::check), [const { Ok(()) }; 2]);
     let cases = [
         (COUNTER, " 1\n", " 1", "line feed"),
-        (COUNTER, " 1\n", " 1\n\n", "no value"),
+        (COUNTER, " 1\n", " 1\n\n", "nothing after a name"),
         (COUNTER, " 1\n", " -1\n", "below zero"),
         (COUNTER, " 1\n", " 1 1000\n", "number"),
         (COUNTER, " 1\n", " NaN\n", "number"),
@@ -224,15 +227,17 @@ fn strict_reader_accepts_valid_pages_and_rejects_invalid_ones() {
         (COUNTER, "TYPE c_total counter", "TYPE c_total unknown", "type"),
         (COUNTER, "C.", "C\\.", "backslash"),
         (COUNTER, "C.\n", "C.\n# a comment\n", "TYPE"),
-        (GAUGE, "\ng{", "\ng{}", "label"),
+        (GAUGE, "\ng{", "\ng{}", "illegal name"),
         (GAUGE, "{a", "{__a", "name of a label"),
-        (GAUGE, "{a", "{1", "name of a label"),
+        (GAUGE, "{a", "{1", "illegal name"),
+        (GAUGE, "{a=", "{\"a.b\"=", "illegal name"),
+        (GAUGE, "\ng{", "\n{\"g.h\",", "illegal name"),
         (GAUGE, ",b", ",a", "label twice"),
         (GAUGE, ",b", "b", "comma"),
         (GAUGE, "\"}\"", "\"\"", "without value"),
         (GAUGE, "\\n\",b", "\\t\",b", "backslash"),
-        (GAUGE, "=\"\\\\\\\"\\n\",b=\"}\"", "=\"\\\"", "end of a label"),
-        (GAUGE, "} 0", "}0", "comma"),
+        (GAUGE, "=\"\\\\\\\"\\n\",b=\"}\"", "=\"\\\"", "end of a text"),
+        (GAUGE, "} 0", "}0", "no space"),
         (SUMMARY, "s_sum{a=\"b\"} 3\n", "", "sum and count"),
         (SUMMARY, "s_sum{a=\"b\"} 3\n", "s_sum 3\n", "other labels"),
         (SUMMARY, "s_sum 0\ns_count 0\n", "s_sum{a=\"b\"} 0\ns_count{a=\"b\"} 0\n", "twice"),
@@ -258,5 +263,48 @@ fn strict_reader_accepts_valid_pages_and_rejects_invalid_ones() {
     {
         let said = strict::check(&all.replace(one, other));
         assert!(said.is_err(), "{one} as {other}");
+    }
+}
+
+#[test]
+fn strict_reader_of_version_1_0_0_wants_quotes_around_names_that_are_not_legal_and_only_there() {
+    const PAGE: &str = r#"# HELP "page.views" P.
+# TYPE "page.views" counter
+{"page.views"} 1
+{"page.views",zone="b","zone.id"="c\""} 1
+# HELP "s\"\\" S.
+# TYPE "s\"\\" summary
+{"s\"\\",a="b",quantile="0.5"} 1
+{"s\"\\_sum",a="b"} 3
+{"s\"\\_count",a="b"} 2
+# HELP x X.
+# TYPE x gauge
+x 1
+x{"é"="}"} 1
+"#;
+    assert_eq!(strict::check_utf8(PAGE), Ok(()));
+    assert!(strict::check(PAGE).is_err());
+    let cases = [
+        ("TYPE \"page.views\"", "TYPE page.views", "TYPE"),
+        ("HELP \"page.views\"", "HELP page.views", "illegal"),
+        ("\n{\"page.views\"} ", "\npage.views ", "illegal"),
+        ("\n{\"page.views\"} ", "\n{\"page.views\"}{} ", "space"),
+        ("\n{\"page.views\"} ", "\n{page.views} ", "nothing"),
+        ("\"zone.id\"", "zone.id", "illegal"),
+        ("zone=", "\"zone\"=", "must not"),
+        ("zone=\"b\"", "\"zone.id\"=\"b\"", "twice"),
+        ("\"zone.id\"", "\"__zone.id\"", "reserved"),
+        ("\nx 1", "\n{\"x\"} 1", "must not"),
+        ("HELP x ", "HELP \"x\" ", "must not"),
+        ("\"é\"", "\"é\\t\"", "backslash"),
+        ("\"é\"", "\"\t\"", "must not"),
+        ("\"é\"", "\"\"", "must not"),
+        ("{\"s\\\"\\\\_sum\",a", "{\"s\\\"\\_sum\",a", "backslash"),
+        ("{\"s\\\"\\\\_sum\",a", "{\"s.sum\",a", "sum and count"),
+    ];
+    for (right, wrong, why) in cases {
+        assert!(PAGE.contains(right), "{right}");
+        let said = strict::check_utf8(&PAGE.replacen(right, wrong, 1));
+        assert!(said.as_ref().is_err_and(|said| said.contains(why)), "{wrong:?}: {said:?}");
     }
 }

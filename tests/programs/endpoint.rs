@@ -32,8 +32,14 @@ fn promtool_has_no_remarks_on_the_page() {
 
 #[test]
 #[ignore = "needs prometheus, and Python with its client from PyPI; run make test"]
-fn no_client_can_make_the_openmetrics_page_invalid() {
-    let daemons = start_with_all_that_clients_send(&[], assert_is_openmetrics);
+fn no_client_can_make_the_pages_for_other_readers_invalid() {
+    let settings = ["exporters.prometheus.utf8_names=true"];
+    let daemons = start_with_all_that_clients_send(&settings, |address| {
+        assert_is_readable(address, "openmetrics", "application/openmetrics-text; version=1.0.0");
+        let utf8_names = "application/openmetrics-text; version=1.0.0; escaping=allow-utf-8";
+        assert_is_readable(address, "openmetrics", utf8_names);
+        assert_is_readable(address, "text", "text/plain; version=1.0.0; escaping=allow-utf-8");
+    });
     let jobs: Vec<_> = daemons.iter().map(|(_, _, address)| ("hostile", *address)).collect();
     let prometheus = Server::prometheus(&jobs);
     // Prometheus refuses a whole page for one invalid line, and sets `up` to 0.
@@ -41,11 +47,11 @@ fn no_client_can_make_the_openmetrics_page_invalid() {
     assert_eq!(prometheus.ask("min(up)"), Some(1.0));
 }
 
-/// Asserts that the parser of Prometheus' Python client accepts the page.
-fn assert_is_openmetrics(address: SocketAddr) {
-    let page = request(address, "GET", "/metrics", &["Accept: application/openmetrics-text; version=1.0.0"]);
-    let mut python = shop::python("check_openmetrics.py");
-    python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+/// Asserts that a parser of Prometheus' Python client accepts the page, and reads each of its lines.
+fn assert_is_readable(address: SocketAddr, parser: &str, accept: &str) {
+    let page = request(address, "GET", "/metrics", &[&format!("Accept: {accept}")]);
+    let mut python = shop::python("check_page.py");
+    python.arg(parser).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut checker = spawn(&mut python);
     checker.stdin.take().unwrap().write_all(&page.body).unwrap();
     let output = checker.wait_with_output().unwrap();

@@ -192,6 +192,7 @@ sections! {
         #[reload] native_histogram_max_buckets: usize, 1..=10_000;
         naming: Naming;
         openmetrics_created: bool;
+        utf8_names: bool;
     }
     pub(in crate::app) TextfileSection {
         enabled: bool;

@@ -39,6 +39,7 @@ const SWITCHED: [(&str, &str, &[&str]); 7] = [
             "web_config_file",
             "socket",
             "socket_mode",
+            "utf8_names",
         ],
     ),
     ("exporters.textfile", "enabled", &["path", "on_exit", "reserved_prefixes"]),

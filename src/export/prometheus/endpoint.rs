@@ -52,27 +52,58 @@ const KEYS: ServerKeys = ServerKeys {
     web_config_file: "exporters.prometheus.web_config_file",
 };
 
+const TEXT: Offer<Format> = Offer {
+    value: Format::Text,
+    name: ("text", "plain"),
+    parameters: &[("version", "0.0.4")],
+    precision: Precision::Any,
+};
+
+const OPENMETRICS: Offer<Format> = Offer {
+    value: Format::OpenMetrics,
+    name: ("application", "openmetrics-text"),
+    parameters: &[("version", "1.0.0")],
+    precision: Precision::Subtype,
+};
+
+const PROTOBUF: Offer<Format> = Offer {
+    value: Format::Protobuf,
+    name: ("application", "vnd.google.protobuf"),
+    parameters: &[("proto", "io.prometheus.client.MetricFamily"), ("encoding", "delimited")],
+    precision: Precision::Parameters,
+};
+
 /// The formats that scrapers may request. Text is the default. A scraper gets protobuf only if it names the messages
 /// and the encoding, because protobuf has others, too.
-const OFFERS: [Offer<Format>; 3] = [
+const OFFERS: [Offer<Format>; 3] = [TEXT, OPENMETRICS, PROTOBUF];
+
+/// The formats that scrapers may request if UTF-8 names are on. A scraper gets UTF-8 names only if the item of its format
+/// states the escaping. Prometheus names the same quality for both, so the one with UTF-8 names comes first.
+const OFFERS_WITH_UTF8_NAMES: [Offer<Format>; 6] = [
+    TEXT,
     Offer {
-        value: Format::Text,
-        name: ("text", "plain"),
-        parameters: &[("version", "0.0.4")],
-        precision: Precision::Any,
-    },
-    Offer {
-        value: Format::OpenMetrics,
-        name: ("application", "openmetrics-text"),
-        parameters: &[("version", "1.0.0")],
-        precision: Precision::Subtype,
-    },
-    Offer {
-        value: Format::Protobuf,
-        name: ("application", "vnd.google.protobuf"),
-        parameters: &[("proto", "io.prometheus.client.MetricFamily"), ("encoding", "delimited")],
+        value: Format::TextUtf8,
+        parameters: &[("version", "1.0.0"), ("escaping", "allow-utf-8")],
         precision: Precision::Parameters,
+        ..TEXT
     },
+    Offer {
+        value: Format::OpenMetricsUtf8,
+        parameters: &[("version", "1.0.0"), ("escaping", "allow-utf-8")],
+        precision: Precision::Parameters,
+        ..OPENMETRICS
+    },
+    OPENMETRICS,
+    Offer {
+        value: Format::ProtobufUtf8,
+        parameters: &[
+            ("proto", "io.prometheus.client.MetricFamily"),
+            ("encoding", "delimited"),
+            ("escaping", "allow-utf-8"),
+        ],
+        ..PROTOBUF
+    },
+    PROTOBUF,
 ];
 
 /// The beginning of the paths of the API.
@@ -131,6 +162,7 @@ impl Endpoint {
         Pages { path, api, reload_requests }: Pages,
         (memory, telemetry, threads): (&Memory, &Telemetry, &Threads),
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let has_utf8_names = totals.has_utf8_names;
         let cache = Arc::new(RenderCache::new(totals, memory.clone()));
         let api = Arc::new(Api::new(api, memory, telemetry));
         let scrapes = telemetry.counters("scrapes", &[], "format");
@@ -143,6 +175,7 @@ impl Endpoint {
             scrapes_refused: telemetry.counter("scrapes_refused", &[]),
             scrape_interval: Arc::clone(&scrape_interval),
             path,
+            has_utf8_names,
             reload_requests,
         };
         let server = Server::start(options, held, &KEYS, service, (telemetry, threads))?;
@@ -221,6 +254,8 @@ struct ScrapeService {
     scrape_interval: Arc<ScrapeInterval>,
     /// The path of the page that Prometheus scrapes.
     path: Arc<str>,
+    /// Whether scrapers may request UTF-8 names.
+    has_utf8_names: bool,
     /// `None` if clients may not request a reload.
     reload_requests: Option<mpsc::Sender<ReloadRequest>>,
 }
@@ -269,7 +304,11 @@ impl ScrapeService {
     }
 
     async fn scrape(&self, headers: &HeaderMap) -> Response {
-        let format = negotiation::content_type(headers, &OFFERS);
+        let format = if self.has_utf8_names {
+            negotiation::content_type(headers, &OFFERS_WITH_UTF8_NAMES)
+        } else {
+            negotiation::content_type(headers, &OFFERS)
+        };
         let encoding = negotiation::encoding(headers);
         self.scrapes[format].increment();
         if let Some(slow) = self.scrape_interval.note_scrape(Instant::now()) {
@@ -493,6 +532,67 @@ mod tests {
         for (accept, expected) in cases {
             let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
             assert_eq!(negotiation::content_type(&headers, &OFFERS), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_scraper_gets_utf8_names_only_if_it_asks_for_them_in_the_item_of_its_format() {
+        let cases = [
+            ("", Format::Text),
+            ("*/*", Format::Text),
+            ("text/plain", Format::Text),
+            ("text/plain;version=0.0.4;escaping=allow-utf-8", Format::Text),
+            ("text/plain;escaping=allow-utf-8", Format::Text),
+            ("text/plain;version=1.0.0;escaping=underscores", Format::Text),
+            ("text/plain;version=1.0.0;escaping=allow-utf-8", Format::TextUtf8),
+            ("Text/Plain; Version=1.0.0; Escaping=\"allow-utf-8\"; charset=utf-8", Format::TextUtf8),
+            (
+                "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3",
+                Format::TextUtf8,
+            ),
+            ("application/openmetrics-text;version=1.0.0", Format::OpenMetrics),
+            ("application/openmetrics-text;escaping=allow-utf-8", Format::OpenMetrics),
+            ("application/openmetrics-text;version=1.0.0;escaping=dots", Format::OpenMetrics),
+            ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0,*/*", Format::Text),
+            (
+                // Prometheus 2.42.
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                 text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                Format::OpenMetrics,
+            ),
+            (
+                // Prometheus 3.9.
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                Format::OpenMetricsUtf8,
+            ),
+            (
+                // Prometheus 3.9, with `metric_name_escaping_scheme: underscores`.
+                "application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,\
+                 text/plain;version=1.0.0;escaping=underscores;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                Format::OpenMetrics,
+            ),
+            (
+                // Prometheus 3.0 to 3.3, with native histograms.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;\
+                 escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,*/*;q=0.1",
+                Format::ProtobufUtf8,
+            ),
+            (
+                // Prometheus 3.9, with native histograms.
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+                 application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,*/*;q=0.1",
+                Format::Protobuf,
+            ),
+        ];
+        for (accept, expected) in cases {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            let format = negotiation::content_type(&headers, &OFFERS_WITH_UTF8_NAMES);
+            assert_eq!(format, expected, "{accept}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::hint::black_box;
+use std::num::NonZero;
 use std::{mem, slice};
 
 use foldhash::fast::RandomState;
@@ -39,6 +40,8 @@ pub(super) struct Member {
     pub(super) labels: Box<str>,
     /// The number of the family.
     pub(super) family: u32,
+    /// The place of the labels in [`Utf8Names::labels`], counted from 1, if some of their names are not legal.
+    pub(super) utf8_labels: Option<NonZero<u32>>,
     pub(super) kind: Kind,
     pub(super) policy: HeldPolicy,
     pub(super) total: Total,
@@ -125,6 +128,31 @@ impl Distribution {
     }
 }
 
+/// The names with the characters that clients sent, where these are not legal. They are text as the text formats write it.
+#[derive(Debug, Default)]
+struct Utf8Names {
+    /// The names of families, by number. The families beyond the end have none.
+    families: Vec<Option<Box<str>>>,
+    /// The labels of the members that have some, in the order of the members.
+    labels: Vec<Box<str>>,
+    /// The length of all texts.
+    text: usize,
+}
+
+impl Utf8Names {
+    /// Drops the names of the families and the labels of the members that do not stay.
+    fn retain(&mut self, family_stays: &[bool], labels_stay: Vec<bool>) {
+        let Self { families, labels, text } = self;
+        let mut stay = family_stays.iter();
+        families.retain(|_| stay.next() == Some(&true));
+        families.shrink_to(2 * families.len());
+        let mut stay = labels_stay.into_iter();
+        labels.retain(|_| stay.next() == Some(true));
+        labels.shrink_to(2 * labels.len());
+        *text = families.iter().flatten().chain(&*labels).map(|text| text.len()).sum();
+    }
+}
+
 /// All families and members. Each has a number that stays the same until [`retain`](Self::retain).
 #[derive(Debug, Default)]
 pub(super) struct Families {
@@ -136,6 +164,7 @@ pub(super) struct Families {
     unsorted: Vec<u32>,
     by_name: HashTable<u32>,
     by_labels: HashTable<u32>,
+    utf8: Utf8Names,
     /// Each process has a random key, because clients choose names and labels.
     hasher: RandomState,
 }
@@ -258,6 +287,41 @@ impl Families {
         }
     }
 
+    /// Gives a family a name for the pages with UTF-8 names.
+    pub(super) fn set_utf8_name(&mut self, family: u32, name: String) {
+        let Utf8Names { families, text, .. } = &mut self.utf8;
+        *text += name.len();
+        let family = family as usize;
+        if families.len() <= family {
+            families.resize(family + 1, None);
+        }
+        families[family] = Some(name.into());
+    }
+
+    /// Gives the member that joined last other labels for the pages with UTF-8 names.
+    pub(super) fn set_utf8_labels(&mut self, labels: String) {
+        let Some(newest) = self.members.last_mut() else { return };
+        self.utf8.text += labels.len();
+        self.utf8.labels.push(labels.into());
+        newest.utf8_labels = NonZero::new(self.utf8.labels.len() as u32);
+    }
+
+    /// Returns the name of a family for the pages with UTF-8 names, if it differs.
+    pub(super) fn utf8_name(&self, family: u32) -> Option<&str> {
+        self.utf8.families.get(family as usize)?.as_deref()
+    }
+
+    /// Returns the labels of a member for the pages with UTF-8 names, if they differ.
+    pub(super) fn utf8_labels(&self, member: &Member) -> Option<&str> {
+        member.utf8_labels.map(|place| &*self.utf8.labels[place.get() as usize - 1])
+    }
+
+    /// Returns the memory of the names for the pages with UTF-8 names, in bytes.
+    pub(super) fn utf8_bytes(&self) -> usize {
+        let Utf8Names { families, labels, text } = &self.utf8;
+        text + families.capacity() * size_of::<Option<Box<str>>>() + labels.capacity() * size_of::<Box<str>>()
+    }
+
     /// Sorts the new members into the order.
     pub(super) fn sort(&mut self) {
         let mut new = mem::take(&mut self.unsorted);
@@ -269,14 +333,21 @@ impl Families {
     /// Drops the members that `stays` rejects and the families without members, and renumbers all others. All members
     /// must be sorted.
     pub(super) fn retain(&mut self, stays: impl Fn(&Family, &Member) -> bool) -> Renumbering {
-        let Self { list: families, members, order, by_name, by_labels, hasher, .. } = self;
+        let Self { list: families, members, order, by_name, by_labels, utf8, hasher, .. } = self;
         let mut has_members = vec![false; families.len()];
+        let mut utf8_labels_stay = Vec::new();
         let new_members = Renumbering::retain(members, |member| {
             let family = member.family as usize;
             let stays = stays(&families[family].family, member);
             has_members[family] |= stays;
+            if member.utf8_labels.is_some() {
+                utf8_labels_stay.push(stays);
+            }
             stays
         });
+        utf8.retain(&has_members, utf8_labels_stay);
+        let places = members.iter_mut().filter_map(|member| member.utf8_labels.as_mut());
+        places.zip(1..).for_each(|(place, number)| *place = NonZero::new(number).unwrap_or(*place));
         let mut has_members = has_members.into_iter();
         let new_families = Renumbering::retain(families, |_| has_members.next() == Some(true));
         members.iter_mut().for_each(|member| _ = new_families.renumber(&mut member.family));
@@ -378,6 +449,12 @@ mod tests {
         numbers.retain_mut(|number| renumbering.renumber(number));
         assert_eq!(list, ["a", "c", "d"]);
         assert_eq!(numbers, [2, 0, 1]);
+    }
+
+    /// A million members take as many times 64 bytes. UTF-8 names have a place in the padding.
+    #[test]
+    fn member_takes_64_bytes() {
+        assert_eq!((size_of::<Member>(), size_of::<Hashed>()), (64, 32));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 use crate::model::{Kind, RESERVED_PREFIX, Series};
 use crate::text::name::{label, push_legal};
-use crate::text::visible::visible;
+use crate::text::visible::{is_hidden, visible};
 
 /// The rules for naming families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -35,6 +35,20 @@ impl Naming {
         name
     }
 
+    /// Returns the name of a series' family with the characters that the client sent, as the text formats write it in
+    /// quotes. Returns `None` if it is the family's name, which is legal. tallyd's own families have no other name,
+    /// because alerts and dashboards name them.
+    ///
+    /// [`family`](Self::family) would turn the name into that of the family. So two families never have the same one.
+    pub(super) fn utf8_family(self, series: &Series, family: &str) -> Option<String> {
+        if series.is_own() {
+            return None;
+        }
+        let suffix = &family[self.legal(series.name()).len()..];
+        let name = without_hidden(series.name()) + suffix;
+        (name != family).then(|| escaped(&name))
+    }
+
     /// Returns a series as Prometheus shows it: `family{label="value"}`.
     pub(crate) fn exposed(self, series: &Series) -> String {
         let mut exposed = self.family(series);
@@ -59,9 +73,24 @@ impl Naming {
     }
 }
 
+/// Returns a name with `_` instead of each hidden character. An escape would be readable, but another client can send
+/// the same characters as the escape, and two series would look alike.
+fn without_hidden(name: &str) -> String {
+    name.chars().map(|character| if is_hidden(character) { '_' } else { character }).collect()
+}
+
 /// Returns the name of a tag's label. A name that Prometheus reserves gets the prefix `exported_`.
 fn label_name(key: &str, is_distribution: bool) -> String {
-    let mut name = label(key);
+    unreserved(label(key), is_distribution)
+}
+
+/// Returns the name of a tag's label with the characters that the client sent.
+fn utf8_label_name(key: &str, is_distribution: bool) -> String {
+    let name = if key.is_empty() { label(key) } else { without_hidden(key) };
+    unreserved(name, is_distribution)
+}
+
+fn unreserved(mut name: String, is_distribution: bool) -> String {
     let is_reserved = is_distribution && (name == "le" || name == "quantile");
     if is_reserved || name.starts_with("__") {
         name.insert_str(0, "exported_");
@@ -69,23 +98,71 @@ fn label_name(key: &str, is_distribution: bool) -> String {
     name
 }
 
-/// Returns the labels of a series, sorted, as text without the braces. Also returns true if two tags became one label,
-/// which then has the last value. Hidden characters become visible, because people look at pages in a terminal.
-pub(super) fn labels(series: &Series) -> (String, bool) {
-    let is_distribution = matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution);
+fn is_distribution(series: &Series) -> bool {
+    matches!(series.kind(), Kind::Timing | Kind::Histogram | Kind::Distribution)
+}
+
+/// A tag that becomes a label.
+struct Label<'a> {
+    name: String,
+    key: &'a str,
+    value: Option<&'a str>,
+}
+
+/// Calls `each` with the labels of a series and their values, sorted by name. Returns true if two tags became one label,
+/// which then is the last one. Hidden characters become visible, because people look at pages in a terminal.
+fn for_each_label(series: &Series, mut each: impl FnMut(&Label<'_>, &str)) -> bool {
+    let is_distribution = is_distribution(series);
     // Prometheus ignores a label without a value, so a tag with an empty value makes no label.
     let tags = series.tags_as_sent().filter(|(_, value)| *value != Some(""));
-    let mut labels: Vec<_> = tags.map(|(key, value)| (label_name(key, is_distribution), value)).collect();
+    let mut labels: Vec<_> =
+        tags.map(|(key, value)| Label { name: label_name(key, is_distribution), key, value }).collect();
     // A tag without a value comes before others of its name, whatever the order of the identity.
-    labels.sort_by(|a, b| (&a.0, a.1.is_some()).cmp(&(&b.0, b.1.is_some())));
-    let mut text = String::new();
+    labels.sort_by(|a, b| (&a.name, a.value.is_some()).cmp(&(&b.name, b.value.is_some())));
     let mut merged = false;
-    for same_name in labels.chunk_by(|a, b| a.0 == b.0) {
+    for same_name in labels.chunk_by(|a, b| a.name == b.name) {
         merged |= same_name.len() > 1;
-        let (name, value) = &same_name[same_name.len() - 1];
-        push_label(&mut text, name, &visible(value.unwrap_or("true")));
+        let label = &same_name[same_name.len() - 1];
+        each(label, &visible(label.value.unwrap_or("true")));
     }
+    merged
+}
+
+/// Returns the labels of a series, sorted, as text without the braces. Also returns true if two tags became one label,
+/// which then has the last value.
+pub(super) fn labels(series: &Series) -> (String, bool) {
+    let mut text = String::new();
+    let merged = for_each_label(series, |label, value| push_label(&mut text, &label.name, value));
     (text, merged)
+}
+
+/// Returns the labels of a series, whose names have the characters that the client sent. Names that are not legal are in
+/// quotes. Returns `None` if all names are legal, or the series is tallyd's own.
+///
+/// The labels have the order of [`labels`]. [`label_name`] would turn each name into that of the label there. So no two
+/// labels of a series have the same name, and no two members of a family the same labels.
+pub(super) fn utf8_labels(series: &Series) -> Option<String> {
+    if series.is_own() || series.tags_as_sent().all(|(key, _)| is_legal_label(key)) {
+        return None;
+    }
+    let is_distribution = is_distribution(series);
+    let mut text = String::new();
+    let mut has_other = false;
+    for_each_label(series, |label, value| {
+        let name = utf8_label_name(label.key, is_distribution);
+        if name == label.name {
+            push_label(&mut text, &name, value);
+        } else {
+            has_other = true;
+            push_quoted_label(&mut text, &name, value);
+        }
+    });
+    has_other.then_some(text)
+}
+
+fn is_legal_label(key: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !key.is_empty() && !key.as_bytes()[0].is_ascii_digit() && key.bytes().all(is_legal)
 }
 
 fn push_label(text: &mut String, name: &str, value: &str) {
@@ -95,6 +172,19 @@ fn push_label(text: &mut String, name: &str, value: &str) {
     text.extend([name, "=\""]);
     push_escaped(text, value);
     text.push('"');
+}
+
+/// Appends a label whose name is not legal.
+fn push_quoted_label(text: &mut String, name: &str, value: &str) {
+    let name = escaped(name);
+    push_label(text, &format!("\"{name}\""), value);
+}
+
+/// Returns text as it is written between quotes.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    push_escaped(&mut escaped, text);
+    escaped
 }
 
 fn push_escaped(text: &mut String, value: &str) {
@@ -113,25 +203,51 @@ pub(super) fn pairs(labels: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> 
     let mut rest = labels;
     iter::from_fn(move || {
         let (name, quoted) = rest.split_once('=')?;
-        let quoted = quoted.strip_prefix('"')?;
-        let mut end = 0;
-        let mut is_escaped = false;
-        loop {
-            end += memchr2(b'"', b'\\', quoted.as_bytes().get(end..)?)?;
-            if quoted.as_bytes()[end] == b'"' {
-                break;
-            }
-            is_escaped = true;
-            end += 2;
-        }
-        let value = &quoted[..end];
-        rest = &quoted[end + 1..];
+        let value;
+        (value, rest) = split_quoted(quoted)?;
         rest = rest.strip_prefix(',').unwrap_or(rest);
-        Some((name, if is_escaped { unescaped(value).into() } else { value.into() }))
+        Some((name, value))
     })
 }
 
-fn unescaped(value: &str) -> String {
+/// Reads the names and values of labels from their text, in which names can be in quotes.
+pub(super) fn utf8_pairs(labels: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let mut rest = labels;
+    iter::from_fn(move || {
+        let name;
+        (name, rest) = if rest.starts_with('"') {
+            let (name, behind) = split_quoted(rest)?;
+            (name, behind.strip_prefix('=')?)
+        } else {
+            let (name, behind) = rest.split_once('=')?;
+            (name.into(), behind)
+        };
+        let value;
+        (value, rest) = split_quoted(rest)?;
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+        Some((name, value))
+    })
+}
+
+/// Reads text in quotes. Returns it and what follows.
+pub(super) fn split_quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let quoted = text.strip_prefix('"')?;
+    let mut end = 0;
+    let mut is_escaped = false;
+    loop {
+        end += memchr2(b'"', b'\\', quoted.as_bytes().get(end..)?)?;
+        if quoted.as_bytes()[end] == b'"' {
+            break;
+        }
+        is_escaped = true;
+        end += 2;
+    }
+    let inner = &quoted[..end];
+    Some((if is_escaped { unescaped(inner).into() } else { inner.into() }, &quoted[end + 1..]))
+}
+
+/// Returns text that was written between quotes.
+pub(super) fn unescaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     let mut characters = value.chars();
     while let Some(character) = characters.next() {
@@ -180,6 +296,8 @@ impl ReservedNames {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::sample::select;
+    use strum::VariantArray;
 
     use super::*;
 
@@ -243,6 +361,54 @@ mod tests {
     }
 
     #[test]
+    fn utf8_names_are_those_of_the_clients_with_the_suffix_of_the_naming() {
+        let cases = [
+            (Kind::Counter, "page.views", Some("page.views_total"), Some("page.views")),
+            (Kind::Counter, "page_views", None, None),
+            (Kind::Counter, "jobs.total", Some("jobs.total"), Some("jobs.total")),
+            (Kind::Timing, "request.time", Some("request.time_seconds"), Some("request.time")),
+            (Kind::Gauge, "9.9", Some("9.9"), Some("9.9")),
+            (Kind::Gauge, "a---b", Some("a---b"), Some("a---b")),
+            (Kind::Gauge, "ü\"\\{}", Some(r#"ü\"\\{}"#), Some(r#"ü\"\\{}"#)),
+            (Kind::Gauge, "a\u{1b}b\u{202e}", None, None),
+            (Kind::Gauge, "a.\tb", Some("a._b"), Some("a._b")),
+            // Alerts and dashboards name tallyd's own families.
+            (Kind::Counter, "tallyd.lines", None, None),
+        ];
+        for (kind, name, prometheus, statsd_exporter) in cases {
+            let series = series(kind, name, &[]);
+            for (naming, expected) in
+                [(Naming::Prometheus, prometheus), (Naming::StatsdExporter, statsd_exporter)]
+            {
+                let shown = naming.utf8_family(&series, &naming.family(&series));
+                assert_eq!(shown.as_deref(), expected, "{name} {naming:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn utf8_labels_have_the_keys_of_the_clients() {
+        let of = |kind, tags: &[(&str, &str)]| utf8_labels(&series(kind, "a", tags));
+        let cases: [(Kind, &[(&str, &str)], Option<&str>); 11] = [
+            (Kind::Counter, &[], None),
+            (Kind::Counter, &[("zone", "b"), ("le", "1")], None),
+            (Kind::Counter, &[("zone.id", "b"), ("a", "c\"")], Some(r#"a="c\"","zone.id"="b""#)),
+            (Kind::Counter, &[("9", "")], Some(r#""9"="true""#)),
+            (Kind::Counter, &[("a.b", "1"), ("a_b", "2")], None),
+            (Kind::Counter, &[("a.b", "2"), ("a-b", "1")], Some(r#""a.b"="2""#)),
+            (Kind::Counter, &[("a\"b\\", "1")], Some(r#""a\"b\\"="1""#)),
+            (Kind::Counter, &[("a\u{1b}", "\u{1b}")], None),
+            (Kind::Timing, &[("le", "1"), ("é", "2")], Some(r#""é"="2",exported_le="1""#)),
+            (Kind::Gauge, &[("__n.me__", "x")], Some(r#""exported___n.me__"="x""#)),
+            (Kind::Gauge, &[("._x", "1")], Some(r#""._x"="1""#)),
+        ];
+        for (kind, tags, expected) in cases {
+            assert_eq!(of(kind, tags).as_deref(), expected, "{tags:?}");
+        }
+        assert_eq!(utf8_labels(&series(Kind::Gauge, "tallyd.a", &[("b.c", "1")])), None);
+    }
+
+    #[test]
     fn tag_with_an_empty_value_makes_no_label() {
         let of = |identity: &str| labels(&Series::from_identity(identity));
         assert_eq!(of("a\nk\n\nc"), (String::new(), false));
@@ -282,7 +448,7 @@ mod tests {
             let expected = [("a", first.into()), ("b", second.into()), ("c", "2".into())];
             assert_eq!(pairs(&text).collect::<Vec<_>>(), expected, "{text}");
         }
-        assert_eq!(pairs("").next(), None);
+        assert_eq!((pairs("").next(), utf8_pairs("").next()), (None, None));
     }
 
     proptest! {
@@ -295,6 +461,29 @@ mod tests {
             let read: Vec<_> = pairs(&text).collect();
             let read: Vec<_> = read.iter().map(|(name, value)| (*name, &**value)).collect();
             prop_assert_eq!(read, labels);
+        }
+
+        /// So no two families, and no two members of a family, get the same name.
+        #[test]
+        fn legal_names_follow_from_utf8_names(
+            kind in select(Kind::VARIANTS),
+            name in "([a_.:9\"\\\\é\t-]|_total|_seconds){1,5}",
+            keys in prop::collection::vec("([a_.9\"\\\\é\t]|le|__){0,3}", 0..4),
+        ) {
+            let tags: Vec<_> = keys.iter().map(|key| (&**key, "1")).collect();
+            let series = series(kind, &name, &tags);
+            for naming in [Naming::Prometheus, Naming::StatsdExporter] {
+                let family = naming.family(&series);
+                if let Some(shown) = naming.utf8_family(&series, &family) {
+                    prop_assert_eq!(naming.legal(&unescaped(&shown)), family);
+                }
+            }
+            if let Some(shown) = utf8_labels(&series) {
+                let legal: Vec<_> = utf8_pairs(&shown).map(|(name, _)| label_name(&name, false)).collect();
+                let (text, _) = labels(&series);
+                let expected: Vec<_> = pairs(&text).map(|(name, _)| name).collect();
+                prop_assert_eq!(legal, expected);
+            }
         }
     }
 }

@@ -338,12 +338,13 @@ impl Totals {
             Admission::New => {
                 let (name, policy) = (name.into(), HeldPolicy::assigned(PolicyId::new(help)));
                 let kind = Kind::VARIANTS[usize::from(family_kind)];
-                self.families.open(Family { name, metric_type, kind, policy, is_leaving: false })
+                self.open(Family { name, metric_type, kind, policy, is_leaving: false }, series)
             }
         };
         let (labels, policy) = (labels.into(), HeldPolicy::assigned(id));
-        let member = Member { labels, family, kind, policy, total, seen, is_gone: false, began };
-        self.families.join(member).ok()
+        let utf8_labels = None;
+        let member = Member { labels, family, utf8_labels, kind, policy, total, seen, is_gone: false, began };
+        self.join(member, series).ok()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::admission::{self, Admission};
 use super::families::{Distribution, Families, Family, Member, Total};
 use super::family_type::FamilyType;
-use super::names::{Naming, ReservedNames, labels};
+use super::names::{Naming, ReservedNames, labels, utf8_labels};
 use super::placements::{Placed, Placement, Placements};
 use crate::export::outcome::{ExportOutcome, MergeReason, QuarantineReason};
 use crate::model::{
@@ -27,6 +27,8 @@ pub struct Totals {
     pub(super) reserved: ReservedNames,
     /// Whether OpenMetrics has `_created` lines, with the times when series began.
     pub(super) shows_created: bool,
+    /// Whether the totals remember the names that clients sent, for the formats with UTF-8 names.
+    pub(super) has_utf8_names: bool,
     pub(super) families: Families,
     pub(super) placements: Placements,
     /// The policies of the latest snapshot.
@@ -50,7 +52,7 @@ pub struct Totals {
     /// The memory beyond which no percentile window grows, in bytes.
     max_distribution_bytes: usize,
     memory: Memory,
-    /// Accounts for the memory of distributions.
+    /// Accounts for the memory of distributions and of UTF-8 names.
     claim: Claim,
     windows_dropped: Thinned,
     /// The members that left the page with the latest interval. `None` if no one asks for them.
@@ -76,6 +78,7 @@ impl Totals {
             naming,
             reserved: ReservedNames::default(),
             shows_created: true,
+            has_utf8_names: false,
             families: Families::default(),
             placements: Placements::default(),
             policies: Arc::default(),
@@ -115,6 +118,12 @@ impl Totals {
         Self { shows_created, ..self }
     }
 
+    /// Sets whether the formats with UTF-8 names show the names that clients sent.
+    #[must_use]
+    pub fn with_utf8_names(self, has_utf8_names: bool) -> Self {
+        Self { has_utf8_names, ..self }
+    }
+
     /// Keeps a family off the page if its name begins with one of these prefixes, which belong to another program.
     #[must_use]
     pub(crate) fn with_reserved_prefixes(self, prefixes: Vec<String>) -> Self {
@@ -133,7 +142,8 @@ impl Totals {
         if !Arc::ptr_eq(&self.policies, &snapshot.policies) {
             self.change_rules(snapshot);
         }
-        self.max_distribution_bytes = self.claim.bytes().saturating_add(self.memory.room(MemoryPart::Series));
+        let room = self.claim.bytes().saturating_add(self.memory.room(MemoryPart::Series));
+        self.max_distribution_bytes = room.saturating_sub(self.families.utf8_bytes());
         self.kept_off.clear();
         let mut outcome = ExportOutcome::default();
         let placements = mem::take(&mut self.placements);
@@ -172,7 +182,7 @@ impl Totals {
         self.placements.add(new);
         self.families.sort();
         self.expire(&idle);
-        self.claim.resize(self.distribution_bytes);
+        self.claim.resize(self.distribution_bytes + self.families.utf8_bytes());
         // `tallyd.increases_absorbed` counts the others.
         _ = self.named_as_absorbing.end_snapshot();
         if let Some(Repeated { amount, .. }) = self.windows_dropped.round(outcome.windows_dropped) {
@@ -266,14 +276,9 @@ impl Totals {
         let family = match admission::admit(&self.families, &self.reserved, series, name, family_type) {
             Ok(Admission::Known(number)) => number,
             Ok(Admission::New) => {
+                let policy = HeldPolicy::assigned(policy);
                 let name = name.into();
-                self.families.open(Family {
-                    name,
-                    metric_type: family_type,
-                    kind,
-                    policy: HeldPolicy::assigned(policy),
-                    is_leaving: false,
-                })
+                self.open(Family { name, metric_type: family_type, kind, policy, is_leaving: false }, series)
             }
             Err(reason) => {
                 if reason == QuarantineReason::TypeConflict
@@ -288,6 +293,7 @@ impl Totals {
         let member = Member {
             labels: labels.into(),
             family,
+            utf8_labels: None,
             kind,
             policy: HeldPolicy::assigned(policy),
             total: Total::new(family_type, self.policies.get(policy)),
@@ -296,7 +302,7 @@ impl Totals {
             began: self.interval_began,
         };
         let bytes = member.total.bytes();
-        match self.families.join(member) {
+        match self.join(member, series) {
             Ok(number) => {
                 self.distribution_bytes += bytes;
                 self.use_help(family, policy);
@@ -308,6 +314,25 @@ impl Totals {
             }
             Err(_) => Err(QuarantineReason::DuplicateSeries),
         }
+    }
+
+    /// Adds the family of its first series, and returns its number.
+    pub(super) fn open(&mut self, family: Family, series: &Series) -> u32 {
+        let utf8_name = self.has_utf8_names.then(|| self.naming.utf8_family(series, &family.name)).flatten();
+        let number = self.families.open(family);
+        if let Some(name) = utf8_name {
+            self.families.set_utf8_name(number, name);
+        }
+        number
+    }
+
+    /// Adds the member of its first series, as [`Families::join`] does.
+    pub(super) fn join(&mut self, member: Member, series: &Series) -> Result<u32, u32> {
+        let number = self.families.join(member)?;
+        if let Some(labels) = self.has_utf8_names.then(|| utf8_labels(series)).flatten() {
+            self.families.set_utf8_labels(labels);
+        }
+        Ok(number)
     }
 
     /// Adds a row to its member.
@@ -568,10 +593,12 @@ fn interval_start(snapshot: &Snapshot) -> f64 {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
+    use super::Totals;
     use crate::export::prometheus::tests::{add, add_live, add_under, policies, row, text, totals};
-    use crate::export::prometheus::{Format, Naming};
-    use crate::model::{Exposition, Kind, Policies, Policy, Statistics};
+    use crate::export::prometheus::{Format, Naming, SavedTotals};
+    use crate::model::{Exposition, Kind, Memory, Policies, Policy, Statistics};
 
     #[test]
     fn totals_continue_under_new_rules_unless_type_or_buckets_change() {
@@ -704,6 +731,62 @@ mod tests {
         assert_eq!(add(&mut totals, row(0.0)), []);
         assert_eq!(add(&mut totals, row(2.0)), []);
         assert!(text(&totals, Format::Text).contains("c_total 9007199254740994.0\n"));
+    }
+
+    #[test]
+    fn first_series_of_a_line_gives_it_its_utf8_names() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary).with_utf8_names(true);
+        let tagged = |name, key| row(Kind::Counter, name, &[(key, "1")], 1.0);
+        assert_eq!(add(&mut totals, vec![tagged("a.b", "k.l"), tagged("a-b", "k-l")]), [("series", 1)]);
+        assert!(text(&totals, Format::TextUtf8).ends_with("{\"a-b_total\",\"k-l\"=\"1\"} 2\n"));
+        // The first series is gone, but the line stays.
+        let policies = Arc::clone(&totals.policies);
+        add_live(&mut totals, policies, vec![tagged("a.b", "k.l")], &[]);
+        assert!(text(&totals, Format::TextUtf8).ends_with("{\"a-b_total\",\"k-l\"=\"1\"} 3\n"));
+    }
+
+    #[test]
+    fn utf8_names_stay_with_their_lines_when_others_leave() {
+        let new = || totals(Naming::StatsdExporter, Exposition::Summary).with_utf8_names(true);
+        let mut totals = new().counted_in(&Memory::default());
+        let gauge = |n: u32| {
+            let name = format!("n{}{}", n / 2, if (n / 2).is_multiple_of(3) { "" } else { "." });
+            let key = if n.is_multiple_of(5) { "k" } else { "k." };
+            row(Kind::Gauge, &name, &[(key, &n.to_string())], f64::from(n))
+        };
+        add(&mut totals, (0..40).map(gauge).collect());
+        let before = text(&totals, Format::TextUtf8);
+        let bytes = totals.families.utf8_bytes();
+        assert!(bytes > 32 * "\"k.\"=\"\"".len(), "{bytes}");
+        assert_eq!(totals.claim.bytes(), bytes);
+
+        let policies = Arc::clone(&totals.policies);
+        let stay: Vec<_> = (0..40).filter(|n| n % 7 > 2).map(gauge).collect();
+        add_live(&mut totals, Arc::clone(&policies), stay.clone(), &[]);
+        let mut fresh = new();
+        add(&mut fresh, stay);
+        assert_eq!(text(&totals, Format::TextUtf8), text(&fresh, Format::TextUtf8));
+        assert!(totals.families.utf8_bytes() < bytes && totals.claim.bytes() < bytes);
+
+        add_live(&mut totals, policies, (0..40).map(gauge).collect(), &[]);
+        assert_eq!(text(&totals, Format::TextUtf8), before);
+    }
+
+    #[test]
+    fn restored_lines_have_utf8_names_if_these_are_on_now() {
+        for was_on in [false, true] {
+            let mut totals = totals(Naming::Prometheus, Exposition::Summary).with_utf8_names(was_on);
+            add(&mut totals, vec![row(Kind::Counter, "a.b", &[("k.l", "1")], 1.0)]);
+            let saved = totals.encode();
+            let live: Vec<_> = totals.placements.iter().map(|(series, _)| series.clone()).collect();
+            for (is_on, line) in
+                [(false, "\na_b_total{k_l=\"1\"} 1\n"), (true, "\n{\"a.b_total\",\"k.l\"=\"1\"} 1\n")]
+            {
+                let mut restored = Totals::new(Naming::Prometheus).with_utf8_names(is_on);
+                restored.restore(SavedTotals::decode(&saved).unwrap(), Duration::ZERO, &live);
+                assert!(text(&restored, Format::TextUtf8).ends_with(line), "{was_on} {is_on}");
+            }
+        }
     }
 
     #[test]

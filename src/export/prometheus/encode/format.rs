@@ -3,6 +3,7 @@
 use enum_map::Enum;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::lines::Names;
 use super::openmetrics::OpenMetrics;
 use super::protobuf::Protobuf;
 use super::text::Text;
@@ -19,6 +20,15 @@ pub enum Format {
     OpenMetrics,
     /// Prometheus' protobuf format: messages, each preceded by its length.
     Protobuf,
+    /// Prometheus' text format, version 1.0.0, with the names that clients sent.
+    #[strum(serialize = "text_utf8")]
+    TextUtf8,
+    /// OpenMetrics with the names that clients sent.
+    #[strum(serialize = "openmetrics_utf8")]
+    OpenMetricsUtf8,
+    /// Protobuf with the names that clients sent.
+    #[strum(serialize = "protobuf_utf8")]
+    ProtobufUtf8,
 }
 
 impl Format {
@@ -31,6 +41,13 @@ impl Format {
             Format::Protobuf => {
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
             }
+            Format::TextUtf8 => "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+            Format::OpenMetricsUtf8 => {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"
+            }
+            Format::ProtobufUtf8 => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=allow-utf-8"
+            }
         }
     }
 
@@ -41,10 +58,18 @@ impl Format {
     ///
     /// Returns the first error of `write`.
     pub fn render<E>(self, totals: &Totals, write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let names = match self {
+            Format::Text | Format::OpenMetrics | Format::Protobuf => Names::Legal,
+            Format::TextUtf8 | Format::OpenMetricsUtf8 | Format::ProtobufUtf8 => {
+                Names::Utf8(&totals.families)
+            }
+        };
         match self {
-            Format::Text => walk(totals, Text::new(totals), write),
-            Format::OpenMetrics => walk(totals, OpenMetrics::new(totals), write),
-            Format::Protobuf => walk(totals, Protobuf::new(totals), write),
+            Format::Text | Format::TextUtf8 => walk(totals, Text::new(totals, names), write),
+            Format::OpenMetrics | Format::OpenMetricsUtf8 => {
+                walk(totals, OpenMetrics::new(totals, names), write)
+            }
+            Format::Protobuf | Format::ProtobufUtf8 => walk(totals, Protobuf::new(totals, names), write),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::export::exporter::PIECE;
-use crate::export::prometheus::families::{Distribution, Family, Member, Total};
+use crate::export::prometheus::families::{Distribution, Families, Family, Member, Members, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
 use crate::export::prometheus::totals::Totals;
 use crate::model::{Kind, Policies, Statistics};
@@ -93,47 +93,119 @@ impl LabelValues {
     }
 }
 
-/// Writes the lines of members.
-pub(super) struct LineWriter {
+/// The names that a page shows.
+#[derive(Clone, Copy)]
+pub(super) enum Names<'a> {
+    /// The page shows names that every version of Prometheus allows.
+    Legal,
+    /// The page shows the names that clients sent, which these families know.
+    Utf8(&'a Families),
+}
+
+/// The name of a family, as the text formats write it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FamilyName<'a> {
+    pub(super) text: &'a str,
+    /// True if the name is not legal, so that it needs quotes.
+    pub(super) is_quoted: bool,
+}
+
+impl<'a> Names<'a> {
+    /// Returns the name of a family with these members.
+    pub(super) fn of_family(self, family: &'a Family, mut members: Members<'a>) -> FamilyName<'a> {
+        let utf8 = match self {
+            Names::Legal => None,
+            Names::Utf8(families) => members.next().and_then(|member| families.utf8_name(member.family)),
+        };
+        FamilyName { text: utf8.unwrap_or(&family.name), is_quoted: utf8.is_some() }
+    }
+
+    /// Returns the labels of a member if some of their names are in quotes.
+    pub(super) fn utf8_labels(self, member: &Member) -> Option<&'a str> {
+        match self {
+            Names::Legal => None,
+            Names::Utf8(families) => families.utf8_labels(member),
+        }
+    }
+
+    /// Returns the labels of a member.
+    fn labels(self, member: &'a Member) -> &'a str {
+        self.utf8_labels(member).unwrap_or(&member.labels)
+    }
+}
+
+/// Writes the lines of families.
+pub(super) struct LineWriter<'a> {
     /// The text written so far.
     pub(super) text: String,
+    /// The name of the current family.
+    pub(super) name: FamilyName<'a>,
+    names: Names<'a>,
     label_values: LabelValues,
 }
 
-impl LineWriter {
+impl<'a> LineWriter<'a> {
     /// Creates a writer. `format` turns quantiles and bounds into text.
-    pub(super) fn new(totals: &Totals, format: impl Fn(f64) -> String + Copy) -> Self {
-        Self { text: String::with_capacity(2 * PIECE), label_values: LabelValues::of(totals, format) }
+    pub(super) fn new(totals: &Totals, names: Names<'a>, format: impl Fn(f64) -> String + Copy) -> Self {
+        Self {
+            text: String::with_capacity(2 * PIECE),
+            name: FamilyName::default(),
+            names,
+            label_values: LabelValues::of(totals, format),
+        }
     }
 
-    /// Writes the lines of a member that have one of these kinds.
-    pub(super) fn push_member(&mut self, family: &Family, lines: &[LineKind], member: &Member) {
-        let Self { text, label_values } = self;
+    /// Prepares for the lines of a family with these members.
+    pub(super) fn begin_family(&mut self, family: &'a Family, members: Members<'a>) {
+        self.name = self.names.of_family(family, members);
+    }
+
+    /// Writes a line about a family: `# TYPE name text`. `suffix` is the end of the name.
+    pub(super) fn push_about(&mut self, keyword: &str, name: FamilyName<'_>, suffix: &str, about: &str) {
+        let quote = if name.is_quoted { "\"" } else { "" };
+        self.text.extend(["# ", keyword, " ", quote, name.text, suffix, quote, " ", about, "\n"]);
+    }
+
+    /// Writes the lines of a member of the current family that have one of these kinds.
+    pub(super) fn push_member(&mut self, lines: &[LineKind], member: &'a Member) {
+        let Self { text, name, names, label_values } = self;
+        let labels = names.labels(member);
         label_values.for_each_line(lines, member, |line, label, value| {
-            push_line(text, [&family.name, line.suffix()], &member.labels, label, value);
+            push_line(text, (*name, line.suffix()), labels, label, value);
         });
+    }
+
+    /// Writes a line of a member with the name of a family and a suffix.
+    pub(super) fn push_value(&mut self, name: (FamilyName<'_>, &str), member: &'a Member, value: f64) {
+        push_line(&mut self.text, name, self.names.labels(member), None, value);
     }
 }
 
-/// Writes one line. `name` consists of the name of the family and a suffix. `label` is an additional label.
+/// Writes one line. `name` consists of the name of the family and a suffix. A name in quotes comes within the braces.
+/// `label` is an additional label.
 pub(super) fn push_line(
     text: &mut String,
-    name: [&str; 2],
+    (name, suffix): (FamilyName<'_>, &str),
     labels: &str,
     label: Option<(&str, &str)>,
     value: f64,
 ) {
-    text.extend(name);
-    if !labels.is_empty() || label.is_some() {
-        text.push('{');
-        text.push_str(labels);
-        if let Some((name, value)) = label {
-            text.push_str(if labels.is_empty() { "" } else { "," });
-            text.extend([name, "=\"", value, "\""]);
-        }
-        text.push('}');
+    let mut separator = "{";
+    if name.is_quoted {
+        text.extend(["{\"", name.text, suffix, "\""]);
+        separator = ",";
+    } else {
+        text.extend([name.text, suffix]);
     }
-    text.push(' ');
+    if !labels.is_empty() {
+        text.extend([separator, labels]);
+        separator = ",";
+    }
+    if let Some((name, value)) = label {
+        text.extend([separator, name, "=\"", value, "\""]);
+        separator = ",";
+    }
+    text.push_str(if separator == "{" { " " } else { "} " });
     push_number(text, value);
     text.push('\n');
 }

@@ -10,7 +10,7 @@
 //! A family that breaks a rule is still shown, with its lines and names unchanged. Each of its names becomes a family
 //! of type `unknown`.
 
-use super::lines::{LineWriter, help, push_line};
+use super::lines::{FamilyName, LineWriter, Names, help};
 use super::walk::Encoder;
 use crate::export::prometheus::families::{Distribution, Families, Family, Member, Members, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
@@ -21,41 +21,49 @@ use crate::model::Policies;
 pub(super) struct OpenMetrics<'a> {
     totals: &'a Totals,
     types: Types<'a>,
-    lines: LineWriter,
+    lines: LineWriter<'a>,
     /// The name of the current family in OpenMetrics, or `None` if OpenMetrics has no type for it.
-    typed_name: Option<&'a str>,
+    typed_name: Option<FamilyName<'a>>,
 }
 
 impl<'a> OpenMetrics<'a> {
-    pub(super) fn new(totals: &'a Totals) -> Self {
+    pub(super) fn new(totals: &'a Totals, names: Names<'a>) -> Self {
         let types = Types { families: &totals.families, policies: &totals.policies, name: String::new() };
-        Self { totals, types, lines: LineWriter::new(totals, canonical), typed_name: None }
+        Self { totals, types, lines: LineWriter::new(totals, names, canonical), typed_name: None }
     }
 }
 
 impl<'a> Encoder<'a> for OpenMetrics<'a> {
     fn begin_family(&mut self, family: &'a Family, members: Members<'a>) -> bool {
-        self.typed_name = self.types.typed_name(family, members);
+        self.lines.begin_family(family, members.clone());
+        let name = self.lines.name;
+        // A client's own ending `.total` makes `_total` of the legal name.
+        let text = match family.metric_type {
+            FamilyType::Counter => name.text.strip_suffix("_total"),
+            _ => Some(name.text),
+        };
+        self.typed_name =
+            text.filter(|_| self.types.has_type(family, members)).map(|text| FamilyName { text, ..name });
         self.typed_name.is_none()
     }
 
     fn begin_section(&mut self, family: &'a Family, lines: &[LineKind], _: &mut Members<'a>) {
         let (name, suffix, type_name) = match self.typed_name {
             Some(name) => (name, "", family.metric_type.name()),
-            None => (&*family.name, lines[0].suffix(), "unknown"),
+            None => (self.lines.name, lines[0].suffix(), "unknown"),
         };
         let help = help(&self.totals.policies, family, &['\\', '\n', '"']);
-        self.lines.text.extend(["# TYPE ", name, suffix, " ", type_name, "\n"]);
-        self.lines.text.extend(["# HELP ", name, suffix, " ", &help, "\n"]);
+        self.lines.push_about("TYPE", name, suffix, type_name);
+        self.lines.push_about("HELP", name, suffix, &help);
     }
 
     fn encode_member(&mut self, family: &'a Family, lines: &[LineKind], member: &'a Member) {
-        self.lines.push_member(family, lines, member);
+        self.lines.push_member(lines, member);
         if let Some(name) = self.typed_name
             && family.metric_type != FamilyType::Gauge
             && self.totals.shows_created
         {
-            push_line(&mut self.lines.text, [name, "_created"], &member.labels, None, member.began);
+            self.lines.push_value((name, "_created"), member, member.began);
         }
     }
 
@@ -81,20 +89,20 @@ struct Types<'a> {
 }
 
 impl Types<'_> {
-    /// Returns the name of a family in OpenMetrics, or `None` if its type is unknown there.
-    fn typed_name<'a>(&mut self, family: &'a Family, mut members: Members<'_>) -> Option<&'a str> {
+    /// Returns true if the family has a type in OpenMetrics. A name in UTF-8 that clashes with another one has a legal
+    /// form that clashes, too, so only legal names are compared.
+    fn has_type(&mut self, family: &Family, mut members: Members<'_>) -> bool {
         let name = &*family.name;
         match family.metric_type {
-            FamilyType::Gauge => Some(name),
-            FamilyType::Counter => name.strip_suffix("_total").filter(|stem| self.is_free(stem)),
+            FamilyType::Gauge => true,
+            FamilyType::Counter => name.strip_suffix("_total").is_some_and(|stem| self.is_free(stem)),
             _ => {
                 let begins_above_zero = |member: &Member| {
                     let bounds = &self.policies.get(member.policy.id()).statistics.bounds;
                     bounds.first().is_none_or(|bound| *bound >= 0.0)
                 };
-                let fits = members.all(|member| begins_above_zero(member) && is_whole(member))
-                    && self.find(name, "_created").is_none();
-                fits.then_some(name)
+                members.all(|member| begins_above_zero(member) && is_whole(member))
+                    && self.find(name, "_created").is_none()
             }
         }
     }
@@ -190,6 +198,29 @@ mod tests {
             text(&totals, Format::OpenMetrics),
             "# TYPE hits counter\n# HELP hits StatsD counter.\nhits_total 5\n# EOF\n"
         );
+    }
+
+    #[test]
+    fn counter_with_an_ending_of_the_client_is_unknown_under_its_utf8_name() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary).with_utf8_names(true);
+        let rows = vec![
+            row(Kind::Counter, "jobs.total", &[], 1.0),
+            row(Kind::Counter, "page.views", &[("zone.id", "b")], 2.0),
+        ];
+        add(&mut totals, rows);
+        assert_eq!(
+            text(&totals, Format::OpenMetricsUtf8),
+            r#"# TYPE "jobs.total" unknown
+# HELP "jobs.total" StatsD counter.
+{"jobs.total"} 1
+# TYPE "page.views" counter
+# HELP "page.views" StatsD counter.
+{"page.views_total","zone.id"="b"} 2
+{"page.views_created","zone.id"="b"} 1000.25
+# EOF
+"#
+        );
+        assert!(text(&totals, Format::OpenMetrics).starts_with("# TYPE jobs counter\n"));
     }
 
     #[test]

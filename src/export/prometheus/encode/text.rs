@@ -1,6 +1,6 @@
-//! Encodes Prometheus' text format, version 0.0.4.
+//! Encodes Prometheus' text format, version 0.0.4, and with UTF-8 names version 1.0.0.
 
-use super::lines::{LineWriter, help};
+use super::lines::{LineWriter, Names, help};
 use super::walk::Encoder;
 use crate::export::prometheus::families::{Family, Member, Members};
 use crate::export::prometheus::family_type::LineKind;
@@ -10,24 +10,29 @@ use crate::text::number::push_number;
 /// Encodes each family as HELP, TYPE and the lines of its members.
 pub(super) struct Text<'a> {
     totals: &'a Totals,
-    lines: LineWriter,
+    lines: LineWriter<'a>,
 }
 
 impl<'a> Text<'a> {
-    pub(super) fn new(totals: &'a Totals) -> Self {
-        Self { totals, lines: LineWriter::new(totals, number) }
+    pub(super) fn new(totals: &'a Totals, names: Names<'a>) -> Self {
+        Self { totals, lines: LineWriter::new(totals, names, number) }
     }
 }
 
 impl<'a> Encoder<'a> for Text<'a> {
-    fn begin_section(&mut self, family: &'a Family, _: &[LineKind], _: &mut Members<'a>) {
-        let help = help(&self.totals.policies, family, &['\\', '\n']);
-        let (name, type_name) = (&*family.name, family.metric_type.name());
-        self.lines.text.extend(["# HELP ", name, " ", &help, "\n# TYPE ", name, " ", type_name, "\n"]);
+    fn begin_family(&mut self, family: &'a Family, members: Members<'a>) -> bool {
+        self.lines.begin_family(family, members);
+        false
     }
 
-    fn encode_member(&mut self, family: &'a Family, lines: &[LineKind], member: &'a Member) {
-        self.lines.push_member(family, lines, member);
+    fn begin_section(&mut self, family: &'a Family, _: &[LineKind], _: &mut Members<'a>) {
+        let name = self.lines.name;
+        self.lines.push_about("HELP", name, "", &help(&self.totals.policies, family, &['\\', '\n']));
+        self.lines.push_about("TYPE", name, "", family.metric_type.name());
+    }
+
+    fn encode_member(&mut self, _: &'a Family, lines: &[LineKind], member: &'a Member) {
+        self.lines.push_member(lines, member);
     }
 
     fn encoded(&self) -> &[u8] {
@@ -101,5 +106,61 @@ mod tests {
             "# HELP d StatsD distribution.\n# TYPE d histogram\nd_bucket{le=\"0.1\"} 2\nd_bucket{le=\"1\"} 4\n\
              d_bucket{le=\"+Inf\"} 4\nd_sum 2\nd_count 4\n"
         );
+    }
+
+    #[test]
+    fn names_that_are_not_legal_are_in_quotes_if_the_format_allows_it() {
+        for (timings, type_name, values) in [
+            (
+                Exposition::Summary,
+                "summary",
+                r#"{"request.time_seconds","http.code"="200",quantile="0.5"} 0.5
+{"request.time_seconds","http.code"="200",quantile="0.999"} 0.5"#,
+            ),
+            (
+                Exposition::Histogram,
+                "histogram",
+                r#"{"request.time_seconds_bucket","http.code"="200",le="0.1"} 1
+{"request.time_seconds_bucket","http.code"="200",le="1"} 2
+{"request.time_seconds_bucket","http.code"="200",le="+Inf"} 2"#,
+            ),
+        ] {
+            let mut totals = totals(Naming::Prometheus, timings).with_utf8_names(true);
+            let rows = vec![
+                row(Kind::Counter, "page.views", &[("zone", "b")], 1.0),
+                row(Kind::Counter, "page.views", &[], 2.0),
+                row(Kind::Counter, "hits", &[("zone.id", "b"), ("a", "c")], 3.0),
+                row(Kind::Timing, "request.time", &[("http.code", "200")], 500.0),
+                row(Kind::Gauge, "a\"b\\", &[], 4.0),
+            ];
+            assert_eq!(add(&mut totals, rows), []);
+            let expected = r#"# HELP "a\"b\\" StatsD gauge.
+# TYPE "a\"b\\" gauge
+{"a\"b\\"} 4
+# HELP hits_total StatsD counter.
+# TYPE hits_total counter
+hits_total{a="c","zone.id"="b"} 3
+# HELP "page.views_total" StatsD counter.
+# TYPE "page.views_total" counter
+{"page.views_total"} 2
+{"page.views_total",zone="b"} 1
+# HELP "request.time_seconds" StatsD timing in seconds.
+# TYPE "request.time_seconds" TYPE_NAME
+VALUES
+{"request.time_seconds_sum","http.code"="200"} 1
+{"request.time_seconds_count","http.code"="200"} 2
+"#;
+            let expected = expected.replace("TYPE_NAME", type_name).replace("VALUES", values);
+            assert_eq!(text(&totals, Format::TextUtf8), expected);
+            assert!(text(&totals, Format::Text).contains("hits_total{a=\"c\",zone_id=\"b\"} 3\n"));
+        }
+    }
+
+    #[test]
+    fn utf8_names_are_off_by_default() {
+        let mut totals = totals(Naming::Prometheus, Exposition::Summary);
+        add(&mut totals, vec![row(Kind::Counter, "page.views", &[("zone.id", "b")], 1.0)]);
+        assert_eq!(text(&totals, Format::TextUtf8), text(&totals, Format::Text));
+        assert_eq!(totals.families.utf8_bytes(), 0);
     }
 }

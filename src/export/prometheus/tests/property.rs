@@ -12,6 +12,7 @@ use strum::VariantArray;
 use super::naive::NaiveTotals;
 use super::{page, text};
 use crate::export::prometheus::encode::decoded;
+use crate::export::prometheus::names::{split_quoted, utf8_pairs};
 use crate::export::prometheus::{Format, Naming, SavedTotals, Totals};
 use crate::model::{
     Exposition, HeldPolicy, Kind, NativeHistogram, NativeSettings, Percentile, Policies, Policy, PolicyId,
@@ -20,7 +21,7 @@ use crate::model::{
 
 /// Generates series whose names, kinds and tags conflict.
 fn series() -> impl Strategy<Value = Series> {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 18] = [
         "a",
         "a.b",
         "a-b",
@@ -29,6 +30,8 @@ fn series() -> impl Strategy<Value = Series> {
         "a_count",
         "a_bucket",
         "a_total",
+        "a.total",
+        "a\"{\\\u{e9} .",
         "a_created",
         "a.b_created",
         "a_seconds",
@@ -38,8 +41,15 @@ fn series() -> impl Strategy<Value = Series> {
         "up",
         "z",
     ];
-    const TAGS: [&[(&str, &str)]; 5] =
-        [&[], &[("k", "1")], &[("k", "")], &[("k.", "1"), ("k_", "2")], &[("le", "1"), ("quantile", "1")]];
+    const TAGS: [&[(&str, &str)]; 7] = [
+        &[],
+        &[("k", "1")],
+        &[("k", "")],
+        &[("k.", "1"), ("k_", "2")],
+        &[("k.", "1")],
+        &[("le", "1"), ("quantile", "1")],
+        &[("9\",=}\\", "} \""), ("._x", "2"), ("__x", "3")],
+    ];
     let kinds = select(Kind::VARIANTS);
     (kinds, prop::sample::select(&NAMES[..]), prop::sample::select(&TAGS[..]))
         .prop_map(|(kind, name, tags)| Series::new(kind, name, tags))
@@ -177,7 +187,7 @@ impl Flush {
 /// Returns the totals that another process restores from these.
 fn restarted(totals: &Totals) -> Totals {
     let bytes = totals.encode();
-    let mut restored = Totals::new(totals.naming);
+    let mut restored = Totals::new(totals.naming).with_utf8_names(true);
     let live: Vec<_> = totals.placements.iter().map(|(series, _)| series.clone()).collect();
     assert!(restored.restore(SavedTotals::decode(&bytes).unwrap(), Duration::ZERO, &live));
     assert_eq!(restored.encode(), bytes);
@@ -242,6 +252,55 @@ fn lines_of_openmetrics(page: &str) -> [Vec<String>; 2] {
     [lines, times]
 }
 
+/// Replaces all names of a page in one of the text formats by legal ones.
+fn with_legal_names(page: &str, naming: Naming) -> String {
+    page.lines().map(|line| with_legal_names_in_line(line, naming) + "\n").collect()
+}
+
+fn with_legal_names_in_line(line: &str, naming: Naming) -> String {
+    let runs_are_one = naming == Naming::StatsdExporter;
+    for about in ["# HELP ", "# TYPE "] {
+        if let Some((name, rest)) = line.strip_prefix(about).and_then(split_quoted) {
+            return format!("{about}{}{rest}", legal(&name, runs_are_one));
+        }
+    }
+    if line.starts_with('#') {
+        return line.to_owned();
+    }
+    // The value of the line has no brace.
+    let Some((head, value)) = line.rsplit_once("} ") else { return line.to_owned() };
+    let (name, labels) = head.split_once('{').unwrap();
+    let (name, labels) = match split_quoted(labels) {
+        Some((quoted, rest)) if name.is_empty() => {
+            (legal(&quoted, runs_are_one), rest.strip_prefix(',').unwrap_or(rest))
+        }
+        _ => (name.to_owned(), labels),
+    };
+    let labels: Vec<_> = utf8_pairs(labels)
+        .map(|(label, value)| {
+            let label = legal(&label, false);
+            let prefix = if label.starts_with("__") { "exported_" } else { "" };
+            format!("{prefix}{label}=\"{}\"", value.replace('\\', r"\\").replace('"', "\\\""))
+        })
+        .collect();
+    if labels.is_empty() {
+        return format!("{name} {value}");
+    }
+    format!("{name}{{{}}} {value}", labels.join(","))
+}
+
+/// Replaces all illegal characters of a name.
+fn legal(name: &str, runs_are_one: bool) -> String {
+    let mut name = name.to_owned();
+    while runs_are_one && name.contains("--") {
+        name = name.replace("--", "-");
+    }
+    let digit = name.starts_with(|first: char| first.is_ascii_digit());
+    let characters =
+        name.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' });
+    digit.then_some('_').into_iter().chain(characters).collect()
+}
+
 proptest! {
     // A case takes half a millisecond. Only many cases cover the conflicts between policies.
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -261,7 +320,7 @@ proptest! {
             time: Duration::ZERO,
         };
         let mut naive = NaiveTotals::new(naming);
-        let mut totals = Totals::new(naming);
+        let mut totals = Totals::new(naming).with_utf8_names(true);
         for interval in intervals {
             let is_lost = interval.is_lost;
             // Gauges of tallyd itself are not saved, so another series could take their names.
@@ -282,12 +341,21 @@ proptest! {
             let mut lines: Vec<_> = page_text.lines().filter(|line| !line.starts_with('#')).collect();
             lines.sort_unstable();
             let [values, times] = lines_of_openmetrics(&text(&totals, Format::OpenMetrics));
-            prop_assert_eq!(values, lines);
+            prop_assert_eq!(&values, &lines);
             let expected = naive.created_lines();
             prop_assert!(times.iter().all(|line| expected.contains(line)), "{:?} {:?}", times, expected);
             let messages = page(&totals, Format::Protobuf);
-            prop_assert_eq!(decoded::as_text(&messages), page_text);
+            prop_assert_eq!(&decoded::as_text(&messages), &page_text);
             prop_assert_eq!(decoded::schemas(&messages), naive.schemas(policies));
+
+            // The pages with UTF-8 names say the same under other names.
+            let utf8_text = text(&totals, Format::TextUtf8);
+            prop_assert_eq!(&with_legal_names(&utf8_text, naming), &page_text);
+            let openmetrics = with_legal_names(&text(&totals, Format::OpenMetricsUtf8), naming);
+            let [values, times] = lines_of_openmetrics(&openmetrics);
+            prop_assert_eq!(values, lines);
+            prop_assert!(times.iter().all(|line| expected.contains(line)), "{:?} {:?}", times, expected);
+            prop_assert_eq!(decoded::as_text(&page(&totals, Format::ProtobufUtf8)), utf8_text);
         }
     }
 }

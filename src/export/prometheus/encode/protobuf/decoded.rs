@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::messages::{Bucket, Metric, MetricFamily, MetricType, Quantile};
-use crate::export::prometheus::encode::lines::push_line;
+use crate::export::prometheus::encode::lines::{FamilyName, push_line};
 use crate::text::number::push_number;
 
 /// Reads the families of a page.
@@ -15,24 +15,29 @@ pub(super) fn families(mut page: &[u8]) -> Vec<MetricFamily> {
     families
 }
 
-/// Converts a page to the text format. A count in a float field takes precedence over the same count in an integer
-/// field.
+/// Converts a page to the text format, where names that are not legal are in quotes. A count in a float field takes
+/// precedence over the same count in an integer field.
 pub(in crate::export::prometheus) fn as_text(page: &[u8]) -> String {
     let mut text = String::new();
     for MetricFamily { name, help, r#type, metric } in families(page) {
         let type_name = ["counter", "gauge", "summary", "untyped", "histogram"][r#type as usize];
-        text.extend(["# HELP ", &name, " ", &help, "\n# TYPE ", &name, " ", type_name, "\n"]);
+        let is_quoted = !is_legal(&name, ":");
+        let escaped = escape(&name);
+        let shown = quoted_unless_legal(&name, ":");
+        text.extend(["# HELP ", &shown, " ", &help, "\n# TYPE ", &shown, " ", type_name, "\n"]);
         for Metric { label, gauge, counter, summary, histogram } in metric {
-            let escape = |value: &str| value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
-            let labels: Vec<_> =
-                label.iter().map(|label| format!("{}=\"{}\"", label.name, escape(&label.value))).collect();
+            let labels = label.iter().map(|label| {
+                format!("{}=\"{}\"", quoted_unless_legal(&label.name, ""), escape(&label.value))
+            });
+            let labels: Vec<_> = labels.collect();
             let labels = labels.join(",");
             let mut push = |suffix, label: Option<(&str, f64)>, value: f64| {
                 let mut number = String::new();
                 label.inspect(|(_, bound)| push_number(&mut number, *bound));
                 let number = if number == "inf" { "+Inf" } else { &number };
                 let label = label.map(|(name, _)| (name, number));
-                push_line(&mut text, [&name, suffix], &labels, label, value);
+                let name = FamilyName { text: &escaped, is_quoted };
+                push_line(&mut text, (name, suffix), &labels, label, value);
             };
             counter.into_iter().for_each(|counter| push("", None, counter.value));
             gauge.into_iter().for_each(|gauge| push("", None, gauge.value));
@@ -60,6 +65,19 @@ pub(in crate::export::prometheus) fn as_text(page: &[u8]) -> String {
         }
     }
     text
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+fn quoted_unless_legal(name: &str, others: &str) -> String {
+    if is_legal(name, others) { name.to_owned() } else { format!("\"{}\"", escape(name)) }
+}
+
+fn is_legal(name: &str, others: &str) -> bool {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || others.contains(c);
+    name.chars().all(is_legal) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Returns the name of each histogram, and the schemas of its members. The schema of a classic histogram is `None`.

@@ -17,6 +17,8 @@ pub(in crate::export::prometheus) mod decoded;
 mod messages;
 mod native;
 
+use std::borrow::Cow;
+
 use prost::Message;
 
 use self::messages::{
@@ -24,12 +26,12 @@ use self::messages::{
     Timestamp,
 };
 pub(in crate::export::prometheus) use self::messages::{BucketSpan, Histogram as NativeMessage};
-use super::lines::help;
+use super::lines::{Names, help};
 use super::walk::Encoder;
 use crate::export::exporter::PIECE;
 use crate::export::prometheus::families::{Distribution, Family, Member, Members, Total};
 use crate::export::prometheus::family_type::{FamilyType, LineKind};
-use crate::export::prometheus::names::pairs;
+use crate::export::prometheus::names::{pairs, unescaped, utf8_pairs};
 use crate::export::prometheus::totals::Totals;
 use crate::model::{NativeHistogram, Policies, Policy};
 
@@ -40,27 +42,30 @@ pub(super) struct Protobuf<'a> {
     /// The first members of the current family. This field and the next one are reused for their memory.
     start: Vec<u8>,
     head: MetricFamily,
+    names: Names<'a>,
     members: MemberMessage<'a>,
 }
 
 impl<'a> Protobuf<'a> {
-    pub(super) fn new(totals: &'a Totals) -> Self {
+    pub(super) fn new(totals: &'a Totals, names: Names<'a>) -> Self {
         Self {
             totals,
             bytes: Vec::with_capacity(3 * PIECE),
             start: Vec::with_capacity(2 * PIECE),
             head: MetricFamily::default(),
-            members: MemberMessage::new(&totals.policies),
+            names,
+            members: MemberMessage::new(&totals.policies, names),
         }
     }
 }
 
 impl<'a> Encoder<'a> for Protobuf<'a> {
     fn begin_section(&mut self, family: &'a Family, _: &[LineKind], members: &mut Members<'a>) {
-        let Self { totals, bytes, start, head, members: message } = self;
+        let Self { totals, bytes, start, head, names, members: message } = self;
         let family_type = family.metric_type;
         head.name.clear();
-        head.name.push_str(&family.name);
+        let name = names.of_family(family, members.clone());
+        head.name.push_str(&if name.is_quoted { unescaped(name.text).into() } else { Cow::from(name.text) });
         head.help.clear();
         head.help.push_str(&help(&totals.policies, family, &[]));
         head.set_type(match family_type {
@@ -104,13 +109,14 @@ struct MemberMessage<'a> {
     /// The quantiles, by policy.
     quantiles: Vec<Vec<f64>>,
     policies: &'a Policies,
+    names: Names<'a>,
     /// A family that contains only this member. Readers merge consecutive messages. So a family without members,
     /// followed by one message per member, is read as one family.
     family: MetricFamily,
 }
 
 impl<'a> MemberMessage<'a> {
-    fn new(policies: &'a Policies) -> Self {
+    fn new(policies: &'a Policies, names: Names<'a>) -> Self {
         let quantiles = |policy: &Policy| {
             let percentiles = policy.statistics.percentiles.iter();
             percentiles.map(|percentile| percentile.quantile()).collect()
@@ -118,15 +124,19 @@ impl<'a> MemberMessage<'a> {
         Self {
             quantiles: policies.iter().map(quantiles).collect(),
             policies,
+            names,
             family: MetricFamily { metric: vec![Metric::default()], ..MetricFamily::default() },
         }
     }
 
     /// Fills in the message of this member.
-    fn fill(&mut self, family_type: FamilyType, member: &Member) -> &MetricFamily {
-        let Self { quantiles, policies, family } = self;
+    fn fill(&mut self, family_type: FamilyType, member: &'a Member) -> &MetricFamily {
+        let Self { quantiles, policies, names, family } = self;
         let metric = &mut family.metric[0];
-        set_labels(&mut metric.label, &member.labels);
+        match names.utf8_labels(member) {
+            Some(labels) => set_labels(&mut metric.label, utf8_pairs(labels)),
+            None => set_labels(&mut metric.label, pairs(&member.labels)),
+        }
         // This reuses the lists of the previous member.
         let summary = metric.summary.take();
         let histogram = metric.histogram.take();
@@ -178,16 +188,16 @@ pub(in crate::export::prometheus) fn native_message(total: &Distribution) -> Opt
     Some(native::histogram(*schema, *zero, positive, negative, total.sum))
 }
 
-/// Replaces the labels of another member by the labels in this text, and reuses their memory.
-fn set_labels(labels: &mut Vec<LabelPair>, text: &str) {
+/// Replaces the labels of another member by these, and reuses their memory.
+fn set_labels<'a>(labels: &mut Vec<LabelPair>, pairs: impl Iterator<Item = (impl AsRef<str>, Cow<'a, str>)>) {
     let mut count = 0;
-    for (name, value) in pairs(text) {
+    for (name, value) in pairs {
         if count == labels.len() {
             labels.push(LabelPair::default());
         }
         let label = &mut labels[count];
         label.name.clear();
-        label.name.push_str(name);
+        label.name.push_str(name.as_ref());
         label.value.clear();
         label.value.push_str(&value);
         count += 1;
@@ -213,22 +223,24 @@ fn timestamp(seconds: f64) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::decoded::{as_text, families};
+    use std::sync::Arc;
+
+    use super::decoded::{as_text, families, schemas};
     use super::*;
-    use crate::export::prometheus::tests::{add, page, row, text, totals};
+    use crate::export::prometheus::tests::{add, add_under, page, row, text, totals};
     use crate::export::prometheus::{Format, Naming};
     use crate::model::Summary as Aggregate;
-    use crate::model::{Exposition, Kind, Series, Value};
+    use crate::model::{Exposition, Kind, NativeSettings, Series, Statistics, Value};
 
     fn assert_says_the_same_as_text(totals: &Totals) {
-        let text = text(totals, Format::Text);
-        assert_eq!(as_text(&page(totals, Format::Protobuf)), text);
+        assert_eq!(as_text(&page(totals, Format::Protobuf)), text(totals, Format::Text));
+        assert_eq!(as_text(&page(totals, Format::ProtobufUtf8)), text(totals, Format::TextUtf8));
     }
 
     #[test]
     fn messages_say_the_same_as_the_text_format() {
         for timings in [Exposition::Summary, Exposition::Histogram] {
-            let mut totals = totals(Naming::Prometheus, timings);
+            let mut totals = totals(Naming::Prometheus, timings).with_utf8_names(true);
             assert_says_the_same_as_text(&totals);
             for value in [100.0, 0.0, -2.5] {
                 let rows = vec![
@@ -270,6 +282,23 @@ mod tests {
             &(-1.5_f64).to_le_bytes(),
         ];
         assert_eq!(page(&totals, Format::Protobuf), expected.concat());
+    }
+
+    #[test]
+    fn native_histograms_have_utf8_names() {
+        let native = Some(NativeSettings { schema: 0, max_buckets: 0 });
+        let statistics = Statistics { native, ..Statistics::default() };
+        let policy = Policy { statistics, exposition: Exposition::Native, ..Policy::default() };
+        let mut totals = Totals::new(Naming::Prometheus).with_utf8_names(true);
+        let native = Some(Box::new(NativeHistogram::new(0, 0.0, [(1, 2.0)], [])));
+        let value =
+            Value::Summary(Box::new(Aggregate { count: 2.0, sum: 4.0, native, ..Aggregate::default() }));
+        let series = Series::new(Kind::Timing, "request.\"time\\", &[("http.\"code", "200\"")]);
+        add_under(&mut totals, Arc::new(Policies::new(vec![policy])), vec![(series, value)]);
+        let page = page(&totals, Format::ProtobufUtf8);
+        assert_eq!(schemas(&page), [("request.\"time\\_seconds".to_owned(), vec![Some(0)])]);
+        let label = LabelPair { name: "http.\"code".to_owned(), value: "200\"".to_owned() };
+        assert_eq!(families(&page)[0].metric[0].label, [label]);
     }
 
     #[test]
