@@ -58,8 +58,8 @@ pub fn flush() {
 /// several times. Samples in a buffer are not counted.
 ///
 /// The client notices a missing listener on `unix://` addresses and on the same machine. Other machines may not report
-/// it. UDP does not report that a server's receive buffer is full. tallyd counts the datagrams that the kernel drops
-/// for this reason.
+/// it, and on a busy machine, the kernel may report only the last of several refused datagrams. UDP does not report that
+/// a server's receive buffer is full. tallyd counts the datagrams that the kernel drops for this reason.
 #[must_use]
 pub fn lost() -> u64 {
     GLOBAL.get().map_or(0, |metrics| metrics.lost())

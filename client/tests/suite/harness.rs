@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tallyd_client::{Config, Metrics};
 
 /// The time for which a test waits for a fact before it fails.
-const TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Returns the server that receives the metrics of the application. The first call configures these metrics, with the
 /// tag `env:test`.
