@@ -151,7 +151,7 @@ const WITHOUT_COUNTERPART: [(&str, &str); 14] = [
     ("dogstatsd_metrics_stats_enable", "`tallyd talkers` and `tallyd series` say what arrives"),
     ("dogstatsd_no_aggregation_pipeline", "tallyd counts a sample with a timestamp in the current interval"),
     ("dogstatsd_pipe_name", "tallyd has no named pipes"),
-    ("dogstatsd_tag_cardinality", "the only tag of origin detection is the container's id"),
+    ("dogstatsd_tag_cardinality", "the tags of origin detection are container_id and pod_uid"),
     ("histogram_copy_to_distribution", "see exporters.prometheus.timings"),
 ];
 
