@@ -188,7 +188,7 @@ impl Mapping {
     /// Returns true if all series stay as lines name them.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.shaping.spec == ShapingSpec::default()
+        self.rules.is_empty() && !self.shaping.has_effect
     }
 
     /// Returns these rules with changes for all series.
@@ -208,7 +208,7 @@ impl Mapping {
         draft: &mut Draft,
         mut seen: impl FnMut(Step<'a>, &Draft),
     ) -> Result<Shaped<'a>, Unshaped> {
-        let Shaping { spec, edits } = &self.shaping;
+        let Shaping { spec, edits, .. } = &self.shaping;
         if !edits.is_empty() {
             edits.apply(&mut draft.tags);
             seen(Step::Tags, draft);

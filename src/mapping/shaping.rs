@@ -28,6 +28,8 @@ pub struct ShapingSpec {
 #[derive(Debug, Default)]
 pub(super) struct Shaping {
     pub(super) spec: ShapingSpec,
+    /// True if something is configured.
+    pub(super) has_effect: bool,
     pub(super) edits: TagEdits,
 }
 
@@ -68,7 +70,7 @@ impl Shaping {
             rename: &spec.rename_tags,
             values: &spec.map_values,
         });
-        Self { spec, edits }
+        Self { has_effect: spec != ShapingSpec::default(), spec, edits }
     }
 
     /// Puts the prefix before a name.

@@ -134,15 +134,18 @@ impl IdentityBuilder {
     /// same type, its own tag, and the tags that all series get. `name` replaces the name, if given.
     pub(crate) fn build_overflow(&mut self, name: Option<&str>, constant: &[(String, Option<String>)]) {
         let (own, rest) = split_name(&self.identity);
-        let mut tags: Vec<_> = constant
-            .iter()
-            .map(|(key, value)| format!("{key}\n{}\n", value.as_deref().unwrap_or(NO_VALUE)))
-            .chain([OVERFLOW_TAG.to_owned()])
-            .collect();
-        tags.sort_unstable();
         self.overflow.clear();
         self.overflow.extend([name.unwrap_or(own), "\n"]);
-        self.overflow.extend(tags);
+        if constant.is_empty() {
+            self.overflow.push_str(OVERFLOW_TAG);
+        } else {
+            let constant = constant
+                .iter()
+                .map(|(key, value)| format!("{key}\n{}\n", value.as_deref().unwrap_or(NO_VALUE)));
+            let mut tags: Vec<_> = constant.chain([OVERFLOW_TAG.to_owned()]).collect();
+            tags.sort_unstable();
+            self.overflow.extend(tags);
+        }
         self.overflow.extend(rest.chars().next_back());
     }
 

@@ -190,22 +190,22 @@ pub(super) fn push_line(
     label: Option<(&str, &str)>,
     value: f64,
 ) {
-    let mut separator = "{";
-    if name.is_quoted {
+    let has_braces = if name.is_quoted {
         text.extend(["{\"", name.text, suffix, "\""]);
-        separator = ",";
+        text.push_str(if labels.is_empty() { "" } else { "," });
+        true
     } else {
         text.extend([name.text, suffix]);
+        let has_labels = !labels.is_empty() || label.is_some();
+        text.push_str(if has_labels { "{" } else { "" });
+        has_labels
+    };
+    text.push_str(labels);
+    if let Some((label, value)) = label {
+        text.push_str(if labels.is_empty() && !name.is_quoted { "" } else { "," });
+        text.extend([label, "=\"", value, "\""]);
     }
-    if !labels.is_empty() {
-        text.extend([separator, labels]);
-        separator = ",";
-    }
-    if let Some((name, value)) = label {
-        text.extend([separator, name, "=\"", value, "\""]);
-        separator = ",";
-    }
-    text.push_str(if separator == "{" { " " } else { "} " });
+    text.push_str(if has_braces { "} " } else { " " });
     push_number(text, value);
     text.push('\n');
 }
