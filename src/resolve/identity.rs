@@ -53,8 +53,7 @@ impl IdentityBuilder {
 
     /// Builds the identity that the metric's samples of this kind would have without rules.
     pub(crate) fn build(&mut self, kind: Kind, metric: &Metric<'_>) {
-        let [container, pod] = self.origin_tags(metric.origin());
-        let own = [container, pod, None, None];
+        let own = self.origin_tags(metric.origin());
         self.assemble(kind, metric.name(), metric.tags(), own);
     }
 
@@ -92,7 +91,13 @@ impl IdentityBuilder {
     ///
     /// If a tag of the line has the key of an own tag, its key becomes `exported_…`, as Prometheus does with labels.
     /// Otherwise a client could pass one check off as another.
-    fn assemble(&mut self, kind: Kind, name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; 4]) {
+    fn assemble<const N: usize>(
+        &mut self,
+        kind: Kind,
+        name: Name<'_>,
+        tags: Tags<'_>,
+        own: [Option<Tag<'_>>; N],
+    ) {
         self.clear();
         let own = || own.into_iter().flatten();
         for (key, value) in tags.iter() {

@@ -181,8 +181,7 @@ impl<'a> LineWriter<'a> {
     }
 }
 
-/// Writes one line. `name` consists of the name of the family and a suffix. A name in quotes comes within the braces.
-/// `label` is an additional label.
+/// Writes one line. `name` consists of the name of the family and a suffix. `label` is an additional label.
 pub(super) fn push_line(
     text: &mut String,
     (name, suffix): (FamilyName<'_>, &str),
@@ -190,24 +189,37 @@ pub(super) fn push_line(
     label: Option<(&str, &str)>,
     value: f64,
 ) {
-    let has_braces = if name.is_quoted {
-        text.extend(["{\"", name.text, suffix, "\""]);
-        text.push_str(if labels.is_empty() { "" } else { "," });
-        true
+    if name.is_quoted {
+        push_quoted(text, [name.text, suffix], labels, label);
     } else {
         text.extend([name.text, suffix]);
-        let has_labels = !labels.is_empty() || label.is_some();
-        text.push_str(if has_labels { "{" } else { "" });
-        has_labels
-    };
-    text.push_str(labels);
-    if let Some((label, value)) = label {
-        text.push_str(if labels.is_empty() && !name.is_quoted { "" } else { "," });
-        text.extend([label, "=\"", value, "\""]);
+        if !labels.is_empty() || label.is_some() {
+            text.push('{');
+            text.push_str(labels);
+            if let Some((name, value)) = label {
+                text.push_str(if labels.is_empty() { "" } else { "," });
+                text.extend([name, "=\"", value, "\""]);
+            }
+            text.push('}');
+        }
     }
-    text.push_str(if has_braces { "} " } else { " " });
+    text.push(' ');
     push_number(text, value);
     text.push('\n');
+}
+
+/// Writes a name that needs quotes, and therefore comes within the braces, and the labels.
+#[cold]
+#[inline(never)]
+fn push_quoted(text: &mut String, [name, suffix]: [&str; 2], labels: &str, label: Option<(&str, &str)>) {
+    text.extend(["{\"", name, suffix, "\""]);
+    if !labels.is_empty() {
+        text.extend([",", labels]);
+    }
+    if let Some((label, value)) = label {
+        text.extend([",", label, "=\"", value, "\""]);
+    }
+    text.push('}');
 }
 
 /// Returns the HELP text of a family, with a backslash before each character of `escaped`. Every page has the same
