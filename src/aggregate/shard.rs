@@ -427,15 +427,15 @@ impl Shard {
     ) {
         match protocol::parse(line, self.shared.options.dialects) {
             Ok(Line::Metric(mut metric)) => {
-                container.into_iter().for_each(|container| metric.detect(container));
+                metric.detect(container);
                 self.record_metric(pattern, line, &metric, origins);
             }
             Ok(Line::Event(mut event)) => {
-                container.into_iter().for_each(|container| event.origin.detect(container));
+                event.origin.detect(container);
                 self.record_event(line, &event);
             }
             Ok(Line::ServiceCheck(mut check)) => {
-                container.into_iter().for_each(|container| check.origin.detect(container));
+                check.origin.detect(container);
                 self.record_check(line, &check, origins);
             }
             Err(error) => {

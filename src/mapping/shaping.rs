@@ -28,7 +28,7 @@ pub struct ShapingSpec {
 #[derive(Debug, Default)]
 pub(super) struct Shaping {
     pub(super) spec: ShapingSpec,
-    /// True if something is configured.
+    /// True if something is configured. It is stored so that an unknown line does not compare `spec`.
     pub(super) has_effect: bool,
     pub(super) edits: TagEdits,
 }
@@ -44,7 +44,7 @@ pub enum Step<'a> {
     Additions,
 }
 
-/// What the rules say about a series beside its name and tags.
+/// The effect of the rules on a series, except for its name and tags.
 #[derive(Debug, Clone, Copy)]
 pub struct Shaped<'a> {
     /// The rule without `continue` that matches, if any. Its options apply to the series.

@@ -9,7 +9,7 @@ use crate::model::Pattern;
 pub(super) struct TagEdits {
     /// Only tags with these keys stay. Without a pattern, all do.
     keep: Vec<Pattern>,
-    /// Of those, tags with these keys do not stay.
+    /// Tags with these keys do not stay, even if `keep` has them.
     drop: Vec<Pattern>,
     /// The new key of a key.
     keys: BTreeMap<String, String>,

@@ -105,7 +105,7 @@ impl<'a> Metric<'a> {
     }
 
     /// Sets the container that the socket tells, unless the client tells one or wants no tags of its origin.
-    pub(crate) fn detect(&mut self, container: &'a Container) {
+    pub(crate) fn detect(&mut self, container: Option<&'a Container>) {
         self.origin.detect(container);
     }
 

@@ -25,7 +25,8 @@ pub struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     /// Sets the container that the socket tells, unless the client tells one or wants no tags of its origin.
-    pub(crate) fn detect(&mut self, container: &'a Container) {
+    pub(crate) fn detect(&mut self, container: Option<&'a Container>) {
+        let Some(container) = container else { return };
         if self.container_id.is_empty() && self.cardinality != Some(Cardinality::None) {
             self.container_id = container.id.as_bytes();
             self.pod_uid = &container.pod_uid;

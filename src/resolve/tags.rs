@@ -11,16 +11,11 @@ pub(super) fn origin_tags(origin: Origin<'_>) -> [Option<Tag<'_>>; 2] {
         .map(|(key, value)| (!value.is_empty()).then_some((key, Some(value))))
 }
 
-/// Returns the series that a line names, with tallyd's `own` tags. As in the identity of a line without rules, a tag of the line
-/// with the key of an own tag becomes `exported_…`.
+/// Returns the series that a line names, with tallyd's `own` tags.
 pub(super) fn draft<const N: usize>(name: Name<'_>, tags: Tags<'_>, own: [Option<Tag<'_>>; N]) -> Draft {
-    let own = || own.into_iter().flatten();
-    let text = |(key, value): Tag<'_>, prefix: &str| (prefix.to_owned() + &lossy(key), value.map(lossy));
-    let sent = tags.iter().map(|tag| {
-        let is_taken = own().any(|(key, _)| key == tag.0);
-        text(tag, if is_taken { "exported_" } else { "" })
-    });
-    Draft { name: name.to_string(), tags: sent.chain(own().map(|tag| text(tag, ""))).collect() }
+    let mut tags = tags.iter().map(|(key, value)| (lossy(key), value.map(lossy))).collect();
+    add_own(&mut tags, own);
+    Draft { name: name.to_string(), tags }
 }
 
 /// Adds tallyd's own tags to those of a line. A tag of the line with the key of an own tag becomes `exported_…`.

@@ -9,7 +9,7 @@ use tallyd_harness::Daemon;
 use tallyd_harness::process::Running;
 use tempfile::TempDir;
 
-/// Where control groups are: those of version 2, of version 2 beside version 1, or of version 1.
+/// The places where control groups can be: those of version 2, of version 2 beside version 1, or of version 1.
 const ROOTS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
 
 const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

@@ -127,7 +127,7 @@ pub(crate) fn check_web(path: &Path) -> Result<WebReport, WebError> {
     http::check_web(path, KEYS.web_config_file)
 }
 
-/// What the endpoint serves.
+/// The pages that the endpoint serves.
 pub(crate) struct Pages {
     /// The path of the page that Prometheus scrapes.
     pub(crate) path: Arc<str>,

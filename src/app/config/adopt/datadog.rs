@@ -104,7 +104,7 @@ impl Quantile {
     }
 }
 
-/// What a Datadog agent does without any setting, where tallyd does something else by default.
+/// The defaults of a Datadog agent that differ from those of tallyd, with the reasons.
 const DEFAULTS: &str = r#"
 # The agent takes "-5" as a value.
 aggregation.gauges.signed = "absolute"
@@ -311,7 +311,6 @@ impl Reading<'_> {
                 rule
             }));
         }
-        let is_any = !rules.is_empty() || !added.is_empty();
         let keys = [
             (!rules.is_empty(), "dogstatsd_mapper_profiles"),
             (!names.is_empty(), key),
@@ -319,7 +318,7 @@ impl Reading<'_> {
         ];
         let from: Vec<_> = keys.into_iter().filter(|(is_given, _)| *is_given).map(|(_, key)| key).collect();
         rules.append(&mut added);
-        if is_any {
+        if !rules.is_empty() {
             // A rule is a table of values that TOML can hold.
             let rules = rules.iter().filter_map(|rule| Value::try_from(rule).ok()).collect();
             self.set(&from.join(", "), "mapping.mappings", Value::Array(rules));
@@ -366,9 +365,8 @@ impl Reading<'_> {
         // The agent forwards only if it has both.
         let host = file.statsd_forward_host.as_deref().filter(|host| !host.is_empty());
         if let (Some(host), Some(port)) = (host, file.statsd_forward_port.filter(|&port| port > 0)) {
-            let to = Value::Array(vec![Value::String(format!("udp://{host}:{port}"))]);
-            let entry = Table::from_iter([("to".to_owned(), to)]);
-            self.set("statsd_forward_host", "relay", Value::Array(vec![Value::Table(entry)]));
+            let place = self.place("statsd_forward_host");
+            self.settings.relay(&place, &format!("{host}:{port}"));
         }
         if file.dogstatsd_expiry_seconds.is_some_and(|seconds| seconds > 0.0) {
             // The agent reports an idle counter as 0 for this time. tallyd goes on, because totals that end and begin again lose

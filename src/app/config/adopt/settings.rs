@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::app::config::error::{ConfigError, SettingSource, Warning};
 use crate::app::config::layer::{Layer, nest};
@@ -19,6 +19,13 @@ impl Settings {
     pub(super) fn set(&mut self, setting: &str, key: &str, value: impl Into<Value>) {
         let source = SettingSource::Adopted(setting.to_owned());
         self.layers.push(Layer { source, table: nest(key, value.into()), text: None });
+    }
+
+    /// Relays everything to a server, which is `host:port`.
+    pub(super) fn relay(&mut self, setting: &str, server: &str) {
+        let to = Value::Array(vec![Value::String(format!("udp://{server}"))]);
+        let entry = Table::from_iter([("to".to_owned(), to)]);
+        self.set(setting, "relay", Value::Array(vec![Value::Table(entry)]));
     }
 
     /// Notes that tallyd has nothing like a setting, with the consequence or a remedy in words.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use toml::{Table, Value};
+use toml::Table;
 
 use super::settings::{Settings, all_interfaces, refusal};
 use crate::app::config::error::ConfigError;
@@ -106,7 +106,7 @@ enum LogFlag {
     Json,
 }
 
-/// The default of `statsd_exporter` where tallyd has another: each with the reason.
+/// The defaults of `statsd_exporter` that differ from those of tallyd, with the reasons.
 const DEFAULTS: &str = r#"
 # statsd_exporter shows a sample within 200 ms.
 flush.interval = "1s"
@@ -138,9 +138,7 @@ impl StatsdExporterArgs {
             settings.set("--statsd.mapping-config", "mapping.mapping_file", file.display().to_string());
         }
         if let Some(target) = self.relay_address.as_deref().filter(|target| !target.is_empty()) {
-            let to = Value::Array(vec![Value::String(format!("udp://{}", with_host(target, "127.0.0.1")))]);
-            let entry = Table::from_iter([("to".to_owned(), to)]);
-            settings.set("--statsd.relay.address", "relay", Value::Array(vec![Value::Table(entry)]));
+            settings.relay("--statsd.relay.address", &with_host(target, "127.0.0.1"));
         }
         if let Some(level) = &self.log_level {
             settings.set("--log.level", "logging.level", level.to_lowercase());
