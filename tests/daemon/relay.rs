@@ -10,7 +10,7 @@ use std::thread;
 
 use serde_json::Value;
 use tallyd_harness::process::{stderr, tallyd_command};
-use tallyd_harness::{Daemon, Finished, TIMEOUT};
+use tallyd_harness::{Daemon, Finished, TIMEOUT, wait_for_ok};
 use tempfile::TempDir;
 
 /// The name of the probes.
@@ -204,7 +204,7 @@ fn a_stop_sends_what_a_slow_server_has_not_taken_yet() {
         "listeners.tcp.bind=127.0.0.1:0",
         "shutdown.timeout=1m",
     ]);
-    let (mut from_tallyd, _) = server.accept().unwrap();
+    let mut from_tallyd = accept(&server);
     let mut client = TcpStream::connect(daemon.address_of("tcp")).unwrap();
     // This is more than the kernel holds for a server that does not read, and less than the queue.
     let lines = "a:1|c|#tag:0123456789abcdef\n".repeat(100_000);
@@ -219,6 +219,15 @@ fn a_stop_sends_what_a_slow_server_has_not_taken_yet() {
     assert!(finished.status.success(), "{}", finished.log);
     assert_eq!(finished.sum("a", "value"), 100_000.0);
     assert_eq!(assert_accounted(&finished, &url).1, 0.0);
+}
+
+/// Waits for a connection. The listener does not block afterwards, and the connection ends each wait after a minute.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let (connection, _) = wait_for_ok(|| listener.accept());
+    connection.set_nonblocking(false).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
+    connection
 }
 
 /// Writes a configuration file for a tallyd that relays to these servers.
@@ -270,12 +279,12 @@ fn a_reload_adds_and_removes_servers_and_the_others_do_not_notice() {
         [&stays, &comes].map(|server| format!("tcp://{}", server.local_addr().unwrap()));
     write(&file, &[&to_stays]);
     let mut daemon = Daemon::start_from(&file, &[]);
-    let (mut staying, _) = stays.accept().unwrap();
+    let mut staying = accept(&stays);
     daemon.send("a:1|c");
     daemon.wait_for(|row| row["name"] == "a");
     write(&file, &[&to_stays, &to_comes]);
     reload(&mut daemon);
-    let (mut coming, _) = comes.accept().unwrap();
+    let mut coming = accept(&comes);
     daemon.send("b:1|c");
     daemon.wait_for(|row| row["name"] == "b");
     write(&file, &[&to_stays]);
@@ -290,7 +299,6 @@ fn a_reload_adds_and_removes_servers_and_the_others_do_not_notice() {
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     assert_eq!(without_probes(&mut staying), ["a:1|c", "b:1|c", "c:1|c"]);
-    stays.set_nonblocking(true).unwrap();
     assert!(stays.accept().is_err(), "tallyd has connected once");
 }
 

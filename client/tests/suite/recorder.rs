@@ -3,14 +3,14 @@
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{
     Unit, counter, describe_histogram, gauge, histogram, set_global_recorder, with_local_recorder,
 };
 use tallyd_client::{Config, Exporter, Metrics};
 
-use crate::harness::{Server, application_server, log_of, losses};
+use crate::harness::{Server, TIMEOUT, application_server, log_of, losses};
 
 #[test]
 fn calls_of_an_instrumented_application_become_lines() {
@@ -132,16 +132,24 @@ fn value_that_no_server_accepts_is_logged_and_counted() {
 #[test]
 fn increments_of_many_threads_add_up_while_others_flush() {
     const THREADS: u64 = 8;
-    const CALLS: u64 = 20_000;
+    const CALLS: u64 = 100_000;
     let server = Server::start();
     let metrics = server.metrics();
     let recorder = metrics.recorder();
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !is_done.load(Ordering::SeqCst) {
+        for name in ["flushed.here", "flushed.there"] {
+            let (collector, metrics, server, is_done) = (metrics.collector(""), &metrics, &server, &is_done);
+            scope.spawn(move || {
+                // Each flush waits until the server has its lines, because too many of them would overflow the server's
+                // receive buffer.
+                for flushes in 1.. {
+                    collector.increment_counter(name, 1, &[]);
                     metrics.flush();
+                    server.wait_for(name, flushes);
+                    if is_done.load(Ordering::SeqCst) {
+                        break;
+                    }
                 }
             });
         }
@@ -159,19 +167,19 @@ fn increments_of_many_threads_add_up_while_others_flush() {
         });
         is_done.store(true, Ordering::SeqCst);
     });
-    metrics.flush();
-    assert_eq!(metrics.lost(), 0);
+    let level = format!("{}|g", THREADS * CALLS);
     let sum = || -> u64 {
         let increases = server.received("calls");
         increases.iter().map(|line| line.strip_suffix("|c").unwrap().parse::<u64>().unwrap()).sum()
     };
-    // The last flush can be followed by another, which corrects a gauge that two threads flushed at once.
-    let expected = format!("{}|g", THREADS * CALLS);
-    while sum() < 2 * THREADS * CALLS || server.received("level").last() != Some(&expected) {
+    let deadline = Instant::now() + TIMEOUT;
+    // A gauge that two threads flushed at once is corrected by the flush after them.
+    while sum() < 2 * THREADS * CALLS || server.received("level").last() != Some(&level) {
+        assert!(Instant::now() < deadline, "{} and {:?}", sum(), server.received("level").last());
         metrics.flush();
         thread::sleep(Duration::from_millis(2));
     }
-    assert_eq!(sum(), 2 * THREADS * CALLS);
+    assert_eq!((sum(), metrics.lost()), (2 * THREADS * CALLS, 0));
 }
 
 #[test]
