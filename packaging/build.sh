@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 
 binary=${1:-}
 if [ -z "$binary" ]; then
-    cargo build --release --locked
-    binary=target/release/tallyd
+    cargo build --profile dist --locked
+    binary=target/dist/tallyd
 fi
 
 staging=target/packages/staging
