@@ -62,7 +62,8 @@ fn main() {
     // `cargo bench` adds `--bench`. Without it, or with `--test`, the bench only has to work.
     let has_argument = |word: &str| std::env::args().any(|argument| argument == word);
     let is_bench = has_argument("--bench") && !has_argument("--test");
-    let (series, rounds) = if is_bench { (10_000, 5) } else { (100, 1) };
+    let (series, rounds, interval) =
+        if is_bench { (10_000, 5, INTERVAL) } else { (100, 1, Duration::from_millis(100)) };
     println!("{series} series, medians of {rounds} intervals; bytes and CPU per series and interval.\n");
     println!("| what is pushed | bytes | CPU, µs |");
     println!("|---|---:|---:|");
@@ -70,8 +71,9 @@ fn main() {
         let sink = Sink::start();
         let endpoint = endpoint.replace("ADDRESS", &sink.address.to_string());
         let timings = format!("exporters.prometheus.timings={timings}");
-        let pushing = Load::start(content, series, &[&timings, &endpoint]).measure(rounds, &sink);
-        let idle = Load::start(content, series, &[&timings, NOTHING]).measure(rounds, &Sink::default());
+        let start = |endpoint: &str| Load::start(content, series, interval, &[&timings, endpoint]);
+        let pushing = start(&endpoint).measure(rounds, &sink);
+        let idle = start(NOTHING).measure(rounds, &Sink::default());
         let cpu = pushing.cpu.saturating_sub(idle.cpu);
         let per_series = |amount: f64| amount / series as f64;
         println!(
@@ -81,7 +83,11 @@ fn main() {
         );
     }
     relay(if is_bench { 200_000 } else { 200 });
-    memory(if is_bench { 1_000_000 } else { 1000 });
+    if is_bench {
+        memory(1_000_000, Duration::from_secs(15));
+    } else {
+        memory(1000, interval);
+    }
 }
 
 /// A server that counts the bytes of bodies or lines, and takes everything.
@@ -163,6 +169,7 @@ fn serve(connection: TcpStream, bytes: &AtomicU64) -> std::io::Result<()> {
 struct Load {
     daemon: Daemon,
     datagrams: Vec<String>,
+    interval: Duration,
 }
 
 /// The cost of an interval.
@@ -171,14 +178,18 @@ struct Cost {
     cpu: Duration,
 }
 
-/// The interval of tallyd.
+/// The interval of tallyd when the bench measures.
 const INTERVAL: Duration = Duration::from_secs(2);
 
+/// Returns the setting for this interval.
+fn flush_interval(interval: Duration) -> String {
+    format!("flush.interval={}ms", interval.as_millis())
+}
+
 impl Load {
-    fn start(content: Content, series: usize, settings: &[&str]) -> Self {
-        let interval = format!("flush.interval={}s", INTERVAL.as_secs());
-        let daemon = Daemon::start(&[&SETTINGS[..], &[&*interval], settings].concat());
-        Self { daemon, datagrams: datagrams(content, series) }
+    fn start(content: Content, series: usize, interval: Duration, settings: &[&str]) -> Self {
+        let daemon = Daemon::start(&[&SETTINGS[..], &[&*flush_interval(interval)], settings].concat());
+        Self { daemon, datagrams: datagrams(content, series), interval }
     }
 
     /// Returns the medians of some intervals, after two others.
@@ -191,7 +202,7 @@ impl Load {
             for datagram in &self.datagrams {
                 client.send_to(datagram.as_bytes(), self.daemon.address()).expect("the loopback takes it");
             }
-            thread::sleep(INTERVAL.saturating_sub(begin.elapsed()));
+            thread::sleep(self.interval.saturating_sub(begin.elapsed()));
             costs.push((sink.bytes.load(Relaxed) - bytes, cpu_of(&self.daemon).saturating_sub(cpu)));
         }
         let (mut bytes, mut cpu): (Vec<_>, Vec<_>) = costs.into_iter().skip(2).unzip();
@@ -260,7 +271,7 @@ fn relay(datagrams: usize) {
 }
 
 /// Measures the largest resident memory with and without an endpoint.
-fn memory(series: usize) {
+fn memory(series: usize, interval: Duration) {
     println!("\n{series} counters, four intervals.\n");
     println!("| pushes | most resident memory, MB | CPU, s per interval |");
     println!("|---|---:|---:|");
@@ -273,10 +284,8 @@ fn memory(series: usize) {
         ("remote write 2.0", endpoint("")),
         ("remote write 1.0", endpoint(", protocol=\"1.0\"")),
     ] {
-        let interval = if series > 100_000 { 15 } else { 1 };
-        let interval = (Duration::from_secs(interval), format!("flush.interval={interval}s"));
         let own = [
-            &*interval.1,
+            &*flush_interval(interval),
             "aggregation.max_series=2_000_000",
             "aggregation.max_series_bytes=1GiB",
             "memory.max=8GiB",
@@ -292,7 +301,7 @@ fn memory(series: usize) {
                     thread::sleep(Duration::from_millis(1));
                 }
             }
-            thread::sleep(interval.0.saturating_sub(begin.elapsed()));
+            thread::sleep(interval.saturating_sub(begin.elapsed()));
             latest = cpu_of(&daemon).saturating_sub(cpu);
         }
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
