@@ -45,6 +45,14 @@ fn the_probe_of_a_relay_is_no_refused_line() {
 }
 
 #[test]
+fn tags_of_an_event_are_shown_as_the_log_will_have_them() {
+    let settings = ["--set", "shaping.drop_tags=[\"user\"]", "--set", "shaping.tags=[\"env:prod\"]"];
+    let shown = explain(&words(&[&settings[..], &["_e{1,1}:a|b|#user:7,k"]].concat()), b"");
+    assert!(shown.contains("\n  tags            env:prod,k\n"), "{shown}");
+    assert!(!explain(&words(&["_e{1,1}:a|b"]), b"").contains("  tags"));
+}
+
+#[test]
 fn json_objects_say_why_a_sample_is_refused() {
     for (setting, line, reason) in [
         ("shaping.prefix=a.", "tallyd.x:1|c", "reserved_name"),
@@ -200,6 +208,7 @@ fn escape_sequences_in_lines_do_not_reach_the_terminal() {
         "a:1|c|#k:\u{1b}[31m",
         "_e{5,1}:\u{1b}[31m|b",
         "_e{1,5}:a|\u{1b}[31m",
+        "_e{1,1}:a|b|#\u{1b}[31m",
         "a:\u{1b}[31m|s",
     ];
     for line in lines {

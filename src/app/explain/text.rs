@@ -9,11 +9,11 @@ use super::words;
 use crate::aggregate::AggregationOptions;
 use crate::export::prometheus::Naming;
 use crate::mapping::{Mapping, Shaped};
-use crate::model::{Kind, Named, RELAY_PROBE, RESERVED_PREFIX, Series};
+use crate::model::{Event, Kind, Named, RELAY_PROBE, RESERVED_PREFIX, Series};
 use crate::protocol::{
-    self, Dialect, Event, Line, Metric, Notes, Origin, RejectReason, Sample, SampleValue, ServiceCheck,
+    self, Dialect, Line, Metric, Notes, Origin, RejectReason, Sample, SampleValue, ServiceCheck,
 };
-use crate::resolve::{IdentityBuilder, RefuseReason, lossy};
+use crate::resolve::{self, IdentityBuilder, RefuseReason, lossy};
 use crate::text::number::push_number;
 use crate::text::visible::visible;
 
@@ -57,7 +57,7 @@ impl Describer<'_> {
                 metric.notes()
             }
             Line::Event(event) => {
-                push_event(&mut text, event);
+                self.push_event(&mut text, event);
                 event.notes
             }
             Line::ServiceCheck(check) => {
@@ -115,6 +115,28 @@ impl Describer<'_> {
         }
     }
 
+    fn push_event(self, text: &mut String, event: &protocol::Event<'_>) {
+        let Event { title, text: words, alert_type, priority, tags, .. } =
+            resolve::event(event, self.options.resolve.container_id_tag, self.mapping);
+        push_field(text, "event", &visible(&title));
+        if !words.is_empty() {
+            push_field(text, "text", &visible(&words));
+        }
+        if !tags.is_empty() {
+            let tag = |(key, value): (String, String)| {
+                if value.is_empty() { key } else { format!("{key}:{value}") }
+            };
+            let tags: Vec<_> = tags.into_iter().map(tag).collect();
+            push_field(text, "tags", &visible(&tags.join(",")));
+        }
+        let (alert_type, priority) = (alert_type.name(), priority.name());
+        push_field(
+            text,
+            "counted as",
+            &format!("tallyd.events{{alert_type:{alert_type},priority:{priority}}}"),
+        );
+    }
+
     fn push_check(self, text: &mut String, check: &ServiceCheck<'_>) {
         let (status, name) = (check.status as u8, check.status.name());
         push_field(text, "gauge", &format!("{status}, that is {name}"));
@@ -160,16 +182,6 @@ fn measured(sample: &Sample<'_>, is_absolute: bool) -> String {
         push_number(&mut text, weight);
     }
     text
-}
-
-fn push_event(text: &mut String, event: &Event<'_>) {
-    let Event { title, text: words, priority, alert_type, .. } = event;
-    push_field(text, "event", &visible(&title.to_string()));
-    if !words.raw().is_empty() {
-        push_field(text, "text", &visible(&words.to_string()));
-    }
-    let (alert_type, priority) = (alert_type.name(), priority.name());
-    push_field(text, "counted as", &format!("tallyd.events{{alert_type:{alert_type},priority:{priority}}}"));
 }
 
 fn push_notes(text: &mut String, notes: Notes) {
