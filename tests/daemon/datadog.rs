@@ -150,6 +150,24 @@ fn filtered_names_get_their_namespace_as_in_the_agent() {
 }
 
 #[test]
+fn lists_of_names_without_effect_are_named() {
+    let yaml = "statsd_metric_namespace: acme\nstatsd_metric_blocklist: [noise]\nmetric_filterlist: [old.metric, acme.older]\n";
+    let (code, config, warnings) = tallyd(yaml, &["check"]);
+    assert_eq!(code, Some(0), "{warnings}");
+    let warnings: Vec<_> = warnings.lines().collect();
+    assert_eq!(
+        warnings,
+        [
+            "tallyd: warning: datadog.yaml: statsd_metric_blocklist: no effect: metric_filterlist replaces it",
+            "tallyd: warning: datadog.yaml: metric_filterlist: no effect for old.metric: with statsd_metric_namespace, no sample gets such a name",
+        ]
+    );
+    assert!(config.contains("# datadog.yaml: metric_filterlist\n"), "{config}");
+    let (_, config, _) = tallyd("statsd_metric_namespace: a\nmetric_filterlist: [b]\n", &["check"]);
+    assert!(!config.contains("# datadog.yaml: metric_filterlist"), "{config}");
+}
+
+#[test]
 fn parts_of_the_file_that_tallyd_does_not_read_can_be_anything() {
     let yaml = "other: {x: [1, ~], ~: b}\n\"dogstatsd_mapper_profiles\" : [{name: a, prefix: a., mappings: [{match: a.*, name: b}]}]\n";
     assert_eq!(series(yaml, "a.c:1|c"), "b|c");

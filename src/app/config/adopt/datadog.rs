@@ -41,7 +41,7 @@ keys! {
     dogstatsd_expiry_seconds: f64,
     dogstatsd_mapper_profiles: IgnoredAny,
     dogstatsd_origin_detection: bool,
-    dogstatsd_origin_detection_client: IgnoredAny,
+    dogstatsd_origin_detection_client: bool,
     statsd_metric_namespace: String,
     statsd_metric_namespace_blocklist: Vec<String>,
     // The former name.
@@ -244,6 +244,9 @@ impl Reading<'_> {
         if file.dogstatsd_origin_detection == Some(true) {
             self.set("dogstatsd_origin_detection", "protocol.origin_detection", true);
         }
+        if file.dogstatsd_origin_detection_client == Some(true) {
+            self.set("dogstatsd_origin_detection_client", "protocol.container_id_tag", true);
+        }
     }
 
     /// Returns the text before names, with its dot.
@@ -280,6 +283,10 @@ impl Reading<'_> {
         let file = self.file;
         let (names, is_prefix, key) = match &file.metric_filterlist {
             Some(names) if !names.is_empty() => {
+                if file.statsd_metric_blocklist.is_some() {
+                    let place = self.place("statsd_metric_blocklist");
+                    self.settings.warn(&place, "no effect: metric_filterlist replaces it");
+                }
                 (names.as_slice(), file.metric_filterlist_match_prefix == Some(true), "metric_filterlist")
             }
             _ => (
@@ -291,7 +298,22 @@ impl Reading<'_> {
         // Globs are faster, but tallyd tries them before the expressions of profiles.
         let match_type = if rules.is_empty() { MatchType::Glob } else { MatchType::Regex };
         let mut added = Vec::new();
-        for name in names.iter().filter_map(|name| self.without_prefix(name, is_prefix)) {
+        let mut filtered = Vec::new();
+        let mut without_effect = Vec::new();
+        for name in names {
+            match self.without_prefix(name, is_prefix) {
+                Some(name) => filtered.push(name),
+                None => without_effect.push(&**name),
+            }
+        }
+        if !without_effect.is_empty() {
+            let names = without_effect.join(", ");
+            let problem =
+                format!("no effect for {names}: with statsd_metric_namespace, no sample gets such a name");
+            self.settings.warn(&self.place(key), &problem);
+        }
+        let is_filtering = !filtered.is_empty();
+        for name in filtered {
             let is_filtered = |given: &str| if is_prefix { given.starts_with(&*name) } else { given == name };
             for rule in rules.iter_mut().filter(|rule| is_filtered(&rule.name)) {
                 rule.action = Action::Drop;
@@ -313,7 +335,7 @@ impl Reading<'_> {
         }
         let keys = [
             (!rules.is_empty(), "dogstatsd_mapper_profiles"),
-            (!names.is_empty(), key),
+            (is_filtering, key),
             (file.metric_tag_filterlist.is_some(), "metric_tag_filterlist"),
         ];
         let from: Vec<_> = keys.into_iter().filter(|(is_given, _)| *is_given).map(|(_, key)| key).collect();
