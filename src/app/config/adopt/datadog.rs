@@ -283,7 +283,7 @@ impl Reading<'_> {
         let file = self.file;
         let (names, is_prefix, key) = match &file.metric_filterlist {
             Some(names) if !names.is_empty() => {
-                if file.statsd_metric_blocklist.is_some() {
+                if file.statsd_metric_blocklist.as_ref().is_some_and(|names| !names.is_empty()) {
                     let place = self.place("statsd_metric_blocklist");
                     self.settings.warn(&place, "no effect: metric_filterlist replaces it");
                 }
@@ -298,20 +298,7 @@ impl Reading<'_> {
         // Globs are faster, but tallyd tries them before the expressions of profiles.
         let match_type = if rules.is_empty() { MatchType::Glob } else { MatchType::Regex };
         let mut added = Vec::new();
-        let mut filtered = Vec::new();
-        let mut without_effect = Vec::new();
-        for name in names {
-            match self.without_prefix(name, is_prefix) {
-                Some(name) => filtered.push(name),
-                None => without_effect.push(&**name),
-            }
-        }
-        if !without_effect.is_empty() {
-            let names = without_effect.join(", ");
-            let problem =
-                format!("no effect for {names}: with statsd_metric_namespace, no sample gets such a name");
-            self.settings.warn(&self.place(key), &problem);
-        }
+        let filtered = self.filtered_names(key, names, is_prefix);
         let is_filtering = !filtered.is_empty();
         for name in filtered {
             let is_filtered = |given: &str| if is_prefix { given.starts_with(&*name) } else { given == name };
@@ -345,6 +332,20 @@ impl Reading<'_> {
             let rules = rules.iter().filter_map(|rule| Value::try_from(rule).ok()).collect();
             self.set(&from.join(", "), "mapping.mappings", Value::Array(rules));
         }
+    }
+
+    /// Returns the names of a list, or the beginnings of names, as clients send them. Warns of those that no sample gets.
+    fn filtered_names(&mut self, key: &str, names: &[String], is_prefix: bool) -> Vec<String> {
+        let sent = |name: &String| self.without_prefix(name, is_prefix);
+        let never: Vec<_> = names.iter().filter(|name| sent(name).is_none()).map(|name| &**name).collect();
+        let filtered = names.iter().filter_map(sent).collect();
+        if !never.is_empty() {
+            let names = never.join(", ");
+            let problem =
+                format!("no effect for {names}: with statsd_metric_namespace, no sample gets such a name");
+            self.settings.warn(&self.place(key), &problem);
+        }
+        filtered
     }
 
     /// Returns a filtered name, or the beginning of names, before it gets its namespace. Returns `None` if no line can have it.
