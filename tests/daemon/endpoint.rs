@@ -323,7 +323,7 @@ fn hostile_http_clients_are_bounded_and_counted_and_cost_no_sample() {
     let finished = daemon.stop();
     assert!(finished.status.success(), "{}", finished.log);
     assert_eq!(finished.sum("meanwhile", "value"), sent);
-    assert!(sent > 1000.0);
+    assert!(sent > 100.0, "{sent}");
     let [opened, closed] =
         ["opened", "closed"].map(|what| finished.sum(&format!("tallyd.http_connections_{what}"), "value"));
     let evicted = finished.sum_of("tallyd.http_connections_closed", ("reason", "evicted"));
