@@ -20,9 +20,10 @@ test-confined: install-test-tools ## Run the black-box tests under the system ca
 	TALLYD_CONFINED=1 cargo test --test daemon
 
 # Building cargo-deb takes four minutes and downloading Debian one, so .ci/run does not do this.
-packages-test: ## Install, run, upgrade and remove the package for Debian. Needs root, `cargo install cargo-deb` and mmdebstrap.
+packages-test: ## Install, upgrade and remove the packages. Needs root, `cargo install cargo-deb cargo-generate-rpm`, rpm and mmdebstrap.
 	cargo build
 	packaging/test.sh
+	packaging/test-rpm.sh
 
 bench: ## Run all benches, which takes minutes. `cargo bench --bench NAME` runs one of them.
 	cargo bench --workspace
