@@ -1,7 +1,8 @@
 //! Sends plain HTTP requests, each over a connection of its own.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use super::wait::TIMEOUT;
 
@@ -69,9 +70,17 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     connection
 }
 
-/// Returns an address of 127.0.0.1 that no program uses at this moment.
+/// Returns an address of 127.0.0.1 that no program uses at this moment, neither for TCP nor for UDP. Its port is below those that
+/// the kernel gives to clients: a client that tries such a port again and again can connect to itself, and the server for which it
+/// waits cannot have the port then.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    loop {
+        let port = 10_000 + (RandomState::new().hash_one(0) % 20_000) as u16;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Returns the text of a request in HTTP 1.1.

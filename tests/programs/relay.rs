@@ -1,7 +1,7 @@
 //! Tests that other StatsD servers take what tallyd relays, with its probes: statsd, netdata and tallyd.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use tallyd_harness::http::{connect, free_address, get_unchunked};
@@ -25,8 +25,7 @@ impl Netdata {
     }
 
     fn try_start() -> Option<Self> {
-        let samples = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let web = free_address();
+        let (samples, web) = (free_address(), free_address());
         let directory = TempDir::new().unwrap();
         let path = directory.path().display();
         // Its other plugins would look at the whole machine.
