@@ -6,9 +6,6 @@
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
-# Most tests wait for the end of an interval or for another program.
-test test-confined: export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
-
 # A plain `cargo test` ignores the tests that need real clients or Prometheus' programs, so it needs only Rust. This target
 # runs them, and they fail if a program is missing. It also tests the client without its features, which the workspace turns on.
 test: install-test-tools ## Run all tests, including those with real clients and Prometheus' own programs.
