@@ -383,7 +383,6 @@ mod tests {
         let telemetry = Telemetry::default();
         let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
         let destination = Destination::File(LogFile::open(path.into()).unwrap());
-        drop(pipe);
         let (output, mut writer) = start_output("test", destination, &telemetry, &Threads::new().0).unwrap();
         // A pipe holds 64 KiB, and nothing reads it.
         let line = [&[b'a'; 199][..], b"\n"].concat();
@@ -394,13 +393,14 @@ mod tests {
         assert!(dropped > 500, "{dropped}");
         drop(writer);
         output.lines.close();
-        let mut text = Vec::new();
-        while output.ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
-            let mut piece = [0; 4096];
-            let length = io::Read::read(&mut reader, &mut piece).unwrap();
-            text.extend_from_slice(&piece[..length]);
-        }
-        io::Read::read_to_end(&mut reader, &mut text).unwrap();
+        let reading = thread::spawn(move || {
+            let mut text = Vec::new();
+            io::Read::read_to_end(&mut reader, &mut text).map(|_| text)
+        });
+        _ = output.ended.recv();
+        // Until now, the path had to stay that of this pipe.
+        drop(pipe);
+        let text = reading.join().unwrap().unwrap();
         assert_eq!(text.len() as u64, (2000 - dropped) * 200, "every line is written or counted");
     }
 }

@@ -768,8 +768,9 @@ mod tests {
             drop(blocked);
             let begin = Instant::now();
             drains.drain(None);
-            // On a busy machine, the receiver may need longer than the drain waits.
-            if rests && begin.elapsed() < drain::PATIENCE {
+            // On a busy machine, the receiver may need longer than the drain waits. It may also have seen its socket empty before
+            // these datagrams came, and then it rests no longer until it has recorded them.
+            if rests && begin.elapsed() < drain::PATIENCE && drains.has_resting() {
                 assert!(is_recorded(sent));
                 drained += 1;
             }
