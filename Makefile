@@ -19,7 +19,7 @@ test-confined: install-test-tools ## Run the black-box tests under the system ca
 # Building cargo-deb takes four minutes and downloading Debian one, so .ci/run does not do this.
 packages-test: ## Install, upgrade and remove the packages. Needs root, `cargo install cargo-deb cargo-generate-rpm`, rpm and mmdebstrap.
 	cargo build
-	packaging/test.sh
+	packaging/test-deb.sh
 	packaging/test-rpm.sh
 
 bench: ## Run all benches, which takes minutes. `cargo bench --bench NAME` runs one of them.

@@ -5,19 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-fail() {
-    printf 'packaging/test-rpm.sh: %s\n' "$*" >&2
-    exit 1
-}
+. packaging/test-common.sh
 
-say() {
-    printf 'packaging/test-rpm.sh: %s\n' "$*"
-}
-
-# A missing program fails the test. It is never skipped.
-for needed in cargo-generate-rpm rpm; do
-    type -P "$needed" >/dev/null || fail "$needed is missing; run: apt-get install rpm, and cargo install cargo-generate-rpm"
-done
+need 'apt-get install rpm, and cargo install cargo-generate-rpm' cargo-generate-rpm rpm
 
 FORMATS=rpm packaging/build.sh "${1:-target/debug/tallyd}"
 packages=(target/packages/tallyd-*.rpm)
@@ -35,10 +25,10 @@ format='[%{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILENAMES} %{FILE
 rpm --root "$root" --query --queryformat "$format" tallyd |
     grep -v '/tallyd-[a-z-]*\.1\.gz ' | sed 's/ $//' | LC_ALL=C sort --key 3 >"$work/files"
 diff -u packaging/rpm-files.txt "$work/files" || fail 'other files are installed than packaging/rpm-files.txt lists'
-rpm --root "$root" --verify --nodeps --noscripts tallyd || fail 'an installed file differs from the package'
+in_root --verify tallyd || fail 'an installed file differs from the package'
 
 say 'upgrading'
-# The next version has another default than the one beside which the operator wrote a change.
+# The operator has changed the file, and the next version changes it, too.
 echo '# a change of the operator' >>"$root/etc/tallyd/tallyd.toml"
 echo '# another default' >>target/packages/staging/tallyd.toml
 cargo generate-rpm --set-metadata 'release = "2"' --output "$work/next.rpm"

@@ -5,19 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-fail() {
-    printf 'packaging/test.sh: %s\n' "$*" >&2
-    exit 1
-}
+. packaging/test-common.sh
 
-say() {
-    printf 'packaging/test.sh: %s\n' "$*"
-}
-
-# A missing program fails the test. It is never skipped.
-for needed in cargo-deb mmdebstrap ip dpkg-deb; do
-    type -P "$needed" >/dev/null || fail "$needed is missing; run: apt-get install mmdebstrap iproute2, and cargo install cargo-deb"
-done
+need 'apt-get install mmdebstrap iproute2, and cargo install cargo-deb' cargo-deb mmdebstrap ip dpkg-deb
 [ "$(id -u)" = 0 ] || fail 'installing a package needs root'
 
 binary=${1:-target/debug/tallyd}
