@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread;
 
 use serde_json::Value;
+use tallyd_harness::http::free_address;
 use tallyd_harness::process::{stderr, tallyd_command};
 use tallyd_harness::{Daemon, Finished, TIMEOUT, wait_for_ok};
 use tempfile::TempDir;
@@ -139,7 +140,7 @@ fn servers_that_are_gone_cost_the_others_nothing_and_their_drops_are_counted() {
     let directory = TempDir::new().unwrap();
     let live = UdpSocket::bind("127.0.0.1:0").unwrap();
     live.set_read_timeout(Some(TIMEOUT)).unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = free_address();
     let urls = [
         format!("udp://{}", live.local_addr().unwrap()),
         format!("udp://{closed}"),

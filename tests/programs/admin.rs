@@ -38,8 +38,7 @@ impl Statsd {
     }
 
     fn try_start(interval: u32, mut settings: Value) -> Option<Self> {
-        let samples = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let admin = free_address();
+        let (samples, admin) = (free_address(), free_address());
         let directory = TempDir::new().unwrap();
         let own = json!({
             "address": "127.0.0.1", "port": samples.port(), "mgmt_address": "127.0.0.1", "mgmt_port": admin.port(),
